@@ -1,0 +1,56 @@
+"""Names of things: jobs, tasks, attempts, blocks.
+
+A name never repeats, over restarts and wiped state directories: a job id holds the id of the
+cluster (made with the state directory), the epoch of the master and a counter.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+__all__ = ["TaskKey", "job_id"]
+
+_BLOCK_ID = re.compile(
+    r"(?P<job>[a-z0-9-]+)\.(?P<stage>\d+)\.(?P<generation>\d+)\.(?P<partition>\d+)\.(?P<attempt>\d+)"
+)
+
+
+def job_id(cluster: str, epoch: int, number: int) -> str:
+    """Return the id of the ``number``-th job of this master's life, e.g. ``job-3f9a-1-7``."""
+    return f"job-{cluster}-{epoch}-{number}"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class TaskKey:
+    """One attempt of one task. Attempts are append-only: a retry is a new key.
+
+    ``generation`` counts how often the stage as a whole was rolled back, from 0.
+    """
+
+    job: str
+    stage: int
+    generation: int
+    partition: int
+    attempt: int
+
+    @property
+    def block_id(self) -> str:
+        """Name of the block file that this attempt writes."""
+        return f"{self.job}.{self.stage}.{self.generation}.{self.partition}.{self.attempt}"
+
+    @classmethod
+    def parse(cls, block_id: str) -> TaskKey:
+        """Read a block id back; raise ValueError for anything else (block ids come from peers)."""
+        match = _BLOCK_ID.fullmatch(block_id)
+        if match is None:
+            msg = f"not a block id: {block_id[:80]!r}"
+            raise ValueError(msg)
+        parts = match.groupdict()
+        return cls(
+            parts["job"],
+            int(parts["stage"]),
+            int(parts["generation"]),
+            int(parts["partition"]),
+            int(parts["attempt"]),
+        )

@@ -1,0 +1,70 @@
+"""Pure policies: every limit by name, with its reason. Nothing here reads the environment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["MIB", "Limits", "PlanSettings", "SchedulerSettings"]
+
+MIB = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class PlanSettings:
+    """How the planner cuts."""
+
+    parallelism: int | None = None
+    """Number of partitions where a node does not say; None chooses from bytes."""
+    split_bytes: int = 16 * MIB
+    """Input bytes of a task: about 0.2 s of work on one core."""
+    reduce_bytes: int = 64 * MIB
+    """Input bytes of the job per reduce partition where no number was given."""
+    single_task_bytes: int = 1 * MIB
+    """A job that reads less is one task: an exchange costs more than it saves."""
+    broadcast_bytes: int = 32 * MIB
+    """A join side whose input files are smaller is sent whole to every task."""
+    max_partitions: int = 65_536
+    """More would be a mistyped number."""
+
+
+@dataclass(frozen=True, slots=True)
+class SchedulerSettings:
+    """How the scheduler decides. Times in seconds."""
+
+    heartbeat_timeout_s: float = 10.0
+    max_attempts: int = 3
+    max_load_diff: int = 2
+    """The seed's rule: eligible when ``active_tasks <= min_load + max_load_diff``."""
+    no_worker_grace_s: float = 60.0
+    """A job that has had no worker for so long fails instead of hanging."""
+    lost_task_grace_s: float = 5.0
+    """A worker that has not named a leased attempt for so long never got it."""
+    max_stage_generations: int = 4
+    """Repeated loss of a stage's output is bounded, then fails the job."""
+    max_fetch_failures: int = 100
+    """Fetch failures of one job before it fails: a disk that eats blocks must not loop for ever."""
+    max_task_losses: int = 10
+    """Losses of one task with its worker before its job fails: it may be what ends them."""
+    take_back_after_s: float = 0.5
+    """An attempt that has waited behind another for so long goes to a worker with a free slot;
+    sooner, it would mostly begin where it is before the news arrives."""
+    max_prefetch: int = 2
+    """Attempts a worker may lease beyond its slots, so that a slot never waits for a round trip."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the master accepts: beyond it is a mistake or an attack."""
+
+    body_bytes: int = 64 * MIB
+    nodes: int = 1_000
+    edges: int = 10_000
+    expression_chars: int = 10_000
+    expression_depth: int = 500
+    """Deeper expressions end a Polars process with SIGSEGV (3,000 passes, 10,000 does not)."""
+    plan_timeout_s: float = 60.0
+    plan_memory_bytes: int = 4 << 30
+    jobs_per_planner: int = 100
+    running_jobs: int = 1_000
+    retained_jobs: int = 200
+    """Finished jobs whose results and records are kept."""
