@@ -1,0 +1,171 @@
+"""Checks a finished plan: what each operator needs is what the stages it reads deliver.
+
+The rules build plans; this looks at the outcome with other eyes. An operator that combines rows
+may stand in a fragment of several partitions only if its input was brought together by its keys,
+or if it is the first of two steps whose second one comes after an exchange.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from minispark.plan.aggregates import PREFIX
+from minispark.plan.expressions import columns_of, is_constant, is_elementwise, is_separable
+from minispark.plan.polars_plan import LeafNode, Node, children, expression_body, post_order
+from minispark.plan.pythons import counted_node
+from minispark.plan.relation import Draft, Part
+from minispark.plan.stages import OutputKind, ReadMode, StageInput
+
+__all__ = ["PlanBrokenError", "check"]
+
+_ROW_KINDS = frozenset({"Resolver", "Cache", "Filter", "Select", "HStack", "MapFunction"})
+_ROW_FUNCTIONS = frozenset({"Explode", "Rename", "Unnest", "Rechunk"})
+_LOCAL_FIRST = frozenset({"top-k", "head", "tail", "sort"})
+"""Names of stages that sort or cut in each partition and are gathered to do it again."""
+_NEVER_EMITTED = {
+    "input_right": frozenset({"Inner", "Left", "Semi", "Anti", "Cross"}),
+    "input_left": frozenset({"Inner", "Right", "Cross"}),
+}
+"""Joins that emit no unmatched row of the side: it may be there in every partition."""
+
+
+class PlanBrokenError(Exception):
+    """The planner made a plan that would give a wrong answer: a bug of ours, never the user's."""
+
+
+def check(drafts: Sequence[Draft]) -> None:
+    """Compare what is delivered and what is needed, along every edge and in every fragment.
+
+    Raises
+    ------
+    PlanBrokenError
+        Something does not fit.
+    """
+    for number, draft in enumerate(drafts):
+        _require(draft.id == number, draft, "is out of order")
+        for part in draft.parts:
+            for scan in part.scans:
+                _require(len(scan.tasks) == part.partitions, draft, f"cuts {scan.leaf} wrongly")
+            for entry in part.inputs:
+                _require(entry.stage < draft.id, draft, "reads a later stage")
+                _check_edge(drafts[entry.stage], entry, part, draft)
+            if part.partitions > 1:
+                _Fragment(drafts, draft, part).check()
+
+
+def _check_edge(source: Draft, entry: StageInput, part: Part, draft: Draft) -> None:
+    count = sum(below.partitions for below in source.parts)
+    if entry.mode is ReadMode.PARTITION:
+        fits = source.kind is OutputKind.HASH and source.partitions == part.partitions
+    elif entry.mode is ReadMode.FORWARD:
+        fits = source.kind is OutputKind.SINGLE and count == part.partitions
+    else:
+        fits = source.kind is OutputKind.SINGLE
+    what = f"reads stage {source.id} as {entry.mode}, which delivers {source.kind}"
+    _require(fits, draft, what)
+
+
+class _Fragment:
+    """The nodes of a part that runs in several partitions."""
+
+    def __init__(self, drafts: Sequence[Draft], draft: Draft, part: Part) -> None:
+        self.draft = draft
+        self.part = part
+        self.sources = {entry.leaf: (entry.mode, drafts[entry.stage]) for entry in part.inputs}
+
+    def check(self) -> None:
+        for node in post_order(self.part.node):
+            match node.kind:
+                case "GroupBy":
+                    fits = self._group(node.body)
+                case "Join":
+                    fits = self._join(node.body)
+                case "Distinct":
+                    again = self.draft.kind is OutputKind.HASH
+                    fits = again or self._hashed(children(node)[0]) is not None
+                case "Sort" | "Slice":
+                    fits = self.draft.kind is OutputKind.SINGLE and self.draft.name in _LOCAL_FIRST
+                case _:
+                    fits = node.kind in _ROW_KINDS and _is_rowwise(node)
+            _require(fits, self.draft, f"runs {node.kind} on a part of the rows")
+
+    def _group(self, body: Any) -> bool:
+        if body["aggs"] and all(_is_partial(aggregate) for aggregate in body["aggs"]):
+            return self.draft.kind is OutputKind.HASH or self.draft.name == "partial group_by"
+        keys = self._hashed(body["input"])
+        return keys is not None and keys <= {
+            name for key in body["keys"] for name in columns_of(key)
+        }
+
+    def _join(self, body: Any) -> bool:
+        how = body["options"]["args"]["how"]
+        for side, allowed in _NEVER_EMITTED.items():
+            if how in allowed and self._is_everywhere(body[side]):
+                return True
+        left, right = (self._hash_count(body[side]) for side in ("input_left", "input_right"))
+        return left is not None and left == right
+
+    def _leaves(self, node: Node) -> list[LeafNode]:
+        return [found for found in post_order(node) if isinstance(found, LeafNode)]
+
+    def _is_everywhere(self, node: Node) -> bool:
+        """Whether every partition has all rows of this input."""
+        found = self._leaves(node)
+        modes = [self.sources[leaf.leaf][0] for leaf in found if leaf.leaf in self.sources]
+        return len(modes) == len(found) and all(mode is ReadMode.ALL for mode in modes)
+
+    def _exchanged(self, node: Node) -> list[Draft]:
+        read = (self.sources.get(leaf.leaf) for leaf in self._leaves(node))
+        return [source for mode, source in filter(None, read) if mode is ReadMode.PARTITION]
+
+    def _hashed(self, node: Node) -> set[str] | None:
+        """Columns that say in which partition a row of this input is."""
+        exchanged = self._exchanged(node)
+        if not exchanged:
+            return None
+        keys = (columns_of(expression_body(key)) for key in exchanged[0].keys)
+        return {name for names in keys for name in names}
+
+    def _hash_count(self, node: Node) -> int | None:
+        exchanged = self._exchanged(node)
+        return len(exchanged[0].keys) if exchanged else None
+
+
+def _is_rowwise(node: Node) -> bool:
+    match node.kind:
+        case "Filter":
+            return is_separable(node.body["predicate"])
+        case "HStack":
+            return all(is_elementwise(body) for body in node.body["exprs"])
+        case "Select":
+            return _is_rowwise_selection(node.body["expr"])
+        case "MapFunction":
+            function = node.body["function"]
+            plain = isinstance(function, Mapping) and function.keys() <= _ROW_FUNCTIONS
+            return plain or counted_node(node) is not None
+        case _:
+            return True
+
+
+def _is_rowwise_selection(bodies: Sequence[Any]) -> bool:
+    if bodies and all(_is_partial(body) for body in bodies):
+        return True
+    if len(bodies) == 1:
+        return is_separable(bodies[0]) and not is_constant(bodies[0])
+    return all(is_elementwise(body) for body in bodies)
+
+
+def _is_partial(body: Any) -> bool:
+    """Whether an aggregate is the first of two steps, by the name of its column."""
+    return (
+        isinstance(body, dict)
+        and body.keys() == {"Alias"}
+        and str(body["Alias"][1]).startswith(PREFIX)
+    )
+
+
+def _require(holds: bool, draft: Draft, what: str) -> None:  # noqa: FBT001
+    if not holds:
+        msg = f"stage {draft.id} ({draft.name}) {what}"
+        raise PlanBrokenError(msg)

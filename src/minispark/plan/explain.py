@@ -1,0 +1,77 @@
+"""Shows a plan as text: the logical plan, the stages, what moves between them and why."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+
+import polars as pl
+
+from minispark.plan.stages import Branch, OutputKind, ReadMode, ScanFormat, Stage, StageGraph
+
+__all__ = ["render"]
+
+_READS = {
+    ReadMode.ALL: "all of",
+    ReadMode.PARTITION: "its partition of",
+    ReadMode.FORWARD: "the same partition of",
+}
+
+
+def render(graph: StageGraph) -> str:
+    """Return the plan as text, one paragraph a stage, in the order they can run."""
+    tasks = sum(stage.partitions for stage in graph.stages)
+    head = f"{_count(len(graph.stages), 'stage')}, {_count(tasks, 'task')}"
+    head += f", {graph.input_bytes:,} bytes of input files"
+    parts = [f"Logical plan\n{_indented(graph.logical)}"] if graph.logical else []
+    parts.append(f"Physical plan: {head}")
+    parts += ["\n".join(_stage_lines(stage, graph)) for stage in graph.stages]
+    return "\n\n".join(parts)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "s")
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"  {line}" for line in text.splitlines())
+
+
+def _stage_lines(stage: Stage, graph: StageGraph) -> Iterator[str]:
+    yield f"stage {stage.id} ({stage.name}): {_count(stage.partitions, 'task')}, {stage.label}"
+    if stage.nodes:
+        yield f"  nodes:  {', '.join(stage.nodes)}"
+    for line in dict.fromkeys(line for branch in stage.branches for line in _reads(branch)):
+        yield f"  reads:  {line}"
+    yield f"  writes: {_writes(stage)}"
+    for pushed in stage.pushed:
+        yield f"  pushed: {pushed}"
+    if stage.why:
+        yield f"  whole:  {stage.why}"
+    for result in graph.results:
+        if result.stage == stage.id:
+            yield f"  result: {result.node}"
+
+
+def _reads(branch: Branch) -> Iterator[str]:
+    for scan in branch.scans:
+        splits = [split for task in scan.tasks for split in task]
+        files = {split.path for split in splits}
+        quotes = scan.spec.format is ScanFormat.QUOTES
+        what = "quote characters of CSV" if quotes else f"{scan.spec.format} files"
+        yield (
+            f"{what}: {_count(len(files), 'file')}, "
+            f"{_count(len(splits), 'split')} in {_count(len(scan.tasks), 'task')}"
+        )
+    for entry in branch.inputs:
+        yield f"{_READS[entry.mode]} stage {entry.stage}"
+
+
+def _writes(stage: Stage) -> str:
+    output = stage.output
+    if output.kind is OutputKind.HASH:
+        keys = ", ".join(str(pl.Expr.deserialize(io.BytesIO(key))) for key in output.keys)
+        return f"hash exchange by {keys} into {_count(output.partitions, 'partition')}"
+    if output.kind is OutputKind.SINK and output.sink is not None:
+        return f"{output.sink.format} files in {output.sink.path}"
+    return "one partition a task"

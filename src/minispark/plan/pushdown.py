@@ -1,0 +1,92 @@
+"""Carries what a stage needs down to the stages it reads.
+
+Polars' own optimizer runs over each fragment and asks its leaves for columns and filters: just
+what the stage below may drop before it ships a row. Stages are visited from the last to the
+first, so that what one is asked for shows in what it asks.
+"""
+
+from __future__ import annotations
+
+import io
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+
+import polars as pl
+
+from minispark.plan.expressions import is_random, is_separable
+from minispark.plan.leaves import LeafAsk, listen
+from minispark.plan.polars_plan import expression_body, frame_of, on_top
+from minispark.plan.relation import Draft, Part
+
+__all__ = ["push_down"]
+
+
+def push_down(drafts: Sequence[Draft], results: set[int]) -> None:
+    """Cut every stage's rows down to what its readers ask for; results are left as they are."""
+    asked: dict[int, list[LeafAsk | None]] = defaultdict(list)
+    for draft in reversed(drafts):
+        if draft.id not in results and asked[draft.id]:
+            _narrow(draft, asked[draft.id])
+        for part in draft.parts:
+            asks = _asks(part)
+            for entry in part.inputs:
+                found = [ask for ask in asks if ask.leaf == entry.leaf]
+                asked[entry.stage] += found or [None]
+
+
+def _asks(part: Part) -> list[LeafAsk]:
+    """Let Polars optimize a fragment, and hear what it asks of its leaves."""
+    quotes = {scan.quotes for scan in part.scans}
+    if all(entry.leaf in quotes for entry in part.inputs):
+        return []
+    with listen() as asks:
+        frame_of(part.node).explain(engine="streaming")
+    return asks
+
+
+def _narrow(draft: Draft, asks: Sequence[LeafAsk | None]) -> None:
+    columns = _columns(draft, asks)
+    filters = _filters(asks)
+    if not filters and columns == list(draft.schema):
+        return
+
+    def build(rows: pl.LazyFrame) -> pl.LazyFrame:
+        return (rows.filter(*filters) if filters else rows).select(columns)
+
+    draft.parts = [
+        replace(part, node=on_top(part.node, draft.schema, build)) for part in draft.parts
+    ]
+    if columns != list(draft.schema):
+        draft.pushed.append(f"columns {', '.join(columns)}")
+    draft.pushed += [f"filter {expr}" for expr in filters]
+
+
+def _columns(draft: Draft, asks: Sequence[LeafAsk | None]) -> list[str]:
+    """Columns that some reader needs, and those that place the rows; at least one of them."""
+    wanted = {name for key in draft.keys for name in key.meta.root_names()}
+    for ask in asks:
+        if ask is None or ask.columns is None:
+            return list(draft.schema)
+        wanted.update(ask.columns)
+    kept = [name for name in draft.schema if name in wanted]
+    return kept or _narrowest(draft.schema)
+
+
+def _narrowest(schema: dict[str, pl.DataType]) -> list[str]:
+    """One column that tells how many rows there are, a cheap one if there is."""
+    fixed = [name for name, dtype in schema.items() if dtype.is_numeric() or dtype == pl.Boolean]
+    return (fixed or list(schema))[:1]
+
+
+def _filters(asks: Sequence[LeafAsk | None]) -> list[pl.Expr]:
+    """Filters of the only reader; several readers may each want what another drops."""
+    if len(asks) != 1 or asks[0] is None:
+        return []
+    filters = [pl.Expr.deserialize(io.BytesIO(data)) for data in asks[0].filters]
+    bodies = [expression_body(expr) for expr in filters]
+    return [
+        expr
+        for expr, body in zip(filters, bodies, strict=True)
+        if is_separable(body) and not is_random(body)
+    ]

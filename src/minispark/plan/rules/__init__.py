@@ -1,0 +1,1 @@
+"""Rules: one module per family of operators. Each turns a logical node into a relation."""

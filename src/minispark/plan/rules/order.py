@@ -1,0 +1,53 @@
+"""Sort, head, tail and top-k: what depends on the order of all rows ends in one task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from minispark.plan.expressions import is_elementwise
+from minispark.plan.polars_plan import Node, children, with_body
+from minispark.plan.relation import Cutter, Relation
+from minispark.plan.rules.whole import append
+
+__all__ = ["slice_rows", "sort"]
+
+_LOCAL_ROWS = 1_000_000
+"""A head of more rows is not worth taking in every partition first."""
+
+
+def sort(cutter: Cutter, node: Node, relations: Mapping[Node, Relation]) -> Relation:
+    """Gather and sort. A key that depends on positions (a rank) needs its rows in one order."""
+    (child,) = children(node)
+    relation = relations[child] if _by_row(node) else cutter.settle(relations[child])
+    return append(node, cutter.gather(relation, "sort", why="a full sort is not split yet"))
+
+
+def _by_row(node: Node) -> bool:
+    return all(is_elementwise(body) for body in node.body["by_column"])
+
+
+def slice_rows(cutter: Cutter, node: Node, relations: Mapping[Node, Relation]) -> Relation:
+    """Take the head or tail in each partition, gather, take it again; top-k likewise."""
+    (child,) = children(node)
+    offset, length = node.body["offset"], node.body["len"]
+    local = -offset if offset < 0 else offset + length
+    if child.kind == "Sort" and offset >= 0 and _by_row(child):
+        (below,) = children(child)
+        return _top_k(cutter, node, child, relations[below])
+    relation = cutter.settle(relations[child])
+    if not relation.single and local <= _LOCAL_ROWS:
+        relation = append(with_body(node, offset=min(offset, 0), len=local), relation)
+    return append(node, cutter.gather(relation, "head" if offset >= 0 else "tail"))
+
+
+def _top_k(cutter: Cutter, node: Node, sort_node: Node, relation: Relation) -> Relation:
+    """Sort and cut in each partition, gather, sort and cut again; stable, so always the same."""
+    options = {**sort_node.body["sort_options"], "maintain_order": True}
+    stable = with_body(sort_node, sort_options=options)
+    top = with_body(node, input=stable)
+    local = node.body["offset"] + node.body["len"]
+    relation = cutter.settle(relation)
+    if not relation.single and local <= _LOCAL_ROWS:
+        relation = append(with_body(top, offset=0, len=local), append(stable, relation))
+    relation = cutter.gather(relation, "top-k" if local <= _LOCAL_ROWS else "sort")
+    return append(top, append(stable, relation))

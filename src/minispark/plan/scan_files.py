@@ -1,0 +1,140 @@
+"""Input files as they are at planning: which, in what order, how large, cut or whole.
+
+Covers: the expansion of paths, globs and directories, the pinned size and time of change, what
+is compressed, where the row groups of a Parquet file end. Does not cover: what a scan says about
+its rows (`scan_options`) and how files become tasks (`splits`).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+from polars.exceptions import PolarsError
+
+from minispark.errors import UsageError
+
+__all__ = ["FileInfo", "RowGroups", "expand", "is_compressed", "pinned", "row_groups"]
+
+_COMPRESSED = (b"\x1f\x8b", b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda", b"\x28\xb5\x2f\xfd")
+"""First bytes by which Polars knows gzip, zlib at four levels and zstd."""
+_SHOWN_PATHS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class FileInfo:
+    """One input file. ``path`` is absolute."""
+
+    path: str
+    size: int
+    mtime_ns: int
+    compressed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RowGroups:
+    """Where the row groups of a Parquet file end: in rows, and in bytes before encoding."""
+
+    rows: tuple[int, ...]
+    bytes: tuple[int, ...]
+
+    @property
+    def total_rows(self) -> int:
+        """Rows of the file."""
+        return self.rows[-1] if self.rows else 0
+
+
+def expand(
+    paths: Sequence[str], *, glob: bool, hidden_file_prefix: Sequence[str] | None = None
+) -> tuple[str, ...]:
+    """Return the files that Polars would read for ``paths``, absolute, in its order.
+
+    Polars itself is asked: a scan with a given schema lists files without opening one.
+
+    Raises
+    ------
+    UsageError
+        There is no such file, or what Polars refuses.
+    """
+    scan = pl.scan_parquet(
+        list(paths),
+        schema={"nothing": pl.Null},
+        glob=glob,
+        hidden_file_prefix=hidden_file_prefix,
+        hive_partitioning=False,
+    )
+    try:
+        node = scan._ldf.visit().view_current_node()
+    except (PolarsError, OSError) as error:
+        raise UsageError(str(error), code="MS-110", file=paths[0]) from error
+    found: list[str] = getattr(node, "paths", [])
+    if not found:
+        raise _nothing_found(paths)
+    directory = Path.cwd()
+    return tuple(str(directory / path) for path in found)
+
+
+def _nothing_found(paths: Sequence[str]) -> UsageError:
+    shown = ", ".join(paths[:_SHOWN_PATHS]) + (", ..." if len(paths) > _SHOWN_PATHS else "")
+    return UsageError(
+        f"no input file matches {shown}",
+        code="MS-110",
+        file=paths[0] if paths else None,
+        hint=f"Relative paths start at {Path.cwd()}.",
+    )
+
+
+def is_compressed(first: bytes) -> bool:
+    """Whether Polars unpacks a file that begins so."""
+    return first.startswith(_COMPRESSED)
+
+
+def pinned(path: str, *, sniff: bool) -> FileInfo:
+    """Look at a file; ``sniff`` reads its first bytes to see whether it is compressed.
+
+    Raises
+    ------
+    UsageError
+        The file does not exist or may not be read.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            status = os.fstat(descriptor)
+            first = os.read(descriptor, 4) if sniff else b""
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if error.errno == errno.ENOENT:
+            raise _nothing_found((path,)) from error
+        msg = f"cannot read {path}: {error.strerror}"
+        raise UsageError(msg, code="MS-110", file=path) from error
+    return FileInfo(path, status.st_size, status.st_mtime_ns, is_compressed(first))
+
+
+def row_groups(path: str) -> RowGroups:
+    """Read the footer of a Parquet file.
+
+    Raises
+    ------
+    UsageError
+        The file is not Parquet.
+    """
+    # Only for Parquet: it takes longer to load than most plans take to make.
+    import pyarrow.parquet as pq
+
+    try:
+        footer = pq.read_metadata(path)
+    except (OSError, ValueError) as error:
+        msg = f"{path} is not a Parquet file: {error}"
+        raise UsageError(msg, code="MS-116", file=path) from error
+    rows, sizes = [0], [0]
+    for index in range(footer.num_row_groups):
+        group = footer.row_group(index)
+        rows.append(rows[-1] + group.num_rows)
+        sizes.append(sizes[-1] + group.total_byte_size)
+    return RowGroups(tuple(rows[1:]), tuple(sizes[1:]))

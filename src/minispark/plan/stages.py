@@ -1,0 +1,216 @@
+"""The physical plan: what the planner hands to every engine.
+
+A `StageGraph` is a tuple of stages in topological order. A stage is one or more *branches*
+(more than one under a union) that deliver the same columns; the partitions of a stage are
+those of its branches, one branch after another. Stage x partition = task.
+
+Fragments are opaque bytes to everybody but the planner and the executor.
+
+Example (word count)::
+
+    stage 0 quotes   2 tasks                     -> single
+    stage 1 map      6 tasks  reads 0 (all)      -> hash(token) x 2
+    stage 2 reduce   2 tasks  reads 1 (partition) -> result
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+__all__ = [
+    "Branch",
+    "Label",
+    "Output",
+    "OutputKind",
+    "ReadMode",
+    "ResultSpec",
+    "ScanFormat",
+    "ScanInput",
+    "ScanSpec",
+    "SinkSpec",
+    "Split",
+    "Stage",
+    "StageGraph",
+    "StageInput",
+]
+
+
+class Label(StrEnum):
+    """What a second run of a stage's tasks would give."""
+
+    DETERMINATE = "determinate"
+    """Same rows, same order."""
+    UNORDERED = "unordered"
+    """Same rows, any order."""
+    INDETERMINATE = "indeterminate"
+    """Perhaps other rows: a lost block rolls back all that read it."""
+
+
+class ReadMode(StrEnum):
+    """Which blocks of its input stage a task reads, always in partition order."""
+
+    ALL = "all"
+    """Partition 0 of every task's block: gather and broadcast."""
+    PARTITION = "partition"
+    """Its own partition of every task's block: hash exchange."""
+    FORWARD = "forward"
+    """Partition 0 of the block of the task with the same number: no rows move."""
+
+
+class OutputKind(StrEnum):
+    """How a task writes its rows."""
+
+    HASH = "hash"
+    SINGLE = "single"
+    SINK = "sink"
+
+
+class ScanFormat(StrEnum):
+    """How the bytes of a split become rows."""
+
+    CSV = "csv"
+    JSONL = "jsonl"
+    TEXT = "text"
+    PARQUET = "parquet"
+    QUOTES = "quotes"
+    """Not rows: the number of quote characters in each split, for those who read CSV after it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """A part of one input file, pinned to the file as it was at planning.
+
+    ``start`` and ``end`` are bytes (CSV, JSONL, text; a record belongs to the split in which it
+    begins) or rows (Parquet). ``path`` is absolute, or relative to the data root. A compressed
+    file is one split with ``end`` = its size on disk.
+    """
+
+    path: str
+    start: int
+    end: int
+    size: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class ScanSpec:
+    """How to read splits: the format and those reader options that differ from the default."""
+
+    format: ScanFormat
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ScanInput:
+    """A leaf that reads files. ``tasks[p]`` are the splits of partition p of the branch.
+
+    ``quotes`` names the leaf (a `StageInput` of the same branch) whose rows tell how many quote
+    characters each split holds; None where nothing can be quoted or no file is cut.
+    """
+
+    leaf: str
+    spec: ScanSpec
+    tasks: tuple[tuple[Split, ...], ...]
+    quotes: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StageInput:
+    """A leaf that reads the blocks of an earlier stage."""
+
+    leaf: str
+    stage: int
+    mode: ReadMode
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """A fragment, its leaves, and how many partitions of it there are."""
+
+    fragment: bytes
+    partitions: int
+    scans: tuple[ScanInput, ...] = ()
+    inputs: tuple[StageInput, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SinkSpec:
+    """Where a stage's rows are written as files: ``part-00000.csv`` ... by partition."""
+
+    format: str
+    path: str
+    overwrite: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """What a task does with its rows.
+
+    ``keys`` are serialised expressions over the stage's columns; ``partitions`` how many parts
+    the block has (1 unless HASH).
+    """
+
+    kind: OutputKind
+    partitions: int = 1
+    keys: tuple[bytes, ...] = ()
+    sink: SinkSpec | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """What lies between two exchanges. ``nodes`` are the DAG nodes that run in it."""
+
+    id: int
+    name: str
+    branches: tuple[Branch, ...]
+    output: Output
+    label: Label
+    nodes: tuple[str, ...] = ()
+    pushed: tuple[str, ...] = ()
+    """What the stage above asked for (projection, filters, limit), for `explain`."""
+    why: str = ""
+    """Why the stage runs in one task, where it does."""
+
+    @property
+    def partitions(self) -> int:
+        """Number of tasks."""
+        return sum(branch.partitions for branch in self.branches)
+
+    def branch_of(self, partition: int) -> tuple[Branch, int]:
+        """Return the branch of a task and the task's number within it."""
+        for branch in self.branches:
+            if partition < branch.partitions:
+                return branch, partition
+            partition -= branch.partitions
+        msg = f"stage {self.id} has no partition {partition}"
+        raise IndexError(msg)
+
+
+@dataclass(frozen=True, slots=True)
+class ResultSpec:
+    """A stage whose rows the user asked for, under the name of its node."""
+
+    node: str
+    stage: int
+    columns: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StageGraph:
+    """Everything an engine needs to run a job.
+
+    ``flow`` maps each counted DAG node to the nodes it reads, in DAG order, so that views can
+    tell records in from records out.
+    """
+
+    stages: tuple[Stage, ...]
+    results: tuple[ResultSpec, ...]
+    flow: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    input_bytes: int = 0
+    polars: str = ""
+    """Version and schema hash of the binary plan, compared where engines meet."""
+    logical: str = ""
+    """The optimized logical plan as text, for `explain`."""

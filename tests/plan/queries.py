@@ -1,0 +1,200 @@
+"""Queries over two tables, for every engine: what is cut anyhow must equal plain Polars."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+from polars import col
+
+Query = Callable[[pl.LazyFrame, pl.LazyFrame], pl.LazyFrame]
+
+# Polars promises the order of these.
+ORDERED: dict[str, Query] = {
+    "scan": lambda left, right: left,
+    "filter": lambda left, right: left.filter(col("a") > 5).select("a", "s"),
+    "group_by keeps order": lambda left, right: left.group_by("s", maintain_order=True).agg(
+        col("b").sum()
+    ),
+    "aggregates": lambda left, right: left.select(
+        col("b").sum(), col("id").mean(), col("s").min(), pl.len()
+    ),
+    "aggregate of nothing": lambda left, right: left.filter(col("a") > 99).select(
+        col("b").sum(), col("id").mean().alias("m"), col("s").min(), pl.len()
+    ),
+    "median": lambda left, right: left.select(col("b").median()),
+    "unique keeps order": lambda left, right: left.unique(
+        subset=["a"], keep="first", maintain_order=True
+    ),
+    "sort": lambda left, right: left.sort(
+        "s", "a", descending=[True, False], nulls_last=True, maintain_order=True
+    ),
+    "top-k": lambda left, right: left.sort("a", maintain_order=True).head(17),
+    "top-k of nulls": lambda left, right: left.sort(
+        "b", descending=True, nulls_last=False, maintain_order=True
+    ).slice(3, 140),
+    "head": lambda left, right: left.filter(col("a") > 2).head(23),
+    "head of nothing": lambda left, right: left.filter(col("a") > 2).head(0),
+    "tail": lambda left, right: left.tail(31),
+    "slice": lambda left, right: left.slice(100, 50),
+    "slice past the end": lambda left, right: left.slice(490, 50),
+    "row index": lambda left, right: left.filter(col("a") > 1).with_row_index(),
+    "window": lambda left, right: left.with_columns(col("b").sum().over("a").alias("o")),
+    "cumulative": lambda left, right: left.select(col("id").cum_sum()),
+    "shift": lambda left, right: left.select(col("id").shift(1), "a"),
+    "union": lambda left, right: pl.concat([left, left.filter(col("a") < 4)]),
+    "union with itself": lambda left, right: pl.concat([left, left]),
+    "diagonal": lambda left, right: pl.concat([left, right], how="diagonal"),
+    "relaxed": lambda left, right: pl.concat(
+        [left.select("a"), right.select(col("v").alias("a"))], how="vertical_relaxed"
+    ),
+    "horizontal": lambda left, right: pl.concat(
+        [left.select("a"), left.select("b")], how="horizontal"
+    ),
+    "literal alone": lambda left, right: left.select(pl.lit(1)),
+    "literal beside": lambda left, right: left.select("a", pl.lit(1).alias("one")),
+    "literal added": lambda left, right: left.with_columns(pl.lit(1).alias("one")),
+    "drop and rename": lambda left, right: left.drop("b").rename({"a": "A"}),
+    "drop nulls of a column": lambda left, right: left.select(col("b").drop_nulls()),
+    "drop nulls": lambda left, right: left.drop_nulls(),
+    "fill with mean": lambda left, right: left.with_columns(col("b").fill_null(col("b").mean())),
+    "fill all": lambda left, right: left.fill_null(0),
+    "two groups": lambda left, right: (
+        left.group_by("a", "s")
+        .agg(col("b").sum())
+        .group_by("s")
+        .agg(col("b").max(), pl.len())
+        .sort("s")
+        .filter(col("b") > 0)
+    ),
+    "join, group, sort": lambda left, right: (
+        left.join(right, on="a")
+        .group_by("w")
+        .agg((col("b") * col("v")).sum(), pl.len().alias("n"))
+        .sort("w")
+    ),
+    "rows only": lambda left, right: left.select(pl.len()),
+    "rows of a join": lambda left, right: left.join(right, on="a").select(pl.len()),
+    "python": lambda left, right: left.map_batches(lambda batch: batch.head(3)),
+    "head of groups": lambda left, right: left.group_by("a").agg(pl.len()).sort("len", "a").head(5),
+    "unpivot": lambda left, right: left.unpivot(index="a", on=["b"]),
+    "rank": lambda left, right: left.select(col("id").rank()),
+    "explode keeps rows": lambda left, right: left.select(
+        "id", col("s").str.split(" ").alias("word")
+    ).explode("word"),
+    "asof": lambda left, right: left.sort("a").join_asof(
+        right.filter(col("a").is_not_null()).sort("a"), on="a"
+    ),
+    "left join keeps order": lambda left, right: left.join(
+        right.unique("a", keep="first", maintain_order=True),
+        on="a",
+        how="left",
+        maintain_order="left",
+    ),
+}
+
+# And of these it does not.
+UNORDERED: dict[str, Query] = {
+    "group_by": lambda left, right: left.group_by("a").agg(
+        col("b").sum(),
+        pl.len().alias("n"),
+        col("b").mean().alias("m"),
+        col("s").max().alias("mx"),
+        col("b").min().alias("mn"),
+        (col("id").sum() / pl.len()).alias("z"),
+    ),
+    "all columns": lambda left, right: left.group_by("s").agg(pl.all().count()),
+    "all by expression": lambda left, right: left.group_by("s").agg(
+        (pl.exclude("s", "id") + 1).sum()
+    ),
+    "first and median": lambda left, right: left.group_by("a").agg(
+        col("id").first(), col("b").median().alias("q"), col("id").implode().alias("all")
+    ),
+    "having": lambda left, right: (
+        left.group_by("a").having(pl.len() > 25, col("b").sum() > 0).agg(col("b").sum().alias("x"))
+    ),
+    "computed keys": lambda left, right: left.group_by(
+        col("a") % 3, col("s").str.len_chars().alias("l")
+    ).agg(col("b").filter(col("a") > 5).sum()),
+    "sql": lambda left, right: pl.SQLContext(t=left, r=right).execute(
+        "select t.a, sum(b) x, count(*) n from t join r on t.a = r.a where id > 10 group by t.a"
+    ),
+    "sql aggregates": lambda left, right: left.group_by("a").agg(
+        pl.sql_expr("sum(b * id)").alias("x"),
+        pl.sql_expr("count(*)").alias("n"),
+        pl.sql_expr("avg(b)").alias("m"),
+        pl.sql_expr("round(sum(b) / count(*), 2)").alias("r"),
+    ),
+    "word count": lambda left, right: (
+        left.select(col("s").str.split(" ").alias("w")).explode("w").group_by("w").agg(pl.len())
+    ),
+    **{
+        f"join {how}": lambda left, right, how=how: left.join(right, on="a", how=how)
+        for how in ("inner", "left", "right", "full", "semi", "anti")
+    },
+    "join null keys": lambda left, right: left.join(right, on="a", how="full", nulls_equal=True),
+    "join coalesced": lambda left, right: left.join(right, on="a", how="full", coalesce=True),
+    "join validated": lambda left, right: left.join(
+        right.unique("a", keep="first"), on="a", validate="m:1"
+    ),
+    "cross": lambda left, right: left.join(right, how="cross"),
+    "join with itself": lambda left, right: left.join(left, on="a"),
+    "join with own groups": lambda left, right: (
+        left.group_by("a").agg(col("b").sum().alias("t")).join(left, on="a")
+    ),
+    "join of other types": lambda left, right: left.with_columns(col("a").cast(pl.Int32)).join(
+        right.with_columns(col("a").cast(pl.Int64)), on="a"
+    ),
+    "join on an expression": lambda left, right: left.join(
+        right, left_on=col("a") + 1, right_on="a"
+    ),
+    "join on inequality": lambda left, right: left.head(40).join_where(right, col("a") < col("w")),
+    "shared groups": lambda left, right: (
+        groups := left.group_by("a").agg(pl.len().alias("n"))
+    ).join(groups.select("a", (col("n") + 1).alias("k")), on="a"),
+    "unique": lambda left, right: left.select("a", "s").unique(),
+    "unique last": lambda left, right: left.unique(subset=["a"], keep="last"),
+    "unique none": lambda left, right: left.select("a", "b").unique(keep="none"),
+    "union then group": lambda left, right: (
+        pl.concat([left.select("a"), right.select("a")]).group_by("a").len()
+    ),
+    "filter on the key": lambda left, right: (
+        left.group_by("a").agg(col("b").sum()).filter(col("a") == 3)
+    ),
+    "filter above a join": lambda left, right: (
+        left.join(right, on="a", how="left").filter(col("w") > 3, col("b") > 0).select("a", "w")
+    ),
+    "integer sums keep their dtype": lambda left, right: (
+        left.select(
+            "s", col("a").cast(pl.Int8), (col("a") > 3).alias("f"), col("b").cast(pl.Float32)
+        )
+        .group_by("s")
+        .agg(pl.col("a", "f", "b").sum(), pl.col("b").mean().alias("m"))
+    ),
+}
+
+
+def write_files(folder: Path) -> tuple[Path, Path]:
+    """Write two small tables with nulls, repeated keys and some text."""
+    dice = random.Random(7)
+    rows = 500
+    left = pl.DataFrame(
+        {
+            "a": [dice.randint(0, 20) for _ in range(rows)],
+            "b": [dice.choice([None, 1.5, 2.25, -3.0]) for _ in range(rows)],
+            "s": [dice.choice(["x", "y", "zz", None, "q w", "w  e"]) for _ in range(rows)],
+            "id": range(rows),
+        }
+    )
+    right = pl.DataFrame(
+        {
+            "a": [dice.choice([None, *range(25)]) for _ in range(40)],
+            "v": [dice.randint(0, 64) / 8 for _ in range(40)],
+            "w": range(40),
+        }
+    )
+    left.write_csv(folder / "left.csv")
+    right.write_csv(folder / "right.csv")
+    return folder / "left.csv", folder / "right.csv"
