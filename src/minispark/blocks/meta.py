@@ -1,0 +1,57 @@
+"""What is known of a block without reading it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from minispark.ids import TaskKey
+
+__all__ = ["BlockMeta", "BlockSource", "PartitionMeta"]
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionMeta:
+    """One partition of a block: where it lies in the file and what it must hold.
+
+    ``checksum`` is xxh3-64 of the bytes; ``rows_checksum`` is the order-independent sum (mod
+    2**64) of the row hashes, without the float columns, or None where the rows cannot be hashed.
+    """
+
+    offset: int
+    length: int
+    rows: int
+    checksum: int
+    rows_checksum: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BlockMeta:
+    """The index of a block: the receipt that the scheduler keeps and every reader checks."""
+
+    partitions: tuple[PartitionMeta, ...]
+
+    @property
+    def rows(self) -> int:
+        """Rows in all partitions."""
+        return sum(part.rows for part in self.partitions)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of all partitions."""
+        return sum(part.length for part in self.partitions)
+
+
+@dataclass(frozen=True, slots=True)
+class BlockSource:
+    """One partition of one accepted block, and where to get it.
+
+    ``directory`` is the block directory on ``host`` (mapped where the reader is on that host and
+    may map); ``url`` is the base URL of the worker that serves it, None on the embedded engine.
+    """
+
+    key: TaskKey
+    partition: int
+    meta: PartitionMeta
+    host: str
+    directory: str
+    url: str | None = None

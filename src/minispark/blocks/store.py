@@ -1,0 +1,63 @@
+"""A worker's block directory: the only place where block ids become paths."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from minispark.blocks.format import DATA_SUFFIX, SUFFIXES
+from minispark.config import secure_dir
+from minispark.ids import TaskKey
+
+__all__ = ["BlockStore"]
+
+
+class BlockStore:
+    """The blocks that the executors of one worker wrote.
+
+    It owns the directory: made 0700 on construction, one worker at a time.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = secure_dir(directory).absolute()
+
+    def path_of(self, block_id: str) -> Path:
+        """Return where the data of a block is or would be.
+
+        Raises
+        ------
+        ValueError
+            ``block_id`` is not a block id; ids come from peers and must never be paths.
+        """
+        return self.directory / f"{TaskKey.parse(block_id).block_id}{DATA_SUFFIX}"
+
+    def delete(self, keys: Iterable[TaskKey]) -> None:
+        """Remove blocks, finished or not; those that are not there are no error.
+
+        Readers that mapped a block keep it until they are done.
+        """
+        for key in keys:
+            for suffix in SUFFIXES:
+                (self.directory / f"{key.block_id}{suffix}").unlink(missing_ok=True)
+
+    def sweep(self) -> int:
+        """Remove every block, as a worker that starts does; return how many files went.
+
+        What an earlier life of the worker wrote is lost to the master anyway.
+        """
+        removed = 0
+        for entry in os.scandir(self.directory):
+            if entry.name.endswith(SUFFIXES) and not entry.is_dir(follow_symlinks=False):
+                Path(entry.path).unlink(missing_ok=True)
+                removed += 1
+        return removed
+
+    def bytes_on_disk(self) -> int:
+        """Return the size of all files in the directory."""
+        total = 0
+        for entry in os.scandir(self.directory):
+            with contextlib.suppress(FileNotFoundError):
+                total += entry.stat(follow_symlinks=False).st_size
+        return total

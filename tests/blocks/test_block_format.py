@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+import errno
+import json
+import stat
+from pathlib import Path
+
+import polars as pl
+import pyarrow.ipc
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minispark.blocks.checksums import rows_checksum
+from minispark.blocks.errors import BlockUnavailable
+from minispark.blocks.format import read_index, write_block
+from minispark.blocks.meta import PartitionMeta
+from minispark.blocks.store import BlockStore
+from minispark.errors import UnsupportedError
+from minispark.ids import TaskKey
+
+KEY = TaskKey("job-a-1-1", 2, 0, 3, 1)
+ROWS = pl.DataFrame({"word": ["a", "b", None], "n": [1, 2, 3]})
+
+
+def test_partitions_are_whole_arrow_streams_at_aligned_offsets(store: BlockStore) -> None:
+    parts = [ROWS, ROWS.head(1), ROWS.clear(), ROWS.tail(1)]
+    meta = write_block(store.directory, KEY, parts)
+    assert [part.rows for part in meta.partitions] == [3, 1, 0, 1]
+    assert meta.rows == 5
+    data = store.path_of(KEY.block_id).read_bytes()
+    for part, expected in zip(meta.partitions, parts, strict=True):
+        assert part.length == 0 or part.offset % 64 == 0
+        if expected.height:
+            stream = data[part.offset : part.offset + part.length]
+            assert pyarrow.ipc.open_stream(stream).read_all().num_rows == expected.height
+
+
+def test_only_the_first_partition_tells_its_columns_when_empty(store: BlockStore) -> None:
+    meta = write_block(store.directory, KEY, [ROWS.clear(), ROWS.clear()])
+    assert meta.partitions[0].length > 0
+    assert meta.partitions[1].length == 0
+
+
+def test_files_are_private_and_no_temporary_stays(store: BlockStore) -> None:
+    write_block(store.directory, KEY, [ROWS])
+    assert stat.S_IMODE(store.directory.stat().st_mode) == 0o700
+    files = sorted(store.directory.iterdir())
+    assert [file.name for file in files] == [f"{KEY.block_id}.arrow", f"{KEY.block_id}.idx"]
+    assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
+
+
+def test_the_index_gives_the_receipt_back(store: BlockStore) -> None:
+    meta = write_block(store.directory, KEY, [ROWS, ROWS.clear(), ROWS.head(2)])
+    assert read_index(store.directory, KEY) == meta
+
+
+def test_every_changed_byte_of_an_index_is_found(store: BlockStore) -> None:
+    meta = write_block(store.directory, KEY, [ROWS, ROWS])
+    path = store.directory / f"{KEY.block_id}.idx"
+    whole = path.read_bytes()
+    for position in range(len(whole)):
+        broken = bytearray(whole)
+        broken[position] ^= 0x04
+        path.write_bytes(broken)
+        with pytest.raises(BlockUnavailable):
+            read_index(store.directory, KEY)
+    path.write_bytes(whole[:-1])
+    with pytest.raises(BlockUnavailable):
+        read_index(store.directory, KEY)
+    path.write_bytes(whole)
+    assert read_index(store.directory, KEY) == meta
+
+
+@pytest.mark.parametrize("text", ["", "[]", "3", "{}", '{"index":{"version":9},"checksum":1}'])
+def test_what_is_no_index_is_unavailable(store: BlockStore, text: str) -> None:
+    (store.directory / f"{KEY.block_id}.idx").write_text(text)
+    with pytest.raises(BlockUnavailable):
+        read_index(store.directory, KEY)
+
+
+def test_the_index_of_another_block_is_refused(store: BlockStore) -> None:
+    write_block(store.directory, KEY, [ROWS])
+    other = TaskKey("job-a-1-1", 2, 0, 3, 2)
+    (store.directory / f"{KEY.block_id}.idx").rename(store.directory / f"{other.block_id}.idx")
+    with pytest.raises(BlockUnavailable, match="another block"):
+        read_index(store.directory, other)
+    with pytest.raises(BlockUnavailable, match="no index"):
+        read_index(store.directory, KEY)
+
+
+def test_the_index_is_plain_json(store: BlockStore) -> None:
+    write_block(store.directory, KEY, [ROWS])
+    index = json.loads((store.directory / f"{KEY.block_id}.idx").read_text())["index"]
+    assert (index["version"], index["block"]) == (1, KEY.block_id)
+
+
+def test_a_full_disk_leaves_nothing(store: BlockStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: pl.DataFrame, file: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(pl.DataFrame, "write_ipc_stream", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_block(store.directory, KEY, [ROWS])
+    assert list(store.directory.iterdir()) == []
+
+
+@pytest.mark.parametrize("renames", [0, 1])
+def test_cut_short_between_the_renames_leaves_nothing(
+    store: BlockStore, monkeypatch: pytest.MonkeyPatch, renames: int
+) -> None:
+    done = []
+    original = Path.rename
+
+    def rename(self: Path, target: Path) -> Path:
+        if len(done) == renames:
+            raise OSError(errno.EIO, "Input/output error")
+        done.append(target)
+        return original(self, target)
+
+    monkeypatch.setattr(Path, "rename", rename)
+    with pytest.raises(OSError, match="Input/output"):
+        write_block(store.directory, KEY, [ROWS])
+    assert list(store.directory.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pl.Series("odd", [object()], dtype=pl.Object),
+        pl.Series("odd", [[]], dtype=pl.Array(pl.Int8, 0)),
+        pl.Series("odd", [[[]]], dtype=pl.List(pl.Array(pl.Int8, 0))),
+    ],
+)
+def test_dtypes_that_cannot_travel_are_named(store: BlockStore, column: pl.Series) -> None:
+    with pytest.raises(UnsupportedError, match="column 'odd'"):
+        write_block(store.directory, KEY, [column.to_frame()])
+    assert list(store.directory.iterdir()) == []
+
+
+rows = st.lists(
+    st.tuples(st.integers(-(2**63), 2**63 - 1) | st.none(), st.text(max_size=3) | st.none()),
+    max_size=30,
+)
+
+
+def frame_of(values: list[tuple[int | None, str | None]]) -> pl.DataFrame:
+    return pl.DataFrame(values, schema={"n": pl.Int64, "t": pl.String}, orient="row")
+
+
+@given(rows, st.randoms(use_true_random=False))
+def test_the_row_checksum_knows_no_order_and_no_chunks(values, random) -> None:
+    mixed = list(values)
+    random.shuffle(mixed)
+    cut = random.randint(0, len(mixed))
+    chunked = pl.concat([frame_of(mixed[:cut]), frame_of(mixed[cut:])], rechunk=False)
+    assert rows_checksum(chunked) == rows_checksum(frame_of(values))
+
+
+@given(rows.filter(bool), st.integers(0, 29))
+def test_the_row_checksum_sees_a_lost_and_a_doubled_row(values, position) -> None:
+    position %= len(values)
+    whole = rows_checksum(frame_of(values))
+    assert rows_checksum(frame_of(values[:position] + values[position + 1 :])) != whole
+    assert rows_checksum(frame_of([*values, values[position]])) != whole
+
+
+def test_the_row_checksum_sees_values_that_change_rows() -> None:
+    straight = pl.DataFrame({"a": [1, 2], "b": ["x", "y"]})
+    crossed = pl.DataFrame({"a": [1, 2], "b": ["y", "x"]})
+    assert rows_checksum(straight) != rows_checksum(crossed)
+
+
+def test_the_row_checksum_leaves_floats_out_and_may_be_none() -> None:
+    first = pl.DataFrame({"k": [1, 2], "f": [0.1, 0.2], "l": [[0.1], []]})
+    second = first.with_columns(f=pl.Series([0.3, 0.4]), l=pl.Series([[0.2], [0.3]]))
+    assert rows_checksum(first) == rows_checksum(second)
+    assert rows_checksum(first.select("f", "l")) is None
+    assert rows_checksum(pl.DataFrame(height=3)) is None
+
+
+def test_row_checksums_can_be_left_out(store: BlockStore) -> None:
+    meta = write_block(store.directory, KEY, [ROWS], row_checksums=False)
+    assert meta.partitions[0].rows_checksum is None
+    assert isinstance(meta.partitions[0], PartitionMeta)
