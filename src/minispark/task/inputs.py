@@ -1,0 +1,167 @@
+"""What a task reads: the blocks of its leaves, and its splits, as frames for the fragment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import polars as pl
+
+from minispark.blocks.fetch import FetchSettings, fetch_blocks
+from minispark.errors import ErrorInfo
+from minispark.plan.stages import ScanFormat
+from minispark.task.scans import locate_error, open_scan
+from minispark.task.spec import InputGeneration, ScanTask, TaskInput, TaskSpec
+
+__all__ = ["Bindings", "Inputs", "bytes_read", "input_generations", "read_inputs"]
+
+Binding = Callable[[pl.Schema], pl.LazyFrame]
+
+_FEW_ROWS = 4096
+"""Chunks smaller than this on average are put together: each costs the engine its own batch."""
+_MANY_CHUNKS = 16
+
+_QUOTES_SCHEMA = pl.Schema({"path": pl.String, "start": pl.Int64, "quotes": pl.Int64})
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """The rows of each leaf that reads blocks; a frame without columns where no block had any."""
+
+    frames: Mapping[str, pl.DataFrame]
+    rows: int
+    http_bytes: int
+
+
+def read_inputs(spec: TaskSpec, *, fetch: FetchSettings) -> Inputs:
+    """Read and verify all blocks of a task, in partition order.
+
+    Raises
+    ------
+    BlockUnavailable
+        One of them is gone or not what its receipt promises.
+    """
+    frames = {}
+    http_bytes = 0
+    for wanted in spec.inputs:
+        parts = []
+        for fetched in fetch_blocks(wanted.blocks, settings=fetch):
+            parts.append(fetched.frame)
+            http_bytes += fetched.http_bytes
+        frames[wanted.leaf] = _conserved(wanted, _concatenated(parts))
+    rows = sum(frame.height for frame in frames.values())
+    return Inputs(frames, rows, http_bytes)
+
+
+def input_generations(spec: TaskSpec) -> tuple[InputGeneration, ...]:
+    """Return which generation of which stage the task reads."""
+    pairs = dict.fromkeys((wanted.stage, wanted.generation) for wanted in spec.inputs)
+    return tuple(InputGeneration(stage, generation) for stage, generation in pairs)
+
+
+def bytes_read(scans: Iterable[ScanTask]) -> int:
+    """Return the input bytes of a task's splits.
+
+    Counting quotes reads bytes that those who want the rows read again: not counted twice. A
+    Parquet split is in rows; the file's bytes go to the split that has its first row.
+    """
+    total = 0
+    for scan in scans:
+        if scan.spec.format is ScanFormat.PARQUET:
+            total += sum(split.size for split in scan.splits if split.start == 0)
+        elif scan.spec.format is not ScanFormat.QUOTES:
+            total += sum(split.end - split.start for split in scan.splits)
+    return total
+
+
+@dataclass(slots=True)
+class Bindings:
+    """The leaves of a fragment as `minispark.plan.leaves.bind` takes them.
+
+    Polars calls them from within its optimizer and wraps what they raise, so the first error is
+    kept here in its own type.
+    """
+
+    spec: TaskSpec
+    inputs: Inputs
+    error: Exception | None = field(default=None, init=False)
+    _opened: list[tuple[ScanTask, pl.Schema]] = field(default_factory=list, init=False)
+
+    def leaves(self) -> dict[str, Binding]:
+        """Return a callable for each leaf of the task."""
+        found: dict[str, Binding] = {}
+        for leaf, frame in self.inputs.frames.items():
+            found[leaf] = self._guarded(partial(_as_leaf, frame))
+        for scan in self.spec.scans:
+            found[scan.leaf] = self._guarded(partial(self._open, scan))
+        return found
+
+    def bad_record(self, error: BaseException) -> ErrorInfo | None:
+        """Find the record of an input file that made the fragment fail, if it was one."""
+        for scan, schema in self._opened:
+            found = locate_error(
+                scan, schema, quotes=self._quotes(scan), data_root=self._data_root(), error=error
+            )
+            if found.row is not None or found.field is not None:
+                return found
+        return None
+
+    def _open(self, scan: ScanTask, schema: pl.Schema) -> pl.LazyFrame:
+        self._opened.append((scan, schema))
+        return open_scan(scan, schema, quotes=self._quotes(scan), data_root=self._data_root())
+
+    def _quotes(self, scan: ScanTask) -> pl.DataFrame | None:
+        if scan.quotes is None:
+            return None
+        counted = self.inputs.frames[scan.quotes]
+        return counted if counted.columns else pl.DataFrame(schema=_QUOTES_SCHEMA)
+
+    def _data_root(self) -> Path | None:
+        return None if self.spec.data_root is None else Path(self.spec.data_root)
+
+    def _guarded(self, binding: Binding) -> Binding:
+        def bind(schema: pl.Schema) -> pl.LazyFrame:
+            try:
+                return binding(schema)
+            except Exception as error:
+                self.error = self.error or error
+                raise
+
+        return bind
+
+
+def _concatenated(parts: list[pl.DataFrame]) -> pl.DataFrame:
+    filled = [part for part in parts if part.height]
+    if not filled:
+        return next((part for part in parts if part.width), pl.DataFrame())
+    columns = filled[0].columns
+    alike = [part if part.columns == columns else part.select(columns) for part in filled]
+    whole = pl.concat(alike, how="vertical", rechunk=False)
+    chunks = whole.n_chunks()
+    if chunks > _MANY_CHUNKS and whole.height < chunks * _FEW_ROWS:
+        return whole.rechunk()
+    return whole
+
+
+def _conserved(wanted: TaskInput, frame: pl.DataFrame) -> pl.DataFrame:
+    promised = sum(source.meta.rows for source in wanted.blocks)
+    if frame.height != promised:
+        msg = f"leaf {wanted.leaf!r} has {frame.height} rows where {promised} were promised"
+        raise AssertionError(msg)
+    return frame
+
+
+def _as_leaf(frame: pl.DataFrame, schema: pl.Schema) -> pl.LazyFrame:
+    """Check the columns that are there; the stage below ships none that nobody asked for."""
+    if not frame.columns and not frame.height:
+        return pl.LazyFrame(schema=schema)
+    found = frame.schema
+    for name, dtype in found.items():
+        if name in schema and dtype != schema[name]:
+            msg = f"an input block has column {name!r} as {dtype}, not {schema[name]}"
+            raise TypeError(msg)
+    names = [name for name in schema if name in found]
+    # A selection of no columns would lose the number of rows.
+    return frame.lazy().select(names) if names and names != frame.columns else frame.lazy()

@@ -1,0 +1,73 @@
+"""What a task writes: one block, its rows split by key or whole, or one file of a sink."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import assert_never
+
+import polars as pl
+
+from minispark.blocks.format import EMPTY_BLOCK, write_block
+from minispark.blocks.meta import BlockMeta
+from minispark.plan.stages import Output, OutputKind, SinkSpec
+from minispark.task.hashing import key_hash
+from minispark.task.sinks import write_part
+from minispark.task.spec import SinkFile, TaskSpec
+
+__all__ = ["Written", "split_by_key", "write_output"]
+
+_PLACE = "__minispark_partition"
+_MASKED_PARTITIONS = 8
+"""Up to so many partitions a filter for each is fastest; above, `partition_by`. 5M rows x 4
+columns on one thread: 2 parts 36 against 300 ms, 8 parts 150 against 310, 64 parts 470 against
+280. Sorting by partition and gathering is slower than the better of the two throughout."""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """The receipt of a task's block, and the sink file that it left under its staging name."""
+
+    block: BlockMeta
+    sink: SinkFile | None = None
+
+
+def write_output(spec: TaskSpec, frame: pl.DataFrame) -> Written:
+    """Write the rows of a task as its output says."""
+    output = spec.output
+    match output.kind:
+        case OutputKind.SINK:
+            return Written(EMPTY_BLOCK, _write_sink(spec, output.sink, frame))
+        case OutputKind.SINGLE:
+            parts = [frame]
+        case OutputKind.HASH:
+            parts = split_by_key(frame, output)
+        case _:
+            assert_never(output.kind)
+    return Written(write_block(Path(spec.block_directory), spec.key, parts))
+
+
+def split_by_key(frame: pl.DataFrame, output: Output) -> list[pl.DataFrame]:
+    """Return the rows of each partition, in the order they came."""
+    count = output.partitions
+    if count == 1:
+        return [frame]
+    if frame.height == 0:
+        return [frame] * count
+    keys = [pl.Expr.deserialize(io.BytesIO(key)) for key in output.keys]
+    place = (key_hash(frame, keys) % count).cast(pl.UInt32)
+    if count <= _MASKED_PARTITIONS:
+        return [frame.filter(place == number) for number in range(count)]
+    parts = frame.with_columns(place.alias(_PLACE)).partition_by(
+        _PLACE, maintain_order=True, include_key=False, as_dict=True
+    )
+    nothing = frame.clear()
+    return [parts.get((number,), nothing) for number in range(count)]
+
+
+def _write_sink(spec: TaskSpec, sink: SinkSpec | None, frame: pl.DataFrame) -> SinkFile | None:
+    if sink is None:
+        msg = "a sink output names no sink"
+        raise ValueError(msg)
+    return write_part(frame, sink, key=spec.key, data_root=spec.data_root)

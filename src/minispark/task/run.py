@@ -1,0 +1,81 @@
+"""Runs one task: blocks and splits in, a fragment over them, a block or a sink file out.
+
+It knows nothing of who runs it; every engine runs tasks by calling `attempt`.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+
+import polars as pl
+from polars.exceptions import PanicException, PolarsError
+
+from minispark.blocks.fetch import FetchSettings
+from minispark.clock import monotonic_s
+from minispark.errors import JobFailedError
+from minispark.plan.counters import counting
+from minispark.plan.leaves import bind
+from minispark.task.failures import failure_of, is_of_system
+from minispark.task.inputs import Bindings, Inputs, bytes_read, input_generations, read_inputs
+from minispark.task.outputs import write_output
+from minispark.task.spec import TaskFailure, TaskReport, TaskSpec
+
+__all__ = ["attempt", "run_task"]
+
+
+def run_task(spec: TaskSpec, *, fetch: FetchSettings) -> TaskReport:
+    """Run a task in this process, one at a time, and return its report.
+
+    Raises
+    ------
+    BlockUnavailable
+        An input block is gone or corrupt.
+    Exception
+        Whatever the fragment, a user's function or the disk raises; `attempt` sorts it out.
+    """
+    started_s = monotonic_s()
+    inputs = read_inputs(spec, fetch=fetch)
+    frame, nodes = _collect(spec, inputs)
+    written = write_output(spec, frame)
+    return TaskReport(
+        key=spec.key,
+        block=written.block,
+        inputs=input_generations(spec),
+        nodes=nodes,
+        rows_in=inputs.rows,
+        bytes_read=bytes_read(spec.scans),
+        bytes_fetched=inputs.http_bytes,
+        duration_s=monotonic_s() - started_s,
+        sink=written.sink,
+    )
+
+
+def attempt(spec: TaskSpec, *, fetch: FetchSettings) -> TaskReport | TaskFailure:
+    """Run a task and say how it ended; raises nothing but an interrupt."""
+    started_s = monotonic_s()
+    try:
+        return run_task(spec, fetch=fetch)
+    # A user's function may call sys.exit, and a panic of Polars is no Exception.
+    except (Exception, SystemExit, PanicException) as error:
+        failure = failure_of(error)
+    duration_s = monotonic_s() - started_s
+    return TaskFailure(spec.key, failure, input_generations(spec), duration_s)
+
+
+def _collect(spec: TaskSpec, inputs: Inputs) -> tuple[pl.DataFrame, Mapping[str, int]]:
+    # Never kept for the next task: a leaf's answer is cached in its LazyFrame.
+    plan = pl.LazyFrame.deserialize(io.BytesIO(spec.fragment))
+    bindings = Bindings(spec, inputs)
+    with bind(bindings.leaves()), counting() as nodes:
+        try:
+            frame = plan.collect(engine="streaming")
+        except (Exception, PanicException) as error:
+            if bindings.error is not None:
+                raise bindings.error from None
+            if isinstance(error, PolarsError | PanicException) and not is_of_system(error):
+                bad = bindings.bad_record(error)
+                if bad is not None:
+                    raise JobFailedError.from_info(bad) from error
+            raise
+        return frame, dict(nodes)

@@ -1,0 +1,160 @@
+"""Finds the record that made a scan fail: file, row, column, value.
+
+Polars says which value it could not read, and sometimes the column, but no file and no row. After
+such a failure the splits are read once more, a piece at a time; the piece that fails is halved
+until one record is left, and its values are tried one by one. That costs about as much as the
+task itself, once a job.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import polars as pl
+from polars.exceptions import PanicException, PolarsError
+
+from minispark.errors import ErrorInfo
+from minispark.plan.scan_files import is_compressed
+from minispark.plan.stages import ScanFormat, Split
+from minispark.task.scan_inputs import checked
+from minispark.task.scan_records import Bytes, mapped
+from minispark.task.scan_suspects import CsvSuspect, LinesSuspect, Suspect
+from minispark.task.spec import ScanTask
+
+__all__ = ["locate_error"]
+
+_PIECE_BYTES = 4 << 20
+_COUNTED_BYTES = 8 << 30
+"""Records further into a file are not counted: that takes a second a gigabyte."""
+_VALUE_CHARS = 60
+_MESSAGE_CHARS = 200
+_COLUMN = re.compile(r"at column '(?P<name>.*)' \(column number \d+\)", re.DOTALL)
+_HINT = (
+    "Mend the value, list it in null_values, or give the column another dtype in the schema; "
+    "dtypes are inferred from the first rows only."
+)
+
+
+def locate_error(
+    scan: ScanTask,
+    schema: pl.Schema,
+    *,
+    quotes: pl.DataFrame | None,
+    data_root: Path | None,
+    error: BaseException,
+) -> ErrorInfo:
+    """Say which record of a scan cannot be read, after reading it failed with ``error``.
+
+    ``row`` counts the data rows of the file from 1, its header not among them; for JSON lines and
+    text it is the number of the line, and empty lines count. ``field`` is the column. What is not
+    found is left None, and then the message is that of ``error``. Raises nothing.
+    """
+    paths = {split.path for split in scan.splits}
+    told = ErrorInfo("MS-233", _sentence(error), file=paths.pop() if len(paths) == 1 else None)
+    try:
+        suspect = _suspect(scan, schema, quotes, _columns(error, schema))
+        if suspect is None:
+            return told
+        for split in scan.splits:
+            found = _search(suspect, split, checked(split, data_root), told)
+            if found is not None:
+                return found
+    except (Exception, PanicException):
+        # The error that was told in the first place is better than one about telling it.
+        return told
+    return told
+
+
+def _columns(error: BaseException, schema: pl.Schema) -> list[str]:
+    """Columns in which the value may lie; the task perhaps did not read the others."""
+    told = _COLUMN.search(str(error))
+    return [told["name"]] if told and told["name"] in schema else schema.names()
+
+
+def _suspect(
+    scan: ScanTask, schema: pl.Schema, quotes: pl.DataFrame | None, columns: list[str]
+) -> Suspect | None:
+    match scan.spec.format:
+        case ScanFormat.CSV:
+            return CsvSuspect(scan.spec, schema, quotes, columns)
+        case ScanFormat.JSONL | ScanFormat.TEXT:
+            return LinesSuspect(scan.spec, schema, columns)
+    return None
+
+
+def _search(suspect: Suspect, split: Split, path: Path, told: ErrorInfo) -> ErrorInfo | None:
+    with mapped(path) as data:
+        if is_compressed(data[:4]):
+            return None
+        for begin, end in _pieces(suspect, data, split):
+            why = _failure(suspect, data, begin, end)
+            if why is not None:
+                begin, end, why = _halved(suspect, data, begin, end, why)
+                row = suspect.count(data, begin) + 1 if begin <= _COUNTED_BYTES else None
+                at = replace(told, file=str(path), row=row)
+                return _blamed(suspect, data, begin, end, why, at)
+    return None
+
+
+def _pieces(suspect: Suspect, data: Bytes, split: Split) -> Iterator[tuple[int, int]]:
+    begin, end = suspect.bounds(data, split)
+    while begin < end:
+        stop = min(suspect.following(data, begin, begin + _PIECE_BYTES), end)
+        yield begin, stop
+        begin = stop
+
+
+def _failure(suspect: Suspect, data: Bytes, begin: int, end: int) -> BaseException | None:
+    try:
+        suspect.read(data, begin, end).collect(engine="streaming")
+    except (PolarsError, PanicException) as error:
+        return error
+    return None
+
+
+def _halved(
+    suspect: Suspect, data: Bytes, begin: int, end: int, why: BaseException
+) -> tuple[int, int, BaseException]:
+    """Narrow records that fail down to the first that fails by itself."""
+    while True:
+        middle = suspect.following(data, begin, begin + (end - begin) // 2)
+        if middle >= end:
+            # The second half is inside one long record, perhaps the only one.
+            middle = suspect.following(data, begin, begin + 1)
+        if middle >= end:
+            return begin, end, why
+        first = _failure(suspect, data, begin, middle)
+        if first is not None:
+            end, why = middle, first
+            continue
+        second = _failure(suspect, data, middle, end)
+        if second is None:
+            return begin, end, why
+        begin, why = middle, second
+
+
+def _blamed(
+    suspect: Suspect, data: Bytes, begin: int, end: int, why: BaseException, at: ErrorInfo
+) -> ErrorInfo:
+    try:
+        blamed = suspect.blame(data, begin, end)
+    except (PolarsError, PanicException):
+        blamed = None
+    if blamed is None:
+        record = data[begin:end].decode(errors="replace").strip("\r\n")
+        return replace(at, message=f"{_sentence(why)}: {_shortened(record, _VALUE_CHARS)!r}")
+    column, value, dtype = blamed
+    message = f"{_shortened(value, _VALUE_CHARS)!r} in column {column!r} cannot be read as {dtype}"
+    return replace(at, message=message, field=column, hint=_HINT)
+
+
+def _sentence(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return _shortened(lines[0] if lines else type(error).__name__, _MESSAGE_CHARS)
+
+
+def _shortened(text: str, chars: int) -> str:
+    return text if len(text) <= chars else f"{text[:chars]}..."

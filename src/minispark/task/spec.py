@@ -1,0 +1,107 @@
+"""What a task is told and what it reports: plain data, the same on every engine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from minispark.blocks.meta import BlockMeta, BlockSource
+from minispark.errors import Failure
+from minispark.ids import TaskKey
+from minispark.plan.stages import Output, ScanInput, ScanSpec, Split
+
+__all__ = [
+    "InputGeneration",
+    "ScanTask",
+    "SinkFile",
+    "TaskFailure",
+    "TaskInput",
+    "TaskReport",
+    "TaskSpec",
+    "scan_task",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class TaskInput:
+    """The blocks of one leaf, in partition order."""
+
+    leaf: str
+    stage: int
+    generation: int
+    blocks: tuple[BlockSource, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ScanTask:
+    """The splits of one leaf for this task."""
+
+    leaf: str
+    spec: ScanSpec
+    splits: tuple[Split, ...]
+    quotes: str | None = None
+
+
+def scan_task(scan: ScanInput, partition: int) -> ScanTask:
+    """Take the splits of one partition of a branch."""
+    return ScanTask(scan.leaf, scan.spec, scan.tasks[partition], scan.quotes)
+
+
+@dataclass(frozen=True, slots=True)
+class TaskSpec:
+    """Fragment + named inputs -> output, and nothing else."""
+
+    key: TaskKey
+    fragment: bytes
+    scans: tuple[ScanTask, ...]
+    inputs: tuple[TaskInput, ...]
+    output: Output
+    block_directory: str = ""
+    """Where the block goes; the worker fills it in."""
+    data_root: str | None = None
+    """What relative paths mean; the worker fills it in."""
+    timeout_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class InputGeneration:
+    """Which generation of an input stage an attempt read."""
+
+    stage: int
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class SinkFile:
+    """A file that an attempt wrote under its staging name, and the name it gets at commit."""
+
+    staged: str
+    final: str
+    rows: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class TaskReport:
+    """A task that ended well. Times in seconds, sizes in bytes."""
+
+    key: TaskKey
+    block: BlockMeta
+    inputs: tuple[InputGeneration, ...] = ()
+    nodes: Mapping[str, int] = field(default_factory=dict)
+    """Rows out of each counted DAG node that ran in this task."""
+    rows_in: int = 0
+    bytes_read: int = 0
+    bytes_fetched: int = 0
+    duration_s: float = 0.0
+    sink: SinkFile | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TaskFailure:
+    """A task that did not."""
+
+    key: TaskKey
+    failure: Failure
+    inputs: tuple[InputGeneration, ...] = ()
+    duration_s: float = 0.0

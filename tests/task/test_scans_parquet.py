@@ -1,0 +1,95 @@
+"""Parquet splits are whole row groups."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+from polars.exceptions import PolarsError
+from polars.testing import assert_frame_equal
+from scan_kit import cut, in_tasks
+
+from minispark.errors import UsageError
+from minispark.task.scans import open_scan
+from minispark.task.spec import ScanTask
+
+
+def _rows(count: int) -> pl.DataFrame:
+    return pl.DataFrame(
+        {
+            "a": range(count),
+            "b": [str(number) for number in range(count)],
+            "c": [[number] for number in range(count)],
+            "d": pl.Series(["u", "v"] * (count // 2), dtype=pl.Categorical),
+        }
+    )
+
+
+@pytest.mark.parametrize("partitions", [1, 2, 3, 7, 20])
+def test_files_of_many_and_of_one_row_group(tmp_path: Path, partitions: int) -> None:
+    _rows(1000).write_parquet(tmp_path / "a.parquet", row_group_size=100)
+    _rows(0).write_parquet(tmp_path / "b.parquet")
+    _rows(600).write_parquet(tmp_path / "c.parquet")
+    frame = pl.scan_parquet(tmp_path)
+    assert_frame_equal(in_tasks(frame, partitions), frame.collect())
+
+
+def test_each_task_reads_its_own_rows(tmp_path: Path) -> None:
+    _rows(1000).write_parquet(tmp_path / "a.parquet", row_group_size=100)
+    frame = pl.scan_parquet(tmp_path / "a.parquet")
+    source, tasks = cut(frame, 4)
+    opened = [
+        open_scan(
+            ScanTask("s", source.spec, task), frame.collect_schema(), quotes=None, data_root=None
+        )
+        for task in tasks
+    ]
+    heights = [one.select("a").collect().height for one in opened]
+    assert sum(heights) == 1000
+    assert all(height % 100 == 0 and height for height in heights)
+
+
+def test_a_filter_reaches_a_file_that_is_read_whole(tmp_path: Path) -> None:
+    _rows(1000).write_parquet(tmp_path / "a.parquet", row_group_size=100)
+    frame = pl.scan_parquet(tmp_path / "a.parquet")
+    source, (task,) = cut(frame, 1)
+    opened = open_scan(
+        ScanTask("s", source.spec, task), frame.collect_schema(), quotes=None, data_root=None
+    )
+    assert "SELECTION" in opened.filter(pl.col("a") > 990).explain()
+
+
+def test_another_order_of_columns(tmp_path: Path) -> None:
+    rows = _rows(10)
+    rows.write_parquet(tmp_path / "a.parquet")
+    rows.select(reversed(rows.columns)).write_parquet(tmp_path / "b.parquet")
+    frame = pl.scan_parquet(tmp_path)
+    for partitions in (1, 2):
+        assert_frame_equal(in_tasks(frame, partitions), frame.collect())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda rows: rows.drop("b"),
+        lambda rows: rows.with_columns(z=1),
+        lambda rows: rows.cast({"a": pl.Int32}),
+    ],
+)
+def test_files_that_polars_does_not_read_together(tmp_path: Path, change: object) -> None:
+    _rows(10).write_parquet(tmp_path / "a.parquet")
+    change(_rows(10)).write_parquet(tmp_path / "b.parquet")  # type: ignore[operator]
+    frame = pl.scan_parquet(tmp_path)
+    with pytest.raises(PolarsError):
+        frame.collect()
+    for partitions in (1, 2):
+        with pytest.raises(PolarsError):
+            in_tasks(frame, partitions)
+
+
+def test_what_is_no_parquet_is_named(tmp_path: Path) -> None:
+    _rows(10).write_parquet(tmp_path / "a.parquet")
+    (tmp_path / "b.parquet").write_bytes(b"PAR?")
+    with pytest.raises(UsageError, match=r"b\.parquet is not a Parquet file"):
+        cut(pl.scan_parquet(tmp_path), 1)
