@@ -1,0 +1,82 @@
+"""Whose word counts, and whether a task that failed may try again.
+
+Covers: fencing of reports, retries. Does not cover: lost output (`lineage`).
+"""
+
+from __future__ import annotations
+
+from minispark.errors import Failure, TaskError
+from minispark.ids import TaskKey
+from minispark.scheduler.policy import POLICY, Cause, Charge, ended
+from minispark.scheduler.state import Job, Stage, State, Worker
+from minispark.scheduler.tasks import Leased, Task
+from minispark.settings import SchedulerSettings
+
+__all__ = ["charge", "live", "verdict"]
+
+
+def live(
+    state: State, key: TaskKey, worker: Worker, inputs: tuple[tuple[int, int], ...]
+) -> tuple[Job, Stage, Leased] | None:
+    """Find the live attempt that a report is about; None if the report must be dropped.
+
+    It counts only if the attempt is the task's present one, on that worker, and both its stage
+    and everything it read are of the present generation.
+    """
+    job = state.jobs.get(key.job)
+    stage = job.stages.get(key.stage) if job is not None else None
+    if job is None or stage is None or not 0 <= key.partition < len(stage.tasks):
+        return None
+    lease = stage.tasks[key.partition].state
+    if not isinstance(lease, Leased) or lease.key != key or lease.worker != worker.name:
+        return None
+    for number, generation in (*lease.inputs, *inputs):
+        source = job.stages.get(number)
+        if source is None or source.generation != generation:
+            return None
+    return job, stage, lease
+
+
+def verdict(
+    task: Task, cause: Cause, failure: Failure, *, elsewhere: bool, settings: SchedulerSettings
+) -> Failure | None:
+    """Say what ends the job now that the task's accounts are charged; None means: try again.
+
+    ``elsewhere`` tells whether there is a worker on which the task has not failed.
+    """
+    rule = POLICY[cause]
+    if rule.hopeless:
+        return failure
+    if rule.certain and isinstance(failure, TaskError):
+        again = task.sentences.count(failure.error.message) > 1
+        if again or not elsewhere:
+            return failure
+    match rule.charge:
+        case Charge.ATTEMPT:
+            return failure if task.charged >= settings.max_attempts else None
+        case Charge.LOSS:
+            if task.losses < settings.max_task_losses:
+                return None
+            return ended(
+                "MS-224",
+                f"a task was lost with its worker {task.losses} times ({cause})",
+                "See the logs of the workers: the task may be what ends them.",
+            )
+        case Charge.FETCH:
+            return failure if task.refetched > settings.max_fetch_failures else None
+
+
+def charge(task: Task, cause: Cause, failure: Failure, worker: str) -> None:
+    """Put a failure on the task's account."""
+    rule = POLICY[cause]
+    match rule.charge:
+        case Charge.ATTEMPT:
+            task.charged += 1
+        case Charge.LOSS:
+            task.losses += 1
+        case Charge.FETCH:
+            task.refetched += 1
+    if rule.elsewhere:
+        task.shun(worker)
+    if rule.certain and isinstance(failure, TaskError):
+        task.sentences = (*task.sentences, failure.error.message)

@@ -1,0 +1,145 @@
+"""What the scheduler wants done. The loop around it carries commands out, in order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+from minispark.errors import Failure
+from minispark.ids import TaskKey
+
+__all__ = [
+    "BlockRef",
+    "CancelTask",
+    "Command",
+    "CommitJob",
+    "FinishJob",
+    "JobStatus",
+    "LaunchTask",
+    "LeafBlocks",
+    "ReleaseBlocks",
+    "RequireRegistration",
+    "SetTimer",
+    "WorkerDown",
+]
+
+
+class JobStatus(StrEnum):
+    """How a job stands."""
+
+    ACCEPTED = "ACCEPTED"
+    RUNNING = "RUNNING"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+
+
+@dataclass(frozen=True, slots=True)
+class BlockRef:
+    """One partition of the block of an accepted attempt, and the worker that has it."""
+
+    key: TaskKey
+    worker: str
+    partition: int
+
+
+@dataclass(frozen=True, slots=True)
+class LeafBlocks:
+    """The blocks of one leaf, in partition order."""
+
+    leaf: str
+    stage: int
+    generation: int
+    blocks: tuple[BlockRef, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchTask:
+    """Lease an attempt to a worker."""
+
+    worker: str
+    epoch: int
+    key: TaskKey
+    inputs: tuple[LeafBlocks, ...]
+    kind: Literal["launch_task"] = "launch_task"
+
+
+@dataclass(frozen=True, slots=True)
+class CancelTask:
+    """End an attempt: nobody wants its result."""
+
+    worker: str
+    epoch: int
+    key: TaskKey
+    kind: Literal["cancel_task"] = "cancel_task"
+
+
+@dataclass(frozen=True, slots=True)
+class RequireRegistration:
+    """A worker spoke under an epoch that is not current: tell it to register anew."""
+
+    worker: str
+    epoch: int
+    kind: Literal["require_registration"] = "require_registration"
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerDown:
+    """No heartbeat for too long, or the worker left."""
+
+    worker: str
+    epoch: int
+    reason: str
+    kind: Literal["worker_down"] = "worker_down"
+
+
+@dataclass(frozen=True, slots=True)
+class CommitJob:
+    """All output is there: publish the files of exactly these attempts, then say JobCommitted."""
+
+    job: str
+    sinks: tuple[TaskKey, ...]
+    kind: Literal["commit_job"] = "commit_job"
+
+
+@dataclass(frozen=True, slots=True)
+class FinishJob:
+    """A job ended."""
+
+    job: str
+    status: JobStatus
+    failure: Failure | None = None
+    results: tuple[BlockRef, ...] = ()
+    """Accepted blocks of the result stages, by stage and partition."""
+    kind: Literal["finish_job"] = "finish_job"
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseBlocks:
+    """Delete blocks that nobody will read."""
+
+    worker: str
+    epoch: int
+    keys: tuple[TaskKey, ...]
+    kind: Literal["release_blocks"] = "release_blocks"
+
+
+@dataclass(frozen=True, slots=True)
+class SetTimer:
+    """Say TimerFired at ``at_s`` (on the clock of ``now``). A later SetTimer replaces it."""
+
+    at_s: float
+    kind: Literal["set_timer"] = "set_timer"
+
+
+Command = (
+    LaunchTask
+    | CancelTask
+    | RequireRegistration
+    | WorkerDown
+    | CommitJob
+    | FinishJob
+    | ReleaseBlocks
+    | SetTimer
+)

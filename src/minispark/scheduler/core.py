@@ -1,0 +1,327 @@
+"""The scheduler: events in, commands out, and nothing else.
+
+``step`` is a pure state machine. The loop around it fits one line::
+
+    for command in scheduler.step(event, clock.monotonic_s()): await carry_out(command)
+
+and each command that was carried out comes back as another event. Every event may come twice,
+late, out of order, or under an epoch that is over: states only move forward, so it is harmless.
+
+One step is always the same four strokes:
+
+1. take the event in (a task moves along an arrow, a worker comes or goes);
+2. settle each job that it touched: what is needed, what may run, is the job over;
+3. give ready tasks to workers, if need be out of another's line;
+4. set the timer for whatever the clock will demand next.
+
+See also: ``docs/states.md`` for the states, `policy` for the price of each failure.
+"""
+
+from __future__ import annotations
+
+from math import inf
+from typing import assert_never
+
+from minispark.errors import Cancelled, FetchFailed
+from minispark.ids import TaskKey
+from minispark.scheduler import attempts, lineage, liveness
+from minispark.scheduler.commands import (
+    CancelTask,
+    Command,
+    JobStatus,
+    ReleaseBlocks,
+    RequireRegistration,
+    SetTimer,
+    WorkerDown,
+)
+from minispark.scheduler.events import (
+    Event,
+    JobCancelRequested,
+    JobCommitFailed,
+    JobCommitted,
+    JobReleased,
+    JobSubmitted,
+    TaskFailed,
+    TaskSucceeded,
+    TimerFired,
+    WorkerHeartbeat,
+    WorkerLeft,
+    WorkerRegistered,
+)
+from minispark.scheduler.policy import Cause, cause_of, ended
+from minispark.scheduler.spec import JobSpec, StageLabel
+from minispark.scheduler.state import Job, Phase, Stage, State, Worker, WorkerStatus
+from minispark.scheduler.tasks import IDLE, Done, Waiting
+from minispark.scheduler.work import Work
+from minispark.settings import SchedulerSettings
+
+__all__ = ["Scheduler"]
+
+
+class Scheduler:
+    """A scheduler as a value. Two that were told the same are the same.
+
+    Parameters
+    ----------
+    settings
+        Every limit it knows.
+    """
+
+    def __init__(self, settings: SchedulerSettings) -> None:
+        self.settings = settings
+        self.state = State()
+
+    def step(self, event: Event, now: float) -> list[Command]:
+        """Take an event in; return what is to be done, in order."""
+        work = Work(self.state, self.settings, now)
+        self._take(work, event)
+        work.settle()
+        work.place()
+        work.take_back()
+        self._watch_clock(work)
+        return work.out
+
+    # What others may read.
+
+    def worker_status(self) -> tuple[WorkerStatus, ...]:
+        """Return every worker that ever registered, in order of registration."""
+        return tuple(
+            WorkerStatus(w.name, "UP" if w.up else "DOWN", w.active_tasks, w.slots, w.epoch)
+            for w in self.state.workers.values()
+        )
+
+    def job_status(self, job: str) -> JobStatus | None:
+        """Return how a job stands, None for one that is unknown or released."""
+        found = self.state.jobs.get(job)
+        return None if found is None else found.status
+
+    def active_attempts(self, worker: str) -> tuple[TaskKey, ...]:
+        """Return the attempts leased to a worker, oldest first."""
+        found = self.state.workers.get(worker)
+        return () if found is None else tuple(found.leased)
+
+    def is_empty_of(self, job: str) -> bool:
+        """Whether nothing at all is remembered of a job."""
+        state = self.state
+        return (
+            job not in state.jobs
+            and job not in state.hungry
+            and all(job not in w.blocks for w in state.workers.values())
+            and all(key.job != job for w in state.workers.values() for key in w.leased)
+        )
+
+    # First stroke: events.
+
+    def _take(self, work: Work, event: Event) -> None:
+        match event:
+            case JobSubmitted():
+                self._submit(work, event.job)
+            case JobCancelRequested() | JobCommitted() | JobCommitFailed() | JobReleased():
+                job = self.state.jobs.get(event.job)
+                if job is not None:
+                    self._take_for_job(work, job, event)
+            case WorkerRegistered():
+                self._register(work, event)
+            case WorkerHeartbeat():
+                self._heartbeat(work, event)
+            case WorkerLeft():
+                worker = self.state.workers.get(event.worker)
+                if worker is not None and worker.up and worker.epoch == event.epoch:
+                    self._take_down(work, worker, "it said goodbye")
+            case TaskSucceeded():
+                self._succeeded(work, event)
+            case TaskFailed():
+                self._failed(work, event)
+            case TimerFired():
+                self._check_clock(work)
+            case _:
+                assert_never(event)
+
+    def _submit(self, work: Work, spec: JobSpec) -> None:
+        if spec.job in self.state.jobs:
+            return
+        wrong = lineage.fault(spec)
+        job = Job(spec.job) if wrong else Job.of(spec)
+        self.state.jobs[job.name] = job
+        if wrong:
+            failure = ended("MS-220", f"the plan is broken: {wrong}", "Please report this.")
+            work.end(job, Phase.FAILED, failure)
+        else:
+            work.touch(job)
+
+    def _take_for_job(
+        self,
+        work: Work,
+        job: Job,
+        event: JobCancelRequested | JobCommitted | JobCommitFailed | JobReleased,
+    ) -> None:
+        committing = job.phase is Phase.COMMITTING
+        match event:
+            case JobCancelRequested():
+                # Files that are being published cannot be called back: the commit decides.
+                if not job.ended and not committing:
+                    work.end(job, Phase.CANCELLED, Cancelled())
+            case JobCommitted():
+                if committing and job.complete:
+                    work.end(job, Phase.SUCCEEDED)
+                elif committing:
+                    job.move(Phase.DELIVERED)
+                    work.touch(job)
+            case JobCommitFailed():
+                if committing:
+                    work.end(job, Phase.FAILED, event.failure)
+            case JobReleased():
+                if job.ended:
+                    del self.state.jobs[job.name]
+                    work.release(job.name)
+            case _:
+                assert_never(event)
+
+    def _register(self, work: Work, event: WorkerRegistered) -> None:
+        worker = self.state.workers.get(event.worker)
+        if worker is None:
+            worker = Worker(event.worker, event.epoch, event.slots, work.now)
+            self.state.workers[worker.name] = worker
+        elif event.epoch > worker.epoch:
+            if worker.up:
+                self._end_life(work, worker, "it registered anew")
+            worker.epoch, worker.slots, worker.up = event.epoch, event.slots, True
+            worker.suspect = False
+            self._sweep(work, worker)
+        elif event.epoch < worker.epoch or not worker.up:
+            work.tell(RequireRegistration(event.worker, event.epoch))
+            return
+        worker.seen_s = work.now
+        self.state.rotation.setdefault(worker.name, worker)
+        for job in self.state.jobs.values():
+            job.stranded_s = None
+
+    def _sweep(self, work: Work, worker: Worker) -> None:
+        """Drop the blocks that were written off with an earlier life of a worker."""
+        keys: list[TaskKey] = []
+        for name, blocks in worker.blocks.items():
+            job = self.state.jobs[name]
+            if not job.ended:
+                keys += [key for key in blocks if not job.counts_on(key)]
+        for key in keys:
+            del worker.blocks[key.job][key]
+        if keys:
+            work.tell(ReleaseBlocks(worker.name, worker.epoch, tuple(keys)))
+
+    def _speaker(self, work: Work, name: str, epoch: int) -> Worker | None:
+        """Return the worker that speaks, None (and tell it so) if this life of it is over."""
+        worker = self.state.workers.get(name)
+        if worker is None or not worker.up or worker.epoch != epoch:
+            work.tell(RequireRegistration(name, epoch))
+            return None
+        worker.seen_s, worker.suspect = work.now, False
+        return worker
+
+    def _heartbeat(self, work: Work, event: WorkerHeartbeat) -> None:
+        worker = self._speaker(work, event.worker, event.epoch)
+        if worker is None:
+            return
+        lost, unwanted = liveness.reconcile(worker, event.attempts, work.now, self.settings)
+        for key in event.attempts:
+            if key in worker.leased:
+                worker.leased[key] = work.now
+        work.out.extend(CancelTask(worker.name, worker.epoch, key) for key in unwanted)
+        for key in lost:
+            work.lose_lease(worker, key, Cause.LEASE_LOST, "its worker does not know it")
+
+    def _succeeded(self, work: Work, event: TaskSucceeded) -> None:
+        worker = self._speaker(work, event.worker, event.epoch)
+        if worker is None:
+            return
+        found = attempts.live(self.state, event.key, worker, event.inputs)
+        if found is None:
+            if not worker.holds(event.key):
+                work.tell(ReleaseBlocks(worker.name, worker.epoch, (event.key,)))
+            return
+        job, stage, lease = found
+        partition = event.key.partition
+        first = stage.tasks[partition].promised
+        self.state.accept(stage, lease, event.receipt)
+        if first is not None and not lineage.same_rows(first, event.receipt):
+            # The plan took the stage for repeatable and it is not: never trust it again.
+            stage.label = StageLabel.INDETERMINATE
+            if not lineage.unread(job, stage, [partition]):
+                work.roll_back(job, stage)
+                return
+        for later, number in lineage.unlocked(job, stage, partition):
+            if isinstance(later.tasks[number].state, Waiting) and lineage.input_complete(
+                job, later, number
+            ):
+                self.state.enqueue(job, later, number)
+        if stage.final and job.complete:
+            work.touch(job)
+
+    def _failed(self, work: Work, event: TaskFailed) -> None:
+        worker = self._speaker(work, event.worker, event.epoch)
+        if worker is None:
+            return
+        found = attempts.live(self.state, event.key, worker, event.inputs)
+        if found is None:
+            return
+        job, stage, lease = found
+        self.state.unlease(lease)
+        stage.tasks[event.key.partition].move(IDLE)
+        if isinstance(event.failure, FetchFailed) and work.lose_input(job, lease, event.failure):
+            return
+        work.charge(job, stage, event.key, worker, cause_of(event.failure), event.failure)
+
+    # Workers that go.
+
+    def _take_down(self, work: Work, worker: Worker, reason: str) -> None:
+        work.tell(WorkerDown(worker.name, worker.epoch, reason))
+        self._end_life(work, worker, reason)
+
+    def _end_life(self, work: Work, worker: Worker, reason: str) -> None:
+        """Queue a worker's attempts again and write its blocks off."""
+        worker.up = False
+        del self.state.rotation[worker.name]
+        for name in list(worker.blocks):
+            job = self.state.jobs[name]
+            # Later stages first: what was read only by lost tasks was then read by nobody.
+            for stage in reversed(job.ordered):
+                self._write_off(work, job, stage, worker)
+        for key in list(worker.leased):
+            work.lose_lease(worker, key, Cause.WORKER_DOWN, reason)
+
+    def _write_off(self, work: Work, job: Job, stage: Stage, worker: Worker) -> None:
+        if stage.spec.sink and not stage.spec.result:
+            return  # What it delivers is a file of its own, not a block.
+        if worker.name not in stage.rows_on:
+            return
+        states = enumerate(task.state for task in stage.tasks)
+        here = [p for p, s in states if isinstance(s, Done) and s.worker == worker.name]
+        work.lose_blocks(job, stage, here)
+
+    # Last stroke: the clock.
+
+    def _check_clock(self, work: Work) -> None:
+        self.state.timer_s = None
+        for worker in liveness.overdue(self.state, work.now, self.settings):
+            silent_s = work.now - worker.seen_s
+            self._take_down(work, worker, f"no heartbeat for {silent_s:.1f} s")
+        for job in liveness.stranded(self.state, work.now, self.settings):
+            failure = ended(
+                "MS-223",
+                f"no worker was there for {self.settings.no_worker_grace_s:g} s",
+                "Start one with: minispark worker",
+            )
+            work.end(job, Phase.FAILED, failure)
+
+    def _watch_clock(self, work: Work) -> None:
+        """Note who has no worker, and set the timer if something is due before it."""
+        nobody = not self.state.rotation
+        for job in self.state.jobs.values() if nobody else ():
+            if job.stranded_s is None and not job.ended and job.phase is not Phase.COMMITTING:
+                job.stranded_s = work.now
+        due_s = min(
+            liveness.deadline(self.state, self.settings),
+            liveness.next_take_back(self.state, work.now, self.settings),
+        )
+        if due_s < (inf if self.state.timer_s is None else self.state.timer_s):
+            self.state.timer_s = due_s
+            work.tell(SetTimer(due_s))

@@ -1,0 +1,202 @@
+"""What must hold after every event, whatever came before. Tests and simulations ask each time.
+
+Each violation tells a story: what does not fit, and the job around it. Nothing here is called
+while a cluster runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from math import inf
+
+from minispark.scheduler import lineage, liveness
+from minispark.scheduler.commands import (
+    BlockRef,
+    CancelTask,
+    Command,
+    LaunchTask,
+    ReleaseBlocks,
+)
+from minispark.scheduler.core import Scheduler
+from minispark.scheduler.state import Job, Phase, Stage, State
+from minispark.scheduler.tasks import Done, Idle, Leased, Ready, Waiting
+
+__all__ = ["InvariantError", "check", "check_commands"]
+
+
+class InvariantError(AssertionError):
+    """The scheduler's state contradicts itself."""
+
+
+def check(scheduler: Scheduler) -> None:
+    """Raise InvariantError if the state does not hold together."""
+    state = scheduler.state
+    for found in (
+        *_workers(scheduler),
+        *(story for job in state.jobs.values() for story in _job(scheduler, job)),
+        *_clock(scheduler),
+    ):
+        raise InvariantError(f"{found}\n{tell(state)}")
+
+
+def check_commands(scheduler: Scheduler, commands: Sequence[Command]) -> None:
+    """Raise InvariantError if commands of the step just made should not have been given."""
+    for found in (*_addressees(scheduler.state, commands), *_loads(scheduler, commands)):
+        raise InvariantError(f"{found}\n{tell(scheduler.state)}")
+
+
+def tell(state: State) -> str:
+    """Draw the state in a few lines."""
+    letters: dict[type, str] = {Idle: ".", Waiting: "w", Ready: "r", Leased: "L", Done: "D"}
+    lines = [
+        f"worker {w.name} epoch {w.epoch} {'UP' if w.up else 'DOWN'} "
+        f"{len(w.leased)} of {w.slots} slots{' suspect' if w.suspect else ''}"
+        for w in state.workers.values()
+    ]
+    for job in state.jobs.values():
+        lines.append(f"job {job.name} {job.phase} queue {len(job.queue)}")
+        for stage in job.ordered:
+            drawn = "".join(letters[type(task.state)] for task in stage.tasks)
+            lines.append(f"  stage {stage.id} g{stage.generation} {stage.label} {drawn}")
+    return "\n".join(lines)
+
+
+def _workers(scheduler: Scheduler) -> Iterator[str]:
+    state = scheduler.state
+    if {w.name for w in state.workers.values() if w.up} != set(state.rotation):
+        yield "the rotation is not the workers that are UP"
+    for worker in state.workers.values():
+        if worker.leased and not worker.up:
+            yield f"{worker.name} is DOWN and has leases"
+        if len(worker.leased) > worker.slots + scheduler.settings.max_prefetch:
+            yield f"{worker.name} leases more than its slots and the prefetch"
+        for key in worker.leased:
+            job = state.jobs.get(key.job)
+            if job is None or job.ended:
+                yield f"{worker.name} works for a job that is over: {key}"
+                continue
+            lease = job.stages[key.stage].tasks[key.partition].state
+            if not isinstance(lease, Leased) or lease.key != key or lease.worker != worker.name:
+                yield f"{worker.name} has a lease that its task does not know: {key}"
+        for name in worker.blocks:
+            if name not in state.jobs:
+                yield f"{worker.name} keeps blocks of a job that was released: {name}"
+
+
+def _job(scheduler: Scheduler, job: Job) -> Iterator[str]:
+    state = scheduler.state
+    if job.ended or job.phase is Phase.COMMITTING:
+        if job.name in state.hungry:
+            yield f"{job.name} does not run and stands in line"
+        if state.leases_of(job):
+            yield f"{job.name} does not run and has leases"
+    if job.ended:
+        if job.stages or job.ordered or job.queue:
+            yield f"{job.name} is over and remembers its stages"
+        return
+    for stage in job.ordered:
+        yield from _stage(scheduler, job, stage)
+    if job.phase is not Phase.COMMITTING:
+        yield from _progress(scheduler, job)
+
+
+def _stage(scheduler: Scheduler, job: Job, stage: Stage) -> Iterator[str]:
+    where, settings = f"{job.name} stage {stage.id}", scheduler.settings
+    if stage.generation >= settings.max_stage_generations:
+        yield f"{where} has too many generations"
+    done = [task.state for task in stage.tasks if isinstance(task.state, Done)]
+    if stage.done != len(done):
+        yield f"{where} counts {stage.done} done tasks, not {len(done)}"
+    rows: dict[str, int] = {}
+    for state in done:
+        rows[state.worker] = rows.get(state.worker, 0) + 1 + sum(state.receipt.rows)
+    if rows != stage.rows_on:
+        yield f"{where} counts its rows wrongly"
+    if stage.gather() != tuple(BlockRef(state.key, state.worker, 0) for state in done):
+        yield f"{where} would hand out blocks that are not the accepted ones"
+    for partition, task in enumerate(stage.tasks):
+        if task.charged >= settings.max_attempts or task.losses >= settings.max_task_losses:
+            yield f"{where} task {partition} should have ended the job"
+        if task.charged + task.losses + task.refetched > task.attempts:
+            yield f"{where} task {partition} was charged more often than it was tried"
+        if isinstance(task.state, Leased | Done):
+            yield from _attempt(scheduler.state, job, stage, task.state)
+
+
+def _attempt(state: State, job: Job, stage: Stage, held: Leased | Done) -> Iterator[str]:
+    where, worker = f"{job.name} stage {stage.id}", state.workers[held.worker]
+    if held.key.generation != stage.generation:
+        yield f"{where} has an attempt of another generation: {held.key}"
+    if isinstance(held, Leased):
+        if held.key not in worker.leased:
+            yield f"{where} has a lease that its worker does not know: {held.key}"
+        if any(job.stages[number].generation != g for number, g in held.inputs):
+            yield f"{where} lets an attempt run on input that is over: {held.key}"
+    elif not worker.holds(held.key) and worker.up:
+        yield f"{where} has a block that the ledger does not know: {held.key}"
+    elif not worker.up and not (stage.spec.sink and not stage.readers):
+        yield f"{where} counts on a block of a worker that is DOWN: {held.key}"
+
+
+def _progress(scheduler: Scheduler, job: Job) -> Iterator[str]:
+    """No stage is stuck: what is needed runs, may run, or waits for something that does."""
+    state, settings = scheduler.state, scheduler.settings
+    if job.complete:
+        yield f"{job.name} has all its output and goes on"
+    moving = False
+    for number, partitions in lineage.missing(job).items():
+        stage = job.stages[number]
+        for partition in partitions:
+            task = stage.tasks[partition].state
+            complete = lineage.input_complete(job, stage, partition)
+            if isinstance(task, Idle) or (isinstance(task, Waiting) and complete):
+                yield f"{job.name} stage {number} task {partition} is needed and forgotten"
+            if isinstance(task, Ready):
+                if not complete:
+                    yield f"{job.name} stage {number} task {partition} lacks input and is ready"
+                if (stage.order, partition) not in job.queue or job.name not in state.hungry:
+                    yield f"{job.name} stage {number} task {partition} is ready in no queue"
+            moving = moving or isinstance(task, Leased | Ready)
+    if not moving:
+        yield f"{job.name} is stuck: nothing runs and nothing may"
+    idle = [w for w in state.rotation.values() if not w.leased]
+    if idle and len(idle) == len(state.rotation) and not any(w.suspect for w in idle):
+        yield f"{job.name} has work and every worker is idle"
+    if not state.rotation and job.stranded_s is None and settings.no_worker_grace_s < inf:
+        yield f"{job.name} waits for a worker without an end"
+
+
+def _clock(scheduler: Scheduler) -> Iterator[str]:
+    due_s = liveness.deadline(scheduler.state, scheduler.settings)
+    timer_s = scheduler.state.timer_s
+    if due_s < (inf if timer_s is None else timer_s):
+        yield f"something is due at {due_s} and the timer says {timer_s}"
+
+
+def _addressees(state: State, commands: Sequence[Command]) -> Iterator[str]:
+    for command in commands:
+        if isinstance(command, LaunchTask | CancelTask | ReleaseBlocks):
+            worker = state.workers[command.worker]
+            if not worker.up or worker.epoch != command.epoch:
+                yield f"a command to a worker that is not UP: {command}"
+        if isinstance(command, LaunchTask):
+            for block in (block for leaf in command.inputs for block in leaf.blocks):
+                if not state.workers[block.worker].up:
+                    yield f"an attempt is sent to a block on a worker that is DOWN: {command}"
+
+
+def _loads(scheduler: Scheduler, commands: Sequence[Command]) -> Iterator[str]:
+    """Replay the launches: each worker was eligible when it was chosen."""
+    settings, rotation = scheduler.settings, scheduler.state.rotation
+    launches = [command for command in commands if isinstance(command, LaunchTask)]
+    load = {name: len(worker.leased) for name, worker in rotation.items()}
+    for launch in launches:
+        load[launch.worker] -= 1
+    for launch in launches:
+        room = [
+            n for name, n in load.items()
+            if n < rotation[name].slots + settings.max_prefetch and not rotation[name].suspect
+        ]  # fmt: skip
+        if load[launch.worker] > min(room) + settings.max_load_diff:
+            yield f"{launch.worker} was given work beyond its fair load: {launch.key}"
+        load[launch.worker] += 1

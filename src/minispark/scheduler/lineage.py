@@ -1,0 +1,216 @@
+"""Who needs whose output: what must run, what may run, what a loss takes along.
+
+Covers: pure questions about one job. Does not cover: retries (`attempts`), where to run
+(`placement`).
+
+1. A task is needed if it delivers to the user, or a needed task that has yet to run reads it.
+   So only what is needed runs, and a lost block that nobody will read is not made again.
+2. A needed task is ready when every block it reads is there: all of the input stage's, or for a
+   forward edge the one of the same number.
+3. A stage that may give other rows cannot repeat a task whose first output was read: the stage
+   and all that started below it go back together, as a new generation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import assert_never
+
+from minispark.scheduler.commands import BlockRef, LeafBlocks
+from minispark.scheduler.spec import JobSpec, Read, Receipt, StageLabel, StageSpec
+from minispark.scheduler.state import Job, Reader, Stage
+from minispark.scheduler.tasks import Done, Leased, Task
+
+__all__ = [
+    "fault",
+    "input_complete",
+    "leaf_blocks",
+    "may_be_needed",
+    "missing",
+    "rows_there",
+    "same_rows",
+    "started_below",
+    "unlocked",
+    "unread",
+    "unrepeatable",
+]
+
+
+def fault(spec: JobSpec) -> str | None:
+    """Say what is wrong with the shape of a job, None if it can run."""
+    seen: dict[int, StageSpec] = {}
+    for stage in spec.stages:
+        if stage.id in seen:
+            return f"there are two stages {stage.id}"
+        for branch in stage.branches:
+            for edge in branch.inputs:
+                source = seen.get(edge.stage)
+                if source is None:
+                    return f"stage {stage.id} reads stage {edge.stage}, which is not before it"
+                if source.sink:
+                    # Its files may be published when its block is lost and comes out otherwise.
+                    return f"stage {stage.id} reads stage {edge.stage}, which writes files"
+                if edge.read is Read.FORWARD and source.partitions < branch.partitions:
+                    return f"stage {stage.id} has more tasks than stage {edge.stage} before it"
+        seen[stage.id] = stage
+    return None
+
+
+def missing(job: Job) -> dict[int, list[int]]:
+    """Return the partitions without a readable block that are needed, by stage."""
+    whole: dict[int, None] = {}
+    single: dict[int, dict[int, None]] = {}
+    found: dict[int, list[int]] = {}
+    for stage in reversed(job.ordered):
+        if stage.complete:
+            continue
+        if stage.final or stage.id in whole:
+            asked = list(range(len(stage.tasks)))
+        else:
+            asked = sorted(single.get(stage.id, ()))
+        gone = [p for p in asked if not isinstance(stage.tasks[p].state, Done)]
+        if gone:
+            found[stage.id] = gone
+        for partition in gone:
+            if isinstance(stage.tasks[partition].state, Leased):
+                continue
+            branch, number = stage.branch_of(partition)
+            for edge in branch.inputs:
+                if edge.read is Read.FORWARD:
+                    single.setdefault(edge.stage, {})[number] = None
+                else:
+                    whole[edge.stage] = None
+    return found
+
+
+def may_be_needed(job: Job, stage: Stage) -> bool:
+    """Whether a task of the stage may still be needed; False is certain."""
+    return stage.final or any(not job.stages[reader.stage].complete for reader in stage.readers)
+
+
+def input_complete(job: Job, stage: Stage, partition: int) -> bool:
+    """Whether every block that a task reads is there."""
+    branch, number = stage.branch_of(partition)
+    for edge in branch.inputs:
+        source = job.stages[edge.stage]
+        if edge.read is Read.FORWARD:
+            if not isinstance(source.tasks[number].state, Done):
+                return False
+        elif not source.complete:
+            return False
+    return True
+
+
+def unlocked(job: Job, stage: Stage, partition: int) -> Iterator[tuple[Stage, int]]:
+    """Name the tasks that may have become ready because this one is done."""
+    for reader in stage.readers:
+        if reader.edge.read is Read.FORWARD:
+            if partition < reader.partitions:
+                yield job.stages[reader.stage], reader.offset + partition
+        elif stage.complete:
+            for number in range(reader.partitions):
+                yield job.stages[reader.stage], reader.offset + number
+
+
+def leaf_blocks(job: Job, stage: Stage, partition: int) -> tuple[LeafBlocks, ...]:
+    """Return the blocks of each leaf of a ready task, in partition order."""
+    branch, number = stage.branch_of(partition)
+    return tuple(
+        LeafBlocks(
+            edge.leaf,
+            edge.stage,
+            job.stages[edge.stage].generation,
+            _blocks(job.stages[edge.stage], edge.read, number),
+        )
+        for edge in branch.inputs
+    )
+
+
+def _blocks(source: Stage, read: Read, number: int) -> tuple[BlockRef, ...]:
+    match read:
+        case Read.ALL:
+            return source.gather()
+        case Read.PARTITION:
+            return tuple(BlockRef(d.key, d.worker, number) for d in source.accepted())
+        case Read.FORWARD:
+            done = source.tasks[number].state
+            return (BlockRef(done.key, done.worker, 0),) if isinstance(done, Done) else ()
+        case _:
+            assert_never(read)
+
+
+def unread(job: Job, stage: Stage, partitions: list[int]) -> list[int]:
+    """Return those of a stage's tasks whose output no task of this generation has read."""
+    single: list[Reader] = []
+    for reader in stage.readers:
+        if reader.edge.read is Read.FORWARD:
+            single.append(reader)
+        elif any(_has_version(task) for task in _tasks_of(job, reader)):
+            return []
+    return [p for p in partitions if not any(_forwarded(job, r, p) for r in single)]
+
+
+def _tasks_of(job: Job, reader: Reader) -> Iterator[Task]:
+    tasks = job.stages[reader.stage].tasks
+    return islice(tasks, reader.offset, reader.offset + reader.partitions)
+
+
+def _forwarded(job: Job, reader: Reader, partition: int) -> bool:
+    tasks = job.stages[reader.stage].tasks
+    return partition < reader.partitions and _has_version(tasks[reader.offset + partition])
+
+
+def _has_version(task: Task) -> bool:
+    return task.promised is not None or isinstance(task.state, Leased | Done)
+
+
+def unrepeatable(job: Job, needed: dict[int, list[int]]) -> Stage | None:
+    """Return the first stage that must run again as a whole before anything else can."""
+    for stage in job.ordered:
+        if stage.label is not StageLabel.INDETERMINATE:
+            continue
+        again = [p for p in needed.get(stage.id, ()) if _made_before(stage.tasks[p])]
+        if again and len(unread(job, stage, again)) < len(again):
+            return stage
+    return None
+
+
+def _made_before(task: Task) -> bool:
+    return task.promised is not None and not isinstance(task.state, Leased)
+
+
+def started_below(job: Job, stage: Stage) -> list[Stage]:
+    """Return a stage and all later ones that have read of it, directly or through others."""
+    found = {stage.id: stage}
+    for later in job.ordered[stage.order :]:
+        if later.id not in found:
+            continue
+        for reader in later.readers:
+            below = job.stages[reader.stage]
+            if any(_has_version(task) for task in below.tasks):
+                found[below.id] = below
+    return [candidate for candidate in job.ordered if candidate.id in found]
+
+
+def same_rows(first: Receipt, second: Receipt) -> bool:
+    """Whether two runs of a task gave the same rows, as far as their receipts can tell."""
+    if first.rows != second.rows:
+        return False
+    pairs = zip(first.rows_checksums, second.rows_checksums, strict=False)
+    return all(a == b for a, b in pairs if a is not None and b is not None)
+
+
+def rows_there(job: Job, stage: Stage, partition: int, worker: str) -> int:
+    """Return about how much of a task's input lies on a worker: rows, and one a block."""
+    branch, number = stage.branch_of(partition)
+    there = 0
+    for edge in branch.inputs:
+        source = job.stages[edge.stage]
+        if edge.read is Read.FORWARD:
+            done = source.tasks[number].state
+            if isinstance(done, Done) and done.worker == worker:
+                there += 1 + sum(done.receipt.rows)
+        else:
+            there += source.rows_on.get(worker, 0)
+    return there

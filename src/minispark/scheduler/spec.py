@@ -1,0 +1,77 @@
+"""What the scheduler knows of a job: shapes and edges, no plan and no data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+__all__ = ["InputEdge", "JobSpec", "Read", "Receipt", "StageBranch", "StageLabel", "StageSpec"]
+
+
+class Read(StrEnum):
+    """Which blocks of its input stage a task reads (`minispark.plan.stages.ReadMode`)."""
+
+    ALL = "all"
+    PARTITION = "partition"
+    FORWARD = "forward"
+
+
+class StageLabel(StrEnum):
+    """What a second run would give (`minispark.plan.stages.Label`)."""
+
+    DETERMINATE = "determinate"
+    UNORDERED = "unordered"
+    INDETERMINATE = "indeterminate"
+
+
+@dataclass(frozen=True, slots=True)
+class InputEdge:
+    """A leaf of a branch and the stage whose blocks it reads."""
+
+    leaf: str
+    stage: int
+    read: Read
+
+
+@dataclass(frozen=True, slots=True)
+class StageBranch:
+    """Consecutive partitions of a stage that read the same inputs."""
+
+    partitions: int
+    inputs: tuple[InputEdge, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StageSpec:
+    """A stage: how many tasks, what they read, whether its output is delivered to the user.
+
+    ``result`` stages keep their blocks until the job is released; ``sink`` stages deliver files
+    at the job's commit (their blocks hold no rows).
+    """
+
+    id: int
+    branches: tuple[StageBranch, ...]
+    label: StageLabel = StageLabel.DETERMINATE
+    result: bool = False
+    sink: bool = False
+
+    @property
+    def partitions(self) -> int:
+        """Number of tasks."""
+        return sum(branch.partitions for branch in self.branches)
+
+
+@dataclass(frozen=True, slots=True)
+class JobSpec:
+    """A job: its stages in topological order."""
+
+    job: str
+    stages: tuple[StageSpec, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What an accepted attempt promised: rows and order-independent row checksum per partition."""
+
+    rows: tuple[int, ...] = ()
+    rows_checksums: tuple[int | None, ...] = ()

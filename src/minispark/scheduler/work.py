@@ -1,0 +1,300 @@
+"""What follows for jobs within one step: the arrows taken and the commands they cause.
+
+Covers: planning, delivering and ending jobs, charging and losing attempts, rolling stages back,
+launching. Does not cover: which event leads here (`core`). A `Work` lives for one step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import partial
+from heapq import heappop, heappush
+from math import inf
+from typing import Final
+
+from minispark.errors import Failure, FetchFailed, WorkerLost
+from minispark.ids import TaskKey
+from minispark.scheduler import attempts, lineage, placement
+from minispark.scheduler.commands import (
+    BlockRef,
+    CancelTask,
+    Command,
+    CommitJob,
+    FinishJob,
+    LaunchTask,
+    ReleaseBlocks,
+)
+from minispark.scheduler.policy import Cause, ended
+from minispark.scheduler.state import Job, Phase, Stage, State, Worker
+from minispark.scheduler.tasks import IDLE, READY, WAITING, Done, Idle, Leased, Ready
+from minispark.settings import SchedulerSettings
+
+__all__ = ["Work"]
+
+LOOKAHEAD: Final = 64
+"""Ready tasks of a job that are looked at for one worker: more would make each step as long as
+the queue when many tasks shun the same worker."""
+
+
+class Work:
+    """One step's work on the state."""
+
+    def __init__(self, state: State, settings: SchedulerSettings, now: float) -> None:
+        self.state = state
+        self.settings = settings
+        self.now = now
+        self.out: list[Command] = []
+        self.touched: dict[str, Job] = {}
+
+    def tell(self, command: Command) -> None:
+        """Have something done."""
+        self.out.append(command)
+
+    def touch(self, job: Job) -> None:
+        """Have a job settled before the step ends."""
+        self.touched[job.name] = job
+
+    def settle(self) -> None:
+        """Bring every job that was touched to where it can go without an event."""
+        while self.touched:
+            job = next(iter(self.touched.values()))
+            if not job.ended and job.phase is not Phase.COMMITTING:
+                if job.complete:
+                    self._deliver(job)
+                else:
+                    self._plan(job)
+            # Last, since a rollback touches the job that is being settled.
+            self.touched.pop(job.name, None)
+
+    def _plan(self, job: Job) -> None:
+        """Ask anew which tasks are needed and which of them may run."""
+        needed = lineage.missing(job)
+        while (stage := lineage.unrepeatable(job, needed)) is not None:
+            self.roll_back(job, stage)
+            if job.ended:
+                return
+            needed = lineage.missing(job)
+        for stage in job.ordered:
+            wanted = dict.fromkeys(needed.get(stage.id, ()))
+            for partition, task in enumerate(stage.tasks):
+                if isinstance(task.state, Leased | Done):
+                    continue
+                if partition not in wanted:
+                    if task.state is not IDLE:
+                        task.move(IDLE)
+                elif lineage.input_complete(job, stage, partition):
+                    if task.state is not READY:
+                        self.state.enqueue(job, stage, partition)
+                elif task.state is not WAITING:
+                    task.move(WAITING)
+
+    def _deliver(self, job: Job) -> None:
+        for lease in self.state.leases_of(job):
+            self._cancel(lease)
+        for task in (task for stage in job.ordered for task in stage.tasks):
+            if not isinstance(task.state, Idle | Done):
+                task.move(IDLE)
+        sinks = [stage for stage in job.ordered if stage.spec.sink]
+        if sinks and job.phase is not Phase.DELIVERED:
+            job.move(Phase.COMMITTING)
+            keys = tuple(done.key for stage in sinks for done in stage.accepted())
+            self.tell(CommitJob(job.name, keys))
+        else:
+            self.end(job, Phase.SUCCEEDED)
+
+    def end(self, job: Job, phase: Phase, failure: Failure | None = None) -> None:
+        """End a job: nothing of it runs on, and of its blocks only results stay."""
+        for lease in self.state.leases_of(job):
+            self._cancel(lease)
+        results: tuple[BlockRef, ...] = ()
+        if phase is Phase.SUCCEEDED:
+            kept = (done for s in job.ordered if s.spec.result for done in s.accepted())
+            results = tuple(BlockRef(done.key, done.worker, 0) for done in kept)
+        job.move(phase)
+        job.clear()
+        self.state.hungry.pop(job.name, None)
+        self.touched.pop(job.name, None)
+        self.tell(FinishJob(job.name, job.status, failure, results))
+        self.release(job.name, keep=[block.key for block in results])
+
+    def release(self, job: str, keep: Iterable[TaskKey] = ()) -> None:
+        """Let the blocks of a job go from the ledger and, where they can be told, the workers."""
+        kept = dict.fromkeys(keep)
+        for worker in self.state.workers.values():
+            blocks = worker.blocks.pop(job, {})
+            gone = tuple(key for key in blocks if key not in kept)
+            if stay := {key: None for key in blocks if key in kept}:
+                worker.blocks[job] = stay
+            if gone and worker.up:
+                self.tell(ReleaseBlocks(worker.name, worker.epoch, gone))
+
+    def charge(
+        self, job: Job, stage: Stage, key: TaskKey, worker: Worker, cause: Cause, why: Failure
+    ) -> None:
+        """Charge an idle task for its last attempt; queue it again or end the job."""
+        if not lineage.may_be_needed(job, stage):
+            return
+        task = stage.tasks[key.partition]
+        attempts.charge(task, cause, why, worker.name)
+        elsewhere = any(name not in task.avoid for name in self.state.rotation)
+        last = attempts.verdict(task, cause, why, elsewhere=elsewhere, settings=self.settings)
+        if last is not None:
+            self.end(job, Phase.FAILED, last)
+        elif lineage.input_complete(job, stage, key.partition):
+            self.state.enqueue(job, stage, key.partition)
+        else:
+            self.touch(job)
+
+    def lose_lease(self, worker: Worker, key: TaskKey, cause: Cause, reason: str) -> None:
+        """Write off an attempt that will not be reported."""
+        if key not in worker.leased:
+            return  # An earlier loss of this step has ended the job.
+        job = self.state.jobs[key.job]
+        stage = job.stages[key.stage]
+        del worker.leased[key]
+        stage.tasks[key.partition].move(IDLE)
+        self.charge(job, stage, key, worker, cause, WorkerLost(f"{worker.name}: {reason}"))
+
+    def lose_input(self, job: Job, reader: Leased, gone: FetchFailed) -> bool:
+        """Write off the block that a reader did not get; False if it is not the present one."""
+        key = TaskKey(gone.job, gone.stage, gone.generation, gone.partition, gone.attempt)
+        stage = job.stages.get(key.stage)
+        if stage is None or all(key.stage != number for number, _ in reader.inputs):
+            return False
+        done = stage.tasks[key.partition].state if key.partition < len(stage.tasks) else None
+        if not isinstance(done, Done) or done.key != key:
+            return False
+        holder = self.state.workers[done.worker]
+        # One that does not answer may be gone with all it has; its next word, or silence, tells.
+        if holder.up and holder.name != reader.worker:
+            holder.suspect = self.settings.heartbeat_timeout_s < inf
+        self.lose_blocks(job, stage, [key.partition])
+        stage.tasks[key.partition].shun(holder.name)
+        job.fetch_failures += 1
+        if job.fetch_failures > self.settings.max_fetch_failures:
+            self.end(job, Phase.FAILED, gone)
+        return True
+
+    def lose_blocks(self, job: Job, stage: Stage, partitions: list[int]) -> None:
+        """Write off accepted blocks of a stage; whether they are made again is asked later."""
+        for partition in partitions:
+            stage.lose(partition)
+        for partition in lineage.unread(job, stage, partitions):
+            stage.tasks[partition].promised = None
+        self.touch(job)
+
+    def roll_back(self, job: Job, stage: Stage) -> None:
+        """Start a stage, and all that read it, over as new generations."""
+        fallen = lineage.started_below(job, stage)
+        why = f"a lost block of stage {stage.id} came out with other rows, or may have"
+        if any(s.spec.sink for s in fallen) and job.phase is Phase.DELIVERED:
+            failure = ended(
+                "MS-221",
+                f"{why}, and output that was made from it is already delivered",
+                "Remove the output and submit the job again.",
+            )
+            self.end(job, Phase.FAILED, failure)
+            return
+        starts = max(s.generation for s in fallen) + 1
+        if starts >= self.settings.max_stage_generations:
+            failure = ended(
+                "MS-222",
+                f"{why}; its work has begun {starts} times",
+                "Mark the function as deterministic if it is, or see why blocks are lost.",
+            )
+            self.end(job, Phase.FAILED, failure)
+            return
+        for candidate in fallen:
+            candidate.generation += 1
+            for partition, task in enumerate(candidate.tasks):
+                task.promised = None
+                if isinstance(task.state, Leased):
+                    self._cancel(task.state)
+                    task.move(IDLE)
+                elif isinstance(task.state, Done):
+                    candidate.lose(partition)
+                elif task.state is not IDLE:
+                    task.move(IDLE)
+        self.touch(job)
+
+    def _cancel(self, lease: Leased) -> None:
+        worker = self.state.workers[lease.worker]
+        self.state.unlease(lease)
+        if worker.up:
+            self.tell(CancelTask(worker.name, worker.epoch, lease.key))
+
+    def place(self) -> None:
+        """Give ready tasks to workers, one job after another, until somebody has to wait."""
+        held: dict[str, None] = {}
+        hungry = self.state.hungry
+        while placement.with_room(self.state.rotation.values(), self.settings):
+            job = next((job for job in hungry.values() if job.name not in held), None)
+            if job is None:
+                return
+            del hungry[job.name]
+            if not self._launch_one(job):
+                held[job.name] = None
+            if job.queue:
+                hungry[job.name] = job
+
+    def take_back(self) -> None:
+        """Let attempts that wait behind a long one run on workers with a free slot instead.
+
+        It is nobody's fault and charges nothing. Should the attempt have begun after all, its
+        report finds it replaced.
+        """
+        free = [w for w in self.state.rotation.values() if w.has_slot and not w.suspect]
+        for idle in free:
+            lease = self._overdue_for(idle)
+            if lease is None:
+                continue
+            job = self.state.jobs[lease.key.job]
+            stage = job.stages[lease.key.stage]
+            self._cancel(lease)
+            stage.tasks[lease.key.partition].move(IDLE)
+            self.state.enqueue(job, stage, lease.key.partition)
+            self.place()
+
+    def _overdue_for(self, idle: Worker) -> Leased | None:
+        """Return the attempt that has waited longest, among those that ``idle`` may run."""
+        limit_s = self.now - self.settings.take_back_after_s
+        late = [lease for lease in self.state.waiting() if lease.since_s <= limit_s]
+        for lease in sorted(late, key=lambda lease: lease.since_s):
+            job = self.state.jobs[lease.key.job]
+            stage, partition = job.stages[lease.key.stage], lease.key.partition
+            shunned = idle.name in stage.tasks[partition].avoid
+            if not shunned and lineage.input_complete(job, stage, partition):
+                return lease
+        return None
+
+    def _launch_one(self, job: Job) -> bool:
+        aside: list[tuple[int, int]] = []
+        launched = False
+        while job.queue and not launched and len(aside) < LOOKAHEAD:
+            order, partition = heappop(job.queue)
+            stage = job.ordered[order]
+            if not isinstance(stage.tasks[partition].state, Ready):
+                continue
+            worker = self._worker_for(job, stage, partition)
+            if worker is None:
+                aside.append((order, partition))
+                continue
+            inputs = lineage.leaf_blocks(job, stage, partition)
+            lease = self.state.lease(job, stage, partition, worker, self.now)
+            self.tell(LaunchTask(worker.name, worker.epoch, lease.key, inputs))
+            launched = True
+        for entry in aside:
+            heappush(job.queue, entry)
+        return launched
+
+    def _worker_for(self, job: Job, stage: Stage, partition: int) -> Worker | None:
+        line = self.state.rotation.values()
+        suspects = [w.name for w in line if w.suspect]
+        if suspects and any(lineage.rows_there(job, stage, partition, w) for w in suspects):
+            return None
+        return placement.choose(
+            [w for w in line if not w.suspect] if suspects else line,
+            avoid=stage.tasks[partition].avoid,
+            input_on=partial(lineage.rows_there, job, stage, partition),
+            settings=self.settings,
+        )

@@ -1,0 +1,117 @@
+"""What a simulated world is made of: how bad it is, its workers and blocks, the jobs it runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from random import Random
+
+from minispark.ids import TaskKey
+from minispark.scheduler.commands import (
+    LaunchTask,
+)
+from minispark.scheduler.spec import (
+    InputEdge,
+    JobSpec,
+    Read,
+    StageBranch,
+    StageLabel,
+    StageSpec,
+)
+
+
+@dataclass
+class Faults:
+    """How bad this history is. Zeroed when the world heals."""
+
+    lost: float
+    doubled: float
+    late: float
+    crash_every_s: float
+    goodbye: float
+    vanish: float
+    failing: float
+    lying: float
+
+    @classmethod
+    def drawn(cls, chance: Random) -> Faults:
+        def rate(most: float) -> float:
+            return chance.choice((0.0, most / 10, most)) * chance.random()
+
+        return cls(
+            lost=rate(0.3),
+            doubled=rate(0.5),
+            late=rate(0.5),
+            crash_every_s=chance.choice((0.0, 60.0, 20.0, 8.0)),
+            goodbye=rate(0.5),
+            vanish=rate(0.3),
+            failing=rate(0.2),
+            lying=rate(0.5),
+        )
+
+    def heal(self) -> None:
+        for name in self.__dataclass_fields__:
+            setattr(self, name, 0.0)
+
+
+@dataclass
+class Block:
+    """What an attempt wrote: its version, and the version of every block that went into it."""
+
+    version: int
+    made_from: dict[tuple[int, int], int]
+    torn: bool
+
+
+@dataclass
+class FakeWorker:
+    """A worker process. ``life`` tells messages for an earlier process from its own."""
+
+    name: str
+    slots: int
+    alive: bool = True
+    life: int = 0
+    epoch: int | None = None
+    queued: list[LaunchTask] = field(default_factory=list)
+    running: dict[TaskKey, LaunchTask] = field(default_factory=dict)
+    taken: dict[TaskKey, None] = field(default_factory=dict)
+    blocks: dict[TaskKey, Block] = field(default_factory=dict)
+
+    def forget(self) -> None:
+        self.epoch = None
+        self.queued.clear()
+        self.running.clear()
+
+
+def draw_job(chance: Random, name: str) -> JobSpec:
+    """A job of a few stages, of any shape that may run."""
+    stages: list[StageSpec] = []
+    count = chance.randint(2, 6)
+    kind = chance.choice(("result", "result", "sink", "both"))
+    written = count - 2 if kind == "both" else None
+    for number in range(count):
+        branches: list[StageBranch] = []
+        for _ in range(chance.choice((1, 1, 1, 2))):
+            width = chance.randint(0 if chance.random() < 0.05 else 1, 5)
+            edges: list[InputEdge] = []
+            readable = [stage for stage in stages if not stage.sink]
+            for source in chance.sample(readable, min(len(readable), chance.choice((1, 1, 2)))):
+                modes = [Read.ALL, Read.PARTITION]
+                if source.partitions >= width:
+                    modes.append(Read.FORWARD)
+                edges.append(InputEdge(f"l{source.id}", source.id, chance.choice(modes)))
+            branches.append(StageBranch(width, tuple(edges)))
+        label = chance.choice(
+            (
+                StageLabel.DETERMINATE,
+                StageLabel.DETERMINATE,
+                StageLabel.UNORDERED,
+                StageLabel.INDETERMINATE,
+            )
+        )
+        sink = number == written
+        stages.append(StageSpec(number, tuple(branches), label, sink=sink))
+    last = stages[-1]
+    stages[-1] = StageSpec(
+        last.id, last.branches, last.label, result=kind != "sink", sink=kind == "sink"
+    )
+    return JobSpec(name, tuple(stages))

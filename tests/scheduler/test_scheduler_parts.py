@@ -1,0 +1,113 @@
+"""The parts by themselves: placement, liveness, lineage; and the page that draws the states."""
+
+from __future__ import annotations
+
+from math import inf
+from pathlib import Path
+
+import pytest
+from play import Play, key, map_reduce, single
+
+from minispark.scheduler import invariants, lineage, placement
+from minispark.scheduler.commands import LaunchTask, SetTimer
+from minispark.scheduler.events import JobSubmitted, WorkerRegistered
+from minispark.scheduler.spec import Receipt
+from minispark.scheduler.state import JOB_ARROWS, Worker
+from minispark.scheduler.tasks import TASK_ARROWS
+from minispark.settings import SchedulerSettings
+
+STATES_PAGE = Path(__file__).parents[2] / "docs" / "states.md"
+
+
+def line_of(slots: int = 4, **loads: int) -> list[Worker]:
+    return [
+        Worker(name, 1, slots, 0.0, leased={key(0, p): 0.0 for p in range(load)})
+        for name, load in loads.items()
+    ]
+
+
+def choose(line: list[Worker], *avoid: str, there: dict[str, int] | None = None) -> str | None:
+    chosen = placement.choose(
+        line,
+        avoid=avoid,
+        input_on=lambda name: (there or {}).get(name, 0),
+        settings=SchedulerSettings(),
+    )
+    return chosen.name if chosen is not None else None
+
+
+def test_the_first_in_line_gets_the_task_unless_it_is_overloaded() -> None:
+    assert choose(line_of(w1=2, w2=1, w3=3)) == "w1"
+    assert choose(line_of(w1=4, w3=3, w2=1, slots=9)) == "w3"
+
+
+def test_a_free_slot_comes_before_a_place_in_a_queue() -> None:
+    assert choose(line_of(w1=1, w2=0, slots=1)) == "w2"
+    assert choose(line_of(w1=1, w2=1, slots=1)) == "w1"
+    assert choose(line_of(w1=3, w2=3, slots=1)) is None
+
+
+def test_input_decides_only_among_equals() -> None:
+    assert choose(line_of(w1=0, w2=0, w3=1), there={"w2": 5, "w3": 9}) == "w2"
+
+
+def test_workers_that_failed_it_are_asked_last() -> None:
+    assert choose(line_of(w1=0, w2=1), "w1") == "w2"
+    assert choose(line_of(w1=0, w2=1), "w1", "w2") == "w1"
+    assert choose(line_of(w1=0, w2=3, slots=1), "w1") is None
+
+
+def test_tasks_are_dealt_round_to_equal_workers() -> None:
+    play = Play("w0", "w1", "w2", slots=2)
+    launches = [c for c in play.submit(single(6)) if isinstance(c, LaunchTask)]
+    assert [c.worker for c in launches] == ["w0", "w1", "w2", "w0", "w1", "w2"]
+
+
+def test_slots_are_filled_before_attempts_are_leased_ahead() -> None:
+    play = Play("w0", "w1", slots=1, settings=SchedulerSettings(max_prefetch=1))
+    launches = [c for c in play.submit(single(9)) if isinstance(c, LaunchTask)]
+    assert [c.worker for c in launches] == ["w0", "w1", "w0", "w1"]
+
+
+def test_without_heartbeats_no_timer_is_asked_for() -> None:
+    # An engine within one process has no network to doubt.
+    settings = SchedulerSettings(heartbeat_timeout_s=inf, no_worker_grace_s=inf)
+    play = Play(settings=settings)
+    assert play.scheduler.step(JobSubmitted(single()), 0.0) == []
+    commands = play.scheduler.step(WorkerRegistered("w0", 1, 1), 0.0)
+    assert not any(isinstance(command, SetTimer) for command in commands)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "same"),
+    [
+        (Receipt((1, 2), (3, 4)), Receipt((1, 2), (3, 4)), True),
+        (Receipt((1, 2), (3, 4)), Receipt((2, 1), (3, 4)), False),
+        (Receipt((1, 2), (3, 4)), Receipt((1, 2), (3, 5)), False),
+        (Receipt((1, 2), (3, None)), Receipt((1, 2), (3, 5)), True),
+        (Receipt((1, 2)), Receipt((1, 2), (3, 5)), True),
+    ],
+)
+def test_receipts_are_compared_where_they_say_something(
+    first: Receipt, second: Receipt, same: bool
+) -> None:
+    assert lineage.same_rows(first, second) is same
+
+
+def test_a_contradiction_is_told_as_a_story() -> None:
+    play = Play("w0")
+    play.submit(map_reduce())
+    play.scheduler.state.workers["w0"].leased.clear()
+    with pytest.raises(invariants.InvariantError, match="its worker does not know") as caught:
+        invariants.check(play.scheduler)
+    assert "stage 0 g0 determinate Lr" in str(caught.value)
+
+
+def test_the_page_draws_every_arrow_and_no_other() -> None:
+    tasks = {f"{a.__name__} --> {b.__name__}: {why}" for (a, b), why in TASK_ARROWS.items()}
+    jobs = {f"{a} --> {b}: {why}" for (a, b), why in JOB_ARROWS.items()}
+    lines = [line.strip() for line in STATES_PAGE.read_text().splitlines()]
+    drawn = {line for line in lines if "-->" in line and "[*]" not in line}
+    workers = {line for line in drawn if line.startswith(("UP ", "DOWN "))}
+    assert drawn - workers == tasks | jobs
+    assert len(workers) == 3
