@@ -1,0 +1,19 @@
+"""Watches: what a job did, as records, views and a journal. Never writes back to the scheduler."""
+
+from minispark.observe.failures import error_of
+from minispark.observe.record import Attempt, JobRecord
+from minispark.observe.specs import block_source, job_spec, task_spec
+from minispark.observe.views import JobMetrics, JobView, StageProgress, StageRow
+
+__all__ = [
+    "Attempt",
+    "JobMetrics",
+    "JobRecord",
+    "JobView",
+    "StageProgress",
+    "StageRow",
+    "block_source",
+    "error_of",
+    "job_spec",
+    "task_spec",
+]

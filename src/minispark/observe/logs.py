@@ -1,0 +1,44 @@
+"""Logs: one JSON object a line on standard error, with job, stage, task, attempt and worker."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import structlog
+
+from minispark.ids import TaskKey
+
+__all__ = ["configure_logs", "logger", "task_fields"]
+
+
+def configure_logs(*, level: str = "info") -> None:
+    """Write JSON lines to standard error; ``debug`` adds a line for every task."""
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+
+
+def logger(part: str) -> Any:
+    """Return the logger of a part (``master``, ``worker``)."""
+    return structlog.get_logger(part=part)
+
+
+def task_fields(key: TaskKey) -> dict[str, Any]:
+    """Return the fields that name an attempt."""
+    return {
+        "job": key.job,
+        "stage": key.stage,
+        "task": key.partition,
+        "attempt": key.attempt,
+        "generation": key.generation,
+    }

@@ -1,0 +1,178 @@
+"""What happened to one job, kept up to date as it happens.
+
+Covers: attempts, accepted reports, times, progress. Does not cover: the tables made of them
+(`tables`), decisions (`minispark.scheduler`), keeping them over a restart (`journal`).
+
+Every figure sums over the one accepted attempt of each task, so retries, speculation and lost
+blocks never count twice.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+
+from minispark.errors import Cancelled, ErrorInfo, Failure, WorkerLost
+from minispark.ids import TaskKey
+from minispark.observe import tables
+from minispark.observe.tables import Attempt, StageState
+from minispark.observe.views import ENDED, JobMetrics, JobView, StageProgress, StageRow
+from minispark.plan.stages import StageGraph
+from minispark.scheduler.commands import JobStatus
+from minispark.task.spec import TaskReport
+
+__all__ = ["Attempt", "JobRecord"]
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    status: JobStatus
+    error: ErrorInfo | None
+    at: float
+
+
+class JobRecord:
+    """A job's plan and its fate. ``now`` is in seconds since the epoch throughout."""
+
+    def __init__(self, job_id: str, name: str, graph: StageGraph, submitted_at: float) -> None:
+        self.job_id = job_id
+        self.name = name
+        self.graph = graph
+        self.submitted_at = submitted_at
+        self.attempts: dict[TaskKey, Attempt] = {}
+        self.stages = {stage.id: StageState(stage) for stage in graph.stages}
+        self.version = 0
+        self._started_at: float | None = None
+        self._seen_at = submitted_at
+        self._end: _End | None = None
+        self._waiting = False
+        self._failures: Counter[str] = Counter()
+        self._retries = 0
+
+    @property
+    def status(self) -> JobStatus:
+        """How the job stands."""
+        if self._end is not None:
+            return self._end.status
+        return JobStatus.ACCEPTED if self._started_at is None else JobStatus.RUNNING
+
+    @property
+    def ended(self) -> bool:
+        """True once the job will not change any more."""
+        return self.status in ENDED
+
+    @property
+    def finished_at(self) -> float | None:
+        """When the job ended."""
+        return None if self._end is None else self._end.at
+
+    @property
+    def error(self) -> ErrorInfo | None:
+        """Why the job failed."""
+        return None if self._end is None else self._end.error
+
+    def launched(self, key: TaskKey, worker: str, now: float) -> None:
+        """Note that an attempt was leased to a worker."""
+        self._touch(now)
+        if self._started_at is None:
+            self._started_at = now
+        self._waiting = False
+        self.attempts[key] = Attempt(key, worker, started_at=now)
+        again = self.stages[key.stage].launched(key.partition, now)
+        before = self.attempts.get(replace(key, attempt=key.attempt - 1))
+        moved = before is not None and before.status in ("RUNNING", "CANCELLED")
+        if again and not moved:
+            self._retries += 1
+
+    def succeeded(self, report: TaskReport, worker: str, now: float) -> None:
+        """Note an accepted attempt; it replaces an earlier one of the same partition."""
+        self._touch(now)
+        self._close(report.key, worker, now, status="SUCCEEDED")
+        self.stages[report.key.stage].accepted(report, now)
+
+    def failed(self, key: TaskKey, failure: Failure, worker: str, now: float) -> None:
+        """Note an attempt that did not end well."""
+        known = self.attempts.get(key)
+        if known is not None and known.finished_at is not None:
+            return
+        self._touch(now)
+        cancelled = isinstance(failure, Cancelled)
+        if not cancelled:
+            self._failures[failure.kind] += 1
+        self._close(key, worker, now, status="CANCELLED" if cancelled else "FAILED", why=failure)
+        self.stages[key.stage].failed(key.partition)
+
+    def worker_lost(self, worker: str, reason: str, now: float) -> None:
+        """Note that the attempts that ran on a worker ended with it."""
+        running = [
+            attempt.key
+            for attempt in self.attempts.values()
+            if attempt.worker == worker and attempt.finished_at is None
+        ]
+        for key in running:
+            self.failed(key, WorkerLost(reason), worker, now)
+
+    def waits(self, *, waiting: bool, now: float) -> None:
+        """Note whether there is work and no worker to do it."""
+        if waiting != self._waiting and not self.ended:
+            self._touch(now)
+            self._waiting = waiting
+
+    def finished(self, status: JobStatus, error: ErrorInfo | None, now: float) -> None:
+        """Note the end of the job; the first end stays."""
+        if self._end is not None:
+            return
+        self._touch(now)
+        self._end = _End(status, error, now)
+        self._waiting = False
+
+    def view(self) -> JobView:
+        """How the job stands."""
+        end = self._end
+        return JobView(
+            job_id=self.job_id,
+            name=self.name,
+            status=self.status,
+            progress=tables.progress(self),
+            error=self.error,
+            submitted_at=self.submitted_at,
+            started_at=self._started_at,
+            finished_at=self.finished_at,
+            duration_s=None if end is None else max(0.0, end.at - self.submitted_at),
+            stages=[
+                StageProgress(
+                    id=f"stage-{state.stage.id}",
+                    name=state.stage.name,
+                    status=state.status(self.status),
+                    tasks=state.stage.partitions,
+                    tasks_done=state.tasks_done(self.status),
+                )
+                for state in self.stages.values()
+            ],
+            workers_waiting=self._waiting,
+            version=self.version,
+        )
+
+    def stage_rows(self) -> list[StageRow]:
+        """One row per node of the DAG, then one per physical stage."""
+        return [*tables.node_rows(self), *tables.physical_rows(self)]
+
+    def metrics(self, *, now: float | None = None) -> JobMetrics:
+        """Sum up the job; ``now`` ends the time of a job that still runs."""
+        until = self.finished_at or now or self._seen_at
+        return tables.job_metrics(
+            self,
+            total_time_s=max(0.0, until - self.submitted_at),
+            retries=self._retries,
+            failures=dict(sorted(self._failures.items())),
+        )
+
+    def _close(
+        self, key: TaskKey, worker: str, now: float, *, status: str, why: Failure | None = None
+    ) -> None:
+        attempt = self.attempts.get(key) or Attempt(key, worker, started_at=now)
+        self.attempts[key] = replace(attempt, finished_at=now, status=status, failure=why)
+
+    def _touch(self, now: float) -> None:
+        self.version += 1
+        self._seen_at = max(self._seen_at, now)

@@ -1,0 +1,103 @@
+"""From the plan to what the scheduler and the executors are told.
+
+The scheduler sees shapes and edges only (`JobSpec`); an executor sees one task (`TaskSpec`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from minispark.blocks.meta import BlockMeta, BlockSource
+from minispark.plan.stages import Branch, OutputKind, StageGraph
+from minispark.scheduler.commands import BlockRef, LaunchTask
+from minispark.scheduler.spec import (
+    InputEdge,
+    JobSpec,
+    Read,
+    StageBranch,
+    StageLabel,
+    StageSpec,
+)
+from minispark.task.spec import TaskInput, TaskSpec, scan_task
+
+__all__ = ["block_source", "job_spec", "task_spec"]
+
+
+def job_spec(graph: StageGraph, job_id: str) -> JobSpec:
+    """Reduce a plan to what the scheduler needs."""
+    results = {result.stage for result in graph.results}
+    return JobSpec(
+        job=job_id,
+        stages=tuple(
+            StageSpec(
+                id=stage.id,
+                branches=tuple(_branch(branch) for branch in stage.branches),
+                label=StageLabel(stage.label.value),
+                # A result that is written as files leaves no block to keep.
+                result=stage.id in results and stage.output.kind is not OutputKind.SINK,
+                sink=stage.output.kind is OutputKind.SINK,
+            )
+            for stage in graph.stages
+        ),
+    )
+
+
+def task_spec(
+    graph: StageGraph,
+    launch: LaunchTask,
+    sources: Callable[[BlockRef], BlockSource],
+    *,
+    timeout_s: float | None = None,
+) -> TaskSpec:
+    """Compose what an executor is told; ``sources`` says where a block lies.
+
+    Raises
+    ------
+    KeyError
+        ``sources`` does not know a block, or the graph has no such stage.
+    """
+    key = launch.key
+    stage = next((stage for stage in graph.stages if stage.id == key.stage), None)
+    if stage is None:
+        raise KeyError(key.stage)
+    branch, number = stage.branch_of(key.partition)
+    return TaskSpec(
+        key=key,
+        fragment=branch.fragment,
+        scans=tuple(scan_task(scan, number) for scan in branch.scans),
+        inputs=tuple(
+            TaskInput(
+                leaf=leaf.leaf,
+                stage=leaf.stage,
+                generation=leaf.generation,
+                blocks=tuple(sources(ref) for ref in leaf.blocks),
+            )
+            for leaf in launch.inputs
+        ),
+        output=stage.output,
+        timeout_s=timeout_s,
+    )
+
+
+def block_source(
+    ref: BlockRef, meta: BlockMeta, *, host: str, directory: str, url: str | None = None
+) -> BlockSource:
+    """Say where one partition of a block lies."""
+    return BlockSource(
+        key=ref.key,
+        partition=ref.partition,
+        meta=meta.partitions[ref.partition],
+        host=host,
+        directory=directory,
+        url=url,
+    )
+
+
+def _branch(branch: Branch) -> StageBranch:
+    return StageBranch(
+        partitions=branch.partitions,
+        inputs=tuple(
+            InputEdge(leaf=leaf.leaf, stage=leaf.stage, read=Read(leaf.mode.value))
+            for leaf in branch.inputs
+        ),
+    )

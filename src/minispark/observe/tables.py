@@ -1,0 +1,280 @@
+"""The stage table and the figures of a job, made of what its record holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from statistics import median
+from typing import Protocol
+
+from minispark.errors import Failure
+from minispark.ids import TaskKey
+from minispark.observe.views import ENDED, JobMetrics, RowStatus, StageRow
+from minispark.plan.stages import ScanFormat, ScanInput, Stage, StageGraph
+from minispark.scheduler.commands import JobStatus
+from minispark.task.spec import TaskReport
+
+__all__ = ["Attempt", "StageState", "job_metrics", "node_rows", "physical_rows", "progress"]
+
+_MIN_TIME_S = 1e-6
+"""Below it a rate would be a division by the clock's grain."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One attempt of one task."""
+
+    key: TaskKey
+    worker: str
+    started_at: float
+    finished_at: float | None = None
+    status: str = "RUNNING"
+    failure: Failure | None = None
+
+
+class StageState:
+    """What is known of one physical stage."""
+
+    def __init__(self, stage: Stage) -> None:
+        self.stage = stage
+        self.reports: dict[int, TaskReport] = {}
+        self.first_launch: float | None = None
+        self.last_success: float | None = None
+        self._launched: set[int] = set()
+        self._again: set[int] = set()
+        self._failed = False
+
+    def launched(self, partition: int, now: float) -> bool:
+        """Note a launch; return whether the task had been started before."""
+        if self.first_launch is None:
+            self.first_launch = now
+        if partition in self.reports:
+            self._again.add(partition)
+        before = partition in self._launched
+        self._launched.add(partition)
+        return before
+
+    def accepted(self, report: TaskReport, now: float) -> None:
+        """Note an accepted report."""
+        self.reports[report.key.partition] = report
+        self._again.discard(report.key.partition)
+        self.last_success = now
+
+    def failed(self, partition: int) -> None:
+        """Note a failure: a stage that never gets over it is the one that failed."""
+        self._failed = self._failed or partition not in self.reports
+
+    def tasks_done(self, job: JobStatus) -> int:
+        """Tasks whose output is there (in the end: was there)."""
+        return len(self.reports) - (len(self._again) if job not in ENDED else 0)
+
+    def status(self, job: JobStatus) -> RowStatus:
+        """How the stage stands."""
+        if self.tasks_done(job) == self.stage.partitions:
+            return "SUCCEEDED"
+        if job in ENDED:
+            if not self._launched or job is JobStatus.SUCCEEDED:
+                return "SKIPPED"
+            return "FAILED" if job is JobStatus.FAILED and self._failed else "CANCELLED"
+        return "RUNNING" if self._launched else "PENDING"
+
+    @property
+    def rows_out(self) -> int:
+        """Rows in the accepted blocks, or in the files written."""
+        return sum(_rows_out(report) for report in self.reports.values())
+
+    @property
+    def scans_rows(self) -> bool:
+        """Whether the stage reads rows of input files."""
+        return any(scan.spec.format is not ScanFormat.QUOTES for scan in self._scans())
+
+    @property
+    def counts_quotes(self) -> bool:
+        """Whether the stage only looks where records of a file begin: its rows are no records."""
+        return any(scan.spec.format is ScanFormat.QUOTES for scan in self._scans())
+
+    def _scans(self) -> Iterable[ScanInput]:
+        return (scan for branch in self.stage.branches for scan in branch.scans)
+
+
+class Record(Protocol):
+    """What the tables need of a job's record."""
+
+    job_id: str
+    name: str
+    graph: StageGraph
+    stages: dict[int, StageState]
+
+    @property
+    def status(self) -> JobStatus:
+        """How the job stands."""
+
+
+def progress(record: Record) -> float:
+    """Percent of tasks done; 100 only once the job has succeeded."""
+    if record.status is JobStatus.SUCCEEDED:
+        return 100.0
+    total = sum(state.stage.partitions for state in record.stages.values())
+    done = sum(state.tasks_done(record.status) for state in record.stages.values())
+    return min(99.9, round(100.0 * done / total, 1)) if total else 0.0
+
+
+def node_rows(record: Record) -> Iterable[StageRow]:
+    """One row per node of the DAG, in DAG order."""
+    flow = record.graph.flow
+    counts = _node_counts(record)
+    names = dict.fromkeys([*flow, *(n for s in record.graph.stages for n in s.nodes)])
+    for node in names:
+        states = [s for s in record.stages.values() if node in s.stage.nodes]
+        out = counts.get(node)
+        yield StageRow(
+            id=node,
+            kind="node",
+            name=node,
+            status=_combined([state.status(record.status) for state in states]),
+            duration_s=_duration(states),
+            tasks=sum(state.stage.partitions for state in states),
+            tasks_done=sum(state.tasks_done(record.status) for state in states),
+            records_in=_records_in(flow.get(node, ()), counts, out),
+            records_out=out,
+            skew=max((s for s in map(_skew, states) if s is not None), default=None),
+            pushed_down=out is None,
+        )
+
+
+def physical_rows(record: Record) -> Iterable[StageRow]:
+    """One row per physical stage."""
+    for state in record.stages.values():
+        yield StageRow(
+            id=f"stage-{state.stage.id}",
+            kind="stage",
+            name=state.stage.name,
+            status=state.status(record.status),
+            duration_s=_duration([state]),
+            tasks=state.stage.partitions,
+            tasks_done=state.tasks_done(record.status),
+            records_in=_stage_records_in(record, state),
+            records_out=state.rows_out,
+            skew=_skew(state),
+        )
+
+
+def job_metrics(
+    record: Record, *, total_time_s: float, retries: int, failures: dict[str, int]
+) -> JobMetrics:
+    """Sum up a job."""
+    counts = _node_counts(record)
+    states = list(record.stages.values())
+    reports = [report for state in states for report in state.reports.values()]
+    read_again = {
+        leaf.stage for state in states for branch in state.stage.branches for leaf in branch.inputs
+    }
+    sources = _sources(record.graph)
+    inputs = sum(counts[node] for node in sources)
+    uncounted = sum(state.rows_out for state in states if not state.counts_quotes)
+    records = sum(counts.values()) if counts else uncounted
+    time_s = max(total_time_s, _MIN_TIME_S)
+    return JobMetrics(
+        job_id=record.job_id,
+        name=record.name,
+        status=record.status,
+        total_time_s=total_time_s,
+        throughput_input_records_s=round(inputs / time_s, 2),
+        throughput_all_records_s=round(records / time_s, 2),
+        input_records=inputs,
+        all_records=records,
+        records=dict(counts),
+        stages=len(states),
+        tasks=sum(state.stage.partitions for state in states),
+        tasks_done=sum(state.tasks_done(record.status) for state in states),
+        retries=retries,
+        failures=failures,
+        bytes_read=sum(report.bytes_read for report in reports),
+        bytes_fetched=sum(report.bytes_fetched for report in reports),
+        bytes_shuffled=sum(r.block.bytes for r in reports if r.key.stage in read_again),
+    )
+
+
+def _node_counts(record: Record) -> Mapping[str, int]:
+    """Rows out of each counted node; a counted node that saw no batch gave none."""
+    counts = dict.fromkeys(record.graph.flow, 0)
+    for state in record.stages.values():
+        for report in state.reports.values():
+            for node, rows in report.nodes.items():
+                counts[node] = counts.get(node, 0) + rows
+    return counts
+
+
+def _records_in(reads: Iterable[str], counts: Mapping[str, int], out: int | None) -> int | None:
+    """Rows that a node read; a source reads from its files what it gives."""
+    names = tuple(reads)
+    if not names:
+        return out
+    known = [counts[name] for name in names if name in counts]
+    return sum(known) if len(known) == len(names) else None
+
+
+def _sources(graph: StageGraph) -> list[str]:
+    """Return the counted nodes that read files."""
+    return [node for node, reads in graph.flow.items() if not reads]
+
+
+def _stage_records_in(record: Record, state: StageState) -> int | None:
+    """Rows that a stage read: of files as its source nodes counted them, and of blocks.
+
+    None where it reads files and nothing counts.
+    """
+    sources = [node for node in _sources(record.graph) if node in state.stage.nodes]
+    if state.scans_rows and not sources:
+        return None
+    quotes = {
+        scan.quotes for branch in state.stage.branches for scan in branch.scans if scan.quotes
+    }
+    # Every task that reads a cut CSV file also reads how many quotes lie before its splits.
+    aside = sum(
+        record.stages[leaf.stage].rows_out * branch.partitions
+        for branch in state.stage.branches
+        for leaf in branch.inputs
+        if leaf.leaf in quotes
+    )
+    reports = state.reports.values()
+    counted = sum(report.nodes.get(node, 0) for report in reports for node in sources)
+    return counted + max(0, sum(report.rows_in for report in reports) - aside)
+
+
+def _rows_out(report: TaskReport) -> int:
+    return report.sink.rows if report.sink is not None else report.block.rows
+
+
+def _duration(states: Iterable[StageState]) -> float | None:
+    ran = [state for state in states if state.first_launch is not None]
+    ends = [state.last_success for state in ran if state.last_success is not None]
+    if not ends:
+        return None
+    start = min(state.first_launch for state in ran if state.first_launch is not None)
+    return round(max(0.0, max(ends) - start), 6)
+
+
+def _skew(state: StageState) -> float | None:
+    reports = list(state.reports.values())
+    if len(reports) < 2:
+        return None
+    rows = [sum(r.nodes.values()) if state.scans_rows else r.rows_in for r in reports]
+    for sizes in (rows, [r.duration_s for r in reports]):
+        middle = median(sizes)
+        if middle > 0:
+            return round(max(sizes) / middle, 3)
+    return None
+
+
+def _combined(statuses: list[RowStatus]) -> RowStatus:
+    """Status of a node that ran in several stages."""
+    found = set(statuses)
+    if len(found) == 1:
+        return found.pop()
+    for status in ("FAILED", "CANCELLED", "RUNNING"):
+        if status in found:
+            return status
+    if not found:
+        return "PENDING"
+    return "SUCCEEDED" if found == {"SUCCEEDED", "SKIPPED"} else "RUNNING"
