@@ -1,0 +1,316 @@
+"""A JSON job, checked as far as it can be without looking at a file.
+
+`parse_job` takes what came as JSON and returns a `Job`, or says in one sentence what is wrong,
+in which node and field, and which name was probably meant. The first mistake ends it.
+
+Covers: fields and their rules, what may not stand in SQL, the shape of the DAG. Does not cover:
+columns, paths, types (`compile`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from minispark.errors import UsageError
+from minispark.jobs.dag import order_nodes
+from minispark.jobs.operators import (
+    OPERATORS,
+    Aggregate,
+    Cache,
+    Count,
+    Filter,
+    Join,
+    Map,
+    Operator,
+    ReadCsv,
+    Select,
+    Sort,
+    Sql,
+    names,
+)
+from minispark.jobs.sqltext import SqlRefusedError, check_expression, check_query
+from minispark.jobs.suggest import did_you_mean, listed, shown
+from minispark.jobs.tables import fail
+from minispark.settings import Limits
+
+__all__ = ["Job", "parse_job"]
+
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A sound job: ``nodes`` inputs first, ``inputs`` of each in the order of the edges."""
+
+    name: str
+    nodes: tuple[Operator, ...]
+    inputs: Mapping[str, tuple[str, ...]]
+    parallelism: int | None = None
+
+    @property
+    def ends(self) -> tuple[Operator, ...]:
+        """The nodes that no other reads: results and writers."""
+        read = {above for inputs in self.inputs.values() for above in inputs}
+        return tuple(node for node in self.nodes if node.id not in read)
+
+
+class _Dag(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    nodes: list[Any]
+    edges: list[Annotated[list[str], Field(min_length=2, max_length=2)]] = []
+
+
+class _Job(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    name: Annotated[str, Field(max_length=200)] = "job"
+    dag: _Dag
+    parallelism: Count | None = None
+
+
+def parse_job(obj: object, *, limits: Limits | None = None) -> Job:
+    """Check a JSON job.
+
+    Raises
+    ------
+    UsageError
+        It is not a job; ``info`` names the node and the field.
+    """
+    limits = limits or Limits()
+    if not isinstance(obj, Mapping):
+        msg = f"a job is a JSON object, not {_kind(obj)}"
+        raise UsageError(msg, code="MS-160", hint='it begins with {"name": ..., "dag": ...}')
+    _check_sizes(obj, limits)
+    outer = _validated(_Job, dict(obj), where="the job")
+    if not outer.dag.nodes:
+        msg = "the job has no nodes"
+        raise UsageError(msg, code="MS-162", field="dag.nodes", hint="add at least a read_* node")
+    nodes = [_parse_node(node, position) for position, node in enumerate(outer.dag.nodes)]
+    for node in nodes:
+        _check_rules(node)
+        _check_sql(node, limits)
+    ordered, inputs = order_nodes(nodes, [(above, below) for above, below in outer.dag.edges])
+    return Job(outer.name, tuple(ordered), inputs, outer.parallelism)
+
+
+def _check_sizes(obj: Mapping[Any, Any], limits: Limits) -> None:
+    try:
+        json.dumps(obj, ensure_ascii=False).encode()
+    except RecursionError:
+        raise UsageError("the job is nested too deeply", code="MS-163") from None
+    except (TypeError, ValueError) as error:
+        msg = f"the job is no valid JSON: {error}"
+        raise UsageError(msg, code="MS-160") from None
+    dag = obj.get("dag")
+    for field, limit in (("nodes", limits.nodes), ("edges", limits.edges)):
+        found = dag.get(field) if isinstance(dag, Mapping) else None
+        if isinstance(found, list) and len(found) > limit:
+            msg = f"the job has {len(found)} {field}; at most {limit} are allowed"
+            raise UsageError(msg, code="MS-163", field=f"dag.{field}")
+
+
+def _parse_node(node: object, position: int) -> Operator:
+    if not isinstance(node, Mapping):
+        msg = f"node number {position + 1} must be an object, not {_kind(node)}"
+        raise UsageError(msg, code="MS-160", field="dag.nodes")
+    given = dict(node)
+    name = given.get("id")
+    if not isinstance(name, str) or not name:
+        msg = f'node number {position + 1} needs an "id": a text that is not empty'
+        raise UsageError(msg, code="MS-160", field="id")
+    op = given.get("op")
+    if not isinstance(op, str):
+        msg = f'node {shown(name)} needs an "op": the name of an operator'
+        raise UsageError(msg, code="MS-160", node=name, field="op")
+    if op not in OPERATORS:
+        msg = f"node {shown(name)} has an unknown operator {shown(op)}"
+        hint = did_you_mean(op, OPERATORS, else_list="operators are")
+        raise UsageError(msg, code="MS-161", node=name, field="op", hint=hint)
+    return _validated(OPERATORS[op], given, where=f"node {shown(name)} ({op})", node=name)
+
+
+def _validated(
+    model: type[_Model], given: dict[Any, Any], *, where: str, node: str | None = None
+) -> _Model:
+    try:
+        return model.model_validate(given)
+    except ValidationError as error:
+        raise _mistake(model, error, where=where, node=node) from None
+
+
+_EXPECTED = {
+    "string_type": "a text",
+    "int_type": "a whole number",
+    "bool_type": "true or false",
+    "list_type": "a list",
+    "dict_type": "an object",
+    "model_type": "an object",
+}
+
+
+def _mistake(
+    model: type[BaseModel], error: ValidationError, *, where: str, node: str | None
+) -> UsageError:
+    """Say the first of the mistakes that pydantic found; unknown fields first: one was meant."""
+    found = sorted(error.errors(), key=lambda entry: entry["type"] != "extra_forbidden")
+    first = found[0]
+    path = [part for part in first["loc"] if isinstance(part, str)]
+    nested = model is _Job and path[:1] == ["dag"] and len(path) > 1
+    field = ".".join(path[:2]) if nested else (path[0] if path else "")
+    if first["type"] == "extra_forbidden":
+        known = _fields(_Dag if nested else model)
+        hint = did_you_mean(path[-1], known, else_list="fields are")
+        msg = f"{where} has an unknown field {shown(path[-1])}"
+        return UsageError(msg, code="MS-160", node=node, field=field, hint=hint)
+    if first["type"] == "missing":
+        msg = f"{where} needs the field {shown(field)}"
+        return UsageError(msg, code="MS-160", node=node, field=field)
+    same = [entry for entry in found if entry["loc"][:1] == first["loc"][:1]]
+    if first["type"] == "literal_error":
+        return _not_one_of(first, where=where, node=node, field=field)
+    wanted = " or ".join(dict.fromkeys(_wanted(dict(entry), field) for entry in same))
+    value = shown(first["input"])
+    msg = f"{shown(field)} of {where} must be {wanted}, not {value}"
+    return UsageError(msg, code="MS-160", node=node, field=field)
+
+
+def _not_one_of(entry: Any, *, where: str, node: str | None, field: str) -> UsageError:
+    known = [part.strip("'") for part in entry["ctx"]["expected"].replace(" or ", ", ").split(", ")]
+    value = entry["input"]
+    kind = "function" if field == "fn" else "value"
+    msg = f"{where} has an unknown {kind} {shown(value)} in {shown(field)}"
+    hint = did_you_mean(str(value), known) or f"known are {listed(known)}"
+    return UsageError(msg, code="MS-161", node=node, field=field, hint=hint)
+
+
+def _fields(model: type[BaseModel]) -> list[str]:
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _wanted(entry: dict[str, Any], field: str) -> str:
+    kind, limits = entry["type"], entry.get("ctx", {})
+    inner = " in it" if len([p for p in entry["loc"] if p != field]) > 1 else ""
+    if kind in _EXPECTED:
+        return _EXPECTED[kind] + inner
+    match kind:
+        case "greater_than_equal":
+            return f"at least {limits['ge']:,}"
+        case "less_than_equal":
+            return f"at most {limits['le']:,}"
+        case "string_too_short" | "too_short" if limits.get("min_length") == 1:
+            return "not empty"
+        case "string_too_long":
+            return f"at most {limits['max_length']} characters long"
+        case "too_short" | "too_long":
+            return "pairs of node ids, [from, to]" if field == "dag.edges" else "of another length"
+    return str(entry["msg"])
+
+
+def _kind(value: object) -> str:
+    for kinds, name in (
+        (bool, "true or false"),
+        (str, "a text"),
+        ((int, float), "a number"),
+        (list, "a list"),
+        (Mapping, "an object"),
+    ):
+        if isinstance(value, kinds):
+            return name
+    return "null" if value is None else json.dumps(str(type(value).__name__))
+
+
+def _check_rules(node: Operator) -> None:
+    """Check the rules over several fields."""
+    match node:
+        case Cache():
+            msg = f"node {shown(node.id)}: the operator 'cache' is not available yet"
+            hint = "leave the node out; rows that several nodes read are computed once anyway"
+            raise UsageError(msg, code="MS-167", node=node.id, field="op", hint=hint)
+        case ReadCsv():
+            one_byte = len(node.separator.encode()) == 1 and node.separator not in '"\r\n'
+            if not one_byte:
+                _rule(node, "separator", "must be one ASCII character, no quote or line break")
+        case Map():
+            _one_of(node, ("fn", node.fn), ("expr", node.expr))
+            if node.expr is not None and node.column is not None:
+                _rule(node, "column", 'goes with "fn" only')
+        case Filter():
+            _one_of(node, ("where", node.where), ("fn", node.fn))
+            if node.where is not None and node.column is not None:
+                _rule(node, "column", 'goes with "fn" only')
+        case Join():
+            _check_join(node)
+        case Sort():
+            for field in ("descending", "nulls_last"):
+                value = getattr(node, field)
+                if isinstance(value, list) and len(value) != len(names(node.by)):
+                    _rule(node, field, 'must have one value for each column of "by"')
+
+
+def _check_sql(node: Operator, limits: Limits) -> None:
+    """Look at SQL before Polars does: it may read files or be too deep for it."""
+    bounds = {"max_chars": limits.expression_chars, "max_depth": limits.expression_depth}
+    for field, text in _expressions(node):
+        try:
+            if isinstance(node, Sql):
+                check_query(text, **bounds)
+            else:
+                check_expression(text, **bounds)
+        except SqlRefusedError as error:
+            fail(node, field, f"{shown(text)}: {error.message}", hint=error.hint)
+
+
+def _expressions(node: Operator) -> list[tuple[str, str]]:
+    match node:
+        case Map(expr=dict(texts)):
+            return [("expr", text) for text in texts.values()]
+        case Aggregate(aggs=texts):
+            return [("aggs", text) for text in texts.values()]
+        case Select(columns=dict(texts)):
+            return [("columns", text) for text in texts.values()]
+        case Filter(where=str(text)):
+            return [("where", text)]
+        case Sql(query=text):
+            return [("query", text)]
+    return []
+
+
+def _check_join(node: Join) -> None:
+    given = [field for field in ("on", "left_on", "right_on") if getattr(node, field) is not None]
+    if node.how == "cross":
+        if given:
+            _rule(node, given[0], 'has no place in a join with "how": "cross"')
+        return
+    if given == ["on"]:
+        return
+    if not given:
+        _rule(node, "on", 'is needed (or "left_on" and "right_on")')
+    if "on" in given:
+        _rule(node, given[1], 'does not go with "on"')
+    for field in ("left_on", "right_on"):
+        if field not in given:
+            _rule(node, field, f'is needed, as "{given[0]}" is given')
+    if len(names(node.left_on)) != len(names(node.right_on)):
+        _rule(node, "right_on", 'must name as many columns as "left_on"')
+
+
+def _one_of(node: Operator, *fields: tuple[str, object]) -> None:
+    given = [name for name, value in fields if value is not None]
+    both = " or ".join(f'"{name}"' for name, _ in fields)
+    if not given:
+        msg = f"node {shown(node.id)} ({node.op}) needs {both}"
+        raise UsageError(msg, code="MS-160", node=node.id, field=fields[0][0])
+    if len(given) > 1:
+        msg = f"node {shown(node.id)} ({node.op}) takes {both}, not both"
+        raise UsageError(msg, code="MS-160", node=node.id, field=given[1])
+
+
+def _rule(node: Operator, field: str, what: str) -> None:
+    msg = f"{shown(field)} of node {shown(node.id)} ({node.op}) {what}"
+    raise UsageError(msg, code="MS-160", node=node.id, field=field)

@@ -1,0 +1,287 @@
+"""The operators of a JSON job as models: exactly the fields that each may have.
+
+Covers: names, types and ranges of fields. Does not cover: rules over several fields and the shape
+of the DAG (`contract`), what an operator does (`tables`).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+__all__ = [
+    "OPERATORS",
+    "Aggregate",
+    "Cache",
+    "Distinct",
+    "Filter",
+    "FlatMap",
+    "Join",
+    "Limit",
+    "Map",
+    "Names",
+    "Operator",
+    "Read",
+    "ReadCsv",
+    "ReadJsonl",
+    "ReadParquet",
+    "ReadText",
+    "Reduce",
+    "ReduceByKey",
+    "Repartition",
+    "Select",
+    "Sort",
+    "Sql",
+    "Union",
+    "Write",
+    "WriteCsv",
+    "WriteJsonl",
+    "WriteParquet",
+    "names",
+]
+
+_MAX_NAME_CHARS = 200
+_MAX_PARTITIONS = 65_536
+"""More would be a mistyped number."""
+_MAX_LIMIT = (1 << 63) - 1
+
+Name = Annotated[str, Field(min_length=1, max_length=_MAX_NAME_CHARS)]
+Count = Annotated[int, Field(ge=1, le=_MAX_PARTITIONS)]
+Path = Annotated[str, Field(min_length=1)]
+Paths = Path | Annotated[list[Path], Field(min_length=1)]
+Names = str | Annotated[list[str], Field(min_length=1)]
+Expressions = Annotated[dict[str, str], Field(min_length=1)]
+Reducer = Literal["sum", "count", "min", "max", "mean"]
+
+
+def names(value: Names | None) -> list[str]:
+    """Return a field that takes one name or a list as a list."""
+    if value is None:
+        return []
+    return [value] if isinstance(value, str) else value
+
+
+class Operator(BaseModel):
+    """What every node has."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    id: Name
+    op: str
+
+
+class Read(Operator):
+    """What every reader has."""
+
+    path: Paths
+    partitions: Count | None = None
+
+
+class ReadCsv(Read):
+    """CSV files; the file's columns."""
+
+    op: Literal["read_csv"]
+    separator: str = ","
+    has_header: bool = True
+    schema_: dict[str, str] | None = Field(None, alias="schema", min_length=1)
+    null_values: str | list[str] | dict[str, str] | None = None
+
+
+class ReadText(Read):
+    """Lines of text; one column ``text``."""
+
+    op: Literal["read_text"]
+
+
+class ReadJsonl(Read):
+    """JSON lines; the records."""
+
+    op: Literal["read_jsonl"]
+
+
+class ReadParquet(Read):
+    """Parquet files; the columns."""
+
+    op: Literal["read_parquet"]
+
+
+class FlatMap(Operator):
+    """Words of a column."""
+
+    op: Literal["flat_map"]
+    fn: Literal["tokenize", "split_words"]
+    column: str | None = None
+
+
+class Map(Operator):
+    """A named function over a column, or expressions."""
+
+    op: Literal["map"]
+    fn: (
+        Literal[
+            "to_lower",
+            "to_upper",
+            "trim",
+            "reverse",
+            "strip_punctuation",
+            "length",
+            "pair_with_one",
+        ]
+        | None
+    ) = None
+    column: str | None = None
+    expr: Expressions | None = None
+
+
+class Filter(Operator):
+    """The rows that pass."""
+
+    op: Literal["filter"]
+    where: str | None = None
+    fn: Literal["non_empty", "contains_alpha"] | None = None
+    column: str | None = None
+
+
+class ReduceByKey(Operator):
+    """One row a key."""
+
+    op: Literal["reduce_by_key"]
+    key: Names = "key"
+    value: str | None = None
+    fn: Reducer
+
+
+class Reduce(Operator):
+    """One row."""
+
+    op: Literal["reduce"]
+    value: str | None = None
+    fn: Reducer
+
+
+class Join(Operator):
+    """Two tables by equal keys."""
+
+    op: Literal["join"]
+    on: Names | None = None
+    left_on: Names | None = None
+    right_on: Names | None = None
+    how: Literal["inner", "left", "right", "full", "semi", "anti", "cross"] = "inner"
+    suffix: str = "_right"
+
+
+class Aggregate(Operator):
+    """Aggregates by key, or over all rows."""
+
+    op: Literal["aggregate"]
+    by: str | list[str] | None = None
+    aggs: Expressions
+
+
+class Select(Operator):
+    """Only these columns."""
+
+    op: Literal["select"]
+    columns: Annotated[list[str], Field(min_length=1)] | Expressions
+
+
+class Sql(Operator):
+    """A query over tables named as the input nodes."""
+
+    op: Literal["sql"]
+    query: Annotated[str, Field(min_length=1)]
+
+
+class Union(Operator):
+    """The rows of all inputs, one after another."""
+
+    op: Literal["union"]
+
+
+class Distinct(Operator):
+    """Each row once."""
+
+    op: Literal["distinct"]
+    subset: Names | None = None
+
+
+class Sort(Operator):
+    """Rows in order."""
+
+    op: Literal["sort"]
+    by: Names
+    descending: bool | list[bool] = False
+    nulls_last: bool | list[bool] = False
+
+
+class Limit(Operator):
+    """The first rows."""
+
+    op: Literal["limit"]
+    n: Annotated[int, Field(ge=0, le=_MAX_LIMIT)]
+
+
+class Repartition(Operator):
+    """The same rows in so many partitions."""
+
+    op: Literal["repartition"]
+    n: Count
+
+
+class Cache(Operator):
+    """The same rows, kept for the next job."""
+
+    op: Literal["cache"]
+
+
+class Write(Operator):
+    """What every writer has."""
+
+    path: Path
+    overwrite: bool = False
+
+
+class WriteCsv(Write):
+    """CSV files in a directory."""
+
+    op: Literal["write_csv"]
+
+
+class WriteJsonl(Write):
+    """JSON lines in a directory."""
+
+    op: Literal["write_jsonl"]
+
+
+class WriteParquet(Write):
+    """Parquet files in a directory."""
+
+    op: Literal["write_parquet"]
+
+
+OPERATORS: dict[str, type[Operator]] = {
+    "read_csv": ReadCsv,
+    "read_text": ReadText,
+    "read_jsonl": ReadJsonl,
+    "read_parquet": ReadParquet,
+    "flat_map": FlatMap,
+    "map": Map,
+    "filter": Filter,
+    "reduce_by_key": ReduceByKey,
+    "reduce": Reduce,
+    "join": Join,
+    "aggregate": Aggregate,
+    "select": Select,
+    "sql": Sql,
+    "union": Union,
+    "distinct": Distinct,
+    "sort": Sort,
+    "limit": Limit,
+    "repartition": Repartition,
+    "cache": Cache,
+    "write_csv": WriteCsv,
+    "write_jsonl": WriteJsonl,
+    "write_parquet": WriteParquet,
+}
+"""Every operator by its name."""

@@ -1,0 +1,149 @@
+"""Where the paths of a job lead, and which of them are refused.
+
+A relative path lies under the data root, or under the directory where the process was started if
+there is none. With a data root nothing outside it is reached: not by ``..``, not by an absolute
+path, not by a symbolic link. Only local paths are paths.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from minispark.errors import UsageError
+from minispark.jobs.operators import Operator, Read, Write
+from minispark.jobs.suggest import shown
+from minispark.plan.scan_files import expand
+
+__all__ = ["Found", "find_inputs", "place_output"]
+
+_MAX_PATHS = 65_536
+_SHOWN_CHARS = 1_000
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/|.*://", re.DOTALL)
+_GLOB = re.compile(r"[*?\[]")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The inputs of a node: what is handed to Polars, and the files that it stands for now."""
+
+    sources: tuple[str, ...]
+    files: tuple[str, ...]
+
+
+def find_inputs(node: Read, data_root: Path | None) -> Found:
+    """Return the absolute paths of a reader's inputs.
+
+    Raises
+    ------
+    UsageError
+        A path is refused, or there is no such file.
+    """
+    given = [node.path] if isinstance(node.path, str) else node.path
+    if len(given) > _MAX_PATHS:
+        raise _refused(node, given[0], f"has {len(given):,} paths; at most {_MAX_PATHS:,} fit")
+    sources = [_absolute(node, path, data_root) for path in given]
+    files: list[str] = []
+    for path, source in zip(given, sources, strict=True):
+        files += _expanded(node, path, source, data_root)
+    return Found(tuple(sources), tuple(files))
+
+
+def place_output(node: Write, data_root: Path | None) -> str:
+    """Return the directory of a writer: relative to the data root if there is one, else absolute.
+
+    Raises
+    ------
+    UsageError
+        The path is refused.
+    """
+    absolute = _absolute(node, node.path, data_root)
+    if data_root is None:
+        return absolute
+    relative = os.path.relpath(absolute, data_root.absolute())
+    if relative == ".":
+        raise _refused(node, node.path, "is the data root itself; name a directory in it")
+    return relative
+
+
+def _absolute(node: Operator, path: str, data_root: Path | None) -> str:
+    if "\0" in path:
+        raise _refused(node, path, "holds a null character")
+    if _SCHEME.match(path):
+        hint = "name files that every worker sees under the same path"
+        raise _refused(node, path, "is a URL; only local files are read and written", hint=hint)
+    if data_root is None:
+        return os.path.normpath(Path.cwd() / path)
+    root = data_root.absolute()
+    # Without ".." in it a path cannot leave the root but by a link, which is looked at next.
+    normal = os.path.normpath(root / path)
+    resolved_root = root.resolve()
+    if not Path(normal).is_relative_to(root) and Path(normal).is_relative_to(resolved_root):
+        normal = str(root / Path(normal).relative_to(resolved_root))
+    if not Path(normal).is_relative_to(root):
+        raise _outside(node, path)
+    normal = _without_own_name(normal, path, root)
+    if not _fixed_part(normal).resolve().is_relative_to(resolved_root):
+        raise _outside(node, path)
+    return normal
+
+
+def _without_own_name(normal: str, path: str, root: Path) -> str:
+    """Read ``data/x.csv`` as ``x.csv`` below a root that is called ``data`` and holds no ``data``.
+
+    So the path that is right beside the root is right on every machine.
+    """
+    parts = Path(normal).relative_to(root).parts
+    if Path(path).is_absolute() or parts[:1] != (root.name,) or (root / root.name).exists():
+        return normal
+    return str(root.joinpath(*parts[1:]))
+
+
+def _fixed_part(path: str) -> Path:
+    """Return the part of a path before its first wildcard."""
+    parts = Path(path).parts
+    wild = next((i for i, part in enumerate(parts) if _GLOB.search(part)), len(parts))
+    return Path(*parts[:wild])
+
+
+def _expanded(node: Read, path: str, source: str, data_root: Path | None) -> Sequence[str]:
+    try:
+        files = expand([source], glob=True)
+    except UsageError:
+        raise _missing(node, path, data_root) from None
+    if data_root is not None:
+        root = data_root.resolve()
+        if not all(Path(file).resolve().is_relative_to(root) for file in files):
+            raise _outside(node, path)
+    for file in files:
+        if not Path(file).exists():
+            raise _missing(node, path, data_root)
+        if not os.access(file, os.R_OK):
+            raise _refused(node, path, "may not be read: permission denied", code="MS-168")
+    return files
+
+
+def _missing(node: Operator, path: str, data_root: Path | None) -> UsageError:
+    hint = f"relative paths start at {data_root or Path.cwd()}"
+    return _refused(node, path, "matches no file", hint=hint, code="MS-110")
+
+
+def _outside(node: Operator, path: str) -> UsageError:
+    hint = "give a path under the directory that --data-root names"
+    return _refused(node, path, "lies outside the data root", hint=hint)
+
+
+def _refused(
+    node: Operator, path: str, what: str, *, hint: str | None = None, code: str = "MS-166"
+) -> UsageError:
+    return UsageError(
+        f"node {shown(node.id)} ({node.op}): the path {shown(path)} {what}",
+        code=code,
+        node=node.id,
+        field="path",
+        file=path[:_SHOWN_CHARS],
+        hint=hint,
+    )

@@ -1,0 +1,135 @@
+"""The process that plans JSON jobs for a master: ``python -m minispark.jobs.planner_child``.
+
+It answers requests on standard input, one after another, on what was its standard output::
+
+    request  {"job": {...}, "data_root": str | null, "settings": {fields of PlanSettings}}
+    answer   {"graph": GraphMessage} | {"error": ErrorInfo, "status": 422 | 500}
+
+Each is a length (four bytes, big-endian) and JSON. Time and memory are limited by the parent, who
+also replaces the process after a crash. It ends when its input does, also amid a plan.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from polars.exceptions import PolarsError
+
+from minispark.errors import ErrorInfo, MinisparkError
+from minispark.jobs.planning import plan_job
+from minispark.settings import PlanSettings
+from minispark.wire.messages import GraphMessage
+
+__all__ = ["answer", "main"]
+
+_LENGTH_BYTES = 4
+_MAX_REQUEST_BYTES = 1 << 28
+_MAX_REASON_CHARS = 300
+_WARM_UP: dict[str, Any] = {
+    "dag": {
+        "nodes": [
+            {"id": "read", "op": "read_text", "path": __file__},
+            {"id": "words", "op": "flat_map", "fn": "tokenize"},
+            {"id": "long", "op": "filter", "where": "length(token) > 3"},
+            {"id": "counts", "op": "reduce_by_key", "key": "token", "fn": "sum"},
+            {"id": "top", "op": "sort", "by": "count", "descending": True},
+        ],
+        "edges": [["read", "words"], ["words", "long"], ["long", "counts"], ["counts", "top"]],
+    },
+    "parallelism": 2,
+}
+
+
+def main() -> None:
+    """Plan until the parent is gone."""
+    # An interrupt of the terminal reaches the parent too, which then closes our input.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    out = _own_stdout()
+    requests: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    reader = threading.Thread(
+        target=_read_requests, args=(sys.stdin.buffer, requests.put), daemon=True
+    )
+    reader.start()
+    with contextlib.suppress(Exception):
+        plan_job(_WARM_UP)
+    while True:
+        body = answer(requests.get())
+        try:
+            out.write(len(body).to_bytes(_LENGTH_BYTES, "big") + body)
+            out.flush()
+        except BrokenPipeError:
+            os._exit(0)
+
+
+def _own_stdout() -> BinaryIO:
+    """Keep standard output for answers; what anything prints goes to standard error."""
+    out = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    return out
+
+
+def _read_requests(source: BinaryIO, put: Callable[[bytes], None]) -> None:
+    """Hand requests on; end the process where they end, whatever it is doing."""
+    while True:
+        head = source.read(_LENGTH_BYTES)
+        size = int.from_bytes(head, "big")
+        body = (
+            source.read(size) if len(head) == _LENGTH_BYTES and size <= _MAX_REQUEST_BYTES else b""
+        )
+        if len(head) < _LENGTH_BYTES or len(body) < size:
+            os._exit(0)
+        put(body)
+
+
+def answer(request: bytes) -> bytes:
+    """Return the answer to one request. Whatever goes wrong is an answer too."""
+    try:
+        return _planned(request)
+    except MinisparkError as error:
+        return _refusal(error.info, 422)
+    except PolarsError as error:
+        return _refusal(ErrorInfo("MS-165", f"Polars refuses the job: {_reason(error)}"), 422)
+    except MemoryError:
+        message = "planning the job takes more memory than its limit"
+        return _refusal(ErrorInfo("MS-169", message), 422)
+    except OSError as error:
+        return _refusal(ErrorInfo("MS-170", f"planning the job failed: {_reason(error)}"), 422)
+    except BaseException as error:  # A panic in Polars is none of Exception.
+        message = f"planning the job failed: {type(error).__name__}: {_reason(error)}"
+        hint = "this is a mistake in the planner, not in the job; please report it"
+        return _refusal(ErrorInfo("MS-169", message, hint=hint), 500)
+
+
+def _planned(request: bytes) -> bytes:
+    given = json.loads(request)
+    root = given.get("data_root")
+    graph = plan_job(
+        given["job"],
+        data_root=None if root is None else Path(root),
+        settings=PlanSettings(**given.get("settings") or {}),
+    )
+    return b'{"graph":' + GraphMessage(graph=graph).model_dump_json().encode() + b"}"
+
+
+def _refusal(info: ErrorInfo, status: int) -> bytes:
+    # A text may hold half a surrogate pair: JSON allows it, UTF-8 does not; ASCII is safe.
+    return json.dumps({"error": asdict(info), "status": status}, ensure_ascii=True).encode()
+
+
+def _reason(error: BaseException) -> str:
+    text = " ".join(str(error).split("\n\n", maxsplit=1)[0].split())
+    return text[:_MAX_REASON_CHARS] or type(error).__name__
+
+
+if __name__ == "__main__":
+    main()

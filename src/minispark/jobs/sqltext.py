@@ -1,0 +1,179 @@
+"""Looks at SQL before Polars does: what may not be in it, and how deep it is nested.
+
+Polars' SQL can read files by itself (``read_csv('/any/file')``) and a deeply nested expression
+ends its process, so both are refused on the text. The tokens are those of Polars' own parser; a
+spelling that it might cut differently is refused, not guessed at.
+
+Covers: one expression, one query. Does not cover: whether either is valid (`tables`, `queries`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+__all__ = ["SqlRefusedError", "check_expression", "check_query"]
+
+
+class SqlRefusedError(Exception):
+    """The text holds something that a JSON job may not."""
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+@dataclass(frozen=True, slots=True)
+class _Token:
+    kind: str
+    text: str
+
+
+_TOKEN = re.compile(
+    r"""
+    (?P<blank>\s+|--[^\n]*)
+  | (?P<comment>/\*)
+  | (?P<text>'(?:[^']|'')*')
+  | (?P<quoted>"(?:[^"]|"")*"|`(?:[^`]|``)*`)
+  | (?P<number>\d[\w.]*|\.\d\w*)
+  | (?P<word>[^\W\d]\w*)
+  | (?P<open>[(\[])
+  | (?P<close>[)\]])
+  | (?P<comma>,)
+  | (?P<dot>\.)
+  | (?P<operator>::|[<>!]=|<>|\|\||[-+*/%=<>!|&^~:?@\#])
+  | (?P<end>;)
+    """,
+    re.VERBOSE,
+)
+_PREFIXES = frozenset({"b", "date", "datetime", "interval", "time", "timestamp", "x"})
+"""Words that may stand right before a text; others (``E'...'``) change where it ends."""
+_OPERATOR_WORD = re.compile(
+    "and|between|case|div|else|except|ilike|in|intersect|is|join|like|not|or|regexp|rlike"
+    "|similar|then|union|when|xor",
+    re.IGNORECASE,
+)
+_CLAUSE_WORD = re.compile("select|from|where|group|having|order|qualify|limit", re.IGNORECASE)
+_READ_FUNCTION = re.compile(r"(read|scan)_\w+|glob", re.IGNORECASE)
+_STATEMENTS = ("select", "with", "from", "values")
+_FILES_HINT = "read files with a read_* node and draw an edge from it"
+
+
+def check_expression(text: str, *, max_chars: int, max_depth: int) -> None:
+    """Refuse an expression that is too long, too deep, or holds a query.
+
+    Raises
+    ------
+    SqlRefusedError
+        It does.
+    """
+    tokens = _tokens(text, max_chars=max_chars)
+    for token in tokens:
+        if token.kind == "word" and token.text.lower() in ("select", "exists"):
+            hint = "use an sql node over the tables that it needs"
+            raise SqlRefusedError("an expression may not hold a query", hint)
+    _check_calls(tokens)
+    _check_depth(tokens, max_depth)
+
+
+def check_query(text: str, *, max_chars: int, max_depth: int) -> None:
+    """Refuse a query that is too long, too deep, no SELECT, or reads files by itself.
+
+    Raises
+    ------
+    SqlRefusedError
+        It does.
+    """
+    tokens = _tokens(text, max_chars=max_chars)
+    first = next((token for token in tokens if token.text != "("), None)
+    if first is None:
+        raise SqlRefusedError("the query is empty")
+    if first.kind != "word" or first.text.lower() not in _STATEMENTS:
+        hint = "begin with SELECT or WITH"
+        raise SqlRefusedError(f"only a query is allowed, not {first.text[:40]!r}", hint)
+    _check_calls(tokens)
+    _check_depth(tokens, max_depth)
+
+
+def _tokens(text: str, *, max_chars: int) -> list[_Token]:
+    if len(text) > max_chars:
+        raise SqlRefusedError(f"it has {len(text):,} characters; at most {max_chars:,} are allowed")
+    tokens = list(_cut(text))
+    if tokens and tokens[-1].kind == "end":
+        tokens.pop()
+    if any(token.kind == "end" for token in tokens):
+        raise SqlRefusedError("there is more than one statement")
+    return tokens
+
+
+def _cut(text: str) -> Iterator[_Token]:
+    position, before = 0, ""
+    while position < len(text):
+        match = _TOKEN.match(text, position)
+        if match is None or match.lastgroup is None:
+            raise SqlRefusedError(f"there is an unexpected {text[position : position + 12]!r}")
+        kind, position = match.lastgroup, match.end()
+        if kind == "comment":
+            position, kind = _comment_end(text, position), "blank"
+        if kind == "text" and before and before.lower() not in _PREFIXES:
+            hint = "write texts as '...', with '' for a quote in it"
+            raise SqlRefusedError(f"texts of the form {before[-12:]}'...' are not allowed", hint)
+        before = match.group() if kind in ("word", "number", "text") else ""
+        if kind == "text" and text[position : position + 1] == "'":
+            raise SqlRefusedError("a text ends where another begins")
+        if kind != "blank":
+            yield _Token(kind, match.group())
+
+
+def _comment_end(text: str, position: int) -> int:
+    """Return where a comment ends; Polars lets them nest."""
+    depth = 1
+    for match in re.compile(r"/\*|\*/").finditer(text, position):
+        depth += 1 if match.group() == "/*" else -1
+        if depth == 0:
+            return match.end()
+    raise SqlRefusedError("a comment has no end")
+
+
+def _check_calls(tokens: list[_Token]) -> None:
+    for token, following in pairwise(tokens):
+        if token.kind not in ("word", "quoted") or following.text != "(":
+            continue
+        name = token.text.strip('"`')
+        if _READ_FUNCTION.fullmatch(name):
+            raise SqlRefusedError(f"the table function {name!r} is not allowed", _FILES_HINT)
+
+
+def _check_depth(tokens: list[_Token], max_depth: int) -> None:
+    """Bound the depth of the tree from above: operators in a row nest, and so do brackets."""
+    levels = [_Level()]
+    for token in tokens:
+        level = levels[-1]
+        if token.kind == "open":
+            levels.append(_Level())
+        elif token.kind == "close" and len(levels) > 1:
+            inner = levels.pop().depth + 1
+            levels[-1].inner = max(levels[-1].inner, inner)
+        elif token.kind == "comma" or _CLAUSE_WORD.fullmatch(token.text):
+            level.deepest, level.operators, level.inner = level.depth, 0, 0
+        elif token.kind == "operator" or _OPERATOR_WORD.fullmatch(token.text):
+            level.operators += 1
+    if len(levels) + sum(level.depth for level in levels) - 1 > max_depth:
+        hint = "split it over several nodes; a long list of OR is shorter with IN (...)"
+        raise SqlRefusedError(f"it is nested more than {max_depth} deep", hint)
+
+
+@dataclass(slots=True)
+class _Level:
+    """What stands in one pair of brackets: operators and brackets since the last comma."""
+
+    operators: int = 0
+    inner: int = 0
+    deepest: int = 0
+
+    @property
+    def depth(self) -> int:
+        return max(self.deepest, self.operators + self.inner)

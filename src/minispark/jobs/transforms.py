@@ -1,0 +1,268 @@
+"""What each operator does, in Polars' words. One function an operator.
+
+Covers: operators over tables. Does not cover: reading files (`sources`), SQL queries (`queries`),
+writing, which is the planner's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import polars as pl
+
+from minispark.jobs.functions import FILTERS, MAPS, SPLITTERS, reducer, row_count
+from minispark.jobs.operators import (
+    Aggregate,
+    Distinct,
+    Filter,
+    FlatMap,
+    Join,
+    Limit,
+    Map,
+    Operator,
+    Reduce,
+    ReduceByKey,
+    Repartition,
+    Select,
+    Sort,
+    Sql,
+    Union,
+    Write,
+    names,
+)
+from minispark.jobs.queries import run_query
+from minispark.jobs.suggest import listed, shown
+from minispark.jobs.tables import Table, columns, expression, fail, text_column
+from minispark.plan.markers import partitioned
+
+__all__ = ["MAIN_FIELDS", "transform"]
+
+_NESTED = (pl.List, pl.Array, pl.Struct)
+_LEFT_ONLY = ("semi", "anti")
+
+
+def transform(node: Operator, tables: Sequence[Table]) -> pl.LazyFrame:
+    """Return the rows of a node over those of its inputs.
+
+    Raises
+    ------
+    UsageError
+        A column or an expression is wrong.
+    polars.exceptions.PolarsError
+        Polars refuses for a reason of its own; the result may still be refused when it is resolved.
+    """
+    return _TRANSFORMS[type(node).__mro__[1] if isinstance(node, Write) else type(node)](
+        node, tables
+    )
+
+
+def _flat_map(node: FlatMap, tables: Sequence[Table]) -> pl.LazyFrame:
+    (table,) = tables
+    column = text_column(node, node.column, table, default="text")
+    return SPLITTERS[node.fn](table.frame, column)
+
+
+def _map(node: Map, tables: Sequence[Table]) -> pl.LazyFrame:
+    (table,) = tables
+    if node.expr is not None:
+        made = [
+            expression(node, "expr", text, table, name=name) for name, text in node.expr.items()
+        ]
+        return table.frame.with_columns(made)
+    column = text_column(node, node.column, table, default="token")
+    if node.fn is None or node.fn == "pair_with_one":
+        one = pl.lit(1, dtype=pl.Int64).alias("value")
+        return table.frame.select(pl.col(column).alias("key"), one)
+    return table.frame.with_columns(MAPS[node.fn](pl.col(column)).alias(column))
+
+
+def _filter(node: Filter, tables: Sequence[Table]) -> pl.LazyFrame:
+    (table,) = tables
+    if node.fn is None:
+        return table.frame.filter(expression(node, "where", node.where or "", table))
+    column = text_column(node, node.column, table, default="token")
+    return table.frame.filter(FILTERS[node.fn](pl.col(column)))
+
+
+def _reduced(node: ReduceByKey | Reduce, table: Table, keys: Sequence[str]) -> pl.Expr:
+    value = node.value
+    if value is None and "value" in table.schema and "value" not in keys:
+        value = "value"
+    if value is None:
+        if "count" in keys:
+            what = "the number of rows would be a second column 'count'"
+            fail(node, "value", what, hint="rename the key, or name a value")
+        return row_count(node.fn)
+    columns(node, "value", [value], table)
+    if value in keys:
+        fail(node, "value", f"the column {shown(value)} is a key already")
+    dtype = table.schema[value]
+    adds = dtype.is_numeric() or dtype in (pl.Boolean, pl.Duration, pl.Null)
+    if node.fn == "sum" and not adds:
+        fail(node, "fn", f"the column {shown(value)} holds {dtype}, of which there is no sum")
+    return reducer(node.fn, value)
+
+
+def _reduce_by_key(node: ReduceByKey, tables: Sequence[Table]) -> pl.LazyFrame:
+    (table,) = tables
+    keys = columns(node, "key", names(node.key), table)
+    return table.frame.group_by(keys).agg(_reduced(node, table, keys))
+
+
+def _reduce(node: Reduce, tables: Sequence[Table]) -> pl.LazyFrame:
+    (table,) = tables
+    return table.frame.select(_reduced(node, table, ()))
+
+
+def _join(node: Join, tables: Sequence[Table]) -> pl.LazyFrame:
+    left, right = tables
+    if node.how == "cross":
+        _check_suffix(node, left, right, ())
+        return left.frame.join(right.frame, how="cross", suffix=node.suffix)
+    both = node.on is not None
+    left_on = columns(node, "on" if both else "left_on", names(node.on or node.left_on), left)
+    right_on = columns(node, "on" if both else "right_on", names(node.on or node.right_on), right)
+    if node.how not in _LEFT_ONLY:
+        _check_suffix(node, left, right, right_on)
+    return left.frame.join(
+        right.frame,
+        left_on=left_on,
+        right_on=right_on,
+        how=node.how,
+        suffix=node.suffix,
+        coalesce=True,
+    )
+
+
+def _check_suffix(node: Join, left: Table, right: Table, right_on: Sequence[str]) -> None:
+    for name in right.schema:
+        twice = name in left.schema and name not in right_on
+        renamed = name + node.suffix
+        if twice and (not node.suffix or renamed in left.schema or renamed in right.schema):
+            what = f"the column {shown(name)} of both sides would be {shown(renamed)} twice"
+            fail(node, "suffix", what, hint="choose another suffix")
+
+
+def _aggregate(node: Aggregate, tables: Sequence[Table]) -> pl.LazyFrame:
+    (table,) = tables
+    keys = columns(node, "by", names(node.by), table) if node.by else []
+    made = []
+    for name, text in node.aggs.items():
+        if name in keys:
+            fail(node, "aggs", f"{shown(name)} is a column of 'by' already")
+        expr = expression(node, "aggs", text, table, name=name)
+        if not _aggregates(expr, table):
+            what = f"{shown(text)} (of {shown(name)}) is no aggregate"
+            fail(node, "aggs", what, hint=f"write sum({text}), max({text}), count(*) ...")
+        made.append(expr)
+    return table.frame.group_by(keys).agg(made) if keys else table.frame.select(made)
+
+
+def _aggregates(expr: pl.Expr, table: Table) -> bool:
+    """Whether an expression gives one value a group; otherwise Polars would give its list."""
+    empty = pl.LazyFrame(schema=dict(table.schema))
+    (dtype,) = empty.select(expr).collect_schema().dtypes()
+    grouped = empty.group_by(pl.lit(1, dtype=pl.Int64).alias("\0group")).agg(expr).collect_schema()
+    return grouped.dtypes()[1] != pl.List(dtype)
+
+
+def _select(node: Select, tables: Sequence[Table]) -> pl.LazyFrame:
+    (table,) = tables
+    if isinstance(node.columns, list):
+        return table.frame.select(columns(node, "columns", node.columns, table))
+    return table.frame.select(
+        [expression(node, "columns", text, table, name=name) for name, text in node.columns.items()]
+    )
+
+
+def _sql(node: Sql, tables: Sequence[Table]) -> pl.LazyFrame:
+    return run_query(node, tables)
+
+
+def _union(node: Union, tables: Sequence[Table]) -> pl.LazyFrame:
+    first, *others = tables
+    for other in others:
+        _check_same(node, first, other)
+    return pl.concat([table.frame for table in tables], how="vertical")
+
+
+def _check_same(node: Union, first: Table, other: Table) -> None:
+    sides = f"{shown(first.name)} and {shown(other.name)}"
+    if list(first.schema) != list(other.schema):
+        what = f"{sides} differ in their columns: {listed(first.schema)} and {listed(other.schema)}"
+        hint = "put a select node before, with the same columns in the same order"
+        fail(node, "dag.edges", what, hint=hint)
+    for name, dtype in first.schema.items():
+        if other.schema[name] != dtype:
+            what = f"{sides} differ in {shown(name)}: {dtype} and {other.schema[name]}"
+            hint = 'put a map node before, with "expr" {"x": "x::double"} or the like'
+            fail(node, "dag.edges", what, hint=hint)
+
+
+def _distinct(node: Distinct, tables: Sequence[Table]) -> pl.LazyFrame:
+    (table,) = tables
+    if node.subset is None:
+        return table.frame.unique()
+    return table.frame.unique(subset=columns(node, "subset", names(node.subset), table))
+
+
+def _sort(node: Sort, tables: Sequence[Table]) -> pl.LazyFrame:
+    (table,) = tables
+    return table.frame.sort(
+        columns(node, "by", names(node.by), table),
+        descending=node.descending,
+        nulls_last=node.nulls_last,
+        maintain_order=True,
+    )
+
+
+def _limit(node: Limit, tables: Sequence[Table]) -> pl.LazyFrame:
+    (table,) = tables
+    return table.frame.head(node.n)
+
+
+def _repartition(node: Repartition, tables: Sequence[Table]) -> pl.LazyFrame:
+    (table,) = tables
+    return partitioned(table.frame, node.n)
+
+
+def _write(node: Write, tables: Sequence[Table]) -> pl.LazyFrame:
+    (table,) = tables
+    nested = [name for name, dtype in table.schema.items() if isinstance(dtype, _NESTED)]
+    if node.op == "write_csv" and nested:
+        what = f"CSV cannot hold the nested column {shown(nested[0])}"
+        fail(node, "op", what, hint="use write_jsonl or write_parquet")
+    return table.frame
+
+
+_TRANSFORMS: dict[type[Operator], Callable[[Any, Sequence[Table]], pl.LazyFrame]] = {
+    FlatMap: _flat_map,
+    Map: _map,
+    Filter: _filter,
+    ReduceByKey: _reduce_by_key,
+    Reduce: _reduce,
+    Join: _join,
+    Aggregate: _aggregate,
+    Select: _select,
+    Sql: _sql,
+    Union: _union,
+    Distinct: _distinct,
+    Sort: _sort,
+    Limit: _limit,
+    Repartition: _repartition,
+    Write: _write,
+}
+
+MAIN_FIELDS: dict[str, tuple[str, ...]] = {
+    "aggregate": ("aggs",),
+    "filter": ("where", "fn"),
+    "join": ("on", "left_on", "how"),
+    "map": ("expr", "fn"),
+    "reduce": ("fn",),
+    "reduce_by_key": ("fn",),
+    "select": ("columns",),
+    "sort": ("by",),
+    "sql": ("query",),
+}
+"""The field to blame when Polars itself refuses a node: the first that is given."""

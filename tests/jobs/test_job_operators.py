@@ -1,0 +1,439 @@
+"""Every operator against a computation by hand in Python, run as Polars does and cut into tasks."""
+
+import json
+from collections import Counter
+
+import polars as pl
+import pytest
+from job_kit import chain, fan_in, refused
+from polars.testing import assert_frame_equal
+
+from minispark.jobs import compile_job, parse_job, plan_job
+from minispark.testing.inline import run_inline
+
+SALES = [
+    {"sku": "b", "qty": 2, "price": 1.5},
+    {"sku": "a", "qty": 5, "price": 2.0},
+    {"sku": "b", "qty": None, "price": 4.0},
+    {"sku": None, "qty": 1, "price": 8.0},
+    {"sku": "c", "qty": None, "price": 1.0},
+    {"sku": "a", "qty": 7, "price": 2.5},
+]
+NAMES = [{"sku": "a", "name": "Apple"}, {"sku": "b", "name": "Bean"}, {"sku": "z", "name": "Zinc"}]
+
+
+@pytest.fixture
+def sales(write):
+    return write("sales", SALES)
+
+
+@pytest.fixture
+def names(write):
+    return write("names", NAMES)
+
+
+def step(op, **fields):
+    return {"id": "out", "op": op, **fields}
+
+
+def test_word_count_as_in_the_interface(root, tmp_path):
+    (root / "data").mkdir()
+    (root / "data/a.csv").write_text('text\nThe cat  the\t"dog"\n"the\ncat"\n')
+    (root / "data/b.csv").write_text("text\nDog the\n\n")
+    job = {
+        "name": "wordcount-batch",
+        "dag": {
+            "nodes": [
+                {"id": "read", "op": "read_csv", "path": "data/*.csv", "partitions": 4},
+                {"id": "flat", "op": "flat_map", "fn": "tokenize"},
+                {"id": "map1", "op": "map", "fn": "to_lower"},
+                {"id": "agg", "op": "reduce_by_key", "key": "token", "fn": "sum"},
+            ],
+            "edges": [["read", "flat"], ["flat", "map1"], ["map1", "agg"]],
+        },
+        "parallelism": 4,
+    }
+    graph = plan_job(job, data_root=root)
+    assert graph.stages[-1].partitions == 4
+    run = run_inline(graph, tmp_path, data_root=root)
+    text = 'The cat  the\t"dog" the cat Dog the'
+    expected = Counter(text.lower().split())
+    found = run.results["agg"]
+    assert found.columns == ["token", "count"]
+    assert dict(found.rows()) == expected
+    rows = pl.scan_csv(root / "data" / "*.csv").collect().height
+    assert run.nodes == {"read": rows, "flat": 8, "map1": 8, "agg": len(expected)}
+    assert graph.flow == {"read": (), "flat": ("read",), "map1": ("flat",), "agg": ("map1",)}
+
+
+def test_word_count_as_in_the_seed(root, collect):
+    (root / "x.csv").write_text("text\na b\nb  c b\n")
+    job = chain(
+        {"id": "read", "op": "read_csv", "path": "x.csv"},
+        {"id": "flatmap", "op": "flat_map", "fn": "split_words"},
+        {"id": "map", "op": "map", "fn": "pair_with_one"},
+        {"id": "reduce", "op": "reduce_by_key", "key": "key", "fn": "sum"},
+    )
+    found = collect(job, ordered=False)
+    assert found.columns == ["key", "value"]
+    assert dict(found.rows()) == {"a": 1, "b": 3, "c": 1}
+
+
+def test_flat_map_takes_the_only_column_of_texts(sales, collect):
+    found = collect(chain(sales, step("flat_map", fn="tokenize")))
+    assert found.to_dict(as_series=False) == {"token": ["b", "a", "b", "c", "a"]}
+
+
+def test_map_by_function_changes_one_column_in_place(sales, collect):
+    found = collect(chain(sales, step("map", fn="to_upper", column="sku")))
+    upper = [{**row, "sku": row["sku"] and row["sku"].upper()} for row in SALES]
+    assert found.to_dicts() == upper
+    assert found.columns == ["sku", "qty", "price"]
+
+
+def test_map_by_expressions_computes_all_from_the_input(sales, collect):
+    expr = {"price": "price * 2", "revenue": "qty * price"}
+    found = collect(chain(sales, step("map", expr=expr)))
+    assert found.columns == ["sku", "qty", "price", "revenue"]
+    for row, given in zip(found.to_dicts(), SALES, strict=True):
+        assert row["price"] == given["price"] * 2
+        assert row["revenue"] == (given["qty"] * given["price"] if given["qty"] else None)
+
+
+def test_filter(sales, collect):
+    found = collect(chain(sales, step("filter", where="qty > 1 and sku <> 'c'")))
+    assert found.to_dicts() == [r for r in SALES if r["qty"] and r["qty"] > 1 and r["sku"] != "c"]
+    found = collect(chain(sales, step("filter", fn="contains_alpha")))
+    assert found.to_dicts() == [row for row in SALES if row["sku"]]
+
+
+REDUCERS = {
+    "sum": sum,
+    "count": len,
+    "min": lambda values: min(values, default=None),
+    "max": lambda values: max(values, default=None),
+    "mean": lambda values: sum(values) / len(values) if values else None,
+}
+
+
+@pytest.mark.parametrize("fn", list(REDUCERS))
+def test_reduce_by_key_and_reduce(sales, collect, fn):
+    groups: dict[str | None, list[int]] = {}
+    for row in SALES:
+        groups.setdefault(row["sku"], [])
+        if row["qty"] is not None:
+            groups[row["sku"]].append(row["qty"])
+    found = collect(
+        chain(sales, step("reduce_by_key", key="sku", value="qty", fn=fn)), ordered=False
+    )
+    assert found.columns == ["sku", "qty"]
+    assert dict(found.rows()) == {key: REDUCERS[fn](values) for key, values in groups.items()}
+
+    found = collect(chain(sales, step("reduce", value="qty", fn=fn)))
+    assert found.rows() == [(REDUCERS[fn]([r["qty"] for r in SALES if r["qty"] is not None]),)]
+
+
+def test_reduce_by_key_counts_rows_where_there_is_no_value(sales, collect):
+    found = collect(chain(sales, step("reduce_by_key", key=["sku"], fn="sum")), ordered=False)
+    assert found.columns == ["sku", "count"]
+    assert dict(found.rows()) == Counter(row["sku"] for row in SALES)
+    assert collect(chain(sales, step("reduce", fn="count"))).to_dicts() == [{"count": len(SALES)}]
+
+
+def test_reduce_by_key_takes_key_and_value_by_name(write, collect):
+    rows = write("rows", [{"key": "x", "value": 2}, {"key": "x", "value": 5}])
+    assert collect(chain(rows, step("reduce_by_key", fn="max"))).to_dicts() == [
+        {"key": "x", "value": 5}
+    ]
+
+
+def joined(how):
+    matches = [(s, n) for s in SALES for n in NAMES if s["sku"] == n["sku"]]
+    left_only = [s for s in SALES if s["sku"] not in {n["sku"] for n in NAMES}]
+    right_only = [n for n in NAMES if n["sku"] not in {s["sku"] for s in SALES}]
+    none = {"qty": None, "price": None}
+    rows = {
+        "inner": [{**s, **n} for s, n in matches],
+        "semi": [s for s, _ in matches],
+        "anti": left_only,
+    }
+    rows["left"] = rows["inner"] + [{**s, "name": None} for s in left_only]
+    rows["right"] = rows["inner"] + [{**none, **n} for n in right_only]
+    rows["full"] = rows["left"] + [{**none, **n} for n in right_only]
+    return rows[how]
+
+
+def as_set(rows):
+    return Counter(frozenset(row.items()) for row in rows)
+
+
+@pytest.mark.parametrize("how", ["inner", "left", "right", "full", "semi", "anti"])
+def test_join(sales, names, collect, how):
+    found = collect(fan_in(step("join", on="sku", how=how), sales, names), ordered=False)
+    assert as_set(found.to_dicts()) == as_set(joined(how))
+
+
+def test_join_under_other_names_and_cross(sales, names, write, collect):
+    other = write("other", [{"code": "a", "qty": 0}])
+    job = fan_in(step("join", left_on="sku", right_on="code", suffix="_2"), sales, other)
+    found = collect(job, ordered=False)
+    assert found.columns == ["sku", "qty", "price", "qty_2"]
+    assert sorted(found.rows()) == [("a", 5, 2.0, 0), ("a", 7, 2.5, 0)]
+    found = collect(fan_in(step("join", how="cross"), sales, names), ordered=False)
+    assert found.columns == ["sku", "qty", "price", "sku_right", "name"]
+    assert found.height == len(SALES) * len(NAMES)
+
+
+def test_join_with_itself(sales, collect):
+    job = {
+        "dag": {
+            "nodes": [sales, step("join", on="sku")],
+            "edges": [["sales", "out"], ["sales", "out"]],
+        }
+    }
+    assert collect(job, ordered=False).height == 2 * 2 + 2 * 2 + 1
+
+
+def test_aggregate(sales, collect):
+    aggs = {"revenue": "sum(qty * price)", "rows": "count(*)", "top": "max(price) - min(price)"}
+    found = collect(chain(sales, step("aggregate", by="sku", aggs=aggs)), ordered=False)
+    by_sku = {row["sku"]: row for row in found.to_dicts()}
+    assert by_sku["a"] == {"sku": "a", "revenue": 27.5, "rows": 2, "top": 0.5}
+    assert by_sku[None] == {"sku": None, "revenue": 8.0, "rows": 1, "top": 0.0}
+    for by in ({}, {"by": []}, {"by": None}):
+        found = collect(chain(sales, step("aggregate", aggs={"n": "count(qty)"}, **by)))
+        assert found.to_dicts() == [{"n": 4}]
+
+
+def test_select(sales, collect):
+    found = collect(chain(sales, step("select", columns=["price", "sku"])))
+    assert found.rows() == [(row["price"], row["sku"]) for row in SALES]
+    found = collect(chain(sales, step("select", columns={"twice": "price * 2", "sku": "sku"})))
+    assert found.rows() == [(row["price"] * 2, row["sku"]) for row in SALES]
+
+
+def test_sql_over_two_inputs(sales, names, collect):
+    query = """
+        SELECT names.name, SUM(sales.qty) AS qty  -- not read_csv('x')
+        FROM sales JOIN names ON sales.sku = names.sku
+        GROUP BY names.name ORDER BY qty DESC
+    """
+    found = collect(fan_in(step("sql", query=query), sales, names))
+    assert found.rows() == [("Apple", 12), ("Bean", 2)]
+
+
+def test_union(sales, write, collect):
+    more = write("more", SALES[:2])
+    found = collect(fan_in(step("union"), sales, more, {**more, "id": "again"}))
+    assert found.to_dicts() == SALES + SALES[:2] + SALES[:2]
+
+
+def test_distinct(sales, collect):
+    union = {"dag": {"nodes": [sales, step("union"), {"id": "d", "op": "distinct"}]}}
+    union["dag"]["edges"] = [["sales", "out"], ["sales", "out"], ["out", "d"]]
+    assert as_set(collect(union, ordered=False).to_dicts()) == as_set(SALES)
+    job = chain(
+        sales,
+        {"id": "s", "op": "select", "columns": ["sku"]},
+        step("distinct", subset="sku"),
+    )
+    assert Counter(collect(job, ordered=False)["sku"]) == Counter(["a", "b", "c", None])
+
+
+def test_sort_is_stable_with_nulls_first_unless_last(sales, collect):
+    found = collect(chain(sales, step("sort", by="sku")))
+    expected = sorted(SALES, key=lambda row: (row["sku"] is not None, row["sku"] or ""))
+    assert found.to_dicts() == expected
+    found = collect(
+        chain(sales, step("sort", by=["sku", "price"], descending=[False, True], nulls_last=True))
+    )
+    expected = sorted(SALES, key=lambda r: (r["sku"] is None, r["sku"] or "", -r["price"]))
+    assert found.to_dicts() == expected
+
+
+def test_many_equal_rows_stay_in_order(write, collect, root):
+    rows = [{"k": number * 7 % 3, "n": number} for number in range(20_000)]
+    job = chain(write("many", rows), step("sort", by="k", descending=True))
+    assert collect(job).to_dicts() == sorted(rows, key=lambda row: -row["k"])
+    # An unstable sort happens to keep the order of many inputs: look at what is asked for.
+    (output,) = compile_job(parse_job(job), data_root=root).outputs
+    assert "maintain_order: true" in output.frame.explain()
+
+
+def test_limit_and_repartition(sales, collect, root, tmp_path):
+    assert collect(chain(sales, step("limit", n=2))).to_dicts() == SALES[:2]
+    assert collect(chain(sales, step("limit", n=0))).height == 0
+    job = chain(sales, step("repartition", n=5))
+    graph = plan_job(job, data_root=root)
+    assert graph.stages[-1].partitions == 5
+    found = run_inline(graph, tmp_path, data_root=root).results["out"]
+    assert as_set(found.to_dicts()) == as_set(SALES)
+
+
+def test_readers(root, collect):
+    (root / "a.txt").write_text("one two\n\nthree")
+    found = collect(chain(step("read_text", path="a.txt")))
+    assert found.to_dict(as_series=False) == {"text": ["one two", "", "three"]}
+    pl.DataFrame(SALES).write_parquet(root / "a.parquet")
+    assert collect(chain(step("read_parquet", path="a.parquet"))).to_dicts() == SALES
+    (root / "a.csv").write_text("1;x\n-;y\n")
+    schema = {"n": "Int16", "t": "String"}
+    options = {"separator": ";", "has_header": False, "schema": schema, "null_values": "-"}
+    found = collect(chain(step("read_csv", path="a.csv", **options)))
+    assert found.schema == {"n": pl.Int16, "t": pl.String}
+    assert found.rows() == [(1, "x"), (None, "y")]
+
+
+def test_files_from_directories_globs_and_lists_come_in_order(root, collect):
+    for name in ("d/b", "d/a", "e/c"):
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / f"{name}.csv").write_text(f"text\n{name}\n")
+    for path, expected in (
+        ("d", ["d/a", "d/b"]),
+        ("*/*.csv", ["d/a", "d/b", "e/c"]),
+        (["e/c.csv", "d/a.csv"], ["e/c", "d/a"]),
+        (str(root / "d" / "*.csv"), ["d/a", "d/b"]),
+    ):
+        found = collect(chain(step("read_csv", path=path)))
+        assert found["text"].to_list() == expected
+
+
+def test_partitions_of_a_reader_are_honoured(root):
+    (root / "a.txt").write_text("some words\n" * 1_000)
+    job = chain({"id": "r", "op": "read_text", "path": "a.txt", "partitions": 7}, parallelism=2)
+    (stage,) = plan_job(job, data_root=root).stages
+    assert stage.partitions == 7
+
+
+def test_nodes_with_several_readers_are_counted_once(sales, root, tmp_path):
+    nodes = [
+        sales,
+        {"id": "some", "op": "filter", "where": "price > 1"},
+        {"id": "x", "op": "limit", "n": 2},
+        {"id": "y", "op": "reduce", "fn": "count"},
+        {"id": "z", "op": "select", "columns": ["sku"]},
+    ]
+    edges = [["sales", "some"], ["some", "x"], ["some", "y"], ["sales", "z"]]
+    job = {"dag": {"nodes": nodes, "edges": edges}, "parallelism": 2}
+    graph = plan_job(job, data_root=root)
+    scans = [scan for stage in graph.stages for branch in stage.branches for scan in branch.scans]
+    assert len(scans) == 2  # a file is read again, not kept
+    run = run_inline(graph, tmp_path, data_root=root)
+    assert set(run.results) == {"x", "y", "z"}
+    assert run.nodes == {"sales": 6, "some": 5, "x": 2, "y": 1, "z": 6}
+    assert run.results["y"].item() == 5
+
+
+def test_writers_become_sinks(sales, root):
+    job = chain(sales, step("write_jsonl", path="out/x", overwrite=True))
+    (output,) = compile_job(parse_job(job), data_root=root).outputs
+    assert (output.sink.format, output.sink.path, output.sink.overwrite) == ("jsonl", "out/x", True)
+    assert output.name == "out"
+    assert_frame_equal(output.frame.collect(), pl.DataFrame(SALES))
+    (output,) = compile_job(
+        parse_job(chain({**sales, "path": str(root / "sales.jsonl")}, step("write_csv", path="o")))
+    ).outputs
+    assert output.sink.path.endswith("/o")
+
+
+WRONG = [
+    # what, node, field, part of the message, part of the hint
+    (("flat_map", {"fn": "tokenize", "column": "sk"}), "column", "no column 'sk'", "'sku'"),
+    (("flat_map", {"fn": "tokenize", "column": "qty"}), "column", "Int64, not texts", None),
+    (("map", {"fn": "trim", "column": "price"}), "column", "Float64, not texts", None),
+    (("map", {"expr": {"r": "qti * 2"}}), "expr", "no column 'qti'", "'qty'"),
+    (("map", {"expr": {"r": "qty *"}}), "expr", "is no expression", None),
+    (("map", {"expr": {"r": ""}}), "expr", "is no expression", None),
+    (("map", {"expr": {"r": "nosuch(qty)"}}), "expr", "'nosuch'", None),
+    (("map", {"expr": {"r": "sku * 2"}}), "expr", "arithmetic", None),
+    (("map", {"expr": {"r": "lower(qty)"}}), "expr", "expected `String`", None),
+    (("map", {"expr": {"r": "(select 1)"}}), "expr", "may not hold a query", "sql node"),
+    (("filter", {"where": "qty + 1"}), "where", "Boolean", None),
+    (("filter", {"where": "Price > 1"}), "where", "no column 'Price'", "'price'"),
+    (("filter", {"where": "+".join(["qty"] * 600) + " > 1"}), "where", "deep", "several nodes"),
+    (("filter", {"where": "qty > 1" + " " * 10_000}), "where", "10,000", None),
+    (("reduce_by_key", {"fn": "sum"}), "key", "no column 'key'", "columns are"),
+    (("reduce_by_key", {"fn": "sum", "key": "sku", "value": "sku"}), "value", "a key", None),
+    (("reduce_by_key", {"fn": "sum", "key": "qty", "value": "sku"}), "fn", "no sum", None),
+    (("reduce_by_key", {"fn": "mean", "key": "qty", "value": "sku"}), "fn", "not supported", None),
+    (("reduce_by_key", {"fn": "sum", "key": ["sku", "sku"]}), "key", "twice", None),
+    (("reduce", {"fn": "sum", "value": "prise"}), "value", "no column 'prise'", "'price'"),
+    (("aggregate", {"by": "skuu", "aggs": {"n": "count(*)"}}), "by", "'skuu'", "'sku'"),
+    (("aggregate", {"by": "sku", "aggs": {"n": "qty"}}), "aggs", "no aggregate", "sum(qty)"),
+    (("aggregate", {"aggs": {"n": "qty + 1"}}), "aggs", "no aggregate", "sum("),
+    (("aggregate", {"by": "sku", "aggs": {"sku": "max(qty)"}}), "aggs", "already", None),
+    (("aggregate", {"by": "sku", "aggs": {"n": "sum(qt)"}}), "aggs", "no column 'qt'", "'qty'"),
+    (("select", {"columns": ["sku", "pice"]}), "columns", "no column 'pice'", "'price'"),
+    (("select", {"columns": ["sku", "sku"]}), "columns", "twice", None),
+    (("select", {"columns": {"x": "pice"}}), "columns", "no column 'pice'", "'price'"),
+    (("distinct", {"subset": ["x"]}), "subset", "no column 'x'", "columns are"),
+    (("sort", {"by": ["sku", "quantity"]}), "by", "no column 'quantity'", None),
+    (("sql", {"query": "select skuu from sales"}), "query", "no column 'skuu'", "'sku'"),
+    (("sql", {"query": "select * from sale"}), "query", "no table 'sale'", "'sales'"),
+    (("sql", {"query": "selekt * from sales"}), "query", "only a query", "SELECT"),
+    (("sql", {"query": "select from where"}), "query", "", None),
+]
+
+
+@pytest.mark.parametrize(("what", "field", "message", "hint"), WRONG)
+def test_a_wrong_node_is_refused_in_one_sentence(sales, root, what, field, message, hint):
+    op, fields = what
+    info = refused(chain(sales, step(op, **fields)), root)
+    assert (info.node, info.field) == ("out", field)
+    assert message in info.message
+    assert hint is None or hint in (info.hint or "")
+
+
+def test_wrong_joins_and_unions(sales, names, write, root):
+    info = refused(fan_in(step("join", on="name"), sales, names), root)
+    assert (info.field, info.code) == ("on", "MS-164")
+    assert "in 'sales'" in info.message
+    info = refused(fan_in(step("join", left_on="sku", right_on="nam"), sales, names), root)
+    assert (info.field, info.hint) == ("right_on", "did you mean 'name'?")
+    info = refused(fan_in(step("join", left_on="qty", right_on="sku"), sales, names), root)
+    assert (info.field, "datatypes of join keys" in info.message) == ("left_on", True)
+    twice = write("twice", [{"sku": "a", "qty": 1, "qty_right": 2}])
+    assert refused(fan_in(step("join", on="sku"), twice, sales), root).field == "suffix"
+    info = refused(fan_in(step("union"), sales, names), root)
+    assert (info.field, "'sales' and 'names' differ" in info.message) == ("dag.edges", True)
+    floats = write("floats", [{"sku": 1, "name": "x"}])
+    assert "String and Int64" in refused(fan_in(step("union"), names, floats), root).message
+
+
+def test_csv_cannot_hold_lists(write, root):
+    lists = write("lists", [{"a": [1, 2]}])
+    info = refused(chain(lists, step("write_csv", path="o")), root)
+    assert (info.field, info.hint) == ("op", "use write_jsonl or write_parquet")
+    compile_job(parse_job(chain(lists, step("write_parquet", path="o"))), data_root=root)
+
+
+def test_unknown_dtypes_are_refused_with_the_nearest(root):
+    (root / "a.csv").write_text("a\n1\n")
+    for name, meant in (("int64", "Int64"), ("Strng", "String"), ("double", "Float64")):
+        info = refused(chain(step("read_csv", path="a.csv", schema={"a": name})), root)
+        assert (info.field, info.code) == ("schema", "MS-161")
+        assert info.hint == f"did you mean '{meant}'?"
+    info = refused(chain(step("read_csv", path="a.csv", schema={"a": "__class__"})), root)
+    assert "dtypes are" in info.hint
+
+
+def test_files_that_cannot_be_understood_are_named(root):
+    (root / "empty.csv").write_text("")
+    (root / "bad.parquet").write_text("this is no parquet")
+    (root / "bad.jsonl").write_text("{")
+    for op, name in (
+        ("read_csv", "empty.csv"),
+        ("read_parquet", "bad.parquet"),
+        ("read_jsonl", "bad.jsonl"),
+    ):
+        info = refused(chain(step(op, path=name)), root)
+        assert (info.node, info.field, info.code) == ("out", "path", "MS-168")
+        assert name in info.message
+        assert name in info.file
+
+
+def test_a_plan_of_a_thousand_nodes_is_made(sales, root):
+    steps = [{"id": f"n{number}", "op": "filter", "where": "qty > 0"} for number in range(150)]
+    graph = plan_job(chain(sales, *steps), data_root=root)
+    assert len(graph.flow) == 151
+    assert json.loads(json.dumps(list(graph.flow)))

@@ -1,0 +1,175 @@
+"""What may not be in SQL, however it is spelled."""
+# ruff: noqa: S608 - hostile queries are the point
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from job_kit import chain, fan_in, refused
+
+from minispark.errors import UsageError
+from minispark.jobs.operators import OPERATORS
+from minispark.jobs.queries import _SCAN, _check_scans
+from minispark.jobs.sqltext import SqlRefusedError, check_expression, check_query
+from minispark.jobs.tables import Table
+
+FILE = "('/etc/passwd')"
+READERS = [
+    f"select * from read_csv{FILE}",
+    f"SELECT * FROM READ_CSV {FILE}",
+    f"select * from Read_Csv\n\t{FILE}",
+    f"select * from /* x */ read_csv /* /* nested */ */ {FILE}",
+    f"select * from read_csv -- x\n{FILE}",
+    f'select * from "read_csv"{FILE}',
+    f"select * from `read_csv`{FILE}",
+    f"select * from read_parquet{FILE}",
+    f"select * from read_json{FILE}",
+    f"select * from read_ndjson{FILE}",
+    f"select * from read_ipc{FILE}",
+    f"select * from scan_csv{FILE}",
+    f"from read_csv{FILE}",
+    f"(select * from read_csv{FILE})",
+    f"with x as (select * from read_csv{FILE}) select * from x",
+    f"select * from t where a in (select a from read_csv{FILE})",
+    f"select * from t where a = (select count(*) from read_csv{FILE})",
+    f"select (select max(a) from read_csv{FILE}) as m, a from t",
+    f"select a from t union all select a from read_csv{FILE}",
+    f"select * from t, read_csv{FILE}",
+    f"select * from t join read_csv{FILE} z on t.a = z.a",
+    f"select 'it''s' as x from read_csv{FILE}",
+    f"select ' -- ' as x from read_csv{FILE}",
+    f"select ' /* ' as x from read_csv{FILE} -- '*/",
+    f'select "a" as "--" from read_csv{FILE}',
+    f"select * from public.read_csv{FILE}",
+]
+OTHERS = [
+    "create table x as select * from t",
+    "drop table t",
+    "show tables",
+    "explain select * from t",
+    "delete from t",
+    "truncate table t",
+    "select e'\\' from t",
+    f"select E'it\\'s' as x from read_csv{FILE} -- '",
+    "select n'x'",
+    "select r'x\\'",
+    "select $$ ' $$ from t",
+    "select 1; select 2",
+    "select 'open",
+    'select "open',
+    "select /* open",
+    "select \\",
+    "",
+    "   -- nothing",
+]
+FINE = [
+    "select * from t",
+    "SELECT a, 'read_csv(' AS x FROM t WHERE a > 1 -- read_csv('x')",
+    "select a /* read_csv('x') */ from t",
+    "with x as (select a from t) select * from x order by a",
+    "(select a from t) union all (select a from t)",
+    "from t select a",
+    "select a as read_csv from t",
+    'select "a" from t where a in (1, 2, 3)',
+    "select a::double, a % 2, -a, a <> 1, a >= 2, a || 'x' from t",
+    "select date'2020-01-01' as d, x'41' as b from t",
+    "select case when a > 1 then 'é' else '中' end as \"ü\" from t",
+    "select sum(a) over (partition by a % 2) as s from t",
+]
+
+
+def table() -> Table:
+    schema = {"a": pl.Int64()}
+    return Table("t", pl.LazyFrame(schema=schema), schema)
+
+
+def sql(query: str):
+    return OPERATORS["sql"].model_validate({"id": "q", "op": "sql", "query": query})
+
+
+@pytest.mark.parametrize("query", READERS)
+def test_a_query_that_reads_files_is_refused_on_its_text(query):
+    with pytest.raises(SqlRefusedError, match="table function") as caught:
+        check_query(query, max_chars=10_000, max_depth=500)
+    assert "read_* node" in caught.value.hint
+
+
+@pytest.mark.parametrize("query", OTHERS)
+def test_what_is_no_plain_query_is_refused(query):
+    with pytest.raises(SqlRefusedError):
+        check_query(query, max_chars=10_000, max_depth=500)
+
+
+@pytest.mark.parametrize("query", FINE)
+def test_a_plain_query_is_fine(query):
+    check_query(query, max_chars=10_000, max_depth=500)
+    _check_scans(sql(query), [table()])
+    pl.SQLContext({"t": table().frame}).execute(query, eager=False).collect_schema()
+
+
+def test_a_reader_that_the_text_hid_is_found_in_the_plan(tmp_path):
+    path = tmp_path / "secret.csv"
+    path.write_text("a\n1\n")
+    query = f"select * from t where a in (select a from read_csv('{path}'))"
+    with pytest.raises(UsageError, match="reads files by itself") as caught:
+        _check_scans(sql(query), [table()])
+    assert (caught.value.info.node, caught.value.info.field) == ("q", "query")
+
+
+def test_a_column_called_scan_is_no_scan():
+    schema = {"Csv SCAN [x]": pl.Int64(), "SCAN": pl.String()}
+    named = Table("t", pl.LazyFrame(schema=schema), schema)
+    _check_scans(sql('select "SCAN" from t where "Csv SCAN [x]" > 1'), [named])
+    assert _SCAN.search("Csv SCAN [x]")
+    assert _SCAN.search("FROM\n  Parquet SCAN [x]")
+
+
+def test_readers_are_refused_in_a_job(write, root):
+    source = write("t", [{"a": 1}])
+    info = refused(fan_in({"id": "q", "op": "sql", "query": READERS[0]}, source), root)
+    assert (info.node, info.field, info.code) == ("q", "query", "MS-165")
+    assert "read_csv" in info.message
+    where = f"a in (select a from read_csv{FILE})"
+    info = refused(chain(source, {"id": "f", "op": "filter", "where": where}), root)
+    assert (info.node, info.field) == ("f", "where")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "+".join(["a"] * 502),
+        "(" * 501 + "a" + ")" * 501,
+        "abs(" * 501 + "a" + ")" * 501,
+        "not " * 501 + "a",
+        "-" + " -" * 500 + "a",
+        "case when a then " * 251 + "a" + " end" * 251,
+        "a" + "::int" * 501,
+        " or ".join(["a = 1"] * 252),
+        "f(" * 250 + "+".join(["a"] * 252) + ")" * 250,
+    ],
+)
+def test_what_is_nested_too_deeply_is_refused(text):
+    with pytest.raises(SqlRefusedError, match="deep"):
+        check_expression(text, max_chars=10_000, max_depth=500)
+
+
+def test_what_is_long_but_flat_is_fine():
+    flat = "a in (" + ", ".join(map(str, range(2_000))) + ")"
+    check_expression(flat, max_chars=100_000, max_depth=500)
+    check_query("select " + ", ".join(["a + 1 - 2"] * 500), max_chars=10_000, max_depth=50)
+
+
+@given(st.text(alphabet="ar()'\"`-/*\n ,+$_1é", max_size=40))
+@settings(max_examples=300, deadline=None)
+def test_what_passes_holds_no_reader_where_polars_would_see_one(text):
+    query = f"select {text} from read_csv{FILE} {text}"
+    try:
+        check_query(query, max_chars=10_000, max_depth=500)
+    except SqlRefusedError:
+        return
+    frame = pl.SQLContext({"t": table().frame})
+    try:
+        plan = frame.execute(query, eager=False).explain(optimized=False)
+    except pl.exceptions.PolarsError:
+        return
+    assert "SCAN" not in plan

@@ -1,0 +1,133 @@
+"""The planner process: what it answers, and that nothing but its parent ends it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+from job_kit import chain
+
+from minispark.jobs.planner_child import answer
+from minispark.settings import PlanSettings
+from minispark.testing.inline import run_inline
+from minispark.wire.messages import GraphMessage
+
+
+class Child:
+    def __init__(self) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "minispark.jobs.planner_child"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+
+    def ask(self, request: bytes) -> dict[str, Any]:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(len(request).to_bytes(4, "big") + request)
+        self.process.stdin.flush()
+        size = int.from_bytes(self.process.stdout.read(4), "big")
+        found = json.loads(self.process.stdout.read(size))
+        assert isinstance(found, dict)
+        return found
+
+
+@pytest.fixture(scope="module")
+def child() -> Iterator[Child]:
+    child = Child()
+    yield child
+    child.process.stdin.close()
+    assert child.process.wait(20) == 0
+    child.process.stdout.close()
+
+
+@pytest.fixture
+def job(root: Path) -> dict[str, Any]:
+    (root / "a.txt").write_text("b a b\n" * 10)
+    return chain(
+        {"id": "r", "op": "read_text", "path": "a.txt"},
+        {"id": "<b>", "op": "flat_map", "fn": "tokenize"},
+        {"id": "c", "op": "reduce_by_key", "key": "token", "fn": "sum"},
+        parallelism=2,
+    )
+
+
+def request(job: object, root: Path | None) -> bytes:
+    settings = asdict(PlanSettings(single_task_bytes=0))
+    return json.dumps({"job": job, "data_root": root and str(root), "settings": settings}).encode()
+
+
+def test_a_plan_comes_back_and_runs(child, job, root, tmp_path):
+    found = child.ask(request(job, root))
+    graph = GraphMessage.model_validate(found["graph"]).graph
+    assert graph.flow == {"r": (), "<b>": ("r",), "c": ("<b>",)}
+    run = run_inline(graph, tmp_path, data_root=root)
+    assert dict(run.results["c"].rows()) == {"a": 10, "b": 20}
+    assert run.nodes == {"r": 10, "<b>": 30, "c": 2}
+
+
+def test_a_wrong_job_is_an_error_and_the_next_is_planned(child, job, root):
+    job["dag"]["nodes"][2]["key"] = "tokn"
+    found = child.ask(request(job, root))
+    assert found["status"] == 422
+    assert found["error"]["node"] == "c"
+    assert found["error"]["field"] == "key"
+    assert found["error"]["hint"] == "did you mean 'token'?"
+    job["dag"]["nodes"][2]["key"] = "token"
+    assert "graph" in child.ask(request(job, root))
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"{}", b"\xff", b'{"job": 1}', b"null"])
+def test_any_request_has_an_answer(child, body):
+    assert child.ask(body)["error"]["code"].startswith("MS-1")
+
+
+def test_half_a_surrogate_pair_is_an_error(child, job, root):
+    job["dag"]["nodes"][1]["id"] = "\ud800"
+    assert child.ask(request(job, root))["error"]["code"] == "MS-160"
+
+
+def test_an_interrupt_does_not_end_it(child, job, root):
+    assert "graph" in child.ask(request(job, root))
+    os.kill(child.process.pid, signal.SIGINT)
+    assert "graph" in child.ask(request(job, root))
+
+
+def test_it_ends_with_its_input_also_amid_a_request():
+    child = Child()
+    child.process.stdin.write(b"\0\0\0\xff{")
+    child.process.stdin.close()
+    assert child.process.wait(20) == 0
+    child.process.stdout.close()
+
+
+def test_what_is_printed_does_not_reach_the_parent():
+    code = (
+        "import os, sys\n"
+        "from minispark.jobs import planner_child\n"
+        "out = planner_child._own_stdout()\n"
+        "print('noise'); os.write(1, b'more'); sys.stdout.flush()\n"
+        "out.write(b'answer'); out.flush()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    assert done.stdout == b"answer"
+    assert b"noise" in done.stderr
+
+
+def test_a_panic_is_an_answer(monkeypatch):
+    class PanicError(BaseException):
+        pass
+
+    def panic(*_: object, **__: object) -> None:
+        raise PanicError("oh\n\nno")
+
+    monkeypatch.setattr("minispark.jobs.planner_child.plan_job", panic)
+    found = json.loads(answer(b'{"job": {}}'))
+    assert found["status"] == 500
+    assert "PanicError: oh" in found["error"]["message"]
