@@ -1,0 +1,187 @@
+"""The public routes. Who may call them is decided before they are reached (`wire.guard`)."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Header, Query, Request
+from fastapi.responses import Response, StreamingResponse
+from pydantic import BaseModel
+
+from minispark.blocks.fetch import FetchSettings
+from minispark.clock import monotonic_s, wall_s
+from minispark.errors import ErrorInfo
+from minispark.master.answers import RefusedError
+from minispark.master.models import (
+    ErrorAnswer,
+    Health,
+    JobList,
+    JobResults,
+    StageTable,
+    WorkerList,
+    WorkerView,
+)
+from minispark.master.outcome import Outcome
+from minispark.master.results import open_stream
+from minispark.master.service import Service
+from minispark.observe.views import JobMetrics, JobView
+from minispark.scheduler.commands import JobStatus
+from minispark.wire.messages import JobAccepted
+
+__all__ = ["answer", "finished", "public_routes"]
+
+_MAX_WAIT_S = 60.0
+_ERRORS: dict[int | str, dict[str, Any]] = {
+    401: {"model": ErrorAnswer},
+    403: {"model": ErrorAnswer},
+    404: {"model": ErrorAnswer},
+    422: {"model": ErrorAnswer},
+}
+_JOB_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/json": {"schema": {"type": "object"}}},
+    }
+}
+
+Key = Annotated[str | None, Header(alias="Idempotency-Key", max_length=200)]
+Limit = Annotated[int, Query(ge=1, le=1_000)]
+Wait = Annotated[float, Query(ge=0, le=_MAX_WAIT_S)]
+Format = Annotated[Literal["csv", "jsonl", "parquet", "arrow"] | None, Query(alias="format")]
+
+
+def answer(model: BaseModel, *, status: int = 200) -> Response:
+    """Answer with a model, encoded once."""
+    return Response(model.model_dump_json(), status_code=status, media_type="application/json")
+
+
+def finished(service: Service, job: str) -> Outcome:
+    """Return the outcome of a job.
+
+    Raises
+    ------
+    RefusedError
+        404 there is no such job, 409 it has not ended, or not well.
+    """
+    outcome = service.parts.book.outcome(job)
+    if outcome is None:
+        info = ErrorInfo("MS-143", f"{job} has not finished yet", hint="Wait for it to end.")
+        raise RefusedError(409, info)
+    if outcome.view.status is not JobStatus.SUCCEEDED:
+        message = f"{job} has no results: it ended {outcome.view.status.value}"
+        raise RefusedError(409, ErrorInfo("MS-143", message))
+    return outcome
+
+
+def public_routes(service: Service) -> APIRouter:
+    """Build the routes of ``/api/v1`` and ``/healthz``."""
+    routes = APIRouter(responses=_ERRORS)
+    _add_jobs(routes, service)
+    _add_figures(routes, service)
+    _add_results(routes, service)
+    return routes
+
+
+def _add_jobs(routes: APIRouter, service: Service) -> None:
+    book = service.parts.book
+
+    @routes.post(
+        "/api/v1/jobs",
+        status_code=202,
+        response_model=JobAccepted,
+        openapi_extra=_JOB_BODY,
+        responses={413: {"model": ErrorAnswer}, 409: {"model": ErrorAnswer}},
+    )
+    async def submit(request: Request, idempotency_key: Key = None) -> Response:
+        """Submit a JSON job."""
+        body = _json(await request.body())
+        job = await service.jobs.submit_json(body, idempotency_key=idempotency_key)
+        return answer(JobAccepted(job_id=job), status=202)
+
+    @routes.get("/api/v1/jobs", response_model=JobList)
+    async def jobs(limit: Limit = 100, after: str | None = None) -> Response:
+        """List jobs, newest first."""
+        ids = book.ids()
+        if after is not None:
+            book.outcome(after)
+            ids = ids[ids.index(after) + 1 :]
+        page = [book.view(job) for job in ids[:limit]]
+        more = page[-1].job_id if len(ids) > limit else None
+        return answer(JobList(jobs=page, after=more))
+
+    @routes.get("/api/v1/jobs/{job_id}", response_model=JobView)
+    async def job(job_id: str, wait_s: Wait = 0.0, seen: int | None = None) -> Response:
+        """Show how a job stands; with `wait_s` once it ended or its version is beyond `seen`."""
+        if wait_s > 0:
+            return answer(await book.wait(job_id, seen=seen, wait_s=wait_s))
+        return answer(book.view(job_id))
+
+    @routes.delete("/api/v1/jobs/{job_id}", response_model=JobView)
+    async def cancel(job_id: str) -> Response:
+        """Cancel a job; one that has ended stays as it is."""
+        return answer(await service.jobs.cancel(job_id))
+
+
+def _add_figures(routes: APIRouter, service: Service) -> None:
+    book, registry = service.parts.book, service.parts.registry
+
+    @routes.get("/api/v1/jobs/{job_id}/metrics", response_model=JobMetrics)
+    async def metrics(job_id: str) -> Response:
+        """Show the figures of a job."""
+        return answer(book.metrics(job_id, now=wall_s()))
+
+    @routes.get("/api/v1/jobs/{job_id}/stages", response_model=StageTable)
+    async def stages(job_id: str) -> Response:
+        """Show one row per node of the DAG and per physical stage."""
+        return answer(StageTable(job_id=job_id, stages=book.stage_rows(job_id)))
+
+    @routes.get("/api/v1/workers", response_model=WorkerList)
+    async def workers() -> Response:
+        """List the workers with their load."""
+        now = monotonic_s()
+        return answer(WorkerList(workers=[WorkerView.of(e, now=now) for e in registry.all()]))
+
+    @routes.get("/healthz", response_model=Health)
+    async def healthz() -> Response:
+        """Say that the master lives."""
+        return answer(Health())
+
+
+def _add_results(routes: APIRouter, service: Service) -> None:
+    fetch = FetchSettings(
+        token=service.config.token,
+        ca_file=None if service.config.tls_cert is None else str(service.config.tls_cert),
+    )
+
+    @routes.get(
+        "/api/v1/jobs/{job_id}/results",
+        response_model=JobResults,
+        responses={409: {"model": ErrorAnswer}, 410: {"model": ErrorAnswer}},
+    )
+    async def results(job_id: str, format_: Format = None, node: str | None = None) -> Response:
+        """Say where the output is; with `format` stream the output itself."""
+        outcome = finished(service, job_id)
+        if format_ is None:
+            return answer(JobResults.of(outcome))
+        stream = await asyncio.to_thread(
+            open_stream, outcome, node, format_, fetch=fetch, root=service.config.data_root
+        )
+        name = f"{job_id}.{stream.suffix}"
+        headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+        return StreamingResponse(stream.chunks, media_type=stream.media_type, headers=headers)
+
+
+def _json(body: bytes) -> object:
+    try:
+        return json.loads(body)
+    except RecursionError:
+        raise _not_json("it is nested too deeply") from None
+    except ValueError as error:
+        raise _not_json(str(error)) from error
+
+
+def _not_json(why: str) -> RefusedError:
+    hint = 'Send {"name": ..., "dag": {"nodes": [...], "edges": [...]}}.'
+    return RefusedError(422, ErrorInfo("MS-111", f"the body is not JSON: {why}", hint=hint))

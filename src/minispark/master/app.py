@@ -1,0 +1,99 @@
+"""The ASGI application of the master: routes behind the guard, errors in one shape."""
+
+from __future__ import annotations
+
+import re
+import socket
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from minispark.errors import ErrorInfo, MinisparkError
+from minispark.master.answers import RefusedError
+from minispark.master.api import public_routes
+from minispark.master.internal import internal_routes
+from minispark.master.pages import add_docs_page
+from minispark.master.service import Service
+from minispark.master.settings import MasterConfig
+from minispark.observe.logs import logger
+from minispark.wire.guard import LOOPBACK_NAMES, Guard, GuardPolicy, host_name, is_loopback
+from minispark.wire.http import error_body
+from minispark.wire.messages import PROTOCOL
+
+__all__ = ["create_app", "guard_policy"]
+
+_GET = frozenset({"GET", "HEAD"})
+_ALWAYS_OPEN = ((_GET, re.compile(r"/healthz")),)
+_FIGURES = (
+    (_GET, re.compile(r"/openapi\.json|/docs")),
+    (_GET, re.compile(r"/api/v1/jobs/[A-Za-z0-9-]+/(metrics|stages)")),
+)
+
+_log = logger("master")
+
+
+def create_app(service: Service) -> FastAPI:
+    """Build the application; the guard is the first to see every request."""
+    app = FastAPI(
+        title="Mini-Spark master",
+        version=f"v1 (protocol {PROTOCOL})",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/openapi.json",
+    )
+    app.include_router(public_routes(service))
+    app.include_router(internal_routes(service))
+    add_docs_page(app)
+    _add_errors(app)
+    app.add_middleware(Guard, policy=guard_policy(service.config))
+    return app
+
+
+def guard_policy(config: MasterConfig) -> GuardPolicy:
+    """Say who may come in."""
+    names = {*LOOPBACK_NAMES, host_name(config.host), *map(host_name, config.allowed_hosts)}
+    if not is_loopback(config.host):
+        names.add(host_name(socket.gethostname()))
+    return GuardPolicy(
+        token=config.token,
+        names=frozenset(names),
+        body_bytes=config.limits.body_bytes,
+        open_routes=_ALWAYS_OPEN + (_FIGURES if config.figures_open else ()),
+    )
+
+
+def _add_errors(app: FastAPI) -> None:
+    @app.exception_handler(RefusedError)
+    async def refused(_request: Request, error: RefusedError) -> JSONResponse:
+        return _answer(error.status, error.info)
+
+    @app.exception_handler(MinisparkError)
+    async def ours(_request: Request, error: MinisparkError) -> JSONResponse:
+        return _answer(422, error.info)
+
+    @app.exception_handler(HTTPException)
+    async def http(_request: Request, error: HTTPException) -> JSONResponse:
+        detail: Any = error.detail
+        if isinstance(detail, dict):
+            return JSONResponse(detail, error.status_code, headers=error.headers)
+        info = ErrorInfo(f"MS-{error.status_code}", str(detail))
+        return _answer(error.status_code, info, headers=error.headers)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        field = str(first["loc"][-1])
+        return _answer(422, ErrorInfo("MS-113", f"{field}: {first['msg']}", field=field))
+
+    @app.exception_handler(Exception)
+    async def unexpected(request: Request, error: Exception) -> JSONResponse:
+        _log.error("request_failed", path=request.url.path, exc_info=error)
+        info = ErrorInfo("MS-500", "the master failed over this request; its log says why")
+        return _answer(500, info)
+
+
+def _answer(status: int, info: ErrorInfo, *, headers: Any = None) -> JSONResponse:
+    return JSONResponse(error_body(info), status, headers=headers)

@@ -1,0 +1,154 @@
+"""The jobs that the master knows: those at work, and the finished ones it still keeps.
+
+Covers: finding, listing, waiting for a change, retention, idempotency keys. Does not cover:
+running them (`service`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from minispark.blocks.meta import BlockMeta
+from minispark.ids import TaskKey
+from minispark.master.answers import no_such_job
+from minispark.master.outcome import Outcome, SinkOutput
+from minispark.observe.record import JobRecord
+from minispark.observe.views import JobMetrics, JobView, StageRow
+from minispark.task.spec import SinkFile
+
+__all__ = ["JobBook", "LiveJob"]
+
+
+@dataclass(slots=True)
+class LiveJob:
+    """A job at work."""
+
+    record: JobRecord
+    directories: dict[int, Path] = field(default_factory=dict)
+    """Where each sink stage writes."""
+    blocks: dict[TaskKey, BlockMeta] = field(default_factory=dict)
+    files: dict[TaskKey, SinkFile | None] = field(default_factory=dict)
+    sinks: list[SinkOutput] = field(default_factory=list)
+    """What the commit published."""
+
+
+class JobBook:
+    """All jobs by id, in the order in which they were accepted."""
+
+    def __init__(self, *, retained: int) -> None:
+        self.live: dict[str, LiveJob] = {}
+        self._retained = retained
+        self._ended: dict[str, Outcome] = {}
+        self._order: dict[str, None] = {}
+        self._keys: dict[str, str] = {}
+        self._waiters: dict[str, set[asyncio.Future[None]]] = {}
+        self._closed = False
+
+    def add(self, job: LiveJob, *, idempotency_key: str | None = None) -> None:
+        """Take in a job that begins."""
+        self.live[job.record.job_id] = job
+        self._remember(job.record.job_id, idempotency_key)
+
+    def restore(self, outcome: Outcome, *, idempotency_key: str | None) -> None:
+        """Take in a job that ended in an earlier life of the master."""
+        self._ended[outcome.view.job_id] = outcome
+        self._remember(outcome.view.job_id, idempotency_key)
+
+    def end(self, outcome: Outcome) -> None:
+        """Move a job to the finished ones."""
+        self.live.pop(outcome.view.job_id, None)
+        self._ended[outcome.view.job_id] = outcome
+
+    def surplus(self) -> list[tuple[str, Outcome]]:
+        """Return the oldest finished jobs, beyond the number that is kept."""
+        ended = [(job, self._ended[job]) for job in self._order if job in self._ended]
+        return ended[: max(0, len(ended) - self._retained)]
+
+    def forget(self, job: str) -> None:
+        """Drop a finished job."""
+        self._ended.pop(job, None)
+        self._order.pop(job, None)
+        for key in [key for key, named in self._keys.items() if named == job]:
+            del self._keys[key]
+        self.changed(job)
+
+    def named_by(self, idempotency_key: str | None) -> str | None:
+        """Return the job that was accepted under a key."""
+        return None if idempotency_key is None else self._keys.get(idempotency_key)
+
+    def ids(self) -> list[str]:
+        """All jobs, newest first."""
+        return list(reversed(self._order))
+
+    def outcome(self, job: str) -> Outcome | None:
+        """Return a finished job; None while it is at work.
+
+        Raises
+        ------
+        RefusedError
+            There is no such job.
+        """
+        if job in self.live:
+            return None
+        if job not in self._ended:
+            raise no_such_job(job)
+        return self._ended[job]
+
+    def view(self, job: str) -> JobView:
+        """How a job stands."""
+        outcome = self.outcome(job)
+        return self.live[job].record.view() if outcome is None else outcome.view
+
+    def stage_rows(self, job: str) -> list[StageRow]:
+        """Return a job's stage table."""
+        outcome = self.outcome(job)
+        return self.live[job].record.stage_rows() if outcome is None else outcome.stages
+
+    def metrics(self, job: str, *, now: float) -> JobMetrics:
+        """Return a job's figures."""
+        outcome = self.outcome(job)
+        return self.live[job].record.metrics(now=now) if outcome is None else outcome.metrics
+
+    def changed(self, job: str) -> None:
+        """Wake those who wait for a job."""
+        for waiter in self._waiters.pop(job, ()):
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def close(self) -> None:
+        """Wake everybody, and let nobody wait any more."""
+        self._closed = True
+        for job in list(self._waiters):
+            self.changed(job)
+
+    async def wait(self, job: str, *, seen: int | None, wait_s: float) -> JobView:
+        """Return how a job stands once it has ended or its version is beyond ``seen``."""
+        if seen is None:
+            seen = self.view(job).version
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(wait_s):
+                while not self._closed and self.outcome(job) is None:
+                    if self.live[job].record.version > seen:
+                        break
+                    await self._change_of(job)
+        return self.view(job)
+
+    async def _change_of(self, job: str) -> None:
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.setdefault(job, set()).add(waiter)
+        try:
+            await waiter
+        finally:
+            waiters = self._waiters.get(job)
+            if waiters is not None:
+                waiters.discard(waiter)
+                if not waiters:
+                    del self._waiters[job]
+
+    def _remember(self, job: str, idempotency_key: str | None) -> None:
+        self._order[job] = None
+        if idempotency_key is not None:
+            self._keys[idempotency_key] = job

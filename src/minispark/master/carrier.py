@@ -1,0 +1,149 @@
+"""Carries out what the scheduler orders, in order and never before it is durable.
+
+::
+
+    event -> scheduler.step -> commands -> journal -> (durable) -> carry out -> more events
+
+Covers: that loop and the timer. Does not cover: what each command means (`service`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from minispark.clock import monotonic_s
+from minispark.errors import ErrorInfo
+from minispark.master.answers import RefusedError
+from minispark.observe.journal import Journal
+from minispark.scheduler.commands import Command, SetTimer
+from minispark.scheduler.core import Scheduler
+from minispark.scheduler.events import Event, TimerFired
+
+__all__ = ["Carrier"]
+
+Step = Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Pending:
+    number: int
+    """Carried out once the journal is durable up to here."""
+    steps: tuple[Step, ...]
+
+
+class Carrier:
+    """The loop around the scheduler. Everything in it runs on the event loop's thread."""
+
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        journal: Journal,
+        *,
+        write: Callable[[Event, list[Command]], None],
+        carry_out: Callable[[Command], None],
+        on_failure: Callable[[], None],
+    ) -> None:
+        self._scheduler = scheduler
+        self._journal = journal
+        self._write = write
+        self._carry_out = carry_out
+        self._on_failure = on_failure
+        self._pending: deque[_Pending] = deque()
+        self._waiting: set[asyncio.Future[None]] = set()
+        self._durable = 0
+        self._busy = False
+        self._timer: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        """Start the journal's writer; call it on the running loop."""
+        loop = asyncio.get_running_loop()
+        self._journal.start(
+            lambda number: (
+                None
+                if loop.is_closed()
+                else _ignore(loop.call_soon_threadsafe(self._made_durable, number))
+            )
+        )
+
+    def stop(self) -> None:
+        """Stop the timer."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def feed(self, event: Event) -> None:
+        """Tell the scheduler; its commands follow as soon as they may."""
+        commands = self._scheduler.step(event, monotonic_s())
+        before = self._journal.number
+        self._write(event, commands)
+        written = self._journal.number
+        # What writes nothing still waits its turn behind what does.
+        number = written if written > before else 0
+        self._enqueue(number, [self._step_of(command) for command in commands])
+
+    def after_durable(self, step: Step) -> None:
+        """Do something once all that was written so far is durable."""
+        self._enqueue(self._journal.number, [step])
+
+    async def durable(self) -> None:
+        """Return once all that was written so far is durable and carried out.
+
+        Raises
+        ------
+        RefusedError
+            The journal cannot be written any more.
+        """
+        if self._journal.failure is not None:
+            raise _cannot_write()
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.add(done)
+        done.add_done_callback(self._waiting.discard)
+        self.after_durable(lambda: None if done.done() else done.set_result(None))
+        await done
+
+    def _enqueue(self, number: int, steps: Iterable[Step]) -> None:
+        self._pending.append(_Pending(number, tuple(steps)))
+        self._advance()
+
+    def _made_durable(self, number: int) -> None:
+        if self._journal.failure is not None:
+            for waiting in self._waiting:
+                if not waiting.done():
+                    waiting.set_exception(_cannot_write())
+            self._on_failure()
+            return
+        self._durable = number
+        self._advance()
+
+    def _advance(self) -> None:
+        if self._busy:
+            return
+        self._busy = True
+        try:
+            while self._pending and self._pending[0].number <= self._durable:
+                for step in self._pending.popleft().steps:
+                    step()
+        finally:
+            self._busy = False
+
+    def _step_of(self, command: Command) -> Step:
+        if isinstance(command, SetTimer):
+            return lambda: self._set_timer(command.at_s)
+        return lambda: self._carry_out(command)
+
+    def _set_timer(self, at_s: float) -> None:
+        self.stop()
+        delay = max(0.0, at_s - monotonic_s())
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(delay, lambda: self.feed(TimerFired()))
+
+
+def _cannot_write() -> RefusedError:
+    info = ErrorInfo("MS-114", "the master cannot write its journal and stops")
+    return RefusedError(503, info)
+
+
+def _ignore(_handle: asyncio.Handle) -> None:
+    """Swallow a handle: the caller wants nothing back."""

@@ -1,0 +1,73 @@
+"""Publishes the files of a job: what is written to disk at its commit or its end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from minispark.errors import ErrorInfo, Failure, MinisparkError, TaskError
+from minispark.ids import TaskKey
+from minispark.master.diary import Manifest
+from minispark.master.outcome import SinkOutput, sink_output, sink_stages
+from minispark.plan.stages import StageGraph
+from minispark.task import sinks
+from minispark.task.spec import SinkFile
+
+__all__ = ["commit_failure", "discard", "manifests_of", "publish"]
+
+
+def manifests_of(
+    graph: StageGraph,
+    directories: Mapping[int, Path],
+    keys: Iterable[TaskKey],
+    files: Mapping[TaskKey, SinkFile | None],
+) -> list[Manifest]:
+    """List the files of exactly these attempts, by sink stage."""
+    specs = sink_stages(graph)
+    found: dict[int, list[SinkFile]] = {stage: [] for stage in specs}
+    for key in keys:
+        file = files[key]
+        if file is not None:
+            found[key.stage].append(file)
+    return [
+        Manifest(
+            stage=stage,
+            directory=str(directories[stage]),
+            overwrite=spec.overwrite,
+            files=found[stage],
+        )
+        for stage, spec in specs.items()
+    ]
+
+
+def publish(job: str, graph: StageGraph, manifests: Iterable[Manifest]) -> list[SinkOutput]:
+    """Give the files their final names; done twice it is the same. Blocks: call it in a thread."""
+    found = []
+    for manifest in manifests:
+        names = sinks.commit(
+            manifest.files,
+            directory=Path(manifest.directory),
+            job=job,
+            overwrite=manifest.overwrite,
+        )
+        found.append(sink_output(graph, manifest.stage, manifest.files, names))
+    return found
+
+
+def discard(job: str, directories: Iterable[Path]) -> None:
+    """Remove what a job that will not commit has staged. Blocks: call it in a thread."""
+    for directory in directories:
+        sinks.abort(directory, job)
+
+
+def commit_failure(error: Exception) -> Failure:
+    """Say why the files of a job could not be published."""
+    if isinstance(error, MinisparkError):
+        return TaskError(error.info)
+    return TaskError(
+        ErrorInfo(
+            "MS-210",
+            f"the output could not be published: {error}",
+            hint="Is there room and permission in the output directory? Submit the job again.",
+        )
+    )

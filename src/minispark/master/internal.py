@@ -1,0 +1,129 @@
+"""Routes between master, workers and clients of our own making; outside the OpenAPI."""
+
+from __future__ import annotations
+
+from typing import Annotated, TypeVar
+
+from fastapi import APIRouter, Header, Request
+from fastapi.responses import Response
+from pydantic import BaseModel, ValidationError
+
+from minispark.errors import ErrorInfo
+from minispark.master.answers import RefusedError
+from minispark.master.api import answer, finished
+from minispark.master.service import Service
+from minispark.wire.http import compare_versions, versions
+from minispark.wire.messages import (
+    HeartbeatRequest,
+    JobAccepted,
+    PlannedJob,
+    PollReply,
+    PollRequest,
+    RegisterReply,
+    RegisterRequest,
+    ReportRequest,
+    ResultBlocks,
+    WorkerReply,
+)
+
+__all__ = ["internal_routes"]
+
+Key = Annotated[str | None, Header(alias="Idempotency-Key", max_length=200)]
+M = TypeVar("M", bound=BaseModel)
+
+
+def internal_routes(service: Service) -> APIRouter:
+    """Build the routes of ``/internal/v1``."""
+    routes = APIRouter(prefix="/internal/v1", include_in_schema=False)
+    _add_workers(routes, service)
+    _add_polls(routes, service)
+    _add_jobs(routes, service)
+    return routes
+
+
+def _add_workers(routes: APIRouter, service: Service) -> None:
+    desk = service.workers
+
+    @routes.post("/workers")
+    async def register(request: Request) -> Response:
+        entry = desk.register(await _read(request, RegisterRequest))
+        identity = service.parts.identity
+        return answer(
+            RegisterReply(
+                epoch=entry.epoch,
+                master_epoch=identity.master_epoch,
+                cluster_id=identity.cluster_id,
+            )
+        )
+
+    @routes.post("/workers/{worker_id}/heartbeat")
+    async def heartbeat(worker_id: str, request: Request) -> Response:
+        message = await _read(request, HeartbeatRequest)
+        entry = desk.current(worker_id, message.epoch)
+        if entry is not None:
+            desk.heartbeat(entry, message)
+        return answer(WorkerReply(register_again=entry is None))
+
+    @routes.post("/workers/{worker_id}/reports")
+    async def reports(worker_id: str, request: Request) -> Response:
+        message = await _read(request, ReportRequest)
+        entry = desk.current(worker_id, message.epoch)
+        if entry is None:
+            return answer(WorkerReply(register_again=True))
+        for report in message.reports:
+            desk.report(entry, report)
+        # The worker forgets a report once it is answered: not before it is durable.
+        await service.parts.carrier.durable()
+        return answer(WorkerReply())
+
+    @routes.delete("/workers/{worker_id}")
+    async def leave(worker_id: str, epoch: int) -> Response:
+        entry = desk.current(worker_id, epoch)
+        if entry is not None:
+            desk.leave(entry)
+            await service.parts.carrier.durable()
+        return answer(WorkerReply())
+
+
+def _add_polls(routes: APIRouter, service: Service) -> None:
+    @routes.post("/workers/{worker_id}/poll")
+    async def poll(worker_id: str, request: Request) -> Response:
+        message = await _read(request, PollRequest)
+        entry = service.workers.current(worker_id, message.epoch)
+        if entry is None:
+            return answer(PollReply(register_again=True))
+        # Nothing is taken from the outbox for a worker that has hung up.
+        if not await entry.outbox.wait(message.wait_s) or await request.is_disconnected():
+            return answer(PollReply())
+        return answer(entry.outbox.drain())
+
+
+def _add_jobs(routes: APIRouter, service: Service) -> None:
+    @routes.post("/jobs")
+    async def submit(request: Request, idempotency_key: Key = None) -> Response:
+        planned = await _read(request, PlannedJob)
+        differing = compare_versions(versions(), planned.versions, who="this client")
+        if differing is not None:
+            raise RefusedError(409, ErrorInfo("MS-150", differing))
+        job = await service.jobs.submit_graph(
+            planned.name, planned.graph, idempotency_key=idempotency_key
+        )
+        return answer(JobAccepted(job_id=job), status=202)
+
+    @routes.get("/jobs/{job_id}/blocks")
+    async def blocks(job_id: str) -> Response:
+        return answer(ResultBlocks(nodes=tuple(finished(service, job_id).results)))
+
+
+async def _read(request: Request, model: type[M]) -> M:
+    try:
+        return model.model_validate_json(await request.body())
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        info = ErrorInfo(
+            "MS-112",
+            f"this is no {model.__name__} that this version understands: {first['msg']}",
+            field=where or None,
+        )
+        raise RefusedError(422, info) from error

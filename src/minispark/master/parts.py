@@ -1,0 +1,65 @@
+"""What the parts of the master share: its books, the loop around the scheduler, side work."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+from typing import Any
+
+from minispark.clock import wall_s
+from minispark.master.book import JobBook
+from minispark.master.carrier import Carrier
+from minispark.master.diary import Diary
+from minispark.master.registry import Registry
+from minispark.master.settings import MasterConfig
+from minispark.observe.journal import Journal
+from minispark.observe.logs import logger
+from minispark.scheduler.core import Scheduler
+
+__all__ = ["Identity", "Parts"]
+
+_log = logger("master")
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Which cluster, and which life of its master."""
+
+    cluster_id: str
+    master_epoch: int
+
+
+@dataclass(slots=True)
+class Parts:
+    """The master's books, all on one event loop."""
+
+    config: MasterConfig
+    identity: Identity
+    journal: Journal
+    book: JobBook
+    registry: Registry
+    scheduler: Scheduler
+    diary: Diary
+    carrier: Carrier
+    background: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def aside(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do something that takes a while, beside the loop; its failure is logged."""
+        task = asyncio.create_task(work)
+        self.background.add(task)
+        task.add_done_callback(self._done)
+
+    def tell_waiting(self) -> None:
+        """Let every job at work say whether it waits for workers."""
+        nobody = not self.registry.any_up
+        for job, live in self.book.live.items():
+            before = live.record.version
+            live.record.waits(waiting=nobody, now=wall_s())
+            if live.record.version != before:
+                self.book.changed(job)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self.background.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            _log.error("background_work_failed", exc_info=task.exception())

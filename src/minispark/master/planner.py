@@ -1,0 +1,179 @@
+"""Plans JSON jobs in a child process, kept warm.
+
+Covers: starting, asking, limiting and replacing the child. Does not cover: planning itself
+(`minispark.jobs`). A plan is opaque to the master: what comes back is shapes and bytes.
+
+Protocol, both ways: four bytes of length (big-endian), then JSON.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import resource
+import signal
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from minispark.errors import ErrorInfo
+from minispark.master.answers import RefusedError
+from minispark.master.settings import MasterConfig
+from minispark.observe.logs import logger
+from minispark.plan.stages import StageGraph
+from minispark.wire.messages import GraphMessage
+
+__all__ = ["Planner"]
+
+_MAX_REPLY_BYTES = 1 << 29
+"""A plan of 65,536 splits is about 20 MB; more comes from a child gone mad."""
+_LENGTH_BYTES = 4
+
+_log = logger("master")
+
+
+class _Reply(BaseModel):
+    model_config = ConfigDict(val_json_bytes="base64")
+    graph: GraphMessage | None = None
+    error: ErrorInfo | None = None
+    status: int = 422
+
+
+class Planner:
+    """One child at a time; the next is started as soon as one is gone."""
+
+    def __init__(self, config: MasterConfig) -> None:
+        self._command = config.planner_command
+        self._limits = config.limits
+        self._fixed: dict[str, Any] = {
+            "data_root": None if config.data_root is None else str(config.data_root),
+            "settings": asdict(config.plan),
+        }
+        self._turn = asyncio.Lock()
+        self._child: asyncio.subprocess.Process | None = None
+        self._planned = 0
+
+    async def start(self) -> None:
+        """Start the child, so that it is warm when the first job comes."""
+        async with self._turn:
+            await self._spawn()
+
+    async def close(self) -> None:
+        """End the child."""
+        async with self._turn:
+            await self._end()
+
+    async def plan(self, job: Mapping[str, Any]) -> StageGraph:
+        """Return the plan of a JSON job.
+
+        Raises
+        ------
+        RefusedError
+            The job cannot be planned: what is wrong with it, or that the planner ended over it.
+        """
+        request = json.dumps({"job": job, **self._fixed}).encode()
+        async with self._turn:
+            try:
+                async with asyncio.timeout(self._limits.plan_timeout_s):
+                    reply = await self._ask(request)
+            except TimeoutError:
+                await self._end()
+                raise self._timed_out() from None
+            except (OSError, asyncio.IncompleteReadError, ValidationError) as error:
+                ended = await self._end()
+                _log.warning("planner_ended", reason=ended or str(error))
+                raise _crashed(ended) from None
+            except BaseException:
+                # Half a conversation: whatever comes next would be taken for another's answer.
+                await self._end()
+                raise
+            finally:
+                await self._renew()
+        if reply.error is not None:
+            raise RefusedError(reply.status, reply.error)
+        if reply.graph is None:
+            raise _crashed("it sent an empty answer")
+        return reply.graph.graph
+
+    async def _ask(self, request: bytes) -> _Reply:
+        child = await self._ready()
+        if child.stdin is None or child.stdout is None:
+            raise BrokenPipeError
+        child.stdin.write(len(request).to_bytes(_LENGTH_BYTES, "big") + request)
+        await child.stdin.drain()
+        size = int.from_bytes(await child.stdout.readexactly(_LENGTH_BYTES), "big")
+        if size > _MAX_REPLY_BYTES:
+            msg = f"its answer would take {size} bytes"
+            raise OSError(msg)
+        reply = _Reply.model_validate_json(await child.stdout.readexactly(size))
+        self._planned += 1
+        return reply
+
+    async def _ready(self) -> asyncio.subprocess.Process:
+        if self._child is None or self._child.returncode is not None:
+            await self._spawn()
+        if self._child is None:
+            raise BrokenPipeError
+        return self._child
+
+    async def _renew(self) -> None:
+        """Replace a child that is gone or has planned enough, so that the next job finds it."""
+        if self._planned >= self._limits.jobs_per_planner:
+            await self._end()
+        if self._child is None:
+            with contextlib.suppress(OSError):
+                await self._spawn()
+
+    async def _spawn(self) -> None:
+        self._child = await asyncio.create_subprocess_exec(
+            *self._command,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            limit=1 << 20,
+        )
+        self._planned = 0
+        limit = self._limits.plan_memory_bytes
+        if hasattr(resource, "prlimit"):
+            with contextlib.suppress(ProcessLookupError):
+                resource.prlimit(self._child.pid, resource.RLIMIT_AS, (limit, limit))
+
+    async def _end(self) -> str:
+        """End the child and say how it had ended, if it had by itself."""
+        child, self._child = self._child, None
+        if child is None:
+            return ""
+        # An answer cut short means that it is ending: its own signal tells more than ours.
+        if child.stdout is not None and child.stdout.at_eof():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(child.wait(), 1.0)
+        code = child.returncode
+        with contextlib.suppress(ProcessLookupError):
+            child.kill()
+        await child.wait()
+        if code is None:
+            return ""
+        return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+
+    def _timed_out(self) -> RefusedError:
+        limit = self._limits.plan_timeout_s
+        return RefusedError(
+            422,
+            ErrorInfo(
+                "MS-131",
+                f"planning the job timed out after {limit:g} s",
+                hint="Use fewer or simpler nodes.",
+            ),
+        )
+
+
+def _crashed(how: str) -> RefusedError:
+    hint = (
+        "An expression is probably too long or nested too deeply."
+        if how.startswith("signal")
+        else "The log of the master says why."
+    )
+    message = f"planning the job ended the planner ({how or 'no answer'})"
+    return RefusedError(422, ErrorInfo("MS-130", message, hint=hint))

@@ -1,0 +1,156 @@
+"""The master as a process: state directory, port, signals, discovery file.
+
+Covers: beginning and end. Does not cover: anything between (`service`, `app`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+import uvicorn
+
+from minispark.config import advertise, secure_dir, withdraw
+from minispark.errors import MinisparkError, UsageError
+from minispark.master.app import create_app
+from minispark.master.lock import StateLock
+from minispark.master.restore import identify
+from minispark.master.service import Service
+from minispark.master.settings import MasterConfig, check_config
+from minispark.observe.journal import Journal
+from minispark.observe.logs import configure_logs, logger
+
+__all__ = ["running", "serve"]
+
+_BACKLOG = 512
+_KEEP_ALIVE_S = 75
+"""Longer than any client keeps an idle connection, so that the client is the one to close."""
+_GRACE_S = 5
+"""How long open downloads may go on after a signal to stop."""
+
+_log = logger("master")
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to `serve`: uvicorn would end the process with what it caught."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def serve(config: MasterConfig, *, on_ready: Callable[[str], None] | None = None) -> None:
+    """Run a master until SIGTERM or SIGINT; ``on_ready(url)`` is called once it listens.
+
+    Raises
+    ------
+    UsageError
+        It would be unsafe, the port is taken, or another master owns the state directory.
+    MinisparkError
+        It could not go on; its jobs are in the journal.
+    """
+    configure_logs()
+    asyncio.run(_serve(config, on_ready))
+
+
+async def _serve(config: MasterConfig, on_ready: Callable[[str], None] | None) -> None:
+    loop = asyncio.get_running_loop()
+    stopped = asyncio.Event()
+    for sig in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(sig, stopped.set)
+    async with running(config) as (url, server):
+        if on_ready is not None:
+            on_ready(url)
+        asked = asyncio.create_task(stopped.wait())
+        await asyncio.wait((server, asked), return_when=asyncio.FIRST_COMPLETED)
+        asked.cancel()
+
+
+@asynccontextmanager
+async def running(config: MasterConfig) -> AsyncIterator[tuple[str, asyncio.Task[None]]]:
+    """Run a master within the block; the task ends when the master does."""
+    check_config(config)
+    state = secure_dir(config.state_dir)
+    with _owned(config) as service, _listening(config) as sock:
+        await service.start()
+        server = _Server(_uvicorn_config(config, service))
+
+        def stop() -> None:
+            server.should_exit = True
+            service.release_polls()
+
+        service.failed = stop
+        task = asyncio.create_task(server.serve(sockets=[sock]))
+        url = _url(config, sock)
+        discovery = config.discovery_dir or state
+        advertise(url, state=discovery, token_file=config.token_file or state / "token")
+        _log.info(
+            "master_started",
+            url=url,
+            state_dir=str(state),
+            epoch=service.parts.identity.master_epoch,
+        )
+        try:
+            yield url, task
+        finally:
+            stop()
+            await asyncio.gather(task, return_exceptions=True)
+            withdraw(url, state=discovery)
+            await service.stop()
+            _log.info("master_stopped", url=url)
+        if service.broken is not None:
+            msg = f"the master had to stop: {service.broken}"
+            raise MinisparkError(msg, code="MS-114")
+
+
+@contextmanager
+def _owned(config: MasterConfig) -> Iterator[Service]:
+    lock = StateLock(config.state_dir)
+    try:
+        journal = Journal(config.state_dir / "journal.db")
+        identity = identify(journal, new_cluster_id=secrets.token_hex(4))
+        yield Service(config, journal, identity)
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _listening(config: MasterConfig) -> Iterator[socket.socket]:
+    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+    # The protocol is named because asyncio sets TCP_NODELAY on no other socket: 40 ms an answer.
+    with socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            sock.bind((config.host, config.port))
+        except OSError as error:
+            msg = f"cannot listen on {config.host}:{config.port}: {error.strerror}"
+            hint = "Give another --port, or stop what listens there."
+            raise UsageError(msg, code="MS-109", hint=hint) from error
+        sock.listen(_BACKLOG)
+        yield sock
+
+
+def _uvicorn_config(config: MasterConfig, service: Service) -> uvicorn.Config:
+    return uvicorn.Config(
+        create_app(service),
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        server_header=False,
+        timeout_keep_alive=_KEEP_ALIVE_S,
+        timeout_graceful_shutdown=_GRACE_S,
+        ssl_certfile=None if config.tls_cert is None else str(config.tls_cert),
+        ssl_keyfile=None if config.tls_key is None else str(config.tls_key),
+    )
+
+
+def _url(config: MasterConfig, sock: socket.socket) -> str:
+    """Return the address to call: any address of a wildcard is this machine's own too."""
+    scheme = "http" if config.tls_cert is None else "https"
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(config.host, config.host)  # noqa: S104
+    shown = f"[{host}]" if ":" in host else host
+    return f"{scheme}://{shown}:{sock.getsockname()[1]}"

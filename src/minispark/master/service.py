@@ -1,0 +1,109 @@
+"""The master without HTTP: its parts put together, and their beginning and end.
+
+::
+
+    api, internal ──> submissions, workers ──> carrier ──> scheduler
+                             │                    │ commands, once durable
+                             └──> book, registry <── hands
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from minispark.master.book import JobBook
+from minispark.master.carrier import Carrier
+from minispark.master.diary import Diary
+from minispark.master.hands import Hands
+from minispark.master.parts import Identity, Parts
+from minispark.master.planner import Planner
+from minispark.master.registry import Registry
+from minispark.master.restore import restore
+from minispark.master.settings import MasterConfig
+from minispark.master.submissions import Submissions
+from minispark.master.workers import WorkerDesk
+from minispark.observe.journal import Journal
+from minispark.observe.logs import logger
+from minispark.scheduler.commands import Command
+from minispark.scheduler.core import Scheduler
+from minispark.task.hashing import hash_vector
+from minispark.wire.http import versions
+
+__all__ = ["Service"]
+
+_log = logger("master")
+
+
+class Service:
+    """One master. `start` it on the running loop, `stop` it in the end."""
+
+    def __init__(self, config: MasterConfig, journal: Journal, identity: Identity) -> None:
+        self.failed: Callable[[], None] = lambda: None
+        """Called when the master cannot go on; whoever serves it ends the process."""
+        self.broken: str | None = None
+        """Why the master could not go on."""
+        scheduler = Scheduler(config.scheduler)
+        diary = Diary(journal)
+        carrier = Carrier(
+            scheduler,
+            journal,
+            write=diary.step,
+            carry_out=self._carry_out,
+            on_failure=self._give_up,
+        )
+        self.config = config
+        self.parts = Parts(
+            config=config,
+            identity=identity,
+            journal=journal,
+            book=JobBook(retained=config.limits.retained_jobs),
+            registry=Registry(identity.master_epoch),
+            scheduler=scheduler,
+            diary=diary,
+            carrier=carrier,
+        )
+        self._hands = Hands(self.parts)
+        self._planner = Planner(config)
+        self.jobs = Submissions(self.parts, self._planner)
+        self.workers = WorkerDesk(self.parts)
+
+    async def start(self) -> None:
+        """Begin to take events; planner and caches get warm meanwhile."""
+        restore(self.parts)
+        self.parts.carrier.start()
+        self._hands.retain()
+        self.parts.aside(self._planner.start())
+        versions()
+        await asyncio.to_thread(hash_vector)
+
+    async def stop(self) -> None:
+        """Let go of everybody who waits, end the planner, write what is to be written."""
+        self.release_polls()
+        self.parts.carrier.stop()
+        background = list(self.parts.background)
+        for task in background:
+            task.cancel()
+        await asyncio.gather(*background, return_exceptions=True)
+        await self._planner.close()
+        await asyncio.to_thread(self.parts.journal.close)
+
+    def release_polls(self) -> None:
+        """Answer everybody who waits, and let nobody wait any more."""
+        self.parts.book.close()
+        for entry in self.parts.registry.all():
+            entry.outbox.close()
+
+    def _carry_out(self, command: Command) -> None:
+        try:
+            self._hands.carry_out(command)
+        except Exception:
+            # Half of a command is done: whatever came next would build on sand.
+            _log.exception("command_failed", command=command.kind)
+            self._give_up()
+
+    def _give_up(self) -> None:
+        failure = self.parts.journal.failure
+        self.broken = f"its journal cannot be written: {failure}" if failure else "see its log"
+        _log.error("master_cannot_go_on", reason=self.broken)
+        self.failed()

@@ -1,0 +1,74 @@
+"""How a master is started."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from minispark.errors import UsageError
+from minispark.settings import Limits, PlanSettings, SchedulerSettings
+from minispark.wire.guard import is_loopback
+
+__all__ = ["MasterConfig", "check_config"]
+
+_PLANNER = (sys.executable, "-m", "minispark.jobs.planner_child")
+
+
+@dataclass(frozen=True, slots=True)
+class MasterConfig:
+    """Everything a master is told when it starts. Port 0 is any free port.
+
+    ``auth``: ``default`` opens the figures on a loopback address only, ``figures-open`` on any,
+    ``all`` on none. ``discovery_dir`` is where clients of this user look for a master; None is
+    ``state_dir``.
+    """
+
+    state_dir: Path
+    token: str = field(repr=False)
+    host: str = "127.0.0.1"
+    port: int = 8080
+    allowed_hosts: tuple[str, ...] = ()
+    insecure: bool = False
+    auth: Literal["default", "figures-open", "all"] = "default"
+    data_root: Path | None = None
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    scheduler: SchedulerSettings = field(default_factory=SchedulerSettings)
+    plan: PlanSettings = field(default_factory=PlanSettings)
+    limits: Limits = field(default_factory=Limits)
+    token_file: Path | None = None
+    """Where the token came from, for the discovery file; None is ``state_dir/token``."""
+    discovery_dir: Path | None = None
+    planner_command: tuple[str, ...] = _PLANNER
+
+    @property
+    def figures_open(self) -> bool:
+        """Whether figures, without data, may be read without a token."""
+        if self.auth == "default":
+            return is_loopback(self.host)
+        return self.auth == "figures-open"
+
+
+def check_config(config: MasterConfig) -> None:
+    """Refuse what would be unsafe.
+
+    Raises
+    ------
+    UsageError
+        No token, half a certificate, or clear text on an address that others reach.
+    """
+    if not config.token:
+        msg = "a master needs a token"
+        raise UsageError(msg, code="MS-105")
+    if (config.tls_cert is None) != (config.tls_key is None):
+        msg = "TLS needs both --tls-cert and --tls-key"
+        raise UsageError(msg, code="MS-106")
+    if not is_loopback(config.host) and config.tls_cert is None and not config.insecure:
+        msg = f"on {config.host} the token and all data would travel in clear text"
+        raise UsageError(
+            msg,
+            code="MS-107",
+            hint="Give --tls-cert and --tls-key, or --insecure if the network is yours alone.",
+        )

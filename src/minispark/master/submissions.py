@@ -1,0 +1,138 @@
+"""How a job comes in: planned, checked, named, and told to the scheduler once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from minispark.clock import wall_s
+from minispark.errors import ErrorInfo
+from minispark.ids import job_id
+from minispark.master.accept import check_graph, check_limits, check_sinks, sink_directories
+from minispark.master.answers import RefusedError
+from minispark.master.book import LiveJob
+from minispark.master.parts import Parts
+from minispark.master.planner import Planner
+from minispark.observe import JobRecord, job_spec
+from minispark.observe.logs import logger
+from minispark.observe.views import JobView
+from minispark.plan.stages import StageGraph
+from minispark.scheduler.events import JobCancelRequested, JobSubmitted
+from minispark.wire.messages import GraphMessage
+
+__all__ = ["Submissions"]
+
+_MAX_NAME = 200
+
+_log = logger("master")
+
+
+class Submissions:
+    """Accepts and cancels jobs."""
+
+    def __init__(self, parts: Parts, planner: Planner) -> None:
+        self._parts = parts
+        self._planner = planner
+        self._by_key: dict[str, asyncio.Task[str]] = {}
+        self._outputs = asyncio.Lock()
+        self._number = 0
+
+    async def submit_json(self, body: object, *, idempotency_key: str | None) -> str:
+        """Plan a JSON job and accept it; return its id.
+
+        Raises
+        ------
+        RefusedError
+            The job cannot run: what is wrong with it.
+        """
+
+        async def accept() -> str:
+            job = check_limits(body, self._parts.config.limits)
+            graph = await self._planner.plan(job)
+            return await self._accept(_name_of(job), graph, idempotency_key)
+
+        return await self._once(accept, idempotency_key)
+
+    async def submit_graph(
+        self, name: str, graph: StageGraph, *, idempotency_key: str | None
+    ) -> str:
+        """Accept a job that its client has planned; return its id.
+
+        Raises
+        ------
+        RefusedError
+            The plan cannot run.
+        """
+        return await self._once(lambda: self._accept(name, graph, idempotency_key), idempotency_key)
+
+    async def cancel(self, job: str) -> JobView:
+        """End a job; one that has ended stays as it is.
+
+        Raises
+        ------
+        RefusedError
+            There is no such job.
+        """
+        parts = self._parts
+        if parts.book.outcome(job) is None:
+            parts.carrier.feed(JobCancelRequested(job))
+            await parts.carrier.durable()
+        return parts.book.view(job)
+
+    async def _once(self, accept: Callable[[], Awaitable[str]], key: str | None) -> str:
+        if key is None:
+            return await accept()
+        known = self._parts.book.named_by(key)
+        if known is not None:
+            return known
+        if key not in self._by_key:
+
+            async def work() -> str:
+                return await accept()
+
+            # A task of its own: the client that came first may leave before it is done.
+            task = asyncio.create_task(work())
+            self._by_key[key] = task
+            task.add_done_callback(lambda _done: self._by_key.pop(key, None))
+        return await asyncio.shield(self._by_key[key])
+
+    async def _accept(self, name: str, graph: StageGraph, key: str | None) -> str:
+        parts = self._parts
+        limits = parts.config.limits
+        if len(parts.book.live) >= limits.running_jobs:
+            info = ErrorInfo("MS-142", f"{limits.running_jobs} jobs are running already")
+            raise RefusedError(429, info)
+        check_graph(graph, limits, parts.config.plan)
+        directories = sink_directories(graph, parts.config.data_root)
+        if not directories:
+            return await self._begin(name, graph, {}, key)
+        async with self._outputs:
+            # Still held when the job is in the book: two must not find the same place free.
+            busy = [path for job in parts.book.live.values() for path in job.directories.values()]
+            await asyncio.to_thread(check_sinks, graph, directories, busy=busy)
+            return await self._begin(name, graph, directories, key)
+
+    async def _begin(
+        self, name: str, graph: StageGraph, directories: Mapping[int, Path], key: str | None
+    ) -> str:
+        parts = self._parts
+        self._number += 1
+        job = job_id(parts.identity.cluster_id, parts.identity.master_epoch, self._number)
+        now = wall_s()
+        record = JobRecord(job, name, graph, now)
+        parts.book.add(LiveJob(record, dict(directories)), idempotency_key=key)
+        parts.journal.job_accepted(
+            job, GraphMessage(graph=graph), name=name, at=now, idempotency_key=key
+        )
+        _log.info("job_accepted", job=job, name=name, stages=len(graph.stages))
+        parts.carrier.feed(JobSubmitted(job_spec(graph, job)))
+        parts.tell_waiting()
+        await parts.carrier.durable()
+        return job
+
+
+def _name_of(job: Mapping[str, Any]) -> str:
+    name = job.get("name")
+    return name[:_MAX_NAME] if isinstance(name, str) and name else "job"

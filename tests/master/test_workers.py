@@ -1,0 +1,182 @@
+"""What workers say to the master, and what it makes of silence."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from minispark.ids import TaskKey
+from minispark.settings import SchedulerSettings
+from minispark.task.hashing import hash_vector
+from minispark.wire.http import versions
+
+
+def test_a_worker_is_listed_with_its_load(bench: Any) -> None:
+    async def story() -> None:
+        async with bench.master() as client:
+            worker = await bench.worker(client)
+            await client.submit(bench.two_stages())
+            await worker.heartbeat(cpu_percent=12.5, memory_bytes=1e9)
+            (view,) = (await client.get("/api/v1/workers")).json()["workers"]
+            assert (view["worker_id"], view["status"], view["slots"]) == ("w1", "UP", 4)
+            assert (view["active_tasks"], view["cpu_percent"]) == (2, 12.5)
+            assert view["memory_bytes"] == 1_000_000_000
+            assert 0 <= view["heartbeat_age_s"] < 10
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "says"),
+    [
+        ({"versions": versions().model_copy(update={"polars": "1.0"})}, 409, "Polars 1.0"),
+        ({"versions": versions().model_copy(update={"python": "3.9.1"})}, 409, "Python 3.9"),
+        ({"versions": versions().model_copy(update={"plan": "00"})}, 409, "plans differ"),
+        ({"hashes": (1, 2, 3)}, 409, "hashes keys differently"),
+        ({"worker_id": "../w"}, 422, "worker id"),
+        ({"url": "file:///etc"}, 422, "http://HOST:PORT"),
+        ({"slots": 0}, 422, "RegisterRequest"),
+    ],
+)
+def test_a_worker_that_does_not_fit_is_refused(
+    bench: Any, changes: dict[str, Any], status: int, says: str
+) -> None:
+    async def story() -> None:
+        async with bench.master() as client:
+            worker = await bench.worker(client, "right")
+            reply = await worker.send("", worker.request(**changes))
+            assert reply.status_code == status
+            assert says in reply.json()["error"]["message"]
+            same = await worker.send("", worker.request(hashes=hash_vector()))
+            assert same.status_code == 200
+
+    asyncio.run(story())
+
+
+def test_an_old_life_of_a_worker_is_told_to_register(bench: Any) -> None:
+    async def story() -> None:
+        async with bench.master() as client:
+            old = await bench.worker(client)
+            job = await client.submit(bench.one_stage())
+            (spec,) = (await old.poll()).tasks
+            new = await bench.worker(client)
+            assert new.epoch > old.epoch
+            assert (await old.poll()).register_again
+            assert (await old.report(old.run(spec)))["register_again"]
+            assert (await old.heartbeat())["register_again"]
+            (again,) = (await new.poll()).tasks
+            assert again.key.attempt == spec.key.attempt + 1
+            await new.report(new.run(again))
+            assert (await client.ended(job))["status"] == "SUCCEEDED"
+            metrics = (await client.get(f"/api/v1/jobs/{job}/metrics")).json()
+            assert metrics["failures"] == {"worker_lost": 1}
+
+    asyncio.run(story())
+
+
+def test_a_held_poll_gives_way_to_a_newer_one(bench: Any) -> None:
+    async def story() -> None:
+        async with bench.master() as client:
+            worker = await bench.worker(client)
+            held = asyncio.create_task(worker.poll(wait_s=20))
+            newer = asyncio.create_task(worker.poll(wait_s=20))
+            await asyncio.wait((held, newer), return_when=asyncio.FIRST_COMPLETED, timeout=10)
+            assert held.done() != newer.done()
+            await client.submit(bench.one_stage())
+            answers = await asyncio.gather(held, newer)
+            assert sorted(len(answer.tasks) for answer in answers) == [0, 1]
+
+    asyncio.run(story())
+
+
+def test_nothing_is_sent_to_a_poll_that_hung_up(bench: Any) -> None:
+    async def story() -> None:
+        async with bench.master() as client:
+            worker = await bench.worker(client)
+            held = asyncio.create_task(worker.poll(wait_s=20))
+            second = asyncio.create_task(worker.poll(wait_s=20))
+            await asyncio.wait((held, second), return_when=asyncio.FIRST_COMPLETED, timeout=10)
+            for task in (held, second):
+                task.cancel()
+            await asyncio.gather(held, second, return_exceptions=True)
+            await client.submit(bench.one_stage())
+            assert len((await worker.poll()).tasks) == 1
+
+    asyncio.run(story())
+
+
+def test_a_silent_worker_loses_its_tasks(bench: Any) -> None:
+    settings = SchedulerSettings(heartbeat_timeout_s=0.3)
+
+    async def story() -> None:
+        async with bench.master(scheduler=settings) as client:
+            silent = await bench.worker(client, "silent")
+            job = await client.submit(bench.one_stage())
+            (spec,) = (await silent.poll()).tasks
+            view = await client.until(job, lambda view: view["workers_waiting"])
+            assert view["status"] == "RUNNING"
+            workers = (await client.get("/api/v1/workers")).json()["workers"]
+            assert [w["status"] for w in workers] == ["DOWN"]
+            assert (await silent.poll()).register_again
+            other = await bench.worker(client, "other")
+            (again,) = (await other.poll()).tasks
+            assert again.key != spec.key
+            await other.report(other.run(again))
+            assert (await client.ended(job))["status"] == "SUCCEEDED"
+
+    asyncio.run(story())
+
+
+def test_a_worker_that_leaves_is_down_at_once(bench: Any) -> None:
+    async def story() -> None:
+        async with bench.master() as client:
+            worker = await bench.worker(client)
+            reply = await client.http.delete(f"/internal/v1/workers/w1?epoch={worker.epoch}")
+            assert reply.status_code == 200
+            (view,) = (await client.get("/api/v1/workers")).json()["workers"]
+            assert (view["status"], view["active_tasks"]) == ("DOWN", 0)
+
+    asyncio.run(story())
+
+
+def test_reports_about_nothing_change_nothing(bench: Any) -> None:
+    async def story() -> None:
+        async with bench.master() as client:
+            worker = await bench.worker(client)
+            job = await client.submit(bench.one_stage())
+            (spec,) = (await worker.poll()).tasks
+            good = worker.run(spec)
+            for key in (
+                TaskKey("job-x", 0, 0, 0, 0),
+                TaskKey(job, 9, 0, 0, 0),
+                TaskKey(job, 0, 0, 99, 0),
+                TaskKey(job, 0, 0, 0, 5),
+            ):
+                stray = worker.run(
+                    type(spec)(key, spec.fragment, spec.scans, spec.inputs, spec.output)
+                )
+                await worker.report(stray)
+            assert (await client.get(f"/api/v1/jobs/{job}")).json()["status"] == "RUNNING"
+            await worker.report(good, good)
+            assert (await client.ended(job))["status"] == "SUCCEEDED"
+            metrics = (await client.get(f"/api/v1/jobs/{job}/metrics")).json()
+            assert metrics["records"] == {"read": 3}
+
+    asyncio.run(story())
+
+
+def test_a_block_that_does_not_fit_its_stage_is_a_failure(bench: Any) -> None:
+    async def story() -> None:
+        async with bench.master() as client:
+            worker = await bench.worker(client)
+            job = await client.submit(bench.two_stages(tasks=1))
+            (spec,) = (await worker.poll()).tasks
+            whole = worker.run(spec)
+            part = type(whole.block)(whole.block.partitions[:1])
+            await worker.report(type(whole)(spec.key, part))
+            view = await client.ended(job)
+            assert (view["status"], view["error"]["code"]) == ("FAILED", "MS-217")
+
+    asyncio.run(story())
