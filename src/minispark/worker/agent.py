@@ -1,0 +1,259 @@
+"""The loops of a worker: the shell around its `Machine`.
+
+Four loops live as long as an epoch: poll, report, heartbeat, and the attempts that run. When the
+master says "register again", all of them end, what runs is cancelled, and a new epoch begins.
+
+Each message may be lost, and so may its answer: reports are sent until answered (the master
+drops what it has already), a poll reply that never arrives is found missing by the heartbeat's
+list of attempts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import replace
+from typing import Protocol
+
+from minispark.blocks.store import BlockStore
+from minispark.errors import MasterUnreachableError, WorkerLost
+from minispark.ids import TaskKey
+from minispark.observe.logs import logger, task_fields
+from minispark.task.spec import TaskFailure, TaskReport, TaskSpec
+from minispark.wire.messages import PollReply, RegisterReply, RegisterRequest
+from minispark.worker.link import Backoff, MasterLink, RegisterAgain
+from minispark.worker.machine import (
+    CancelAsked,
+    Discard,
+    Dispatched,
+    Ended,
+    Event,
+    Machine,
+    Registered,
+    Report,
+    Run,
+    Stop,
+    Unregistered,
+)
+from minispark.worker.settings import WorkerConfig
+from minispark.worker.vitals import Vitals
+
+__all__ = ["Agent", "Executors"]
+
+_MAX_REPORTS = 256
+"""Outcomes in one message: a long break of the master must not make one huge one."""
+
+_log = logger("worker")
+
+
+class Executors(Protocol):
+    """What an agent needs of the processes that run tasks."""
+
+    async def run(self, spec: TaskSpec) -> TaskReport | TaskFailure:
+        """Run an attempt to its end."""
+
+    async def cancel(self, key: TaskKey) -> None:
+        """End an attempt early; its ``run`` returns a failure."""
+
+    async def close(self) -> None:
+        """End all processes."""
+
+
+class Agent:
+    """Registers, and does what the master says until it is stopped."""
+
+    def __init__(
+        self,
+        config: WorkerConfig,
+        *,
+        link: MasterLink,
+        executors: Executors,
+        store: BlockStore,
+        register: RegisterRequest,
+        on_registered: Callable[[], None],
+    ) -> None:
+        self._config = config
+        self._link = link
+        self._executors = executors
+        self._store = store
+        self._register = register
+        self._on_registered = on_registered
+        self.machine = Machine(config.slots)
+        self.vitals = Vitals()
+        self._unsent: list[TaskReport | TaskFailure] = []
+        self._something_ended = asyncio.Event()
+        self._work: set[asyncio.Task[None]] = set()
+        self._master: RegisterReply | None = None
+
+    async def run(self) -> None:
+        """Serve epoch after epoch; returns only by an error or by being cancelled."""
+        while True:
+            epoch = await self._begin_epoch()
+            try:
+                async with asyncio.TaskGroup() as loops:
+                    loops.create_task(self._poll(epoch))
+                    loops.create_task(self._report(epoch))
+                    loops.create_task(self._heartbeat(epoch))
+            except* RegisterAgain:
+                _log.warning("register_again", epoch=epoch)
+            self._carry_out(Unregistered())
+
+    async def close(self) -> None:
+        """Say goodbye and end what runs. The master hands the attempts to others."""
+        if self.machine.epoch is not None:
+            try:
+                await self._link.leave(self.machine.epoch)
+            except (MasterUnreachableError, RegisterAgain) as error:
+                _log.info("goodbye_not_heard", reason=str(error))
+        for task in self._work:
+            task.cancel()
+        await asyncio.gather(*self._work, return_exceptions=True)
+        await self._executors.close()
+        await self._link.close()
+
+    def figures(self) -> dict[str, float]:
+        """Return what `/metrics` and the heartbeat say."""
+        return {"active_tasks": float(len(self.machine.attempts)), **self.vitals.measure()}
+
+    async def _begin_epoch(self) -> int:
+        backoff = Backoff()
+        while True:
+            try:
+                reply = await self._link.register(self._register)
+            except MasterUnreachableError as error:
+                if backoff.tries == 0:
+                    _log.warning("waiting_for_master", url=self._link.url, reason=str(error))
+                await asyncio.sleep(backoff.next_s())
+                continue
+            if self._is_older(reply):
+                _log.error("older_master_refused", master_epoch=reply.master_epoch)
+                await asyncio.sleep(backoff.next_s())
+                continue
+            break
+        if self._master is not None and self._master.cluster_id != reply.cluster_id:
+            self._store.sweep()
+        self._master = reply
+        self._unsent.clear()
+        self._carry_out(Registered(reply.epoch))
+        _log.info("registered", master=self._link.url, epoch=reply.epoch, slots=self.machine.slots)
+        self._on_registered()
+        return reply.epoch
+
+    def _is_older(self, reply: RegisterReply) -> bool:
+        """Whether a master speaks whose successor this worker has already met."""
+        known = self._master
+        return (
+            known is not None
+            and known.cluster_id == reply.cluster_id
+            and reply.master_epoch < known.master_epoch
+        )
+
+    async def _poll(self, epoch: int) -> None:
+        trouble = _Trouble(self._link.url)
+        while True:
+            try:
+                reply = await self._link.poll(epoch, self._config.poll_s)
+            except MasterUnreachableError as error:
+                await trouble.pause(error)
+                continue
+            trouble.over()
+            self._obey(reply)
+
+    def _obey(self, reply: PollReply) -> None:
+        # Cancels first: they free slots for the tasks of the same reply.
+        if reply.cancel:
+            self._carry_out(CancelAsked(reply.cancel))
+        if reply.tasks:
+            self._carry_out(Dispatched(tuple(self._filled(spec) for spec in reply.tasks)))
+        if reply.release:
+            self._store.delete(_keys(reply.release))
+
+    def _filled(self, spec: TaskSpec) -> TaskSpec:
+        root = self._config.data_root
+        limit_s = self._config.task_timeout_s
+        return replace(
+            spec,
+            block_directory=str(self._store.directory),
+            data_root=None if root is None else str(root),
+            timeout_s=limit_s if spec.timeout_s is None else spec.timeout_s,
+        )
+
+    async def _report(self, epoch: int) -> None:
+        backoff = Backoff()
+        while True:
+            await self._something_ended.wait()
+            batch = self._unsent[:_MAX_REPORTS]
+            if not batch:
+                self._something_ended.clear()
+                continue
+            try:
+                await self._link.report(epoch, batch)
+            except MasterUnreachableError:
+                await asyncio.sleep(backoff.next_s())
+                continue
+            backoff.reset()
+            del self._unsent[: len(batch)]
+
+    async def _heartbeat(self, epoch: int) -> None:
+        while True:
+            try:
+                await self._link.heartbeat(
+                    epoch,
+                    # An unsent report is still ours to give: the master must not call it lost.
+                    (*self.machine.attempts, *(outcome.key for outcome in self._unsent)),
+                    free_slots=self.machine.free_slots,
+                    metrics=self.figures(),
+                )
+            except MasterUnreachableError as error:
+                _log.debug("heartbeat_not_answered", reason=str(error))
+            await asyncio.sleep(self._config.heartbeat_s)
+
+    def _carry_out(self, event: Event) -> None:
+        for command in self.machine.step(event):
+            match command:
+                case Run(spec):
+                    self.vitals.started(spec.key.attempt)
+                    self._spawn(self._attempt(spec))
+                case Stop(key):
+                    self._spawn(self._executors.cancel(key))
+                case Report(outcome):
+                    self._unsent.append(outcome)
+                    self._something_ended.set()
+                case Discard(key):
+                    self._store.delete([key])
+
+    async def _attempt(self, spec: TaskSpec) -> None:
+        try:
+            outcome = await self._executors.run(spec)
+        except Exception as error:  # a fault of ours must not strand the attempt
+            _log.exception("attempt_not_run", **task_fields(spec.key))
+            outcome = TaskFailure(spec.key, WorkerLost(f"{type(error).__name__}: {error}"))
+        self.vitals.ended(outcome)
+        self._carry_out(Ended(outcome))
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._work.add(task)
+        task.add_done_callback(self._work.discard)
+
+
+class _Trouble:
+    """Logs the beginning and the end of a break once."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._backoff = Backoff()
+
+    async def pause(self, error: Exception) -> None:
+        if self._backoff.tries == 0:
+            _log.warning("master_does_not_answer", url=self._url, reason=str(error))
+        await asyncio.sleep(self._backoff.next_s())
+
+    def over(self) -> None:
+        if self._backoff.tries:
+            _log.info("master_answers_again", url=self._url)
+            self._backoff.reset()
+
+
+def _keys(block_ids: Iterable[str]) -> list[TaskKey]:
+    return [TaskKey.parse(block_id) for block_id in block_ids]

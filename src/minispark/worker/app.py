@@ -1,0 +1,93 @@
+"""What a worker serves: its blocks, and on another port its figures.
+
+::
+
+    port          GET /internal/v1/blocks/{block_id}   token; Range honoured
+                  GET /healthz
+    port + 1000   GET /metrics                         open on loopback, else token
+                  GET /healthz
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from minispark.blocks.store import BlockStore
+from minispark.wire.guard import App, Guard, GuardPolicy
+
+__all__ = ["block_app", "metrics_app"]
+
+_BODY_BYTES = 0
+"""Nothing here takes a body."""
+
+
+class _BlockResponse(FileResponse):
+    chunk_size = 1 << 20
+    """Each chunk is a hop to a thread; the default 64 KiB halves the throughput."""
+
+
+def block_app(store: BlockStore, *, token: str, hosts: Collection[str]) -> App:
+    """Serve the blocks of one worker to those who hold the token."""
+
+    async def block(request: Request) -> Response:
+        try:
+            path: Path = store.path_of(request.path_params["block_id"])
+        except ValueError as error:
+            return _error(400, "MS-154", str(error))
+        # Existence is checked here: Starlette finds out only after it has begun to answer.
+        if not path.is_file():
+            return _error(404, "MS-155", "there is no such block here")
+        return _BlockResponse(path, media_type="application/vnd.apache.arrow.stream")
+
+    routes = [
+        Route("/internal/v1/blocks/{block_id}", block),
+        Route("/healthz", _healthz),
+    ]
+    return Guard(Starlette(routes=routes), _policy(token, hosts, open_paths=("/healthz",)))
+
+
+def metrics_app(
+    figures: Callable[[], dict[str, float]],
+    *,
+    worker_id: str,
+    token: str,
+    hosts: Collection[str],
+    open_figures: bool,
+) -> App:
+    """Serve the figures of one worker, as JSON or, when asked for text, for Prometheus."""
+
+    async def metrics(request: Request) -> Response:
+        now = figures()
+        if "text/plain" in request.headers.get("accept", ""):
+            lines = (f"minispark_worker_{name} {value:.17g}\n" for name, value in now.items())
+            return PlainTextResponse("".join(lines))
+        return JSONResponse({"worker_id": worker_id, **now})
+
+    routes = [Route("/metrics", metrics), Route("/healthz", _healthz)]
+    open_paths = ("/healthz", "/metrics") if open_figures else ("/healthz",)
+    return Guard(Starlette(routes=routes), _policy(token, hosts, open_paths=open_paths))
+
+
+def _policy(token: str, hosts: Collection[str], *, open_paths: Sequence[str]) -> GuardPolicy:
+    read = frozenset({"GET", "HEAD"})
+    return GuardPolicy(
+        token=token,
+        names=frozenset(hosts),
+        body_bytes=_BODY_BYTES,
+        open_routes=tuple((read, re.compile(re.escape(path))) for path in open_paths),
+    )
+
+
+async def _healthz(_request: Request) -> Response:
+    return JSONResponse({"status": "ok"})
+
+
+def _error(status: int, code: str, message: str) -> Response:
+    return JSONResponse({"error": {"code": code, "message": message}}, status_code=status)

@@ -1,0 +1,101 @@
+"""An executor: a process that runs one task after another for its parent.
+
+``python -m minispark.worker.executor``, started by `minispark.worker.executors`. It is a process of
+its own so that a segfault, an out-of-memory, a time-out or a hung task costs one process and not
+the worker; spawned, never forked, since forked Polars threads deadlock.
+
+::
+
+    parent  --- Hello, TaskSpec, TaskSpec, ... --->  executor     (stdin)
+            <-- Ready, report, report, ... ---------              (stdout)
+            <-- lines that tasks print -------------              (stderr)
+
+What a task prints to stdout goes to stderr, so that it cannot corrupt the messages. When the
+parent is gone the executor ends at once, whatever it runs.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import select
+import signal
+import sys
+import threading
+from typing import IO, Any
+
+import polars as pl
+
+from minispark.task.run import attempt
+from minispark.worker.pipes import LENGTH, Hello, Ready, pack, unpack
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Serve the parent on stdin and stdout until it hangs up."""
+    requests, replies = _private_pipes()
+    threading.Thread(target=_end_with_parent, args=(requests.fileno(),), daemon=True).start()
+    hello: Hello = _receive(requests)
+    sys.path[:] = hello.path
+    _warm()
+    _send(replies, Ready())
+    while True:
+        _send(replies, attempt(_receive(requests), fetch=hello.fetch))
+
+
+def _private_pipes() -> tuple[IO[bytes], IO[bytes]]:
+    """Move the pipes to other descriptors; stdin is empty and stdout is stderr from here on."""
+    # An interrupt from the terminal reaches the whole process group; the parent decides.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    requests = os.fdopen(os.dup(0), "rb", buffering=0)
+    replies = os.fdopen(os.dup(1), "wb", buffering=0)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    os.dup2(2, 1)
+    return requests, replies
+
+
+def _end_with_parent(descriptor: int) -> None:
+    poller = select.poll()
+    poller.register(descriptor, 0)  # a hang-up is reported unasked
+    poller.poll()
+    os._exit(0)
+
+
+def _receive(requests: IO[bytes]) -> Any:
+    (length,) = LENGTH.unpack(_read_exactly(requests, LENGTH.size))
+    return unpack(_read_exactly(requests, length))
+
+
+def _read_exactly(requests: IO[bytes], size: int) -> bytes:
+    chunks = []
+    while size:
+        chunk = requests.read(size)
+        if not chunk:
+            os._exit(0)
+        chunks.append(chunk)
+        size -= len(chunk)
+    return b"".join(chunks)
+
+
+def _send(replies: IO[bytes], message: object) -> None:
+    view = memoryview(pack(message))
+    try:
+        while view:
+            view = view[replies.write(view) :]
+    except BrokenPipeError:
+        os._exit(0)
+
+
+def _warm() -> None:
+    """Start Polars' threads and load what the first task would wait for."""
+    frame = pl.scan_csv(b"text\na b\nb\n").select(pl.col("text").str.split(" ")).explode("text")
+    counts = frame.group_by("text").len()
+    plan = pl.LazyFrame.deserialize(io.BytesIO(counts.serialize()))
+    plan.collect(engine="streaming").write_ipc_stream(None)
+
+
+if __name__ == "__main__":
+    main()

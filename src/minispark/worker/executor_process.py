@@ -1,0 +1,194 @@
+"""An executor process as its parent sees it: started, fed, listened to, ended.
+
+The other end of the pipes is `minispark.worker.executor`; which task it gets, and when it is
+killed, is decided in `minispark.worker.executors`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+
+import structlog
+
+from minispark.blocks.fetch import FetchSettings
+from minispark.errors import Failure
+from minispark.task.spec import TaskFailure, TaskReport, TaskSpec
+from minispark.worker.pipes import LENGTH, Hello, Ready, pack, unpack
+
+__all__ = ["ExecutorEnded", "ExecutorProcess", "OutputListener"]
+
+_START_TIMEOUT_S = 60.0
+"""Importing Polars takes 0.2 s; on a cold, busy disk perhaps ten."""
+_LAST_BREATH_S = 1.0
+"""Between hanging up and being gone, for an executor that ends by itself."""
+_LINE_CHARS = 2_000
+_LINES_KEPT = 5
+"""The last words of an executor that died, for the failure."""
+
+
+_log = structlog.get_logger(__name__)
+
+OutputListener = Callable[[int, str], None]
+
+
+class ExecutorEnded(Exception):  # noqa: N818 - an event, not a mistake
+    """The process is gone."""
+
+
+class ExecutorProcess:
+    """One executor as its parent sees it, from start to end."""
+
+    def __init__(self, process: asyncio.subprocess.Process, on_output: OutputListener) -> None:
+        self._process = process
+        self._last_lines: deque[str] = deque(maxlen=_LINES_KEPT)
+        self._output = asyncio.create_task(self._listen(on_output))
+        self._killed = False
+        self.verdict: Failure | None = None
+        """Why it was killed, if we did it."""
+        self.baseline_bytes = 0
+
+    @classmethod
+    async def start(
+        cls, *, threads: int, fetch: FetchSettings, on_output: OutputListener
+    ) -> ExecutorProcess:
+        """Spawn a process and wait until it is warm."""
+        environment = os.environ | {
+            "POLARS_MAX_THREADS": str(threads),
+            "PYTHONUNBUFFERED": "1",
+            "RUST_BACKTRACE": "0",
+        }
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "minispark.worker.executor",
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env=environment,
+        )
+        executor = cls(process, on_output)
+        try:
+            async with asyncio.timeout(_START_TIMEOUT_S):
+                await executor._write(Hello(fetch, tuple(sys.path)))
+                ready = await executor._read()
+            if not isinstance(ready, Ready):
+                msg = "it did not say that it is ready"
+                raise ExecutorEnded(msg)
+        except ExecutorEnded as error:
+            raise ExecutorEnded(await executor.epitaph()) from error
+        except BaseException:
+            await executor.end()
+            raise
+        executor.baseline_bytes = executor.memory_bytes()
+        return executor
+
+    @property
+    def alive(self) -> bool:
+        """Neither gone nor killed."""
+        return not self._killed and self._process.returncode is None
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    async def run(self, spec: TaskSpec) -> TaskReport | TaskFailure:
+        """Run a task; raise `ExecutorEnded` if the process goes before it reports."""
+        await self._write(spec)
+        report = await self._read()
+        if not isinstance(report, TaskReport | TaskFailure):
+            msg = "an executor answered something else than a report"
+            raise ExecutorEnded(msg)
+        return report
+
+    def kill(self, verdict: Failure | None) -> None:
+        """End the process now; the first verdict stands."""
+        self._killed = True
+        self.verdict = self.verdict or verdict
+        if self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+
+    async def end(self) -> None:
+        """Kill the process and wait until it is gone."""
+        self.kill(None)
+        await self._process.wait()
+        self._output.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._output
+
+    async def epitaph(self) -> str:
+        """Wait for the end of a process that hung up and say how it ended."""
+        # Not killed at once: that would hide how it ended by itself.
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._process.wait(), _LAST_BREATH_S)
+        self.kill(None)
+        code = await self._process.wait()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(self._output), _LAST_BREATH_S)
+        if code < 0:
+            name = signal.Signals(-code).name if -code in set(signal.Signals) else "unknown"
+            how = f"executor ended by signal {-code} ({name})"
+        else:
+            how = f"executor ended with exit code {code}"
+        return f"{how}; last words: {' | '.join(self._last_lines)}" if self._last_lines else how
+
+    def memory_bytes(self) -> int:
+        """Return the anonymous memory of the process: RSS would count mapped blocks."""
+        try:
+            status = Path(f"/proc/{self.pid}/status").read_text()
+        except OSError:
+            return 0
+        for line in status.splitlines():
+            if line.startswith("RssAnon:"):
+                return int(line.split()[1]) * 1024
+        return 0
+
+    async def _write(self, message: object) -> None:
+        stdin = self._process.stdin
+        assert stdin is not None  # noqa: S101 - PIPE was asked for
+        try:
+            stdin.write(pack(message))
+            await stdin.drain()
+        except OSError as error:
+            raise ExecutorEnded from error
+
+    async def _read(self) -> object:
+        stdout = self._process.stdout
+        assert stdout is not None  # noqa: S101 - PIPE was asked for
+        try:
+            (length,) = LENGTH.unpack(await stdout.readexactly(LENGTH.size))
+            return unpack(await stdout.readexactly(length))
+        except (asyncio.IncompleteReadError, OSError) as error:
+            raise ExecutorEnded from error
+
+    async def _listen(self, on_output: OutputListener) -> None:
+        stderr = self._process.stderr
+        assert stderr is not None  # noqa: S101 - PIPE was asked for
+        rest = b""
+        while chunk := await stderr.read(4096):
+            *lines, rest = (rest + chunk).split(b"\n")
+            if len(rest) > _LINE_CHARS:
+                lines.append(rest)
+                rest = b""
+            for line in lines:
+                self._heard(line, on_output)
+        if rest:
+            self._heard(rest, on_output)
+
+    def _heard(self, line: bytes, on_output: OutputListener) -> None:
+        text = line[:_LINE_CHARS].decode(errors="replace").rstrip()
+        if text:
+            self._last_lines.append(text)
+            try:
+                on_output(self.pid, text)
+            except Exception:
+                # Were this task to end, the pipe would fill up and the executor hang.
+                _log.exception("a listener to the output of executors failed")

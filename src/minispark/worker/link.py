@@ -1,0 +1,178 @@
+"""The worker's side of the conversation with its master.
+
+Covers: requests and replies, what is worth another try. Does not cover: when to say what
+(`server`).
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Sequence
+from typing import TypeVar
+
+import httpx2
+from pydantic import BaseModel
+
+from minispark.errors import MasterUnreachableError, UsageError
+from minispark.ids import TaskKey
+from minispark.task.spec import TaskFailure, TaskReport
+from minispark.wire.http import auth_headers, error_from
+from minispark.wire.messages import (
+    HeartbeatRequest,
+    PollReply,
+    PollRequest,
+    RegisterReply,
+    RegisterRequest,
+    ReportRequest,
+    WorkerReply,
+)
+
+__all__ = ["Backoff", "MasterLink", "RegisterAgain"]
+
+_ANSWER_S = 10.0
+"""A master that takes longer to answer what it need not think about is not there."""
+_FIRST_DELAY_S = 0.1
+_MAX_DELAY_S = 2.0
+"""A master that comes back is noticed within about this time."""
+
+_Reply = TypeVar("_Reply", bound=BaseModel)
+
+
+class RegisterAgain(Exception):  # noqa: N818 - an order of the master, not a mistake
+    """The master does not know this worker's epoch."""
+
+
+class Backoff:
+    """Growing delays with jitter, so that workers do not come back in step."""
+
+    def __init__(self) -> None:
+        self.tries = 0
+
+    def next_s(self) -> float:
+        """Return how long to wait before the next try."""
+        delay = min(_FIRST_DELAY_S * 2.0**self.tries, _MAX_DELAY_S)
+        self.tries += 1
+        return delay * random.uniform(0.5, 1.0)  # noqa: S311 - not for secrets
+
+    def reset(self) -> None:
+        """Begin anew after a success."""
+        self.tries = 0
+
+
+class MasterLink:
+    """Sends one message, returns its reply.
+
+    Every method raises `MasterUnreachableError` for what may pass when tried again,
+    `RegisterAgain` where the master says so, and `UsageError` for what never will pass.
+    """
+
+    def __init__(self, master_url: str, token: str, worker_id: str) -> None:
+        self.url = master_url.rstrip("/")
+        self._worker = f"/internal/v1/workers/{worker_id}"
+        self._client = httpx2.AsyncClient(
+            base_url=self.url,
+            headers=auth_headers(token),
+            timeout=_ANSWER_S,
+            # Proxies from the environment would be handed the token.
+            trust_env=False,
+        )
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+
+    async def register(self, request: RegisterRequest) -> RegisterReply:
+        """Offer this worker."""
+        try:
+            return await self._post("/internal/v1/workers", request, RegisterReply)
+        except RegisterAgain as error:
+            msg = f"there is no Mini-Spark master at {self.url}"
+            raise UsageError(msg, hint="Name it with --master URL.") from error
+
+    async def poll(self, epoch: int, wait_s: float) -> PollReply:
+        """Ask for work; the master answers within ``wait_s``."""
+        reply = await self._post(
+            f"{self._worker}/poll",
+            PollRequest(epoch=epoch, wait_s=wait_s),
+            PollReply,
+            timeout_s=wait_s + _ANSWER_S,
+        )
+        return _known(reply)
+
+    async def report(self, epoch: int, outcomes: Sequence[TaskReport | TaskFailure]) -> None:
+        """Say how attempts ended."""
+        request = ReportRequest(epoch=epoch, reports=tuple(outcomes))
+        _known(await self._post(f"{self._worker}/reports", request, WorkerReply))
+
+    async def heartbeat(
+        self,
+        epoch: int,
+        attempts: tuple[TaskKey, ...],
+        *,
+        free_slots: int,
+        metrics: dict[str, float],
+    ) -> None:
+        """Say that the worker lives, and what it holds."""
+        request = HeartbeatRequest(
+            epoch=epoch, attempts=attempts, free_slots=free_slots, metrics=metrics
+        )
+        _known(await self._post(f"{self._worker}/heartbeat", request, WorkerReply))
+
+    async def leave(self, epoch: int) -> None:
+        """Say goodbye."""
+        await self._send("DELETE", self._worker, params={"epoch": str(epoch)}, timeout_s=2.0)
+
+    async def _post(
+        self, path: str, body: BaseModel, reply: type[_Reply], *, timeout_s: float = _ANSWER_S
+    ) -> _Reply:
+        content = body.model_dump_json().encode()
+        return reply.model_validate_json(
+            await self._send("POST", path, content=content, timeout_s=timeout_s)
+        )
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        *,
+        timeout_s: float,
+        content: bytes | None = None,
+        params: dict[str, str] | None = None,
+    ) -> bytes:
+        headers = {} if content is None else {"Content-Type": "application/json"}
+        try:
+            response = await self._client.request(
+                method, path, content=content, params=params, headers=headers, timeout=timeout_s
+            )
+        except httpx2.HTTPError as error:
+            msg = f"no answer from the master at {self.url}: {type(error).__name__} {error}"
+            raise MasterUnreachableError(msg.rstrip()) from error
+        if response.is_success:
+            return response.content
+        raise _refused(self.url, response)
+
+
+def _known(reply: _Reply) -> _Reply:
+    if getattr(reply, "register_again", False):
+        raise RegisterAgain
+    return reply
+
+
+def _refused(url: str, response: httpx2.Response) -> Exception:
+    status = response.status_code
+    if status == httpx2.codes.UNAUTHORIZED:
+        return UsageError(
+            f"the master at {url} does not accept this worker's token",
+            code="MS-153",
+            hint="Give the master's token with MINISPARK_TOKEN.",
+        )
+    if status in (httpx2.codes.NOT_FOUND, httpx2.codes.GONE):
+        return RegisterAgain()
+    if status >= 500 or status in (httpx2.codes.REQUEST_TIMEOUT, httpx2.codes.TOO_MANY_REQUESTS):
+        return MasterUnreachableError(f"the master at {url} answered {status}")
+    try:
+        body = json.loads(response.content)
+    except ValueError:
+        body = None
+    return UsageError.from_info(error_from(body, status=status))

@@ -1,0 +1,247 @@
+"""A worker process: its sockets, its agent, its end.
+
+Starts in this order: work directory, sockets, executors, registration; ends in the opposite one.
+A signal (SIGTERM, SIGINT) ends it at once: no attempt is finished, the master hands them on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable, Sequence
+from urllib.parse import urlsplit
+
+import uvicorn
+
+from minispark.blocks.fetch import FetchSettings
+from minispark.blocks.host import host_identity
+from minispark.blocks.store import BlockStore
+from minispark.errors import UsageError
+from minispark.observe.logs import configure_logs, logger
+from minispark.task.hashing import hash_vector
+from minispark.wire.guard import LOOPBACK_NAMES, App, is_loopback
+from minispark.wire.http import versions
+from minispark.wire.messages import RegisterRequest
+from minispark.worker.agent import Agent
+from minispark.worker.app import block_app, metrics_app
+from minispark.worker.directory import WorkDirectory
+from minispark.worker.executors import ExecutorPool
+from minispark.worker.link import MasterLink
+from minispark.worker.settings import WorkerConfig
+
+__all__ = ["METRICS_OFFSET", "serve"]
+
+METRICS_OFFSET = 1000
+"""The port of the figures is so much above that of the blocks."""
+_WILDCARD = frozenset({"0.0.0.0", "::", ""})  # noqa: S104 - compared with, not bound
+_BACKLOG = 256
+
+_log = logger("worker")
+
+
+def serve(config: WorkerConfig, *, on_ready: Callable[[str], None] | None = None) -> None:
+    """Run a worker until SIGTERM or SIGINT; ``on_ready(url)`` is called once it is registered.
+
+    Raises
+    ------
+    UsageError
+        The master refuses this worker for good, the port is taken, or the address is not safe.
+    """
+    _check_address(config)
+    configure_logs()
+    asyncio.run(_Worker(config, on_ready).run())
+
+
+class _Worker:
+    def __init__(self, config: WorkerConfig, on_ready: Callable[[str], None] | None) -> None:
+        self._config = config
+        self._on_ready = on_ready
+        self._id = f"w-{secrets.token_hex(4)}"
+        self._url = ""
+
+    async def run(self) -> None:
+        config = self._config
+        work = WorkDirectory(config.work_dir, self._id)
+        try:
+            blocks, figures = _bind(config.host, config.port)
+            name = config.advertise_host or _reachable_name(config)
+            self._url = _url(name, blocks.getsockname()[1])
+            store = BlockStore(work.blocks)
+            executors = _executors(config)
+            agent = self._agent(store, executors)
+            allowed = {*config.allowed_hosts, config.host, name, *LOOPBACK_NAMES} - _WILDCARD
+            apps = (
+                (block_app(store, token=config.token, hosts=allowed), blocks),
+                (
+                    metrics_app(
+                        agent.figures,
+                        worker_id=self._id,
+                        token=config.token,
+                        hosts=allowed,
+                        open_figures=is_loopback(config.host),
+                    ),
+                    figures,
+                ),
+            )
+            _log.info("worker_started", worker=self._id, url=self._url, work_dir=str(work.path))
+            async with _listening(apps):
+                await _until_signal(agent, executors)
+        finally:
+            work.remove()
+            _log.info("worker_stopped", worker=self._id)
+
+    def _agent(self, store: BlockStore, executors: ExecutorPool) -> Agent:
+        config = self._config
+        return Agent(
+            config,
+            link=MasterLink(config.master_url, config.token, self._id),
+            executors=executors,
+            store=store,
+            register=RegisterRequest(
+                worker_id=self._id,
+                url=self._url,
+                host=host_identity(),
+                directory=str(store.directory),
+                slots=config.slots,
+                threads_per_slot=config.threads_per_slot,
+                versions=versions(),
+                hashes=hash_vector(),
+            ),
+            on_registered=self._ready_once,
+        )
+
+    def _ready_once(self) -> None:
+        if self._on_ready is not None:
+            self._on_ready(self._url)
+            self._on_ready = None
+
+
+def _executors(config: WorkerConfig) -> ExecutorPool:
+    return ExecutorPool(
+        config.slots,
+        threads_per_slot=config.threads_per_slot,
+        fetch=FetchSettings(may_map=config.map_blocks, token=config.token),
+        task_timeout_s=config.task_timeout_s,
+        memory_limit_bytes=config.memory_limit_bytes,
+    )
+
+
+async def _until_signal(agent: Agent, executors: ExecutorPool) -> None:
+    """Run the agent until a signal comes or it fails."""
+
+    async def serve_warm() -> None:
+        await executors.start()
+        await agent.run()
+
+    loop = asyncio.get_running_loop()
+    serving = asyncio.create_task(serve_warm())
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, serving.cancel)
+    try:
+        with contextlib.suppress(asyncio.CancelledError):
+            await serving
+    except BaseExceptionGroup as group:
+        # The loops of an epoch run side by side; one reason is enough for the user.
+        raise _first(group) from group
+    finally:
+        await agent.close()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    error = group.exceptions[0]
+    return _first(error) if isinstance(error, BaseExceptionGroup) else error
+
+
+class _Server(uvicorn.Server):
+    """Leaves the signals to the worker, which has more to end than this."""
+
+    @contextlib.contextmanager
+    def capture_signals(self):  # type: ignore[no-untyped-def]
+        yield
+
+
+@contextlib.asynccontextmanager
+async def _listening(apps: Sequence[tuple[App, socket.socket]]) -> AsyncIterator[None]:
+    servers = [
+        (
+            _Server(
+                uvicorn.Config(
+                    app,
+                    lifespan="off",
+                    access_log=False,
+                    log_config=None,
+                    server_header=False,
+                    # Peers keep their connections; closing an idle one costs them a retry.
+                    timeout_keep_alive=60,
+                    timeout_graceful_shutdown=1,
+                )
+            ),
+            bound,
+        )
+        for app, bound in apps
+    ]
+    tasks = [asyncio.create_task(server.serve(sockets=[bound])) for server, bound in servers]
+    try:
+        yield
+    finally:
+        for server, _ in servers:
+            server.should_exit = True
+        await asyncio.gather(*tasks)
+
+
+def _bind(host: str, port: int) -> tuple[socket.socket, socket.socket]:
+    """Bind the ports of blocks and figures; with port 0 both are any free ones."""
+    blocks = _listen(host, port)
+    try:
+        return blocks, _listen(host, port + METRICS_OFFSET if port else 0)
+    except BaseException:
+        blocks.close()
+        raise
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # Only of a socket that names its protocol does asyncio turn Nagle's delay off.
+    bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((host, port))
+    except OSError as error:
+        bound.close()
+        msg = f"cannot listen on {host}:{port}: {error.strerror}"
+        hint = f"Choose another one with --port; the figures use it plus {METRICS_OFFSET}."
+        raise UsageError(msg, code="MS-156", hint=hint) from error
+    bound.listen(_BACKLOG)
+    return bound
+
+
+def _check_address(config: WorkerConfig) -> None:
+    if is_loopback(config.host) or config.insecure:
+        return
+    msg = f"on {config.host} the token and all data would travel in clear text"
+    hint = "Listen on 127.0.0.1, or say --insecure where the network is yours alone."
+    raise UsageError(msg, code="MS-107", hint=hint)
+
+
+def _reachable_name(config: WorkerConfig) -> str:
+    """Return the address of this machine on the way to the master."""
+    if config.host not in _WILDCARD:
+        return config.host
+    master = urlsplit(config.master_url)
+    address = (master.hostname or "127.0.0.1", master.port or 80)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            # Connecting a datagram socket sends nothing; it only picks the route.
+            probe.connect(address)
+        except OSError:
+            return socket.gethostname()
+        return str(probe.getsockname()[0])
+
+
+def _url(name: str, port: int) -> str:
+    return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"

@@ -1,0 +1,37 @@
+"""What a worker is told when it starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["WorkerConfig"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerConfig:
+    """Everything a worker needs; nothing below reads the environment.
+
+    ``token`` is kept out of the repr, since configurations end up in logs. ``advertise_host`` is
+    the name under which master and other workers reach this one, where that is not ``host``.
+    """
+
+    master_url: str
+    token: str
+    host: str = "127.0.0.1"
+    port: int = 9000
+    slots: int = 1
+    threads_per_slot: int = 1
+    work_dir: Path
+    data_root: Path | None = None
+    map_blocks: bool = True
+    memory_limit_bytes: int | None = None
+    task_timeout_s: float | None = None
+    heartbeat_s: float = 2.0
+    poll_s: float = 20.0
+    insecure: bool = False
+    advertise_host: str | None = None
+    allowed_hosts: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"WorkerConfig(master_url={self.master_url!r}, host={self.host!r}, port={self.port})"

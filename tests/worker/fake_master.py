@@ -1,0 +1,156 @@
+"""A master made of a queue of replies: each route answers what the test has put there."""
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from minispark.wire.messages import (
+    HeartbeatRequest,
+    PollReply,
+    RegisterReply,
+    RegisterRequest,
+    ReportRequest,
+    WorkerReply,
+)
+
+TOKEN = "secret-of-the-tests"  # noqa: S105
+
+
+@dataclass
+class FakeMaster:
+    """What came in, and what goes out."""
+
+    url: str = ""
+    epoch: int = 0
+    master_epoch: int = 1
+    cluster_id: str = "abcd"
+    registered: list[RegisterRequest] = field(default_factory=list)
+    reports: list[ReportRequest] = field(default_factory=list)
+    heartbeats: list[HeartbeatRequest] = field(default_factory=list)
+    left: list[int] = field(default_factory=list)
+    polls: int = 0
+    replies: deque[PollReply] = field(default_factory=deque)
+    known: bool = True
+    lose_answers: int = 0
+    """So many answers to reports get lost after the master has taken them in."""
+    refuse: Response | None = None
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def say(self, reply: PollReply) -> None:
+        self.replies.append(reply)
+        self.changed.set()
+
+    def forget(self) -> None:
+        """As a master that has lost its memory: every epoch so far is unknown."""
+        self.known = False
+        self.changed.set()
+
+    async def until(self, condition: Callable[[], object], what: str) -> None:
+        async with asyncio.timeout(10):
+            while not condition():
+                self.changed.clear()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self.changed.wait(), 0.5)
+        assert condition(), what
+
+    def outcomes(self) -> list[object]:
+        return [outcome for request in self.reports for outcome in request.reports]
+
+    async def _register(self, request: Request) -> Response:
+        if request.headers.get("authorization") != f"Bearer {TOKEN}":
+            return JSONResponse({"error": {"code": "MS-601", "message": "no"}}, 401)
+        if self.refuse is not None:
+            return self.refuse
+        self.registered.append(RegisterRequest.model_validate_json(await request.body()))
+        self.epoch += 1
+        self.known = True
+        self.changed.set()
+        return _json(
+            RegisterReply(
+                epoch=self.epoch, master_epoch=self.master_epoch, cluster_id=self.cluster_id
+            )
+        )
+
+    async def _poll(self, request: Request) -> Response:
+        await request.body()
+        self.polls += 1
+        self.changed.set()
+        while self.known and not self.replies:
+            await asyncio.sleep(0.002)
+        if not self.known:
+            return _json(PollReply(register_again=True))
+        return _json(self.replies.popleft())
+
+    async def _reports(self, request: Request) -> Response:
+        if not self.known:
+            return _json(WorkerReply(register_again=True))
+        self.reports.append(ReportRequest.model_validate_json(await request.body()))
+        self.changed.set()
+        if self.lose_answers:
+            self.lose_answers -= 1
+            return Response(status_code=502)
+        return _json(WorkerReply())
+
+    async def _heartbeat(self, request: Request) -> Response:
+        self.heartbeats.append(HeartbeatRequest.model_validate_json(await request.body()))
+        self.changed.set()
+        return _json(WorkerReply(register_again=not self.known))
+
+    async def _leave(self, request: Request) -> Response:
+        self.left.append(int(request.query_params["epoch"]))
+        self.changed.set()
+        return _json(WorkerReply())
+
+    def app(self) -> Starlette:
+        worker = "/internal/v1/workers/{worker}"
+        return Starlette(
+            routes=[
+                Route("/internal/v1/workers", self._register, methods=["POST"]),
+                Route(f"{worker}/poll", self._poll, methods=["POST"]),
+                Route(f"{worker}/reports", self._reports, methods=["POST"]),
+                Route(f"{worker}/heartbeat", self._heartbeat, methods=["POST"]),
+                Route(worker, self._leave, methods=["DELETE"]),
+            ]
+        )
+
+
+def _json(message) -> Response:
+    return Response(message.model_dump_json(), media_type="application/json")
+
+
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self):
+        yield
+
+
+@contextlib.asynccontextmanager
+async def serving(app, port: int = 0) -> AsyncIterator[str]:
+    """Serve an app in this event loop; give its URL."""
+    server = _Server(
+        uvicorn.Config(
+            app,
+            host="127.0.0.1",
+            port=port,
+            lifespan="off",
+            log_config=None,
+            timeout_graceful_shutdown=0,
+        )
+    )
+    task = asyncio.create_task(server.serve())
+    async with asyncio.timeout(10):
+        while not server.started:
+            await asyncio.sleep(0.002)
+    try:
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        await task

@@ -1,0 +1,304 @@
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from fake_master import TOKEN, FakeMaster, serving
+from starlette.responses import JSONResponse, Response
+
+from minispark.blocks.meta import BlockMeta
+from minispark.blocks.store import BlockStore
+from minispark.errors import Cancelled, UsageError
+from minispark.ids import TaskKey
+from minispark.plan.stages import Output, OutputKind
+from minispark.task.spec import TaskFailure, TaskReport, TaskSpec
+from minispark.wire.http import versions
+from minispark.wire.messages import PollReply, RegisterRequest
+from minispark.worker.agent import Agent
+from minispark.worker.link import MasterLink
+from minispark.worker.settings import WorkerConfig
+
+
+def spec(number: int, attempt: int = 0) -> TaskSpec:
+    key = TaskKey("job-a-1-1", 0, 0, number, attempt)
+    return TaskSpec(key, b"\x00\xff", (), (), Output(OutputKind.SINGLE))
+
+
+class FakeExecutors:
+    """Tasks end when the test says so."""
+
+    def __init__(self) -> None:
+        self.running: dict[TaskKey, asyncio.Future[TaskReport | TaskFailure]] = {}
+        self.started: list[TaskSpec] = []
+        self.cancelled: list[TaskKey] = []
+
+    async def run(self, task: TaskSpec) -> TaskReport | TaskFailure:
+        self.started.append(task)
+        self.running[task.key] = asyncio.get_running_loop().create_future()
+        return await self.running[task.key]
+
+    async def cancel(self, key: TaskKey) -> None:
+        self.cancelled.append(key)
+        self.finish(TaskFailure(key, Cancelled()))
+
+    async def close(self) -> None:
+        pass
+
+    def finish(self, outcome: TaskReport | TaskFailure) -> None:
+        self.running.pop(outcome.key).set_result(outcome)
+
+
+class World:
+    """A fake master, an agent and its executors."""
+
+    def __init__(self, master: FakeMaster, agent: Agent, executors: FakeExecutors, store) -> None:
+        self.master, self.agent, self.executors, self.store = master, agent, executors, store
+
+    async def started(self, *tasks: TaskSpec) -> None:
+        keys = {task.key for task in tasks}
+        await self.master.until(lambda: keys <= self.executors.running.keys(), f"start of {keys}")
+
+
+def agent_for(url: str, tmp_path: Path, executors: FakeExecutors, slots: int = 1) -> Agent:
+    config = WorkerConfig(
+        master_url=url,
+        token=TOKEN,
+        work_dir=tmp_path,
+        slots=slots,
+        heartbeat_s=0.05,
+        data_root=tmp_path,
+        task_timeout_s=9.0,
+    )
+    store = BlockStore(tmp_path / "blocks")
+    return Agent(
+        config,
+        link=MasterLink(url, TOKEN, "w-00000000"),
+        executors=executors,
+        store=store,
+        register=RegisterRequest(
+            worker_id="w-00000000",
+            url="http://127.0.0.1:1",
+            host="here",
+            directory=str(store.directory),
+            slots=slots,
+            threads_per_slot=1,
+            versions=versions(),
+        ),
+        on_registered=lambda: None,
+    )
+
+
+@contextlib.asynccontextmanager
+async def world(tmp_path: Path, *, slots: int = 1) -> AsyncIterator[World]:
+    master, executors = FakeMaster(), FakeExecutors()
+    async with serving(master.app()) as url:
+        agent = agent_for(url, tmp_path, executors, slots)
+        running = asyncio.create_task(agent.run())
+        try:
+            await master.until(lambda: master.polls, "first poll")
+            yield World(master, agent, executors, BlockStore(tmp_path / "blocks"))
+        finally:
+            running.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await running
+            await agent.close()
+            master.forget()
+
+
+def done(task: TaskSpec) -> TaskReport:
+    return TaskReport(task.key, BlockMeta(()))
+
+
+def test_a_task_is_filled_in_run_and_reported(tmp_path):
+    async def scenario() -> None:
+        async with world(tmp_path) as w:
+            w.master.say(PollReply(tasks=(spec(0),)))
+            await w.started(spec(0))
+            [given] = w.executors.started
+            assert given.fragment == b"\x00\xff"
+            assert given.block_directory == str(tmp_path / "blocks")
+            assert given.data_root == str(tmp_path)
+            assert given.timeout_s == 9.0
+            w.executors.finish(done(spec(0)))
+            await w.master.until(w.master.outcomes, "report")
+            assert w.master.outcomes() == [done(spec(0))]
+            assert w.master.reports[0].epoch == 1
+
+    asyncio.run(scenario())
+
+
+def test_the_poll_stays_open_with_no_free_slot(tmp_path):
+    async def scenario() -> None:
+        async with world(tmp_path) as w:
+            w.master.say(PollReply(tasks=(spec(0), spec(1))))
+            await w.started(spec(0))
+            await w.master.until(lambda: w.master.polls == 2, "second poll")
+            w.master.say(PollReply(cancel=(spec(0).key,)))
+            await w.started(spec(1))
+            assert w.executors.cancelled == [spec(0).key]
+            await w.master.until(w.master.outcomes, "report")
+            assert w.master.outcomes() == [TaskFailure(spec(0).key, Cancelled())]
+
+    asyncio.run(scenario())
+
+
+def test_a_poll_reply_that_comes_twice_starts_nothing_twice(tmp_path):
+    async def scenario() -> None:
+        async with world(tmp_path, slots=2) as w:
+            reply = PollReply(tasks=(spec(0),))
+            w.master.say(reply)
+            w.master.say(reply)
+            await w.master.until(lambda: w.master.polls == 3, "third poll")
+            w.executors.finish(done(spec(0)))
+            await w.master.until(w.master.outcomes, "report")
+            w.master.say(reply)
+            await w.master.until(lambda: w.master.polls == 4, "fourth poll")
+            assert [task.key for task in w.executors.started] == [spec(0).key]
+
+    asyncio.run(scenario())
+
+
+def test_a_report_whose_answer_is_lost_is_sent_again(tmp_path):
+    async def scenario() -> None:
+        async with world(tmp_path) as w:
+            w.master.lose_answers = 2
+            w.master.say(PollReply(tasks=(spec(0),)))
+            await w.started(spec(0))
+            w.executors.finish(done(spec(0)))
+            await w.master.until(lambda: len(w.master.reports) == 3, "third report")
+            assert w.master.outcomes() == [done(spec(0))] * 3
+            # Answered, so the next report holds the next outcome only.
+            w.master.say(PollReply(tasks=(spec(1),)))
+            await w.started(spec(1))
+            w.executors.finish(done(spec(1)))
+            await w.master.until(lambda: len(w.master.reports) == 4, "fourth report")
+            assert w.master.outcomes()[-1] == done(spec(1))
+
+    asyncio.run(scenario())
+
+
+def test_an_unsent_report_still_counts_as_held(tmp_path):
+    async def scenario() -> None:
+        async with world(tmp_path) as w:
+            w.master.lose_answers = 1_000_000
+            w.master.say(PollReply(tasks=(spec(0),)))
+            await w.started(spec(0))
+            w.executors.finish(done(spec(0)))
+            await w.master.until(w.master.reports.__len__, "report")
+            count = len(w.master.heartbeats)
+            await w.master.until(lambda: len(w.master.heartbeats) > count + 1, "heartbeat")
+            last = w.master.heartbeats[-1]
+            assert last.attempts == (spec(0).key,)
+            assert last.free_slots == 1
+            w.master.lose_answers = 0
+
+    asyncio.run(scenario())
+
+
+def test_register_again_ends_what_runs_and_begins_a_new_epoch(tmp_path):
+    async def scenario() -> None:
+        async with world(tmp_path) as w:
+            w.master.say(PollReply(tasks=(spec(0), spec(1))))
+            await w.started(spec(0))
+            w.master.forget()
+            await w.master.until(lambda: w.master.epoch == 2, "second registration")
+            await w.master.until(lambda: w.executors.cancelled, "cancel")
+            assert w.executors.cancelled == [spec(0).key]
+            # The same attempt may be handed out again: this is another life.
+            w.master.say(PollReply(tasks=(spec(0),)))
+            await w.started(spec(0))
+            w.executors.finish(done(spec(0)))
+            await w.master.until(w.master.outcomes, "report")
+            assert [(r.epoch, r.reports) for r in w.master.reports] == [(2, (done(spec(0)),))]
+
+    asyncio.run(scenario())
+
+
+def test_heartbeats_say_what_is_held_and_how_the_worker_is(tmp_path):
+    async def scenario() -> None:
+        async with world(tmp_path) as w:
+            w.master.say(PollReply(tasks=(spec(0, attempt=1), spec(1))))
+            await w.started(spec(0, attempt=1))
+            await w.master.until(
+                lambda: w.master.heartbeats and w.master.heartbeats[-1].attempts, "heartbeat"
+            )
+            beat = w.master.heartbeats[-1]
+            assert set(beat.attempts) == {spec(0, attempt=1).key, spec(1).key}
+            assert beat.free_slots == 0
+            assert beat.metrics["active_tasks"] == 2
+            assert beat.metrics["retries"] == 1
+            assert beat.metrics["memory_bytes"] > 1_000_000
+            names = {"cpu_percent", "tasks_done", "tasks_failed", "cache_bytes"}
+            assert names <= beat.metrics.keys()
+
+    asyncio.run(scenario())
+
+
+def test_released_blocks_are_deleted(tmp_path):
+    async def scenario() -> None:
+        async with world(tmp_path) as w:
+            mine, other = w.store.path_of(spec(0).key.block_id), w.store.path_of("job-b.0.0.0.0")
+            mine.touch()
+            other.touch()
+            w.master.say(PollReply(release=(spec(0).key.block_id,)))
+            await w.master.until(lambda: not mine.exists(), "deletion")
+            assert other.exists()
+
+    asyncio.run(scenario())
+
+
+def test_a_worker_waits_for_its_master(tmp_path):
+    async def scenario() -> None:
+        async with serving(FakeMaster().app()) as url:
+            pass
+        port = int(url.rpartition(":")[2])
+        agent = agent_for(url, tmp_path, FakeExecutors())
+        running = asyncio.create_task(agent.run())
+        await asyncio.sleep(0.1)
+        master = FakeMaster()
+        async with serving(master.app(), port):
+            # A poll proves that the answer to the registration has arrived.
+            await master.until(lambda: master.polls, "registration")
+            running.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await running
+            await agent.close()
+            assert master.left == [1]
+            master.forget()
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (JSONResponse({"error": {"code": "MS-601", "message": "no"}}, 401), "token"),
+        (JSONResponse({"error": {"code": "MS-503", "message": "Polars differs"}}, 409), "differs"),
+        (Response(status_code=404), "no Mini-Spark master"),
+    ],
+)
+def test_what_will_never_pass_ends_the_worker(tmp_path, answer, said):
+    async def scenario() -> None:
+        master = FakeMaster(refuse=answer)
+        async with serving(master.app()) as url:
+            agent = agent_for(url, tmp_path, FakeExecutors())
+            with pytest.raises(UsageError, match=said):
+                async with asyncio.timeout(10):
+                    await agent.run()
+            await agent.close()
+
+    asyncio.run(scenario())
+
+
+def test_an_older_life_of_the_master_is_refused(tmp_path):
+    async def scenario() -> None:
+        async with world(tmp_path) as w:
+            w.master.master_epoch = 0
+            w.master.forget()
+            await w.master.until(lambda: w.master.epoch >= 3, "several tries")
+            assert w.agent.machine.epoch is None
+            w.master.master_epoch = 2
+            await w.master.until(lambda: w.agent.machine.epoch is not None, "acceptance")
+
+    asyncio.run(scenario())

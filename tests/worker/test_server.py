@@ -1,0 +1,119 @@
+import asyncio
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx2
+import polars as pl
+import psutil
+import pytest
+from fake_master import TOKEN, FakeMaster, serving
+
+from minispark.errors import UsageError
+from minispark.ids import TaskKey
+from minispark.plan.stages import Output, OutputKind
+from minispark.task.spec import TaskReport, TaskSpec
+from minispark.wire.messages import PollReply
+from minispark.worker import WorkerConfig, serve
+
+WORKER = """
+import sys
+from pathlib import Path
+from minispark.worker import WorkerConfig, serve
+serve(
+    WorkerConfig(master_url=sys.argv[1], token=sys.argv[2], port=0, work_dir=Path(sys.argv[3])),
+    on_ready=lambda url: print(url, flush=True),
+)
+"""
+
+
+@pytest.mark.process
+def test_a_worker_process_from_start_to_end(tmp_path):
+    fragment = pl.LazyFrame({"a": [1, 2, 3]}).serialize()
+    key = TaskKey("job-a-1-1", 0, 0, 0, 0)
+    spec = TaskSpec(key, fragment, (), (), Output(OutputKind.SINGLE))
+
+    async def scenario() -> None:
+        master = FakeMaster()
+        async with serving(master.app()) as url:
+            worker = subprocess.Popen(
+                [sys.executable, "-c", WORKER, url, TOKEN, str(tmp_path)], stdout=subprocess.PIPE
+            )
+            try:
+                await master.until(lambda: master.registered, "registration")
+                [offer] = master.registered
+                master.say(PollReply(tasks=(spec,)))
+                await master.until(master.outcomes, "report")
+                [report] = master.outcomes()
+                assert isinstance(report, TaskReport), report
+                assert report.block.rows == 3
+                async with httpx2.AsyncClient(trust_env=False) as client:
+                    block = await client.get(
+                        f"{offer.url}/internal/v1/blocks/{key.block_id}",
+                        headers={"Authorization": f"Bearer {TOKEN}"},
+                    )
+                assert pl.read_ipc_stream(block.content)["a"].to_list() == [1, 2, 3]
+                assert Path(offer.directory).is_dir()
+                executors = psutil.Process(worker.pid).children(recursive=True)
+                assert executors
+                worker.send_signal(signal.SIGTERM)
+                assert await asyncio.to_thread(worker.wait, 20) == 0
+                assert offer.url in worker.stdout.read().decode().splitlines()
+                assert master.left == [1]
+                assert list(tmp_path.iterdir()) == []
+                assert psutil.wait_procs(executors, timeout=10)[1] == []
+            finally:
+                worker.kill()
+                worker.wait()
+                worker.stdout.close()
+                master.forget()
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.process
+def test_executors_end_with_a_worker_that_is_killed(tmp_path):
+    async def scenario() -> None:
+        master = FakeMaster()
+        async with serving(master.app()) as url:
+            worker = subprocess.Popen(
+                [sys.executable, "-c", WORKER, url, TOKEN, str(tmp_path)],
+                stdout=subprocess.DEVNULL,
+            )
+            try:
+                await master.until(lambda: master.registered, "registration")
+                executors = psutil.Process(worker.pid).children(recursive=True)
+                worker.kill()
+                worker.wait()
+                assert psutil.wait_procs(executors, timeout=10)[1] == []
+            finally:
+                worker.kill()
+                worker.wait()
+                master.forget()
+
+    asyncio.run(scenario())
+
+
+def config(tmp_path, **changes) -> WorkerConfig:
+    return WorkerConfig(master_url="http://127.0.0.1:1", token=TOKEN, work_dir=tmp_path, **changes)
+
+
+def test_a_port_that_is_taken_is_named(tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(UsageError, match=str(port)):
+            serve(config(tmp_path, port=port))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_clear_text_beyond_this_machine_must_be_asked_for(tmp_path):
+    with pytest.raises(UsageError, match="clear text"):
+        serve(config(tmp_path, host="192.0.2.1"))
+
+
+def test_the_token_is_not_in_the_repr(tmp_path):
+    assert TOKEN not in repr(config(tmp_path))
