@@ -1,0 +1,93 @@
+"""Runs plans on a cluster: submits to the master, waits, downloads."""
+
+from __future__ import annotations
+
+import contextlib
+from functools import cache
+
+import polars as pl
+
+from minispark.blocks.errors import BlockUnavailable
+from minispark.blocks.fetch import FetchSettings, fetch_blocks
+from minispark.engines.base import (
+    JobFigures,
+    JobOutcome,
+    OnChange,
+    concatenated,
+    raise_unless_succeeded,
+    sinks_of,
+)
+from minispark.engines.http import MasterClient
+from minispark.errors import MinisparkError
+from minispark.observe.views import JobView
+from minispark.plan.stages import StageGraph
+
+__all__ = ["ClusterRunner"]
+
+_CONNECT_S = 2.0
+"""A worker that a client can reach at all answers sooner."""
+
+
+class ClusterRunner:
+    """A `Runner` over HTTP, for one thread at a time; keeps its connection alive."""
+
+    def __init__(self, url: str | None = None, token: str | None = None) -> None:
+        self.client = MasterClient(url, token=token)
+        self._fetch = FetchSettings(token=self.client.token, connect_timeout_s=_CONNECT_S)
+        self._reads_blocks = True
+
+    def run(self, graph: StageGraph, *, name: str, progress: OnChange | None = None) -> JobOutcome:
+        """Submit, wait and give access to the results, which stay on the cluster until read."""
+        job_id = self.client.submit_planned(graph, name=name)
+        view = self.wait(job_id, progress=progress)
+        raise_unless_succeeded(view)
+        columns = {result.node: result.columns for result in graph.results}
+        sinks = sinks_of(graph)
+
+        def read(node: str) -> pl.DataFrame:
+            return self._read(job_id, node).select(columns[node])
+
+        return JobOutcome(
+            job_id=job_id,
+            view=view,
+            nodes=tuple(node for node in columns if node not in sinks),
+            sinks=sinks,
+            read=read,
+            figures=cache(lambda: self._figures(job_id)),
+        )
+
+    def _read(self, job_id: str, node: str) -> pl.DataFrame:
+        """Read a result's blocks from where they lie, or through the master if they do not come.
+
+        Blocks of this host are mapped; others come straight from their workers, unless the
+        network lets clients speak to the master only.
+        """
+        if self._reads_blocks:
+            sources = self.client.result_blocks(job_id, node)
+            try:
+                parts = [part.frame for part in fetch_blocks(sources, settings=self._fetch)]
+            except BlockUnavailable:
+                self._reads_blocks = False
+            else:
+                return concatenated(parts)
+        return self.client.result_frame(job_id, node=node)
+
+    def _figures(self, job_id: str) -> JobFigures:
+        return JobFigures(
+            metrics=self.client.metrics(job_id),
+            stages=tuple(self.client.stages(job_id)),
+            workers=len(self.client.workers()),
+        )
+
+    def wait(self, job_id: str, *, progress: OnChange | None = None) -> JobView:
+        """Wait for the end of a job; an interrupt cancels it."""
+        try:
+            return self.client.wait(job_id, on_change=progress)
+        except KeyboardInterrupt:
+            with contextlib.suppress(MinisparkError):
+                self.client.cancel(job_id)
+            raise
+
+    def close(self) -> None:
+        """Close the connection."""
+        self.client.close()

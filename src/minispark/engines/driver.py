@@ -1,0 +1,252 @@
+"""Drives the scheduler over executor processes, in one event loop and without a port.
+
+The same brain and the same tasks as on a cluster; what is left out is the network: there is one
+worker, ``local``, that cannot be lost and needs no heartbeat.
+
+::
+
+    run(graph) --JobSubmitted--> Scheduler --LaunchTask--> ExecutorPool
+                                     ^                          |
+                                     +---- TaskSucceeded <------+
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import secrets
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from minispark.blocks.host import host_identity
+from minispark.blocks.meta import BlockSource
+from minispark.blocks.store import BlockStore
+from minispark.clock import monotonic_s, wall_s
+from minispark.engines.places import BlockPlaces
+from minispark.errors import Failure
+from minispark.ids import TaskKey, job_id
+from minispark.observe import JobRecord, block_source, error_of, job_spec, task_spec
+from minispark.observe.views import JobView
+from minispark.plan.stages import OutputKind, SinkSpec, StageGraph
+from minispark.scheduler import commands as c
+from minispark.scheduler import events as e
+from minispark.scheduler.core import Scheduler
+from minispark.scheduler.spec import Receipt
+from minispark.settings import SchedulerSettings
+from minispark.task import sinks
+from minispark.task.failures import failure_of
+from minispark.task.spec import SinkFile, TaskFailure, TaskReport
+from minispark.worker.executors import ExecutorPool
+
+__all__ = ["Driver", "Finished"]
+
+WORKER = "local"
+_EPOCH = 1
+
+OnChange = Callable[[JobView], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """How a job ended, and where its result blocks are until it is released."""
+
+    record: JobRecord
+    blocks: dict[int, list[BlockSource]]
+
+
+@dataclass(slots=True)
+class _Job:
+    record: JobRecord
+    store: BlockStore
+    changed: OnChange
+    finished: asyncio.Future[Finished]
+    reports: dict[TaskKey, TaskReport] = field(default_factory=dict)
+
+
+class Driver:
+    """Runs any number of jobs at a time. All methods are for one event loop."""
+
+    def __init__(
+        self,
+        pool: ExecutorPool,
+        *,
+        slots: int,
+        places: BlockPlaces,
+        data_root: Path | None,
+        settings: SchedulerSettings,
+    ) -> None:
+        self._pool = pool
+        self._places = places
+        self._data_root = None if data_root is None else str(data_root)
+        self._scheduler = Scheduler(settings)
+        self._jobs: dict[str, _Job] = {}
+        self._held: dict[TaskKey, None] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._work: set[asyncio.Task[None]] = set()
+        self._numbers = itertools.count(1)
+        self._cluster = secrets.token_hex(3)
+        self._step(e.WorkerRegistered(WORKER, _EPOCH, slots))
+
+    def new_job(self) -> str:
+        """Return the id for the next job."""
+        return job_id(self._cluster, _EPOCH, next(self._numbers))
+
+    async def run(self, job: str, graph: StageGraph, *, name: str, changed: OnChange) -> Finished:
+        """Run a job to its end; its result blocks stay until `release`."""
+        for sink in self._sinks(graph):
+            directory = sinks.sink_directory(sink, self._data_root)
+            sinks.prepare(directory, overwrite=sink.overwrite)
+        known = self._jobs[job] = _Job(
+            JobRecord(job, name, graph, wall_s()),
+            self._places.store_for(graph.input_bytes),
+            changed,
+            asyncio.get_running_loop().create_future(),
+        )
+        self._step(e.JobSubmitted(job_spec(graph, job)))
+        return await known.finished
+
+    def cancel(self, job: str) -> None:
+        """End a job early; its `run` then returns a record that says CANCELLED."""
+        if job in self._jobs:
+            self._step(e.JobCancelRequested(job))
+
+    def release(self, job: str) -> None:
+        """Delete the result blocks of a job."""
+        self._step(e.JobReleased(job))
+        self._jobs.pop(job, None)
+
+    async def close(self) -> None:
+        """End all processes; jobs that still run never return."""
+        if self._timer is not None:
+            self._timer.cancel()
+        for task in self._work:
+            task.cancel()
+        await asyncio.gather(*self._work, return_exceptions=True)
+        await self._pool.close()
+
+    def _step(self, event: e.Event) -> None:
+        for command in self._scheduler.step(event, monotonic_s()):
+            self._carry_out(command)
+
+    def _carry_out(self, command: c.Command) -> None:
+        match command:
+            case c.LaunchTask():
+                self._launch(command)
+            case c.CancelTask(key=key):
+                self._spawn(self._pool.cancel(key))
+            case c.CommitJob(job=job, sinks=keys):
+                self._spawn(self._commit(job, keys))
+            case c.FinishJob():
+                self._finish(command)
+            case c.ReleaseBlocks(keys=keys):
+                self._places.delete(keys)
+            case c.SetTimer(at_s=at_s):
+                self._set_timer(at_s)
+            case c.RequireRegistration() | c.WorkerDown():
+                msg = f"the embedded engine lost itself: {command}"
+                raise AssertionError(msg)
+
+    def _launch(self, launch: c.LaunchTask) -> None:
+        job = self._jobs[launch.key.job]
+        self._held[launch.key] = None
+        job.record.launched(launch.key, WORKER, wall_s())
+        self._spawn(self._attempt(job, launch))
+
+    async def _attempt(self, job: _Job, launch: c.LaunchTask) -> None:
+        key = launch.key
+        try:
+            spec = replace(
+                task_spec(job.record.graph, launch, lambda ref: self._source(job, ref)),
+                block_directory=str(job.store.directory),
+                data_root=self._data_root,
+            )
+            outcome = await self._pool.run(spec)
+        except Exception as error:  # a fault of ours must end the job, not hang it
+            outcome = TaskFailure(key, failure_of(error))
+        del self._held[key]
+        if isinstance(outcome, TaskReport):
+            self._succeeded(job, outcome)
+        else:
+            job.record.failed(key, outcome.failure, WORKER, wall_s())
+            self._step(e.TaskFailed(key, WORKER, _EPOCH, outcome.failure, _pairs(outcome)))
+        job.changed(job.record.view())
+
+    def _succeeded(self, job: _Job, report: TaskReport) -> None:
+        receipt = Receipt(
+            tuple(part.rows for part in report.block.partitions),
+            tuple(part.rows_checksum for part in report.block.partitions),
+        )
+        # The scheduler drops what it has given up, and the record holds only what it accepts.
+        if report.key in self._scheduler.active_attempts(WORKER):
+            job.reports[report.key] = report
+            job.record.succeeded(report, WORKER, wall_s())
+        self._step(e.TaskSucceeded(report.key, WORKER, _EPOCH, receipt, _pairs(report)))
+
+    def _source(self, job: _Job, ref: c.BlockRef) -> BlockSource:
+        return block_source(
+            ref,
+            job.reports[ref.key].block,
+            host=host_identity(),
+            directory=str(job.store.directory),
+        )
+
+    def _finish(self, command: c.FinishJob) -> None:
+        job = self._jobs[command.job]
+        error = None if command.failure is None else error_of(command.failure)
+        job.record.finished(command.status, error, wall_s())
+        if command.status is not c.JobStatus.SUCCEEDED:
+            for sink in self._sinks(job.record.graph):
+                sinks.abort(sinks.sink_directory(sink, self._data_root), command.job)
+        blocks: dict[int, list[BlockSource]] = {}
+        for ref in command.results:
+            blocks.setdefault(ref.key.stage, []).append(self._source(job, ref))
+        job.changed(job.record.view())
+        if not job.finished.done():
+            job.finished.set_result(Finished(job.record, blocks))
+
+    async def _commit(self, job: str, keys: tuple[TaskKey, ...]) -> None:
+        failure: Failure | None = None
+        try:
+            for sink, files in self._staged(job, keys):
+                directory = sinks.sink_directory(sink, self._data_root)
+                await asyncio.to_thread(
+                    sinks.commit, files, directory=directory, job=job, overwrite=sink.overwrite
+                )
+        except Exception as error:  # whatever it is, the job has failed by it
+            failure = failure_of(error)
+        self._step(e.JobCommitted(job) if failure is None else e.JobCommitFailed(job, failure))
+
+    def _staged(self, job: str, keys: tuple[TaskKey, ...]) -> list[tuple[SinkSpec, list[SinkFile]]]:
+        """Return the sinks of a job with the files of exactly these attempts."""
+        known = self._jobs[job]
+        found = []
+        for stage in known.record.graph.stages:
+            if stage.output.kind is OutputKind.SINK and stage.output.sink is not None:
+                written = (known.reports[key].sink for key in keys if key.stage == stage.id)
+                found.append((stage.output.sink, [file for file in written if file is not None]))
+        return found
+
+    def _sinks(self, graph: StageGraph) -> list[SinkSpec]:
+        outputs = (stage.output for stage in graph.stages)
+        return [output.sink for output in outputs if output.sink is not None]
+
+    def _set_timer(self, at_s: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        delay_s = max(0.0, at_s - monotonic_s())
+        self._timer = asyncio.get_running_loop().call_later(delay_s, self._on_timer)
+
+    def _on_timer(self) -> None:
+        # The only worker is this process: whoever asks whether it lives is told so first.
+        self._step(e.WorkerHeartbeat(WORKER, _EPOCH, tuple(self._held)))
+        self._step(e.TimerFired())
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._work.add(task)
+        task.add_done_callback(self._work.discard)
+
+
+def _pairs(outcome: TaskReport | TaskFailure) -> tuple[tuple[int, int], ...]:
+    return tuple((entry.stage, entry.generation) for entry in outcome.inputs)

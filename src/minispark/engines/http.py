@@ -1,0 +1,280 @@
+"""Speaks to a master over HTTP: what CLI and `ClusterRunner` need, as one small client.
+
+Every POST carries an Idempotency-Key and every other request may be repeated by its nature, so a
+request that fails on a connection that had just gone stale is simply sent again.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import polars as pl
+from pydantic import TypeAdapter
+
+from minispark import config
+from minispark.blocks.meta import BlockSource
+from minispark.clock import monotonic_s
+from minispark.errors import (
+    JobFailedError,
+    MasterUnreachableError,
+    MinisparkError,
+    UsageError,
+)
+from minispark.observe.views import ENDED, JobMetrics, JobView, StageRow
+from minispark.plan.stages import StageGraph
+from minispark.wire.http import auth_headers, error_from, versions
+from minispark.wire.messages import JobAccepted, PlannedJob, ResultBlocks
+
+__all__ = ["MasterClient"]
+
+_WAIT_S = 20.0
+"""How long the master may hold a request open; below the idle time-outs of usual proxies."""
+_ANSWER_S = 30.0
+_CONNECT_S = 5.0
+_TRIES = 2
+"""A kept-alive connection may have been closed just now; more is for the caller to decide."""
+_PATIENCE_S = 60.0
+"""A master that is started again within this time is not noticed by those who wait for a job."""
+_RETRY_S = 0.2
+_BEFORE_FIRST = -1
+"""A version that every view of a job is beyond."""
+
+_stage_rows = TypeAdapter(list[StageRow])
+_views = TypeAdapter(list[JobView])
+
+
+class MasterClient:
+    """A connection to one master, for one thread at a time.
+
+    ``url`` and ``token`` are looked for (`minispark.config`) where they are not given.
+    """
+
+    def __init__(self, url: str | None = None, *, token: str | None = None) -> None:
+        self.url = (url or config.find_master()).rstrip("/")
+        self._looked = "the caller gave it"
+        if token is None:
+            state = config.state_dir()
+            token = config.find_token(state)
+            own = state / "token"
+            self._looked = f"MINISPARK_TOKEN, {own}, the token file that a running master names"
+        self.token = token
+        self._http = httpx2.Client(
+            base_url=self.url,
+            headers=auth_headers(token),
+            timeout=httpx2.Timeout(_ANSWER_S, connect=_CONNECT_S),
+            # Proxies from the environment would be handed the token.
+            trust_env=False,
+        )
+
+    def __enter__(self) -> MasterClient:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def submit_json(self, job: Mapping[str, Any], *, key: str | None = None) -> str:
+        """Submit a JSON job and return its id; the same ``key`` gives the same job."""
+        return self._submit("/api/v1/jobs", json.dumps(job).encode(), key)
+
+    def submit_planned(self, graph: StageGraph, *, name: str, key: str | None = None) -> str:
+        """Submit a job that was planned here and return its id."""
+        body = PlannedJob(name=name, graph=graph, versions=versions())
+        return self._submit("/internal/v1/jobs", body.model_dump_json().encode(), key)
+
+    def job(self, job_id: str, *, wait_s: float = 0.0, seen: int | None = None) -> JobView:
+        """Return how a job stands; with ``wait_s`` not before it differs from version ``seen``."""
+        params: dict[str, Any] = {"wait_s": wait_s} if wait_s else {}
+        if seen is not None:
+            params["seen"] = seen
+        response = self._get(f"/api/v1/jobs/{job_id}", params, timeout_s=wait_s + _ANSWER_S)
+        return JobView.model_validate_json(response)
+
+    def wait(
+        self,
+        job_id: str,
+        *,
+        on_change: Callable[[JobView], None] | None = None,
+        patience_s: float = _PATIENCE_S,
+    ) -> JobView:
+        """Wait until a job has ended; a master that is started again meanwhile is waited for."""
+        # Who wants to see every change wants to see the present state at once.
+        seen = None if on_change is None else _BEFORE_FIRST
+        gone_since: float | None = None
+        while True:
+            try:
+                view = self.job(job_id, wait_s=_WAIT_S, seen=seen)
+            except MasterUnreachableError:
+                gone_since = gone_since or monotonic_s()
+                if monotonic_s() - gone_since > patience_s:
+                    raise
+                threading.Event().wait(_RETRY_S)
+                continue
+            gone_since = None
+            if on_change is not None and view.version != seen:
+                on_change(view)
+            if view.status in ENDED:
+                return view
+            seen = view.version
+
+    def cancel(self, job_id: str) -> JobView:
+        """Cancel a job and return how it stands then; one that has ended stays as it is."""
+        return JobView.model_validate_json(self._request("DELETE", f"/api/v1/jobs/{job_id}"))
+
+    def jobs(self, *, limit: int | None = None, after: str | None = None) -> list[JobView]:
+        """Return the jobs that the master knows."""
+        params = {"limit": limit, "after": after}
+        found = json.loads(self._get("/api/v1/jobs", _given(params)))
+        return _views.validate_python(_listed(found, "jobs"))
+
+    def stages(self, job_id: str) -> list[StageRow]:
+        """Return one row per DAG node and per physical stage."""
+        found = json.loads(self._get(f"/api/v1/jobs/{job_id}/stages"))
+        return _stage_rows.validate_python(_listed(found, "stages"))
+
+    def metrics(self, job_id: str) -> JobMetrics:
+        """Return the figures of a job."""
+        return JobMetrics.model_validate_json(self._get(f"/api/v1/jobs/{job_id}/metrics"))
+
+    def workers(self) -> list[dict[str, Any]]:
+        """Return the workers with their load."""
+        found = json.loads(self._get("/api/v1/workers"))
+        return _listed(found, "workers")
+
+    def get_json(self, path: str, **params: object) -> Any:
+        """Return any other document of the master, such as ``/api/v1/metrics/system``."""
+        return json.loads(self._get(path, _given(params)))
+
+    @contextmanager
+    def results(
+        self,
+        job_id: str,
+        *,
+        format: str = "arrow",  # noqa: A002
+        node: str | None = None,
+    ) -> Iterator[Iterator[bytes]]:
+        """Open the result of a job as a stream of bytes."""
+        params = _given({"format": format, "node": node})
+        path = f"/api/v1/jobs/{job_id}/results"
+        try:
+            with self._http.stream("GET", path, params=params) as response:
+                if not response.is_success:
+                    response.read()
+                    raise self._refused(response)
+                yield response.iter_bytes(1 << 20)
+        except httpx2.HTTPError as error:
+            raise self._unreachable(error) from error
+
+    def save_results(
+        self,
+        job_id: str,
+        path: Path,
+        *,
+        format: str = "arrow",  # noqa: A002
+        node: str | None = None,
+    ) -> int:
+        """Write the result of a job to a file and return its size; nothing is left on failure."""
+        staged = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+        size = 0
+        try:
+            with (
+                self.results(job_id, format=format, node=node) as chunks,
+                staged.open("xb") as file,
+            ):
+                for chunk in chunks:
+                    size += file.write(chunk)
+            staged.replace(path)
+        except BaseException:
+            staged.unlink(missing_ok=True)
+            raise
+        return size
+
+    def result_frame(self, job_id: str, *, node: str | None = None) -> pl.DataFrame:
+        """Return the result of a job as a DataFrame."""
+        buffer = io.BytesIO()
+        with self.results(job_id, node=node) as chunks:
+            for chunk in chunks:
+                buffer.write(chunk)
+        buffer.seek(0)
+        return pl.read_ipc_stream(buffer)
+
+    def result_blocks(self, job_id: str, node: str) -> tuple[BlockSource, ...]:
+        """Return where the rows of a result lie, in partition order."""
+        found = ResultBlocks.model_validate_json(self._get(f"/internal/v1/jobs/{job_id}/blocks"))
+        for result in found.nodes:
+            if result.node == node:
+                return result.blocks
+        msg = f"the job {job_id} has no result {node!r}"
+        raise UsageError(msg, node=node)
+
+    def _submit(self, path: str, body: bytes, key: str | None) -> str:
+        headers = {
+            "Content-Type": "application/json",
+            "Idempotency-Key": key or uuid.uuid4().hex,
+        }
+        content = self._request("POST", path, content=body, headers=headers)
+        return JobAccepted.model_validate(json.loads(content), extra="ignore").job_id
+
+    def _get(
+        self, path: str, params: dict[str, Any] | None = None, *, timeout_s: float = _ANSWER_S
+    ) -> bytes:
+        timeout = httpx2.Timeout(timeout_s, connect=_CONNECT_S)
+        return self._request("GET", path, params=params, timeout=timeout)
+
+    def _request(self, method: str, path: str, **options: Any) -> bytes:
+        problem: httpx2.HTTPError | None = None
+        for _ in range(_TRIES):
+            try:
+                response = self._http.request(method, path, **options)
+            except (httpx2.ReadError, httpx2.WriteError, httpx2.RemoteProtocolError) as error:
+                problem = error
+                continue
+            except httpx2.HTTPError as error:
+                raise self._unreachable(error) from error
+            if response.is_success:
+                return response.content
+            raise self._refused(response)
+        raise self._unreachable(problem) from problem
+
+    def _unreachable(self, error: Exception | None) -> MasterUnreachableError:
+        return MasterUnreachableError(
+            f"no master answers at {self.url} ({type(error).__name__}: {error})",
+            hint="Start one with: minispark master, or name another with --master URL.",
+        )
+
+    def _refused(self, response: httpx2.Response) -> MinisparkError:
+        try:
+            body = response.json()
+        except ValueError:
+            body = None
+        info = error_from(body, status=response.status_code)
+        if response.status_code == httpx2.codes.UNAUTHORIZED:
+            said = "does not accept the token" if self.token else "wants a token"
+            return UsageError(
+                f"the master at {self.url} {said}",
+                code=info.code,
+                hint=f"Where it was looked for: {self._looked}.",
+            )
+        if response.status_code >= 500:
+            return JobFailedError.from_info(info)
+        return UsageError.from_info(info)
+
+
+def _given(params: Mapping[str, object]) -> dict[str, Any]:
+    return {name: value for name, value in params.items() if value is not None}
+
+
+def _listed(found: Any, name: str) -> list[Any]:
+    rows = found[name] if isinstance(found, dict) else found
+    return list(rows)

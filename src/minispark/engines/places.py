@@ -1,0 +1,83 @@
+"""Where an embedded engine keeps its blocks: in memory if there is plenty, else on disk.
+
+Blocks on a tmpfs are memory that nobody else can have, so it is used only for a job whose input
+is small against what is free there *and* against the memory that is available at all.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import tempfile
+import weakref
+from collections.abc import Iterable
+from pathlib import Path
+
+import psutil
+
+from minispark.blocks.store import BlockStore
+from minispark.ids import TaskKey
+from minispark.worker.directory import WorkDirectory
+
+__all__ = ["BlockPlaces"]
+
+_TMPFS = Path("/dev/shm")  # noqa: S108 - what lies there is made private by WorkDirectory
+_SHARE = 8
+"""A job's blocks may be a multiple of its input; this leaves room for four times as much on a
+half-filled tmpfs."""
+
+
+class BlockPlaces:
+    """Private directories, made on first use.
+
+    They are removed at `close`, by the garbage collector or when the process ends; those of
+    killed processes are swept when new ones are made.
+    """
+
+    def __init__(self, temp_dir: Path | None = None) -> None:
+        self._disk = temp_dir or Path(tempfile.gettempdir())
+        self._stores: dict[Path, BlockStore] = {}
+        self._made: list[WorkDirectory] = []
+        weakref.finalize(self, _remove, self._made, os.getpid())
+
+    def store_for(self, input_bytes: int) -> BlockStore:
+        """Return where the blocks of a job with so much input go."""
+        fits = has_room(_TMPFS, input_bytes)
+        return self._store(_TMPFS if fits else self._disk)
+
+    def delete(self, keys: Iterable[TaskKey]) -> None:
+        """Delete blocks, wherever they are."""
+        wanted = list(keys)
+        for store in self._stores.values():
+            store.delete(wanted)
+
+    def close(self) -> None:
+        """Remove everything."""
+        _remove(self._made, os.getpid())
+        self._stores.clear()
+
+    def _store(self, base: Path) -> BlockStore:
+        if base not in self._stores:
+            name = f"minispark-{os.getuid()}"
+            made = WorkDirectory(base / name, f"p-{os.getpid()}-{secrets.token_hex(4)}")
+            self._made.append(made)
+            self._stores[base] = BlockStore(made.blocks)
+        return self._stores[base]
+
+
+def has_room(tmpfs: Path, input_bytes: int) -> bool:
+    """Whether the blocks of a job can lie in memory without anybody missing it."""
+    try:
+        free = shutil.disk_usage(tmpfs).free
+    except OSError:
+        return False
+    return input_bytes * _SHARE <= min(free, psutil.virtual_memory().available)
+
+
+def _remove(made: list[WorkDirectory], owner: int) -> None:
+    # A forked child must not remove what its parent still uses.
+    if os.getpid() == owner:
+        for directory in made:
+            directory.remove()
+        made.clear()

@@ -1,0 +1,211 @@
+"""Mini-Spark as an engine of Polars; the only module that knows that interface of Polars.
+
+The interface is marked unstable, so everything else goes through `Engine.collect`.
+"""
+
+from __future__ import annotations
+
+import html
+import os
+import threading
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import polars as pl
+import polars.lazyframe.engine
+
+from minispark.engines.base import Runner
+from minispark.engines.cluster import ClusterRunner
+from minispark.engines.local import LocalRunner
+from minispark.engines.progress import ProgressLine, Show
+from minispark.engines.scripts import main_out_of_sight
+from minispark.engines.whole import WHOLE_BYTES, collect_whole, fits_whole
+from minispark.errors import UnsupportedError
+from minispark.plan.build import PlanOutput, plan_outputs
+from minispark.settings import PlanSettings
+
+if TYPE_CHECKING:
+    from polars.lazyframe.query_result import QueryResult
+
+__all__ = ["Engine"]
+
+_RESULT = "result"
+_SINK_INSTEAD = 'collect(engine=engine) and write the frame, or say engine="streaming"'
+
+_inside = threading.local()
+
+
+class Engine(polars.lazyframe.engine.Engine):
+    """Runs Polars queries on processes of this machine, or on a cluster.
+
+    ``lf.collect(engine=engine)`` gives what ``lf.collect()`` gives: the same columns, dtypes and
+    rows, in the same order wherever Polars promises one. ``pl.Config.set_engine_affinity(engine)``
+    sends every query there, SQL included.
+
+    A query that reads less than ``whole_bytes`` and holds no Python functions runs in this
+    process, where the engine is embedded; ``processes=True`` turns that off.
+
+    Parameters
+    ----------
+    url
+        The master of a cluster; None means the embedded engine.
+    token
+        The cluster's token, where it is not found by itself.
+    progress
+        Whether to show a progress line; ``"auto"`` shows it on a terminal and in a notebook.
+    parallelism
+        Number of partitions; None chooses it from the size of the input.
+    processes
+        Run small queries in processes too.
+    whole_bytes
+        Below how many input bytes a query is small.
+
+    Examples
+    --------
+    >>> import minispark as ms
+    >>> import polars as pl
+    >>> frame = pl.LazyFrame({"word": ["a", "b", "a"]})
+    >>> frame.group_by("word").len().sort("word").collect(engine=ms.Engine()).rows()
+    [('a', 2), ('b', 1)]
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        token: str | None = None,
+        progress: Show = "auto",
+        parallelism: int | None = None,
+        processes: bool = False,
+        whole_bytes: int = WHOLE_BYTES,
+    ) -> None:
+        self._url = url
+        self._progress = progress
+        self._settings = PlanSettings(parallelism=parallelism)
+        self._whole_bytes = 0 if processes or url is not None else whole_bytes
+        self._cluster = None if url is None else ClusterRunner(url, token)
+        if self._cluster is not None:
+            weakref.finalize(self, self._cluster.close)
+
+    @property
+    def name(self) -> str:
+        """How Polars names this engine in messages."""
+        return "minispark"
+
+    @property
+    def plan_engine(self) -> str:
+        """Which of Polars' own engines its plans are rendered for."""
+        return "streaming"
+
+    def __repr__(self) -> str:
+        return f"minispark.Engine({self._url!r})" if self._url else "minispark.Engine()"
+
+    def _repr_html_(self) -> str:
+        where = f"cluster at {html.escape(self._url)}" if self._url else "embedded"
+        return f"<b>Mini-Spark engine</b>, {where}"
+
+    def collect(  # type: ignore[override] # background=True is refused
+        self,
+        lf: pl.LazyFrame,
+        *,
+        optimizations: pl.QueryOptFlags,
+        background: bool = False,
+        post_opt_callback: Any = None,
+    ) -> pl.DataFrame:
+        """Run a query and return its rows.
+
+        Which optimizations are on changes how the query runs here, never what it gives; a plan
+        that is shared out is optimized part by part as it must be.
+
+        Raises
+        ------
+        UnsupportedError
+            ``background`` or a callback is asked for.
+        JobFailedError, JobCancelledError
+            The query did not succeed.
+        """
+        if background:
+            _refuse("collect(background=True)", "collect in a thread of your own")
+        if post_opt_callback is not None:
+            _refuse("a callback after optimization", 'profile with engine="streaming"')
+        if getattr(_inside, "engine", False):
+            return collect_whole(lf, optimizations=optimizations)
+        with _marked_inside():
+            return self._collect(lf, optimizations)
+
+    def _collect(self, lf: pl.LazyFrame, optimizations: pl.QueryOptFlags) -> pl.DataFrame:
+        with main_out_of_sight():
+            graph = plan_outputs([PlanOutput(_RESULT, lf)], settings=self._settings)
+        if fits_whole(graph, limit_bytes=self._whole_bytes):
+            return collect_whole(lf, optimizations=optimizations)
+        with ProgressLine(self._progress) as line:
+            outcome = self._runner().run(graph, name="query", progress=line.listener)
+            line.summarise(outcome)
+        return outcome.frame(_RESULT)
+
+    def _runner(self) -> Runner:
+        return self._cluster or _embedded(os.getpid())
+
+    def execute(self, lf: pl.LazyFrame, *, optimizations: pl.QueryOptFlags) -> QueryResult:
+        """Not built yet."""
+        _refuse("execute", "collect(engine=engine)")
+
+    def collect_async(self, lf: pl.LazyFrame, **_: Any) -> NoReturn:
+        """Not built yet."""
+        _refuse("collect_async", "asyncio.to_thread(lf.collect, engine=engine)")
+
+    def collect_batches(self, lf: pl.LazyFrame, **_: Any) -> NoReturn:
+        """Not built yet."""
+        _refuse("collect_batches", "collect(engine=engine).iter_slices()")
+
+    def collect_all(self, lfs: Any, **_: Any) -> NoReturn:
+        """Not built yet."""
+        _refuse("collect_all", "collect(engine=engine) for each query")
+
+    def collect_all_async(self, lfs: Any, **_: Any) -> NoReturn:
+        """Not built yet."""
+        _refuse("collect_all_async", "asyncio.to_thread(lf.collect, engine=engine) for each query")
+
+    def sink_parquet(self, lf: pl.LazyFrame, path: Any, **_: Any) -> NoReturn:
+        """Not built yet."""
+        _refuse("sink_parquet", _SINK_INSTEAD)
+
+    def sink_ipc(self, lf: pl.LazyFrame, path: Any, **_: Any) -> NoReturn:
+        """Not built yet."""
+        _refuse("sink_ipc", _SINK_INSTEAD)
+
+    def sink_csv(self, lf: pl.LazyFrame, path: Any, **_: Any) -> NoReturn:
+        """Not built yet."""
+        _refuse("sink_csv", _SINK_INSTEAD)
+
+    def sink_ndjson(self, lf: pl.LazyFrame, path: Any, **_: Any) -> NoReturn:
+        """Not built yet."""
+        _refuse("sink_ndjson", _SINK_INSTEAD)
+
+    def sink_batches(self, lf: pl.LazyFrame, function: Any, **_: Any) -> NoReturn:
+        """Not built yet."""
+        _refuse("sink_batches", "collect(engine=engine).iter_slices()")
+
+
+@cache
+def _embedded(_pid: int) -> LocalRunner:
+    """Return the runner that all engines of this process share; a forked child gets its own."""
+    return LocalRunner()
+
+
+@contextmanager
+def _marked_inside() -> Iterator[None]:
+    """Let queries that planning itself collects run in Polars, if this engine is the default."""
+    _inside.engine = True
+    try:
+        yield
+    finally:
+        _inside.engine = False
+
+
+def _refuse(what: str, instead: str) -> NoReturn:
+    msg = f"{what} does not run on the Mini-Spark engine yet"
+    raise UnsupportedError(msg, hint=f"What works: {instead}.")

@@ -1,0 +1,189 @@
+import io
+import re
+
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+import minispark as ms
+from minispark.engines import polars_engine, progress
+from minispark.engines.base import JobFigures, JobOutcome
+from minispark.engines.whole import fits_whole
+from minispark.errors import JobFailedError, UnsupportedError
+from minispark.plan import PlanOutput, plan_outputs
+
+
+@pytest.fixture
+def shared(runner, monkeypatch):
+    """Engines of these tests run on the processes that are there already."""
+    monkeypatch.setattr(polars_engine, "_embedded", lambda _pid: runner)
+    jobs = []
+    run = runner.run
+
+    def noted(graph, **options):
+        jobs.append(graph)
+        return run(graph, **options)
+
+    monkeypatch.setattr(runner, "run", noted)
+    return jobs
+
+
+@pytest.fixture
+def sales(tmp_path) -> pl.LazyFrame:
+    for part in range(3):
+        pl.DataFrame(
+            {"sku": [f"s{n % 7}" for n in range(500)], "qty": range(500), "part": [part] * 500}
+        ).write_parquet(tmp_path / f"{part}.parquet")
+    return pl.scan_parquet(tmp_path / "*.parquet")
+
+
+QUERIES = {
+    "aggregate": lambda f: f.group_by("sku").agg(pl.col("qty").sum(), pl.len()).sort("sku"),
+    "sort": lambda f: f.sort("qty", "part", descending=True).head(10),
+    "join": lambda f: f.join(
+        f.group_by("sku").agg(pl.col("qty").max().alias("most")), on="sku"
+    ).sort("part", "qty", "sku"),
+    "window": lambda f: f.with_columns(pl.col("qty").sum().over("sku")).sort("part", "sku"),
+    "head": lambda f: f.head(3),
+    "unique": lambda f: f.select("sku").unique().sort("sku"),
+    "empty": lambda f: f.filter(pl.col("qty") < 0),
+    "sql": lambda f: f.sql("SELECT sku, COUNT(*) AS n FROM self GROUP BY sku ORDER BY sku"),
+}
+
+
+@pytest.mark.parametrize("query", QUERIES)
+@pytest.mark.parametrize("processes", [True, False])
+def test_it_gives_what_polars_gives(shared, sales, query, processes):
+    frame = QUERIES[query](sales)
+    engine = ms.Engine(processes=processes, parallelism=3, progress=False)
+    result = frame.collect(engine=engine)
+    expected = frame.collect(engine="in-memory")
+    assert_frame_equal(result, expected, check_row_order=query != "window")
+    assert result.schema == expected.schema
+    assert len(shared) == int(processes)
+
+
+def test_optimizations_do_not_change_the_answer(shared, sales):
+    frame = QUERIES["aggregate"](sales)
+    expected = frame.collect(engine="in-memory")
+    for engine in (ms.Engine(processes=True, progress=False), ms.Engine()):
+        for flags in (pl.QueryOptFlags.none(), pl.QueryOptFlags._eager()):
+            assert_frame_equal(frame.collect(engine=engine, optimizations=flags), expected)
+
+
+def test_python_functions_run_in_processes(shared, sales):
+    frame = sales.select(pl.col("qty").map_batches(lambda s: s * 2, return_dtype=pl.Int64).sum())
+    assert frame.collect(engine=ms.Engine(progress=False)).item() == 3 * 499 * 500
+    assert len(shared) == 1
+
+
+def test_only_a_small_plan_runs_in_this_process(sales):
+    graph = plan_outputs([PlanOutput("result", sales)])
+    assert graph.input_bytes > 0
+    assert fits_whole(graph)
+    assert not fits_whole(graph, limit_bytes=graph.input_bytes)
+
+
+def test_it_can_be_the_engine_of_everything(shared, sales):
+    engine = ms.Engine(processes=True, parallelism=2, progress=False)
+    with pl.Config():
+        pl.Config.set_engine_affinity(engine)
+        found = QUERIES["aggregate"](sales).collect()
+        total = pl.SQLContext(sales=sales).execute("SELECT SUM(qty) AS q FROM sales").collect()
+        eager = found.filter(pl.col("qty") > 0).gather_every(2)
+    assert_frame_equal(found, QUERIES["aggregate"](sales).collect(engine="in-memory"))
+    assert total.item() == 3 * 499 * 500 // 2
+    assert eager.height == 4
+    assert len(shared) >= 2
+
+
+def test_a_failing_query_says_why(shared):
+    frame = pl.LazyFrame({"a": ["x"]}).select(pl.col("a").cast(pl.Int64))
+    with pytest.raises(JobFailedError, match="conversion"):
+        frame.collect(engine=ms.Engine(processes=True, progress=False))
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda f, e: f.collect(engine=e, background=True),
+        lambda f, e: f.execute(engine=e),
+        lambda f, e: f.collect_async(engine=e),
+        lambda f, e: f.collect_batches(engine=e),
+        lambda f, e: f.sink_batches(print, engine=e),
+        lambda f, e: pl.collect_all([f], engine=e),
+        lambda f, e: pl.collect_all_async([f], engine=e),
+        lambda f, e: f.sink_parquet(io.BytesIO(), engine=e),
+        lambda f, e: f.sink_ipc(io.BytesIO(), engine=e),
+        lambda f, e: f.sink_csv(io.BytesIO(), engine=e),
+        lambda f, e: f.sink_ndjson(io.BytesIO(), engine=e),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::polars.exceptions.UnstableWarning")
+def test_what_is_not_built_says_so_and_what_to_do(use):
+    with pytest.raises(UnsupportedError, match="does not run") as caught:
+        use(pl.LazyFrame({"a": [1]}), ms.Engine())
+    assert "collect" in (caught.value.info.hint or "") or "thread" in caught.value.info.hint
+
+
+def test_every_part_of_the_interface_is_answered():
+    interface = polars_engine.polars.lazyframe.engine.Engine
+    public = {name for name in vars(interface) if not name.startswith("_")}
+    assert public <= vars(ms.Engine).keys()
+
+
+def test_a_repr_runs_nothing(shared):
+    assert repr(ms.Engine()) == "minispark.Engine()"
+    assert "embedded" in ms.Engine()._repr_html_()
+    assert repr(ms.Engine("http://h:1")) == "minispark.Engine('http://h:1')"
+    assert "<" not in ms.Engine("http://<b>")._repr_html_().split("cluster at ")[1]
+    assert shared == []
+
+
+def test_the_summary_reads_well(shared, sales, capsys):
+    engine = ms.Engine(processes=True, parallelism=3, progress=True)
+    QUERIES["aggregate"](sales).collect(engine=engine)
+    said = capsys.readouterr().err
+    assert re.fullmatch(r"\d+ rows, 3 stages, \d+\.\d s, 2 workers\n", said), said
+
+
+def test_the_line_follows_the_job_on_a_terminal(shared, sales, capsys, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    QUERIES["aggregate"](sales).collect(
+        engine=ms.Engine(processes=True, parallelism=3, progress=True)
+    )
+    said = capsys.readouterr().err
+    assert "tasks" in said
+    assert "3 stages" in said.splitlines()[-1]
+
+
+def test_it_is_silent_off_a_terminal(shared, sales, capsys):
+    QUERIES["aggregate"](sales).collect(engine=ms.Engine(processes=True))
+    captured = capsys.readouterr()
+    assert captured.out + captured.err == ""
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [(999, "999"), (9_999, "9999"), (12_000_000, "12.0 M"), (65_400, "65.4 k")],
+)
+def test_numbers_are_short(number, text):
+    assert progress._short(number) == text
+
+
+def test_retries_are_told(runner):
+    outcome = runner.run(plan_outputs([PlanOutput("a", pl.LazyFrame({"a": [1]}))]), name="x")
+    figures = outcome.figures()
+    metrics = figures.metrics.model_copy(
+        update={"retries": 1, "input_records": 12_000_000, "stages": 2, "total_time_s": 0.8}
+    )
+    told = JobOutcome(
+        outcome.job_id,
+        outcome.view,
+        nodes=(),
+        sinks={},
+        read=outcome.read,
+        figures=lambda: JobFigures(metrics, (), 2),
+    )
+    assert progress.summary(told) == "12.0 M rows, 2 stages, 0.8 s, 2 workers, 1 retry"
