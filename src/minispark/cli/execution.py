@@ -1,0 +1,94 @@
+"""Runs a ready-made job where the user said, and prints rows and figures."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from minispark.cli.figures import print_figures, print_stages
+from minispark.cli.terminal import count_text, notes, output, phase, print_table
+from minispark.errors import UnsupportedError, UsageError
+from minispark.observe import JobMetrics, StageRow
+
+__all__ = ["absolute", "run_and_show"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Ran:
+    frame: pl.DataFrame | None
+    """The rows, unless they were written as files."""
+    rows: Sequence[StageRow]
+    metrics: JobMetrics
+    where: str
+
+
+def absolute(path: str | Path) -> str:
+    """Return a path as every process on this machine means it."""
+    return str(Path(path).absolute())
+
+
+def run_and_show(
+    job: Mapping[str, Any], *, engine: str, top: int, order_by: str | None = None
+) -> None:
+    """Run a job of one result; print its first rows, the largest ``order_by`` first."""
+    start = time.perf_counter()
+    ran = _runner_for(engine)(job)
+    seconds = time.perf_counter() - start
+    if ran.frame is not None and top:
+        _print_rows(ran.frame, top, order_by)
+    print_stages(ran.rows)
+    print_figures(ran.metrics, total_s=seconds)
+    notes.print(ran.where)
+
+
+def _runner_for(engine: str) -> Callable[[Mapping[str, Any]], _Ran]:
+    if engine == "local":
+        return _run_here
+    if engine == "ray":
+        msg = "the Ray engine is not built yet"
+        raise UnsupportedError(msg, field="engine")
+    if not engine.startswith(("http://", "https://")):
+        msg = f"there is no engine {engine!r}"
+        raise UsageError(msg, field="engine", hint="Say local, or the URL of a master.")
+    return lambda job: _run_there(job, engine)
+
+
+def _run_here(job: Mapping[str, Any]) -> _Ran:
+    from minispark.cli.local_jobs import run_local
+
+    with phase("running"):
+        ran = run_local(job)
+    return _Ran(ran.frame, ran.rows, ran.metrics, ran.where)
+
+
+def _run_there(job: Mapping[str, Any], url: str) -> _Ran:
+    from minispark.cli.remote import wait_for
+    from minispark.engines.base import raise_unless_succeeded
+    from minispark.engines.http import MasterClient
+
+    with MasterClient(url) as client:
+        job_id = client.submit_json(job)
+        raise_unless_succeeded(wait_for(client, job_id))
+        written = any(node["op"].startswith("write_") for node in job["dag"]["nodes"])
+        frame = None if written else client.result_frame(job_id)
+        return _Ran(frame, client.stages(job_id), client.metrics(job_id), f"{job_id} on {url}")
+
+
+def _print_rows(frame: pl.DataFrame, top: int, order_by: str | None) -> None:
+    shown = frame
+    if order_by is not None:
+        others = [name for name in frame.columns if name != order_by]
+        shown = frame.sort(order_by, *others, descending=[True] + [False] * len(others))
+    shown = shown.head(top)
+    print_table(
+        shown.columns,
+        [["" if cell is None else str(cell) for cell in row] for row in shown.iter_rows()],
+        numbers=[name for name, dtype in shown.schema.items() if dtype.is_numeric()],
+    )
+    if frame.height > shown.height:
+        output.print(f"{count_text(frame.height)} rows in all\n")

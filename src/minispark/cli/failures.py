@@ -1,0 +1,107 @@
+"""What a failure looks like on a terminal, and which exit code it has.
+
+::
+
+    error[MS-164]: there is no column "wrod"
+      node agg, field key
+      hint: did you mean "word"?
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import typer
+
+from minispark.errors import (
+    ErrorInfo,
+    MasterUnreachableError,
+    MinisparkError,
+    UnsupportedError,
+    UsageError,
+)
+
+__all__ = ["exit_code", "explain_failure", "render"]
+
+FAILED, USAGE, UNREACHABLE, INTERRUPTED = 1, 2, 3, 130
+
+
+def exit_code(error: BaseException) -> int:
+    """Return the exit code for ``error``."""
+    match error:
+        case KeyboardInterrupt() | typer.Abort():
+            return INTERRUPTED
+        case UsageError() | UnsupportedError() | FileNotFoundError():
+            return USAGE
+        case MasterUnreachableError():
+            return UNREACHABLE
+        case typer.TyperException():
+            return int(getattr(error, "exit_code", USAGE))
+        case _:
+            return FAILED
+
+
+def explain_failure(error: BaseException) -> int:
+    """Print ``error`` to standard error and return the exit code."""
+    match error:
+        case KeyboardInterrupt() | typer.Abort():
+            sys.stderr.write("interrupted\n")
+        case BrokenPipeError():
+            # Whoever read our output has left; a message would only reach the terminal by chance.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        case MinisparkError():
+            sys.stderr.write(render(error.info, colour=_colour()))
+        case typer.TyperException():
+            _explain_usage(error)
+        case OSError() if error.filename is not None:
+            info = ErrorInfo("MS-104", (error.strerror or str(error)), file=str(error.filename))
+            sys.stderr.write(render(info, colour=_colour()))
+        case _:
+            info = ErrorInfo(
+                "MS-100",
+                f"{type(error).__name__}: {error}",
+                hint="add --debug to see where it comes from",
+            )
+            sys.stderr.write(render(info, colour=_colour()))
+    return exit_code(error)
+
+
+def render(info: ErrorInfo, *, colour: bool = False) -> str:
+    """Return the lines that say what went wrong, where it is and what to do."""
+    head = f"error[{info.code}]"
+    if colour:
+        head = f"\x1b[1;31m{head}\x1b[0m"
+    lines = [f"{head}: {info.message}"]
+    places = [
+        f"{name} {value}"
+        for name, value in (
+            ("node", info.node),
+            ("field", info.field),
+            ("file", info.file),
+            ("row", info.row),
+        )
+        if value is not None
+    ]
+    if places:
+        lines.append("  " + ", ".join(places))
+    if info.detail:
+        lines.extend("  | " + line for line in info.detail.rstrip().splitlines())
+    if info.hint:
+        lines.append(f"  hint: {info.hint}")
+    return "\n".join(lines) + "\n"
+
+
+def _explain_usage(error: typer.TyperException) -> None:
+    context = getattr(error, "ctx", None)
+    message = str(getattr(error, "format_message", lambda: str(error))())
+    if type(error).__name__ == "NoArgsIsHelpError":
+        sys.stderr.write(message + "\n")
+        return
+    command = context.command_path if context is not None else "minispark"
+    info = ErrorInfo("MS-101", message, hint=f"`{command} --help` lists what it takes")
+    sys.stderr.write(render(info, colour=_colour()))
+
+
+def _colour() -> bool:
+    return sys.stderr.isatty() and not os.environ.get("NO_COLOR")

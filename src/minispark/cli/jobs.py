@@ -1,0 +1,134 @@
+"""``status``, ``jobs``, ``workers``, ``results``, ``cancel``: ask a master, and tell it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from minispark.cli.options import AsJson, Master
+
+__all__ = ["cancel", "jobs", "results", "status", "workers"]
+
+JobId = Annotated[str, typer.Argument(metavar="ID", help="The id that `submit` printed.")]
+Format = Literal["csv", "jsonl", "parquet", "arrow"]
+
+
+def status(
+    job_id: JobId,
+    *,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Show progress until the job has ended.")
+    ] = False,
+    master: Master = None,
+    json: AsJson = False,
+) -> None:
+    """Show how a job stands, stage by stage."""
+    from minispark.cli.figures import print_job, print_json
+    from minispark.cli.progress import job_progress
+    from minispark.engines.http import MasterClient
+
+    with MasterClient(master) as client:
+        if watch:
+            with job_progress(quiet=json) as show:
+                view = client.wait(job_id, on_change=show)
+        else:
+            view = client.job(job_id)
+        rows = client.stages(job_id)
+    if json:
+        print_json(view.model_dump(mode="json") | {"rows": [r.model_dump() for r in rows]})
+    else:
+        print_job(view, rows)
+
+
+def jobs(
+    *,
+    limit: Annotated[int | None, typer.Option(min=1, help="Show so many at most.")] = None,
+    master: Master = None,
+    json: AsJson = False,
+) -> None:
+    """List the jobs that the master knows."""
+    from minispark.cli.figures import print_jobs, print_json
+    from minispark.engines.http import MasterClient
+
+    with MasterClient(master) as client:
+        found = client.jobs(limit=limit)
+    if json:
+        print_json([view.model_dump(mode="json") for view in found])
+    else:
+        print_jobs(found)
+
+
+def workers(*, master: Master = None, json: AsJson = False) -> None:
+    """List the workers with their load."""
+    from minispark.cli.figures import print_json, print_workers
+    from minispark.engines.http import MasterClient
+
+    with MasterClient(master) as client:
+        found = client.workers()
+    if json:
+        print_json(found)
+    else:
+        print_workers(found)
+
+
+def results(
+    job_id: JobId,
+    *,
+    output: Annotated[
+        Path | None, typer.Option(help="A file to write; else standard output.")
+    ] = None,
+    format: Annotated[  # noqa: A002
+        Format | None,
+        typer.Option(help="Else by the file's ending; csv on standard output."),
+    ] = None,
+    node: Annotated[
+        str | None, typer.Option(help="Which result, where the job has several.")
+    ] = None,
+    master: Master = None,
+) -> None:
+    """Download the result of a job, from wherever it lies."""
+    from minispark.engines.http import MasterClient
+
+    chosen = format or _format_of(output)
+    with MasterClient(master) as client:
+        if output is not None:
+            output.parent.mkdir(parents=True, exist_ok=True)
+            client.save_results(job_id, output, format=chosen, node=node)
+            typer.echo(str(output))
+            return
+        with client.results(job_id, format=chosen, node=node) as chunks:
+            for chunk in chunks:
+                sys.stdout.buffer.write(chunk)
+            sys.stdout.buffer.flush()
+
+
+_ENDED = {
+    "CANCELLED": "is cancelled",
+    "SUCCEEDED": "had already succeeded",
+    "FAILED": "had already failed",
+}
+
+
+def cancel(job_id: JobId, *, master: Master = None) -> None:
+    """Cancel a job."""
+    from minispark.engines.http import MasterClient
+
+    with MasterClient(master) as client:
+        view = client.cancel(job_id)
+        if view.status not in _ENDED:
+            view = client.wait(job_id)
+    typer.echo(f"{job_id} {_ENDED[view.status]}")
+
+
+def _format_of(output: Path | None) -> Format:
+    endings: dict[str, Format] = {
+        ".jsonl": "jsonl",
+        ".ndjson": "jsonl",
+        ".parquet": "parquet",
+        ".arrow": "arrow",
+        ".arrows": "arrow",
+    }
+    return "csv" if output is None else endings.get(output.suffix.lower(), "csv")

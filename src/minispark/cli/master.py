@@ -1,0 +1,96 @@
+"""``minispark master``: takes jobs and hands out their tasks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from minispark.cli.options import DataRoot
+from minispark.settings import SchedulerSettings
+
+__all__ = ["master"]
+
+_DEFAULTS = SchedulerSettings()
+
+
+def master(
+    *,
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(min=0, max=65_535, help="The port; 0 takes a free one.")
+    ] = 8080,
+    state_dir: Annotated[
+        Path | None,
+        typer.Option(help="Where jobs and the secret are kept.", show_default=False),
+    ] = None,
+    token_file: Annotated[
+        Path | None, typer.Option(help="A file that holds the shared secret; else made and found.")
+    ] = None,
+    auth: Annotated[
+        Literal["default", "figures-open", "all"],
+        typer.Option(
+            help="Who may read figures without a token: on loopback only, everybody, or nobody."
+        ),
+    ] = "default",
+    allowed_host: Annotated[
+        list[str] | None, typer.Option(help="A Host name to answer to; may be repeated.")
+    ] = None,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Allow clear text beyond this machine.")
+    ] = False,
+    tls_cert: Annotated[Path | None, typer.Option(help="Certificate chain (PEM).")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Private key (PEM).")] = None,
+    data_root: DataRoot = None,
+    max_load_diff: Annotated[
+        int,
+        typer.Option(min=0, help="Tasks that a worker may have more than the least loaded one."),
+    ] = _DEFAULTS.max_load_diff,
+    heartbeat_timeout: Annotated[
+        float, typer.Option(min=0.1, help="Seconds of silence after which a worker is DOWN.")
+    ] = _DEFAULTS.heartbeat_timeout_s,
+) -> None:
+    """Start a master; Ctrl-C or SIGTERM stops it. Finished jobs are there when it starts again."""
+    from minispark import config
+    from minispark.cli.terminal import print_box
+    from minispark.master import serve
+    from minispark.master.settings import MasterConfig
+
+    state = state_dir or config.state_dir()
+    token = (
+        config.read_token_file(token_file)
+        if token_file is not None
+        else config.find_token(state, create=True)
+    )
+
+    def say_ready(url: str) -> None:
+        print_box(
+            "Mini-Spark master",
+            [
+                ("URL", url),
+                ("token", str(token_file or state / "token")),
+                ("next", f"minispark worker --master {url} --port 9000"),
+            ],
+        )
+
+    serve(
+        MasterConfig(
+            host=host,
+            port=port,
+            state_dir=state,
+            token=token or "",
+            token_file=token_file,
+            discovery_dir=config.state_dir(),
+            auth=auth,
+            allowed_hosts=tuple(allowed_host or ()),
+            insecure=insecure,
+            tls_cert=tls_cert,
+            tls_key=tls_key,
+            data_root=data_root,
+            scheduler=SchedulerSettings(
+                max_load_diff=max_load_diff, heartbeat_timeout_s=heartbeat_timeout
+            ),
+        ),
+        on_ready=say_ready,
+    )

@@ -1,0 +1,115 @@
+"""``minispark worker``: runs tasks in processes of its own and keeps their blocks."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from minispark.cli.options import DataRoot, Master
+from minispark.errors import UsageError
+
+__all__ = ["worker"]
+
+
+def worker(
+    *,
+    master: Master = None,
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[
+        int,
+        typer.Option(
+            envvar=["MINISPARK_WORKER_PORT", "WORKER_PORT"],
+            min=0,
+            max=65_535,
+            help="The port for blocks; 0 takes a free one.",
+        ),
+    ] = 9000,
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            envvar=["MINISPARK_WORKER_THREADS", "WORKER_THREADS"],
+            min=1,
+            help="Tasks at a time, one process each; else one per core.",
+        ),
+    ] = None,
+    memory_limit_mb: Annotated[
+        int | None, typer.Option(min=1, help="For all task processes together.")
+    ] = None,
+    task_timeout: Annotated[
+        float | None, typer.Option(min=0.001, help="Seconds an attempt may run.")
+    ] = None,
+    work_dir: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where blocks are kept; else in the state directory.", show_default=False
+        ),
+    ] = None,
+    allowed_host: Annotated[
+        list[str] | None, typer.Option(help="A Host name to answer to; may be repeated.")
+    ] = None,
+    advertise_host: Annotated[
+        str | None, typer.Option(help="The name under which others reach this worker.")
+    ] = None,
+    heartbeat: Annotated[
+        float, typer.Option(min=0.05, help="Seconds from one sign of life to the next.")
+    ] = 2.0,
+    map_blocks: Annotated[
+        bool,
+        typer.Option(
+            "--map-blocks/--no-map-blocks",
+            help="Map blocks of this machine, or fetch every block over HTTP.",
+        ),
+    ] = True,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Allow clear text beyond this machine.")
+    ] = False,
+    data_root: DataRoot = None,
+) -> None:
+    """Start a worker; one started before its master waits for it. Ctrl-C or SIGTERM stops it."""
+    from minispark import config
+    from minispark.cli.terminal import print_box
+    from minispark.settings import MIB
+    from minispark.worker import serve
+    from minispark.worker.settings import WorkerConfig
+
+    state = config.state_dir()
+    url = master or config.find_master()
+    token = config.find_token(state, create=True)
+    if not token:
+        msg = "there is no token for this master"
+        raise UsageError(msg, hint="set MINISPARK_TOKEN to the master's token")
+    slots = threads or os.cpu_count() or 1
+
+    def say_ready(own_url: str) -> None:
+        print_box(
+            "Mini-Spark worker",
+            [
+                ("URL", own_url),
+                ("master", url),
+                ("slots", str(slots)),
+                ("next", f"minispark submit --master {url} --input data/test.csv"),
+            ],
+        )
+
+    serve(
+        WorkerConfig(
+            master_url=url,
+            token=token,
+            host=host,
+            port=port,
+            slots=slots,
+            work_dir=work_dir or state / "work",
+            data_root=data_root,
+            memory_limit_bytes=None if memory_limit_mb is None else memory_limit_mb * MIB,
+            task_timeout_s=task_timeout,
+            heartbeat_s=heartbeat,
+            map_blocks=map_blocks,
+            insecure=insecure,
+            allowed_hosts=tuple(allowed_host or ()),
+            advertise_host=advertise_host,
+        ),
+        on_ready=say_ready,
+    )

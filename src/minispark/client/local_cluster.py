@@ -1,0 +1,241 @@
+"""A real cluster on this machine: a master and workers as processes, private to its owner.
+
+::
+
+    <directory>/              0700, removed at the end unless it was given
+      state/                  the master's state, token, discovery file
+      work/                   the workers' blocks
+      master.log worker-0.log ...
+
+Used by ``minispark demo``, by tests that kill processes, and to try things out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from minispark import config
+from minispark.clock import monotonic_s
+from minispark.engines.http import MasterClient
+from minispark.errors import MasterUnreachableError, MinisparkError
+
+__all__ = ["ClusterProcess", "LocalCluster"]
+
+_POLL_S = 0.01
+_STOP_S = 10.0
+"""A process that has not ended by itself so long after it was asked is killed."""
+_LOG_LINES = 20
+_FOREIGN = ("MINISPARK_", "WORKER_", "MASTER_", "CACHE_")
+"""Settings of the user's own cluster must not leak into this one."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterProcess:
+    """A master or worker, and the file that holds what it said."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        return self.process.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether it still runs."""
+        return self.process.poll() is None
+
+    def stop(self, timeout_s: float = _STOP_S) -> None:
+        """Ask it to end and wait; kill it if it does not."""
+        self.process.terminate()
+        try:
+            self.process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+    def kill(self) -> None:
+        """End it at once, as a crash would."""
+        self.process.kill()
+        self.process.wait()
+
+    def last_words(self) -> str:
+        """Return the end of its log."""
+        lines = self.log.read_text(errors="replace").splitlines()
+        return "\n".join(lines[-_LOG_LINES:])
+
+
+class LocalCluster:
+    """Started by ``with`` (or `start`), ended with the block; all ports are free ones.
+
+    Parameters
+    ----------
+    workers
+        How many to start with; `add_worker` starts more.
+    threads
+        Tasks at a time of each worker.
+    directory
+        Where state, blocks and logs go; None makes a private one.
+    data_root
+        What relative paths in jobs mean.
+    worker_options, master_options
+        More options for the command line, as in ``["--task-timeout", "5"]``.
+    start_timeout_s
+        How long the processes may take until they are ready.
+    """
+
+    def __init__(
+        self,
+        workers: int = 2,
+        *,
+        threads: int = 1,
+        directory: Path | None = None,
+        data_root: Path | None = None,
+        worker_options: Sequence[str] = (),
+        master_options: Sequence[str] = (),
+        start_timeout_s: float = 60.0,
+    ) -> None:
+        self.token = secrets.token_urlsafe(32)
+        self.url = ""
+        self.master: ClusterProcess | None = None
+        self.workers: list[ClusterProcess] = []
+        self._count = workers
+        self._threads = threads
+        self._given = directory
+        self._root: tuple[str, ...] = () if data_root is None else ("--data-root", str(data_root))
+        self._worker_options = tuple(worker_options)
+        self._master_options = tuple(master_options)
+        self._timeout_s = start_timeout_s
+        self._client: MasterClient | None = None
+        self._started = 0
+        self.directory = directory or Path()
+
+    def __enter__(self) -> LocalCluster:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def client(self) -> MasterClient:
+        """A client of this cluster, for one thread at a time."""
+        if self._client is None:
+            self._client = MasterClient(self.url, token=self.token)
+        return self._client
+
+    def start(self) -> LocalCluster:
+        """Start all processes and wait until every worker is registered."""
+        self.directory = self._given or Path(tempfile.mkdtemp(prefix="minispark-cluster-"))
+        config.secure_dir(self.directory)
+        try:
+            self.start_master()
+            for _ in range(self._count):
+                self.add_worker()
+            self.wait_for_workers(self._count)
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def start_master(self, *, port: int = 0) -> ClusterProcess:
+        """Start a master on the state directory and wait until it listens.
+
+        After a crash, ``port`` gives the new one the address that the workers know.
+        """
+        state = self.directory / "state"
+        (state / "master.json").unlink(missing_ok=True)
+        options = ("--port", str(port), "--state-dir", str(state), *self._root)
+        master = self._spawn("master", "master", *options, *self._master_options)
+        self.master = master
+        self._wait_until(lambda: config.find_discovery(state) is not None, (master,))
+        found = config.find_discovery(state)
+        self.url = found.url if found is not None else ""
+        return master
+
+    def add_worker(self) -> ClusterProcess:
+        """Start one more worker; `wait_for_workers` says when it is there."""
+        worker = self._spawn(
+            f"worker-{self._started}",
+            "worker",
+            *("--master", self.url, "--port", "0", "--threads", str(self._threads)),
+            *("--work-dir", str(self.directory / "work"), *self._root),
+            *self._worker_options,
+        )
+        self._started += 1
+        self.workers.append(worker)
+        return worker
+
+    def wait_for_workers(self, count: int) -> None:
+        """Wait until ``count`` workers are UP."""
+
+        def enough() -> bool:
+            with contextlib.suppress(MasterUnreachableError):
+                up = [worker for worker in self.client.workers() if worker["status"] == "UP"]
+                return len(up) >= count
+            return False
+
+        self._wait_until(enough, self.workers)
+
+    def logs(self) -> dict[str, str]:
+        """Return what each process has said, by name."""
+        files = sorted(self.directory.glob("*.log"))
+        return {file.stem: file.read_text(errors="replace") for file in files}
+
+    def close(self) -> None:
+        """End all processes, and remove the directory unless it was given."""
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+        running = [*self.workers, *([self.master] if self.master is not None else [])]
+        for process in running:
+            process.process.terminate()
+        for process in running:
+            process.stop()
+        self.workers, self.master = [], None
+        if self._given is None and self.directory != Path():
+            shutil.rmtree(self.directory, ignore_errors=True)
+
+    def _spawn(self, name: str, *arguments: str) -> ClusterProcess:
+        own = {
+            "MINISPARK_STATE_DIR": str(self.directory / "state"),
+            "MINISPARK_TOKEN": self.token,
+            "NO_COLOR": "1",
+        }
+        kept = {key: value for key, value in os.environ.items() if not key.startswith(_FOREIGN)}
+        log = self.directory / f"{name}.log"
+        with log.open("ab") as file:
+            process = subprocess.Popen(  # noqa: S603 - this very Python, our own command
+                [sys.executable, "-m", "minispark", *arguments],
+                env={**kept, **own},
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+            )
+        return ClusterProcess(name, process, log)
+
+    def _wait_until(
+        self, condition: Callable[[], bool], processes: Sequence[ClusterProcess]
+    ) -> None:
+        deadline = monotonic_s() + self._timeout_s
+        pause = threading.Event()
+        while not condition():
+            ended = next((process for process in processes if not process.alive), None)
+            if ended is not None:
+                msg = f"{ended.name} ended while it started"
+                raise MinisparkError(msg, detail=ended.last_words())
+            if monotonic_s() > deadline:
+                names = ", ".join(process.name for process in processes)
+                msg = f"{names} did not get ready within {self._timeout_s:g} s"
+                raise MinisparkError(msg, detail=processes[-1].last_words())
+            pause.wait(_POLL_S)

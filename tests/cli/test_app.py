@@ -1,0 +1,142 @@
+"""The command as a whole: help, exit codes, what it imports."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from minispark.cli.app import app
+from minispark.errors import MasterUnreachableError
+
+from .conftest import Minispark
+
+COMMANDS = [
+    "demo",
+    "run",
+    "submit",
+    "status",
+    "jobs",
+    "workers",
+    "results",
+    "cancel",
+    "explain",
+    "data",
+    "master",
+    "worker",
+]
+HEAVY = {"fastapi", "httpx2", "polars", "pyarrow", "pydantic", "rich", "uvicorn"}
+
+
+def test_importing_the_command_line_brings_in_nothing_heavy() -> None:
+    code = "import json, sys, minispark.cli; print(json.dumps(list(sys.modules)))"
+    out = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout
+    assert HEAVY.isdisjoint(json.loads(out))
+
+
+def test_asking_for_help_brings_in_nothing_heavy() -> None:
+    code = (
+        "import sys\nfrom minispark.cli import main\n"
+        "try: main(['--help'])\nfinally: print(sorted(sys.modules), file=sys.stderr)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    imported = set(ran.stderr.replace("'", "").strip("[]\n").split(", "))
+    assert "minispark.cli" in imported
+    assert HEAVY.isdisjoint(imported)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(command: str) -> None:
+    result = CliRunner().invoke(app, [command, "--help"])
+    assert result.exit_code == 0, result.output
+    assert f"Usage: minispark {command}" in result.output
+
+
+def test_help_lists_exactly_the_commands() -> None:
+    listed = CliRunner().invoke(app, ["--help"]).output.partition("Commands:")[2]
+    assert {line.split()[0] for line in listed.splitlines() if line.strip()} == set(COMMANDS)
+
+
+def test_without_a_command_it_shows_help_and_says_usage(minispark: Minispark) -> None:
+    ran = minispark()
+    assert ran.returncode == 2
+    assert "Usage: minispark" in ran.stdout + ran.stderr
+
+
+def test_a_mistyped_command_is_a_usage_error_with_the_nearest_name(minispark: Minispark) -> None:
+    ran = minispark("sumbit")
+    assert ran.returncode == 2
+    assert "error[MS-101]" in ran.stderr
+    assert "submit" in ran.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("jobs",), ("workers",), ("status", "job-1"), ("cancel", "job-1"), ("results", "job-1")],
+)
+def test_no_master_is_exit_code_3(minispark: Minispark, arguments: tuple[str, ...]) -> None:
+    ran = minispark(*arguments)
+    assert ran.returncode == 3
+    assert "error[MS-501]" in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+@pytest.mark.parametrize("arguments", [("status", "--debug", "job-1"), ("--debug", "jobs")])
+def test_debug_lets_the_error_through_wherever_it_stands(
+    minispark: Minispark, arguments: tuple[str, ...]
+) -> None:
+    with pytest.raises(MasterUnreachableError):
+        minispark(*arguments)
+
+
+def test_the_process_leaves_with_the_exit_code_and_without_a_traceback(tmp_path: Path) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-m", "minispark", "sumbit"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 2
+    assert "submit" in ran.stderr
+    assert "Traceback" not in ran.stderr
+    assert "\x1b" not in ran.stdout + ran.stderr
+
+
+def test_nothing_to_submit_is_a_usage_error(minispark: Minispark) -> None:
+    ran = minispark("submit")
+    assert ran.returncode == 2
+    assert "--input" in ran.stderr
+
+
+def test_a_script_cannot_be_submitted_yet(minispark: Minispark) -> None:
+    ran = minispark("submit", "job.py")
+    assert ran.returncode == 2
+    assert "error[MS-401]" in ran.stderr
+
+
+def test_a_job_file_that_is_not_json_names_file_and_row(
+    minispark: Minispark, tmp_path: Path
+) -> None:
+    (tmp_path / "job.json").write_text('{\n"name": oops}')
+    ran = minispark("submit", "job.json")
+    assert ran.returncode == 2
+    assert "job.json, row 2" in ran.stderr
+
+
+def test_options_come_from_the_environment_too(minispark: Minispark, tmp_path: Path) -> None:
+    ran = minispark("data", "test", MINISPARK_DATA_TEST_LINES="3")
+    assert ran.returncode == 0, ran.stderr
+    assert len((tmp_path / "data/test.csv").read_text().splitlines()) == 4
+
+
+def test_there_are_no_colours_off_a_terminal(minispark: Minispark) -> None:
+    for arguments in (("sumbit",), ("data", "test")):
+        ran = minispark(*arguments)
+        assert "\x1b" not in ran.stdout + ran.stderr

@@ -1,0 +1,76 @@
+"""Errors on the command line: the sentence, the place, the hint, the exit code."""
+
+from __future__ import annotations
+
+import pytest
+import typer
+
+from minispark.cli.failures import exit_code, explain_failure, render
+from minispark.errors import (
+    ErrorInfo,
+    JobCancelledError,
+    JobFailedError,
+    MasterUnreachableError,
+    MinisparkError,
+    UnsupportedError,
+    UsageError,
+)
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (MinisparkError("x"), 1),
+        (JobFailedError("x"), 1),
+        (JobCancelledError("x"), 1),
+        (ValueError("x"), 1),
+        (UsageError("x"), 2),
+        (UnsupportedError("x"), 2),
+        (FileNotFoundError(2, "No such file", "x"), 2),
+        (typer.BadParameter("x"), 2),
+        (MasterUnreachableError("x"), 3),
+        (KeyboardInterrupt(), 130),
+        (typer.Abort(), 130),
+    ],
+)
+def test_each_kind_has_its_exit_code(error: BaseException, code: int) -> None:
+    assert exit_code(error) == code
+
+
+def test_an_error_says_what_where_and_what_to_do() -> None:
+    info = ErrorInfo(
+        "MS-214",
+        'there is no column "wrod"',
+        node="agg",
+        field="key",
+        file="data/a.csv",
+        row=3,
+        hint='did you mean "word"?',
+        detail="Traceback\n  boom",
+    )
+    assert render(info).splitlines() == [
+        'error[MS-214]: there is no column "wrod"',
+        "  node agg, field key, file data/a.csv, row 3",
+        "  | Traceback",
+        "  |   boom",
+        '  hint: did you mean "word"?',
+    ]
+
+
+def test_colour_is_only_in_the_code() -> None:
+    assert render(ErrorInfo("MS-1", "no"), colour=True) == "\x1b[1;31merror[MS-1]\x1b[0m: no\n"
+
+
+def test_an_unknown_exception_is_one_line_and_no_traceback(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert explain_failure(ValueError("odd")) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("error[MS-100]: ValueError: odd\n")
+    assert "Traceback" not in said
+    assert "--debug" in said
+
+
+def test_a_file_error_names_the_file(capsys: pytest.CaptureFixture[str]) -> None:
+    assert explain_failure(PermissionError(13, "Permission denied", "/x/y")) == 1
+    assert capsys.readouterr().err == "error[MS-104]: Permission denied\n  file /x/y\n"

@@ -1,0 +1,136 @@
+"""Ready-made jobs and plans on this machine."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from .conftest import Minispark
+
+WORDCOUNT = {
+    "name": "wordcount",
+    "parallelism": 3,
+    "dag": {
+        "nodes": [
+            {"id": "read", "op": "read_csv", "path": "text.csv", "partitions": 3},
+            {"id": "flat", "op": "flat_map", "fn": "tokenize"},
+            {"id": "agg", "op": "reduce_by_key", "key": "token", "fn": "sum"},
+        ],
+        "edges": [["read", "flat"], ["flat", "agg"]],
+    },
+}
+
+
+@pytest.fixture
+def text(tmp_path: Path) -> Path:
+    path = tmp_path / "text.csv"
+    path.write_text("text\n" + "to be or not to be\n" * 50)
+    return path
+
+
+def records(out: str) -> dict[str, int]:
+    """Read the stage table back: records by stage."""
+    found = re.findall(r"^ (\w+) +SUCCEEDED .*? ([\d,]+) $", out, re.MULTILINE)
+    return {name: int(count.replace(",", "")) for name, count in found}
+
+
+def test_words_are_counted_in_this_process(minispark: Minispark, text: Path) -> None:
+    ran = minispark("run", "wordcount", text.name, "--top", "2")
+    assert ran.returncode == 0, ran.stderr
+    rows = re.findall(r"^ (\w+) +(\d+) $", ran.stdout, re.MULTILINE)
+    assert rows == [("be", "100"), ("to", "100")]
+    assert "4 rows in all" in ran.stdout
+    assert records(ran.stdout) == {"read": 50, "flatmap": 300, "map": 300, "reduce": 4}
+    assert "654 records" in ran.stdout
+    assert "in this process" in ran.stderr
+
+
+def test_a_plain_text_file_is_read_line_by_line(minispark: Minispark, tmp_path: Path) -> None:
+    (tmp_path / "poem.txt").write_text("to be, or\nnot, to be\n")
+    ran = minispark("run", "wordcount", "poem.txt")
+    assert records(ran.stdout)["read"] == 2
+    assert records(ran.stdout)["flatmap"] == 6
+
+
+@pytest.mark.process
+def test_a_number_of_partitions_is_honoured_and_parts_are_written(
+    minispark: Minispark, text: Path, tmp_path: Path
+) -> None:
+    ran = minispark("run", "wordcount", text.name, "--parallelism", "2", "--output", "out")
+    assert ran.returncode == 0, ran.stderr
+    assert (tmp_path / "out" / "_SUCCESS").exists()
+    counts = pl.read_csv(tmp_path / "out" / "part-*.csv")
+    assert sorted(counts.rows()) == [("be", 100), ("not", 50), ("or", 50), ("to", 100)]
+    assert re.search(r"^ read +SUCCEEDED .* 2 +50 $", ran.stdout, re.MULTILINE)
+
+
+def test_tables_are_joined(minispark: Minispark, tmp_path: Path) -> None:
+    (tmp_path / "sales.csv").write_text("sku,qty\n1,5\n2,7\n3,9\n")
+    (tmp_path / "catalog.csv").write_text("sku,name\n1,pen\n2,cup\n")
+    ran = minispark("run", "join", "sales.csv", "catalog.csv", "--on", "sku")
+    assert ran.returncode == 0, ran.stderr
+    assert records(ran.stdout) == {"left": 3, "right": 2, "join": 2}
+    ran = minispark("run", "join", "sales.csv", "catalog.csv", "--on", "sku", "--how", "anti")
+    assert records(ran.stdout)["join"] == 1
+
+
+def test_a_key_that_is_not_there_is_a_usage_error(minispark: Minispark, text: Path) -> None:
+    ran = minispark("run", "join", text.name, text.name, "--on", "txet")
+    assert ran.returncode == 2
+    assert "txet" in ran.stderr
+    assert "text" in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("engine", "code"), [("ray", "MS-401"), ("lokal", "MS-101"), ("http://127.0.0.1:9", "MS-501")]
+)
+def test_an_engine_that_is_not_there_is_said_so(
+    minispark: Minispark, text: Path, engine: str, code: str
+) -> None:
+    ran = minispark("run", "wordcount", text.name, "--engine", engine)
+    assert ran.returncode == (3 if code == "MS-501" else 2)
+    assert f"error[{code}]" in ran.stderr
+
+
+def test_a_missing_file_is_a_usage_error_that_names_it(minispark: Minispark) -> None:
+    ran = minispark("run", "wordcount", "nothing.csv")
+    assert ran.returncode == 2
+    assert "nothing.csv" in ran.stderr
+
+
+def test_a_plan_is_explained_without_running_it(
+    minispark: Minispark, text: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "job.json").write_text(json.dumps(WORDCOUNT))
+    said = minispark("explain", "job.json").stdout
+    for word in ("Logical plan", "Physical plan", "hash exchange", "unordered", "result: agg"):
+        assert word in said
+    found = json.loads(minispark("explain", "job.json", "--json", "--parallelism", "5").stdout)
+    assert [stage["tasks"] for stage in found["stages"]][-1] == 5
+    assert "read" in {node for stage in found["stages"] for node in stage["nodes"]}
+
+
+def test_a_mistyped_column_names_the_node_and_the_nearest_name(
+    minispark: Minispark, text: Path, tmp_path: Path
+) -> None:
+    job = json.loads(json.dumps(WORDCOUNT).replace('"token"', '"tokn"'))
+    (tmp_path / "job.json").write_text(json.dumps(job))
+    ran = minispark("explain", "job.json")
+    assert ran.returncode == 2
+    assert "node agg" in ran.stderr
+    assert "token" in ran.stderr
+
+
+@pytest.mark.process
+def test_the_demo_compares_three_engines(minispark: Minispark, tmp_path: Path) -> None:
+    ran = minispark("demo", "--lines", "500", "--runs", "1")
+    assert ran.returncode == 0, ran.stderr
+    assert records(ran.stdout)["flatmap"] == 6_000
+    for said in ("plain Polars", "embedded engine", "cluster", "over all operators", "same result"):
+        assert said in ran.stdout
+    assert "6,000 in all" in ran.stdout
+    assert len((tmp_path / "data" / "benchmark_500.csv").read_text().splitlines()) == 501
