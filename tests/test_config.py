@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import json
+import os
+import stat
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from minispark import config
+from minispark.errors import UsageError
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("MINISPARK_TOKEN", "MINISPARK_MASTER", "MASTER_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("MINISPARK_STATE_DIR", str(tmp_path / "state"))
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_state_dir_is_named_by_the_environment(tmp_path: Path) -> None:
+    assert config.state_dir() == tmp_path / "state"
+
+
+def test_a_made_token_is_private_and_stays(tmp_path: Path) -> None:
+    state = tmp_path / "deep" / "state"
+    token = config.find_token(state, create=True)
+    assert token is not None
+    assert len(token) >= 43
+    assert mode(state) == 0o700
+    assert mode(state / "token") == 0o600
+    assert config.find_token(state, create=True) == token
+    assert config.find_token(state) == token
+    assert [path.name for path in state.iterdir()] == ["token"]
+
+
+def test_first_starts_at_once_agree(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    with ThreadPoolExecutor(8) as pool:
+        tokens = set(pool.map(lambda _: config.find_token(state, create=True), range(32)))
+    assert len(tokens) == 1
+
+
+def test_without_create_nothing_is_made(tmp_path: Path) -> None:
+    assert config.find_token(tmp_path / "state") is None
+    assert not (tmp_path / "state").exists()
+
+
+def test_the_environment_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config.find_token(tmp_path / "state", create=True)
+    monkeypatch.setenv("MINISPARK_TOKEN", " given\n")
+    assert config.find_token(tmp_path / "state") == "given"
+
+
+def test_a_linked_state_dir_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "state").symlink_to(tmp_path / "real")
+    with pytest.raises(UsageError, match="symbolic link"):
+        config.secure_dir(tmp_path / "state")
+
+
+def test_a_foreign_state_dir_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    state = config.secure_dir(tmp_path / "state")
+    mine = os.getuid()
+    monkeypatch.setattr(os, "getuid", lambda: mine + 1)
+    with pytest.raises(UsageError, match="another user"):
+        config.secure_dir(state)
+
+
+def test_an_open_state_dir_is_closed(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    state.mkdir(mode=0o755)
+    assert mode(config.secure_dir(state)) == 0o700
+
+
+@pytest.mark.parametrize("spoil", ["link", "open", "fifo"])
+def test_a_token_file_that_others_reach_is_refused(tmp_path: Path, spoil: str) -> None:
+    state = config.secure_dir(tmp_path / "state")
+    token = state / "token"
+    if spoil == "link":
+        (tmp_path / "elsewhere").write_text("theirs")
+        token.symlink_to(tmp_path / "elsewhere")
+    elif spoil == "open":
+        token.write_text("known to all")
+        token.chmod(0o644)
+    else:
+        os.mkfifo(token, 0o600)
+    for create in (False, True):
+        with pytest.raises(UsageError):
+            config.find_token(state, create=create)
+
+
+def test_a_running_master_is_found(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    assert config.find_master() == config.DEFAULT_MASTER
+    secret = tmp_path / "secret"
+    secret.write_text("shared\n")
+    config.advertise("http://127.0.0.1:9999", state=state, token_file=secret)
+    assert mode(state / "master.json") == 0o600
+    assert config.find_master() == "http://127.0.0.1:9999"
+    assert config.find_token(state) == "shared"
+    config.withdraw("http://127.0.0.1:9999", state=state)
+    assert config.find_master() == config.DEFAULT_MASTER
+
+
+def test_withdraw_leaves_the_file_of_another_master(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    config.advertise("http://127.0.0.1:1", state=state, token_file=state / "token")
+    config.withdraw("http://127.0.0.1:2", state=state)
+    assert config.find_master() == "http://127.0.0.1:1"
+
+
+def test_the_environment_names_the_master(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MASTER_URL", "http://seed:8080/")
+    assert config.find_master() == "http://seed:8080"
+    monkeypatch.setenv("MINISPARK_MASTER", "http://mine:8080")
+    assert config.find_master() == "http://mine:8080"
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", json.dumps({"url": 1})])
+def test_a_broken_discovery_file_is_no_master(tmp_path: Path, text: str) -> None:
+    state = config.secure_dir(tmp_path / "state")
+    config.write_private(state / "master.json", text)
+    assert config.find_discovery(state) is None
+
+
+def test_an_empty_named_token_file_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("\n")
+    with pytest.raises(UsageError, match="empty"):
+        config.read_token_file(tmp_path / "secret")
