@@ -12,6 +12,7 @@ import polars as pl
 from polars.exceptions import PanicException, PolarsError
 
 from minispark.blocks.fetch import FetchSettings
+from minispark.blocks.format import EMPTY_BLOCK
 from minispark.clock import monotonic_s
 from minispark.errors import JobFailedError
 from minispark.plan.counters import counting
@@ -21,7 +22,10 @@ from minispark.task.inputs import Bindings, Inputs, bytes_read, input_generation
 from minispark.task.outputs import write_output
 from minispark.task.spec import TaskFailure, TaskReport, TaskSpec
 
-__all__ = ["attempt", "run_task"]
+__all__ = ["NO_FRAGMENT", "attempt", "run_task"]
+
+NO_FRAGMENT = b""
+"""The fragment of a task that does nothing: what the engine itself costs is measured with it."""
 
 
 def run_task(spec: TaskSpec, *, fetch: FetchSettings) -> TaskReport:
@@ -35,6 +39,8 @@ def run_task(spec: TaskSpec, *, fetch: FetchSettings) -> TaskReport:
         Whatever the fragment, a user's function or the disk raises; `attempt` sorts it out.
     """
     started_s = monotonic_s()
+    if spec.fragment == NO_FRAGMENT:
+        return TaskReport(key=spec.key, block=EMPTY_BLOCK)
     inputs = read_inputs(spec, fetch=fetch)
     frame, nodes = _collect(spec, inputs)
     written = write_output(spec, frame)
