@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
-__all__ = ["MIB", "Limits", "PlanSettings", "SchedulerSettings"]
+__all__ = ["MIB", "JournalSettings", "Limits", "PlanSettings", "SchedulerSettings"]
 
 MIB = 1 << 20
 
@@ -68,3 +69,29 @@ class Limits:
     running_jobs: int = 1_000
     retained_jobs: int = 200
     """Finished jobs whose results and records are kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class JournalSettings:
+    """How the master keeps its journal. Times in seconds."""
+
+    synchronous: Literal["NORMAL", "FULL"] = "NORMAL"
+    """What a power cut may cost. NORMAL: the last moments of task reports, whose tasks then run
+    again (0.01 ms a commit); FULL: nothing (0.2 ms and more). Jobs accepted, commits and ends of
+    jobs are always synced, and the death of the process alone costs nothing at either level."""
+    batch: int = 1_000
+    """Writes of one transaction: bounds the time until the first of them is durable."""
+    queue: int = 100_000
+    """Writes that may wait for the disk; beyond it the master takes nothing in that it would have
+    to write: about 100 MB, or a minute of the busiest cluster."""
+    busy_s: float = 1.0
+    """How long another process may lock the database before that counts as trouble."""
+    retry_first_s: float = 0.1
+    """Pause after the first write that failed; it doubles with each."""
+    retry_last_s: float = 2.0
+    """Longest pause: room on the disk is noticed within about this time."""
+    close_s: float = 5.0
+    """How long a master that stops waits for a disk that takes nothing; then it stops as if it
+    had been killed."""
+    snapshot_steps: int = 20_000
+    """Steps of the scheduler between two snapshots: bounds what a restart replays to seconds."""
