@@ -60,12 +60,14 @@ class Carrier:
     def start(self) -> None:
         """Start the journal's writer; call it on the running loop."""
         loop = asyncio.get_running_loop()
+
+        def tell(step: Step) -> None:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(step)
+
         self._journal.start(
-            lambda number: (
-                None
-                if loop.is_closed()
-                else _ignore(loop.call_soon_threadsafe(self._made_durable, number))
-            )
+            lambda number: tell(lambda: self._made_durable(number)),
+            lambda: tell(self._troubled),
         )
 
     def stop(self) -> None:
@@ -107,13 +109,14 @@ class Carrier:
         self._pending.append(_Pending(number, tuple(steps)))
         self._advance()
 
-    def _made_durable(self, number: int) -> None:
+    def _troubled(self) -> None:
         if self._journal.failure is not None:
             for waiting in self._waiting:
                 if not waiting.done():
                     waiting.set_exception(_cannot_write())
             self._on_failure()
-            return
+
+    def _made_durable(self, number: int) -> None:
         self._durable = number
         self._advance()
 
@@ -143,7 +146,3 @@ class Carrier:
 def _cannot_write() -> RefusedError:
     info = ErrorInfo("MS-114", "the master cannot write its journal and stops")
     return RefusedError(503, info)
-
-
-def _ignore(_handle: asyncio.Handle) -> None:
-    """Swallow a handle: the caller wants nothing back."""

@@ -7,8 +7,6 @@ Kinds of events: ``launch_task``, ``task_succeeded``, ``task_failed``, ``worker_
 
 from __future__ import annotations
 
-from typing import Any
-
 from pydantic import BaseModel, ConfigDict
 
 from minispark.clock import wall_s
@@ -104,19 +102,19 @@ def rebuild(journal: Journal, stored: StoredJob) -> tuple[JobRecord, list[Manife
     while events := journal.read_events(stored.job, after=after):
         for event in events:
             if event.kind == "commit_job":
-                manifests = _Commit.model_validate(event.payload).manifests
+                manifests = _Commit.model_validate_json(event.payload).manifests
             else:
                 _retell(record, event.kind, event.payload, event.at)
         after = events[-1].seq
     return record, manifests
 
 
-def _retell(record: JobRecord, kind: str, payload: dict[str, Any], at: float) -> None:
+def _retell(record: JobRecord, kind: str, payload: str, at: float) -> None:
     if kind == "launch_task":
-        launch = _Launch.model_validate(payload)
+        launch = _Launch.model_validate_json(payload)
         record.launched(launch.key, launch.worker, at)
     elif kind in ("task_succeeded", "task_failed"):
-        told = _Report.model_validate(payload)
+        told = _Report.model_validate_json(payload)
         if isinstance(told.report, TaskReport):
             record.succeeded(told.report, told.worker, at)
         else:

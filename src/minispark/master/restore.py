@@ -43,7 +43,6 @@ def identify(journal: Journal, *, new_cluster_id: str) -> Identity:
 def restore(parts: Parts) -> None:
     """Fill the book from the journal. Before the journal is started."""
     journal = parts.journal
-    journal.prune()
     for stored in journal.jobs():
         if stored.outcome is None:
             outcome = _finish(parts, stored)

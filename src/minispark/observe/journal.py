@@ -1,59 +1,42 @@
 """The journal: what happened, durable, in one SQLite file.
 
-Covers: writing from one thread in batches, reading it back, schema versions. Does not cover:
-what a restarted master makes of it (`minispark.master`).
+Covers: what is written, reading it back. Does not cover: the writing thread (`writer`), tables
+and versions (`schema`), what a restarted master makes of it (`minispark.master`).
 
 Whoever writes gets a number at once and is told, from the writer's thread, up to which number
 everything is durable; it carries nothing out before. Durable means: survives the death of this
-process (WAL, ``synchronous=NORMAL``); a power cut may cost the last moments, never the file.
+process. What a power cut may cost is a setting (`JournalSettings.synchronous`); it never costs
+the file, nor a job that was accepted, nor a commit.
+
+See also: ``docs/operations.md``.
 """
 
 from __future__ import annotations
 
-import json
-import queue
 import sqlite3
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pydantic_core import to_json
 
-from minispark.errors import UsageError
+from minispark.observe.schema import open_database, transaction
+from minispark.observe.writer import Writer
+from minispark.settings import JournalSettings
 
-__all__ = ["Journal", "JournalEvent", "StoredJob"]
+__all__ = ["Journal", "JournalEvent", "Snapshot", "StoredJob"]
 
-SCHEMA_VERSION = 1
-_BATCH = 1_000
-"""Writes of one transaction: bounds the time until the first of them is durable."""
-
-_SCHEMA = """
-CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE jobs (
-    number INTEGER PRIMARY KEY,
-    job TEXT NOT NULL UNIQUE,
-    name TEXT NOT NULL,
-    status TEXT NOT NULL,
-    submitted_at REAL NOT NULL,
-    finished_at REAL,
-    idempotency_key TEXT,
-    graph TEXT NOT NULL,
-    outcome TEXT
-);
-CREATE TABLE events (
-    seq INTEGER PRIMARY KEY,
-    job TEXT NOT NULL,
-    kind TEXT NOT NULL,
-    at REAL NOT NULL,
-    payload TEXT NOT NULL
-);
-CREATE INDEX events_of_job ON events (job, seq);
-"""
-
-Row = tuple[Any, ...]
-Write = tuple[str, Callable[[], Row]]
+_EVENT = "seq, job, kind, at, now, payload, commands"
+_ABOUT = "(job = :job OR seq IN (SELECT seq FROM mentions WHERE job = :job))"
+_PRUNE = (
+    "DELETE FROM snapshots WHERE seq NOT IN (SELECT seq FROM snapshots ORDER BY seq DESC LIMIT 2)",
+    "DELETE FROM mentions WHERE job NOT IN (SELECT job FROM jobs)",
+    # What a snapshot holds is needed no more to replay, but still to tell how a job went.
+    "DELETE FROM events WHERE seq <= (SELECT min(seq) FROM snapshots) "
+    "AND job NOT IN (SELECT job FROM jobs) AND seq NOT IN (SELECT seq FROM mentions)",
+)
+_FREE_PAGES = 10_000
+"""Pages (of 4 KiB) given back to the disk after a snapshot: bounds how long that takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,171 +51,254 @@ class StoredJob:
     idempotency_key: str | None
     graph: str
     outcome: str | None
+    staging: str | None
+    """Directories (JSON) in which it may have left staged files."""
 
 
 @dataclass(frozen=True, slots=True)
 class JournalEvent:
-    """One line of the journal."""
+    """One line of the journal; ``payload`` and ``commands`` are JSON."""
 
     seq: int
     job: str
     kind: str
     at: float
-    payload: dict[str, Any]
+    now: float | None
+    """The scheduler's time; None for what was no step of it."""
+    payload: str
+    commands: str | None
+    """What the step decided."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The scheduler after the event ``seq``, as version ``version`` of it wrote it."""
+
+    seq: int
+    version: int
+    now: float
+    state: str
 
 
 class Journal:
-    """One SQLite file with one writer thread. Open it once per process."""
+    """One SQLite file with one writer thread. Open it once per process.
 
-    def __init__(self, path: Path) -> None:
+    Raises
+    ------
+    UsageError
+        A later version of Mini-Spark wrote the file.
+    MinisparkError
+        The file cannot be read, or not be written.
+    """
+
+    def __init__(self, path: Path, settings: JournalSettings | None = None) -> None:
         self.path = path
-        self.failure: sqlite3.Error | None = None
-        self._db = _open(path)
-        self._queue: queue.SimpleQueue[tuple[int, Write] | None] = queue.SimpleQueue()
-        self._number = 0
-        self._on_durable: Callable[[int], None] = lambda _number: None
-        self._writer: threading.Thread | None = None
+        settings = settings or JournalSettings()
+        self._db = open_database(path, settings)
+        self._writer = Writer(self._db, settings)
+        # Numbers go on beyond a snapshot even where it is all that is left.
+        (found,) = self._db.execute(
+            "SELECT max((SELECT coalesce(max(seq), 0) FROM events), "
+            "(SELECT coalesce(max(seq), 0) FROM snapshots))"
+        ).fetchone()
+        self._seq = int(found)
+
+    # Before `start` only.
 
     def meta(self, name: str) -> str | None:
-        """Read a named value. Before `start` only."""
+        """Read a named value."""
         row = self._db.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
         return None if row is None else str(row[0])
 
     def set_meta(self, name: str, value: str) -> None:
-        """Write a named value at once. Before `start` only."""
-        with self._db:
+        """Write a named value at once; a power cut does not undo it."""
+        with transaction(self._db):
             self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
 
     def jobs(self) -> list[StoredJob]:
-        """Return all jobs, oldest first. Before `start` only."""
+        """Return all jobs, oldest first."""
         rows = self._db.execute(
-            "SELECT job, name, status, submitted_at, finished_at, idempotency_key, graph, outcome "
-            "FROM jobs ORDER BY number"
+            "SELECT job, name, status, submitted_at, finished_at, idempotency_key, graph, "
+            "outcome, staging FROM jobs ORDER BY number"
         )
         return [StoredJob(*row) for row in rows]
 
-    def prune(self) -> None:
-        """Delete the events that belong to no job. Before `start` only."""
-        with self._db:
-            self._db.execute("DELETE FROM events WHERE job NOT IN (SELECT job FROM jobs)")
+    def last_snapshot(self) -> Snapshot | None:
+        """Return the newest snapshot."""
+        row = self._db.execute(
+            "SELECT seq, version, now, state FROM snapshots ORDER BY seq DESC LIMIT 1"
+        ).fetchone()
+        return None if row is None else Snapshot(*row)
 
-    def start(self, on_durable: Callable[[int], None]) -> None:
-        """Start the writer; ``on_durable(number)`` is called in its thread after each batch.
+    def replay(self, *, after: int, jobs: Collection[str]) -> Iterator[JournalEvent]:
+        """Yield, in order, what came after a snapshot and what is about these jobs."""
+        self._db.execute("CREATE TEMP TABLE wanted (job TEXT PRIMARY KEY) WITHOUT ROWID")
+        try:
+            self._db.executemany("INSERT INTO wanted VALUES (?)", ((job,) for job in jobs))
+            rows = self._db.execute(
+                f"SELECT {_EVENT} FROM events WHERE seq > ? OR job IN wanted OR seq IN "  # noqa: S608
+                "(SELECT seq FROM mentions WHERE job IN wanted) ORDER BY seq",
+                (after,),
+            )
+            for row in rows:
+                yield JournalEvent(*row)
+        finally:
+            self._db.execute("DROP TABLE wanted")
 
-        When writing fails it is called too, with `failure` set: nothing is durable any more.
+    # The writer.
+
+    def start(
+        self, on_durable: Callable[[int], None], on_trouble: Callable[[], None] = lambda: None
+    ) -> None:
+        """Start the writer, in whose thread both calls are made.
+
+        ``on_durable(number)`` comes after each batch. ``on_trouble()`` comes when writing begins
+        to fail (`trouble`), when it works again (`trouble` is None), and when it never will
+        (`failure`): nothing is durable any more then.
         """
-        self._on_durable = on_durable
-        self._writer = threading.Thread(target=self._write_all, name="journal", daemon=True)
-        self._writer.start()
+        self._writer.start(on_durable, on_trouble)
 
-    def close(self) -> None:
-        """Write what is queued and close the file."""
-        if self._writer is not None:
-            self._queue.put(None)
-            self._writer.join()
+    def close(self) -> bool:
+        """Write what is queued and close the file; False if the disk would not take it."""
+        written = self._writer.close()
         self._db.close()
+        return written
+
+    @property
+    def failure(self) -> Exception | None:
+        """Why nothing can be written, ever."""
+        return self._writer.failure
+
+    @property
+    def trouble(self) -> str | None:
+        """Why nothing can be written just now."""
+        return self._writer.trouble
+
+    @property
+    def behind(self) -> bool:
+        """Whether more waits for the disk than may."""
+        return self._writer.behind
 
     @property
     def number(self) -> int:
         """Number of the last write asked for."""
-        return self._number
+        return self._writer.number
 
-    def event(self, kind: str, payload: object, *, job: str, at: float) -> int:
-        """Append an event; its payload (never changed afterwards) is encoded by the writer."""
-        return self._put(
-            "INSERT INTO events (job, kind, at, payload) VALUES (?, ?, ?, ?)",
-            lambda: (job, kind, at, _json(payload)),
-        )
+    @property
+    def seq(self) -> int:
+        """Number of the last event."""
+        return self._seq
+
+    # What is written. Values are never changed afterwards: the writer encodes them.
+
+    def event(
+        self,
+        kind: str,
+        payload: object,
+        *,
+        job: str,
+        at: float,
+        now: float | None = None,
+        commands: object = None,
+        mentions: Collection[str] = (),
+        synced: bool = False,
+    ) -> int:
+        """Append an event; ``mentions`` are the other jobs for which it decided something."""
+        self._seq += 1
+        seq = self._seq
+
+        def write(db: sqlite3.Connection) -> None:
+            said = None if commands is None else _json(commands)
+            db.execute(
+                f"INSERT INTO events ({_EVENT}) VALUES (?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
+                (seq, job, kind, at, now, _json(payload), said),
+            )
+            if mentions:
+                db.executemany("INSERT INTO mentions VALUES (?, ?)", ((m, seq) for m in mentions))
+
+        return self._writer.put(write, synced=synced)
+
+    def snapshot(self, state: object, *, version: int, now: float, at: float) -> int:
+        """Keep the scheduler as it is after the last event, and delete what nobody needs now."""
+        seq = self._seq
+
+        def write(db: sqlite3.Connection) -> None:
+            db.execute(
+                "INSERT OR REPLACE INTO snapshots VALUES (?, ?, ?, ?, ?)",
+                (seq, version, now, at, _json(state)),
+            )
+            for statement in _PRUNE:
+                db.execute(statement)
+            db.execute(f"PRAGMA incremental_vacuum({_FREE_PAGES})").fetchall()
+
+        return self._writer.put(write)
 
     def job_accepted(
-        self, job: str, graph: object, *, name: str, at: float, idempotency_key: str | None = None
+        self,
+        job: str,
+        graph: object,
+        *,
+        name: str,
+        at: float,
+        idempotency_key: str | None = None,
+        staging: Collection[str] = (),
     ) -> int:
-        """Add a job."""
-        return self._put(
-            "INSERT INTO jobs (job, name, status, submitted_at, idempotency_key, graph) "
-            "VALUES (?, ?, 'ACCEPTED', ?, ?, ?)",
-            lambda: (job, name, at, idempotency_key, _json(graph)),
-        )
+        """Add a job; ``staging`` are the directories in which it will stage files."""
+
+        def write(db: sqlite3.Connection) -> None:
+            places = _json(list(staging)) if staging else None
+            db.execute(
+                "INSERT INTO jobs (job, name, status, submitted_at, idempotency_key, graph, "
+                "staging) VALUES (?, ?, 'ACCEPTED', ?, ?, ?, ?)",
+                (job, name, at, idempotency_key, _json(graph), places),
+            )
+
+        return self._writer.put(write, synced=True)
 
     def job_ended(self, job: str, outcome: object, *, status: str, at: float) -> int:
         """Note how a job ended, with all that is shown of it."""
-        return self._put(
-            "UPDATE jobs SET status = ?, finished_at = ?, outcome = ? WHERE job = ?",
-            lambda: (status, at, _json(outcome), job),
+
+        def write(db: sqlite3.Connection) -> None:
+            db.execute(
+                "UPDATE jobs SET status = ?, finished_at = ?, outcome = ? WHERE job = ?",
+                (status, at, _json(outcome), job),
+            )
+
+        return self._writer.put(write, synced=True)
+
+    def job_cleared(self, job: str) -> int:
+        """Note that nothing a job staged is left."""
+        return self._writer.put(
+            lambda db: db.execute("UPDATE jobs SET staging = NULL WHERE job = ?", (job,))
         )
 
     def job_forgotten(self, job: str) -> int:
-        """Delete a job and its events."""
-        self._put("DELETE FROM events WHERE job = ?", lambda: (job,))
-        return self._put("DELETE FROM jobs WHERE job = ?", lambda: (job,))
+        """Delete a job and its events; those that a replay needs go with the next snapshot."""
+
+        def write(db: sqlite3.Connection) -> None:
+            db.execute("DELETE FROM jobs WHERE job = ?", (job,))
+            db.execute("DELETE FROM mentions WHERE job = ?", (job,))
+            db.execute(
+                "DELETE FROM events WHERE job = ? "
+                "AND seq <= coalesce((SELECT min(seq) FROM snapshots), seq) "
+                "AND seq NOT IN (SELECT seq FROM mentions)",
+                (job,),
+            )
+
+        return self._writer.put(write)
 
     def read_events(self, job: str, *, after: int = 0, limit: int = 1_000) -> list[JournalEvent]:
-        """Return durable events of a job in order, on a connection of its own."""
+        """Return durable events about a job in order, on a connection of its own."""
         db = sqlite3.connect(self.path)
         try:
             rows = db.execute(
-                "SELECT seq, job, kind, at, payload FROM events "
-                "WHERE job = ? AND seq > ? ORDER BY seq LIMIT ?",
-                (job, after, limit),
+                f"SELECT {_EVENT} FROM events WHERE {_ABOUT} AND seq > :after "  # noqa: S608
+                "ORDER BY seq LIMIT :limit",
+                {"job": job, "after": after, "limit": limit},
             ).fetchall()
         finally:
             db.close()
-        return [
-            JournalEvent(seq, job, kind, at, json.loads(payload))
-            for seq, job, kind, at, payload in rows
-        ]
-
-    def _put(self, sql: str, row: Callable[[], Row]) -> int:
-        self._number += 1
-        self._queue.put((self._number, (sql, row)))
-        return self._number
-
-    def _write_all(self) -> None:
-        for batch in self._batches():
-            if self.failure is None:
-                try:
-                    with self._db:
-                        for _, (sql, row) in batch:
-                            self._db.execute(sql, row())
-                except sqlite3.Error as error:
-                    self.failure = error
-            self._on_durable(batch[-1][0])
-
-    def _batches(self) -> Iterator[list[tuple[int, Write]]]:
-        """Yield what is queued, as one batch, until told to end."""
-        ended = False
-        while not ended:
-            item = self._queue.get()
-            batch: list[tuple[int, Write]] = []
-            while item is not None:
-                batch.append(item)
-                if len(batch) == _BATCH or self._queue.empty():
-                    break
-                item = self._queue.get()
-            ended = item is None
-            if batch:
-                yield batch
-
-
-def _open(path: Path) -> sqlite3.Connection:
-    db = sqlite3.connect(path, check_same_thread=False)
-    path.chmod(0o600)
-    db.execute("PRAGMA journal_mode = WAL")
-    db.execute("PRAGMA synchronous = NORMAL")
-    (found,) = db.execute("PRAGMA user_version").fetchone()
-    if found == 0:
-        with db:
-            db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
-    elif found != SCHEMA_VERSION:
-        db.close()
-        msg = f"{path} was written by another version of Mini-Spark (its schema is {found})"
-        raise UsageError(
-            msg,
-            code="MS-115",
-            file=str(path),
-            hint="Use that version, or name a new state directory with --state-dir.",
-        )
-    return db
+        return [JournalEvent(*row) for row in rows]
 
 
 def _json(value: object) -> str:

@@ -1,0 +1,134 @@
+"""The tables of the journal, and how a file of an earlier version becomes one of this.
+
+::
+
+    meta       name, value                     cluster id, epoch of the master
+    jobs       one row a job, with its plan    until its retention is over
+    events     one row a fact, in order        until no job and no snapshot needs it
+    mentions   (job, seq)                      facts of others that decided something for a job
+    snapshots  the scheduler after ``seq``     the newest two
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from minispark.errors import MinisparkError, UsageError
+from minispark.settings import JournalSettings
+
+__all__ = ["SCHEMA_VERSION", "open_database", "transaction"]
+
+SCHEMA_VERSION = 2
+_WAL_BYTES = 64 << 20
+"""What the write-ahead log may keep on disk once it was copied into the file."""
+
+_JOBS = """
+CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE jobs (
+    number INTEGER PRIMARY KEY,
+    job TEXT NOT NULL UNIQUE,
+    name TEXT NOT NULL,
+    status TEXT NOT NULL,
+    submitted_at REAL NOT NULL,
+    finished_at REAL,
+    idempotency_key TEXT,
+    graph TEXT NOT NULL,
+    outcome TEXT,
+    staging TEXT
+);
+CREATE TABLE events (
+    seq INTEGER PRIMARY KEY,
+    job TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    at REAL NOT NULL,
+    payload TEXT NOT NULL,
+    now REAL,
+    commands TEXT
+);
+CREATE INDEX events_of_job ON events (job, seq);
+"""
+_REPLAY = """
+CREATE TABLE snapshots (
+    seq INTEGER PRIMARY KEY,
+    version INTEGER NOT NULL,
+    now REAL NOT NULL,
+    at REAL NOT NULL,
+    state TEXT NOT NULL
+);
+CREATE TABLE mentions (job TEXT, seq INTEGER, PRIMARY KEY (job, seq)) WITHOUT ROWID;
+"""
+_FROM_1 = f"""
+ALTER TABLE jobs ADD COLUMN staging TEXT;
+ALTER TABLE events ADD COLUMN now REAL;
+ALTER TABLE events ADD COLUMN commands TEXT;
+{_REPLAY}
+"""
+_STEPS = {0: _JOBS + _REPLAY, 1: _FROM_1}
+"""From each version that is understood to this one; 0 is an empty file."""
+
+
+def open_database(path: Path, settings: JournalSettings) -> sqlite3.Connection:
+    """Open a journal's file, new or of an earlier version; only its owner can read it.
+
+    Raises
+    ------
+    UsageError
+        A later version wrote it.
+    MinisparkError
+        It cannot be read, or not be written.
+    """
+    db = sqlite3.connect(
+        path, check_same_thread=False, timeout=settings.busy_s, isolation_level=None
+    )
+    try:
+        path.chmod(0o600)
+        # Before the first table: the pages of what is deleted go back to the disk.
+        db.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute(f"PRAGMA journal_size_limit = {_WAL_BYTES}")
+        db.execute("PRAGMA synchronous = FULL")
+        _migrate(db, path)
+    except sqlite3.Error as error:
+        db.close()
+        msg = f"the journal cannot be opened: {error}"
+        hint = "Is there room on its disk, and does nobody else lock the file?"
+        raise MinisparkError(msg, code="MS-117", file=str(path), hint=hint) from error
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+@contextmanager
+def transaction(db: sqlite3.Connection) -> Iterator[None]:
+    """Do all within the block, or nothing of it."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        db.execute("COMMIT")
+    except BaseException:
+        # A full disk ends the transaction by itself.
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
+
+
+def _migrate(db: sqlite3.Connection, path: Path) -> None:
+    (found,) = db.execute("PRAGMA user_version").fetchone()
+    if found == SCHEMA_VERSION:
+        return
+    if found not in _STEPS:
+        msg = f"{path} was written by another version of Mini-Spark (its schema is {found})"
+        raise UsageError(
+            msg,
+            code="MS-115",
+            file=str(path),
+            hint="Use that version, or name a new state directory with --state-dir.",
+        )
+    with transaction(db):
+        for statement in _STEPS[found].split(";"):
+            db.execute(statement)
+        db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
