@@ -49,6 +49,11 @@ class ErrorInfo:
     hint: str | None = None
     detail: str | None = None
     """A user's own traceback, trimmed of ours; nothing else."""
+    stage: str | None = None
+    """Where in a job it happened: `id` of a row of its stage table."""
+    partition: int | None = None
+    log: tuple[str, ...] = ()
+    """The last lines that the task printed."""
 
 
 class MinisparkError(Exception):
@@ -156,6 +161,7 @@ class OutOfMemory:
     """The attempt went over its memory limit."""
 
     limit_bytes: int
+    used_bytes: int = 0
     kind: Literal["out_of_memory"] = "out_of_memory"
 
 

@@ -245,13 +245,48 @@ def test_quotes_are_counted_as_no_records() -> None:
 
 def test_waiting_for_workers_changes_the_view_once() -> None:
     record = JobRecord("j", "words", GRAPH, 100.0)
-    record.waits(waiting=True, now=101.0)
+    record.waits("nobody is there", now=101.0, no_worker=True)
     version = record.version
-    record.waits(waiting=True, now=102.0)
+    record.waits("nobody is there", now=102.0, no_worker=True)
     assert record.view().workers_waiting
+    assert record.view().waiting == "nobody is there"
     assert record.version == version
     record.launched(key(0, 0), "w1", 103.0)
     assert not record.view().workers_waiting
+    assert record.view().waiting is None
+
+
+def test_why_a_job_failed_says_where_and_what_was_printed() -> None:
+    record = JobRecord("j", "words", GRAPH, 100.0)
+    lost = key(0, 2)
+    record.launched(lost, "w1", 101.0)
+    record.failed(lost, OutOfMemory(512 << 20, 600 << 20), "w1", 102.0, log=("half way",))
+    error = record.explain(OutOfMemory(512 << 20, 600 << 20), lost)
+    assert error.message == (
+        "a task went over its memory limit of 512 MB; it used 600 MB (stage 0, map, partition 2)"
+    )
+    assert (error.stage, error.partition, error.log) == ("stage-0", 2, ("half way",))
+    theirs = ErrorInfo("MS-212", "ValueError: no", detail="Traceback ...")
+    error = record.explain(TaskError(theirs), key(1, 0))
+    assert (error.message, error.detail) == ("ValueError: no", "Traceback ...")
+    assert (error.node, error.stage, error.partition) == ("agg", "stage-1", 0)
+    assert record.explain(Cancelled()).stage is None
+
+
+def test_attempts_of_a_lost_worker_end_with_it() -> None:
+    record = JobRecord("j", "words", GRAPH, 100.0, version=70)
+    for partition, worker in enumerate(("w1", "w2", "w1")):
+        record.launched(key(0, partition), worker, 101.0)
+    record.succeeded(report(key(0, 0), 1, (1, 1)), "w1", 102.0)
+    record.worker_lost("w1", "silence", 103.0)
+    record.worker_lost("w1", "silence", 104.0)
+    assert [attempt.status for attempt in record.attempts.values()] == [
+        "SUCCEEDED",
+        "RUNNING",
+        "FAILED",
+    ]
+    assert record.metrics().failures == {"worker_lost": 1}
+    assert record.version == 75
 
 
 @pytest.mark.parametrize(

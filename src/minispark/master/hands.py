@@ -12,7 +12,7 @@ from minispark.master.commits import commit_failure, discard, manifests_of, publ
 from minispark.master.diary import Manifest
 from minispark.master.outcome import Outcome, Placed, node_results
 from minispark.master.parts import Parts
-from minispark.observe import block_source, error_of, task_spec
+from minispark.observe import block_source, task_spec
 from minispark.observe.logs import logger, task_fields
 from minispark.scheduler.commands import (
     BlockRef,
@@ -152,7 +152,7 @@ class Hands:
         parts, now = self._parts, wall_s()
         live = parts.book.live[command.job]
         failed = command.status is JobStatus.FAILED and command.failure is not None
-        error = error_of(command.failure) if failed and command.failure is not None else None
+        error = live.record.explain(command.failure) if failed and command.failure else None
         live.record.finished(command.status, error, now)
         sources = {ref: self._source(ref) for ref in command.results}
         outcome = Outcome.of(

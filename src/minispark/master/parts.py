@@ -51,13 +51,18 @@ class Parts:
         task.add_done_callback(self._done)
 
     def tell_waiting(self) -> None:
-        """Let every job at work say whether it waits for workers."""
-        nobody = not self.registry.any_up
+        """Let every job at work say why it waits, if it has to."""
+        why = self._why_waiting()
         for job, live in self.book.live.items():
             before = live.record.version
-            live.record.waits(waiting=nobody, now=wall_s())
+            live.record.waits(why, now=wall_s(), no_worker=not self.registry.any_up)
             if live.record.version != before:
                 self.book.changed(job)
+
+    def _why_waiting(self) -> str | None:
+        if not self.registry.any_up:
+            return "there is no worker; start one with: minispark worker"
+        return None
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self.background.discard(task)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
 from minispark.errors import (
     Cancelled,
     ErrorInfo,
@@ -14,11 +16,39 @@ from minispark.errors import (
 )
 from minispark.settings import MIB
 
-__all__ = ["error_of"]
+__all__ = ["Place", "error_of"]
 
 
-def error_of(failure: Failure) -> ErrorInfo:
-    """Say what a failure means to the user whose job it ended."""
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where in a job something happened, and what the attempt had printed."""
+
+    stage: int
+    name: str
+    partition: int
+    nodes: tuple[str, ...] = ()
+    log: tuple[str, ...] = ()
+
+
+def error_of(failure: Failure, place: Place | None = None) -> ErrorInfo:
+    """Say what a failure means to the user whose job it ended, and where it was."""
+    info = _meaning(failure)
+    if place is None:
+        return info
+    message = info.message
+    if not isinstance(failure, TaskError):
+        message = f"{message} (stage {place.stage}, {place.name}, partition {place.partition})"
+    return replace(
+        info,
+        message=message,
+        node=info.node or (place.nodes[0] if len(place.nodes) == 1 else None),
+        stage=f"stage-{place.stage}",
+        partition=place.partition,
+        log=place.log,
+    )
+
+
+def _meaning(failure: Failure) -> ErrorInfo:
     match failure:
         case TaskError():
             return failure.error
@@ -36,9 +66,10 @@ def error_of(failure: Failure) -> ErrorInfo:
                 hint="Start a worker with: minispark worker",
             )
         case OutOfMemory():
+            used = f"; it used {failure.used_bytes // MIB} MB" if failure.used_bytes else ""
             return ErrorInfo(
                 "MS-204",
-                f"a task went over its memory limit of {failure.limit_bytes // MIB} MB",
+                f"a task went over its memory limit of {failure.limit_bytes // MIB} MB{used}",
                 hint="Give the workers more with --memory-limit-mb, or use more partitions.",
             )
         case TimedOut():

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from minispark.errors import Cancelled, ErrorInfo, Failure, WorkerLost
 from minispark.ids import TaskKey
 from minispark.observe import tables
+from minispark.observe.failures import Place, error_of
 from minispark.observe.tables import Attempt, StageState
 from minispark.observe.views import ENDED, JobMetrics, JobView, StageProgress, StageRow
 from minispark.plan.stages import StageGraph
@@ -32,20 +33,27 @@ class _End:
 
 
 class JobRecord:
-    """A job's plan and its fate. ``now`` is in seconds since the epoch throughout."""
+    """A job's plan and its fate. ``now`` is in seconds since the epoch throughout.
 
-    def __init__(self, job_id: str, name: str, graph: StageGraph, submitted_at: float) -> None:
+    ``version`` is where its versions begin: beyond those of a record that it takes the place of.
+    """
+
+    def __init__(
+        self, job_id: str, name: str, graph: StageGraph, submitted_at: float, *, version: int = 0
+    ) -> None:
         self.job_id = job_id
         self.name = name
         self.graph = graph
         self.submitted_at = submitted_at
         self.attempts: dict[TaskKey, Attempt] = {}
         self.stages = {stage.id: StageState(stage) for stage in graph.stages}
-        self.version = 0
+        self.version = version
+        self._running: dict[TaskKey, str] = {}
         self._started_at: float | None = None
         self._seen_at = submitted_at
         self._end: _End | None = None
-        self._waiting = False
+        self._waiting: str | None = None
+        self._no_worker = False
         self._failures: Counter[str] = Counter()
         self._retries = 0
 
@@ -76,8 +84,9 @@ class JobRecord:
         self._touch(now)
         if self._started_at is None:
             self._started_at = now
-        self._waiting = False
+        self._waiting, self._no_worker = None, False
         self.attempts[key] = Attempt(key, worker, started_at=now)
+        self._running[key] = worker
         again = self.stages[key.stage].launched(key.partition, now)
         before = self.attempts.get(replace(key, attempt=key.attempt - 1))
         moved = before is not None and before.status in ("RUNNING", "CANCELLED")
@@ -90,8 +99,10 @@ class JobRecord:
         self._close(report.key, worker, now, status="SUCCEEDED")
         self.stages[report.key.stage].accepted(report, now)
 
-    def failed(self, key: TaskKey, failure: Failure, worker: str, now: float) -> None:
-        """Note an attempt that did not end well."""
+    def failed(
+        self, key: TaskKey, failure: Failure, worker: str, now: float, *, log: tuple[str, ...] = ()
+    ) -> None:
+        """Note an attempt that did not end well; ``log`` is the last that it printed."""
         known = self.attempts.get(key)
         if known is not None and known.finished_at is not None:
             return
@@ -99,24 +110,36 @@ class JobRecord:
         cancelled = isinstance(failure, Cancelled)
         if not cancelled:
             self._failures[failure.kind] += 1
-        self._close(key, worker, now, status="CANCELLED" if cancelled else "FAILED", why=failure)
+        self._close(key, worker, now, status="CANCELLED" if cancelled else "FAILED")
+        self.attempts[key] = replace(self.attempts[key], failure=failure, log=log)
         self.stages[key.stage].failed(key.partition)
 
     def worker_lost(self, worker: str, reason: str, now: float) -> None:
         """Note that the attempts that ran on a worker ended with it."""
-        running = [
-            attempt.key
-            for attempt in self.attempts.values()
-            if attempt.worker == worker and attempt.finished_at is None
-        ]
-        for key in running:
+        for key in [key for key, where in self._running.items() if where == worker]:
             self.failed(key, WorkerLost(reason), worker, now)
 
-    def waits(self, *, waiting: bool, now: float) -> None:
-        """Note whether there is work and no worker to do it."""
-        if waiting != self._waiting and not self.ended:
+    def waits(self, why: str | None, *, now: float, no_worker: bool = False) -> None:
+        """Note why nothing of it goes on, None if it does."""
+        if (why, no_worker) != (self._waiting, self._no_worker) and not self.ended:
             self._touch(now)
-            self._waiting = waiting
+            self._waiting, self._no_worker = why, no_worker
+
+    def explain(self, failure: Failure, key: TaskKey | None = None) -> ErrorInfo:
+        """Say why the job failed; ``key`` is the attempt whose failure ended it."""
+        if key is None:
+            return error_of(failure)
+        attempt, stage = self.attempts.get(key), self.stages[key.stage].stage
+        return error_of(
+            failure,
+            Place(
+                stage=stage.id,
+                name=stage.name,
+                partition=key.partition,
+                nodes=stage.nodes,
+                log=() if attempt is None else attempt.log,
+            ),
+        )
 
     def finished(self, status: JobStatus, error: ErrorInfo | None, now: float) -> None:
         """Note the end of the job; the first end stays."""
@@ -124,7 +147,7 @@ class JobRecord:
             return
         self._touch(now)
         self._end = _End(status, error, now)
-        self._waiting = False
+        self._waiting, self._no_worker = None, False
 
     def view(self) -> JobView:
         """How the job stands."""
@@ -149,7 +172,8 @@ class JobRecord:
                 )
                 for state in self.stages.values()
             ],
-            workers_waiting=self._waiting,
+            waiting=self._waiting,
+            workers_waiting=self._no_worker,
             version=self.version,
         )
 
@@ -167,11 +191,10 @@ class JobRecord:
             failures=dict(sorted(self._failures.items())),
         )
 
-    def _close(
-        self, key: TaskKey, worker: str, now: float, *, status: str, why: Failure | None = None
-    ) -> None:
+    def _close(self, key: TaskKey, worker: str, now: float, *, status: str) -> None:
+        self._running.pop(key, None)
         attempt = self.attempts.get(key) or Attempt(key, worker, started_at=now)
-        self.attempts[key] = replace(attempt, finished_at=now, status=status, failure=why)
+        self.attempts[key] = replace(attempt, finished_at=now, status=status)
 
     def _touch(self, now: float) -> None:
         self.version += 1

@@ -30,6 +30,8 @@ class Attempt:
     finished_at: float | None = None
     status: str = "RUNNING"
     failure: Failure | None = None
+    log: tuple[str, ...] = ()
+    """The last lines that it printed, of one that failed."""
 
 
 class StageState:

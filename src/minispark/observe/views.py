@@ -43,6 +43,8 @@ class JobView(BaseModel):
     duration_s: float | None = None
     """From submission to the end; None while the job runs."""
     stages: list[StageProgress] = []
+    waiting: str | None = None
+    """Why nothing of it goes on just now: no workers, full ones, or the master's own disk."""
     workers_waiting: bool = False
     """There is work and no worker to do it."""
     version: int = 0
