@@ -185,7 +185,7 @@ class FakeWorker:
     def request(self, **changes: Any) -> RegisterRequest:
         request = RegisterRequest(
             worker_id=self.name,
-            url="http://127.0.0.1:1",
+            url=f"http://{self.name}:1",
             host=host_identity(),
             directory=str(self.directory),
             slots=self.slots,

@@ -76,6 +76,51 @@ def test_an_old_life_of_a_worker_is_told_to_register(bench: Any) -> None:
     asyncio.run(story())
 
 
+def test_a_worker_that_starts_at_the_address_of_another_takes_its_place(bench: Any) -> None:
+    """It was restarted on the same port: what the old one ran starts again at once."""
+
+    async def story() -> None:
+        async with bench.master() as client:
+            old = await bench.worker(client, "old")
+            job = await client.submit(bench.one_stage())
+            (spec,) = (await old.poll()).tasks
+            new = await bench.worker(client, "new")
+            new_url = {"url": f"{old.request().url}/"}
+            assert (await new.send("", new.request(**new_url))).status_code == 200
+            workers = (await client.get("/api/v1/workers")).json()["workers"]
+            assert {w["worker_id"]: w["status"] for w in workers} == {"old": "DOWN", "new": "UP"}
+            refused = await old.send("", old.request())
+            assert refused.status_code == 409
+            error = refused.json()["error"]
+            assert error["code"] == "MS-157"
+            assert "the worker new has taken the address http://old:1" in error["message"]
+            assert "another --port" in error["hint"]
+            assert (await old.report(old.run(spec)))["register_again"]
+            elsewhere = await old.send("", old.request(url="http://old:2"))
+            assert elsewhere.status_code == 200
+            assert (await client.get(f"/api/v1/jobs/{job}")).json()["status"] == "RUNNING"
+
+    asyncio.run(story())
+
+
+def test_a_displaced_worker_may_come_back_once_the_other_is_gone(bench: Any) -> None:
+    async def story() -> None:
+        async with bench.master() as client:
+            old = await bench.worker(client, "old")
+            new = await bench.worker(client, "new")
+            await new.send("", new.request(url=old.request().url))
+            assert (await old.send("", old.request())).status_code == 409
+            (entry,) = [
+                w
+                for w in (await client.get("/api/v1/workers")).json()["workers"]
+                if w["worker_id"] == "new"
+            ]
+            await client.http.delete(f"/internal/v1/workers/new?epoch={entry['epoch']}")
+            assert (await old.send("", old.request())).status_code == 200
+
+    asyncio.run(story())
+
+
 def test_a_held_poll_gives_way_to_a_newer_one(bench: Any) -> None:
     async def story() -> None:
         async with bench.master() as client:

@@ -146,6 +146,14 @@ class Registry:
             return None
         return entry
 
+    def at(self, url: str) -> WorkerEntry | None:
+        """Return the worker that is up at an address."""
+        wanted = url.rstrip("/")
+        for entry in self._workers.values():
+            if entry.status != "DOWN" and entry.url.rstrip("/") == wanted:
+                return entry
+        return None
+
     def all(self) -> list[WorkerEntry]:
         """Return all workers, in the order in which they first came."""
         return list(self._workers.values())

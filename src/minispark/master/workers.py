@@ -45,9 +45,11 @@ class WorkerDesk:
         Raises
         ------
         RefusedError
-            It runs other versions, or its CPU hashes differently: rows would go astray.
+            It runs other versions, its CPU hashes differently (rows would go astray), or another
+            worker has taken its address.
         """
         _check_worker(request)
+        self._settle_address(request)
         parts = self._parts
         old = parts.registry.get(request.worker_id)
         if old is not None:
@@ -85,6 +87,25 @@ class WorkerDesk:
             self._succeeded(entry, report)
         else:
             self._failed(entry, report)
+
+    def _settle_address(self, request: RegisterRequest) -> None:
+        """Let one worker only be at an address: the one that came there last.
+
+        A new worker at the address of one that is UP is a restart on the same port. The one that
+        it displaced is not let back in while the other is there: they would displace each other
+        for ever.
+        """
+        registry = self._parts.registry
+        here, old = registry.at(request.url), registry.get(request.worker_id)
+        if here is None or here.worker_id == request.worker_id:
+            return
+        if old is not None and old.status == "DOWN" and old.epoch < here.epoch:
+            message = f"the worker {here.worker_id} has taken the address {request.url}"
+            hint = f"Start {request.worker_id} with another --port, or stop {here.worker_id} first."
+            raise RefusedError(409, ErrorInfo("MS-157", message, hint=hint))
+        _log.warning("worker_displaced", worker=here.worker_id, by=request.worker_id, url=here.url)
+        self._parts.carrier.feed(WorkerLeft(here.worker_id, here.epoch))
+        registry.down(here.worker_id, here.epoch)
 
     def _succeeded(self, entry: WorkerEntry, report: TaskReport) -> None:
         parts, key = self._parts, report.key
