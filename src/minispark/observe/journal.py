@@ -300,6 +300,15 @@ class Journal:
             db.close()
         return [JournalEvent(*row) for row in rows]
 
+    def read_graph(self, job: str) -> str | None:
+        """Return the plan of a job, on a connection of its own."""
+        db = sqlite3.connect(self.path)
+        try:
+            row = db.execute("SELECT graph FROM jobs WHERE job = ?", (job,)).fetchone()
+        finally:
+            db.close()
+        return None if row is None else str(row[0])
+
 
 def _json(value: object) -> str:
     return to_json(value, bytes_mode="base64").decode()
