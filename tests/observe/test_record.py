@@ -273,6 +273,14 @@ def test_why_a_job_failed_says_where_and_what_was_printed() -> None:
     assert record.explain(Cancelled()).stage is None
 
 
+def test_a_launch_that_is_said_again_is_no_retry() -> None:
+    record = JobRecord("j", "words", GRAPH, 100.0)
+    for now in (101.0, 102.0):
+        record.launched(key(0, 0), "w1", now)
+    assert record.metrics().retries == 0
+    assert record.attempts[key(0, 0)].started_at == 101.0
+
+
 def test_attempts_of_a_lost_worker_end_with_it() -> None:
     record = JobRecord("j", "words", GRAPH, 100.0, version=70)
     for partition, worker in enumerate(("w1", "w2", "w1")):

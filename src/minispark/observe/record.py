@@ -80,7 +80,9 @@ class JobRecord:
         return None if self._end is None else self._end.error
 
     def launched(self, key: TaskKey, worker: str, now: float) -> None:
-        """Note that an attempt was leased to a worker."""
+        """Note that an attempt was leased to a worker; said again it changes nothing."""
+        if key in self.attempts:
+            return
         self._touch(now)
         if self._started_at is None:
             self._started_at = now
