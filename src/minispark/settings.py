@@ -49,6 +49,24 @@ class SchedulerSettings:
     take_back_after_s: float = 0.5
     """An attempt that has waited behind another for so long goes to a worker with a free slot;
     sooner, it would mostly begin where it is before the news arrives."""
+    policy: Literal["fair", "fifo"] = "fair"
+    """Whose task is next: that of the job with the least for its weight, or of the oldest job."""
+    speculation: bool = True
+    """Run a second attempt of a straggler, and take the first that ends."""
+    speculation_quantile: float = 0.75
+    """Share of a stage that has to be done before its rest can be slow."""
+    speculation_multiplier: float = 2.0
+    """A straggler has run so many times as long as the median of its stage."""
+    speculation_min_s: float = 2.0
+    """Nothing shorter is a straggler: a second attempt costs more than it saves."""
+    exclude_after: int = 3
+    """Different tasks that fail on a worker in a row, none succeeding between: it is the worker."""
+    exclude_s: float = 60.0
+    """A worker that was left out for so long is tried again: a full disk may have been emptied."""
+    drain_timeout_s: float = 30.0
+    """What a worker that leaves may still run and hand over; then it goes as if it were lost."""
+    no_room_grace_s: float = 60.0
+    """When every worker has been full for so long and nothing runs, jobs fail with the reason."""
     max_prefetch: int = 2
     """Attempts a worker may lease beyond its slots, so that a slot never waits for a round trip."""
 

@@ -12,7 +12,6 @@ from minispark.scheduler.commands import (
     JobStatus,
     LaunchTask,
     LeafBlocks,
-    SetTimer,
 )
 from minispark.scheduler.events import (
     Event,
@@ -71,14 +70,13 @@ def finished(*results: BlockRef) -> FinishJob:
 
 
 class Play:
-    """A scheduler, its workers and the time. Timers go to ``timer_s``, not among commands."""
+    """A scheduler, its workers and the time."""
 
     def __init__(
         self, *workers: str, slots: int = 1, settings: SchedulerSettings | None = None
     ) -> None:
         self.scheduler = Scheduler(settings or SchedulerSettings(max_prefetch=0))
         self.now = 0.0
-        self.timer_s: float | None = None
         self.inputs: dict[TaskKey, tuple[LeafBlocks, ...]] = {}
         self.home: dict[TaskKey, str] = {}
         for name in workers:
@@ -87,15 +85,13 @@ class Play:
     def tell(self, event: Event, at: float | None = None) -> list[Command]:
         self.now = self.now if at is None else at
         commands = self.scheduler.step(event, self.now)
-        invariants.check(self.scheduler)
+        invariants.check(self.scheduler, self.now)
         invariants.check_commands(self.scheduler, commands)
         for command in commands:
-            if isinstance(command, SetTimer):
-                self.timer_s = command.at_s
             if isinstance(command, LaunchTask):
                 self.inputs[command.key] = command.inputs
                 self.home[command.key] = command.worker
-        return [command for command in commands if not isinstance(command, SetTimer)]
+        return commands
 
     def submit(self, spec: JobSpec) -> list[Command]:
         return self.tell(JobSubmitted(spec))

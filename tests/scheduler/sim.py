@@ -36,7 +36,6 @@ from minispark.scheduler.commands import (
     LaunchTask,
     ReleaseBlocks,
     RequireRegistration,
-    SetTimer,
     WorkerDown,
 )
 from minispark.scheduler.events import (
@@ -77,7 +76,6 @@ class World:
         self.faults = Faults.drawn(self.chance)
         self.scheduler = Scheduler(SchedulerSettings(no_worker_grace_s=30.0))
         self.now = 0.0
-        self.timer_s: float | None = None
         self.queue: list[tuple[float, int, tuple[object, ...]]] = []
         self.counter = 0
         self.epochs = 0
@@ -135,9 +133,11 @@ class World:
 
     def _tick(self) -> None:
         due_s = self.queue[0][0] if self.queue else float("inf")
-        if self.timer_s is not None and self.timer_s <= due_s:
-            self.now, self.timer_s = max(self.now, self.timer_s), None
+        wake_s = self.scheduler.wake_s
+        if wake_s <= due_s and wake_s < float("inf"):
+            self.now = max(self.now, wake_s)
             self._step(TimerFired())
+            assert self.scheduler.wake_s > self.now, "the timer fires for nothing, for ever"
             return
         self.now, _, item = heappop(self.queue)
         getattr(self, f"_on_{item[0]}")(*item[1:])
@@ -183,7 +183,7 @@ class World:
         self.steps += 1
         self.journal.append(f"{self.now:.3f} {event}")
         self.journal.extend(f"    {command}" for command in commands)
-        invariants.check(self.scheduler)
+        invariants.check(self.scheduler, self.now)
         invariants.check_commands(self.scheduler, commands)
         for command in commands:
             self._carry_out(command)
@@ -214,10 +214,10 @@ class World:
                 self.finished[command.job] = command
                 if command.status is JobStatus.SUCCEEDED:
                     self._check_answer(command)
-            case SetTimer():
-                self.timer_s = command.at_s
             case WorkerDown():
                 pass
+            case _:
+                raise AssertionError(command)
 
     def _check_answer(self, finish: FinishJob) -> None:
         spec = self.jobs[finish.job]

@@ -185,12 +185,12 @@ def test_silence_takes_a_worker_down_and_its_work_elsewhere() -> None:
     play.submit(single(2))
     play.now = 9.0
     assert play.beat("w1", key(0, 1)) == []
-    assert play.timer_s == 10.0
+    assert play.scheduler.wake_s == 10.0
     assert play.tell(TimerFired(), at=10.0) == [
-        WorkerDown("w0", 1, "no heartbeat for 10.0 s"),
+        WorkerDown("w0", 1, "no heartbeat for 10 s"),
         play.launch(key(0, 0, 1), "w1"),
     ]
-    assert play.timer_s == 19.0
+    assert play.scheduler.wake_s == 19.0
     # It was only slow: its word does not count, and it is told why.
     assert play.done(key(0, 0)) == [RequireRegistration("w0", 1)]
 
@@ -244,5 +244,5 @@ def test_doubt_ends_with_the_worker() -> None:
     play.failed(reader, gone(key(0, 0)))
     play.done(key(0, 0, 1))
     down, launch = play.tell(TimerFired(), at=10.0)
-    assert down == WorkerDown("w0", 1, "no heartbeat for 10.0 s")
+    assert down == WorkerDown("w0", 1, "no heartbeat for 10 s")
     assert launch == play.launch(key(0, 2, 1), "w1")

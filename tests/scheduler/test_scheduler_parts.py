@@ -9,7 +9,7 @@ import pytest
 from play import Play, key, map_reduce, single
 
 from minispark.scheduler import invariants, lineage, placement
-from minispark.scheduler.commands import LaunchTask, SetTimer
+from minispark.scheduler.commands import LaunchTask
 from minispark.scheduler.events import JobSubmitted, WorkerRegistered
 from minispark.scheduler.spec import Receipt
 from minispark.scheduler.state import JOB_ARROWS, Worker
@@ -21,7 +21,7 @@ STATES_PAGE = Path(__file__).parents[2] / "docs" / "states.md"
 
 def line_of(slots: int = 4, **loads: int) -> list[Worker]:
     return [
-        Worker(name, 1, slots, 0.0, leased={key(0, p): 0.0 for p in range(load)})
+        Worker(name, 1, slots, leased={key(0, p): 0.0 for p in range(load)})
         for name, load in loads.items()
     ]
 
@@ -74,8 +74,8 @@ def test_without_heartbeats_no_timer_is_asked_for() -> None:
     settings = SchedulerSettings(heartbeat_timeout_s=inf, no_worker_grace_s=inf)
     play = Play(settings=settings)
     assert play.scheduler.step(JobSubmitted(single()), 0.0) == []
-    commands = play.scheduler.step(WorkerRegistered("w0", 1, 1), 0.0)
-    assert not any(isinstance(command, SetTimer) for command in commands)
+    play.scheduler.step(WorkerRegistered("w0", 1, 1), 0.0)
+    assert play.scheduler.wake_s == inf
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_a_contradiction_is_told_as_a_story() -> None:
     play.submit(map_reduce())
     play.scheduler.state.workers["w0"].leased.clear()
     with pytest.raises(invariants.InvariantError, match="its worker does not know") as caught:
-        invariants.check(play.scheduler)
+        invariants.check(play.scheduler, play.now)
     assert "stage 0 g0 determinate Lr" in str(caught.value)
 
 

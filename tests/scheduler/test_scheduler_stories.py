@@ -206,7 +206,7 @@ def test_without_a_worker_the_job_says_so_and_ends() -> None:
     play = Play()
     assert play.submit(single()) == []
     assert play.scheduler.job_status("j") is JobStatus.ACCEPTED
-    assert play.timer_s == 60.0
+    assert play.scheduler.wake_s == 60.0
     (finish,) = play.tell(TimerFired(), at=60.0)
     assert isinstance(finish, FinishJob)
     assert isinstance(finish.failure, TaskError)
@@ -304,7 +304,7 @@ def test_an_attempt_that_waits_behind_a_long_one_is_taken_back() -> None:
     assert play.done(key(0, 1)) == []
     assert play.done(key(0, 3)) == []
     # w1 is idle; the timer says when what waits on w0 has waited long enough.
-    assert play.timer_s == 0.5
+    assert play.scheduler.wake_s == 0.5
     assert play.tell(TimerFired(), at=0.5) == [
         CancelTask("w0", 1, key(0, 2)),
         play.launch(key(0, 2, attempt=1), "w1"),

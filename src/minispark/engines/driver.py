@@ -17,6 +17,7 @@ import itertools
 import secrets
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field, replace
+from math import inf
 from pathlib import Path
 
 from minispark.blocks.host import host_identity
@@ -83,6 +84,7 @@ class Driver:
         self._jobs: dict[str, _Job] = {}
         self._held: dict[TaskKey, None] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._wake_s = inf
         self._work: set[asyncio.Task[None]] = set()
         self._numbers = itertools.count(1)
         self._cluster = secrets.token_hex(3)
@@ -128,6 +130,7 @@ class Driver:
     def _step(self, event: e.Event) -> None:
         for command in self._scheduler.step(event, monotonic_s()):
             self._carry_out(command)
+        self._set_timer(self._scheduler.wake_s)
 
     def _carry_out(self, command: c.Command) -> None:
         match command:
@@ -141,9 +144,9 @@ class Driver:
                 self._finish(command)
             case c.ReleaseBlocks(keys=keys):
                 self._places.delete(keys)
-            case c.SetTimer(at_s=at_s):
-                self._set_timer(at_s)
-            case c.RequireRegistration() | c.WorkerDown():
+            case c.ReleaseJob(job=job):
+                self._places.delete_job(job)
+            case c.RequireRegistration() | c.WorkerDown() | c.MoveBlocks() | c.DismissWorker():
                 msg = f"the embedded engine lost itself: {command}"
                 raise AssertionError(msg)
 
@@ -232,12 +235,17 @@ class Driver:
         return [output.sink for output in outputs if output.sink is not None]
 
     def _set_timer(self, at_s: float) -> None:
+        if at_s == self._wake_s:
+            return
         if self._timer is not None:
             self._timer.cancel()
-        delay_s = max(0.0, at_s - monotonic_s())
-        self._timer = asyncio.get_running_loop().call_later(delay_s, self._on_timer)
+        self._wake_s = at_s
+        if at_s < inf:
+            delay_s = max(0.0, at_s - monotonic_s())
+            self._timer = asyncio.get_running_loop().call_later(delay_s, self._on_timer)
 
     def _on_timer(self) -> None:
+        self._wake_s = inf
         # The only worker is this process: whoever asks whether it lives is told so first.
         self._step(e.WorkerHeartbeat(WORKER, _EPOCH, tuple(self._held)))
         self._step(e.TimerFired())

@@ -52,6 +52,12 @@ class BlockPlaces:
         for store in self._stores.values():
             store.delete(wanted)
 
+    def delete_job(self, job: str) -> None:
+        """Delete every block of a job, wherever it is."""
+        for store in self._stores.values():
+            for path in store.directory.glob(f"{job}.*"):
+                path.unlink(missing_ok=True)
+
     def close(self) -> None:
         """Remove everything."""
         _remove(self._made, os.getpid())

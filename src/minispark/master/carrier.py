@@ -13,12 +13,13 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from math import inf
 
 from minispark.clock import monotonic_s
 from minispark.errors import ErrorInfo
 from minispark.master.answers import RefusedError
 from minispark.observe.journal import Journal
-from minispark.scheduler.commands import Command, SetTimer
+from minispark.scheduler.commands import Command
 from minispark.scheduler.core import Scheduler
 from minispark.scheduler.events import Event, TimerFired
 
@@ -56,6 +57,7 @@ class Carrier:
         self._durable = 0
         self._busy = False
         self._timer: asyncio.TimerHandle | None = None
+        self._wake_s = inf
 
     def start(self) -> None:
         """Start the journal's writer; call it on the running loop."""
@@ -78,6 +80,7 @@ class Carrier:
     def feed(self, event: Event) -> None:
         """Tell the scheduler; its commands follow as soon as they may."""
         commands = self._scheduler.step(event, monotonic_s())
+        self._set_timer(self._scheduler.wake_s)
         before = self._journal.number
         self._write(event, commands)
         written = self._journal.number
@@ -132,15 +135,20 @@ class Carrier:
             self._busy = False
 
     def _step_of(self, command: Command) -> Step:
-        if isinstance(command, SetTimer):
-            return lambda: self._set_timer(command.at_s)
         return lambda: self._carry_out(command)
 
     def _set_timer(self, at_s: float) -> None:
+        if at_s == self._wake_s:
+            return
         self.stop()
-        delay = max(0.0, at_s - monotonic_s())
-        loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(delay, lambda: self.feed(TimerFired()))
+        self._wake_s = at_s
+        if at_s < inf:
+            delay = max(0.0, at_s - monotonic_s())
+            self._timer = asyncio.get_running_loop().call_later(delay, self._wake)
+
+    def _wake(self) -> None:
+        self._wake_s = inf
+        self.feed(TimerFired())
 
 
 def _cannot_write() -> RefusedError:

@@ -19,12 +19,14 @@ from minispark.scheduler.commands import (
     CancelTask,
     Command,
     CommitJob,
+    DismissWorker,
     FinishJob,
     JobStatus,
     LaunchTask,
+    MoveBlocks,
     ReleaseBlocks,
+    ReleaseJob,
     RequireRegistration,
-    SetTimer,
     WorkerDown,
 )
 from minispark.scheduler.events import JobCommitFailed, JobCommitted, JobReleased
@@ -59,8 +61,9 @@ class Hands:
                 self._commit(command)
             case FinishJob():
                 self._finish(command)
-            case SetTimer():
-                pass  # The carrier's own.
+            case ReleaseJob() | MoveBlocks() | DismissWorker():
+                msg = f"no worker asked for it: {command}"
+                raise AssertionError(msg)
 
     def retain(self) -> None:
         """Let go of finished jobs beyond the number that is kept."""

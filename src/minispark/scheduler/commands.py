@@ -14,13 +14,15 @@ __all__ = [
     "CancelTask",
     "Command",
     "CommitJob",
+    "DismissWorker",
     "FinishJob",
     "JobStatus",
     "LaunchTask",
     "LeafBlocks",
+    "MoveBlocks",
     "ReleaseBlocks",
+    "ReleaseJob",
     "RequireRegistration",
-    "SetTimer",
     "WorkerDown",
 ]
 
@@ -112,6 +114,8 @@ class FinishJob:
     failure: Failure | None = None
     results: tuple[BlockRef, ...] = ()
     """Accepted blocks of the result stages, by stage and partition."""
+    key: TaskKey | None = None
+    """The attempt whose failure ended the job, if it was one."""
     kind: Literal["finish_job"] = "finish_job"
 
 
@@ -126,11 +130,32 @@ class ReleaseBlocks:
 
 
 @dataclass(frozen=True, slots=True)
-class SetTimer:
-    """Say TimerFired at ``at_s`` (on the clock of ``now``). A later SetTimer replaces it."""
+class ReleaseJob:
+    """Delete every block of a job, of attempts that were never accepted too."""
 
-    at_s: float
-    kind: Literal["set_timer"] = "set_timer"
+    worker: str
+    epoch: int
+    job: str
+    kind: Literal["release_job"] = "release_job"
+
+
+@dataclass(frozen=True, slots=True)
+class MoveBlocks:
+    """Fetch the whole block files of these attempts from their workers, then say BlocksMoved."""
+
+    worker: str
+    epoch: int
+    blocks: tuple[BlockRef, ...]
+    kind: Literal["move_blocks"] = "move_blocks"
+
+
+@dataclass(frozen=True, slots=True)
+class DismissWorker:
+    """A worker that wanted to leave may: nothing on it is needed, or its time is over."""
+
+    worker: str
+    epoch: int
+    kind: Literal["dismiss_worker"] = "dismiss_worker"
 
 
 Command = (
@@ -141,5 +166,7 @@ Command = (
     | CommitJob
     | FinishJob
     | ReleaseBlocks
-    | SetTimer
+    | ReleaseJob
+    | MoveBlocks
+    | DismissWorker
 )

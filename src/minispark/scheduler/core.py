@@ -2,17 +2,22 @@
 
 ``step`` is a pure state machine. The loop around it fits one line::
 
-    for command in scheduler.step(event, clock.monotonic_s()): await carry_out(command)
+    for command in scheduler.step(event, now): await carry_out(command)
 
 and each command that was carried out comes back as another event. Every event may come twice,
 late, out of order, or under an epoch that is over: states only move forward, so it is harmless.
 
-One step is always the same four strokes:
+A step is ``decide`` and ``apply``. To decide is to reduce an event to what is to be remembered:
+a heartbeat or a timer that changes nothing is nothing. To apply is deterministic: the same facts
+at the same times make the same scheduler and the same commands, so a journal of facts can be
+applied again (`snapshot` saves applying it from the beginning).
+
+Applying is always the same four strokes:
 
 1. take the event in (a task moves along an arrow, a worker comes or goes);
 2. settle each job that it touched: what is needed, what may run, is the job over;
 3. give ready tasks to workers, if need be out of another's line;
-4. set the timer for whatever the clock will demand next.
+4. note what the clock will demand next.
 
 See also: ``docs/states.md`` for the states, `policy` for the price of each failure.
 """
@@ -28,26 +33,33 @@ from minispark.scheduler import attempts, lineage, liveness
 from minispark.scheduler.commands import (
     CancelTask,
     Command,
+    CommitJob,
     JobStatus,
     ReleaseBlocks,
+    ReleaseJob,
     RequireRegistration,
-    SetTimer,
     WorkerDown,
 )
 from minispark.scheduler.events import (
+    BlocksMoved,
     Event,
+    HeartbeatFacts,
     JobCancelRequested,
     JobCommitFailed,
     JobCommitted,
     JobReleased,
     JobSubmitted,
+    MasterRestarted,
     TaskFailed,
     TaskSucceeded,
+    TimeFacts,
     TimerFired,
+    WorkerDraining,
     WorkerHeartbeat,
     WorkerLeft,
     WorkerRegistered,
 )
+from minispark.scheduler.liveness import Signs
 from minispark.scheduler.policy import Cause, cause_of, ended
 from minispark.scheduler.spec import JobSpec, StageLabel
 from minispark.scheduler.state import Job, Phase, Stage, State, Worker, WorkerStatus
@@ -65,28 +77,60 @@ class Scheduler:
     ----------
     settings
         Every limit it knows.
+    state
+        What it remembers; a new one remembers nothing.
     """
 
-    def __init__(self, settings: SchedulerSettings) -> None:
+    def __init__(self, settings: SchedulerSettings, state: State | None = None) -> None:
         self.settings = settings
-        self.state = State()
+        self.state = state or State()
+        self._signs = Signs(settings)
+        self._due_s = inf
+        """Before this nothing is due by what is remembered. May be too early, never too late."""
 
     def step(self, event: Event, now: float) -> list[Command]:
         """Take an event in; return what is to be done, in order."""
+        fact = self.decide(event, now)
+        return [] if fact is None else self.apply(fact, now)
+
+    def decide(self, event: Event, now: float) -> Event | None:
+        """Return what of an event is to be remembered, None for nothing."""
+        match event:
+            case WorkerHeartbeat():
+                return self._signs.facts(self.state, event, now)
+            case TimerFired():
+                return self._time_facts(now)
+            case _:
+                return event
+
+    def apply(self, event: Event, now: float) -> list[Command]:
+        """Take in what was decided; return what is to be done, in order.
+
+        Deterministic: nothing here hangs on what was not applied.
+        """
         work = Work(self.state, self.settings, now)
         self._take(work, event)
         work.settle()
         work.place()
         work.take_back()
-        self._watch_clock(work)
+        if isinstance(event, TimeFacts | MasterRestarted):
+            self._due_s = liveness.deadline(self.state, self.settings, now)
+        else:
+            waits_s = liveness.next_take_back(self.state, now, self.settings)
+            self._due_s = min(self._due_s, work.due_s, waits_s)
         return work.out
+
+    @property
+    def wake_s(self) -> float:
+        """When TimerFired shall come, infinity for never. Read it again after each event."""
+        return min(self._due_s, self._signs.due_s)
 
     # What others may read.
 
     def worker_status(self) -> tuple[WorkerStatus, ...]:
         """Return every worker that ever registered, in order of registration."""
         return tuple(
-            WorkerStatus(w.name, "UP" if w.up else "DOWN", w.active_tasks, w.slots, w.epoch)
+            WorkerStatus(w.name, w.status, w.active_tasks, w.slots, w.epoch, full=w.full)
             for w in self.state.workers.values()
         )
 
@@ -120,20 +164,36 @@ class Scheduler:
                 job = self.state.jobs.get(event.job)
                 if job is not None:
                     self._take_for_job(work, job, event)
-            case WorkerRegistered():
-                self._register(work, event)
-            case WorkerHeartbeat():
-                self._heartbeat(work, event)
-            case WorkerLeft():
-                worker = self.state.workers.get(event.worker)
-                if worker is not None and worker.up and worker.epoch == event.epoch:
-                    self._take_down(work, worker, "it said goodbye")
             case TaskSucceeded():
                 self._succeeded(work, event)
             case TaskFailed():
                 self._failed(work, event)
-            case TimerFired():
-                self._check_clock(work)
+            case TimeFacts():
+                self._take_time(work, event)
+            case MasterRestarted():
+                self._restart(work)
+            case WorkerHeartbeat() | TimerFired():
+                msg = f"nobody has decided what follows from {event}"
+                raise TypeError(msg)
+            case _:
+                self._take_from_worker(work, event)
+
+    def _take_from_worker(
+        self,
+        work: Work,
+        event: WorkerRegistered | HeartbeatFacts | WorkerDraining | BlocksMoved | WorkerLeft,
+    ) -> None:
+        match event:
+            case WorkerRegistered():
+                self._register(work, event)
+            case HeartbeatFacts():
+                self._heartbeat(work, event)
+            case WorkerDraining() | BlocksMoved():
+                self._speaker(work, event.worker, event.epoch)
+            case WorkerLeft():
+                worker = self.state.workers.get(event.worker)
+                if worker is not None and worker.up and worker.epoch == event.epoch:
+                    self._take_down(work, worker, "it said goodbye")
             case _:
                 assert_never(event)
 
@@ -180,18 +240,18 @@ class Scheduler:
     def _register(self, work: Work, event: WorkerRegistered) -> None:
         worker = self.state.workers.get(event.worker)
         if worker is None:
-            worker = Worker(event.worker, event.epoch, event.slots, work.now)
+            worker = Worker(event.worker, event.epoch, event.slots)
             self.state.workers[worker.name] = worker
         elif event.epoch > worker.epoch:
             if worker.up:
                 self._end_life(work, worker, "it registered anew")
             worker.epoch, worker.slots, worker.up = event.epoch, event.slots, True
-            worker.suspect = False
+            worker.suspect, worker.draining, worker.full = False, False, None
             self._sweep(work, worker)
         elif event.epoch < worker.epoch or not worker.up:
             work.tell(RequireRegistration(event.worker, event.epoch))
             return
-        worker.seen_s = work.now
+        self._signs.hear(worker.name, work.now)
         self.state.rotation.setdefault(worker.name, worker)
         for job in self.state.jobs.values():
             job.stranded_s = None
@@ -214,19 +274,18 @@ class Scheduler:
         if worker is None or not worker.up or worker.epoch != epoch:
             work.tell(RequireRegistration(name, epoch))
             return None
-        worker.seen_s, worker.suspect = work.now, False
+        self._signs.hear(name, work.now)
+        worker.suspect = False
         return worker
 
-    def _heartbeat(self, work: Work, event: WorkerHeartbeat) -> None:
+    def _heartbeat(self, work: Work, event: HeartbeatFacts) -> None:
         worker = self._speaker(work, event.worker, event.epoch)
         if worker is None:
             return
-        lost, unwanted = liveness.reconcile(worker, event.attempts, work.now, self.settings)
-        for key in event.attempts:
-            if key in worker.leased:
-                worker.leased[key] = work.now
-        work.out.extend(CancelTask(worker.name, worker.epoch, key) for key in unwanted)
-        for key in lost:
+        worker.full = event.full
+        work.out.extend(CancelTask(worker.name, worker.epoch, key) for key in event.unwanted)
+        work.out.extend(ReleaseJob(worker.name, worker.epoch, job) for job in event.forgotten)
+        for key in event.lost:
             work.lose_lease(worker, key, Cause.LEASE_LOST, "its worker does not know it")
 
     def _succeeded(self, work: Work, event: TaskSucceeded) -> None:
@@ -279,7 +338,8 @@ class Scheduler:
     def _end_life(self, work: Work, worker: Worker, reason: str) -> None:
         """Queue a worker's attempts again and write its blocks off."""
         worker.up = False
-        del self.state.rotation[worker.name]
+        self._signs.forget(worker.name)
+        self.state.rotation.pop(worker.name, None)
         for name in list(worker.blocks):
             job = self.state.jobs[name]
             # Later stages first: what was read only by lost tasks was then read by nobody.
@@ -287,6 +347,9 @@ class Scheduler:
                 self._write_off(work, job, stage, worker)
         for key in list(worker.leased):
             work.lose_lease(worker, key, Cause.WORKER_DOWN, reason)
+        if not self.state.rotation:
+            for job in self.state.jobs.values():
+                work.strand(job)
 
     def _write_off(self, work: Work, job: Job, stage: Stage, worker: Worker) -> None:
         if stage.spec.sink and not stage.spec.result:
@@ -297,31 +360,45 @@ class Scheduler:
         here = [p for p, s in states if isinstance(s, Done) and s.worker == worker.name]
         work.lose_blocks(job, stage, here)
 
-    # Last stroke: the clock.
+    # The clock, and a new master.
 
-    def _check_clock(self, work: Work) -> None:
-        self.state.timer_s = None
-        for worker in liveness.overdue(self.state, work.now, self.settings):
-            silent_s = work.now - worker.seen_s
-            self._take_down(work, worker, f"no heartbeat for {silent_s:.1f} s")
-        for job in liveness.stranded(self.state, work.now, self.settings):
-            failure = ended(
-                "MS-223",
-                f"no worker was there for {self.settings.no_worker_grace_s:g} s",
-                "Start one with: minispark worker",
-            )
-            work.end(job, Phase.FAILED, failure)
-
-    def _watch_clock(self, work: Work) -> None:
-        """Note who has no worker, and set the timer if something is due before it."""
-        nobody = not self.state.rotation
-        for job in self.state.jobs.values() if nobody else ():
-            if job.stranded_s is None and not job.ended and job.phase is not Phase.COMMITTING:
-                job.stranded_s = work.now
-        due_s = min(
-            liveness.deadline(self.state, self.settings),
-            liveness.next_take_back(self.state, work.now, self.settings),
+    def _time_facts(self, now: float) -> TimeFacts | None:
+        """Return what time has brought; at most moments it has brought nothing."""
+        silent: list[Worker] = []
+        if now >= self._signs.due_s:
+            silent = self._signs.silent(self.state, now)
+        if not silent and now < self._due_s:
+            return None
+        stranded = liveness.stranded(self.state, now, self.settings)
+        return TimeFacts(
+            tuple((worker.name, worker.epoch) for worker in silent),
+            tuple(job.name for job in stranded),
         )
-        if due_s < (inf if self.state.timer_s is None else self.state.timer_s):
-            self.state.timer_s = due_s
-            work.tell(SetTimer(due_s))
+
+    def _take_time(self, work: Work, event: TimeFacts) -> None:
+        for name, epoch in event.silent:
+            worker = self.state.workers.get(name)
+            if worker is not None and worker.up and worker.epoch == epoch:
+                limit_s = self.settings.heartbeat_timeout_s
+                self._take_down(work, worker, f"no heartbeat for {limit_s:g} s")
+        for name in event.stranded:
+            job = self.state.jobs.get(name)
+            if job is not None and not job.ended:
+                failure = ended(
+                    "MS-223",
+                    f"no worker was there for {self.settings.no_worker_grace_s:g} s",
+                    "Start one with: minispark worker",
+                )
+                work.end(job, Phase.FAILED, failure)
+
+    def _restart(self, work: Work) -> None:
+        """Say again what may not have been heard; who has heard it is not disturbed."""
+        state = self.state
+        for worker in state.workers.values():
+            if worker.up:
+                self._signs.hear(worker.name, work.now)
+        for job in state.jobs.values():
+            if job.phase is Phase.COMMITTING:
+                work.tell(CommitJob(job.name, job.committing))
+            for lease in state.leases_of(job):
+                work.launch_again(job, lease)

@@ -1,4 +1,9 @@
-"""What the scheduler is told. Plain values; ``step(event, now)`` is their only reader."""
+"""What the scheduler is told. Plain values; ``Scheduler`` is their only reader.
+
+Two are never remembered as they are: `WorkerHeartbeat` and `TimerFired` mostly change nothing, and
+what they do change hangs on who spoke when. ``Scheduler.decide`` turns them into `HeartbeatFacts`
+and `TimeFacts`, or into nothing.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +15,20 @@ from minispark.ids import TaskKey
 from minispark.scheduler.spec import JobSpec, Receipt
 
 __all__ = [
+    "BlocksMoved",
     "Event",
+    "HeartbeatFacts",
     "JobCancelRequested",
     "JobCommitFailed",
     "JobCommitted",
     "JobReleased",
     "JobSubmitted",
+    "MasterRestarted",
     "TaskFailed",
     "TaskSucceeded",
+    "TimeFacts",
     "TimerFired",
+    "WorkerDraining",
     "WorkerHeartbeat",
     "WorkerLeft",
     "WorkerRegistered",
@@ -78,12 +88,55 @@ class WorkerRegistered:
 
 @dataclass(frozen=True, slots=True)
 class WorkerHeartbeat:
-    """A worker lives and says what it holds: queued or running attempts."""
+    """A worker lives and says what it holds: queued or running attempts.
+
+    ``held`` are the jobs of which it has blocks, less those whose blocks somebody else than the
+    scheduler keeps. ``full`` is why it takes no more work now ("disk", "memory").
+    """
 
     worker: str
     epoch: int
     attempts: tuple[TaskKey, ...]
+    held: tuple[str, ...] = ()
+    full: str | None = None
     kind: Literal["worker_heartbeat"] = "worker_heartbeat"
+
+
+@dataclass(frozen=True, slots=True)
+class HeartbeatFacts:
+    """What a heartbeat changes: leases that the worker lost, what it holds for nobody.
+
+    ``forgotten`` are jobs that nobody knows and of which it has blocks. With ``speaks`` its word
+    ends the doubt about it.
+    """
+
+    worker: str
+    epoch: int
+    lost: tuple[TaskKey, ...] = ()
+    unwanted: tuple[TaskKey, ...] = ()
+    forgotten: tuple[str, ...] = ()
+    full: str | None = None
+    speaks: bool = False
+    kind: Literal["heartbeat_facts"] = "heartbeat_facts"
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerDraining:
+    """A worker wants to leave: no new work, and its blocks are to be brought elsewhere."""
+
+    worker: str
+    epoch: int
+    kind: Literal["worker_draining"] = "worker_draining"
+
+
+@dataclass(frozen=True, slots=True)
+class BlocksMoved:
+    """A worker has fetched blocks of another and serves them from now on."""
+
+    worker: str
+    epoch: int
+    keys: tuple[TaskKey, ...]
+    kind: Literal["blocks_moved"] = "blocks_moved"
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,9 +174,28 @@ class TaskFailed:
 
 @dataclass(frozen=True, slots=True)
 class TimerFired:
-    """A timer that the scheduler set has run out."""
+    """The time ``Scheduler.wake_s`` has come."""
 
     kind: Literal["timer_fired"] = "timer_fired"
+
+
+@dataclass(frozen=True, slots=True)
+class TimeFacts:
+    """What time has brought: workers (with epoch) silent for too long, jobs without a chance.
+
+    Whatever else is due hangs on times that the journal has, and is found by itself.
+    """
+
+    silent: tuple[tuple[str, int], ...] = ()
+    stranded: tuple[str, ...] = ()
+    kind: Literal["time_facts"] = "time_facts"
+
+
+@dataclass(frozen=True, slots=True)
+class MasterRestarted:
+    """All that was journaled has been applied, and the world has had time to go on without us."""
+
+    kind: Literal["master_restarted"] = "master_restarted"
 
 
 Event = (
@@ -134,8 +206,13 @@ Event = (
     | JobReleased
     | WorkerRegistered
     | WorkerHeartbeat
+    | HeartbeatFacts
+    | WorkerDraining
+    | BlocksMoved
     | WorkerLeft
     | TaskSucceeded
     | TaskFailed
     | TimerFired
+    | TimeFacts
+    | MasterRestarted
 )

@@ -28,13 +28,13 @@ class InvariantError(AssertionError):
     """The scheduler's state contradicts itself."""
 
 
-def check(scheduler: Scheduler) -> None:
-    """Raise InvariantError if the state does not hold together."""
+def check(scheduler: Scheduler, now: float) -> None:
+    """Raise InvariantError if the state does not hold together after what came at ``now``."""
     state = scheduler.state
     for found in (
         *_workers(scheduler),
         *(story for job in state.jobs.values() for story in _job(scheduler, job)),
-        *_clock(scheduler),
+        *_clock(scheduler, now),
     ):
         raise InvariantError(f"{found}\n{tell(state)}")
 
@@ -166,11 +166,14 @@ def _progress(scheduler: Scheduler, job: Job) -> Iterator[str]:
         yield f"{job.name} waits for a worker without an end"
 
 
-def _clock(scheduler: Scheduler) -> Iterator[str]:
-    due_s = liveness.deadline(scheduler.state, scheduler.settings)
-    timer_s = scheduler.state.timer_s
-    if due_s < (inf if timer_s is None else timer_s):
-        yield f"something is due at {due_s} and the timer says {timer_s}"
+def _clock(scheduler: Scheduler, now: float) -> Iterator[str]:
+    due_s = liveness.deadline(scheduler.state, scheduler.settings, now)
+    if due_s < scheduler.wake_s:
+        yield f"something is due at {due_s} and nobody wakes before {scheduler.wake_s}"
+    if any(w.up for w in scheduler.state.workers.values()):
+        silent_s = now + scheduler.settings.heartbeat_timeout_s
+        if silent_s < scheduler.wake_s:
+            yield f"a worker may fall silent and nobody wakes before {scheduler.wake_s}"
 
 
 def _addressees(state: State, commands: Sequence[Command]) -> Iterator[str]:

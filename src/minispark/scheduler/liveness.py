@@ -1,25 +1,114 @@
 """Who is there, and what the clock demands.
 
-Covers: heartbeats, leases that went astray, deadlines. Does not cover: what a loss costs
+Covers: signs of life, leases that went astray, deadlines. Does not cover: what a loss costs
 (`policy`).
+
+Signs of life come many times a second and mostly change nothing, so they are not journaled and in
+no snapshot: `Signs` is what a scheduler knows besides its `State`. Nothing that is applied may read
+them; they only say which facts there are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from math import inf
 
 from minispark.ids import TaskKey
+from minispark.scheduler.events import HeartbeatFacts, WorkerHeartbeat
 from minispark.scheduler.state import Job, State, Worker
 from minispark.settings import SchedulerSettings
 
-__all__ = ["deadline", "next_take_back", "overdue", "reconcile", "stranded"]
+__all__ = ["Signs", "deadline", "next_take_back", "stranded"]
 
 
-def overdue(state: State, now: float, settings: SchedulerSettings) -> list[Worker]:
-    """Return the workers that have been silent for too long."""
-    limit = settings.heartbeat_timeout_s
-    return [w for w in state.rotation.values() if now >= w.seen_s + limit]
+class Signs:
+    """When each worker was last heard, and what it last said. Volatile."""
+
+    def __init__(self, settings: SchedulerSettings) -> None:
+        self._settings = settings
+        self._heard: dict[str, float] = {}
+        self._named: dict[str, dict[TaskKey, float]] = {}
+        """Of each worker, when it last named a live attempt."""
+        self._strange: dict[str, dict[str, float]] = {}
+        """Of each worker, since when it has named a job that nobody knows."""
+        self.due_s = inf
+        """Before this nobody is overdue. Mostly too early, since each word moves the true time."""
+
+    def hear(self, worker: str, now: float) -> None:
+        """Take note that a worker speaks."""
+        self._heard[worker] = now
+        self.due_s = min(self.due_s, now + self._settings.heartbeat_timeout_s)
+
+    def forget(self, worker: str) -> None:
+        """Let go of a worker that is DOWN."""
+        for notes in (self._heard, self._named, self._strange):
+            notes.pop(worker, None)
+
+    def silent(self, state: State, now: float) -> list[Worker]:
+        """Return the workers that have been silent for too long, and look when to look again."""
+        limit_s = self._settings.heartbeat_timeout_s
+        self.due_s = inf
+        found = []
+        for worker in state.workers.values():
+            if not worker.up:
+                continue
+            due_s = self._heard.setdefault(worker.name, now) + limit_s
+            if now >= due_s:
+                found.append(worker)
+            else:
+                self.due_s = min(self.due_s, due_s)
+        return found
+
+    def facts(self, state: State, beat: WorkerHeartbeat, now: float) -> HeartbeatFacts | None:
+        """Compare what a worker holds with what it should hold; None if all is well.
+
+        A lease that it has not named for long never arrived (a poll reply or a report was lost).
+        An attempt that was accepted is not unwanted: its report overtook the heartbeat.
+        """
+        worker = state.workers.get(beat.worker)
+        if worker is None or not worker.up or worker.epoch != beat.epoch:
+            return HeartbeatFacts(beat.worker, beat.epoch)
+        self.hear(worker.name, now)
+        names = dict.fromkeys(beat.attempts)
+        said = self._named.get(worker.name, {})
+        named = {
+            key: now if key in names else max(since_s, said.get(key, since_s))
+            for key, since_s in worker.leased.items()
+        }
+        self._named[worker.name] = named
+        grace_s = self._settings.lost_task_grace_s
+        facts = HeartbeatFacts(
+            worker.name,
+            worker.epoch,
+            lost=tuple(key for key, last_s in named.items() if now > last_s + grace_s),
+            unwanted=tuple(k for k in names if k not in worker.leased and not worker.holds(k)),
+            forgotten=self._forgotten(state, worker, beat.held, now),
+            full=beat.full,
+            speaks=worker.suspect,
+        )
+        told = facts.lost or facts.unwanted or facts.forgotten or facts.speaks
+        return facts if told or facts.full != worker.full else None
+
+    def _forgotten(
+        self, state: State, worker: Worker, held: tuple[str, ...], now: float
+    ) -> tuple[str, ...]:
+        """Return jobs without a place here that the worker has named for a while.
+
+        Named once it may just not have heard of their end.
+        """
+        strange = [name for name in held if not _has_place(state, worker, name)]
+        said = self._strange.get(worker.name, {})
+        since = {name: said.get(name, now) for name in strange}
+        limit_s = now - self._settings.lost_task_grace_s
+        found = tuple(name for name, since_s in since.items() if since_s < limit_s)
+        # Should it name them for as long again, it was not told.
+        self._strange[worker.name] = since | dict.fromkeys(found, now)
+        return found
+
+
+def _has_place(state: State, worker: Worker, name: str) -> bool:
+    job = state.jobs.get(name)
+    return job is not None and (not job.ended or name in worker.blocks)
 
 
 def stranded(state: State, now: float, settings: SchedulerSettings) -> list[Job]:
@@ -32,28 +121,9 @@ def stranded(state: State, now: float, settings: SchedulerSettings) -> list[Job]
     ]
 
 
-def reconcile(
-    worker: Worker, named: Collection[TaskKey], now: float, settings: SchedulerSettings
-) -> tuple[list[TaskKey], list[TaskKey]]:
-    """Compare what a worker holds with what it should hold.
-
-    Returns the leases that it lost (a poll reply or a report that never arrived) and the
-    attempts that it holds for nobody. An attempt that was accepted is neither: its report
-    overtook the heartbeat.
-    """
-    names = dict.fromkeys(named)
-    lost = [
-        key
-        for key, last_s in worker.leased.items()
-        if key not in names and now > last_s + settings.lost_task_grace_s
-    ]
-    unwanted = [key for key in names if key not in worker.leased and not worker.holds(key)]
-    return lost, unwanted
-
-
-def deadline(state: State, settings: SchedulerSettings) -> float:
-    """Return when something must be done if nothing happens, infinity for never."""
-    return min(_deadlines(state, settings), default=inf)
+def deadline(state: State, settings: SchedulerSettings, now: float) -> float:
+    """Return when something will be due by what is remembered, infinity for never."""
+    return min(*_deadlines(state, settings), next_take_back(state, now, settings), inf)
 
 
 def next_take_back(state: State, now: float, settings: SchedulerSettings) -> float:
@@ -68,8 +138,6 @@ def next_take_back(state: State, now: float, settings: SchedulerSettings) -> flo
 
 
 def _deadlines(state: State, settings: SchedulerSettings) -> Iterator[float]:
-    for worker in state.rotation.values():
-        yield worker.seen_s + settings.heartbeat_timeout_s
     if not state.rotation:
         for job in state.jobs.values():
             if job.stranded_s is not None:

@@ -67,6 +67,8 @@ class JobSpec:
 
     job: str
     stages: tuple[StageSpec, ...]
+    weight: float = 1.0
+    """Its share of the workers against that of other jobs."""
 
 
 @dataclass(frozen=True, slots=True)

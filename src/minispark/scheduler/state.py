@@ -178,6 +178,8 @@ class Job:
     ordered: tuple[Stage, ...] = ()
     queue: list[tuple[int, int]] = field(default_factory=list)
     """Heap of (order of the stage, partition); an entry whose task is not Ready is void."""
+    committing: tuple[TaskKey, ...] = ()
+    """The attempts whose files are being published."""
     fetch_failures: int = 0
     stranded_s: float | None = None
     """Since when it has had something to run and nobody to run it."""
@@ -237,7 +239,7 @@ class Job:
 
     def clear(self) -> None:
         """Forget all but how it ended."""
-        self.stages, self.ordered, self.queue = {}, (), []
+        self.stages, self.ordered, self.queue, self.committing = {}, (), [], ()
         self.stranded_s = None
 
 
@@ -248,14 +250,24 @@ class Worker:
     name: str
     epoch: int
     slots: int
-    seen_s: float
     up: bool = True
+    draining: bool = False
+    """It wants to leave: it is in no rotation, and goes when nothing on it is needed."""
+    full: str | None = None
+    """Why it takes no more work now."""
     suspect: bool = False
     """Somebody could not read a block of it, and it has not spoken since."""
     leased: dict[TaskKey, float] = field(default_factory=dict)
-    """Live attempts, and when the worker last named each (or when it was leased)."""
+    """Live attempts, and when each was leased."""
     blocks: dict[str, dict[TaskKey, None]] = field(default_factory=dict)
     """Blocks of attempts that were accepted, by job, until the job is over."""
+
+    @property
+    def status(self) -> Literal["UP", "DOWN", "DRAINING"]:
+        """How it stands, as the world names it."""
+        if not self.up:
+            return "DOWN"
+        return "DRAINING" if self.draining else "UP"
 
     @property
     def active_tasks(self) -> int:
@@ -282,10 +294,13 @@ class WorkerStatus:
     """A worker, for those who watch."""
 
     worker: str
-    status: Literal["UP", "DOWN"]
+    status: Literal["UP", "DOWN", "DRAINING"]
     active_tasks: int
     slots: int
     epoch: int
+    excluded: bool = False
+    """Too many tasks failed on it: it gets none for a while."""
+    full: str | None = None
 
 
 @dataclass(slots=True)
@@ -298,8 +313,6 @@ class State:
     """Workers that are UP, the one that was given work longest ago first."""
     hungry: dict[str, Job] = field(default_factory=dict)
     """Jobs with a queue, the one that was served longest ago first."""
-    timer_s: float | None = None
-    """When the timer that was set last runs out."""
 
     def enqueue(self, job: Job, stage: Stage, partition: int) -> None:
         """Make a task ready, and its job one of those that want a worker."""

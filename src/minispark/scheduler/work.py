@@ -45,6 +45,8 @@ class Work:
         self.now = now
         self.out: list[Command] = []
         self.touched: dict[str, Job] = {}
+        self.due_s = inf
+        """When something will be due that was not due before this step."""
 
     def tell(self, command: Command) -> None:
         """Have something done."""
@@ -63,8 +65,16 @@ class Work:
                     self._deliver(job)
                 else:
                     self._plan(job)
+                self.strand(job)
             # Last, since a rollback touches the job that is being settled.
             self.touched.pop(job.name, None)
+
+    def strand(self, job: Job) -> None:
+        """Let a job's patience begin to run out if there is nobody to work for it."""
+        works = not job.ended and job.phase is not Phase.COMMITTING
+        if works and job.stranded_s is None and not self.state.rotation:
+            job.stranded_s = self.now
+            self.due_s = min(self.due_s, self.now + self.settings.no_worker_grace_s)
 
     def _plan(self, job: Job) -> None:
         """Ask anew which tasks are needed and which of them may run."""
@@ -97,8 +107,8 @@ class Work:
         sinks = [stage for stage in job.ordered if stage.spec.sink]
         if sinks and job.phase is not Phase.DELIVERED:
             job.move(Phase.COMMITTING)
-            keys = tuple(done.key for stage in sinks for done in stage.accepted())
-            self.tell(CommitJob(job.name, keys))
+            job.committing = tuple(done.key for stage in sinks for done in stage.accepted())
+            self.tell(CommitJob(job.name, job.committing))
         else:
             self.end(job, Phase.SUCCEEDED)
 
@@ -286,6 +296,17 @@ class Work:
         for entry in aside:
             heappush(job.queue, entry)
         return launched
+
+    def launch_again(self, job: Job, lease: Leased) -> None:
+        """Repeat a launch: a worker that has, or had, the attempt refuses it.
+
+        One whose input was lost meanwhile may still end well where it runs, but cannot start.
+        """
+        worker = self.state.workers[lease.worker]
+        stage, partition = job.stages[lease.key.stage], lease.key.partition
+        if lineage.input_complete(job, stage, partition):
+            inputs = lineage.leaf_blocks(job, stage, partition)
+            self.tell(LaunchTask(worker.name, worker.epoch, lease.key, inputs))
 
     def _worker_for(self, job: Job, stage: Stage, partition: int) -> Worker | None:
         line = self.state.rotation.values()
