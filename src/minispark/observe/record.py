@@ -90,9 +90,7 @@ class JobRecord:
         self.attempts[key] = Attempt(key, worker, started_at=now)
         self._running[key] = worker
         again = self.stages[key.stage].launched(key.partition, now)
-        before = self.attempts.get(replace(key, attempt=key.attempt - 1))
-        moved = before is not None and before.status in ("RUNNING", "CANCELLED")
-        if again and not moved:
+        if again and not self._moved(key):
             self._retries += 1
 
     def succeeded(self, report: TaskReport, worker: str, now: float) -> None:
@@ -193,10 +191,16 @@ class JobRecord:
             failures=dict(sorted(self._failures.items())),
         )
 
+    def _moved(self, key: TaskKey) -> bool:
+        """Whether an attempt takes the place of one that had only waited for a slot."""
+        before = self.attempts.get(replace(key, attempt=key.attempt - 1))
+        return before is not None and before.status in ("RUNNING", "CANCELLED")
+
     def _close(self, key: TaskKey, worker: str, now: float, *, status: str) -> None:
         self._running.pop(key, None)
-        attempt = self.attempts.get(key) or Attempt(key, worker, started_at=now)
-        self.attempts[key] = replace(attempt, finished_at=now, status=status)
+        known = self.attempts.get(key)
+        began, where = (now, worker) if known is None else (known.started_at, known.worker)
+        self.attempts[key] = Attempt(key, where, began, finished_at=now, status=status)
 
     def _touch(self, now: float) -> None:
         self.version += 1
