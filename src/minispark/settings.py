@@ -5,9 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["MIB", "JournalSettings", "Limits", "PlanSettings", "SchedulerSettings"]
+__all__ = [
+    "MAX_WEIGHT",
+    "MIB",
+    "MIN_WEIGHT",
+    "JournalSettings",
+    "Limits",
+    "PlanSettings",
+    "SchedulerSettings",
+]
 
 MIB = 1 << 20
+MIN_WEIGHT = 0.01
+MAX_WEIGHT = 100.0
+"""Weights of jobs: beyond them one job would stand still, or all others."""
 
 
 @dataclass(frozen=True, slots=True)

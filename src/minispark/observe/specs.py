@@ -23,11 +23,12 @@ from minispark.task.spec import TaskInput, TaskSpec, scan_task
 __all__ = ["block_source", "job_spec", "task_spec"]
 
 
-def job_spec(graph: StageGraph, job_id: str) -> JobSpec:
-    """Reduce a plan to what the scheduler needs."""
+def job_spec(graph: StageGraph, job_id: str, *, weight: float = 1.0) -> JobSpec:
+    """Reduce a plan to what the scheduler needs; ``weight`` is the job's share of the workers."""
     results = {result.stage for result in graph.results}
     return JobSpec(
         job=job_id,
+        weight=weight,
         stages=tuple(
             StageSpec(
                 id=stage.id,

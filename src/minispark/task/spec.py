@@ -105,3 +105,5 @@ class TaskFailure:
     failure: Failure
     inputs: tuple[InputGeneration, ...] = ()
     duration_s: float = 0.0
+    log: tuple[str, ...] = ()
+    """The last lines that it printed."""

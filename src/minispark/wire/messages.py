@@ -7,6 +7,7 @@ Routes (all but ``/healthz`` need ``Authorization: Bearer``)::
       POST   /internal/v1/workers/{id}/poll       PollRequest      -> PollReply   (held open)
       POST   /internal/v1/workers/{id}/reports    ReportRequest    -> WorkerReply
       POST   /internal/v1/workers/{id}/heartbeat  HeartbeatRequest -> WorkerReply
+      POST   /internal/v1/workers/{id}/drain?epoch=N               -> WorkerReply
       DELETE /internal/v1/workers/{id}?epoch=N                     -> WorkerReply
     client -> master
       POST   /internal/v1/jobs                    PlannedJob       -> JobAccepted (Idempotency-Key)
@@ -24,10 +25,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from minispark.blocks.meta import BlockSource
 from minispark.ids import TaskKey
 from minispark.plan.stages import StageGraph
+from minispark.settings import MAX_WEIGHT, MIN_WEIGHT
 from minispark.task.spec import TaskFailure, TaskReport, TaskSpec
 
 __all__ = [
     "PROTOCOL",
+    "BlockFetch",
     "GraphMessage",
     "HeartbeatRequest",
     "JobAccepted",
@@ -90,43 +93,73 @@ class PollRequest(_Message):
     wait_s: float = Field(ge=0, le=60)
 
 
+class BlockFetch(BaseModel):
+    """A whole block file that a worker shall have, and where it lies now."""
+
+    key: TaskKey
+    host: str
+    directory: str
+    url: str
+    bytes: int
+
+
 class PollReply(_Message):
-    """What a worker shall do. ``release`` are block ids that nobody will read."""
+    """What a worker shall do.
+
+    ``release`` are block ids that nobody will read, ``release_jobs`` jobs of which it shall keep
+    no block at all. ``dismissed``: it wanted to leave, and may.
+    """
 
     tasks: tuple[TaskSpec, ...] = ()
     cancel: tuple[TaskKey, ...] = ()
     release: tuple[str, ...] = ()
+    release_jobs: tuple[str, ...] = ()
+    move: tuple[BlockFetch, ...] = ()
+    dismissed: bool = False
     register_again: bool = False
+    master_epoch: int = 0
 
 
 class ReportRequest(_Message):
-    """Attempts that ended."""
+    """Attempts that ended, and blocks that were fetched as a poll's ``move`` told."""
 
     epoch: int
     reports: tuple[TaskReport | TaskFailure, ...]
+    moved: tuple[TaskKey, ...] = ()
 
 
 class HeartbeatRequest(_Message):
-    """Sign of life, and what the worker holds (queued or running)."""
+    """Sign of life, and what the worker holds (queued or running).
+
+    ``held_jobs`` are the jobs of which it has blocks; ``full`` is why it takes no more work now:
+    "disk" or "memory". Metrics have ``disk_free_bytes`` and ``block_bytes``.
+    """
 
     epoch: int
     attempts: tuple[TaskKey, ...]
     free_slots: int
     metrics: dict[str, float] = {}
+    held_jobs: tuple[str, ...] = ()
+    full: str | None = None
 
 
 class WorkerReply(_Message):
-    """Answer to what needs none, but for a worker the master does not know."""
+    """Answer to what needs none, but for a worker the master does not know.
+
+    A worker that has heard of a later ``master_epoch`` ignores what an earlier one says.
+    """
 
     register_again: bool = False
+    master_epoch: int = 0
 
 
 class PlannedJob(_Message):
-    """A job planned in the client."""
+    """A job planned in the client; ``weight`` is its share beside those of other jobs."""
 
     name: Annotated[str, Field(max_length=200)]
     graph: StageGraph
     versions: Versions
+    weight: float = Field(default=1.0, ge=MIN_WEIGHT, le=MAX_WEIGHT)
 
 
 class GraphMessage(_Message):
