@@ -173,7 +173,7 @@ class FakeWorker:
         self.directory = directory
         self.slots = slots
         self.epoch = 0
-        self.released: list[str] = []
+        self.released_jobs: list[str] = []
         self.cancelled: list[TaskKey] = []
         self.ran: list[TaskSpec] = []
 
@@ -206,7 +206,7 @@ class FakeWorker:
         reply = await self.send(f"/{self.name}/poll", message)
         assert reply.status_code == 200, reply.text
         answer = PollReply.model_validate_json(reply.content)
-        self.released += answer.release
+        self.released_jobs += answer.release_jobs
         self.cancelled += answer.cancel
         return answer
 

@@ -12,6 +12,7 @@ from minispark.scheduler.commands import (
     JobStatus,
     LaunchTask,
     LeafBlocks,
+    ReleaseJob,
 )
 from minispark.scheduler.events import (
     Event,
@@ -63,6 +64,14 @@ def map_reduce(
 
 def single(tasks: int = 1, *, job: str = "j", sink: bool = False) -> JobSpec:
     return JobSpec(job, (StageSpec(0, (StageBranch(tasks),), result=not sink, sink=sink),))
+
+
+def failed(attempt: TaskKey | None, failure: Failure) -> FinishJob:
+    return FinishJob("j", JobStatus.FAILED, failure, key=attempt)
+
+
+def released(*workers: str, epoch: int = 1, job: str = "j") -> list[Command]:
+    return [ReleaseJob(worker, epoch, job) for worker in workers]
 
 
 def finished(*results: BlockRef) -> FinishJob:

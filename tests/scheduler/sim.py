@@ -35,6 +35,7 @@ from minispark.scheduler.commands import (
     JobStatus,
     LaunchTask,
     ReleaseBlocks,
+    ReleaseJob,
     RequireRegistration,
     WorkerDown,
 )
@@ -60,6 +61,7 @@ from minispark.settings import SchedulerSettings
 
 HEAL_S = 60.0
 PATIENCE_S = 900.0
+SETTLE_S = 60.0
 HEARTBEAT_S = 2.0
 MOST_STEPS = 20_000
 """A history that takes more goes in circles; usual ones take a few hundred."""
@@ -149,6 +151,12 @@ class World:
             self._step(JobReleased(name))
             assert self.scheduler.is_empty_of(name), f"something is left of {name}"
         assert not any(self.scheduler.active_attempts(name) for name in self.workers)
+        # Whoever was away when a job ended is told when it names the job.
+        end_s = self.now + SETTLE_S
+        while self.now < end_s:
+            self._tick()
+        for name, worker in self.workers.items():
+            assert not worker.blocks, f"{name} keeps {len(worker.blocks)} blocks for ever"
 
     # The network.
 
@@ -196,7 +204,7 @@ class World:
                 assert command.key not in self.launched, f"launched twice: {command.key}"
                 self.launched[command.key] = None
                 self._tell(command.worker, command)
-            case CancelTask() | ReleaseBlocks() | RequireRegistration():
+            case CancelTask() | ReleaseBlocks() | ReleaseJob() | RequireRegistration():
                 if command.worker in self.workers:
                     self._tell(command.worker, command)
             case CommitJob():
@@ -268,7 +276,8 @@ class World:
             return
         if worker.epoch is not None:
             held = (*worker.running, *(launch.key for launch in worker.queued))
-            self._send(WorkerHeartbeat(name, worker.epoch, held))
+            jobs = tuple(dict.fromkeys(key.job for key in worker.blocks))
+            self._send(WorkerHeartbeat(name, worker.epoch, held, jobs))
         self._after(HEARTBEAT_S, "beat", name, life)
 
     def _on_command(self, name: str, life: int, command: Command) -> None:
@@ -288,9 +297,8 @@ class World:
                 if held or worker.running.pop(command.key, None):
                     self._report_failure(worker, command.key, Cancelled(), ())
                     self._fill(worker)
-            case ReleaseBlocks():
-                for key in command.keys:
-                    worker.blocks.pop(key, None)
+            case ReleaseBlocks() | ReleaseJob():
+                worker.release(command)
             case RequireRegistration():
                 if command.epoch == worker.epoch:
                     worker.forget()

@@ -6,9 +6,7 @@ from dataclasses import dataclass, field
 from random import Random
 
 from minispark.ids import TaskKey
-from minispark.scheduler.commands import (
-    LaunchTask,
-)
+from minispark.scheduler.commands import LaunchTask, ReleaseBlocks, ReleaseJob
 from minispark.scheduler.spec import (
     InputEdge,
     JobSpec,
@@ -75,6 +73,14 @@ class FakeWorker:
     running: dict[TaskKey, LaunchTask] = field(default_factory=dict)
     taken: dict[TaskKey, None] = field(default_factory=dict)
     blocks: dict[TaskKey, Block] = field(default_factory=dict)
+
+    def release(self, command: ReleaseBlocks | ReleaseJob) -> None:
+        if isinstance(command, ReleaseJob):
+            keys = tuple(key for key in self.blocks if key.job == command.job)
+        else:
+            keys = command.keys
+        for key in keys:
+            self.blocks.pop(key, None)
 
     def forget(self) -> None:
         self.epoch = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from play import OTHER, Play, finished, gone, key, map_reduce, single
+from play import OTHER, Play, failed, finished, gone, key, map_reduce, single
 
 from minispark.errors import (
     OutOfMemory,
@@ -12,7 +12,6 @@ from minispark.scheduler.commands import (
     BlockRef,
     CancelTask,
     FinishJob,
-    JobStatus,
     LaunchTask,
     ReleaseBlocks,
     RequireRegistration,
@@ -110,7 +109,7 @@ def test_blocks_that_are_eaten_again_and_again_end_the_job() -> None:
         ]
     play.done(key(0, 0, 3))
     finish = play.failed(key(1, 0, 3), gone(key(0, 0, 3)))[0]
-    assert finish == FinishJob("j", JobStatus.FAILED, gone(key(0, 0, 3)))
+    assert finish == failed(key(1, 0, 3), gone(key(0, 0, 3)))
 
 
 def test_rows_that_never_settle_end_the_job() -> None:

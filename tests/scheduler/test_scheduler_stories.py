@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from play import OTHER, RECEIPT, Play, finished, key, map_reduce, single
+from play import OTHER, RECEIPT, Play, failed, finished, key, map_reduce, released, single
 
 from minispark.errors import (
     Cancelled,
@@ -58,10 +58,7 @@ def test_a_job_from_its_submission_to_its_release() -> None:
         ReleaseBlocks("w0", 1, (key(0, 0),)),
         ReleaseBlocks("w1", 1, (key(0, 1),)),
     ]
-    assert play.tell(JobReleased("j")) == [
-        ReleaseBlocks("w0", 1, (key(1, 0),)),
-        ReleaseBlocks("w1", 1, (key(1, 1),)),
-    ]
+    assert play.tell(JobReleased("j")) == released("w0", "w1")
     assert play.scheduler.is_empty_of("j")
     assert play.scheduler.job_status("j") is None
 
@@ -83,8 +80,8 @@ def test_a_commit_that_fails_ends_the_job_with_its_reason() -> None:
     play.done(key(0, 0))
     no_space = error("no space left on device")
     assert play.tell(JobCommitFailed("j", no_space)) == [
-        FinishJob("j", JobStatus.FAILED, no_space),
-        ReleaseBlocks("w0", 1, (key(0, 0),)),
+        failed(None, no_space),
+        *released("w0"),
     ]
 
 
@@ -122,7 +119,14 @@ def test_an_executor_that_dies_three_times_ends_the_job() -> None:
     play.submit(single())
     assert play.failed(key(0, 0), died) == [play.launch(key(0, 0, 1), "w1")]
     assert [c.key for c in play.failed(key(0, 0, 1), died)] == [key(0, 0, 2)]
-    assert play.failed(key(0, 0, 2), died) == [FinishJob("j", JobStatus.FAILED, died)]
+    finish = play.failed(key(0, 0, 2), died)[0]
+    assert isinstance(finish, FinishJob)
+    assert finish.key == key(0, 0, 2)
+    assert isinstance(finish.failure, TaskError)
+    assert finish.failure.error.code == "MS-225"
+    assert finish.failure.error.message == (
+        "a task ended its executor process 3 times; each time: the executor ended with signal 11"
+    )
 
 
 def test_one_attempt_charges_once() -> None:
@@ -142,8 +146,20 @@ def test_a_task_that_kills_every_worker_ends_its_job_not_the_cluster() -> None:
         play.tell(WorkerRegistered("w0", epoch + 1, 1))
     _down, finish = play.tell(WorkerLeft("w0", 3))
     assert isinstance(finish, FinishJob)
+    assert finish.key == key(0, 0, 2)
     assert isinstance(finish.failure, TaskError)
     assert finish.failure.error.code == "MS-224"
+    assert finish.failure.error.message == (
+        "a task was lost with its worker 3 times; the last time: w0: it said goodbye"
+    )
+
+
+def test_a_task_that_outgrows_every_worker_says_by_how_much() -> None:
+    play = Play("w0", "w1")
+    play.submit(single())
+    for attempt, used in enumerate((700, 900, 800)):
+        last = play.failed(key(0, 0, attempt), OutOfMemory(512, used))[0]
+    assert last == failed(key(0, 0, 2), OutOfMemory(512, 800))
 
 
 def test_the_same_exception_on_two_workers_is_the_users() -> None:
@@ -151,7 +167,8 @@ def test_the_same_exception_on_two_workers_is_the_users() -> None:
     play.submit(single())
     assert play.failed(key(0, 0), error("no column x")) == [play.launch(key(0, 0, 1), "w1")]
     assert play.failed(key(0, 0, 1), error("no column x")) == [
-        FinishJob("j", JobStatus.FAILED, error("no column x"))
+        failed(key(0, 0, 1), error("no column x")),
+        *released("w0", "w1"),
     ]
 
 
@@ -159,7 +176,8 @@ def test_an_exception_with_nobody_else_to_ask_ends_the_job() -> None:
     play = Play("w0")
     play.submit(single())
     assert play.failed(key(0, 0), error("no column x")) == [
-        FinishJob("j", JobStatus.FAILED, error("no column x"))
+        failed(key(0, 0), error("no column x")),
+        *released("w0"),
     ]
 
 
@@ -170,14 +188,14 @@ def test_other_sentences_are_tried_three_times() -> None:
         (launch,) = play.failed(key(0, 0, attempt), error(f"object at 0x{attempt}"))
         assert isinstance(launch, LaunchTask)
     last = error("object at 0x2")
-    assert play.failed(key(0, 0, 2), last) == [FinishJob("j", JobStatus.FAILED, last)]
+    assert play.failed(key(0, 0, 2), last)[0] == failed(key(0, 0, 2), last)
 
 
 def test_bad_data_ends_the_job_at_once() -> None:
     play = Play("w0", "w1")
     play.submit(single())
     bad = error("not a number", file="a.csv")
-    assert play.failed(key(0, 0), bad) == [FinishJob("j", JobStatus.FAILED, bad)]
+    assert play.failed(key(0, 0), bad)[0] == failed(key(0, 0), bad)
 
 
 def test_a_worker_that_cancels_by_itself_is_asked_again() -> None:
@@ -194,7 +212,7 @@ def test_cancelling_a_running_job_leaves_nothing_behind() -> None:
         CancelTask("w0", 1, key(0, 2)),
         CancelTask("w1", 1, key(0, 1)),
         FinishJob("j", JobStatus.CANCELLED, Cancelled()),
-        ReleaseBlocks("w0", 1, (key(0, 0),)),
+        *released("w0", "w1"),
     ]
     # It had ended all the same: its block goes too.
     assert play.done(key(0, 1)) == [ReleaseBlocks("w1", 1, (key(0, 1),))]

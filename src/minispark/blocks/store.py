@@ -42,6 +42,12 @@ class BlockStore:
             for suffix in SUFFIXES:
                 (self.directory / f"{key.block_id}{suffix}").unlink(missing_ok=True)
 
+    def delete_job(self, job: str) -> None:
+        """Remove every block of a job, finished or not."""
+        for entry in os.scandir(self.directory):
+            if entry.name.startswith(f"{job}.") and entry.name.endswith(SUFFIXES):
+                Path(entry.path).unlink(missing_ok=True)
+
     def sweep(self) -> int:
         """Remove every block, as a worker that starts does; return how many files went.
 

@@ -55,8 +55,7 @@ class BlockPlaces:
     def delete_job(self, job: str) -> None:
         """Delete every block of a job, wherever it is."""
         for store in self._stores.values():
-            for path in store.directory.glob(f"{job}.*"):
-                path.unlink(missing_ok=True)
+            store.delete_job(job)
 
     def close(self) -> None:
         """Remove everything."""

@@ -61,7 +61,11 @@ class Hands:
                 self._commit(command)
             case FinishJob():
                 self._finish(command)
-            case ReleaseJob() | MoveBlocks() | DismissWorker():
+            case ReleaseJob():
+                entry = self._parts.registry.current(command.worker, command.epoch)
+                if entry is not None:
+                    entry.outbox.release_job(command.job)
+            case MoveBlocks() | DismissWorker():
                 msg = f"no worker asked for it: {command}"
                 raise AssertionError(msg)
 

@@ -23,6 +23,7 @@ class Outbox:
         self._tasks: dict[TaskKey, TaskSpec] = {}
         self._cancel: list[TaskKey] = []
         self._release: list[str] = []
+        self._release_jobs: list[str] = []
         self._register_again = False
         self._closed = False
         self._waiter: asyncio.Future[None] | None = None
@@ -44,6 +45,10 @@ class Outbox:
     def release(self, block_ids: list[str]) -> None:
         """Let blocks go; that can wait for the next reason to answer."""
         self._release.extend(block_ids)
+
+    def release_job(self, job: str) -> None:
+        """Let every block of a job go; that can wait too."""
+        self._release_jobs.append(job)
 
     def register_again(self) -> None:
         """Tell the worker that it is not known any more."""
@@ -76,11 +81,13 @@ class Outbox:
             tasks=tuple(self._tasks.values()),
             cancel=tuple(self._cancel),
             release=tuple(self._release),
+            release_jobs=tuple(self._release_jobs),
             register_again=self._register_again,
         )
         self._tasks.clear()
         self._cancel.clear()
         self._release.clear()
+        self._release_jobs.clear()
         return reply
 
     def _wake(self) -> None:

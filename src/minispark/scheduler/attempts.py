@@ -5,7 +5,7 @@ Covers: fencing of reports, retries. Does not cover: lost output (`lineage`).
 
 from __future__ import annotations
 
-from minispark.errors import Failure, TaskError
+from minispark.errors import Failure, TaskError, WorkerLost
 from minispark.ids import TaskKey
 from minispark.scheduler.policy import POLICY, Cause, Charge, ended
 from minispark.scheduler.state import Job, Stage, State, Worker
@@ -53,17 +53,31 @@ def verdict(
             return failure
     match rule.charge:
         case Charge.ATTEMPT:
-            return failure if task.charged >= settings.max_attempts else None
+            return _in_full(task, failure) if task.charged >= settings.max_attempts else None
         case Charge.LOSS:
             if task.losses < settings.max_task_losses:
                 return None
+            how = failure.reason if isinstance(failure, WorkerLost) else str(cause)
             return ended(
                 "MS-224",
-                f"a task was lost with its worker {task.losses} times ({cause})",
+                f"a task was lost with its worker {task.losses} times; the last time: {how}",
                 "See the logs of the workers: the task may be what ends them.",
             )
         case Charge.FETCH:
             return failure if task.refetched > settings.max_fetch_failures else None
+
+
+def _in_full(task: Task, failure: Failure) -> Failure:
+    """Say how often and how, where the last failure alone would not tell."""
+    times = len(task.epitaphs)
+    if not isinstance(failure, WorkerLost) or times < 2:
+        return failure
+    when = "each time" if len(set(task.epitaphs)) == 1 else "the last time"
+    return ended(
+        "MS-225",
+        f"a task ended its executor process {times} times; {when}: {failure.reason}",
+        "See what the task printed, and the logs of the workers.",
+    )
 
 
 def charge(task: Task, cause: Cause, failure: Failure, worker: str) -> None:
@@ -78,5 +92,7 @@ def charge(task: Task, cause: Cause, failure: Failure, worker: str) -> None:
             task.refetched += 1
     if rule.elsewhere:
         task.shun(worker)
+    if cause is Cause.EXECUTOR_LOST and isinstance(failure, WorkerLost):
+        task.epitaphs = (*task.epitaphs, failure.reason)
     if rule.certain and isinstance(failure, TaskError):
         task.sentences = (*task.sentences, failure.error.message)

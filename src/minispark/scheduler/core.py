@@ -233,7 +233,7 @@ class Scheduler:
             case JobReleased():
                 if job.ended:
                     del self.state.jobs[job.name]
-                    work.release(job.name)
+                    work.release(job)
             case _:
                 assert_never(event)
 

@@ -16,6 +16,7 @@ from minispark.scheduler.commands import (
     Command,
     LaunchTask,
     ReleaseBlocks,
+    ReleaseJob,
 )
 from minispark.scheduler.core import Scheduler
 from minispark.scheduler.state import Job, Phase, Stage, State
@@ -81,6 +82,8 @@ def _workers(scheduler: Scheduler) -> Iterator[str]:
         for name in worker.blocks:
             if name not in state.jobs:
                 yield f"{worker.name} keeps blocks of a job that was released: {name}"
+            elif worker.name not in state.jobs[name].workers:
+                yield f"{worker.name} has blocks of {name} and would not be told of its end"
 
 
 def _job(scheduler: Scheduler, job: Job) -> Iterator[str]:
@@ -178,7 +181,7 @@ def _clock(scheduler: Scheduler, now: float) -> Iterator[str]:
 
 def _addressees(state: State, commands: Sequence[Command]) -> Iterator[str]:
     for command in commands:
-        if isinstance(command, LaunchTask | CancelTask | ReleaseBlocks):
+        if isinstance(command, LaunchTask | CancelTask | ReleaseBlocks | ReleaseJob):
             worker = state.workers[command.worker]
             if not worker.up or worker.epoch != command.epoch:
                 yield f"a command to a worker that is not UP: {command}"

@@ -169,7 +169,7 @@ _STATUS: Final = {
 
 @dataclass(slots=True)
 class Job:
-    """A job. Once it has ended only its name and phase are left."""
+    """A job. Once it has ended only its name, its phase and where its results are is left."""
 
     name: str
     phase: Phase = Phase.ACCEPTED
@@ -180,6 +180,8 @@ class Job:
     """Heap of (order of the stage, partition); an entry whose task is not Ready is void."""
     committing: tuple[TaskKey, ...] = ()
     """The attempts whose files are being published."""
+    workers: dict[str, None] = field(default_factory=dict)
+    """Workers that may have blocks of it, of attempts that were never accepted too."""
     fetch_failures: int = 0
     stranded_s: float | None = None
     """Since when it has had something to run and nobody to run it."""
@@ -330,6 +332,7 @@ class State:
         task.move(lease)
         task.attempts += 1
         worker.leased[key] = now
+        job.workers[worker.name] = None
         self.rotation[worker.name] = self.rotation.pop(worker.name)
         if job.phase is Phase.ACCEPTED:
             job.move(Phase.RUNNING)

@@ -105,6 +105,8 @@ class Task:
     """Attempts that found an input block gone."""
     sentences: tuple[str, ...] = ()
     """What its attempts failed with, where the task's own work raised."""
+    epitaphs: tuple[str, ...] = ()
+    """How the executors ended that it ended."""
     avoid: tuple[str, ...] = ()
     """Workers on which it failed: not asked again while there is another."""
     promised: Receipt | None = None

@@ -23,6 +23,7 @@ from minispark.scheduler.commands import (
     FinishJob,
     LaunchTask,
     ReleaseBlocks,
+    ReleaseJob,
 )
 from minispark.scheduler.policy import Cause, ended
 from minispark.scheduler.state import Job, Phase, Stage, State, Worker
@@ -112,8 +113,17 @@ class Work:
         else:
             self.end(job, Phase.SUCCEEDED)
 
-    def end(self, job: Job, phase: Phase, failure: Failure | None = None) -> None:
-        """End a job: nothing of it runs on, and of its blocks only results stay."""
+    def end(
+        self,
+        job: Job,
+        phase: Phase,
+        failure: Failure | None = None,
+        key: TaskKey | None = None,
+    ) -> None:
+        """End a job: nothing of it runs on, and of its blocks only results stay.
+
+        ``key`` is the attempt whose failure ends it.
+        """
         for lease in self.state.leases_of(job):
             self._cancel(lease)
         results: tuple[BlockRef, ...] = ()
@@ -124,18 +134,25 @@ class Work:
         job.clear()
         self.state.hungry.pop(job.name, None)
         self.touched.pop(job.name, None)
-        self.tell(FinishJob(job.name, job.status, failure, results))
-        self.release(job.name, keep=[block.key for block in results])
+        self.tell(FinishJob(job.name, job.status, failure, results, key))
+        self.release(job, keep=[block.key for block in results])
 
-    def release(self, job: str, keep: Iterable[TaskKey] = ()) -> None:
-        """Let the blocks of a job go from the ledger and, where they can be told, the workers."""
+    def release(self, job: Job, keep: Iterable[TaskKey] = ()) -> None:
+        """Let the blocks of a job go from the ledger and, where they can be told, the workers.
+
+        A worker that cannot be told now names the job when it comes back.
+        """
         kept = dict.fromkeys(keep)
-        for worker in self.state.workers.values():
-            blocks = worker.blocks.pop(job, {})
-            gone = tuple(key for key in blocks if key not in kept)
+        told, job.workers = job.workers, {}
+        for worker in (self.state.workers[name] for name in told):
+            blocks = worker.blocks.pop(job.name, {})
             if stay := {key: None for key in blocks if key in kept}:
-                worker.blocks[job] = stay
-            if gone and worker.up:
+                worker.blocks[job.name] = stay
+                job.workers[worker.name] = None
+            gone = tuple(key for key in blocks if key not in kept)
+            if worker.up and not stay:
+                self.tell(ReleaseJob(worker.name, worker.epoch, job.name))
+            elif worker.up and gone:
                 self.tell(ReleaseBlocks(worker.name, worker.epoch, gone))
 
     def charge(
@@ -149,7 +166,7 @@ class Work:
         elsewhere = any(name not in task.avoid for name in self.state.rotation)
         last = attempts.verdict(task, cause, why, elsewhere=elsewhere, settings=self.settings)
         if last is not None:
-            self.end(job, Phase.FAILED, last)
+            self.end(job, Phase.FAILED, last, key)
         elif lineage.input_complete(job, stage, key.partition):
             self.state.enqueue(job, stage, key.partition)
         else:
@@ -182,7 +199,7 @@ class Work:
         stage.tasks[key.partition].shun(holder.name)
         job.fetch_failures += 1
         if job.fetch_failures > self.settings.max_fetch_failures:
-            self.end(job, Phase.FAILED, gone)
+            self.end(job, Phase.FAILED, gone, reader.key)
         return True
 
     def lose_blocks(self, job: Job, stage: Stage, partitions: list[int]) -> None:

@@ -167,6 +167,8 @@ class Agent:
             self._carry_out(Dispatched(tuple(self._filled(spec) for spec in reply.tasks)))
         if reply.release:
             self._store.delete(_keys(reply.release))
+        for job in reply.release_jobs:
+            self._store.delete_job(job)
 
     def _filled(self, spec: TaskSpec) -> TaskSpec:
         root = self._config.data_root
