@@ -299,6 +299,12 @@ class Bench:
     async def worker(self, client: Client, name: str = "w1", *, slots: int = 4) -> FakeWorker:
         return await FakeWorker(client, name, self.tmp_path / name, slots=slots).register()
 
+    def client_of(self, config: MasterConfig) -> Client:
+        return Client("http://127.0.0.1:8080", config)
+
+    def worker_of(self, client: Client, name: str, *, slots: int = 4) -> FakeWorker:
+        return FakeWorker(client, name, self.tmp_path / name, slots=slots)
+
     @asynccontextmanager
     async def working(self, client: Client, name: str = "w1") -> AsyncIterator[FakeWorker]:
         """A worker that serves beside the test."""

@@ -22,7 +22,9 @@ from minispark.config import find_discovery
 from minispark.errors import MinisparkError, UsageError
 from minispark.master import running
 from minispark.plan.stages import SinkSpec
+from minispark.settings import JournalSettings
 from minispark.wire.http import auth_headers
+from minispark.wire.messages import ReportRequest
 
 
 async def _killed(bench: Any, story: Any, tmp_path: Path) -> Path:
@@ -56,67 +58,94 @@ def test_finished_jobs_are_as_they_were_and_ids_go_on(bench: Any) -> None:
     asyncio.run(story())
 
 
-def test_a_job_that_was_running_has_failed_and_says_why(bench: Any, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    jobs: list[str] = []
+def test_a_job_that_was_running_goes_on(bench: Any, tmp_path: Path) -> None:
+    """Under the same epoch of its worker; what was done is not done again."""
+    found: dict[str, Any] = {}
 
     async def before(client: Any) -> None:
-        worker = await bench.worker(client)
-        jobs.append(await client.submit(bench.two_stages(sink=SinkSpec("csv", str(out)))))
+        worker = found["worker"] = await bench.worker(client)
+        found["job"] = await client.submit(bench.two_stages(tasks=3), key="k")
         await worker.work(polls=1)
-        (first, _) = (await worker.poll()).tasks
-        await worker.report(worker.run(first))
+        (found["spec"], *_) = (await worker.poll()).tasks
+        found["seen"] = (await client.get(f"/api/v1/jobs/{found['job']}")).json()["version"]
+
+    async def story() -> None:
+        left = await _killed(bench, before, tmp_path)
+        async with bench.master(state_dir=left) as client:
+            worker, job = found["worker"], found["job"]
+            worker.client = client
+            # A client that waited sees that something changed.
+            view = (await client.get(f"/api/v1/jobs/{job}", wait_s=5, seen=found["seen"])).json()
+            assert view["version"] > found["seen"]
+            assert (view["status"], view["progress"]) == ("RUNNING", 60.0)
+            (listed,) = (await client.get("/api/v1/workers")).json()["workers"]
+            assert (listed["epoch"], listed["active_tasks"]) == (worker.epoch, 2)
+            assert await client.submit(bench.one_stage(), key="k") == job
+            answer = await worker.poll()
+            assert {spec.key for spec in answer.tasks} >= {found["spec"].key}
+            assert {spec.key.stage for spec in answer.tasks} == {1}
+            assert answer.tasks[0].inputs == found["spec"].inputs
+            await worker.report(*(worker.run(spec) for spec in answer.tasks))
+            assert (await client.ended(job))["status"] == "SUCCEEDED"
+            metrics = (await client.get(f"/api/v1/jobs/{job}/metrics")).json()
+            assert metrics["records"] == {"read": 9, "agg": 6}
+            assert (metrics["retries"], metrics["failures"]) == (0, {})
+            csv = await client.get(f"/api/v1/jobs/{job}/results", format="csv")
+            assert len(csv.text.splitlines()) == 7
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        ("UPDATE events SET payload = '{}' WHERE kind = 'task_succeeded'", "cannot be replayed"),
+        ("UPDATE events SET commands = '[]' WHERE kind = 'job_submitted'", "decided differently"),
+    ],
+)
+def test_where_it_cannot_go_on_a_running_job_has_failed(
+    bench: Any, tmp_path: Path, spoil: str, says: str
+) -> None:
+    out = tmp_path / "out"
+    jobs: list[str] = []
+    workers: list[Any] = []
+
+    async def before(client: Any) -> None:
+        workers.append(await bench.worker(client))
+        jobs.append(await client.submit(bench.one_stage()))
+        await workers[0].work(polls=1)
+        await client.ended(jobs[0])
+        jobs.append(await client.submit(bench.two_stages(sink=SinkSpec("csv", str(out)))))
+        await workers[0].work(polls=1)
+        (first, _) = (await workers[0].poll()).tasks
+        await workers[0].report(workers[0].run(first))
         assert list(out.iterdir())
 
     async def story() -> None:
         left = await _killed(bench, before, tmp_path)
+        db = sqlite3.connect(left / "journal.db")
+        db.execute(spoil)
+        db.commit()
+        db.close()
         async with bench.master(state_dir=left) as client:
-            view = (await client.get(f"/api/v1/jobs/{jobs[0]}")).json()
+            view = (await client.get(f"/api/v1/jobs/{jobs[1]}")).json()
             assert view["status"] == "FAILED"
-            assert "restarted" in view["error"]["message"]
+            assert view["error"]["code"] == "MS-218"
+            assert says in view["error"]["message"]
             assert view["error"]["hint"] == "Submit it again."
-            metrics = (await client.get(f"/api/v1/jobs/{jobs[0]}/metrics")).json()
-            assert metrics["records"] == {"read": 6, "agg": 3}
+            assert (await client.get(f"/api/v1/jobs/{jobs[0]}")).json()["status"] == "SUCCEEDED"
+            # The worker begins anew; the blocks of what had succeeded are not taken from it.
+            workers[0].client = client
+            assert (await workers[0].poll()).register_again
+            await workers[0].register()
+            await workers[0].heartbeat()
+            csv = await client.get(f"/api/v1/jobs/{jobs[0]}/results", format="csv")
+            assert len(csv.text.splitlines()) == 4
         async with bench.master(state_dir=left) as client:
-            assert (await client.get(f"/api/v1/jobs/{jobs[0]}")).json() == view
+            assert (await client.get(f"/api/v1/jobs/{jobs[1]}")).json() == view
 
     asyncio.run(story())
     assert list(out.iterdir()) == []
-
-
-def test_a_commit_that_had_begun_is_brought_to_its_end(
-    bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    out = tmp_path / "out"
-    jobs: list[str] = []
-
-    async def before(client: Any) -> None:
-        reached = asyncio.Event()
-
-        async def never(_live: Any, _manifests: Any) -> None:
-            reached.set()
-
-        monkeypatch.setattr("minispark.master.hands.Hands._publish", lambda _self, *a: never(*a))
-        worker = await bench.worker(client)
-        jobs.append(await client.submit(bench.two_stages(sink=SinkSpec("csv", str(out)))))
-        await worker.work(polls=2)
-        await asyncio.wait_for(reached.wait(), 10)
-
-    async def story() -> None:
-        left = await _killed(bench, before, tmp_path)
-        assert not (out / "_SUCCESS").exists()
-        async with bench.master(state_dir=left) as client:
-            view = (await client.get(f"/api/v1/jobs/{jobs[0]}")).json()
-            assert view["status"] == "SUCCEEDED"
-            where = (await client.get(f"/api/v1/jobs/{jobs[0]}/results")).json()
-            assert where["sinks"][0]["rows"] == 6
-
-    asyncio.run(story())
-    assert {path.name for path in out.iterdir()} == {
-        "_SUCCESS",
-        "part-00000.csv",
-        "part-00001.csv",
-    }
 
 
 def test_a_second_master_on_the_state_is_refused(bench: Any) -> None:
@@ -142,7 +171,7 @@ def test_a_taken_port_is_a_clear_error(bench: Any) -> None:
     asyncio.run(story())
 
 
-def test_a_master_that_cannot_write_its_journal_stops(bench: Any) -> None:
+def test_a_master_whose_journal_is_broken_stops(bench: Any) -> None:
     async def story() -> None:
         async with bench.master() as client:
             db = sqlite3.connect(bench.config.state_dir / "journal.db")
@@ -155,6 +184,50 @@ def test_a_master_that_cannot_write_its_journal_stops(bench: Any) -> None:
 
     with pytest.raises(MinisparkError, match="journal cannot be written"):
         asyncio.run(story())
+
+
+def test_a_master_whose_journal_is_locked_waits(bench: Any) -> None:
+    """It says so, takes nothing in, and goes on by itself; what it was doing is not lost."""
+    journal = JournalSettings(busy_s=0.01, retry_first_s=0.01, retry_last_s=0.05)
+
+    async def story() -> None:
+        async with bench.master(journal=journal) as client:
+            worker = await bench.worker(client)
+            job = await client.submit(bench.two_stages())
+            first = (await worker.poll()).tasks
+            other = sqlite3.connect(bench.config.state_dir / "journal.db", isolation_level=None)
+            other.execute("BEGIN EXCLUSIVE")
+            message = ReportRequest(
+                epoch=worker.epoch, reports=tuple(worker.run(spec) for spec in first)
+            )
+            for path, body in (
+                ("/internal/v1/workers/w1/reports", message.model_dump_json()),
+                ("/internal/v1/workers/w1/reports", message.model_dump_json()),
+                ("/internal/v1/workers", worker.request(worker_id="w2").model_dump_json()),
+                ("/api/v1/jobs", '{"name": "test", "dag": {}}'),
+            ):
+                reply = await client.http.post(path, content=body)
+                assert (reply.status_code, reply.json()["error"]["code"]) == (503, "MS-114")
+            refused = await client.http.delete(f"/api/v1/jobs/{job}")
+            assert refused.status_code == 503
+            assert not (await worker.heartbeat(*(spec.key for spec in first)))["register_again"]
+            health = await client.get("/healthz")
+            assert health.status_code == 200
+            assert health.json()["status"] == "degraded"
+            view = (await client.get(f"/api/v1/jobs/{job}")).json()
+            assert "cannot write its journal: database is locked" in view["waiting"]
+            other.execute("ROLLBACK")
+            other.close()
+            second = (await worker.poll()).tasks
+            assert {spec.key.stage for spec in second} == {1}
+            assert (await client.get("/healthz")).json() == {"status": "ok"}
+            await worker.report(*(worker.run(spec) for spec in first))
+            await worker.report(*(worker.run(spec) for spec in second))
+            assert (await client.ended(job))["status"] == "SUCCEEDED"
+            metrics = (await client.get(f"/api/v1/jobs/{job}/metrics")).json()
+            assert metrics["records"] == {"read": 6, "agg": 6}
+
+    asyncio.run(story())
 
 
 SERVE = """

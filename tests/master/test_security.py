@@ -25,6 +25,7 @@ FIGURES = {
     "/docs",
     "/api/v1/jobs/{job_id}/metrics",
     "/api/v1/jobs/{job_id}/stages",
+    "/api/v1/state",
 }
 
 

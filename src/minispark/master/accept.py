@@ -10,10 +10,10 @@ from minispark.errors import ErrorInfo, UsageError
 from minispark.master.answers import RefusedError
 from minispark.master.outcome import sink_stages
 from minispark.plan.stages import Branch, OutputKind, SinkSpec, Stage, StageGraph
-from minispark.settings import Limits, PlanSettings
+from minispark.settings import MAX_WEIGHT, MIN_WEIGHT, Limits, PlanSettings
 from minispark.task import sinks
 
-__all__ = ["check_graph", "check_limits", "check_sinks", "sink_directories"]
+__all__ = ["check_graph", "check_limits", "check_sinks", "sink_directories", "weight_of"]
 
 
 def check_limits(body: object, limits: Limits) -> Mapping[str, Any]:
@@ -36,6 +36,23 @@ def check_limits(body: object, limits: Limits) -> Mapping[str, Any]:
         for node in nodes if isinstance(nodes, list) else ():
             _check_texts(node, limits)
     return body
+
+
+def weight_of(job: Mapping[str, Any]) -> float:
+    """Return the share of the cluster that a job asks for, beside those of other jobs.
+
+    Raises
+    ------
+    RefusedError
+        It is no number, or out of bounds.
+    """
+    weight = job.get("weight", 1)
+    low, high = MIN_WEIGHT, MAX_WEIGHT
+    if isinstance(weight, bool) or not isinstance(weight, int | float):
+        raise _bad("the weight of a job is a number", field="weight")
+    if not low <= weight <= high:
+        raise _bad(f"the weight of a job is a number from {low:g} to {high:g}", field="weight")
+    return float(weight)
 
 
 def _check_texts(node: object, limits: Limits) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hmac
 import json
 from typing import Annotated, Any, Literal
 
@@ -15,17 +16,21 @@ from minispark.clock import monotonic_s, wall_s
 from minispark.errors import ErrorInfo
 from minispark.master.answers import RefusedError
 from minispark.master.models import (
+    Degraded,
     ErrorAnswer,
+    EventList,
     Health,
     JobList,
     JobResults,
     StageTable,
+    TaskList,
     WorkerList,
     WorkerView,
 )
 from minispark.master.outcome import Outcome
 from minispark.master.results import open_stream
 from minispark.master.service import Service
+from minispark.master.state import StateView, state_view
 from minispark.observe.views import JobMetrics, JobView
 from minispark.scheduler.commands import JobStatus
 from minispark.wire.messages import JobAccepted
@@ -33,6 +38,9 @@ from minispark.wire.messages import JobAccepted
 __all__ = ["answer", "finished", "public_routes"]
 
 _MAX_WAIT_S = 60.0
+_STREAM = "text/event-stream"
+_SEQ_DIGITS = 19
+"""Beyond it a number is none of SQLite's."""
 _ERRORS: dict[int | str, dict[str, Any]] = {
     401: {"model": ErrorAnswer},
     403: {"model": ErrorAnswer},
@@ -48,6 +56,7 @@ _JOB_BODY = {
 
 Key = Annotated[str | None, Header(alias="Idempotency-Key", max_length=200)]
 Limit = Annotated[int, Query(ge=1, le=1_000)]
+After = Annotated[int, Query(ge=0, le=2**62)]
 Wait = Annotated[float, Query(ge=0, le=_MAX_WAIT_S)]
 Format = Annotated[Literal["csv", "jsonl", "parquet", "arrow"] | None, Query(alias="format")]
 
@@ -80,6 +89,7 @@ def public_routes(service: Service) -> APIRouter:
     routes = APIRouter(responses=_ERRORS)
     _add_jobs(routes, service)
     _add_figures(routes, service)
+    _add_history(routes, service)
     _add_results(routes, service)
     return routes
 
@@ -143,10 +153,49 @@ def _add_figures(routes: APIRouter, service: Service) -> None:
         now = monotonic_s()
         return answer(WorkerList(workers=[WorkerView.of(e, now=now) for e in registry.all()]))
 
-    @routes.get("/healthz", response_model=Health)
+    @routes.get("/api/v1/state", response_model=StateView)
+    async def state(request: Request) -> Response:
+        """Show the persisted state; without a token ids, statuses and counts only."""
+        return answer(state_view(service.parts, whole=has_token(request, service.config.token)))
+
+    @routes.get("/healthz", response_model=Health | Degraded)
     async def healthz() -> Response:
-        """Say that the master lives."""
-        return answer(Health())
+        """Say that the master lives, and whether it can do what it is for."""
+        if service.parts.carrier.trouble is None:
+            return answer(Health())
+        reason = "the journal cannot be written; nothing new is taken in until it can"
+        return answer(Degraded(reason=reason))
+
+
+def _add_history(routes: APIRouter, service: Service) -> None:
+    history = service.history
+
+    @routes.get("/api/v1/jobs/{job_id}/tasks", response_model=TaskList)
+    async def tasks(job_id: str, limit: Limit = 100, after: str | None = None) -> Response:
+        """List attempts as they were launched, with worker, times and errors."""
+        page = await history.tasks(job_id, limit=limit + 1, after=after)
+        more = page[limit - 1].task if len(page) > limit else None
+        return answer(TaskList(job_id=job_id, tasks=page[:limit], after=more))
+
+    @routes.get(
+        "/api/v1/jobs/{job_id}/events",
+        response_model=EventList,
+        responses={200: {"content": {_STREAM: {}}}},
+    )
+    async def events(
+        request: Request, job_id: str, limit: Limit = 100, after: After = 0
+    ) -> Response:
+        """List what the journal has of a job; `Accept: text/event-stream` follows it."""
+        if _STREAM in request.headers.get("accept", ""):
+            seen = request.headers.get("last-event-id", "")
+            after = int(seen) if seen.isdecimal() and len(seen) < _SEQ_DIGITS else after
+            await history.events(job_id, limit=1, after=after)
+            headers = {"Cache-Control": "no-store"}
+            chunks = history.stream(job_id, after=after)
+            return StreamingResponse(chunks, media_type=_STREAM, headers=headers)
+        page = await history.events(job_id, limit=limit + 1, after=after)
+        more = page[limit - 1].seq if len(page) > limit else None
+        return answer(EventList(job_id=job_id, events=page[:limit], after=more))
 
 
 def _add_results(routes: APIRouter, service: Service) -> None:
@@ -171,6 +220,12 @@ def _add_results(routes: APIRouter, service: Service) -> None:
         name = f"{job_id}.{stream.suffix}"
         headers = {"Content-Disposition": f'attachment; filename="{name}"'}
         return StreamingResponse(stream.chunks, media_type=stream.media_type, headers=headers)
+
+
+def has_token(request: Request, token: str) -> bool:
+    """Whether a request to an open route carries the token all the same."""
+    scheme, _, given = request.headers.get("authorization", "").partition(" ")
+    return scheme.lower() == "bearer" and hmac.compare_digest(given.strip(), token)
 
 
 def _json(body: bytes) -> object:

@@ -30,6 +30,7 @@ _ALWAYS_OPEN = ((_GET, re.compile(r"/healthz")),)
 _FIGURES = (
     (_GET, re.compile(r"/openapi\.json|/docs")),
     (_GET, re.compile(r"/api/v1/jobs/[A-Za-z0-9-]+/(metrics|stages)")),
+    (_GET, re.compile(r"/api/v1/state")),
 )
 
 _log = logger("master")

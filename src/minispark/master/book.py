@@ -15,9 +15,10 @@ from minispark.blocks.meta import BlockMeta
 from minispark.ids import TaskKey
 from minispark.master.answers import no_such_job
 from minispark.master.outcome import Outcome, SinkOutput
+from minispark.master.rows import Manifest
 from minispark.observe.record import JobRecord
 from minispark.observe.views import JobMetrics, JobView, StageRow
-from minispark.task.spec import SinkFile
+from minispark.task.spec import SinkFile, TaskFailure, TaskReport
 
 __all__ = ["JobBook", "LiveJob"]
 
@@ -31,8 +32,20 @@ class LiveJob:
     """Where each sink stage writes."""
     blocks: dict[TaskKey, BlockMeta] = field(default_factory=dict)
     files: dict[TaskKey, SinkFile | None] = field(default_factory=dict)
+    manifests: list[Manifest] | None = None
+    """What its commit publishes, once that has begun."""
     sinks: list[SinkOutput] = field(default_factory=list)
     """What the commit published."""
+
+    def succeeded(self, report: TaskReport, worker: str, at: float) -> None:
+        """Note an accepted attempt, and where its output is."""
+        self.blocks[report.key] = report.block
+        self.files[report.key] = report.sink
+        self.record.succeeded(report, worker, at)
+
+    def failed(self, report: TaskFailure, worker: str, at: float) -> None:
+        """Note an attempt that did not end well."""
+        self.record.failed(report.key, report.failure, worker, at, log=report.log)
 
 
 class JobBook:
@@ -41,7 +54,7 @@ class JobBook:
     def __init__(self, *, retained: int) -> None:
         self.live: dict[str, LiveJob] = {}
         self._retained = retained
-        self._ended: dict[str, Outcome] = {}
+        self.ended: dict[str, Outcome] = {}
         self._order: dict[str, None] = {}
         self._keys: dict[str, str] = {}
         self._waiters: dict[str, set[asyncio.Future[None]]] = {}
@@ -52,24 +65,29 @@ class JobBook:
         self.live[job.record.job_id] = job
         self._remember(job.record.job_id, idempotency_key)
 
+    @property
+    def closed(self) -> bool:
+        """Whether nobody may wait any more."""
+        return self._closed
+
     def restore(self, outcome: Outcome, *, idempotency_key: str | None) -> None:
         """Take in a job that ended in an earlier life of the master."""
-        self._ended[outcome.view.job_id] = outcome
+        self.ended[outcome.view.job_id] = outcome
         self._remember(outcome.view.job_id, idempotency_key)
 
     def end(self, outcome: Outcome) -> None:
         """Move a job to the finished ones."""
         self.live.pop(outcome.view.job_id, None)
-        self._ended[outcome.view.job_id] = outcome
+        self.ended[outcome.view.job_id] = outcome
 
-    def surplus(self) -> list[tuple[str, Outcome]]:
+    def surplus(self) -> list[str]:
         """Return the oldest finished jobs, beyond the number that is kept."""
-        ended = [(job, self._ended[job]) for job in self._order if job in self._ended]
+        ended = [job for job in self._order if job in self.ended]
         return ended[: max(0, len(ended) - self._retained)]
 
     def forget(self, job: str) -> None:
         """Drop a finished job."""
-        self._ended.pop(job, None)
+        self.ended.pop(job, None)
         self._order.pop(job, None)
         for key in [key for key, named in self._keys.items() if named == job]:
             del self._keys[key]
@@ -93,9 +111,9 @@ class JobBook:
         """
         if job in self.live:
             return None
-        if job not in self._ended:
+        if job not in self.ended:
             raise no_such_job(job)
-        return self._ended[job]
+        return self.ended[job]
 
     def view(self, job: str) -> JobView:
         """How a job stands."""

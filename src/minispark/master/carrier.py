@@ -2,9 +2,11 @@
 
 ::
 
-    event -> scheduler.step -> commands -> journal -> (durable) -> carry out -> more events
+    event -> decide -> fact -> apply -> commands -> journal -> (durable) -> carry out -> events
 
-Covers: that loop and the timer. Does not cover: what each command means (`service`).
+Covers: that loop, the scheduler's own time (it goes on over a restart of the master), its one
+timer, and what happens while the journal cannot be written. Does not cover: what each command
+means (`hands`), what a row looks like (`rows`).
 """
 
 from __future__ import annotations
@@ -19,13 +21,29 @@ from minispark.clock import monotonic_s
 from minispark.errors import ErrorInfo
 from minispark.master.answers import RefusedError
 from minispark.observe.journal import Journal
+from minispark.observe.logs import logger
 from minispark.scheduler.commands import Command
 from minispark.scheduler.core import Scheduler
-from minispark.scheduler.events import Event, TimerFired
+from minispark.scheduler.events import Event, TimerFired, WorkerHeartbeat
 
-__all__ = ["Carrier"]
+__all__ = ["Carrier", "Work"]
 
 Step = Callable[[], None]
+
+_log = logger("master")
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What the loop leaves to others."""
+
+    write: Callable[[Event, float, list[Command], object], None]
+    """Put a fact, its time, what was decided and what its teller said into the journal."""
+    carry_out: Callable[[Command], None]
+    on_failure: Callable[[], None]
+    """The journal can never be written again."""
+    on_trouble: Callable[[], None]
+    """The journal cannot be written just now, or can again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,26 +56,26 @@ class _Pending:
 class Carrier:
     """The loop around the scheduler. Everything in it runs on the event loop's thread."""
 
-    def __init__(
-        self,
-        scheduler: Scheduler,
-        journal: Journal,
-        *,
-        write: Callable[[Event, list[Command]], None],
-        carry_out: Callable[[Command], None],
-        on_failure: Callable[[], None],
-    ) -> None:
-        self._scheduler = scheduler
+    def __init__(self, scheduler: Scheduler, journal: Journal, work: Work) -> None:
+        self.scheduler = scheduler
         self._journal = journal
-        self._write = write
-        self._carry_out = carry_out
-        self._on_failure = on_failure
+        self._work = work
         self._pending: deque[_Pending] = deque()
         self._waiting: set[asyncio.Future[None]] = set()
         self._durable = 0
         self._busy = False
         self._timer: asyncio.TimerHandle | None = None
-        self._wake_s = inf
+        self._timer_s = inf
+        self._base_s = -monotonic_s()
+
+    def resume(self, scheduler: Scheduler, *, now: float) -> None:
+        """Go on with the scheduler of an earlier life, at the time at which that ended."""
+        self.scheduler = scheduler
+        self._base_s = now - monotonic_s()
+
+    def now_s(self) -> float:
+        """The scheduler's own time: it stood still while there was no master."""
+        return self._base_s + monotonic_s()
 
     def start(self) -> None:
         """Start the journal's writer; call it on the running loop."""
@@ -77,16 +95,41 @@ class Carrier:
         if self._timer is not None:
             self._timer.cancel()
 
-    def feed(self, event: Event) -> None:
-        """Tell the scheduler; its commands follow as soon as they may."""
-        commands = self._scheduler.step(event, monotonic_s())
-        self._set_timer(self._scheduler.wake_s)
-        before = self._journal.number
-        self._write(event, commands)
-        written = self._journal.number
-        # What writes nothing still waits its turn behind what does.
-        number = written if written > before else 0
-        self._enqueue(number, [self._step_of(command) for command in commands])
+    @property
+    def trouble(self) -> str | None:
+        """Why nothing can be written just now, None if it can."""
+        journal = self._journal
+        if journal.failure is not None:
+            return str(journal.failure)
+        return journal.trouble or ("it is too slow" if journal.behind else None)
+
+    def check(self) -> None:
+        """Refuse what would have to be written while it cannot be.
+
+        Raises
+        ------
+        RefusedError
+            503: the journal cannot be written.
+        """
+        if self.trouble is not None:
+            raise self._cannot_write()
+
+    def feed(self, event: Event, *, said: object = None) -> None:
+        """Tell the scheduler; its commands follow as soon as they may.
+
+        ``said`` is what the journal gets instead of the fact, where that is made of more.
+        """
+        now = self.now_s()
+        fact = self.scheduler.decide(event, now)
+        # What a heartbeat or the clock brings comes again; only the sign of life counts now.
+        passing = isinstance(event, WorkerHeartbeat | TimerFired) and self.trouble is not None
+        if fact is not None and not passing:
+            self._apply(fact, now, said)
+        self._set_timer()
+
+    def again(self, command: Command) -> None:
+        """Carry out what an earlier life of the master decided, and perhaps did not do."""
+        self._work.carry_out(command)
 
     def after_durable(self, step: Step) -> None:
         """Do something once all that was written so far is durable."""
@@ -98,30 +141,40 @@ class Carrier:
         Raises
         ------
         RefusedError
-            The journal cannot be written any more.
+            503: the journal cannot be written.
         """
-        if self._journal.failure is not None:
-            raise _cannot_write()
+        self.check()
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.add(done)
         done.add_done_callback(self._waiting.discard)
         self.after_durable(lambda: None if done.done() else done.set_result(None))
         await done
 
+    def _apply(self, fact: Event, now: float, said: object) -> None:
+        commands = self.scheduler.apply(fact, now)
+        self._work.write(fact, now, commands, said)
+        self._enqueue(self._journal.number, [self._step_of(command) for command in commands])
+
     def _enqueue(self, number: int, steps: Iterable[Step]) -> None:
         self._pending.append(_Pending(number, tuple(steps)))
         self._advance()
 
-    def _troubled(self) -> None:
-        if self._journal.failure is not None:
-            for waiting in self._waiting:
-                if not waiting.done():
-                    waiting.set_exception(_cannot_write())
-            self._on_failure()
-
     def _made_durable(self, number: int) -> None:
         self._durable = number
         self._advance()
+
+    def _troubled(self) -> None:
+        trouble = self.trouble
+        if trouble is not None:
+            for waiting in self._waiting:
+                if not waiting.done():
+                    waiting.set_exception(self._cannot_write())
+        if self._journal.failure is not None:
+            self._work.on_failure()
+            return
+        self._work.on_trouble()
+        if trouble is None:
+            self.feed(TimerFired())
 
     def _advance(self) -> None:
         if self._busy:
@@ -135,22 +188,26 @@ class Carrier:
             self._busy = False
 
     def _step_of(self, command: Command) -> Step:
-        return lambda: self._carry_out(command)
+        return lambda: self._work.carry_out(command)
 
-    def _set_timer(self, at_s: float) -> None:
-        if at_s == self._wake_s:
+    def _set_timer(self) -> None:
+        """Ask to be called when the scheduler wants to be."""
+        wake_s = self.scheduler.wake_s
+        if wake_s == self._timer_s:
             return
         self.stop()
-        self._wake_s = at_s
-        if at_s < inf:
-            delay = max(0.0, at_s - monotonic_s())
-            self._timer = asyncio.get_running_loop().call_later(delay, self._wake)
+        self._timer_s = wake_s
+        if wake_s < inf:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(max(0.0, wake_s - self.now_s()), self._fire)
 
-    def _wake(self) -> None:
-        self._wake_s = inf
-        self.feed(TimerFired())
+    def _fire(self) -> None:
+        self._timer_s = inf
+        # With trouble, the clock's demands are met when it is over.
+        if self.trouble is None:
+            self.feed(TimerFired())
 
-
-def _cannot_write() -> RefusedError:
-    info = ErrorInfo("MS-114", "the master cannot write its journal and stops")
-    return RefusedError(503, info)
+    def _cannot_write(self) -> RefusedError:
+        message = f"the master cannot write its journal: {self.trouble}"
+        hint = "Nothing is lost; it goes on by itself once its disk takes something again."
+        return RefusedError(503, ErrorInfo("MS-114", message, hint=hint))

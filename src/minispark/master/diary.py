@@ -1,121 +1,141 @@
-"""What the master writes into its journal, and how it reads it back after a restart.
+"""What the master writes into its journal, and how a job's book entry is made of it again.
 
-Kinds of events: ``launch_task``, ``task_succeeded``, ``task_failed``, ``worker_registered``,
-``worker_down``, ``job_cancel_requested``, ``commit_job`` (the manifest), ``job_committed``,
-``job_commit_failed``. Polls and heartbeats write nothing; what they set off does.
+Kinds of rows: the scheduler's facts, each with what was decided then (``events``, ``rows``);
+``commit_job`` (the manifest of what is about to be published) and ``job_published`` (what was).
+Polls and heartbeats that change nothing write nothing.
 """
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from pydantic import BaseModel
 
 from minispark.clock import wall_s
+from minispark.errors import Cancelled
 from minispark.ids import TaskKey
-from minispark.observe.journal import Journal, StoredJob
-from minispark.observe.record import JobRecord
-from minispark.scheduler.commands import Command, LaunchTask, WorkerDown
+from minispark.master.book import LiveJob
+from minispark.master.outcome import SinkOutput
+from minispark.master.rows import (
+    Manifest,
+    Registration,
+    Said,
+    ToldFailure,
+    ToldSuccess,
+    decision,
+    jobs_of,
+)
+from minispark.observe.journal import Journal, JournalEvent
+from minispark.scheduler.commands import Command
 from minispark.scheduler.events import (
     Event,
     JobCancelRequested,
     JobCommitFailed,
     JobCommitted,
-    WorkerLeft,
+    JobReleased,
+    JobSubmitted,
+    TaskFailed,
+    TaskSucceeded,
     WorkerRegistered,
 )
-from minispark.task.spec import SinkFile, TaskFailure, TaskReport
-from minispark.wire.messages import GraphMessage
 
-__all__ = ["Diary", "Manifest", "rebuild"]
-
-
-class Manifest(BaseModel):
-    """Files of one sink stage that a commit publishes."""
-
-    stage: int
-    directory: str
-    overwrite: bool
-    files: list[SinkFile]
-
-
-class _Launch(BaseModel):
-    key: TaskKey
-    worker: str
-
-
-class _Report(BaseModel):
-    model_config = ConfigDict(val_json_bytes="base64")
-    worker: str
-    report: TaskReport | TaskFailure
+__all__ = ["Diary", "retell"]
 
 
 class _Commit(BaseModel):
     manifests: list[Manifest]
 
 
+class _Published(BaseModel):
+    sinks: list[SinkOutput]
+
+
 class Diary:
-    """Writes to a journal in the master's terms."""
+    """Writes to a journal in the master's terms; ``live`` names the jobs at work."""
 
-    def __init__(self, journal: Journal) -> None:
+    def __init__(self, journal: Journal, live: Callable[[], Sequence[str]]) -> None:
         self._journal = journal
+        self._live = live
 
-    def report(self, worker: str, report: TaskReport | TaskFailure) -> None:
-        """Note a report that counts; the others changed nothing."""
-        kind = "task_succeeded" if isinstance(report, TaskReport) else "task_failed"
-        payload = {"worker": worker, "report": report}
-        self._journal.event(kind, payload, job=report.key.job, at=wall_s())
-
-    def step(self, event: Event, commands: list[Command]) -> None:
-        """Note one step of the scheduler."""
-        at = wall_s()
-        match event:
-            case JobCancelRequested() | JobCommitted() | JobCommitFailed():
-                self._journal.event(event.kind, event, job=event.job, at=at)
-            case WorkerRegistered() | WorkerLeft():
-                self._journal.event(event.kind, event, job="", at=at)
-            case _:
-                pass
-        for command in commands:
-            match command:
-                case LaunchTask():
-                    # Inputs are left out: they follow from the reports, and would be M x R.
-                    payload = {"key": command.key, "worker": command.worker}
-                    self._journal.event(command.kind, payload, job=command.key.job, at=at)
-                case WorkerDown():
-                    self._journal.event(command.kind, command, job="", at=at)
-                case _:
-                    pass
+    def step(self, fact: Event, now: float, commands: list[Command], said: object) -> None:
+        """Note one step of the scheduler; ``said`` is what the fact was made of."""
+        job, live = _job_of(fact), self._live()
+        about = jobs_of(commands, live)
+        if isinstance(fact, WorkerRegistered):
+            about = list(live)  # It may have been another life of the worker that ran their tasks.
+        self._journal.event(
+            fact.kind,
+            fact if said is None else said,
+            job=job,
+            at=wall_s(),
+            now=now,
+            commands=[decision(command) for command in commands] or None,
+            mentions=[other for other in about if other != job],
+            synced=isinstance(fact, JobSubmitted | JobCommitted),
+        )
 
     def commit(self, job: str, manifests: list[Manifest]) -> None:
         """Note what is about to be published."""
-        self._journal.event("commit_job", {"manifests": manifests}, job=job, at=wall_s())
+        payload = _Commit(manifests=manifests)
+        self._journal.event("commit_job", payload, job=job, at=wall_s(), synced=True)
+
+    def published(self, job: str, sinks: list[SinkOutput]) -> None:
+        """Note what was published."""
+        self._journal.event("job_published", _Published(sinks=sinks), job=job, at=wall_s())
 
 
-def rebuild(journal: Journal, stored: StoredJob) -> tuple[JobRecord, list[Manifest] | None]:
-    """Make the record of a job that was running when its master ended.
+def retell(
+    jobs: Mapping[str, LiveJob], row: JournalEvent, said: Said | None, decided: Sequence[Any]
+) -> None:
+    """Tell the books of jobs again what happened, one row after the other.
 
-    The manifest is there if its commit had begun.
+    ``said`` is what a worker told (`rows.said_of`), ``decided`` what the scheduler made of it.
     """
-    graph = GraphMessage.model_validate_json(stored.graph).graph
-    record = JobRecord(stored.job, stored.name, graph, stored.submitted_at)
-    manifests: list[Manifest] | None = None
-    after = 0
-    while events := journal.read_events(stored.job, after=after):
-        for event in events:
-            if event.kind == "commit_job":
-                manifests = _Commit.model_validate_json(event.payload).manifests
+    live = jobs.get(row.job)
+    if isinstance(said, Registration):
+        _retell_loss(jobs, said.worker, "it registered anew", row.at)
+    elif live is not None and said is not None:
+        _retell_report(live, said, row.at)
+    elif live is not None and row.kind == "commit_job":
+        live.manifests = _Commit.model_validate_json(row.payload).manifests
+    elif live is not None and row.kind == "job_published":
+        live.sinks = _Published.model_validate_json(row.payload).sinks
+    for kind, *about in decided:
+        if kind in ("launch_task", "cancel_task"):
+            worker, key = about[0], TaskKey.parse(about[1])
+            live = jobs.get(key.job)
+            if live is None:
+                continue
+            if kind == "launch_task":
+                live.record.launched(key, worker, row.at)
             else:
-                _retell(record, event.kind, event.payload, event.at)
-        after = events[-1].seq
-    return record, manifests
+                live.record.failed(key, Cancelled(), worker, row.at)
+        elif kind == "worker_down":
+            _retell_loss(jobs, about[0], about[1], row.at)
 
 
-def _retell(record: JobRecord, kind: str, payload: str, at: float) -> None:
-    if kind == "launch_task":
-        launch = _Launch.model_validate_json(payload)
-        record.launched(launch.key, launch.worker, at)
-    elif kind in ("task_succeeded", "task_failed"):
-        told = _Report.model_validate_json(payload)
-        if isinstance(told.report, TaskReport):
-            record.succeeded(told.report, told.worker, at)
-        else:
-            record.failed(told.report.key, told.report.failure, told.worker, at)
+def _retell_report(live: LiveJob, said: ToldSuccess | ToldFailure, at: float) -> None:
+    if not said.counted:
+        return
+    if isinstance(said, ToldSuccess):
+        live.succeeded(said.report, said.worker, at)
+    else:
+        live.failed(said.report, said.worker, at)
+
+
+def _retell_loss(jobs: Mapping[str, LiveJob], worker: str, reason: str, at: float) -> None:
+    for live in jobs.values():
+        live.record.worker_lost(worker, reason, at)
+
+
+def _job_of(fact: Event) -> str:
+    match fact:
+        case JobSubmitted():
+            return fact.job.job
+        case JobCancelRequested() | JobCommitted() | JobCommitFailed() | JobReleased():
+            return fact.job
+        case TaskSucceeded() | TaskFailed():
+            return fact.key.job
+        case _:
+            return ""

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
+from typing import assert_never
 
 from minispark.blocks.meta import BlockSource
 from minispark.clock import wall_s
 from minispark.errors import Cancelled
 from minispark.master.book import LiveJob
 from minispark.master.commits import commit_failure, discard, manifests_of, publish
-from minispark.master.diary import Manifest
 from minispark.master.outcome import Outcome, Placed, node_results
 from minispark.master.parts import Parts
+from minispark.master.rows import Manifest
 from minispark.observe import block_source, task_spec
 from minispark.observe.logs import logger, task_fields
 from minispark.scheduler.commands import (
@@ -30,6 +32,7 @@ from minispark.scheduler.commands import (
     WorkerDown,
 )
 from minispark.scheduler.events import JobCommitFailed, JobCommitted, JobReleased
+from minispark.wire.messages import BlockFetch
 
 __all__ = ["Hands"]
 
@@ -49,32 +52,41 @@ class Hands:
                 self._launch(command)
             case CancelTask():
                 self._cancel(command)
-            case ReleaseBlocks():
-                self._release(command)
-            case RequireRegistration():
-                entry = self._parts.registry.current(command.worker, command.epoch)
-                if entry is not None:
-                    entry.outbox.register_again()
             case WorkerDown():
                 self._worker_down(command)
             case CommitJob():
                 self._commit(command)
             case FinishJob():
                 self._finish(command)
+            case _:
+                self._tell_worker(command)
+
+    def _tell_worker(
+        self,
+        command: ReleaseBlocks | ReleaseJob | MoveBlocks | DismissWorker | RequireRegistration,
+    ) -> None:
+        """Put into a worker's outbox what concerns nobody else."""
+        entry = self._parts.registry.current(command.worker, command.epoch)
+        if entry is None:
+            return
+        match command:
+            case ReleaseBlocks():
+                entry.outbox.release([key.block_id for key in command.keys])
             case ReleaseJob():
-                entry = self._parts.registry.current(command.worker, command.epoch)
-                if entry is not None:
-                    entry.outbox.release_job(command.job)
-            case MoveBlocks() | DismissWorker():
-                msg = f"no worker asked for it: {command}"
-                raise AssertionError(msg)
+                entry.outbox.release_job(command.job)
+            case MoveBlocks():
+                entry.outbox.move([self._fetch(ref) for ref in command.blocks])
+            case DismissWorker():
+                entry.outbox.dismiss()
+            case RequireRegistration():
+                entry.outbox.register_again()
+            case _:
+                assert_never(command)
 
     def retain(self) -> None:
         """Let go of finished jobs beyond the number that is kept."""
         parts = self._parts
-        for job, outcome in parts.book.surplus():
-            if parts.scheduler.job_status(job) is None:
-                self._release_restored(outcome)
+        for job in parts.book.surplus():
             parts.carrier.feed(JobReleased(job))
             parts.journal.job_forgotten(job)
             parts.book.forget(job)
@@ -94,14 +106,13 @@ class Hands:
     def _source(self, ref: BlockRef) -> BlockSource:
         live = self._parts.book.live[ref.key.job]
         entry = self._parts.registry.get(ref.worker)
-        if entry is None:
-            raise KeyError(ref.worker)
         return block_source(
             ref,
             live.blocks[ref.key],
-            host=entry.host,
-            directory=entry.directory,
-            url=entry.url,
+            # Of a worker that is long gone nothing is known: the reader says that it is lost.
+            host="" if entry is None else entry.host,
+            directory="" if entry is None else entry.directory,
+            url=None if entry is None else entry.url,
         )
 
     def _cancel(self, command: CancelTask) -> None:
@@ -115,17 +126,18 @@ class Hands:
             entry.leased.discard(key)
             entry.outbox.cancel(key)
 
-    def _release(self, command: ReleaseBlocks) -> None:
-        entry = self._parts.registry.current(command.worker, command.epoch)
-        if entry is not None:
-            entry.outbox.release([key.block_id for key in command.keys])
-
-    def _release_restored(self, outcome: Outcome) -> None:
-        """Let blocks of a job go that the scheduler of this life never knew."""
-        for placed in outcome.placed:
-            entry = self._parts.registry.get(placed.worker)
-            if entry is not None:
-                entry.outbox.release([placed.key.block_id])
+    def _fetch(self, ref: BlockRef) -> BlockFetch:
+        """Say where a whole block file lies that another worker shall have."""
+        key, live = ref.key, self._parts.book.live.get(ref.key.job)
+        holder = self._parts.registry.get(ref.worker)
+        size = live.blocks[key].bytes if live is not None else 0
+        return BlockFetch(
+            key=key,
+            host="" if holder is None else holder.host,
+            directory="" if holder is None else holder.directory,
+            url="" if holder is None else holder.url,
+            bytes=size,
+        )
 
     def _worker_down(self, command: WorkerDown) -> None:
         parts = self._parts
@@ -140,9 +152,12 @@ class Hands:
         parts = self._parts
         live = parts.book.live[command.job]
         graph = live.record.graph
-        manifests = manifests_of(graph, live.directories, command.sinks, live.files)
-        parts.diary.commit(command.job, manifests)
-        parts.carrier.after_durable(lambda: parts.aside(self._publish(live, manifests)))
+        manifests = live.manifests
+        if manifests is None:  # Else an earlier life of the master began to publish them.
+            manifests = manifests_of(graph, live.directories, command.sinks, live.files)
+            parts.diary.commit(command.job, manifests)
+        found = live.manifests = manifests
+        parts.carrier.after_durable(lambda: parts.aside(self._publish(live, found)))
 
     async def _publish(self, live: LiveJob, manifests: list[Manifest]) -> None:
         parts, job = self._parts, live.record.job_id
@@ -153,13 +168,21 @@ class Hands:
             _log.warning("commit_failed", job=job, reason=str(error))
             parts.carrier.feed(JobCommitFailed(job, commit_failure(error)))
         else:
+            parts.diary.published(job, live.sinks)
             parts.carrier.feed(JobCommitted(job))
+
+    async def _clear(self, job: str, directories: list[Path]) -> None:
+        """Remove what a job has staged and will not publish."""
+        await asyncio.to_thread(discard, job, directories)
+        self._parts.journal.job_cleared(job)
 
     def _finish(self, command: FinishJob) -> None:
         parts, now = self._parts, wall_s()
         live = parts.book.live[command.job]
         failed = command.status is JobStatus.FAILED and command.failure is not None
-        error = live.record.explain(command.failure) if failed and command.failure else None
+        error = None
+        if failed and command.failure is not None:
+            error = live.record.explain(command.failure, command.key)
         live.record.finished(command.status, error, now)
         sources = {ref: self._source(ref) for ref in command.results}
         outcome = Outcome.of(
@@ -172,9 +195,8 @@ class Hands:
         parts.registry.job_ended(command.job)
         parts.journal.job_ended(command.job, outcome, status=command.status.value, at=now)
         parts.carrier.after_durable(lambda: parts.book.changed(command.job))
-        if command.status is not JobStatus.SUCCEEDED and live.directories:
-            staged = list(live.directories.values())
-            parts.aside(asyncio.to_thread(discard, command.job, staged))
+        if live.directories:
+            parts.aside(self._clear(command.job, list(live.directories.values())))
         _log.info(
             "job_ended",
             job=command.job,

@@ -36,17 +36,24 @@ def internal_routes(service: Service) -> APIRouter:
     """Build the routes of ``/internal/v1``."""
     routes = APIRouter(prefix="/internal/v1", include_in_schema=False)
     _add_workers(routes, service)
+    _add_goodbyes(routes, service)
     _add_polls(routes, service)
     _add_jobs(routes, service)
     return routes
 
 
 def _add_workers(routes: APIRouter, service: Service) -> None:
-    desk = service.workers
+    desk, carrier = service.workers, service.parts.carrier
+    master_epoch = service.parts.identity.master_epoch
+
+    def reply(*, known: bool) -> Response:
+        return answer(WorkerReply(register_again=not known, master_epoch=master_epoch))
 
     @routes.post("/workers")
     async def register(request: Request) -> Response:
         entry = desk.register(await _read(request, RegisterRequest))
+        # A worker that has heard of its epoch finds it after a restart of the master too.
+        await carrier.durable()
         identity = service.parts.identity
         return answer(
             RegisterReply(
@@ -62,40 +69,58 @@ def _add_workers(routes: APIRouter, service: Service) -> None:
         entry = desk.current(worker_id, message.epoch)
         if entry is not None:
             desk.heartbeat(entry, message)
-        return answer(WorkerReply(register_again=entry is None))
+        return reply(known=entry is not None)
 
     @routes.post("/workers/{worker_id}/reports")
     async def reports(worker_id: str, request: Request) -> Response:
         message = await _read(request, ReportRequest)
         entry = desk.current(worker_id, message.epoch)
         if entry is None:
-            return answer(WorkerReply(register_again=True))
+            return reply(known=False)
+        carrier.check()
         for report in message.reports:
             desk.report(entry, report)
+        if message.moved:
+            desk.moved(entry, message.moved)
         # The worker forgets a report once it is answered: not before it is durable.
-        await service.parts.carrier.durable()
-        return answer(WorkerReply())
+        await carrier.durable()
+        return reply(known=True)
+
+
+def _add_goodbyes(routes: APIRouter, service: Service) -> None:
+    desk, carrier = service.workers, service.parts.carrier
+    master_epoch = service.parts.identity.master_epoch
+
+    @routes.post("/workers/{worker_id}/drain")
+    async def drain(worker_id: str, epoch: int) -> Response:
+        entry = desk.current(worker_id, epoch)
+        if entry is not None:
+            desk.drain(entry)
+            await carrier.durable()
+        return answer(WorkerReply(register_again=entry is None, master_epoch=master_epoch))
 
     @routes.delete("/workers/{worker_id}")
     async def leave(worker_id: str, epoch: int) -> Response:
         entry = desk.current(worker_id, epoch)
         if entry is not None:
             desk.leave(entry)
-            await service.parts.carrier.durable()
-        return answer(WorkerReply())
+            await carrier.durable()
+        return answer(WorkerReply(master_epoch=master_epoch))
 
 
 def _add_polls(routes: APIRouter, service: Service) -> None:
+    master_epoch = service.parts.identity.master_epoch
+
     @routes.post("/workers/{worker_id}/poll")
     async def poll(worker_id: str, request: Request) -> Response:
         message = await _read(request, PollRequest)
         entry = service.workers.current(worker_id, message.epoch)
         if entry is None:
-            return answer(PollReply(register_again=True))
+            return answer(PollReply(register_again=True, master_epoch=master_epoch))
         # Nothing is taken from the outbox for a worker that has hung up.
         if not await entry.outbox.wait(message.wait_s) or await request.is_disconnected():
-            return answer(PollReply())
-        return answer(entry.outbox.drain())
+            return answer(PollReply(master_epoch=master_epoch))
+        return answer(entry.outbox.drain(master_epoch=master_epoch))
 
 
 def _add_jobs(routes: APIRouter, service: Service) -> None:
@@ -106,7 +131,7 @@ def _add_jobs(routes: APIRouter, service: Service) -> None:
         if differing is not None:
             raise RefusedError(409, ErrorInfo("MS-150", differing))
         job = await service.jobs.submit_graph(
-            planned.name, planned.graph, idempotency_key=idempotency_key
+            planned.name, planned.graph, weight=planned.weight, idempotency_key=idempotency_key
         )
         return answer(JobAccepted(job_id=job), status=202)
 

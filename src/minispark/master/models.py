@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 from pydantic import BaseModel
 
 from minispark.errors import ErrorInfo
 from minispark.master.outcome import Outcome, SinkOutput
 from minispark.master.registry import WorkerEntry
+from minispark.observe.journal import JournalEvent
+from minispark.observe.record import Attempt, JobRecord
 from minispark.observe.views import JobView, StageRow
 from minispark.scheduler.commands import JobStatus
 
 __all__ = [
+    "Degraded",
     "ErrorAnswer",
+    "EventList",
+    "EventView",
     "Health",
     "JobList",
     "JobResults",
     "NodeResult",
     "StageTable",
+    "TaskList",
+    "TaskView",
     "WorkerList",
     "WorkerView",
 ]
@@ -34,6 +44,13 @@ class Health(BaseModel):
     status: str = "ok"
 
 
+class Degraded(Health):
+    """The master lives and takes nothing in just now."""
+
+    status: str = "degraded"
+    reason: str
+
+
 class JobList(BaseModel):
     """Jobs, newest first; ``after`` asks for the next page, None on the last."""
 
@@ -46,6 +63,78 @@ class StageTable(BaseModel):
 
     job_id: str
     stages: list[StageRow]
+
+
+class TaskView(BaseModel):
+    """One attempt of one task."""
+
+    task: str
+    """Its whole key: the name of the block that it writes."""
+    stage: str
+    """``id`` of its stage in the stage table."""
+    generation: int
+    partition: int
+    attempt: int
+    worker: str
+    status: str
+    started_at: float
+    finished_at: float | None
+    duration_s: float | None
+    error: ErrorInfo | None
+
+    @classmethod
+    def of(cls, attempt: Attempt, record: JobRecord) -> TaskView:
+        """Describe an attempt; an error carries the last lines that it printed."""
+        key, end = attempt.key, attempt.finished_at
+        failure = attempt.failure
+        return cls(
+            task=key.block_id,
+            stage=f"stage-{key.stage}",
+            generation=key.generation,
+            partition=key.partition,
+            attempt=key.attempt,
+            worker=attempt.worker,
+            status=attempt.status,
+            started_at=attempt.started_at,
+            finished_at=end,
+            duration_s=None if end is None else max(0.0, end - attempt.started_at),
+            error=None if failure is None else record.explain(failure, key),
+        )
+
+
+class TaskList(BaseModel):
+    """Attempts as they were launched; ``after`` asks for the next page, None on the last."""
+
+    job_id: str
+    tasks: list[TaskView]
+    after: str | None = None
+
+
+class EventView(BaseModel):
+    """One line of the journal."""
+
+    seq: int
+    kind: str
+    at: float
+    payload: Any
+    """What happened; its fields hang on ``kind``."""
+    decisions: list[Any]
+    """What the scheduler decided then: lists, a command's kind first."""
+
+    @classmethod
+    def of(cls, row: JournalEvent) -> EventView:
+        """Describe a row."""
+        decided = json.loads(row.commands) if row.commands else []
+        payload = json.loads(row.payload)
+        return cls(seq=row.seq, kind=row.kind, at=row.at, payload=payload, decisions=decided)
+
+
+class EventList(BaseModel):
+    """Events of a job, oldest first; ``after`` asks for the next page, None on the last."""
+
+    job_id: str
+    events: list[EventView]
+    after: int | None = None
 
 
 class NodeResult(BaseModel):

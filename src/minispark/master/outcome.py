@@ -6,12 +6,14 @@ restart of the master.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 
 from pydantic import BaseModel
 
 from minispark.blocks.meta import BlockSource
 from minispark.ids import TaskKey
+from minispark.master.rows import Registration
 from minispark.observe.record import JobRecord
 from minispark.observe.views import JobMetrics, JobView, StageRow
 from minispark.plan.stages import SinkSpec, StageGraph
@@ -19,7 +21,15 @@ from minispark.scheduler.commands import BlockRef
 from minispark.task.spec import SinkFile
 from minispark.wire.messages import NodeBlocks
 
-__all__ = ["Outcome", "Placed", "SinkOutput", "node_results", "sink_output", "sink_stages"]
+__all__ = [
+    "Outcome",
+    "Placed",
+    "SinkOutput",
+    "moved_outcome",
+    "node_results",
+    "sink_output",
+    "sink_stages",
+]
 
 
 class Placed(BaseModel):
@@ -88,6 +98,24 @@ def node_results(
         for result in graph.results
         if result.stage not in sink_stages(graph)
     ]
+
+
+def moved_outcome(outcome: Outcome, keys: Collection[TaskKey], holder: Registration) -> Outcome:
+    """Say of results that they lie in blocks of another worker now."""
+    results = []
+    for result in outcome.results:
+        blocks = tuple(
+            replace(block, host=holder.host, directory=holder.directory, url=holder.url)
+            if block.key in keys
+            else block
+            for block in result.blocks
+        )
+        results.append(result.model_copy(update={"blocks": blocks}))
+    placed = [
+        Placed(worker=holder.worker, key=one.key) if one.key in keys else one
+        for one in outcome.placed
+    ]
+    return outcome.model_copy(update={"results": results, "placed": placed})
 
 
 def sink_stages(graph: StageGraph) -> dict[int, SinkSpec]:

@@ -39,10 +39,14 @@ class Parts:
     journal: Journal
     book: JobBook
     registry: Registry
-    scheduler: Scheduler
     diary: Diary
     carrier: Carrier
     background: set[asyncio.Task[None]] = field(default_factory=set)
+
+    @property
+    def scheduler(self) -> Scheduler:
+        """The scheduler of this life."""
+        return self.carrier.scheduler
 
     def aside(self, work: Coroutine[Any, Any, None]) -> None:
         """Do something that takes a while, beside the loop; its failure is logged."""
@@ -60,8 +64,14 @@ class Parts:
                 self.book.changed(job)
 
     def _why_waiting(self) -> str | None:
-        if not self.registry.any_up:
+        if self.carrier.trouble is not None:
+            return f"the master cannot write its journal: {self.carrier.trouble}"
+        up = self.registry.up()
+        if not up:
             return "there is no worker; start one with: minispark worker"
+        if all(entry.full for entry in up):
+            what = " and ".join(sorted({entry.full for entry in up if entry.full}))
+            return f"the workers take no more work: their {what} is full"
         return None
 
     def _done(self, task: asyncio.Task[None]) -> None:

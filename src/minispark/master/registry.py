@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from minispark.ids import TaskKey
+from minispark.master.rows import Registration
 from minispark.task.spec import TaskSpec
-from minispark.wire.messages import PollReply, RegisterRequest
+from minispark.wire.messages import BlockFetch, PollReply
 
 __all__ = ["Outbox", "Registry", "WorkerEntry"]
 
@@ -23,7 +25,9 @@ class Outbox:
         self._tasks: dict[TaskKey, TaskSpec] = {}
         self._cancel: list[TaskKey] = []
         self._release: list[str] = []
-        self._release_jobs: list[str] = []
+        self._release_jobs: dict[str, None] = {}
+        self._move: dict[TaskKey, BlockFetch] = {}
+        self._dismissed = False
         self._register_again = False
         self._closed = False
         self._waiter: asyncio.Future[None] | None = None
@@ -47,8 +51,19 @@ class Outbox:
         self._release.extend(block_ids)
 
     def release_job(self, job: str) -> None:
-        """Let every block of a job go; that can wait too."""
-        self._release_jobs.append(job)
+        """Let all blocks of a job go."""
+        self._release_jobs[job] = None
+        self._wake()
+
+    def move(self, blocks: Iterable[BlockFetch]) -> None:
+        """Have the worker fetch whole blocks from others."""
+        self._move.update((block.key, block) for block in blocks)
+        self._wake()
+
+    def dismiss(self) -> None:
+        """Tell a worker that drains that nothing is left for it to do."""
+        self._dismissed = True
+        self._wake()
 
     def register_again(self) -> None:
         """Tell the worker that it is not known any more."""
@@ -73,21 +88,32 @@ class Outbox:
 
     @property
     def _urgent(self) -> bool:
-        return bool(self._tasks or self._cancel or self._register_again)
+        return bool(
+            self._tasks
+            or self._cancel
+            or self._release_jobs
+            or self._move
+            or self._dismissed
+            or self._register_again
+        )
 
-    def drain(self) -> PollReply:
+    def drain(self, *, master_epoch: int) -> PollReply:
         """Take what there is."""
         reply = PollReply(
             tasks=tuple(self._tasks.values()),
             cancel=tuple(self._cancel),
             release=tuple(self._release),
             release_jobs=tuple(self._release_jobs),
+            move=tuple(self._move.values()),
+            dismissed=self._dismissed,
             register_again=self._register_again,
+            master_epoch=master_epoch,
         )
         self._tasks.clear()
         self._cancel.clear()
         self._release.clear()
         self._release_jobs.clear()
+        self._move.clear()
         return reply
 
     def _wake(self) -> None:
@@ -99,18 +125,45 @@ class Outbox:
 class WorkerEntry:
     """One life of one worker."""
 
-    worker_id: str
-    epoch: int
-    url: str
-    host: str
-    directory: str
-    slots: int
+    known: Registration
     seen_at: float
     """Last sign of life, monotonic."""
     status: str = "UP"
+    full: str | None = None
+    """Why it takes no work: its disk or its memory."""
     metrics: dict[str, float] = field(default_factory=dict)
     leased: set[TaskKey] = field(default_factory=set)
     outbox: Outbox = field(default_factory=Outbox)
+
+    @property
+    def worker_id(self) -> str:
+        """Its name."""
+        return self.known.worker
+
+    @property
+    def epoch(self) -> int:
+        """Which life of it."""
+        return self.known.epoch
+
+    @property
+    def url(self) -> str:
+        """Where it serves blocks."""
+        return self.known.url
+
+    @property
+    def host(self) -> str:
+        """The machine that it runs on."""
+        return self.known.host
+
+    @property
+    def directory(self) -> str:
+        """Where its blocks are on that machine."""
+        return self.known.directory
+
+    @property
+    def slots(self) -> int:
+        """Tasks that it runs at a time."""
+        return self.known.slots
 
 
 class Registry:
@@ -121,26 +174,30 @@ class Registry:
         self._next = master_epoch << 20
         self._workers: dict[str, WorkerEntry] = {}
 
-    def register(self, request: RegisterRequest, *, now: float) -> WorkerEntry:
+    def next_epoch(self) -> int:
+        """Return an epoch that no life of any worker had."""
+        self._next += 1
+        return self._next
+
+    def register(self, known: Registration, *, now: float) -> WorkerEntry:
         """Begin a new life of a worker; what waited for its old one is dropped."""
-        old = self._workers.get(request.worker_id)
+        old = self._workers.get(known.worker)
         if old is not None:
             old.outbox.register_again()
-        self._next += 1
-        entry = WorkerEntry(
-            worker_id=request.worker_id,
-            epoch=self._next,
-            url=request.url,
-            host=request.host,
-            directory=request.directory,
-            slots=request.slots,
-            seen_at=now,
-        )
-        self._workers[request.worker_id] = entry
-        gone = [name for name, known in self._workers.items() if known.status == "DOWN"]
+        entry = self._workers[known.worker] = WorkerEntry(known, now)
+        gone = [name for name, other in self._workers.items() if other.status == "DOWN"]
         for name in gone[:-_MAX_DOWN]:
             del self._workers[name]
         return entry
+
+    def restore(
+        self, known: Registration, *, status: str, leased: Iterable[TaskKey], now: float
+    ) -> None:
+        """Take a worker for present that an earlier life of the master knew."""
+        entry = WorkerEntry(known, now, status=status, leased=set(leased))
+        self._workers[known.worker] = entry
+        if status == "DOWN":
+            entry.outbox.register_again()
 
     def get(self, worker: str) -> WorkerEntry | None:
         """Return the current life of a worker."""
@@ -168,7 +225,11 @@ class Registry:
     @property
     def any_up(self) -> bool:
         """Whether there is a worker to give work to."""
-        return any(entry.status == "UP" for entry in self._workers.values())
+        return bool(self.up())
+
+    def up(self) -> list[WorkerEntry]:
+        """Return the workers that may be given work."""
+        return [entry for entry in self._workers.values() if entry.status == "UP"]
 
     def down(self, worker: str, epoch: int) -> None:
         """Mark a life of a worker as over."""

@@ -1,32 +1,44 @@
-"""What a master makes of the journal of its earlier life.
+"""What a master makes of the journal of its earlier life: it goes on.
 
-Finished jobs are listed as they were. A job whose commit had begun is published to the end. Any
-other that was running has failed: its user is told to submit it again.
+Finished jobs are listed as they were. Running ones go on where they were: the scheduler is
+replayed, their records are told again, workers are taken for present under their old epochs.
+Where the journal cannot be replayed (another version of the scheduler wrote it), running jobs
+have failed and say why; but a commit that had begun is brought to its end.
 """
 
 from __future__ import annotations
 
-from minispark.clock import wall_s
+import gc
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from minispark.clock import monotonic_s, wall_s
 from minispark.errors import ErrorInfo, MinisparkError
 from minispark.master.accept import sink_directories
 from minispark.master.answers import RefusedError
+from minispark.master.book import LiveJob
 from minispark.master.commits import discard, publish
-from minispark.master.diary import rebuild
-from minispark.master.outcome import Outcome, SinkOutput, node_results
+from minispark.master.diary import retell
+from minispark.master.outcome import Outcome, node_results, sink_stages
 from minispark.master.parts import Identity, Parts
+from minispark.master.replay import Replay
+from minispark.master.rows import finish_of, said_of
 from minispark.observe.journal import Journal, StoredJob
 from minispark.observe.logs import logger
-from minispark.scheduler.commands import JobStatus
+from minispark.observe.record import JobRecord
+from minispark.plan.stages import StageGraph
+from minispark.scheduler.commands import FinishJob, JobStatus
+from minispark.scheduler.core import Scheduler
+from minispark.wire.messages import GraphMessage
 
 __all__ = ["identify", "restore"]
 
-_log = logger("master")
+_VERSION_BITS = 32
+"""Versions of a record begin beyond all of its earlier life: one for each bit of the epoch."""
 
-RESTARTED = ErrorInfo(
-    "MS-218",
-    "the master was restarted while the job ran",
-    hint="Submit it again.",
-)
+_log = logger("master")
 
 
 def identify(journal: Journal, *, new_cluster_id: str) -> Identity:
@@ -40,38 +52,184 @@ def identify(journal: Journal, *, new_cluster_id: str) -> Identity:
     return Identity(cluster, epoch)
 
 
-def restore(parts: Parts) -> None:
-    """Fill the book from the journal. Before the journal is started."""
-    journal = parts.journal
-    for stored in journal.jobs():
-        if stored.outcome is None:
-            outcome = _finish(parts, stored)
-            status, at = outcome.view.status.value, outcome.view.finished_at or wall_s()
-            journal.job_ended(stored.job, outcome, status=status, at=at)
-        else:
-            outcome = Outcome.model_validate_json(stored.outcome)
-        parts.book.restore(outcome, idempotency_key=stored.idempotency_key)
+def restore(parts: Parts) -> list[Callable[[], None]]:
+    """Fill the books from the journal. Before the journal is started.
+
+    Returns what was decided and perhaps not done: for whoever starts the carrier.
+    """
+    journal, began_s = parts.journal, monotonic_s()
+    stored = journal.jobs()
+    live = {job.job: _live(parts, job) for job in stored if job.outcome is None}
+    replay = Replay(parts.config.scheduler)
+    with _no_collection():
+        rows, ends = _read_rows(journal, replay, live)
+    if replay.broken is None:
+        todo = _go_on(parts, replay, stored, live, ends)
+    else:
+        todo = _begin_anew(parts, replay, stored, live)
+    todo += [_clearing(parts, job) for job in stored if job.outcome is not None and job.staging]
+    if live or replay.broken is not None:
+        _log.info(
+            "journal_restored",
+            running_jobs=len(live),
+            rows=rows,
+            steps=replay.steps,
+            broken=replay.broken,
+            duration_s=round(monotonic_s() - began_s, 3),
+        )
+    return todo
 
 
-def _finish(parts: Parts, stored: StoredJob) -> Outcome:
-    """End a job that was running when its master ended."""
-    record, manifests = rebuild(parts.journal, stored)
-    sinks: list[SinkOutput] = []
-    error: ErrorInfo | None = RESTARTED
-    if manifests is not None:
+def _read_rows(
+    journal: Journal, replay: Replay, live: dict[str, LiveJob]
+) -> tuple[int, dict[str, FinishJob]]:
+    """Tell scheduler and books again what happened; return how many rows, and how jobs ended."""
+    rows = 0
+    ends: dict[str, FinishJob] = {}
+    for row in journal.replay(after=0, jobs=live):
+        rows += 1
+        said = None
         try:
-            sinks = publish(stored.job, record.graph, manifests)
+            said = said_of(row)
+            decided = json.loads(row.commands) if row.commands else ()
+            retell(live, row, said, decided)
+            ends.update((one[1], finish_of(one)) for one in decided if one[0] == "finish_job")
+        # Whatever is wrong with a row, the jobs that ended must be there.
+        except Exception as error:
+            replay.give_up(row, error)
+        replay.take(row, said)
+    return rows, ends
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Collect no garbage: none is made, and looking for it among so much costs half of the time."""
+    before = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if before:
+            gc.enable()
+
+
+def _live(parts: Parts, stored: StoredJob) -> LiveJob:
+    """Begin the book entry of a job that was running, as it was when it was accepted."""
+    graph = GraphMessage.model_validate_json(stored.graph).graph
+    version = parts.identity.master_epoch << _VERSION_BITS
+    record = JobRecord(stored.job, stored.name, graph, stored.submitted_at, version=version)
+    return LiveJob(record, _directories(parts, stored, graph))
+
+
+def _directories(parts: Parts, stored: StoredJob, graph: StageGraph) -> dict[int, Path]:
+    if stored.staging is not None:
+        staged = map(Path, json.loads(stored.staging))
+        return dict(zip(sink_stages(graph), staged, strict=True))
+    try:
+        return sink_directories(graph, parts.config.data_root)
+    except RefusedError:
+        _log.warning("staged_output_left", job=stored.job)
+        return {}
+
+
+def _go_on(
+    parts: Parts,
+    replay: Replay,
+    stored: list[StoredJob],
+    live: dict[str, LiveJob],
+    ends: dict[str, FinishJob],
+) -> list[Callable[[], None]]:
+    """Take the replayed scheduler for this life's."""
+    scheduler = replay.scheduler
+    parts.carrier.resume(scheduler, now=replay.now)
+    statuses = {worker.worker: worker for worker in scheduler.worker_status()}
+    for name, known in replay.workers.items():
+        if name in statuses:
+            leased = scheduler.active_attempts(name)
+            parts.registry.restore(
+                known, status=statuses[name].status, leased=leased, now=monotonic_s()
+            )
+    todo: list[Callable[[], None]] = []
+    for job in stored:
+        if job.outcome is not None:
+            outcome = Outcome.model_validate_json(job.outcome)
+            parts.book.restore(outcome, idempotency_key=job.idempotency_key)
+        elif scheduler.job_status(job.job) is None:
+            # Its client was never told that it was accepted, and asks again.
+            todo.append(_forgetting(parts, job.job))
+        else:
+            parts.book.add(live[job.job], idempotency_key=job.idempotency_key)
+            if job.job in ends:
+                todo.append(_ending(parts, ends[job.job]))
+    return todo
+
+
+def _begin_anew(
+    parts: Parts, replay: Replay, stored: list[StoredJob], live: dict[str, LiveJob]
+) -> list[Callable[[], None]]:
+    """Begin with an empty scheduler: what was running has failed."""
+    parts.carrier.resume(Scheduler(parts.config.scheduler), now=replay.now)
+    todo: list[Callable[[], None]] = []
+    for job in stored:
+        if job.outcome is None:
+            outcome = _fail(live[job.job], replay.broken or "")
+            todo.append(_writing_end(parts, outcome))
+        else:
+            outcome = Outcome.model_validate_json(job.outcome)
+        parts.book.restore(outcome, idempotency_key=job.idempotency_key)
+    return todo
+
+
+def _fail(live: LiveJob, why: str) -> Outcome:
+    """End a job that cannot go on."""
+    record, job = live.record, live.record.job_id
+    error: ErrorInfo | None = ErrorInfo(
+        "MS-218",
+        f"the master was restarted while the job ran and could not go on with it: {why}",
+        hint="Submit it again.",
+    )
+    if live.manifests is not None:
+        try:
+            live.sinks = publish(job, record.graph, live.manifests)
             error = None
         except (OSError, MinisparkError) as problem:
-            _log.warning("commit_failed", job=stored.job, reason=str(problem))
-    if error is None:
-        record.finished(JobStatus.SUCCEEDED, None, wall_s())
-    else:
-        record.finished(JobStatus.FAILED, error, wall_s())
-        try:
-            discard(stored.job, sink_directories(record.graph, parts.config.data_root).values())
-        except RefusedError:
-            _log.warning("staged_output_left", job=stored.job)
-    _log.warning("job_ended_by_restart", job=stored.job, status=record.status.value)
+            _log.warning("commit_failed", job=job, reason=str(problem))
+    record.finished(JobStatus.FAILED if error else JobStatus.SUCCEEDED, error, wall_s())
+    if error is not None:
+        discard(job, live.directories.values())
+    _log.warning("job_ended_by_restart", job=job, status=record.status.value)
     results = node_results(record.graph, (), {})
-    return Outcome.of(record, results=results, sinks=sinks, placed=[])
+    return Outcome.of(record, results=results, sinks=live.sinks, placed=[])
+
+
+def _writing_end(parts: Parts, outcome: Outcome) -> Callable[[], None]:
+    job, status = outcome.view.job_id, outcome.view.status.value
+    at = outcome.view.finished_at or wall_s()
+
+    def write() -> None:
+        parts.journal.job_ended(job, outcome, status=status, at=at)
+        parts.journal.job_cleared(job)
+
+    return write
+
+
+def _ending(parts: Parts, command: FinishJob) -> Callable[[], None]:
+    return lambda: parts.carrier.again(command)
+
+
+def _forgetting(parts: Parts, job: str) -> Callable[[], None]:
+    def forget() -> None:
+        parts.journal.job_forgotten(job)
+
+    return forget
+
+
+def _clearing(parts: Parts, stored: StoredJob) -> Callable[[], None]:
+    """Remove what a job staged that ended just before its master did."""
+    directories = [Path(place) for place in json.loads(stored.staging or "[]")]
+
+    def clear() -> None:
+        discard(stored.job, directories)
+        parts.journal.job_cleared(stored.job)
+
+    return clear

@@ -111,7 +111,7 @@ async def running(config: MasterConfig) -> AsyncIterator[tuple[str, asyncio.Task
 def _owned(config: MasterConfig) -> Iterator[Service]:
     lock = StateLock(config.state_dir)
     try:
-        journal = Journal(config.state_dir / "journal.db")
+        journal = Journal(config.state_dir / "journal.db", config.journal)
         identity = identify(journal, new_cluster_id=secrets.token_hex(4))
         yield Service(config, journal, identity)
     finally:

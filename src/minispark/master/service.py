@@ -13,9 +13,10 @@ import asyncio
 from collections.abc import Callable
 
 from minispark.master.book import JobBook
-from minispark.master.carrier import Carrier
+from minispark.master.carrier import Carrier, Work
 from minispark.master.diary import Diary
 from minispark.master.hands import Hands
+from minispark.master.history import History
 from minispark.master.parts import Identity, Parts
 from minispark.master.planner import Planner
 from minispark.master.registry import Registry
@@ -27,6 +28,7 @@ from minispark.observe.journal import Journal
 from minispark.observe.logs import logger
 from minispark.scheduler.commands import Command
 from minispark.scheduler.core import Scheduler
+from minispark.scheduler.events import MasterRestarted
 from minispark.task.hashing import hash_vector
 from minispark.wire.http import versions
 
@@ -43,36 +45,44 @@ class Service:
         """Called when the master cannot go on; whoever serves it ends the process."""
         self.broken: str | None = None
         """Why the master could not go on."""
-        scheduler = Scheduler(config.scheduler)
-        diary = Diary(journal)
+        book = JobBook(retained=config.limits.retained_jobs)
+        diary = Diary(journal, lambda: list(book.live))
         carrier = Carrier(
-            scheduler,
+            Scheduler(config.scheduler),
             journal,
-            write=diary.step,
-            carry_out=self._carry_out,
-            on_failure=self._give_up,
+            Work(
+                write=diary.step,
+                carry_out=self._carry_out,
+                on_failure=self._give_up,
+                on_trouble=self._tell_trouble,
+            ),
         )
         self.config = config
         self.parts = Parts(
             config=config,
             identity=identity,
             journal=journal,
-            book=JobBook(retained=config.limits.retained_jobs),
+            book=book,
             registry=Registry(identity.master_epoch),
-            scheduler=scheduler,
             diary=diary,
             carrier=carrier,
         )
+        self.history = History(journal, book)
         self._hands = Hands(self.parts)
         self._planner = Planner(config)
         self.jobs = Submissions(self.parts, self._planner)
         self.workers = WorkerDesk(self.parts)
 
     async def start(self) -> None:
-        """Begin to take events; planner and caches get warm meanwhile."""
-        restore(self.parts)
-        self.parts.carrier.start()
+        """Go on where the last life ended; planner and caches get warm meanwhile."""
+        todo = restore(self.parts)
+        carrier = self.parts.carrier
+        carrier.start()
+        carrier.feed(MasterRestarted())
+        for step in todo:
+            step()
         self._hands.retain()
+        self.parts.tell_waiting()
         self.parts.aside(self._planner.start())
         versions()
         await asyncio.to_thread(hash_vector)
@@ -86,13 +96,22 @@ class Service:
             task.cancel()
         await asyncio.gather(*background, return_exceptions=True)
         await self._planner.close()
-        await asyncio.to_thread(self.parts.journal.close)
+        if not await asyncio.to_thread(self.parts.journal.close):
+            _log.error("journal_not_written", reason=self.parts.carrier.trouble)
 
     def release_polls(self) -> None:
         """Answer everybody who waits, and let nobody wait any more."""
         self.parts.book.close()
         for entry in self.parts.registry.all():
             entry.outbox.close()
+
+    def _tell_trouble(self) -> None:
+        trouble = self.parts.carrier.trouble
+        if trouble is None:
+            _log.info("journal_written_again")
+        else:
+            _log.error("journal_cannot_be_written", reason=trouble)
+        self.parts.tell_waiting()
 
     def _carry_out(self, command: Command) -> None:
         try:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from minispark.errors import UsageError
-from minispark.settings import Limits, PlanSettings, SchedulerSettings
+from minispark.settings import JournalSettings, Limits, PlanSettings, SchedulerSettings
 from minispark.wire.guard import is_loopback
 
 __all__ = ["MasterConfig", "check_config"]
@@ -38,6 +38,7 @@ class MasterConfig:
     scheduler: SchedulerSettings = field(default_factory=SchedulerSettings)
     plan: PlanSettings = field(default_factory=PlanSettings)
     limits: Limits = field(default_factory=Limits)
+    journal: JournalSettings = field(default_factory=JournalSettings)
     token_file: Path | None = None
     """Where the token came from, for the discovery file; None is ``state_dir/token``."""
     discovery_dir: Path | None = None

@@ -10,7 +10,13 @@ from typing import Any
 from minispark.clock import wall_s
 from minispark.errors import ErrorInfo
 from minispark.ids import job_id
-from minispark.master.accept import check_graph, check_limits, check_sinks, sink_directories
+from minispark.master.accept import (
+    check_graph,
+    check_limits,
+    check_sinks,
+    sink_directories,
+    weight_of,
+)
 from minispark.master.answers import RefusedError
 from minispark.master.book import LiveJob
 from minispark.master.parts import Parts
@@ -50,13 +56,14 @@ class Submissions:
 
         async def accept() -> str:
             job = check_limits(body, self._parts.config.limits)
-            graph = await self._planner.plan(job)
-            return await self._accept(_name_of(job), graph, idempotency_key)
+            weight = weight_of(job)
+            graph = await self._planner.plan({k: v for k, v in job.items() if k != "weight"})
+            return await self._accept(_name_of(job), graph, weight=weight, key=idempotency_key)
 
         return await self._once(accept, idempotency_key)
 
     async def submit_graph(
-        self, name: str, graph: StageGraph, *, idempotency_key: str | None
+        self, name: str, graph: StageGraph, *, weight: float, idempotency_key: str | None
     ) -> str:
         """Accept a job that its client has planned; return its id.
 
@@ -65,7 +72,11 @@ class Submissions:
         RefusedError
             The plan cannot run.
         """
-        return await self._once(lambda: self._accept(name, graph, idempotency_key), idempotency_key)
+
+        async def accept() -> str:
+            return await self._accept(name, graph, weight=weight, key=idempotency_key)
+
+        return await self._once(accept, idempotency_key)
 
     async def cancel(self, job: str) -> JobView:
         """End a job; one that has ended stays as it is.
@@ -77,6 +88,7 @@ class Submissions:
         """
         parts = self._parts
         if parts.book.outcome(job) is None:
+            parts.carrier.check()
             parts.carrier.feed(JobCancelRequested(job))
             await parts.carrier.durable()
         return parts.book.view(job)
@@ -86,6 +98,8 @@ class Submissions:
             return await accept()
         known = self._parts.book.named_by(key)
         if known is not None:
+            # Perhaps it was accepted just now, by somebody who was told that it could not be.
+            await self._parts.carrier.durable()
             return known
         if key not in self._by_key:
 
@@ -98,8 +112,9 @@ class Submissions:
             task.add_done_callback(lambda _done: self._by_key.pop(key, None))
         return await asyncio.shield(self._by_key[key])
 
-    async def _accept(self, name: str, graph: StageGraph, key: str | None) -> str:
+    async def _accept(self, name: str, graph: StageGraph, *, weight: float, key: str | None) -> str:
         parts = self._parts
+        parts.carrier.check()
         limits = parts.config.limits
         if len(parts.book.live) >= limits.running_jobs:
             info = ErrorInfo("MS-142", f"{limits.running_jobs} jobs are running already")
@@ -107,15 +122,21 @@ class Submissions:
         check_graph(graph, limits, parts.config.plan)
         directories = sink_directories(graph, parts.config.data_root)
         if not directories:
-            return await self._begin(name, graph, {}, key)
+            return await self._begin(name, graph, {}, weight=weight, key=key)
         async with self._outputs:
             # Still held when the job is in the book: two must not find the same place free.
             busy = [path for job in parts.book.live.values() for path in job.directories.values()]
             await asyncio.to_thread(check_sinks, graph, directories, busy=busy)
-            return await self._begin(name, graph, directories, key)
+            return await self._begin(name, graph, directories, weight=weight, key=key)
 
     async def _begin(
-        self, name: str, graph: StageGraph, directories: Mapping[int, Path], key: str | None
+        self,
+        name: str,
+        graph: StageGraph,
+        directories: Mapping[int, Path],
+        *,
+        weight: float,
+        key: str | None,
     ) -> str:
         parts = self._parts
         self._number += 1
@@ -124,10 +145,15 @@ class Submissions:
         record = JobRecord(job, name, graph, now)
         parts.book.add(LiveJob(record, dict(directories)), idempotency_key=key)
         parts.journal.job_accepted(
-            job, GraphMessage(graph=graph), name=name, at=now, idempotency_key=key
+            job,
+            GraphMessage(graph=graph),
+            name=name,
+            at=now,
+            idempotency_key=key,
+            staging=[str(directory) for directory in directories.values()],
         )
         _log.info("job_accepted", job=job, name=name, stages=len(graph.stages))
-        parts.carrier.feed(JobSubmitted(job_spec(graph, job)))
+        parts.carrier.feed(JobSubmitted(job_spec(graph, job, weight=weight)))
         parts.tell_waiting()
         await parts.carrier.durable()
         return job

@@ -6,20 +6,21 @@ import re
 
 from minispark.clock import monotonic_s, wall_s
 from minispark.errors import ErrorInfo, FetchFailed, TaskError
+from minispark.ids import TaskKey
 from minispark.master.answers import RefusedError
+from minispark.master.outcome import moved_outcome
 from minispark.master.parts import Parts
 from minispark.master.registry import WorkerEntry
+from minispark.master.rows import Registration, ToldFailure, ToldSuccess
 from minispark.observe.accepted import counts
 from minispark.observe.logs import logger, task_fields
 from minispark.plan.stages import StageGraph
 from minispark.scheduler.events import (
-    TaskFailed,
-    TaskSucceeded,
+    BlocksMoved,
+    WorkerDraining,
     WorkerHeartbeat,
     WorkerLeft,
-    WorkerRegistered,
 )
-from minispark.scheduler.spec import Receipt
 from minispark.task.hashing import hash_vector
 from minispark.task.spec import TaskFailure, TaskReport
 from minispark.wire.http import compare_versions, versions
@@ -48,15 +49,16 @@ class WorkerDesk:
             It runs other versions, its CPU hashes differently (rows would go astray), or another
             worker has taken its address.
         """
+        parts = self._parts
+        parts.carrier.check()
         _check_worker(request)
         self._settle_address(request)
-        parts = self._parts
-        old = parts.registry.get(request.worker_id)
-        if old is not None:
-            self._records_lose(old.worker_id, "it registered anew")
-        entry = parts.registry.register(request, now=monotonic_s())
+        if parts.registry.get(request.worker_id) is not None:
+            self._records_lose(request.worker_id, "it registered anew")
+        known = Registration.of(request, parts.registry.next_epoch())
+        entry = parts.registry.register(known, now=monotonic_s())
         _log.info("worker_registered", worker=entry.worker_id, epoch=entry.epoch, url=entry.url)
-        parts.carrier.feed(WorkerRegistered(entry.worker_id, entry.epoch, entry.slots))
+        parts.carrier.feed(known.event(), said=known)
         parts.tell_waiting()
         return entry
 
@@ -68,11 +70,40 @@ class WorkerDesk:
         """Take a sign of life, and what the worker holds."""
         entry.seen_at = monotonic_s()
         entry.metrics = dict(request.metrics)
-        event = WorkerHeartbeat(entry.worker_id, entry.epoch, request.attempts)
+        changed, entry.full = entry.full != request.full, request.full
+        held = tuple(job for job in request.held_jobs if not self._keeps(entry, job))
+        event = WorkerHeartbeat(entry.worker_id, entry.epoch, request.attempts, held, request.full)
         self._parts.carrier.feed(event)
+        if changed:
+            self._parts.tell_waiting()
+
+    def drain(self, entry: WorkerEntry) -> None:
+        """Give a worker no more work, and have its blocks moved to others."""
+        self._parts.carrier.check()
+        if entry.status != "DRAINING":
+            entry.status = "DRAINING"
+            _log.info("worker_draining", worker=entry.worker_id)
+            self._parts.tell_waiting()
+        self._parts.carrier.feed(WorkerDraining(entry.worker_id, entry.epoch))
+
+    def moved(self, entry: WorkerEntry, keys: tuple[TaskKey, ...]) -> None:
+        """Take note that a worker has blocks that another had."""
+        parts = self._parts
+        parts.carrier.feed(BlocksMoved(entry.worker_id, entry.epoch, keys))
+        for job in dict.fromkeys(key.job for key in keys):
+            outcome = parts.book.ended.get(job)
+            holder = parts.scheduler.state.workers.get(entry.worker_id)
+            here = {key for key in keys if holder is not None and holder.holds(key)}
+            if outcome is None or not here:
+                continue
+            new = moved_outcome(outcome, here, entry.known)
+            parts.book.ended[job] = new
+            at = new.view.finished_at or wall_s()
+            parts.journal.job_ended(job, new, status=new.view.status.value, at=at)
 
     def leave(self, entry: WorkerEntry) -> None:
         """Take a goodbye."""
+        self._parts.carrier.check()
         self._parts.carrier.feed(WorkerLeft(entry.worker_id, entry.epoch))
 
     def report(self, entry: WorkerEntry, report: TaskReport | TaskFailure) -> None:
@@ -108,40 +139,42 @@ class WorkerDesk:
         registry.down(here.worker_id, here.epoch)
 
     def _succeeded(self, entry: WorkerEntry, report: TaskReport) -> None:
-        parts, key = self._parts, report.key
-        receipt = Receipt(
-            rows=tuple(part.rows for part in report.block.partitions),
-            rows_checksums=tuple(part.rows_checksum for part in report.block.partitions),
-        )
-        inputs = tuple((read.stage, read.generation) for read in report.inputs)
-        event = TaskSucceeded(key, entry.worker_id, entry.epoch, receipt, inputs)
-        live = parts.book.live.get(key.job)
-        if live is not None and counts(parts.scheduler, event):
-            parts.diary.report(entry.worker_id, report)
-            live.blocks[key] = report.block
-            live.files[key] = report.sink
-            live.record.succeeded(report, entry.worker_id, wall_s())
-            parts.book.changed(key.job)
-        parts.carrier.feed(event)
+        said = ToldSuccess(worker=entry.worker_id, epoch=entry.epoch, report=report)
+        event = said.event()
+        live = self._parts.book.live.get(report.key.job)
+        said.counted = live is not None and counts(self._parts.scheduler, event)
+        if live is not None and said.counted:
+            live.succeeded(report, entry.worker_id, wall_s())
+            self._parts.book.changed(report.key.job)
+        self._parts.carrier.feed(event, said=said)
 
     def _failed(self, entry: WorkerEntry, report: TaskFailure) -> None:
-        parts, key = self._parts, report.key
-        inputs = tuple((read.stage, read.generation) for read in report.inputs)
-        event = TaskFailed(key, entry.worker_id, entry.epoch, report.failure, inputs)
-        live = parts.book.live.get(key.job)
-        if live is not None and counts(parts.scheduler, event):
-            parts.diary.report(entry.worker_id, report)
-            live.record.failed(key, report.failure, entry.worker_id, wall_s())
-            parts.book.changed(key.job)
-            reason = report.failure.reason if isinstance(report.failure, FetchFailed) else None
+        said = ToldFailure(worker=entry.worker_id, epoch=entry.epoch, report=report)
+        event = said.event()
+        live = self._parts.book.live.get(report.key.job)
+        said.counted = live is not None and counts(self._parts.scheduler, event)
+        if live is not None and said.counted:
+            live.failed(report, entry.worker_id, wall_s())
+            self._parts.book.changed(report.key.job)
+            failure = report.failure
             _log.warning(
                 "task_failed",
-                kind=report.failure.kind,
-                reason=reason,
+                kind=failure.kind,
+                reason=failure.reason if isinstance(failure, FetchFailed) else None,
                 worker=entry.worker_id,
-                **task_fields(key),
+                **task_fields(report.key),
             )
-        parts.carrier.feed(event)
+        self._parts.carrier.feed(event, said=said)
+
+    def _keeps(self, entry: WorkerEntry, job: str) -> bool:
+        """Whether a worker has results of a job that only the book knows.
+
+        So it is where the master could not go on with its scheduler.
+        """
+        outcome = self._parts.book.ended.get(job)
+        if outcome is None or self._parts.scheduler.job_status(job) is not None:
+            return False
+        return any(placed.worker == entry.worker_id for placed in outcome.placed)
 
     def _records_lose(self, worker: str, reason: str) -> None:
         for job, live in self._parts.book.live.items():

@@ -1,0 +1,112 @@
+"""What happened to a job, attempt by attempt and event by event, also long after its end.
+
+A job at work is asked; one that has ended is told again from the journal, which keeps its rows
+as long as the job is kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+
+from minispark.clock import monotonic_s
+from minispark.master.answers import no_such_job
+from minispark.master.book import JobBook, LiveJob
+from minispark.master.diary import retell
+from minispark.master.models import EventView, TaskView
+from minispark.master.rows import said_of
+from minispark.observe.journal import Journal, JournalEvent
+from minispark.observe.record import JobRecord
+from minispark.wire.messages import GraphMessage
+
+__all__ = ["History"]
+
+_KEPT = 4
+"""Records of ended jobs that are kept once told: whoever asks for a page asks for the next."""
+_PAGE = 500
+_QUIET_S = 15.0
+"""A stream says something at least so often: proxies close what is silent."""
+
+
+class History:
+    """Reads a journal for those who watch."""
+
+    def __init__(self, journal: Journal, book: JobBook) -> None:
+        self._journal = journal
+        self._book = book
+        self._told: dict[str, JobRecord] = {}
+
+    async def tasks(self, job: str, *, limit: int, after: str | None) -> list[TaskView]:
+        """Return attempts in the order in which they were launched, after one of them.
+
+        Raises
+        ------
+        RefusedError
+            There is no such job.
+        """
+        record = await self._record(job)
+        attempts = list(record.attempts.values())
+        start = 0
+        if after is not None:
+            names = [attempt.key.block_id for attempt in attempts]
+            start = names.index(after) + 1 if after in names else len(names)
+        return [TaskView.of(attempt, record) for attempt in attempts[start : start + limit]]
+
+    async def events(self, job: str, *, limit: int, after: int) -> list[EventView]:
+        """Return what the journal has of a job, after an event.
+
+        Raises
+        ------
+        RefusedError
+            There is no such job.
+        """
+        self._book.outcome(job)
+        return [EventView.of(row) for row in await self._rows(job, limit=limit, after=after)]
+
+    async def stream(self, job: str, *, after: int) -> AsyncIterator[str]:
+        """Yield the events of a job as server-sent events, until it has ended.
+
+        Ask `events` first: a job that is not known is not said here.
+        """
+        said_s = monotonic_s()
+        while not self._book.closed:
+            seen, ended = self._book.view(job).version, self._book.outcome(job) is not None
+            rows = await self._rows(job, limit=_PAGE, after=after)
+            for row in rows:
+                after, said_s = row.seq, monotonic_s()
+                data = EventView.of(row).model_dump_json()
+                yield f"id: {row.seq}\nevent: {row.kind}\ndata: {data}\n\n"
+            if ended and not rows:
+                return
+            if not rows:
+                if monotonic_s() - said_s >= _QUIET_S:
+                    said_s = monotonic_s()
+                    yield ": nothing new\n\n"
+                await self._book.wait(job, seen=seen, wait_s=_QUIET_S)
+
+    async def _rows(self, job: str, *, limit: int, after: int) -> list[JournalEvent]:
+        return await asyncio.to_thread(self._journal.read_events, job, after=after, limit=limit)
+
+    async def _record(self, job: str) -> JobRecord:
+        if self._book.outcome(job) is None:
+            return self._book.live[job].record
+        if job not in self._told:
+            self._told[job] = await asyncio.to_thread(self._tell, job)
+            while len(self._told) > _KEPT:
+                del self._told[next(iter(self._told))]
+        return self._told[job]
+
+    def _tell(self, job: str) -> JobRecord:
+        stored = self._journal.read_graph(job)
+        if stored is None:  # Its retention ended just now.
+            raise no_such_job(job)
+        graph = GraphMessage.model_validate_json(stored).graph
+        live = LiveJob(JobRecord(job, "", graph, 0.0))
+        after = 0
+        while rows := self._journal.read_events(job, after=after, limit=_PAGE):
+            for row in rows:
+                decided = json.loads(row.commands) if row.commands else ()
+                retell({job: live}, row, said_of(row), decided)
+            after = rows[-1].seq
+        return live.record

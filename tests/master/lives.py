@@ -1,0 +1,204 @@
+"""A master that dies as if killed, at a chosen moment, and its next life on the same state.
+
+Everything runs in one event loop, over ASGI: workers and clients outlive the master, as they do
+on a real cluster. What dies with a life: all that was not durable, and every open request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+from minispark.master import MasterConfig, Service, create_app
+from minispark.master.restore import identify
+from minispark.observe.journal import Journal
+from minispark.wire.messages import PollReply
+
+URL = "http://127.0.0.1:8080"
+Wrap = Callable[[httpx2.Request, Callable[[], Awaitable[httpx2.Response]]], Awaitable[Any]]
+
+
+class Life:
+    """One life of a master. `die_after` says when it ends as if killed."""
+
+    def __init__(self, config: MasterConfig) -> None:
+        self.dead = asyncio.Event()
+        self.writes = 0
+        self.journal = Journal(config.state_dir / "journal.db", config.journal)
+        self.service = Service(config, self.journal, identify(self.journal, new_cluster_id="c"))
+        self.app = create_app(self.service)
+        self._limit: int | None = None
+        self._carried = True
+        self._put = self.journal._writer.put
+        self.journal._writer.put = self._count  # type: ignore[method-assign]
+
+    def die_after(self, writes: int, *, carried: bool) -> None:
+        """Die with the next write beyond so many; or with the last of them (not ``carried``),
+        which is durable then, but nothing that follows from it is done."""
+        self.writes, self._limit, self._carried = 0, writes, carried
+
+    def _count(self, run: Any, *, synced: bool = False) -> int:
+        if self.dead.is_set():
+            return self.journal.number
+        last = self._limit is not None and self.writes >= self._limit
+        if last:
+            self.die()
+            return self.journal.number
+        self.writes += 1
+        number = self._put(run, synced=synced)
+        if self.writes == self._limit and not self._carried:
+            self.die()
+        return number
+
+    def die(self) -> None:
+        """Nothing is carried out and nothing is answered from now on."""
+        carrier = self.service.parts.carrier
+        carrier._made_durable = lambda _number: None  # type: ignore[method-assign]
+        carrier._pending.clear()
+        carrier.stop()
+        self.dead.set()
+
+    async def bury(self) -> None:
+        """Wait until the threads of this life are gone."""
+        self.die()
+        await asyncio.gather(*self.service.parts.background, return_exceptions=True)
+        await self.service._planner.close()
+        await asyncio.to_thread(self.journal.close)
+
+
+class Line(httpx2.AsyncBaseTransport):
+    """The network to whatever master lives now; ``wrap`` may lose or repeat a request."""
+
+    def __init__(self) -> None:
+        self.life: Life | None = None
+        self.up = asyncio.Event()
+        self.wrap: Wrap | None = None
+        self.held: set[str] = set()
+        """Workers of whom nothing arrives."""
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        if self.wrap is not None:
+            answer = await self.wrap(request, lambda: self._send(request))
+            assert isinstance(answer, httpx2.Response)
+            return answer
+        return await self._send(request)
+
+    async def _send(self, request: httpx2.Request) -> httpx2.Response:
+        life = self.life
+        if life is None or life.dead.is_set():
+            raise httpx2.ConnectError("nobody listens")
+        work = asyncio.ensure_future(httpx2.ASGITransport(life.app).handle_async_request(request))
+        end = asyncio.ensure_future(life.dead.wait())
+        try:
+            await asyncio.wait((work, end), return_when=asyncio.FIRST_COMPLETED)
+            if life.dead.is_set():
+                raise httpx2.ReadError("the connection was reset")
+            return work.result()
+        finally:
+            for task in (work, end):
+                task.cancel()
+            await asyncio.gather(work, end, return_exceptions=True)
+
+
+class Lives:
+    """A state directory, the master's lives on it, and those who outlive them."""
+
+    def __init__(self, config: MasterConfig, client: Any) -> None:
+        self.config = config
+        self.line = Line()
+        self.client = client
+        self.client.http = httpx2.AsyncClient(
+            transport=self.line, base_url=URL, headers=client.http.headers, timeout=20
+        )
+        self.launched: Counter[tuple[int, int]] = Counter()
+        self.attempts: dict[str, list[Any]] = {}
+        self.gate = asyncio.Event()
+        """Tasks wait for it before they run."""
+        self.gate.set()
+
+    async def begin(self) -> Life:
+        """Start the next life."""
+        self.config.state_dir.mkdir(mode=0o700, exist_ok=True)
+        life = Life(self.config)
+        self.line.life = life
+        await life.service.start()
+        self.line.up.set()
+        return life
+
+    async def end(self, life: Life) -> None:
+        """Bury a life."""
+        self.line.up.clear()
+        self.line.life = None
+        await life.bury()
+
+    async def insist(self, ask: Callable[[], Awaitable[Any]]) -> Any:
+        """Ask until a master answers."""
+        while True:
+            await self.line.up.wait()
+            try:
+                return await ask()
+            except httpx2.TransportError:
+                await asyncio.sleep(0)
+                life = self.line.life
+                if life is None or life.dead.is_set():
+                    self.line.up.clear()
+
+    async def work(self, worker: Any) -> None:
+        """Be a worker: run what comes once, tell each outcome until it is heard."""
+        had: set[Any] = set()
+        unsent: list[Any] = []
+        if not worker.epoch:
+            await self.insist(worker.register)
+        while True:
+            reply: PollReply = await self.insist(lambda: worker.poll(wait_s=5))
+            if reply.register_again:
+                unsent.clear()
+                await self.insist(worker.register)
+                continue
+            new = [spec for spec in reply.tasks if spec.key not in had]
+            had.update(spec.key for spec in new)
+            self.attempts[worker.name] = [spec.key for spec in new]
+            if new:
+                await self.gate.wait()
+            for spec in new:
+                self.launched[spec.key.stage, spec.key.partition] += 1
+                unsent.append(worker.run(spec))
+            if unsent:
+                await self.insist(lambda: worker.report(*unsent))
+                unsent.clear()
+            self.attempts[worker.name] = []
+
+    async def beat(self, worker: Any, *, every_s: float) -> None:
+        """Say that a worker lives, as long as its line is not held."""
+        while True:
+            if worker.epoch and worker.name not in self.line.held:
+                held = tuple(self.attempts.get(worker.name, ()))
+                await self.insist(partial(worker.heartbeat, *held))
+            await asyncio.sleep(every_s)
+
+    @asynccontextmanager
+    async def working(self, *workers: Any, beat_s: float | None = None) -> AsyncIterator[None]:
+        """Workers that serve beside the test."""
+        tasks = [asyncio.create_task(self.work(worker)) for worker in workers]
+        if beat_s is not None:
+            tasks += [asyncio.create_task(self.beat(w, every_s=beat_s)) for w in workers]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            for outcome in await asyncio.gather(*tasks, return_exceptions=True):
+                if isinstance(outcome, Exception):
+                    raise outcome
+
+
+def files(directory: Path) -> dict[str, str]:
+    """The files of an output directory."""
+    return {path.name: path.read_text() for path in directory.iterdir() if path.is_file()}
