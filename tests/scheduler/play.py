@@ -95,7 +95,7 @@ class Play:
         self.now = self.now if at is None else at
         commands = self.scheduler.step(event, self.now)
         invariants.check(self.scheduler, self.now)
-        invariants.check_commands(self.scheduler, commands)
+        invariants.check_commands(self.scheduler, commands, self.now)
         for command in commands:
             if isinstance(command, LaunchTask):
                 self.inputs[command.key] = command.inputs

@@ -9,6 +9,7 @@ made from one version of every block: each block knows which versions went into 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator
 from heapq import heappop, heappush
 from random import Random
@@ -26,7 +27,7 @@ from minispark.errors import (
     WorkerLost,
 )
 from minispark.ids import TaskKey
-from minispark.scheduler import Scheduler, invariants
+from minispark.scheduler import Scheduler, invariants, snapshot
 from minispark.scheduler.commands import (
     CancelTask,
     Command,
@@ -46,6 +47,7 @@ from minispark.scheduler.events import (
     JobCommitted,
     JobReleased,
     JobSubmitted,
+    MasterRestarted,
     TaskFailed,
     TaskSucceeded,
     TimerFired,
@@ -85,6 +87,7 @@ class World:
         self.journal: list[str] = []
         self.steps = 0
         self.healed = False
+        self.restarting = False
         self.workers = {
             f"w{number}": FakeWorker(f"w{number}", self.chance.choice((1, 1, 2, 3)))
             for number in range(self.chance.randint(1, 4))
@@ -125,6 +128,8 @@ class World:
                 self._send(JobCancelRequested(name), delay_s=self.chance.random() * HEAL_S)
         if self.faults.crash_every_s:
             self._after(self.chance.random() * self.faults.crash_every_s, "crash")
+        for _ in range(self.chance.choice((0, 0, 1, 3))):
+            self._after(self.chance.random() * HEAL_S, "new_master")
         self._after(HEAL_S, "heal")
 
     def _over(self) -> bool:
@@ -187,28 +192,33 @@ class World:
         self._step(event)
 
     def _step(self, event: Event) -> None:
-        commands = self.scheduler.step(event, self.now)
+        commands = self.decided(event)
         self.steps += 1
         self.journal.append(f"{self.now:.3f} {event}")
         self.journal.extend(f"    {command}" for command in commands)
         invariants.check(self.scheduler, self.now)
-        invariants.check_commands(self.scheduler, commands)
+        invariants.check_commands(self.scheduler, commands, self.now)
         for command in commands:
             self._carry_out(command)
+
+    def decided(self, event: Event) -> list[Command]:
+        return self.scheduler.step(event, self.now)
 
     # The master's hands.
 
     def _carry_out(self, command: Command) -> None:
         match command:
             case LaunchTask():
-                assert command.key not in self.launched, f"launched twice: {command.key}"
+                again = command.key in self.launched
+                assert self.restarting or not again, f"launched twice: {command.key}"
                 self.launched[command.key] = None
                 self._tell(command.worker, command)
             case CancelTask() | ReleaseBlocks() | ReleaseJob() | RequireRegistration():
                 if command.worker in self.workers:
                     self._tell(command.worker, command)
             case CommitJob():
-                assert command.job not in self.sinks, "ordered to commit twice"
+                again = self.sinks.get(command.job) == command.sinks and self.restarting
+                assert again or command.job not in self.sinks, "ordered to commit twice"
                 self.sinks[command.job] = command.sinks
                 failed = self.chance.random() < self.faults.failing / 4
                 failure = TaskError(ErrorInfo("MS-214", "no space"), transient=True)
@@ -415,13 +425,19 @@ class World:
         self._on_register(name, worker.life)
         self._on_beat(name, worker.life)
 
+    def _on_new_master(self) -> None:
+        """The master is killed and comes back with what it had written down."""
+        kept = json.loads(json.dumps(snapshot.dump(self.scheduler.state)))
+        self.scheduler = Scheduler(self.scheduler.settings, snapshot.load(kept))
+        self.restarting = True
+        self._step(MasterRestarted())
+        self.restarting = False
+
     def _on_heal(self) -> None:
         self.faults.heal()
         self.healed = True
         for name in self.workers:
             self._on_restart(name)
-
-    # Plans.
 
 
 def run(seed: int) -> World:

@@ -37,6 +37,8 @@ def test_the_world_sees_what_it_is_there_for() -> None:
         "require_registration",
         "commit_job",
         "release_blocks",
+        "release_job",
+        "master_restarted",
         "cancel_task",
     ):
         assert sign in journal, sign

@@ -40,9 +40,9 @@ def check(scheduler: Scheduler, now: float) -> None:
         raise InvariantError(f"{found}\n{tell(state)}")
 
 
-def check_commands(scheduler: Scheduler, commands: Sequence[Command]) -> None:
+def check_commands(scheduler: Scheduler, commands: Sequence[Command], now: float) -> None:
     """Raise InvariantError if commands of the step just made should not have been given."""
-    for found in (*_addressees(scheduler.state, commands), *_loads(scheduler, commands)):
+    for found in (*_addressees(scheduler.state, commands), *_loads(scheduler, commands, now)):
         raise InvariantError(f"{found}\n{tell(scheduler.state)}")
 
 
@@ -191,10 +191,15 @@ def _addressees(state: State, commands: Sequence[Command]) -> Iterator[str]:
                     yield f"an attempt is sent to a block on a worker that is DOWN: {command}"
 
 
-def _loads(scheduler: Scheduler, commands: Sequence[Command]) -> Iterator[str]:
+def _loads(scheduler: Scheduler, commands: Sequence[Command], now: float) -> Iterator[str]:
     """Replay the launches: each worker was eligible when it was chosen."""
     settings, rotation = scheduler.settings, scheduler.state.rotation
-    launches = [command for command in commands if isinstance(command, LaunchTask)]
+    # What a new master says again was decided earlier.
+    launches = [
+        command for command in commands
+        if isinstance(command, LaunchTask)
+        and scheduler.state.workers[command.worker].leased.get(command.key) == now
+    ]  # fmt: skip
     load = {name: len(worker.leased) for name, worker in rotation.items()}
     for launch in launches:
         load[launch.worker] -= 1

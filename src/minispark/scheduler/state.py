@@ -62,7 +62,7 @@ class Stage:
     done: int = 0
     rows_on: dict[str, int] = field(default_factory=dict)
     """Rows (plus one a block) on each worker."""
-    _gathered: tuple[BlockRef, ...] | None = None
+    _gathered: tuple[BlockRef, ...] | None = field(default=None, compare=False)
     """Kept, since every task of a stage that reads all of this one shares it."""
 
     @property
@@ -91,9 +91,13 @@ class Stage:
 
     def accept(self, partition: int, done: Done) -> None:
         """Take the arrow from Leased to Done."""
+        self.tasks[partition].move(done)
+        self.restore(partition, done)
+
+    def restore(self, partition: int, done: Done) -> None:
+        """Count a task as done, however it came to be."""
         task = self.tasks[partition]
-        task.move(done)
-        task.promised = done.receipt
+        task.state, task.promised = done, done.receipt
         self.done += 1
         self._tally(done, sign=1)
 
@@ -231,6 +235,12 @@ class Job:
         stage.tasks[partition].move(READY)
         heappush(self.queue, (stage.order, partition))
 
+    def inputs_of(self, stage: Stage, partition: int) -> tuple[tuple[int, int], ...]:
+        """Return the stages that a task reads, each with its present generation."""
+        branch, _ = stage.branch_of(partition)
+        read = dict.fromkeys(edge.stage for edge in branch.inputs)
+        return tuple((number, self.stages[number].generation) for number in read)
+
     def counts_on(self, key: TaskKey) -> bool:
         """Whether an attempt is the accepted one of its task."""
         stage = self.stages.get(key.stage)
@@ -325,10 +335,7 @@ class State:
         """Take the arrow from Ready to Leased and put worker and job at the end of the line."""
         task = stage.tasks[partition]
         key = TaskKey(job.name, stage.id, stage.generation, partition, task.attempts)
-        branch, _ = stage.branch_of(partition)
-        read = dict.fromkeys(edge.stage for edge in branch.inputs)
-        inputs = tuple((number, job.stages[number].generation) for number in read)
-        lease = Leased(key, worker.name, inputs, now)
+        lease = Leased(key, worker.name, job.inputs_of(stage, partition), now)
         task.move(lease)
         task.attempts += 1
         worker.leased[key] = now

@@ -105,6 +105,8 @@ class Work:
         for task in (task for stage in job.ordered for task in stage.tasks):
             if not isinstance(task.state, Idle | Done):
                 task.move(IDLE)
+        job.queue.clear()
+        self.state.hungry.pop(job.name, None)
         sinks = [stage for stage in job.ordered if stage.spec.sink]
         if sinks and job.phase is not Phase.DELIVERED:
             job.move(Phase.COMMITTING)

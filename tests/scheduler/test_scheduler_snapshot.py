@@ -1,0 +1,176 @@
+"""A scheduler that was told again, or loaded, is the same scheduler: for ever after."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from random import Random
+from time import perf_counter
+
+import pytest
+import sim
+from play import Play, key, map_reduce, single
+
+from minispark.errors import OutOfMemory
+from minispark.scheduler import Scheduler, snapshot
+from minispark.scheduler.commands import Command, CommitJob
+from minispark.scheduler.events import (
+    Event,
+    JobSubmitted,
+    MasterRestarted,
+    WorkerHeartbeat,
+    WorkerLeft,
+    WorkerRegistered,
+)
+from minispark.scheduler.spec import Receipt
+from minispark.scheduler.state import Job, Stage, State, Worker
+from minispark.settings import SchedulerSettings
+
+
+def copied(state: State) -> State:
+    return snapshot.load(json.loads(json.dumps(snapshot.dump(state))))
+
+
+@dataclass
+class Fact:
+    event: Event
+    now: float
+    commands: list[Command]
+
+
+class Witness(sim.World):
+    """A world in which every fact is written down, and a second scheduler takes over at times."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(seed)
+        self.facts: list[Fact] = []
+        self.doubts = Random(seed)
+        self.twins: list[Scheduler] = []
+
+    def decided(self, event: Event) -> list[Command]:
+        if self.doubts.random() < 0.02:
+            self.twins = [Scheduler(self.scheduler.settings, copied(self.scheduler.state))]
+        fact = self.scheduler.decide(event, self.now)
+        if fact is None:
+            return []
+        commands = self.scheduler.apply(fact, self.now)
+        self.facts.append(Fact(fact, self.now, commands))
+        for twin in self.twins:
+            assert twin.apply(fact, self.now) == commands
+        return commands
+
+
+@pytest.mark.parametrize("batch", range(2))
+def test_who_is_told_again_or_loaded_decides_the_same(batch: int) -> None:
+    for seed in range(1000 + batch, 1060, 2):
+        world = Witness(seed)
+        world.run()
+        again = Scheduler(world.scheduler.settings)
+        for fact in world.facts:
+            assert again.apply(fact.event, fact.now) == fact.commands, f"seed {seed}"
+        plain = snapshot.dump(world.scheduler.state)
+        for other in (again, *world.twins):
+            assert snapshot.dump(other.state) == plain, f"seed {seed}"
+            assert other.state == world.scheduler.state, f"seed {seed}"
+
+
+def test_every_moment_of_a_history_can_be_kept() -> None:
+    """Not only what dumps alike, but every counter and index that is made again."""
+
+    class Careful(Witness):
+        def decided(self, event: Event) -> list[Command]:
+            commands = super().decided(event)
+            assert copied(self.scheduler.state) == self.scheduler.state
+            return commands
+
+    for seed in range(1100, 1106):
+        Careful(seed).run()
+
+
+@pytest.mark.parametrize(
+    ("record", "name"), [(Worker, "full"), (Job, "name"), (Stage, "generation")]
+)
+def test_what_is_no_plain_value_cannot_be_forgotten(record: type, name: str) -> None:
+    play = Play("w0")
+    play.submit(map_reduce())
+    job = play.scheduler.state.jobs["j"]
+    thing = {Worker: play.scheduler.state.workers["w0"], Job: job, Stage: job.ordered[0]}[record]
+    setattr(thing, name, object())
+    with pytest.raises(TypeError, match=f"{name} is no plain value"):
+        snapshot.dump(play.scheduler.state)
+
+
+def test_heartbeats_that_change_nothing_are_not_remembered() -> None:
+    # A journal that grew with every heartbeat locked its database every second.
+    play = Play("w0", "w1")
+    play.submit(single())
+    before = snapshot.dump(play.scheduler.state)
+    for second in range(100):
+        assert play.scheduler.decide(WorkerHeartbeat("w0", 1, (key(0, 0),)), second) is None
+        assert play.scheduler.decide(WorkerHeartbeat("w1", 1, ()), second) is None
+    assert snapshot.dump(play.scheduler.state) == before
+
+
+def test_a_restarted_master_says_again_what_may_not_have_been_heard() -> None:
+    # It was killed between writing a launch down and sending it.
+    play = Play("w0", "w1", "w2")
+    play.mapped()
+    play.tell(WorkerLeft("w2", 1))
+    told = {play.home[k]: play.launch(k, play.home[k], key(0, 0), key(0, 1))
+            for k in (key(1, 0), key(1, 1))}  # fmt: skip
+    play.scheduler = Scheduler(play.scheduler.settings, copied(play.scheduler.state))
+    # An hour later: nobody was silent, for nobody was listening.
+    assert play.tell(MasterRestarted(), at=3600.0) == [
+        told[name] for name in play.scheduler.state.workers if name in told
+    ]
+    assert play.scheduler.wake_s == 3610.0
+
+
+def test_a_launch_is_not_repeated_when_its_input_is_gone() -> None:
+    # It may have read it already and end well; but nobody can begin it now.
+    play = Play("w0", "w1")
+    play.mapped()
+    left, stays = (key(1, 0), key(1, 1))
+    if play.home[left] != "w0":
+        left, stays = stays, left
+    play.tell(WorkerLeft("w0", 1))
+    play.scheduler = Scheduler(play.scheduler.settings, copied(play.scheduler.state))
+    assert play.tell(MasterRestarted()) == []
+    assert play.scheduler.active_attempts("w1") == (stays,)
+
+
+def test_a_restarted_master_commits_again() -> None:
+    play = Play("w0")
+    play.submit(single(sink=True))
+    assert play.done(key(0, 0)) == [CommitJob("j", (key(0, 0),))]
+    play.tell(WorkerLeft("w0", 1))
+    play.scheduler = Scheduler(play.scheduler.settings, copied(play.scheduler.state))
+    assert play.tell(MasterRestarted()) == [CommitJob("j", (key(0, 0),))]
+
+
+def test_what_a_task_remembers_of_its_failures_is_kept() -> None:
+    play = Play("w0", "w1")
+    play.submit(single())
+    play.failed(key(0, 0), OutOfMemory(1))
+    task = copied(play.scheduler.state).jobs["j"].stages[0].tasks[0]
+    assert task == play.scheduler.state.jobs["j"].stages[0].tasks[0]
+    assert (task.charged, task.avoid) == (1, ("w0",))
+
+
+def test_a_hundred_thousand_tasks_are_kept_in_a_moment() -> None:
+    scheduler = Scheduler(SchedulerSettings())
+    for number in range(8):
+        scheduler.apply(WorkerRegistered(f"w{number}", 1, 4), 0.0)
+    scheduler.apply(JobSubmitted(map_reduce(100_000, 8)), 0.0)
+    state = scheduler.state
+    job, workers = state.jobs["j"], list(state.workers.values())
+    receipt = Receipt(tuple(range(8)), tuple(range(1 << 63, (1 << 63) + 8)))
+    for partition in range(1_000, 100_000):
+        worker = workers[partition % 8]
+        lease = state.lease(job, job.stages[0], partition, worker, 1.0)
+        state.accept(job.stages[0], lease, receipt)
+    begin_s = perf_counter()
+    text = json.dumps(snapshot.dump(state))
+    loaded = snapshot.load(json.loads(text))
+    assert perf_counter() - begin_s < 4.0, "twice the limit: the machine may be busy"
+    assert loaded == state
