@@ -223,6 +223,13 @@ class FakeWorker:
         reply = await self.send(f"/{self.name}/heartbeat", message)
         return dict(reply.json())
 
+    async def heartbeat_full(self, full: str | None, *held: str) -> None:
+        message = HeartbeatRequest(
+            epoch=self.epoch, attempts=(), free_slots=1, full=full, held_jobs=held
+        )
+        reply = await self.send(f"/{self.name}/heartbeat", message)
+        assert reply.status_code == 200, reply.text
+
     def run(self, spec: TaskSpec, *, rows: int = 3) -> TaskReport:
         """Write a block of made-up rows, as the output of a task would be."""
         self.ran.append(spec)

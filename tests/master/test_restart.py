@@ -99,6 +99,8 @@ def test_a_job_that_was_running_goes_on(bench: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "says"),
     [
+        ("UPDATE snapshots SET version = 0", "version 0 of the scheduler wrote its journal"),
+        ("UPDATE snapshots SET state = '{}'", "snapshot cannot be read"),
         ("UPDATE events SET payload = '{}' WHERE kind = 'task_succeeded'", "cannot be replayed"),
         ("UPDATE events SET commands = '[]' WHERE kind = 'job_submitted'", "decided differently"),
     ],
@@ -146,6 +148,36 @@ def test_where_it_cannot_go_on_a_running_job_has_failed(
 
     asyncio.run(story())
     assert list(out.iterdir()) == []
+
+
+def test_a_journal_of_the_first_release_keeps_what_had_ended(bench: Any, tmp_path: Path) -> None:
+    jobs: list[str] = []
+
+    async def before(client: Any) -> None:
+        worker = await bench.worker(client)
+        for _ in range(2):
+            jobs.append(await client.submit(bench.one_stage()))
+        (spec, other) = (await worker.poll()).tasks
+        assert (spec.key.job, other.key.job) == tuple(jobs)
+        await worker.report(worker.run(spec))
+        await client.ended(jobs[0])
+
+    async def story() -> None:
+        left = await _killed(bench, before, tmp_path)
+        db = sqlite3.connect(left / "journal.db")
+        db.executescript(
+            "DROP TABLE snapshots; DROP TABLE mentions; ALTER TABLE jobs DROP COLUMN staging; "
+            "ALTER TABLE events DROP COLUMN now; ALTER TABLE events DROP COLUMN commands; "
+            "PRAGMA user_version = 1"
+        )
+        db.close()
+        async with bench.master(state_dir=left) as client:
+            assert (await client.get(f"/api/v1/jobs/{jobs[0]}")).json()["status"] == "SUCCEEDED"
+            view = (await client.get(f"/api/v1/jobs/{jobs[1]}")).json()
+            assert (view["status"], view["error"]["code"]) == ("FAILED", "MS-218")
+            assert "earlier version" in view["error"]["message"]
+
+    asyncio.run(story())
 
 
 def test_a_second_master_on_the_state_is_refused(bench: Any) -> None:

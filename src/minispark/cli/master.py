@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from minispark.cli.options import DataRoot
-from minispark.settings import SchedulerSettings
+from minispark.settings import JournalSettings, SchedulerSettings
 
 __all__ = ["master"]
 
@@ -50,8 +50,16 @@ def master(
     heartbeat_timeout: Annotated[
         float, typer.Option(min=0.1, help="Seconds of silence after which a worker is DOWN.")
     ] = _DEFAULTS.heartbeat_timeout_s,
+    policy: Annotated[
+        Literal["fair", "fifo"],
+        typer.Option(help="Whose task is next: jobs share the workers, or the oldest job's."),
+    ] = _DEFAULTS.policy,
+    synchronous: Annotated[
+        Literal["normal", "full"],
+        typer.Option(help="What a power cut may cost: the last reports of tasks, or nothing."),
+    ] = "normal",
 ) -> None:
-    """Start a master; Ctrl-C or SIGTERM stops it. Finished jobs are there when it starts again."""
+    """Start a master; Ctrl-C or SIGTERM stops it. Started again it goes on with all jobs."""
     from minispark import config
     from minispark.cli.terminal import print_box
     from minispark.master import serve
@@ -89,8 +97,11 @@ def master(
             tls_key=tls_key,
             data_root=data_root,
             scheduler=SchedulerSettings(
-                max_load_diff=max_load_diff, heartbeat_timeout_s=heartbeat_timeout
+                max_load_diff=max_load_diff,
+                heartbeat_timeout_s=heartbeat_timeout,
+                policy=policy,
             ),
+            journal=JournalSettings(synchronous="FULL" if synchronous == "full" else "NORMAL"),
         ),
         on_ready=say_ready,
     )

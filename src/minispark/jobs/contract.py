@@ -36,7 +36,7 @@ from minispark.jobs.operators import (
 from minispark.jobs.sqltext import SqlRefusedError, check_expression, check_query
 from minispark.jobs.suggest import did_you_mean, listed, shown
 from minispark.jobs.tables import fail
-from minispark.settings import Limits
+from minispark.settings import MAX_WEIGHT, MIN_WEIGHT, Limits
 
 __all__ = ["Job", "parse_job"]
 
@@ -72,6 +72,8 @@ class _Job(BaseModel):
     name: Annotated[str, Field(max_length=200)] = "job"
     dag: _Dag
     parallelism: Count | None = None
+    weight: Annotated[float, Field(ge=MIN_WEIGHT, le=MAX_WEIGHT)] = 1.0
+    """Its share of the workers beside those of other jobs; the master's to use."""
 
 
 def parse_job(obj: object, *, limits: Limits | None = None) -> Job:

@@ -39,6 +39,8 @@ class Work:
 
     write: Callable[[Event, float, list[Command], object], None]
     """Put a fact, its time, what was decided and what its teller said into the journal."""
+    snapshot: Callable[[float], None]
+    """Put the scheduler's memory, as it is at a time, into the journal."""
     carry_out: Callable[[Command], None]
     on_failure: Callable[[], None]
     """The journal can never be written again."""
@@ -56,10 +58,14 @@ class _Pending:
 class Carrier:
     """The loop around the scheduler. Everything in it runs on the event loop's thread."""
 
-    def __init__(self, scheduler: Scheduler, journal: Journal, work: Work) -> None:
+    def __init__(
+        self, scheduler: Scheduler, journal: Journal, work: Work, *, snapshot_steps: int
+    ) -> None:
         self.scheduler = scheduler
         self._journal = journal
         self._work = work
+        self._snapshot_steps = snapshot_steps
+        self._steps = 0
         self._pending: deque[_Pending] = deque()
         self._waiting: set[asyncio.Future[None]] = set()
         self._durable = 0
@@ -154,6 +160,14 @@ class Carrier:
         commands = self.scheduler.apply(fact, now)
         self._work.write(fact, now, commands, said)
         self._enqueue(self._journal.number, [self._step_of(command) for command in commands])
+        self._steps += 1
+        if self._steps >= self._snapshot_steps:
+            self.snapshot()
+
+    def snapshot(self) -> None:
+        """Write a snapshot: a restart begins there."""
+        self._steps = 0
+        self._work.snapshot(self.now_s())
 
     def _enqueue(self, number: int, steps: Iterable[Step]) -> None:
         self._pending.append(_Pending(number, tuple(steps)))

@@ -56,16 +56,21 @@ class Parts:
 
     def tell_waiting(self) -> None:
         """Let every job at work say why it waits, if it has to."""
-        why = self._why_waiting()
+        nobody = not self.registry.any_up
+        blocked, full = self._why_nothing_goes_on(), self._why_nothing_begins()
         for job, live in self.book.live.items():
             before = live.record.version
-            live.record.waits(why, now=wall_s(), no_worker=not self.registry.any_up)
+            why = blocked or (None if live.record.active else full)
+            live.record.waits(why, now=wall_s(), no_worker=nobody)
             if live.record.version != before:
                 self.book.changed(job)
 
-    def _why_waiting(self) -> str | None:
+    def _why_nothing_goes_on(self) -> str | None:
         if self.carrier.trouble is not None:
             return f"the master cannot write its journal: {self.carrier.trouble}"
+        return None
+
+    def _why_nothing_begins(self) -> str | None:
         up = self.registry.up()
         if not up:
             return "there is no worker; start one with: minispark worker"

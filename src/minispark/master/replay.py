@@ -1,38 +1,73 @@
 """The scheduler of an earlier life, made again from the journal.
 
-Every fact is applied again at the time at which it was applied first. What the scheduler decides
-now must be what was written then; if it is not, this is another scheduler, and nothing it says of
-running jobs can be trusted.
+A snapshot, then every fact that came after it, applied at the time at which it was applied
+first. What the scheduler decides now must be what was written then; if it is not, this is another
+scheduler, and nothing it says of running jobs can be trusted.
 """
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
+from typing import Any
+
 from pydantic_core import to_json
 
 from minispark.master.rows import Registration, Said, decision, event_of
-from minispark.observe.journal import JournalEvent
+from minispark.observe.journal import JournalEvent, Snapshot
 from minispark.scheduler.core import Scheduler
+from minispark.scheduler.snapshot import dump, load
+from minispark.scheduler.version import SCHEDULER_VERSION
 from minispark.settings import SchedulerSettings
 
-__all__ = ["Replay"]
+__all__ = ["Replay", "snapshot_of"]
+
+
+def snapshot_of(scheduler: Scheduler, workers: list[Registration]) -> dict[str, Any]:
+    """Say all that a replay begins with."""
+    return {
+        "settings": asdict(scheduler.settings),
+        "scheduler": dump(scheduler.state),
+        "workers": [worker.model_dump() for worker in workers],
+    }
 
 
 class Replay:
-    """Takes the rows of a journal.
+    """Begins with a snapshot and takes the rows after it; an ``empty`` journal has none.
 
     ``broken`` says why it had to be given up; `scheduler` and `workers` mean nothing then.
     """
 
-    def __init__(self, settings: SchedulerSettings) -> None:
-        self.scheduler = Scheduler(settings)
+    def __init__(self, snapshot: Snapshot | None, *, empty: bool) -> None:
+        self.scheduler = Scheduler(SchedulerSettings())
         self.workers: dict[str, Registration] = {}
         self.now = 0.0
+        self.after = 0
         self.steps = 0
         self.broken: str | None = None
+        if snapshot is None:
+            if not empty:
+                self.broken = "an earlier version of Mini-Spark wrote its journal"
+            return
+        self.after, self.now = snapshot.seq, snapshot.now
+        if snapshot.version != SCHEDULER_VERSION:
+            self.broken = (
+                f"version {snapshot.version} of the scheduler wrote its journal, "
+                f"and this is version {SCHEDULER_VERSION}"
+            )
+            return
+        try:
+            self._load(json.loads(snapshot.state))
+        # Whatever is wrong with it: the jobs that ended must still be there.
+        except Exception as error:
+            self.broken = f"its snapshot cannot be read: {type(error).__name__}"
 
     def take(self, row: JournalEvent, said: Said | None) -> None:
-        """Apply one row, of which ``said`` was read; those that were no step do nothing."""
-        if self.broken is not None or row.now is None:
+        """Apply one row, of which ``said`` was read.
+
+        Those before the snapshot and those that were no step do nothing.
+        """
+        if self.broken is not None or row.seq <= self.after or row.now is None:
             return
         try:
             commands = self.scheduler.apply(event_of(row, said), row.now)
@@ -54,3 +89,11 @@ class Replay:
         """Note that a row cannot be understood."""
         said = type(error).__name__
         self.broken = self.broken or f"row {row.seq} ({row.kind}) cannot be replayed: {said}"
+
+    def _load(self, plain: dict[str, Any]) -> None:
+        # The decisions were made under the settings of then.
+        settings = SchedulerSettings(**plain["settings"])
+        self.scheduler = Scheduler(settings, load(plain["scheduler"]))
+        for worker in plain["workers"]:
+            known = Registration.model_validate(worker)
+            self.workers[known.worker] = known

@@ -60,7 +60,7 @@ def restore(parts: Parts) -> list[Callable[[], None]]:
     journal, began_s = parts.journal, monotonic_s()
     stored = journal.jobs()
     live = {job.job: _live(parts, job) for job in stored if job.outcome is None}
-    replay = Replay(parts.config.scheduler)
+    replay = Replay(journal.last_snapshot(), empty=not stored and journal.seq == 0)
     with _no_collection():
         rows, ends = _read_rows(journal, replay, live)
     if replay.broken is None:
@@ -86,7 +86,7 @@ def _read_rows(
     """Tell scheduler and books again what happened; return how many rows, and how jobs ended."""
     rows = 0
     ends: dict[str, FinishJob] = {}
-    for row in journal.replay(after=0, jobs=live):
+    for row in journal.replay(after=replay.after, jobs=live):
         rows += 1
         said = None
         try:
@@ -140,7 +140,8 @@ def _go_on(
     ends: dict[str, FinishJob],
 ) -> list[Callable[[], None]]:
     """Take the replayed scheduler for this life's."""
-    scheduler = replay.scheduler
+    # From here on under the settings of this life.
+    scheduler = Scheduler(parts.config.scheduler, replay.scheduler.state)
     parts.carrier.resume(scheduler, now=replay.now)
     statuses = {worker.worker: worker for worker in scheduler.worker_status()}
     for name, known in replay.workers.items():

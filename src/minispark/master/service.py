@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from minispark.clock import wall_s
 from minispark.master.book import JobBook
 from minispark.master.carrier import Carrier, Work
 from minispark.master.diary import Diary
@@ -20,6 +21,7 @@ from minispark.master.history import History
 from minispark.master.parts import Identity, Parts
 from minispark.master.planner import Planner
 from minispark.master.registry import Registry
+from minispark.master.replay import snapshot_of
 from minispark.master.restore import restore
 from minispark.master.settings import MasterConfig
 from minispark.master.submissions import Submissions
@@ -29,6 +31,7 @@ from minispark.observe.logs import logger
 from minispark.scheduler.commands import Command
 from minispark.scheduler.core import Scheduler
 from minispark.scheduler.events import MasterRestarted
+from minispark.scheduler.version import SCHEDULER_VERSION
 from minispark.task.hashing import hash_vector
 from minispark.wire.http import versions
 
@@ -52,10 +55,12 @@ class Service:
             journal,
             Work(
                 write=diary.step,
+                snapshot=self._snapshot,
                 carry_out=self._carry_out,
                 on_failure=self._give_up,
                 on_trouble=self._tell_trouble,
             ),
+            snapshot_steps=config.journal.snapshot_steps,
         )
         self.config = config
         self.parts = Parts(
@@ -78,6 +83,7 @@ class Service:
         todo = restore(self.parts)
         carrier = self.parts.carrier
         carrier.start()
+        carrier.snapshot()
         carrier.feed(MasterRestarted())
         for step in todo:
             step()
@@ -96,6 +102,8 @@ class Service:
             task.cancel()
         await asyncio.gather(*background, return_exceptions=True)
         await self._planner.close()
+        if self.broken is None:
+            self.parts.carrier.snapshot()
         if not await asyncio.to_thread(self.parts.journal.close):
             _log.error("journal_not_written", reason=self.parts.carrier.trouble)
 
@@ -104,6 +112,15 @@ class Service:
         self.parts.book.close()
         for entry in self.parts.registry.all():
             entry.outbox.close()
+
+    def _snapshot(self, now: float) -> None:
+        workers = [entry.known for entry in self.parts.registry.all()]
+        self.parts.journal.snapshot(
+            snapshot_of(self.parts.scheduler, workers),
+            version=SCHEDULER_VERSION,
+            now=now,
+            at=wall_s(),
+        )
 
     def _tell_trouble(self) -> None:
         trouble = self.parts.carrier.trouble

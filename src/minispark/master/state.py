@@ -7,6 +7,7 @@ from pydantic import BaseModel
 from minispark.master.book import JobBook
 from minispark.master.parts import Parts
 from minispark.scheduler.state import State
+from minispark.scheduler.version import SCHEDULER_VERSION
 
 __all__ = ["StateView", "state_view"]
 
@@ -62,6 +63,7 @@ class StateView(BaseModel):
 
     cluster_id: str
     master_epoch: int
+    scheduler_version: int
     journal: JournalState
     jobs: list[JobState]
     workers: list[WorkerState]
@@ -74,6 +76,7 @@ def state_view(parts: Parts, *, whole: bool) -> StateView:
     return StateView(
         cluster_id=parts.identity.cluster_id,
         master_epoch=parts.identity.master_epoch,
+        scheduler_version=SCHEDULER_VERSION,
         journal=JournalState(
             seq=parts.journal.seq,
             status="ok" if trouble is None else "degraded",

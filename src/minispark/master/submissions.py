@@ -57,7 +57,7 @@ class Submissions:
         async def accept() -> str:
             job = check_limits(body, self._parts.config.limits)
             weight = weight_of(job)
-            graph = await self._planner.plan({k: v for k, v in job.items() if k != "weight"})
+            graph = await self._planner.plan(job)
             return await self._accept(_name_of(job), graph, weight=weight, key=idempotency_key)
 
         return await self._once(accept, idempotency_key)

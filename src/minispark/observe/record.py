@@ -79,6 +79,11 @@ class JobRecord:
         """Why the job failed."""
         return None if self._end is None else self._end.error
 
+    @property
+    def active(self) -> bool:
+        """Whether an attempt of it is queued or running."""
+        return bool(self._running)
+
     def launched(self, key: TaskKey, worker: str, now: float) -> None:
         """Note that an attempt was leased to a worker; said again it changes nothing."""
         if key in self.attempts:
