@@ -29,6 +29,9 @@ from minispark.settings import PlanSettings
 
 SHARED = PlanSettings(parallelism=3, single_task_bytes=0)
 
+# What a job costs and how it goes on is other with faults than without.
+unharmed = pytest.mark.parametrize("runner", [LocalRunner], indirect=True)
+
 
 def plan(frame: pl.LazyFrame, sink: SinkSpec | None = None) -> StageGraph:
     return plan_outputs([PlanOutput("result", frame, sink)], settings=SHARED)
@@ -46,6 +49,7 @@ def words(tmp_path: Path) -> pl.LazyFrame:
     return pl.scan_parquet(tmp_path / "*.parquet")
 
 
+@unharmed
 def test_a_query_over_an_exchange_gives_what_polars_gives(runner, words):
     query = words.group_by("word").agg(pl.col("n").sum(), pl.len()).sort("word")
     graph = plan(query)
@@ -173,6 +177,7 @@ def test_a_users_exception_ends_the_job_with_its_traceback(runner):
     assert "in broken" in (caught.value.info.detail or "")
 
 
+@unharmed
 def test_progress_is_told_in_the_callers_thread_and_only_grows(runner, words):
     seen = []
     runner.run(
@@ -235,6 +240,7 @@ def test_an_interrupt_cancels_the_job(runner, tmp_path, words):
     assert runner.run(plan(words.select(pl.len())), name="after").frame().item() == 3_000
 
 
+@unharmed
 def test_a_killed_executor_costs_an_attempt_and_not_the_job(runner, tmp_path):
     mark = tmp_path / "pid"
 

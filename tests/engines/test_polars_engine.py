@@ -8,6 +8,7 @@ from polars.testing import assert_frame_equal
 import minispark as ms
 from minispark.engines import polars_engine, progress
 from minispark.engines.base import JobFigures, JobOutcome
+from minispark.engines.local import LocalRunner
 from minispark.engines.whole import fits_whole
 from minispark.errors import JobFailedError, UnsupportedError
 from minispark.plan import PlanOutput, plan_outputs
@@ -140,6 +141,7 @@ def test_a_repr_runs_nothing(shared):
     assert shared == []
 
 
+@pytest.mark.parametrize("runner", [LocalRunner], indirect=True)
 def test_the_summary_reads_well(shared, sales, capsys):
     engine = ms.Engine(processes=True, parallelism=3, progress=True)
     QUERIES["aggregate"](sales).collect(engine=engine)

@@ -182,9 +182,13 @@ class Driver:
         )
         # The scheduler drops what it has given up, and the record holds only what it accepts.
         if report.key in self._scheduler.active_attempts(WORKER):
-            job.reports[report.key] = report
-            job.record.succeeded(report, WORKER, wall_s())
+            self._keep(job, report)
         self._step(e.TaskSucceeded(report.key, WORKER, _EPOCH, receipt, _pairs(report)))
+
+    def _keep(self, job: _Job, report: TaskReport) -> None:
+        """Remember a report that is about to be accepted."""
+        job.reports[report.key] = report
+        job.record.succeeded(report, WORKER, wall_s())
 
     def _source(self, job: _Job, ref: c.BlockRef) -> BlockSource:
         return block_source(

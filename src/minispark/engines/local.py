@@ -89,15 +89,9 @@ class LocalRunner:
         self._data_root = data_root
         self._settings = scheduler or SchedulerSettings()
         self._fetch = FetchSettings()
-        self._new_pool = partial(
-            ExecutorPool,
-            self.slots,
-            threads_per_slot=threads_per_slot,
-            fetch=self._fetch,
-            task_timeout_s=task_timeout_s,
-            memory_limit_bytes=memory_limit_bytes,
-            on_output=_to_stderr,
-        )
+        self._threads = threads_per_slot
+        self._task_timeout_s = task_timeout_s
+        self._memory_limit_bytes = memory_limit_bytes
         self._places = BlockPlaces(temp_dir)
         self._lock = threading.Lock()
         self._shell: _Shell | None = None
@@ -139,19 +133,29 @@ class LocalRunner:
             shell.close()
         self._places.close()
 
+    def _new_pool(self) -> ExecutorPool:
+        return ExecutorPool(
+            self.slots,
+            threads_per_slot=self._threads,
+            fetch=self._fetch,
+            task_timeout_s=self._task_timeout_s,
+            memory_limit_bytes=self._memory_limit_bytes,
+            on_output=_to_stderr,
+        )
+
+    def _new_driver(self, pool: ExecutorPool) -> Driver:
+        return Driver(
+            pool,
+            slots=self.slots,
+            places=self._places,
+            data_root=self._data_root,
+            settings=self._settings,
+        )
+
     def _started(self) -> _Shell:
         with self._lock:
             if self._shell is None:
-                self._shell = _Shell.start(
-                    self._new_pool,
-                    partial(
-                        Driver,
-                        slots=self.slots,
-                        places=self._places,
-                        data_root=self._data_root,
-                        settings=self._settings,
-                    ),
-                )
+                self._shell = _Shell.start(self._new_pool, self._new_driver)
                 # Also runs when the process ends.
                 weakref.finalize(self, self._shell.close)
             return self._shell
