@@ -120,17 +120,18 @@ class Carrier:
         if self.trouble is not None:
             raise self._cannot_write()
 
-    def feed(self, event: Event, *, said: object = None) -> None:
+    def feed(self, event: Event, *, said: object = None, then: Step | None = None) -> None:
         """Tell the scheduler; its commands follow as soon as they may.
 
-        ``said`` is what the journal gets instead of the fact, where that is made of more.
+        ``said`` is what the journal gets instead of the fact, where that is made of more;
+        ``then`` is done just before the commands are: nobody sees what is not durable.
         """
         now = self.now_s()
         fact = self.scheduler.decide(event, now)
         # What a heartbeat or the clock brings comes again; only the sign of life counts now.
         passing = isinstance(event, WorkerHeartbeat | TimerFired) and self.trouble is not None
         if fact is not None and not passing:
-            self._apply(fact, now, said)
+            self._apply(fact, now, said, then)
         self._set_timer()
 
     def again(self, command: Command) -> None:
@@ -156,10 +157,11 @@ class Carrier:
         self.after_durable(lambda: None if done.done() else done.set_result(None))
         await done
 
-    def _apply(self, fact: Event, now: float, said: object) -> None:
+    def _apply(self, fact: Event, now: float, said: object, then: Step | None) -> None:
         commands = self.scheduler.apply(fact, now)
         self._work.write(fact, now, commands, said)
-        self._enqueue(self._journal.number, [self._step_of(command) for command in commands])
+        steps = [] if then is None else [then]
+        self._enqueue(self._journal.number, [*steps, *map(self._step_of, commands)])
         self._steps += 1
         if self._steps >= self._snapshot_steps:
             self.snapshot()

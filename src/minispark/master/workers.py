@@ -8,6 +8,7 @@ from minispark.clock import monotonic_s, wall_s
 from minispark.errors import ErrorInfo, FetchFailed, TaskError
 from minispark.ids import TaskKey
 from minispark.master.answers import RefusedError
+from minispark.master.book import LiveJob
 from minispark.master.outcome import moved_outcome
 from minispark.master.parts import Parts
 from minispark.master.registry import WorkerEntry
@@ -17,6 +18,8 @@ from minispark.observe.logs import logger, task_fields
 from minispark.plan.stages import StageGraph
 from minispark.scheduler.events import (
     BlocksMoved,
+    TaskFailed,
+    TaskSucceeded,
     WorkerDraining,
     WorkerHeartbeat,
     WorkerLeft,
@@ -53,12 +56,10 @@ class WorkerDesk:
         parts.carrier.check()
         _check_worker(request)
         self._settle_address(request)
-        if parts.registry.get(request.worker_id) is not None:
-            self._records_lose(request.worker_id, "it registered anew")
         known = Registration.of(request, parts.registry.next_epoch())
         entry = parts.registry.register(known, now=monotonic_s())
         _log.info("worker_registered", worker=entry.worker_id, epoch=entry.epoch, url=entry.url)
-        parts.carrier.feed(known.event(), said=known)
+        parts.carrier.feed(known.event(), said=known, then=lambda: self._begins_anew(entry))
         parts.tell_waiting()
         return entry
 
@@ -141,21 +142,29 @@ class WorkerDesk:
     def _succeeded(self, entry: WorkerEntry, report: TaskReport) -> None:
         said = ToldSuccess(worker=entry.worker_id, epoch=entry.epoch, report=report)
         event = said.event()
-        live = self._parts.book.live.get(report.key.job)
-        said.counted = live is not None and counts(self._parts.scheduler, event)
-        if live is not None and said.counted:
-            live.succeeded(report, entry.worker_id, wall_s())
-            self._parts.book.changed(report.key.job)
-        self._parts.carrier.feed(event, said=said)
+        live = self._counted(event)
+        said.counted = live is not None
+
+        def note() -> None:
+            if live is not None:
+                live.succeeded(report, entry.worker_id, wall_s())
+                self._parts.book.changed(report.key.job)
+
+        self._parts.carrier.feed(event, said=said, then=note)
 
     def _failed(self, entry: WorkerEntry, report: TaskFailure) -> None:
         said = ToldFailure(worker=entry.worker_id, epoch=entry.epoch, report=report)
         event = said.event()
-        live = self._parts.book.live.get(report.key.job)
-        said.counted = live is not None and counts(self._parts.scheduler, event)
-        if live is not None and said.counted:
-            live.failed(report, entry.worker_id, wall_s())
-            self._parts.book.changed(report.key.job)
+        live = self._counted(event)
+        said.counted = live is not None
+
+        def note() -> None:
+            if live is not None:
+                live.failed(report, entry.worker_id, wall_s())
+                self._parts.book.changed(report.key.job)
+
+        self._parts.carrier.feed(event, said=said, then=note)
+        if live is not None:
             failure = report.failure
             _log.warning(
                 "task_failed",
@@ -164,7 +173,11 @@ class WorkerDesk:
                 worker=entry.worker_id,
                 **task_fields(report.key),
             )
-        self._parts.carrier.feed(event, said=said)
+
+    def _counted(self, event: TaskSucceeded | TaskFailed) -> LiveJob | None:
+        """Return the job that waits for a report; one that nobody waits for changes nothing."""
+        live = self._parts.book.live.get(event.key.job)
+        return live if live is not None and counts(self._parts.scheduler, event) else None
 
     def _keeps(self, entry: WorkerEntry, job: str) -> bool:
         """Whether a worker has results of a job that only the book knows.
@@ -176,9 +189,10 @@ class WorkerDesk:
             return False
         return any(placed.worker == entry.worker_id for placed in outcome.placed)
 
-    def _records_lose(self, worker: str, reason: str) -> None:
+    def _begins_anew(self, entry: WorkerEntry) -> None:
+        """Note that what ran on an earlier life of a worker ended with it."""
         for job, live in self._parts.book.live.items():
-            live.record.worker_lost(worker, reason, wall_s())
+            live.record.worker_lost(entry.worker_id, "it registered anew", wall_s())
             self._parts.book.changed(job)
 
 
