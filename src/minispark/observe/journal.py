@@ -8,7 +8,7 @@ everything is durable; it carries nothing out before. Durable means: survives th
 process. What a power cut may cost is a setting (`JournalSettings.synchronous`); it never costs
 the file, nor a job that was accepted, nor a commit.
 
-See also: ``docs/operations.md``.
+See also: ``docs/restarts.md``.
 """
 
 from __future__ import annotations
