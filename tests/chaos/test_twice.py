@@ -51,7 +51,7 @@ def _stamped(rows: pl.DataFrame) -> pl.DataFrame:
 RANDOM = pl.LazyFrame({"key": range(100)}).map_batches(
     _stamped, schema={"key": pl.Int64, "made_by": pl.String}
 )
-LOOSE = pl.LazyFrame({"key": range(1000)}).group_by("key").len()
+LOOSE = pl.LazyFrame({"key": [f"k{n}" for n in range(1000)]}).group_by("key").len()
 
 
 @pytest.mark.parametrize(
