@@ -16,6 +16,7 @@ import contextlib
 import os
 import secrets
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -23,6 +24,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from minispark import config
 from minispark.clock import monotonic_s
@@ -46,6 +48,8 @@ class ClusterProcess:
     name: str
     process: subprocess.Popen[bytes]
     log: Path
+    arguments: tuple[str, ...] = ()
+    """Its command line."""
 
     @property
     def pid(self) -> int:
@@ -69,6 +73,10 @@ class ClusterProcess:
         """End it at once, as a crash would."""
         self.process.kill()
         self.process.wait()
+
+    def signal(self, number: int) -> None:
+        """Send it a signal; one that has ended hears nothing."""
+        self.process.send_signal(number)
 
     def last_words(self) -> str:
         """Return the end of its log."""
@@ -163,18 +171,38 @@ class LocalCluster:
         self.url = found.url if found is not None else ""
         return master
 
-    def add_worker(self) -> ClusterProcess:
-        """Start one more worker; `wait_for_workers` says when it is there."""
+    def restart_master(self) -> ClusterProcess:
+        """Start the master again, on its port and its state; one that lives is killed first."""
+        if self.master is not None:
+            self.master.kill()
+        return self.start_master(port=urlsplit(self.url).port or 0)
+
+    def add_worker(
+        self, *, port: int = 0, master_url: str | None = None, options: Sequence[str] = ()
+    ) -> ClusterProcess:
+        """Start one more worker; `wait_for_workers` says when it is there.
+
+        ``master_url`` is where it finds the master, if not directly.
+        """
         worker = self._spawn(
             f"worker-{self._started}",
             "worker",
-            *("--master", self.url, "--port", "0", "--threads", str(self._threads)),
+            *("--master", master_url or self.url, "--port", str(port)),
+            *("--threads", str(self._threads)),
             *("--work-dir", str(self.directory / "work"), *self._root),
             *self._worker_options,
+            *options,
         )
         self._started += 1
         self.workers.append(worker)
         return worker
+
+    def restart_worker(self, worker: ClusterProcess) -> ClusterProcess:
+        """Start a worker again as it was started, for one of ours; if it lives, it is killed."""
+        worker.kill()
+        again = self._spawn(worker.name, *worker.arguments)
+        self.workers[self.workers.index(worker)] = again
+        return again
 
     def wait_for_workers(self, count: int) -> None:
         """Wait until ``count`` workers are UP."""
@@ -199,7 +227,9 @@ class LocalCluster:
             self._client = None
         running = [*self.workers, *([self.master] if self.master is not None else [])]
         for process in running:
-            process.process.terminate()
+            process.signal(signal.SIGTERM)
+            # One that was stopped would not hear it.
+            process.signal(signal.SIGCONT)
         for process in running:
             process.stop()
         self.workers, self.master = [], None
@@ -222,7 +252,7 @@ class LocalCluster:
                 stdout=file,
                 stderr=subprocess.STDOUT,
             )
-        return ClusterProcess(name, process, log)
+        return ClusterProcess(name, process, log, arguments)
 
     def _wait_until(
         self, condition: Callable[[], bool], processes: Sequence[ClusterProcess]
