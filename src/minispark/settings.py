@@ -76,6 +76,11 @@ class SchedulerSettings:
     """A worker that was left out for so long is tried again: a full disk may have been emptied."""
     drain_timeout_s: float = 30.0
     """What a worker that leaves may still run and hand over; then it goes as if it were lost."""
+    move_timeout_s: float = 10.0
+    """A worker that has brought none of the blocks it was told to fetch for so long is not going
+    to: another is asked."""
+    max_moves: int = 64
+    """Blocks that one worker fetches at a time for one that leaves: about a GB."""
     no_room_grace_s: float = 60.0
     """When every worker has been full for so long and nothing runs, jobs fail with the reason."""
     max_prefetch: int = 2

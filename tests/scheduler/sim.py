@@ -32,15 +32,18 @@ from minispark.scheduler.commands import (
     CancelTask,
     Command,
     CommitJob,
+    DismissWorker,
     FinishJob,
     JobStatus,
     LaunchTask,
+    MoveBlocks,
     ReleaseBlocks,
     ReleaseJob,
     RequireRegistration,
     WorkerDown,
 )
 from minispark.scheduler.events import (
+    BlocksMoved,
     Event,
     JobCancelRequested,
     JobCommitFailed,
@@ -51,6 +54,7 @@ from minispark.scheduler.events import (
     TaskFailed,
     TaskSucceeded,
     TimerFired,
+    WorkerDraining,
     WorkerHeartbeat,
     WorkerLeft,
     WorkerRegistered,
@@ -78,7 +82,7 @@ class World:
         self.seed = seed
         self.chance = Random(seed)
         self.faults = Faults.drawn(self.chance)
-        self.scheduler = Scheduler(SchedulerSettings(no_worker_grace_s=30.0))
+        self.scheduler = Scheduler(SchedulerSettings(no_worker_grace_s=60.0))
         self.now = 0.0
         self.queue: list[tuple[float, int, tuple[object, ...]]] = []
         self.counter = 0
@@ -128,6 +132,8 @@ class World:
                 self._send(JobCancelRequested(name), delay_s=self.chance.random() * HEAL_S)
         if self.faults.crash_every_s:
             self._after(self.chance.random() * self.faults.crash_every_s, "crash")
+        if self.faults.drain_every_s:
+            self._after(self.chance.random() * self.faults.drain_every_s, "drain")
         for _ in range(self.chance.choice((0, 0, 1, 3))):
             self._after(self.chance.random() * HEAL_S, "new_master")
         self._after(HEAL_S, "heal")
@@ -213,7 +219,14 @@ class World:
                 assert self.restarting or not again, f"launched twice: {command.key}"
                 self.launched[command.key] = None
                 self._tell(command.worker, command)
-            case CancelTask() | ReleaseBlocks() | ReleaseJob() | RequireRegistration():
+            case (
+                CancelTask()
+                | ReleaseBlocks()
+                | ReleaseJob()
+                | RequireRegistration()
+                | MoveBlocks()
+                | DismissWorker()
+            ):
                 if command.worker in self.workers:
                     self._tell(command.worker, command)
             case CommitJob():
@@ -288,6 +301,8 @@ class World:
             held = (*worker.running, *(launch.key for launch in worker.queued))
             jobs = tuple(dict.fromkeys(key.job for key in worker.blocks))
             self._send(WorkerHeartbeat(name, worker.epoch, held, jobs))
+            if worker.draining:
+                self._send(WorkerDraining(name, worker.epoch))
         self._after(HEARTBEAT_S, "beat", name, life)
 
     def _on_command(self, name: str, life: int, command: Command) -> None:
@@ -314,7 +329,33 @@ class World:
                     worker.forget()
                     self._on_register(name, life)
             case _:
+                self._on_farewell(worker, command)
+
+    def _on_farewell(self, worker: FakeWorker, command: Command) -> None:
+        match command:
+            case MoveBlocks():
+                seconds = self.chance.choice((0.1, 2.0, 15.0)) * self.chance.random()
+                if command.epoch == worker.epoch:
+                    self._after(seconds, "fetched", worker.name, worker.life, command)
+            case DismissWorker():
+                if command.epoch == worker.epoch:
+                    self._send(WorkerLeft(worker.name, command.epoch))
+                    self._die(worker)
+            case _:
                 raise AssertionError(command)
+
+    def _on_fetched(self, name: str, life: int, move: MoveBlocks) -> None:
+        worker = self._of_life(name, life)
+        if worker is None or worker.epoch != move.epoch:
+            return
+        brought: list[TaskKey] = []
+        for ref in move.blocks:
+            holder = self.workers[ref.worker]
+            if holder.alive and ref.key in holder.blocks:
+                worker.blocks[ref.key] = holder.blocks[ref.key]
+                brought.append(ref.key)
+        if brought:
+            self._send(BlocksMoved(name, move.epoch, tuple(brought)))
 
     def _fill(self, worker: FakeWorker) -> None:
         while worker.queued and len(worker.running) < worker.slots:
@@ -409,9 +450,21 @@ class World:
         if worker.alive:
             if self.chance.random() < self.faults.goodbye and worker.epoch is not None:
                 self._send(WorkerLeft(worker.name, worker.epoch))
-            worker.alive = False
-            self._after(self.chance.choice((0.1, 3.0, 30.0)), "restart", worker.name)
+            self._die(worker)
         self._after(self.chance.random() * 2 * self.faults.crash_every_s, "crash")
+
+    def _die(self, worker: FakeWorker) -> None:
+        worker.alive = False
+        self._after(self.chance.choice((0.1, 3.0, 30.0)), "restart", worker.name)
+
+    def _on_drain(self) -> None:
+        if not self.faults.drain_every_s:
+            return
+        worker = self.chance.choice(list(self.workers.values()))
+        if worker.alive and worker.epoch is not None and not worker.draining:
+            worker.draining = True
+            self._send(WorkerDraining(worker.name, worker.epoch))
+        self._after(self.chance.random() * 2 * self.faults.drain_every_s, "drain")
 
     def _on_restart(self, name: str) -> None:
         worker = self.workers[name]

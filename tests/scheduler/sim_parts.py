@@ -29,6 +29,7 @@ class Faults:
     vanish: float
     failing: float
     lying: float
+    drain_every_s: float
 
     @classmethod
     def drawn(cls, chance: Random) -> Faults:
@@ -44,6 +45,7 @@ class Faults:
             vanish=rate(0.3),
             failing=rate(0.2),
             lying=rate(0.5),
+            drain_every_s=chance.choice((0.0, 60.0, 15.0)),
         )
 
     def heal(self) -> None:
@@ -69,6 +71,7 @@ class FakeWorker:
     alive: bool = True
     life: int = 0
     epoch: int | None = None
+    draining: bool = False
     queued: list[LaunchTask] = field(default_factory=list)
     running: dict[TaskKey, LaunchTask] = field(default_factory=dict)
     taken: dict[TaskKey, None] = field(default_factory=dict)
@@ -84,6 +87,7 @@ class FakeWorker:
 
     def forget(self) -> None:
         self.epoch = None
+        self.draining = False
         self.queued.clear()
         self.running.clear()
 

@@ -39,6 +39,9 @@ def test_the_world_sees_what_it_is_there_for() -> None:
         "release_blocks",
         "release_job",
         "master_restarted",
+        "move_blocks",
+        "blocks_moved",
+        "dismiss_worker",
         "cancel_task",
     ):
         assert sign in journal, sign

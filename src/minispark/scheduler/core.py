@@ -29,7 +29,7 @@ from typing import assert_never
 
 from minispark.errors import Cancelled, FetchFailed
 from minispark.ids import TaskKey
-from minispark.scheduler import attempts, lineage, liveness
+from minispark.scheduler import attempts, drain, lineage, liveness
 from minispark.scheduler.commands import (
     CancelTask,
     Command,
@@ -113,8 +113,9 @@ class Scheduler:
         work.settle()
         work.place()
         work.take_back()
+        drain.carry_on(work)
         if isinstance(event, TimeFacts | MasterRestarted):
-            self._due_s = liveness.deadline(self.state, self.settings, now)
+            self._due_s = self.deadline(now)
         else:
             waits_s = liveness.next_take_back(self.state, now, self.settings)
             self._due_s = min(self._due_s, work.due_s, waits_s)
@@ -126,6 +127,13 @@ class Scheduler:
         return min(self._due_s, self._signs.due_s)
 
     # What others may read.
+
+    def deadline(self, now: float) -> float:
+        """Return when something will be due by all that is remembered, infinity for never."""
+        return min(
+            liveness.deadline(self.state, self.settings, now),
+            drain.deadline(self.state, self.settings),
+        )
 
     def worker_status(self) -> tuple[WorkerStatus, ...]:
         """Return every worker that ever registered, in order of registration."""
@@ -188,12 +196,19 @@ class Scheduler:
                 self._register(work, event)
             case HeartbeatFacts():
                 self._heartbeat(work, event)
-            case WorkerDraining() | BlocksMoved():
-                self._speaker(work, event.worker, event.epoch)
+            case WorkerDraining():
+                worker = self._speaker(work, event.worker, event.epoch)
+                if worker is not None:
+                    drain.begin(work, worker)
+            case BlocksMoved():
+                worker = self._speaker(work, event.worker, event.epoch)
+                if worker is not None:
+                    drain.moved(work, worker, event.keys)
             case WorkerLeft():
                 worker = self.state.workers.get(event.worker)
                 if worker is not None and worker.up and worker.epoch == event.epoch:
-                    self._take_down(work, worker, "it said goodbye")
+                    told = worker.leaving is not None and worker.leaving.dismissed_s is not None
+                    self._take_down(work, worker, "it was drained" if told else "it said goodbye")
             case _:
                 assert_never(event)
 
@@ -246,13 +261,16 @@ class Scheduler:
             if worker.up:
                 self._end_life(work, worker, "it registered anew")
             worker.epoch, worker.slots, worker.up = event.epoch, event.slots, True
-            worker.suspect, worker.draining, worker.full = False, False, None
+            worker.suspect, worker.full = False, None
             self._sweep(work, worker)
         elif event.epoch < worker.epoch or not worker.up:
             work.tell(RequireRegistration(event.worker, event.epoch))
             return
         self._signs.hear(worker.name, work.now)
+        if worker.leaving is not None:
+            return
         self.state.rotation.setdefault(worker.name, worker)
+        drain.look_again(self.state)
         for job in self.state.jobs.values():
             job.stranded_s = None
 
@@ -282,6 +300,8 @@ class Scheduler:
         worker = self._speaker(work, event.worker, event.epoch)
         if worker is None:
             return
+        if worker.full is not None and event.full is None:
+            drain.look_again(self.state)
         worker.full = event.full
         work.out.extend(CancelTask(worker.name, worker.epoch, key) for key in event.unwanted)
         work.out.extend(ReleaseJob(worker.name, worker.epoch, job) for job in event.forgotten)
@@ -299,6 +319,8 @@ class Scheduler:
             return
         job, stage, lease = found
         partition = event.key.partition
+        if worker.leaving is not None:
+            worker.leaving.unsettled = True
         first = stage.tasks[partition].promised
         self.state.accept(stage, lease, event.receipt)
         if first is not None and not lineage.same_rows(first, event.receipt):
@@ -340,6 +362,7 @@ class Scheduler:
         worker.up = False
         self._signs.forget(worker.name)
         self.state.rotation.pop(worker.name, None)
+        drain.end(self.state, worker)
         for name in list(worker.blocks):
             job = self.state.jobs[name]
             # Later stages first: what was read only by lost tasks was then read by nobody.
@@ -347,9 +370,7 @@ class Scheduler:
                 self._write_off(work, job, stage, worker)
         for key in list(worker.leased):
             work.lose_lease(worker, key, Cause.WORKER_DOWN, reason)
-        if not self.state.rotation:
-            for job in self.state.jobs.values():
-                work.strand(job)
+        work.strand_all()
 
     def _write_off(self, work: Work, job: Job, stage: Stage, worker: Worker) -> None:
         if stage.spec.sink and not stage.spec.result:
@@ -376,6 +397,7 @@ class Scheduler:
         )
 
     def _take_time(self, work: Work, event: TimeFacts) -> None:
+        drain.check_time(work)
         for name, epoch in event.silent:
             worker = self.state.workers.get(name)
             if worker is not None and worker.up and worker.epoch == epoch:
@@ -402,3 +424,4 @@ class Scheduler:
                 work.tell(CommitJob(job.name, job.committing))
             for lease in state.leases_of(job):
                 work.launch_again(job, lease)
+        drain.say_again(work)

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from math import inf
 
-from minispark.scheduler import lineage, liveness
+from minispark.scheduler import lineage
 from minispark.scheduler.commands import (
     BlockRef,
     CancelTask,
     Command,
     LaunchTask,
+    MoveBlocks,
     ReleaseBlocks,
     ReleaseJob,
 )
@@ -34,6 +35,7 @@ def check(scheduler: Scheduler, now: float) -> None:
     state = scheduler.state
     for found in (
         *_workers(scheduler),
+        *_leaving(state),
         *(story for job in state.jobs.values() for story in _job(scheduler, job)),
         *_clock(scheduler, now),
     ):
@@ -50,7 +52,7 @@ def tell(state: State) -> str:
     """Draw the state in a few lines."""
     letters: dict[type, str] = {Idle: ".", Waiting: "w", Ready: "r", Leased: "L", Done: "D"}
     lines = [
-        f"worker {w.name} epoch {w.epoch} {'UP' if w.up else 'DOWN'} "
+        f"worker {w.name} epoch {w.epoch} {w.status} "
         f"{len(w.leased)} of {w.slots} slots{' suspect' if w.suspect else ''}"
         for w in state.workers.values()
     ]
@@ -64,8 +66,10 @@ def tell(state: State) -> str:
 
 def _workers(scheduler: Scheduler) -> Iterator[str]:
     state = scheduler.state
-    if {w.name for w in state.workers.values() if w.up} != set(state.rotation):
+    if {w.name for w in state.workers.values() if w.status == "UP"} != set(state.rotation):
         yield "the rotation is not the workers that are UP"
+    if {w.name for w in state.workers.values() if w.status == "DRAINING"} != set(state.leaving):
+        yield "those who leave are not the workers that are DRAINING"
     for worker in state.workers.values():
         if worker.leased and not worker.up:
             yield f"{worker.name} is DOWN and has leases"
@@ -84,6 +88,20 @@ def _workers(scheduler: Scheduler) -> Iterator[str]:
                 yield f"{worker.name} keeps blocks of a job that was released: {name}"
             elif worker.name not in state.jobs[name].workers:
                 yield f"{worker.name} has blocks of {name} and would not be told of its end"
+
+
+def _leaving(state: State) -> Iterator[str]:
+    """Who leaves loses nothing on the way."""
+    for worker in state.leaving.values():
+        leave = worker.leaving
+        for key, (name, _) in {} if leave is None else leave.moving.items():
+            if not worker.holds(key):
+                yield f"{name} is to bring a block that {worker.name} does not have: {key}"
+            if name not in state.rotation:
+                yield f"{name} is to bring a block and is not UP: {key}"
+        for name in {} if leave is None else leave.given:
+            if name not in state.jobs or state.jobs[name].ended:
+                yield f"{worker.name} waits for readers of a job that is over: {name}"
 
 
 def _job(scheduler: Scheduler, job: Job) -> Iterator[str]:
@@ -163,14 +181,16 @@ def _progress(scheduler: Scheduler, job: Job) -> Iterator[str]:
     if not moving:
         yield f"{job.name} is stuck: nothing runs and nothing may"
     idle = [w for w in state.rotation.values() if not w.leased]
-    if idle and len(idle) == len(state.rotation) and not any(w.suspect for w in idle):
+    elsewhere = any(w.leased for w in state.leaving.values())
+    doubted = any(w.suspect for w in idle)
+    if idle and len(idle) == len(state.rotation) and not doubted and not elsewhere:
         yield f"{job.name} has work and every worker is idle"
     if not state.rotation and job.stranded_s is None and settings.no_worker_grace_s < inf:
         yield f"{job.name} waits for a worker without an end"
 
 
 def _clock(scheduler: Scheduler, now: float) -> Iterator[str]:
-    due_s = liveness.deadline(scheduler.state, scheduler.settings, now)
+    due_s = scheduler.deadline(now)
     if due_s < scheduler.wake_s:
         yield f"something is due at {due_s} and nobody wakes before {scheduler.wake_s}"
     if any(w.up for w in scheduler.state.workers.values()):
@@ -185,6 +205,8 @@ def _addressees(state: State, commands: Sequence[Command]) -> Iterator[str]:
             worker = state.workers[command.worker]
             if not worker.up or worker.epoch != command.epoch:
                 yield f"a command to a worker that is not UP: {command}"
+        if isinstance(command, MoveBlocks) and command.worker not in state.rotation:
+            yield f"blocks are to be moved to one that does not stay: {command}"
         if isinstance(command, LaunchTask):
             for block in (block for leaf in command.inputs for block in leaf.blocks):
                 if not state.workers[block.worker].up:
@@ -202,6 +224,9 @@ def _loads(scheduler: Scheduler, commands: Sequence[Command], now: float) -> Ite
     ]  # fmt: skip
     load = {name: len(worker.leased) for name, worker in rotation.items()}
     for launch in launches:
+        if launch.worker not in rotation:
+            yield f"{launch.worker} leaves and was given work: {launch.key}"
+            return
         load[launch.worker] -= 1
     for launch in launches:
         room = [

@@ -19,7 +19,7 @@ from typing import assert_never
 
 from minispark.scheduler.commands import BlockRef, LeafBlocks
 from minispark.scheduler.spec import JobSpec, Read, Receipt, StageLabel, StageSpec
-from minispark.scheduler.state import Job, Reader, Stage
+from minispark.scheduler.state import Job, Phase, Reader, Stage
 from minispark.scheduler.tasks import Done, Leased, Task
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "leaf_blocks",
     "may_be_needed",
     "missing",
+    "read_on",
     "rows_there",
     "same_rows",
     "started_below",
@@ -87,6 +88,15 @@ def missing(job: Job) -> dict[int, list[int]]:
 def may_be_needed(job: Job, stage: Stage) -> bool:
     """Whether a task of the stage may still be needed; False is certain."""
     return stage.final or any(not job.stages[reader.stage].complete for reader in stage.readers)
+
+
+def read_on(job: Job, stage: Stage) -> bool:
+    """Whether somebody may still read the blocks of a stage."""
+    if stage.spec.result:
+        return True
+    if job.phase is Phase.COMMITTING:
+        return False
+    return any(not job.stages[reader.stage].complete for reader in stage.readers)
 
 
 def input_complete(job: Job, stage: Stage, partition: int) -> bool:

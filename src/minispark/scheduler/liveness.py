@@ -108,7 +108,20 @@ class Signs:
 
 def _has_place(state: State, worker: Worker, name: str) -> bool:
     job = state.jobs.get(name)
-    return job is not None and (not job.ended or name in worker.blocks)
+    if job is None or (job.ended and name not in worker.blocks):
+        return _is_fetching(state, worker, name)
+    return True
+
+
+def _is_fetching(state: State, worker: Worker, name: str) -> bool:
+    """Whether it brings blocks of a job here from a worker that leaves."""
+    leaves = (w.leaving for w in state.leaving.values())
+    return any(
+        taker == worker.name and key.job == name
+        for leave in leaves
+        if leave is not None
+        for key, (taker, _) in leave.moving.items()
+    )
 
 
 def stranded(state: State, now: float, settings: SchedulerSettings) -> list[Job]:

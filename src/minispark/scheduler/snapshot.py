@@ -10,7 +10,7 @@ added to a record is dumped by itself if it is a plain value; anything else fail
 belongs to one `SCHEDULER_VERSION`::
 
     {"workers": [{"name": "w0", "epoch": 3, ..., "leased": [...], "blocks": {...}}, ...],
-     "rotation": ["w0", ...], "hungry": ["job-1", ...],
+     "rotation": ["w0", ...], "leaving": ["w3"], "hungry": ["job-1", ...],
      "jobs": [{"name": "job-1", "phase": "RUNNING", ..., "stages": [{"states": "DDLr..", ...}]}]}
 """
 
@@ -30,7 +30,7 @@ from minispark.scheduler.spec import (
     StageLabel,
     StageSpec,
 )
-from minispark.scheduler.state import Job, Phase, Stage, State, Worker
+from minispark.scheduler.state import Job, Leaving, Phase, Stage, State, Worker
 from minispark.scheduler.tasks import (
     IDLE,
     READY,
@@ -59,6 +59,7 @@ def dump(state: State) -> dict[str, Any]:
     return {
         "workers": [_worker(worker) for worker in state.workers.values()],
         "rotation": list(state.rotation),
+        "leaving": list(state.leaving),
         "hungry": list(state.hungry),
         "jobs": [_job(job) for job in state.jobs.values()],
     }
@@ -74,6 +75,7 @@ def load(plain: dict[str, Any]) -> State:
         job = _load_job(known)
         state.jobs[job.name] = job
     state.rotation = {name: state.workers[name] for name in plain["rotation"]}
+    state.leaving = {name: state.workers[name] for name in plain["leaving"]}
     state.hungry = {name: state.jobs[name] for name in plain["hungry"]}
     return state
 
@@ -81,7 +83,7 @@ def load(plain: dict[str, Any]) -> State:
 # Plain values of any record.
 
 
-def _values(thing: Worker | Job | Stage, *apart: str) -> dict[str, Any]:
+def _values(thing: Worker | Leaving | Job | Stage, *apart: str) -> dict[str, Any]:
     found = {}
     for name in (f.name for f in fields(thing) if f.name not in apart):
         value = getattr(thing, name)
@@ -92,7 +94,7 @@ def _values(thing: Worker | Job | Stage, *apart: str) -> dict[str, Any]:
     return found
 
 
-def _restore(thing: Worker | Job | Stage, plain: dict[str, Any], *apart: str) -> None:
+def _restore(thing: Worker | Leaving | Job | Stage, plain: dict[str, Any], *apart: str) -> None:
     for name in (f.name for f in fields(thing) if f.name not in apart):
         setattr(thing, name, plain[name])
 
@@ -103,7 +105,8 @@ def _short(key: TaskKey) -> tuple[int, int, int, int]:
 
 # Workers.
 
-_OF_WORKER: Final = ("leased", "blocks")
+_OF_WORKER: Final = ("leased", "blocks", "leaving")
+_OF_LEAVING: Final = ("moving", "slow", "given")
 
 
 def _worker(worker: Worker) -> dict[str, Any]:
@@ -114,12 +117,33 @@ def _worker(worker: Worker) -> dict[str, Any]:
             job: [number for key in keys for number in _short(key)]
             for job, keys in worker.blocks.items()
         },
+        "leaving": None if worker.leaving is None else _leaving(worker.leaving),
     }
+
+
+def _leaving(leaving: Leaving) -> dict[str, Any]:
+    return {
+        **_values(leaving, *_OF_LEAVING),
+        "moving": [[key.job, *_short(key), *move] for key, move in leaving.moving.items()],
+        "slow": list(leaving.slow),
+        "given": dict(leaving.given),
+    }
+
+
+def _load_leaving(plain: dict[str, Any]) -> Leaving:
+    leaving = Leaving(plain["since_s"])
+    _restore(leaving, plain, *_OF_LEAVING)
+    leaving.slow, leaving.given = dict.fromkeys(plain["slow"]), dict(plain["given"])
+    for job, stage, generation, partition, attempt, taker, since_s in plain["moving"]:
+        leaving.moving[TaskKey(job, stage, generation, partition, attempt)] = (taker, since_s)
+    return leaving
 
 
 def _load_worker(plain: dict[str, Any]) -> Worker:
     worker = Worker(plain["name"], plain["epoch"], plain["slots"])
     _restore(worker, plain, *_OF_WORKER)
+    if plain["leaving"] is not None:
+        worker.leaving = _load_leaving(plain["leaving"])
     for job, stage, generation, partition, attempt, since_s in plain["leased"]:
         worker.leased[TaskKey(job, stage, generation, partition, attempt)] = since_s
     for job, numbers in plain["blocks"].items():
@@ -179,7 +203,9 @@ def _stage(stage: Stage) -> dict[str, Any]:
         "memories": [[p, *memory] for p, memory in memories if memory != _NEW],
         "leased": [[s.key.attempt, s.worker, s.since_s] for s in states if isinstance(s, Leased)],
         "done": [
-            [s.key.attempt, s.worker, *_receipt(s.receipt)] for s in states if isinstance(s, Done)
+            [s.key.attempt, s.worker, s.moved_s, *_receipt(s.receipt)]
+            for s in states
+            if isinstance(s, Done)
         ],
         # That of a task that is done is its receipt.
         "promised": [
@@ -206,9 +232,10 @@ def _load_tasks(job: Job, stage: Stage, plain: dict[str, Any]) -> None:
             key = TaskKey(job.name, stage.id, stage.generation, partition, attempt)
             task.state = Leased(key, worker, job.inputs_of(stage, partition), since_s)
         elif letter == "D":
-            attempt, worker, rows, checksums = next(done)
+            attempt, worker, moved_s, rows, checksums = next(done)
             key = TaskKey(job.name, stage.id, stage.generation, partition, attempt)
-            stage.restore(partition, Done(key, worker, Receipt(tuple(rows), tuple(checksums))))
+            receipt = Receipt(tuple(rows), tuple(checksums))
+            stage.restore(partition, Done(key, worker, receipt, moved_s))
         else:
             task.state = _RESTING[letter]
     for partition, *memory in plain["memories"]:

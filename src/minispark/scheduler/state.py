@@ -9,8 +9,8 @@ Collections are dicts and lists throughout: their order is part of every decisio
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from heapq import heappush
 from typing import Final, Literal
@@ -30,6 +30,7 @@ from minispark.scheduler.tasks import IDLE, READY, Done, IllegalMoveError, Lease
 __all__ = [
     "JOB_ARROWS",
     "Job",
+    "Leaving",
     "Phase",
     "Reader",
     "Stage",
@@ -109,6 +110,14 @@ class Stage:
         if isinstance(done, Done):
             self.done -= 1
             self._tally(done, sign=-1)
+
+    def relocate(self, partition: int, worker: str, now: float) -> None:
+        """Note that the block of a task is on another worker."""
+        task = self.tasks[partition]
+        if isinstance(task.state, Done):
+            self._tally(task.state, sign=-1)
+            task.state = replace(task.state, worker=worker, moved_s=now)
+            self._tally(task.state, sign=1)
 
     def accepted(self) -> tuple[Done, ...]:
         """Return the accepted attempts in partition order."""
@@ -256,6 +265,27 @@ class Job:
 
 
 @dataclass(slots=True)
+class Leaving:
+    """A worker on its way out."""
+
+    since_s: float
+    unsettled: bool = True
+    """Some block of it may be needed elsewhere and not be on its way."""
+    left: bool = False
+    """Something is needed elsewhere and nobody can take it now."""
+    over: bool = False
+    """Its time is over: nothing runs on it, and what could not be moved is lost with it."""
+    dismissed_s: float | None = None
+    """When it was last told that it may go."""
+    moving: dict[TaskKey, tuple[str, float]] = field(default_factory=dict)
+    """Blocks on their way: to whom, and since when."""
+    slow: dict[str, None] = field(default_factory=dict)
+    """Workers that did not bring what they were told to."""
+    given: dict[str, float] = field(default_factory=dict)
+    """Jobs of which it gave blocks away, and when the last: attempts begun earlier read here."""
+
+
+@dataclass(slots=True)
 class Worker:
     """A worker in its present life (``epoch``)."""
 
@@ -263,7 +293,7 @@ class Worker:
     epoch: int
     slots: int
     up: bool = True
-    draining: bool = False
+    leaving: Leaving | None = None
     """It wants to leave: it is in no rotation, and goes when nothing on it is needed."""
     full: str | None = None
     """Why it takes no more work now."""
@@ -279,7 +309,7 @@ class Worker:
         """How it stands, as the world names it."""
         if not self.up:
             return "DOWN"
-        return "DRAINING" if self.draining else "UP"
+        return "UP" if self.leaving is None else "DRAINING"
 
     @property
     def active_tasks(self) -> int:
@@ -295,6 +325,16 @@ class Worker:
     def last_in_line(self) -> TaskKey | None:
         """The attempt that waits for a slot longest from now, if one has to wait."""
         return next(reversed(self.leased)) if len(self.leased) > self.slots else None
+
+    def let_go(self, job: str, kept: Collection[TaskKey]) -> None:
+        """Stop waiting for the moves of a job that is over, but for what is kept of it."""
+        leave = self.leaving
+        if leave is not None:
+            gone = [key for key in leave.moving if key.job == job and key not in kept]
+            for key in gone:
+                del leave.moving[key]
+            leave.given.pop(job, None)
+            leave.unsettled = True
 
     def holds(self, key: TaskKey) -> bool:
         """Whether the ledger has the block of an attempt on this worker."""
@@ -322,7 +362,9 @@ class State:
     jobs: dict[str, Job] = field(default_factory=dict)
     workers: dict[str, Worker] = field(default_factory=dict)
     rotation: dict[str, Worker] = field(default_factory=dict)
-    """Workers that are UP, the one that was given work longest ago first."""
+    """Workers that take work, the one that was given some longest ago first."""
+    leaving: dict[str, Worker] = field(default_factory=dict)
+    """Workers that are DRAINING."""
     hungry: dict[str, Job] = field(default_factory=dict)
     """Jobs with a queue, the one that was served longest ago first."""
 
@@ -359,6 +401,15 @@ class State:
         """Return the last attempt in line of each worker that has more than it can run."""
         keys = (worker.last_in_line for worker in self.rotation.values())
         return [lease for key in keys if key is not None and (lease := self.lease_of(key))]
+
+    def give(self, key: TaskKey, giver: Worker, taker: Worker, now: float) -> None:
+        """Let a block be where it was moved to."""
+        job = self.jobs[key.job]
+        del giver.blocks[key.job][key]
+        taker.blocks.setdefault(key.job, {})[key] = None
+        job.workers[taker.name] = None
+        if job.counts_on(key):
+            job.stages[key.stage].relocate(key.partition, taker.name, now)
 
     def lease_of(self, key: TaskKey) -> Leased | None:
         """Return the lease of a live attempt."""

@@ -64,6 +64,8 @@ class Done:
     key: TaskKey
     worker: str
     receipt: Receipt
+    moved_s: float | None = None
+    """When it came there from another worker."""
 
 
 TaskState = Idle | Waiting | Ready | Leased | Done

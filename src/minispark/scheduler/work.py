@@ -53,6 +53,10 @@ class Work:
         """Have something done."""
         self.out.append(command)
 
+    def due(self, at_s: float) -> None:
+        """Have the clock looked at no later than then."""
+        self.due_s = min(self.due_s, at_s)
+
     def touch(self, job: Job) -> None:
         """Have a job settled before the step ends."""
         self.touched[job.name] = job
@@ -75,7 +79,13 @@ class Work:
         works = not job.ended and job.phase is not Phase.COMMITTING
         if works and job.stranded_s is None and not self.state.rotation:
             job.stranded_s = self.now
-            self.due_s = min(self.due_s, self.now + self.settings.no_worker_grace_s)
+            self.due(self.now + self.settings.no_worker_grace_s)
+
+    def strand_all(self) -> None:
+        """Do so for every job if the last worker that takes work has gone."""
+        if not self.state.rotation:
+            for job in self.state.jobs.values():
+                self.strand(job)
 
     def _plan(self, job: Job) -> None:
         """Ask anew which tasks are needed and which of them may run."""
@@ -145,6 +155,8 @@ class Work:
         A worker that cannot be told now names the job when it comes back.
         """
         kept = dict.fromkeys(keep)
+        for leaver in self.state.leaving.values():
+            leaver.let_go(job.name, kept)
         told, job.workers = job.workers, {}
         for worker in (self.state.workers[name] for name in told):
             blocks = worker.blocks.pop(job.name, {})
@@ -194,15 +206,23 @@ class Work:
         if not isinstance(done, Done) or done.key != key:
             return False
         holder = self.state.workers[done.worker]
+        if done.moved_s is not None and reader.since_s < done.moved_s:
+            # It was sent to where the block was before, and shall ask again.
+            self._count_fetch(job, reader, gone)
+            return True
         # One that does not answer may be gone with all it has; its next word, or silence, tells.
         if holder.up and holder.name != reader.worker:
             holder.suspect = self.settings.heartbeat_timeout_s < inf
         self.lose_blocks(job, stage, [key.partition])
         stage.tasks[key.partition].shun(holder.name)
+        self._count_fetch(job, reader, gone)
+        return True
+
+    def _count_fetch(self, job: Job, reader: Leased, gone: FetchFailed) -> None:
+        self.touch(job)
         job.fetch_failures += 1
         if job.fetch_failures > self.settings.max_fetch_failures:
             self.end(job, Phase.FAILED, gone, reader.key)
-        return True
 
     def lose_blocks(self, job: Job, stage: Stage, partitions: list[int]) -> None:
         """Write off accepted blocks of a stage; whether they are made again is asked later."""
@@ -277,12 +297,19 @@ class Work:
             lease = self._overdue_for(idle)
             if lease is None:
                 continue
-            job = self.state.jobs[lease.key.job]
-            stage = job.stages[lease.key.stage]
-            self._cancel(lease)
-            stage.tasks[lease.key.partition].move(IDLE)
-            self.state.enqueue(job, stage, lease.key.partition)
+            self.call_back(lease)
             self.place()
+
+    def call_back(self, lease: Leased) -> None:
+        """Take an attempt away from its worker, at nobody's charge, and queue it again."""
+        job = self.state.jobs[lease.key.job]
+        stage, partition = job.stages[lease.key.stage], lease.key.partition
+        self._cancel(lease)
+        stage.tasks[partition].move(IDLE)
+        if lineage.input_complete(job, stage, partition):
+            self.state.enqueue(job, stage, partition)
+        else:
+            self.touch(job)
 
     def _overdue_for(self, idle: Worker) -> Leased | None:
         """Return the attempt that has waited longest, among those that ``idle`` may run."""

@@ -1,0 +1,219 @@
+"""How a worker leaves without a loss.
+
+1. It gets no new attempts; those that wait in its line go back to the queue.
+2. What runs on it may end, within ``drain_timeout_s``; then it is called back too.
+3. Blocks of it that somebody still needs are fetched by the other workers: those that a running
+   job reads on, and the kept results of jobs that ended. A worker fetches at most ``max_moves`` at
+   a time; one that brings none for ``move_timeout_s`` is asked last from then on.
+4. When nothing is left, and the attempts that were told to read from it have ended, it may go; at
+   the latest when its time is over. What was not moved is then made again if it is needed.
+
+Covers: that. Does not cover: the loss of a worker (`core`), which ends its leaving too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from math import inf
+
+from minispark.ids import TaskKey
+from minispark.scheduler import lineage
+from minispark.scheduler.commands import BlockRef, DismissWorker, MoveBlocks, ReleaseBlocks
+from minispark.scheduler.state import Leaving, State, Worker
+from minispark.scheduler.work import Work
+from minispark.settings import SchedulerSettings
+
+__all__ = [
+    "begin",
+    "carry_on",
+    "check_time",
+    "deadline",
+    "end",
+    "look_again",
+    "moved",
+    "say_again",
+]
+
+
+def begin(work: Work, worker: Worker) -> None:
+    """Take a worker out of the rotation; one that asks again is answered again."""
+    if worker.leaving is not None:
+        if worker.leaving.dismissed_s is not None:
+            _dismiss(work, worker, worker.leaving)
+        return
+    worker.leaving = Leaving(work.now)
+    work.state.leaving[worker.name] = worker
+    del work.state.rotation[worker.name]
+    _ask_others(work.state, worker)
+    _call_back(work, list(worker.leased)[worker.slots :])
+    work.strand_all()
+    work.due(work.now + work.settings.drain_timeout_s)
+
+
+def moved(work: Work, taker: Worker, keys: Collection[TaskKey]) -> None:
+    """Let blocks be where they are now. Whoever comes first has them, whoever was asked."""
+    surplus: list[TaskKey] = []
+    for key in keys:
+        giver = next((w for w in work.state.leaving.values() if w.holds(key)), None)
+        leave = None if giver is None else giver.leaving
+        if leave is not None:
+            leave.moving.pop(key, None)
+        if giver is None or leave is None or not _counts(work.state, key):
+            if not taker.holds(key):
+                surplus.append(key)
+        elif giver is not taker:
+            work.state.give(key, giver, taker, work.now)
+            if not work.state.jobs[key.job].ended:
+                leave.given[key.job] = work.now
+            if taker.leaving is not None:
+                taker.leaving.unsettled = True
+    if surplus:
+        work.tell(ReleaseBlocks(taker.name, taker.epoch, tuple(surplus)))
+    for leave in _leaves(work.state):
+        leave.unsettled = True
+        for key, (name, _) in leave.moving.items():
+            if name == taker.name:
+                leave.moving[key] = (name, work.now)  # It is at it.
+
+
+def check_time(work: Work) -> None:
+    """Give up moves that were not answered, and leavers whose time is over."""
+    settings, now = work.settings, work.now
+    for worker in work.state.leaving.values():
+        leave = worker.leaving
+        if leave is None:
+            continue
+        for key, (taker, since_s) in list(leave.moving.items()):
+            if now >= since_s + settings.move_timeout_s:
+                del leave.moving[key]
+                leave.slow[taker] = None
+                leave.unsettled = True
+        if not leave.over and now >= leave.since_s + settings.drain_timeout_s:
+            leave.over = True
+            _call_back(work, list(worker.leased))
+        if leave.dismissed_s is not None and now >= leave.dismissed_s + settings.move_timeout_s:
+            _dismiss(work, worker, leave)
+
+
+def carry_on(work: Work) -> None:
+    """Have moved what is to be moved, and let those go of whom nothing is needed."""
+    for worker in work.state.leaving.values():
+        leave = worker.leaving
+        if leave is None or leave.dismissed_s is not None:
+            continue
+        if leave.unsettled:
+            _have_moved(work, worker, leave)
+        rests = leave.left or leave.moving or worker.leased
+        if leave.over or not (rests or _is_read(work.state, leave)):
+            _dismiss(work, worker, leave)
+
+
+def look_again(state: State) -> None:
+    """Somebody came, or has room again: he may take what nobody took."""
+    for leave in _leaves(state):
+        leave.unsettled = True
+
+
+def say_again(work: Work) -> None:
+    """Repeat what may not have been heard."""
+    for worker in work.state.leaving.values():
+        leave = worker.leaving
+        if leave is not None:
+            leave.moving.clear()
+            leave.unsettled = True
+            if leave.dismissed_s is not None:
+                _dismiss(work, worker, leave)
+
+
+def end(state: State, worker: Worker) -> None:
+    """Note that a worker is gone: as one that left, and as one that was to take blocks."""
+    worker.leaving = None
+    state.leaving.pop(worker.name, None)
+    _ask_others(state, worker)
+
+
+def deadline(state: State, settings: SchedulerSettings) -> float:
+    """Return when somebody who leaves has to be looked at, infinity for never."""
+    return min((_due_s(leave, settings) for leave in _leaves(state)), default=inf)
+
+
+def _due_s(leave: Leaving, settings: SchedulerSettings) -> float:
+    if leave.dismissed_s is not None:
+        return leave.dismissed_s + settings.move_timeout_s
+    moves = (since_s + settings.move_timeout_s for _, since_s in leave.moving.values())
+    return min(leave.since_s + settings.drain_timeout_s, *moves, inf)
+
+
+def _leaves(state: State) -> list[Leaving]:
+    return [w.leaving for w in state.leaving.values() if w.leaving is not None]
+
+
+def _ask_others(state: State, taker: Worker) -> None:
+    for leave in _leaves(state):
+        for key in [key for key, (name, _) in leave.moving.items() if name == taker.name]:
+            del leave.moving[key]
+            leave.unsettled = True
+
+
+def _call_back(work: Work, keys: list[TaskKey]) -> None:
+    for key in keys:
+        lease = work.state.lease_of(key)
+        if lease is not None:
+            work.call_back(lease)
+
+
+def _dismiss(work: Work, worker: Worker, leave: Leaving) -> None:
+    leave.dismissed_s = work.now
+    leave.moving.clear()
+    work.tell(DismissWorker(worker.name, worker.epoch))
+    work.due(_due_s(leave, work.settings))
+
+
+def _have_moved(work: Work, worker: Worker, leave: Leaving) -> None:
+    """Spread what is needed and not on its way over the others, evenly."""
+    leave.unsettled = leave.left = False
+    line = [w for w in work.state.rotation.values() if w.full is None and not w.suspect]
+    line = [w for w in line if w.name not in leave.slow] or line
+    load = {w.name: 0 for w in line}
+    for name, _ in (move for other in _leaves(work.state) for move in other.moving.values()):
+        if name in load:
+            load[name] += 1
+    orders: dict[str, list[BlockRef]] = {}
+    for key in _needed(work.state, worker):
+        if key in leave.moving:
+            continue
+        name = min(load, key=load.__getitem__) if load else ""
+        if not load or load[name] >= work.settings.max_moves:
+            leave.left = True
+            break
+        load[name] += 1
+        leave.moving[key] = (name, work.now)
+        orders.setdefault(name, []).append(BlockRef(key, worker.name, 0))
+    for name, blocks in orders.items():
+        taker = work.state.workers[name]
+        work.tell(MoveBlocks(name, taker.epoch, tuple(blocks)))
+    work.due(_due_s(leave, work.settings))
+
+
+def _needed(state: State, worker: Worker) -> Iterator[TaskKey]:
+    for name, keys in worker.blocks.items():
+        job = state.jobs[name]
+        if job.ended:
+            yield from keys
+            continue
+        wanted = {stage.id for stage in job.ordered if lineage.read_on(job, stage)}
+        yield from (key for key in keys if key.stage in wanted and job.counts_on(key))
+
+
+def _counts(state: State, key: TaskKey) -> bool:
+    job = state.jobs[key.job]
+    return job.ended or job.counts_on(key)
+
+
+def _is_read(state: State, leave: Leaving) -> bool:
+    """Whether an attempt runs that was told to read where the blocks were before."""
+    return bool(leave.given) and any(
+        since_s < leave.given.get(key.job, -inf)
+        for worker in state.workers.values()
+        for key, since_s in worker.leased.items()
+    )
