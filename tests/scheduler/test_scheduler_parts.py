@@ -108,6 +108,6 @@ def test_the_page_draws_every_arrow_and_no_other() -> None:
     jobs = {f"{a} --> {b}: {why}" for (a, b), why in JOB_ARROWS.items()}
     lines = [line.strip() for line in STATES_PAGE.read_text().splitlines()]
     drawn = {line for line in lines if "-->" in line and "[*]" not in line}
-    workers = {line for line in drawn if line.startswith(("UP ", "DOWN "))}
+    workers = {line for line in drawn if line.startswith(("UP ", "DOWN ", "DRAINING "))}
     assert drawn - workers == tasks | jobs
-    assert len(workers) == 3
+    assert len(workers) == 6
