@@ -11,7 +11,7 @@ import contextlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from minispark.blocks.meta import BlockMeta
+from minispark.blocks.meta import BlockMeta, PartitionMeta
 from minispark.ids import TaskKey
 from minispark.master.answers import no_such_job
 from minispark.master.outcome import Outcome, SinkOutput
@@ -114,6 +114,14 @@ class JobBook:
         if job not in self.ended:
             raise no_such_job(job)
         return self.ended[job]
+
+    def partitions(self, key: TaskKey) -> list[PartitionMeta]:
+        """Return what is known of the partitions of a block, of a finished job too."""
+        live, outcome = self.live.get(key.job), self.ended.get(key.job)
+        if live is not None:
+            return list(live.blocks[key].partitions) if key in live.blocks else []
+        results = () if outcome is None else outcome.results
+        return [block.meta for result in results for block in result.blocks if block.key == key]
 
     def view(self, job: str) -> JobView:
         """How a job stands."""

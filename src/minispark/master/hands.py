@@ -128,15 +128,14 @@ class Hands:
 
     def _fetch(self, ref: BlockRef) -> BlockFetch:
         """Say where a whole block file lies that another worker shall have."""
-        key, live = ref.key, self._parts.book.live.get(ref.key.job)
         holder = self._parts.registry.get(ref.worker)
-        size = live.blocks[key].bytes if live is not None else 0
+        ends = (part.offset + part.length for part in self._parts.book.partitions(ref.key))
         return BlockFetch(
-            key=key,
+            key=ref.key,
             host="" if holder is None else holder.host,
             directory="" if holder is None else holder.directory,
             url="" if holder is None else holder.url,
-            bytes=size,
+            bytes=max(ends, default=0),
         )
 
     def _worker_down(self, command: WorkerDown) -> None:
