@@ -81,6 +81,8 @@ class SchedulerSettings:
     to: another is asked."""
     max_moves: int = 64
     """Blocks that one worker fetches at a time for one that leaves: about a GB."""
+    max_down_workers: int = 100
+    """Workers that are gone and still listed: each start of a worker may bring a new name."""
     no_room_grace_s: float = 60.0
     """When every worker has been full for so long and nothing runs, jobs fail with the reason."""
     max_prefetch: int = 2

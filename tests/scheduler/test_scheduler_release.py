@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from play import Play, key, map_reduce, released, single
+from play import RECEIPT, Play, key, map_reduce, released, single
 
 from minispark.errors import Cancelled, TaskError
+from minispark.ids import TaskKey
 from minispark.scheduler.commands import (
     CancelTask,
     FinishJob,
@@ -17,10 +18,12 @@ from minispark.scheduler.events import (
     HeartbeatFacts,
     JobCancelRequested,
     JobReleased,
+    TaskSucceeded,
     WorkerHeartbeat,
     WorkerLeft,
     WorkerRegistered,
 )
+from minispark.settings import SchedulerSettings
 
 
 def held(play: Play, *jobs: str, at: float, worker: str = "w0", epoch: int = 1) -> list[object]:
@@ -96,6 +99,23 @@ def test_what_a_heartbeat_changes_is_all_that_is_kept_of_it() -> None:
     )
     # Of a worker that is not known: that it spoke, so that it is told.
     assert decide(WorkerHeartbeat("w9", 1, ()), 7.0) == HeartbeatFacts("w9", 1)
+
+
+def test_workers_that_never_come_back_are_forgotten_in_the_end() -> None:
+    play = Play(settings=SchedulerSettings(max_prefetch=0, max_down_workers=2))
+    play.submit(single(6, job="long"))
+    for number in range(6):
+        name = f"w{number}"
+        play.tell(WorkerRegistered(name, 1, 1))
+        if number == 0:
+            # What it has may count again when it is back.
+            play.tell(TaskSucceeded(TaskKey("long", 0, 0, 0, 0), name, 1, RECEIPT))
+        play.tell(WorkerLeft(name, 1))
+    known = [worker.worker for worker in play.scheduler.worker_status()]
+    assert known == ["w0", "w3", "w4", "w5"]
+    play.tell(JobCancelRequested("long"))
+    play.tell(JobReleased("long"))
+    assert play.scheduler.is_empty_of("long")
 
 
 def test_a_task_that_kills_its_workers_says_so_and_leaves_nothing() -> None:

@@ -126,6 +126,16 @@ def test_a_restarted_master_says_again_what_may_not_have_been_heard() -> None:
     assert play.scheduler.wake_s == 3610.0
 
 
+def test_a_lease_that_is_said_again_is_given_time_to_arrive() -> None:
+    # The first heartbeat after the restart was on its way before the worker heard of the task.
+    play = Play("w0")
+    play.submit(single())
+    play.scheduler = Scheduler(play.scheduler.settings, copied(play.scheduler.state))
+    assert play.tell(MasterRestarted(), at=60.0) == [play.launch(key(0, 0), "w0")]
+    assert play.tell(WorkerHeartbeat("w0", 1, ()), at=61.0) == []
+    assert play.tell(WorkerHeartbeat("w0", 1, ()), at=66.0) == [play.launch(key(0, 0, 1), "w0")]
+
+
 def test_a_launch_is_not_repeated_when_its_input_is_gone() -> None:
     # It may have read it already and end well; but nobody can begin it now.
     play = Play("w0", "w1")

@@ -256,6 +256,7 @@ class Scheduler:
         worker = self.state.workers.get(event.worker)
         if worker is None:
             worker = Worker(event.worker, event.epoch, event.slots)
+            self.state.forget_workers(self.settings.max_down_workers)
             self.state.workers[worker.name] = worker
         elif event.epoch > worker.epoch:
             if worker.up:
@@ -416,9 +417,7 @@ class Scheduler:
     def _restart(self, work: Work) -> None:
         """Say again what may not have been heard; who has heard it is not disturbed."""
         state = self.state
-        for worker in state.workers.values():
-            if worker.up:
-                self._signs.hear(worker.name, work.now)
+        self._signs.begin_anew(state, work.now)
         for job in state.jobs.values():
             if job.phase is Phase.COMMITTING:
                 work.tell(CommitJob(job.name, job.committing))

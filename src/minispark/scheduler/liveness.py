@@ -39,6 +39,13 @@ class Signs:
         self._heard[worker] = now
         self.due_s = min(self.due_s, now + self._settings.heartbeat_timeout_s)
 
+    def begin_anew(self, state: State, now: float) -> None:
+        """Count every worker as just heard, with all it should hold: nobody has listened."""
+        for worker in state.workers.values():
+            if worker.up:
+                self.hear(worker.name, now)
+                self._named[worker.name] = dict.fromkeys(worker.leased, now)
+
     def forget(self, worker: str) -> None:
         """Let go of a worker that is DOWN."""
         for notes in (self._heard, self._named, self._strange):

@@ -402,6 +402,12 @@ class State:
         keys = (worker.last_in_line for worker in self.rotation.values())
         return [lease for key in keys if key is not None and (lease := self.lease_of(key))]
 
+    def forget_workers(self, most: int) -> None:
+        """Forget the oldest workers that are DOWN and of which no block counts, but for some."""
+        gone = [w.name for w in self.workers.values() if not w.up and not w.blocks]
+        for name in gone[: max(0, len(gone) - most)]:
+            del self.workers[name]
+
     def give(self, key: TaskKey, giver: Worker, taker: Worker, now: float) -> None:
         """Let a block be where it was moved to."""
         job = self.jobs[key.job]

@@ -158,7 +158,8 @@ class Work:
         for leaver in self.state.leaving.values():
             leaver.let_go(job.name, kept)
         told, job.workers = job.workers, {}
-        for worker in (self.state.workers[name] for name in told):
+        known = self.state.workers
+        for worker in (known[name] for name in told if name in known):
             blocks = worker.blocks.pop(job.name, {})
             if stay := {key: None for key in blocks if key in kept}:
                 worker.blocks[job.name] = stay
