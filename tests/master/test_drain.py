@@ -81,6 +81,8 @@ def test_a_job_reads_on_where_its_blocks_have_gone(bench: Any) -> None:
             await giver.report(*(giver.run(spec) for spec in first))
             await _drain(giver)
             assert (await _drain(giver)).register_again is False
+            running = (await giver.poll()).tasks
+            await giver.report(*(giver.run(spec) for spec in running))
             moved: set[str] = set()
             async with asyncio.timeout(20):
                 while (await client.get(f"/api/v1/jobs/{job}")).json()["status"] == "RUNNING":

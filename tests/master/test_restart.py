@@ -22,7 +22,7 @@ from minispark.config import find_discovery
 from minispark.errors import MinisparkError, UsageError
 from minispark.master import running
 from minispark.plan.stages import SinkSpec
-from minispark.settings import JournalSettings
+from minispark.settings import JournalSettings, Limits
 from minispark.wire.http import auth_headers
 from minispark.wire.messages import ReportRequest
 
@@ -94,6 +94,63 @@ def test_a_job_that_was_running_goes_on(bench: Any, tmp_path: Path) -> None:
             assert len(csv.text.splitlines()) == 7
 
     asyncio.run(story())
+
+
+def test_what_an_earlier_life_of_a_worker_says_is_refused(bench: Any, tmp_path: Path) -> None:
+    """Zombies stay zombies over a restart of the master."""
+    workers: list[Any] = []
+    specs: list[Any] = []
+
+    async def before(client: Any) -> None:
+        workers.append(await bench.worker(client, "w", slots=1))
+        specs.append(await client.submit(bench.one_stage()))
+        specs.extend((await workers[0].poll()).tasks)
+        workers.append(await bench.worker(client, "w", slots=1))
+
+    async def story() -> None:
+        left = await _killed(bench, before, tmp_path)
+        async with bench.master(state_dir=left) as client:
+            (zombie, worker), (job, spec) = workers, specs
+            zombie.client = worker.client = client
+            assert (await zombie.report(zombie.run(spec)))["register_again"]
+            assert (await zombie.poll()).register_again
+            assert (await client.get(f"/api/v1/jobs/{job}")).json()["status"] == "RUNNING"
+            (again,) = (await worker.poll()).tasks
+            assert again.key.attempt == 1
+            await worker.report(worker.run(spec), worker.run(again))
+            assert (await client.ended(job))["status"] == "SUCCEEDED"
+            tasks = (await client.get(f"/api/v1/jobs/{job}/tasks")).json()["tasks"]
+            assert [task["status"] for task in tasks] == ["FAILED", "SUCCEEDED"]
+
+    asyncio.run(story())
+
+
+def test_the_journal_forgets_with_the_jobs(bench: Any) -> None:
+    """Rows of jobs beyond the retention go, also those that other jobs and workers caused."""
+    sizes = []
+
+    async def life() -> None:
+        async with bench.master(limits=Limits(retained_jobs=2)) as client:
+            worker = await bench.worker(client)
+            for _ in range(10):
+                job = await client.submit(bench.two_stages())
+                await worker.work(polls=2)
+                await client.ended(job)
+
+    for _ in range(5):
+        asyncio.run(life())
+        db = sqlite3.connect(bench.config.state_dir / "journal.db")
+        counts = [
+            db.execute(f"SELECT count(*) FROM {table}").fetchone()[0]  # noqa: S608
+            for table in ("jobs", "events", "mentions", "snapshots")
+        ]
+        db.close()
+        sizes.append(counts)
+    assert sizes[-1] == sizes[-2] == sizes[-3]
+    jobs, events, mentions, snapshots = sizes[-1]
+    assert (jobs, snapshots) == (2, 2)
+    assert events < 100
+    assert mentions < 10
 
 
 @pytest.mark.parametrize(

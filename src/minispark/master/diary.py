@@ -7,7 +7,7 @@ Polls and heartbeats that change nothing write nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel
@@ -54,16 +54,16 @@ class _Published(BaseModel):
 class Diary:
     """Writes to a journal in the master's terms; ``live`` names the jobs at work."""
 
-    def __init__(self, journal: Journal, live: Callable[[], Sequence[str]]) -> None:
+    def __init__(self, journal: Journal, live: Callable[[], Iterable[str]]) -> None:
         self._journal = journal
         self._live = live
 
     def step(self, fact: Event, now: float, commands: list[Command], said: object) -> None:
         """Note one step of the scheduler; ``said`` is what the fact was made of."""
-        job, live = _job_of(fact), self._live()
-        about = jobs_of(commands, live)
+        job = _job_of(fact)
+        about: Iterable[str] = jobs_of(commands, self._live)
         if isinstance(fact, WorkerRegistered):
-            about = list(live)  # It may have been another life of the worker that ran their tasks.
+            about = self._live()  # An earlier life of the worker may have run their tasks.
         self._journal.event(
             fact.kind,
             fact if said is None else said,

@@ -10,7 +10,7 @@ Decisions are lists, the command's kind first. They hold what a record of the jo
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any, get_args
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
@@ -171,8 +171,8 @@ def decision(command: Command) -> list[Any]:
             return [command.kind, command.worker, command.epoch]
 
 
-def jobs_of(commands: Iterable[Command], live: Sequence[str]) -> list[str]:
-    """Name the jobs that decisions are about; a worker that goes concerns all at work."""
+def jobs_of(commands: Iterable[Command], live: Callable[[], Iterable[str]]) -> list[str]:
+    """Name the jobs that decisions are about; a worker that goes concerns all that are ``live``."""
     found: dict[str, None] = {}
     for command in commands:
         match command:
@@ -181,7 +181,7 @@ def jobs_of(commands: Iterable[Command], live: Sequence[str]) -> list[str]:
             case FinishJob() | CommitJob():
                 found[command.job] = None
             case WorkerDown():
-                found.update(dict.fromkeys(live))
+                found.update(dict.fromkeys(live()))
             case _:
                 pass
     return list(found)
