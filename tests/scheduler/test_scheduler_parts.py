@@ -12,8 +12,9 @@ from minispark.scheduler import invariants, lineage, placement
 from minispark.scheduler.commands import LaunchTask
 from minispark.scheduler.events import JobSubmitted, WorkerRegistered
 from minispark.scheduler.spec import Receipt
-from minispark.scheduler.state import JOB_ARROWS, Worker
+from minispark.scheduler.state import JOB_ARROWS
 from minispark.scheduler.tasks import TASK_ARROWS
+from minispark.scheduler.workers import Worker
 from minispark.settings import SchedulerSettings
 
 STATES_PAGE = Path(__file__).parents[2] / "docs" / "states.md"

@@ -23,7 +23,8 @@ from minispark.scheduler.events import (
     WorkerRegistered,
 )
 from minispark.scheduler.spec import Receipt
-from minispark.scheduler.state import Job, Stage, State, Worker
+from minispark.scheduler.state import Job, Stage, State
+from minispark.scheduler.workers import Worker
 from minispark.settings import SchedulerSettings
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 from minispark.errors import Failure, TaskError, WorkerLost
 from minispark.ids import TaskKey
 from minispark.scheduler.policy import POLICY, Cause, Charge, ended
-from minispark.scheduler.state import Job, Stage, State, Worker
+from minispark.scheduler.state import Job, Stage, State
 from minispark.scheduler.tasks import Leased, Task
+from minispark.scheduler.workers import Worker
 from minispark.settings import SchedulerSettings
 
 __all__ = ["charge", "live", "verdict"]

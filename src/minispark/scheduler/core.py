@@ -27,9 +27,9 @@ from __future__ import annotations
 from math import inf
 from typing import assert_never
 
-from minispark.errors import Cancelled, FetchFailed
+from minispark.errors import Cancelled
 from minispark.ids import TaskKey
-from minispark.scheduler import attempts, drain, lineage, liveness
+from minispark.scheduler import drain, lineage, liveness, reports
 from minispark.scheduler.commands import (
     CancelTask,
     Command,
@@ -60,14 +60,26 @@ from minispark.scheduler.events import (
     WorkerRegistered,
 )
 from minispark.scheduler.liveness import Signs
-from minispark.scheduler.policy import Cause, cause_of, ended
-from minispark.scheduler.spec import JobSpec, StageLabel
-from minispark.scheduler.state import Job, Phase, Stage, State, Worker, WorkerStatus
-from minispark.scheduler.tasks import IDLE, Done, Waiting
+from minispark.scheduler.policy import Cause, ended
+from minispark.scheduler.spec import JobSpec
+from minispark.scheduler.state import Job, Phase, Stage, State
+from minispark.scheduler.tasks import Done
 from minispark.scheduler.work import Work
+from minispark.scheduler.workers import Worker, WorkerStatus
 from minispark.settings import SchedulerSettings
 
 __all__ = ["Scheduler"]
+
+
+FromWorker = (
+    WorkerRegistered
+    | HeartbeatFacts
+    | TaskSucceeded
+    | TaskFailed
+    | WorkerDraining
+    | BlocksMoved
+    | WorkerLeft
+)
 
 
 class Scheduler:
@@ -172,10 +184,6 @@ class Scheduler:
                 job = self.state.jobs.get(event.job)
                 if job is not None:
                     self._take_for_job(work, job, event)
-            case TaskSucceeded():
-                self._succeeded(work, event)
-            case TaskFailed():
-                self._failed(work, event)
             case TimeFacts():
                 self._take_time(work, event)
             case MasterRestarted():
@@ -186,29 +194,32 @@ class Scheduler:
             case _:
                 self._take_from_worker(work, event)
 
-    def _take_from_worker(
-        self,
-        work: Work,
-        event: WorkerRegistered | HeartbeatFacts | WorkerDraining | BlocksMoved | WorkerLeft,
-    ) -> None:
+    def _take_from_worker(self, work: Work, event: FromWorker) -> None:
+        if isinstance(event, WorkerRegistered):
+            self._register(work, event)
+            return
+        worker = self.state.workers.get(event.worker)
+        if worker is None or not worker.up or worker.epoch != event.epoch:
+            # This life of it is over. One that leaves need not know.
+            if not isinstance(event, WorkerLeft):
+                work.tell(RequireRegistration(event.worker, event.epoch))
+            return
+        self._signs.hear(worker.name, work.now)
+        worker.suspect = False
         match event:
-            case WorkerRegistered():
-                self._register(work, event)
             case HeartbeatFacts():
-                self._heartbeat(work, event)
+                self._heartbeat(work, worker, event)
+            case TaskSucceeded():
+                reports.succeeded(work, worker, event)
+            case TaskFailed():
+                reports.failed(work, worker, event)
             case WorkerDraining():
-                worker = self._speaker(work, event.worker, event.epoch)
-                if worker is not None:
-                    drain.begin(work, worker)
+                drain.begin(work, worker)
             case BlocksMoved():
-                worker = self._speaker(work, event.worker, event.epoch)
-                if worker is not None:
-                    drain.moved(work, worker, event.keys)
+                drain.moved(work, worker, event.keys)
             case WorkerLeft():
-                worker = self.state.workers.get(event.worker)
-                if worker is not None and worker.up and worker.epoch == event.epoch:
-                    told = worker.leaving is not None and worker.leaving.dismissed_s is not None
-                    self._take_down(work, worker, "it was drained" if told else "it said goodbye")
+                told = worker.leaving is not None and worker.leaving.dismissed_s is not None
+                self._take_down(work, worker, "it was drained" if told else "it said goodbye")
             case _:
                 assert_never(event)
 
@@ -287,20 +298,7 @@ class Scheduler:
         if keys:
             work.tell(ReleaseBlocks(worker.name, worker.epoch, tuple(keys)))
 
-    def _speaker(self, work: Work, name: str, epoch: int) -> Worker | None:
-        """Return the worker that speaks, None (and tell it so) if this life of it is over."""
-        worker = self.state.workers.get(name)
-        if worker is None or not worker.up or worker.epoch != epoch:
-            work.tell(RequireRegistration(name, epoch))
-            return None
-        self._signs.hear(name, work.now)
-        worker.suspect = False
-        return worker
-
-    def _heartbeat(self, work: Work, event: HeartbeatFacts) -> None:
-        worker = self._speaker(work, event.worker, event.epoch)
-        if worker is None:
-            return
+    def _heartbeat(self, work: Work, worker: Worker, event: HeartbeatFacts) -> None:
         if worker.full is not None and event.full is None:
             drain.look_again(self.state)
         worker.full = event.full
@@ -308,49 +306,6 @@ class Scheduler:
         work.out.extend(ReleaseJob(worker.name, worker.epoch, job) for job in event.forgotten)
         for key in event.lost:
             work.lose_lease(worker, key, Cause.LEASE_LOST, "its worker does not know it")
-
-    def _succeeded(self, work: Work, event: TaskSucceeded) -> None:
-        worker = self._speaker(work, event.worker, event.epoch)
-        if worker is None:
-            return
-        found = attempts.live(self.state, event.key, worker, event.inputs)
-        if found is None:
-            if not worker.holds(event.key):
-                work.tell(ReleaseBlocks(worker.name, worker.epoch, (event.key,)))
-            return
-        job, stage, lease = found
-        partition = event.key.partition
-        if worker.leaving is not None:
-            worker.leaving.unsettled = True
-        first = stage.tasks[partition].promised
-        self.state.accept(stage, lease, event.receipt)
-        if first is not None and not lineage.same_rows(first, event.receipt):
-            # The plan took the stage for repeatable and it is not: never trust it again.
-            stage.label = StageLabel.INDETERMINATE
-            if not lineage.unread(job, stage, [partition]):
-                work.roll_back(job, stage)
-                return
-        for later, number in lineage.unlocked(job, stage, partition):
-            if isinstance(later.tasks[number].state, Waiting) and lineage.input_complete(
-                job, later, number
-            ):
-                self.state.enqueue(job, later, number)
-        if stage.final and job.complete:
-            work.touch(job)
-
-    def _failed(self, work: Work, event: TaskFailed) -> None:
-        worker = self._speaker(work, event.worker, event.epoch)
-        if worker is None:
-            return
-        found = attempts.live(self.state, event.key, worker, event.inputs)
-        if found is None:
-            return
-        job, stage, lease = found
-        self.state.unlease(lease)
-        stage.tasks[event.key.partition].move(IDLE)
-        if isinstance(event.failure, FetchFailed) and work.lose_input(job, lease, event.failure):
-            return
-        work.charge(job, stage, event.key, worker, cause_of(event.failure), event.failure)
 
     # Workers that go.
 

@@ -19,8 +19,9 @@ from math import inf
 from minispark.ids import TaskKey
 from minispark.scheduler import lineage
 from minispark.scheduler.commands import BlockRef, DismissWorker, MoveBlocks, ReleaseBlocks
-from minispark.scheduler.state import Leaving, State, Worker
+from minispark.scheduler.state import State
 from minispark.scheduler.work import Work
+from minispark.scheduler.workers import Leaving, Worker
 from minispark.settings import SchedulerSettings
 
 __all__ = [

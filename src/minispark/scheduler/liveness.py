@@ -15,7 +15,8 @@ from math import inf
 
 from minispark.ids import TaskKey
 from minispark.scheduler.events import HeartbeatFacts, WorkerHeartbeat
-from minispark.scheduler.state import Job, State, Worker
+from minispark.scheduler.state import Job, State
+from minispark.scheduler.workers import Worker
 from minispark.settings import SchedulerSettings
 
 __all__ = ["Signs", "deadline", "next_take_back", "stranded"]

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
-from minispark.scheduler.state import Worker
+from minispark.scheduler.workers import Worker
 from minispark.settings import SchedulerSettings
 
 __all__ = ["choose", "with_room"]

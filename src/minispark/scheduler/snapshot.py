@@ -30,7 +30,7 @@ from minispark.scheduler.spec import (
     StageLabel,
     StageSpec,
 )
-from minispark.scheduler.state import Job, Leaving, Phase, Stage, State, Worker
+from minispark.scheduler.state import Job, Phase, Stage, State
 from minispark.scheduler.tasks import (
     IDLE,
     READY,
@@ -43,6 +43,7 @@ from minispark.scheduler.tasks import (
     TaskState,
     Waiting,
 )
+from minispark.scheduler.workers import Leaving, Worker
 
 __all__ = ["dump", "load"]
 

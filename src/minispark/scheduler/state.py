@@ -1,19 +1,20 @@
 """Everything the scheduler remembers: jobs, their stages and tasks, and workers.
 
-Covers: the records, the arrows of jobs and workers, and the counters that must agree with the
-tasks (blocks per stage, leases and blocks per worker), each kept in one place. Does not cover:
-decisions (`lineage`, `attempts`, `placement`, `liveness`). Only `core` calls what mutates.
+Covers: the records, the arrows of jobs, and the counters that must agree with the tasks (blocks
+per stage, leases and blocks per worker), each kept in one place. Does not cover: single tasks and
+workers (`tasks`, `workers`), decisions (`lineage`, `attempts`, `placement`, `liveness`). Only
+`core` and what it is made of call what mutates.
 
 Collections are dicts and lists throughout: their order is part of every decision.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from heapq import heappush
-from typing import Final, Literal
+from typing import Final
 
 from minispark.ids import TaskKey
 from minispark.scheduler.commands import BlockRef, JobStatus
@@ -26,17 +27,15 @@ from minispark.scheduler.spec import (
     StageSpec,
 )
 from minispark.scheduler.tasks import IDLE, READY, Done, IllegalMoveError, Leased, Task
+from minispark.scheduler.workers import Worker
 
 __all__ = [
     "JOB_ARROWS",
     "Job",
-    "Leaving",
     "Phase",
     "Reader",
     "Stage",
     "State",
-    "Worker",
-    "WorkerStatus",
 ]
 
 
@@ -262,97 +261,6 @@ class Job:
         """Forget all but how it ended."""
         self.stages, self.ordered, self.queue, self.committing = {}, (), [], ()
         self.stranded_s = None
-
-
-@dataclass(slots=True)
-class Leaving:
-    """A worker on its way out."""
-
-    since_s: float
-    unsettled: bool = True
-    """Some block of it may be needed elsewhere and not be on its way."""
-    left: bool = False
-    """Something is needed elsewhere and nobody can take it now."""
-    over: bool = False
-    """Its time is over: nothing runs on it, and what could not be moved is lost with it."""
-    dismissed_s: float | None = None
-    """When it was last told that it may go."""
-    moving: dict[TaskKey, tuple[str, float]] = field(default_factory=dict)
-    """Blocks on their way: to whom, and since when."""
-    slow: dict[str, None] = field(default_factory=dict)
-    """Workers that did not bring what they were told to."""
-    given: dict[str, float] = field(default_factory=dict)
-    """Jobs of which it gave blocks away, and when the last: attempts begun earlier read here."""
-
-
-@dataclass(slots=True)
-class Worker:
-    """A worker in its present life (``epoch``)."""
-
-    name: str
-    epoch: int
-    slots: int
-    up: bool = True
-    leaving: Leaving | None = None
-    """It wants to leave: it is in no rotation, and goes when nothing on it is needed."""
-    full: str | None = None
-    """Why it takes no more work now."""
-    suspect: bool = False
-    """Somebody could not read a block of it, and it has not spoken since."""
-    leased: dict[TaskKey, float] = field(default_factory=dict)
-    """Live attempts, and when each was leased."""
-    blocks: dict[str, dict[TaskKey, None]] = field(default_factory=dict)
-    """Blocks of attempts that were accepted, by job, until the job is over."""
-
-    @property
-    def status(self) -> Literal["UP", "DOWN", "DRAINING"]:
-        """How it stands, as the world names it."""
-        if not self.up:
-            return "DOWN"
-        return "UP" if self.leaving is None else "DRAINING"
-
-    @property
-    def active_tasks(self) -> int:
-        """Attempts queued or running on it."""
-        return len(self.leased)
-
-    @property
-    def has_slot(self) -> bool:
-        """Whether a slot of it is free."""
-        return len(self.leased) < self.slots
-
-    @property
-    def last_in_line(self) -> TaskKey | None:
-        """The attempt that waits for a slot longest from now, if one has to wait."""
-        return next(reversed(self.leased)) if len(self.leased) > self.slots else None
-
-    def let_go(self, job: str, kept: Collection[TaskKey]) -> None:
-        """Stop waiting for the moves of a job that is over, but for what is kept of it."""
-        leave = self.leaving
-        if leave is not None:
-            gone = [key for key in leave.moving if key.job == job and key not in kept]
-            for key in gone:
-                del leave.moving[key]
-            leave.given.pop(job, None)
-            leave.unsettled = True
-
-    def holds(self, key: TaskKey) -> bool:
-        """Whether the ledger has the block of an attempt on this worker."""
-        return key in self.blocks.get(key.job, ())
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerStatus:
-    """A worker, for those who watch."""
-
-    worker: str
-    status: Literal["UP", "DOWN", "DRAINING"]
-    active_tasks: int
-    slots: int
-    epoch: int
-    excluded: bool = False
-    """Too many tasks failed on it: it gets none for a while."""
-    full: str | None = None
 
 
 @dataclass(slots=True)

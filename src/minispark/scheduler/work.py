@@ -26,8 +26,9 @@ from minispark.scheduler.commands import (
     ReleaseJob,
 )
 from minispark.scheduler.policy import Cause, ended
-from minispark.scheduler.state import Job, Phase, Stage, State, Worker
+from minispark.scheduler.state import Job, Phase, Stage, State
 from minispark.scheduler.tasks import IDLE, READY, WAITING, Done, Idle, Leased, Ready
+from minispark.scheduler.workers import Worker
 from minispark.settings import SchedulerSettings
 
 __all__ = ["Work"]
