@@ -212,6 +212,18 @@ def test_a_move_that_never_answers_is_given_to_another() -> None:
     assert play.tell(BlocksMoved("w1", 1, (key(0, 0),))) == []
 
 
+def test_two_that_leave_do_not_give_to_each_other() -> None:
+    # w1 had been told to fetch when it was to leave itself; its word came all the same.
+    play = Play("w0", "w1")
+    play.submit(single())
+    play.done(key(0, 0))
+    assert drain(play, "w0") == [move("w1", key(0, 0))]
+    assert drain(play, "w1") == [DismissWorker("w1", 1)]
+    assert play.tell(BlocksMoved("w1", 1, (key(0, 0),))) == [ReleaseBlocks("w1", 1, (key(0, 0),))]
+    assert play.tell(WorkerRegistered("w2", 1, 1)) == [move("w2", key(0, 0))]
+    assert play.tell(BlocksMoved("w2", 1, (key(0, 0),))) == [DismissWorker("w0", 1)]
+
+
 def test_blocks_are_fetched_a_few_at_a_time() -> None:
     settings = SchedulerSettings(max_prefetch=0, max_moves=2)
     play = Play("w0", slots=3, settings=settings)

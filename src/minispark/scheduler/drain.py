@@ -57,17 +57,16 @@ def moved(work: Work, taker: Worker, keys: Collection[TaskKey]) -> None:
     for key in keys:
         giver = next((w for w in work.state.leaving.values() if w.holds(key)), None)
         leave = None if giver is None else giver.leaving
-        if leave is not None:
+        if leave is not None and taker is not giver:
             leave.moving.pop(key, None)
-        if giver is None or leave is None or not _counts(work.state, key):
-            if not taker.holds(key):
-                surplus.append(key)
-        elif giver is not taker:
-            work.state.give(key, giver, taker, work.now)
-            if not work.state.jobs[key.job].ended:
-                leave.given[key.job] = work.now
-            if taker.leaving is not None:
-                taker.leaving.unsettled = True
+        if taker.holds(key):
+            continue
+        if giver is None or leave is None or taker.leaving or not _counts(work.state, key):
+            surplus.append(key)
+            continue
+        work.state.give(key, giver, taker, work.now)
+        if not work.state.jobs[key.job].ended:
+            leave.given[key.job] = work.now
     if surplus:
         work.tell(ReleaseBlocks(taker.name, taker.epoch, tuple(surplus)))
     for leave in _leaves(work.state):
