@@ -129,8 +129,7 @@ class Scheduler:
         if isinstance(event, TimeFacts | MasterRestarted):
             self._due_s = self.deadline(now)
         else:
-            waits_s = liveness.next_take_back(self.state, now, self.settings)
-            self._due_s = min(self._due_s, work.due_s, waits_s)
+            self._due_s = min(self._due_s, work.due_s)
         return work.out
 
     @property

@@ -152,7 +152,7 @@ def next_take_back(state: State, now: float, settings: SchedulerSettings) -> flo
 
     One that has by now found nobody to take it: the next event may bring somebody.
     """
-    if not any(worker.has_slot for worker in state.rotation.values()):
+    if not any(w.has_slot and not w.suspect for w in state.rotation.values()):
         return inf
     due = (lease.since_s + settings.take_back_after_s for lease in state.waiting())
     return min((due_s for due_s in due if due_s > now), default=inf)

@@ -14,7 +14,7 @@ from typing import Final
 
 from minispark.errors import Failure, FetchFailed, WorkerLost
 from minispark.ids import TaskKey
-from minispark.scheduler import attempts, lineage, placement
+from minispark.scheduler import attempts, lineage, liveness, placement
 from minispark.scheduler.commands import (
     BlockRef,
     CancelTask,
@@ -301,6 +301,8 @@ class Work:
                 continue
             self.call_back(lease)
             self.place()
+        if free:
+            self.due(liveness.next_take_back(self.state, self.now, self.settings))
 
     def call_back(self, lease: Leased) -> None:
         """Take an attempt away from its worker, at nobody's charge, and queue it again."""
