@@ -44,6 +44,11 @@ class Life:
         which is durable then, but nothing that follows from it is done."""
         self.writes, self._limit, self._carried = 0, writes, carried
 
+    def spare(self) -> bool:
+        """Let it live; return whether it does still."""
+        self._limit = None
+        return not self.dead.is_set()
+
     def _count(self, run: Any, *, synced: bool = False) -> int:
         if self.dead.is_set():
             return self.journal.number
