@@ -10,6 +10,7 @@ import httpx2
 import pytest
 
 from minispark.errors import ErrorInfo, OutOfMemory, TaskError, TimedOut
+from minispark.settings import SchedulerSettings
 from minispark.task.spec import TaskFailure
 
 
@@ -208,6 +209,31 @@ def test_a_job_that_hit_a_limit_names_it(bench: Any, failure: Any, says: str) ->
             assert "(stage 0, all, partition 0)" in error["message"]
             assert (error["stage"], error["partition"]) == ("stage-0", 0)
             assert error["log"] == [f"attempt {attempt}"]
+
+    asyncio.run(story())
+
+
+def test_a_job_says_that_all_workers_are_full(bench: Any) -> None:
+    """One of which nothing runs; the other goes on as long as something of it does."""
+    settings = SchedulerSettings(max_prefetch=0, policy="fifo")
+
+    async def story() -> None:
+        async with bench.master(scheduler=settings) as client:
+            worker = await bench.worker(client, slots=2)
+            busy = await client.submit(bench.two_stages(tasks=2))
+            idle = await client.submit(bench.one_stage())
+
+            async def waiting(job: str) -> str | None:
+                view = (await client.get(f"/api/v1/jobs/{job}")).json()
+                assert not view["workers_waiting"]
+                return view["waiting"]
+
+            assert [await waiting(job) for job in (busy, idle)] == [None, None]
+            await worker.heartbeat_full("disk")
+            full = "the workers take no more work: their disk is full"
+            assert [await waiting(job) for job in (busy, idle)] == [None, full]
+            await worker.heartbeat_full(None)
+            assert [await waiting(job) for job in (busy, idle)] == [None, None]
 
     asyncio.run(story())
 
