@@ -22,7 +22,7 @@ from minispark.config import find_discovery
 from minispark.errors import MinisparkError, UsageError
 from minispark.master import running
 from minispark.plan.stages import SinkSpec
-from minispark.settings import JournalSettings, Limits
+from minispark.settings import JournalSettings, Limits, SchedulerSettings
 from minispark.wire.http import auth_headers
 from minispark.wire.messages import ReportRequest
 
@@ -59,7 +59,11 @@ def test_finished_jobs_are_as_they_were_and_ids_go_on(bench: Any) -> None:
 
 
 def test_a_job_that_was_running_goes_on(bench: Any, tmp_path: Path) -> None:
-    """Under the same epoch of its worker; what was done is not done again."""
+    """Under the same epoch of its worker; what was done is not done again.
+
+    What was decided under other settings is no other decision.
+    """
+    others = SchedulerSettings(max_load_diff=0, policy="fifo", max_attempts=1)
     found: dict[str, Any] = {}
 
     async def before(client: Any) -> None:
@@ -71,7 +75,7 @@ def test_a_job_that_was_running_goes_on(bench: Any, tmp_path: Path) -> None:
 
     async def story() -> None:
         left = await _killed(bench, before, tmp_path)
-        async with bench.master(state_dir=left) as client:
+        async with bench.master(state_dir=left, scheduler=others) as client:
             worker, job = found["worker"], found["job"]
             worker.client = client
             # A client that waited sees that something changed.
