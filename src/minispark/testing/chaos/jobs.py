@@ -18,7 +18,7 @@ from minispark.plan import PlanOutput, plan_outputs
 from minispark.plan.stages import OutputKind, StageGraph
 from minispark.settings import PlanSettings
 
-__all__ = ["Job", "Tables", "write_tables"]
+__all__ = ["KINDS", "Job", "Tables", "write_tables", "written_job"]
 
 _WORDS = 3_000
 _FILES = 4
@@ -210,7 +210,8 @@ def _query_sort(tables: Tables, partitions: int, _out: Path | None) -> Job:
     return _query("query: unique and sort", query, partitions, ordered=True)
 
 
-def _written(tables: Tables, partitions: int, out: Path | None) -> Job:
+def written_job(tables: Tables, partitions: int, out: Path | None) -> Job:
+    """Count words and write them to files, so that no block is left of it."""
     return _word_count(tables, partitions, out)
 
 
@@ -222,7 +223,7 @@ KINDS: tuple[Callable[[Tables, int, Path | None], Job], ...] = (
     _read,
     _query_joins,
     _sort,
-    _written,
+    written_job,
     _join,
     _query_words,
     _query_sort,

@@ -19,9 +19,10 @@ from minispark.plan.stages import StageGraph
 from minispark.testing.chaos.faults import Step
 from minispark.testing.chaos.shaky import ShakyCluster
 
-__all__ = ["RESULT_GONE", "Happening", "Ordeal", "undergo"]
+__all__ = ["RESULT_GONE", "Happening", "Ordeal", "read_rows", "undergo"]
 
 RESULT_GONE = "MS-144"
+"""Said of a result whose worker was lost after the job had ended."""
 _LOOK_S = 0.01
 _PATIENCE_S = 60.0
 
@@ -47,6 +48,8 @@ class Ordeal:
     job_id: str
     view: JobView
     story: tuple[Happening, ...]
+    failures: Mapping[str, int]
+    """Attempts that failed, by kind: what the story cost."""
     duration_s: float
 
 
@@ -82,8 +85,9 @@ def undergo(
             view = client.wait(job_id)
         duration_s = monotonic_s() - start_s
         cluster.heal()
-    raise_unless_succeeded(view)
-    return Ordeal(job_id, view, tuple(story), duration_s)
+        raise_unless_succeeded(view)
+        failures = _patiently(lambda: client.metrics(job_id)).failures
+    return Ordeal(job_id, view, tuple(story), failures, duration_s)
 
 
 def read_rows(cluster: ShakyCluster, job_id: str, *, node: str | None = None) -> pl.DataFrame:
@@ -150,7 +154,7 @@ def _afflict(
         if view.status in ENDED:
             return
         while steps and view.progress >= steps[0].after_percent:
-            what = cluster.carry_out(steps[0], spared=spared)
+            what = cluster.carry_out(steps[0], job=job_id, spared=spared)
             if what is None:
                 break  # Nothing to do it to yet: perhaps there will be.
             tell(view.progress, what)

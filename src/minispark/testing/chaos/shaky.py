@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 
 import psutil
 
+from minispark.blocks.format import DATA_SUFFIX
 from minispark.client.local_cluster import ClusterProcess, LocalCluster
 from minispark.clock import monotonic_s
 from minispark.ids import TaskKey
@@ -137,11 +138,11 @@ class ShakyCluster:
         msg = f"{self._count} workers did not come up within {_READY_S:g} s"
         raise TimeoutError(msg)
 
-    def carry_out(self, step: Step, *, spared: Collection[int] = ()) -> str | None:
+    def carry_out(self, step: Step, *, job: str = "", spared: Collection[int] = ()) -> str | None:
         """Do what a step says; return what was done, None if there was nothing to do it to.
 
-        Blocks of the stages ``spared`` are left alone: a result that is damaged on its disk after
-        it was delivered is gone, and nobody recomputes it.
+        Of the blocks of ``job``, those of the stages ``spared`` are left alone: a result that is
+        damaged on its disk after it was delivered is gone, and nobody recomputes it.
         """
         with self._lock:
             self._take_note()
@@ -149,7 +150,7 @@ class ShakyCluster:
                 case Fault.KILL_MASTER | Fault.STOP_MASTER:
                     return self._to_master(step)
                 case Fault.DELETE_BLOCK | Fault.CORRUPT_BLOCK:
-                    return self._to_block(step, spared)
+                    return self._to_block(step, job, spared)
                 case _:
                     return self._to_worker(step)
 
@@ -160,6 +161,11 @@ class ShakyCluster:
                 timer.cancel()
                 if self._repairs.pop(timer, None) is not None:
                     repair()
+
+    def blocks(self) -> set[TaskKey]:
+        """Return the attempts whose blocks lie on the disks of workers that live."""
+        found = self.directory.glob(f"work/*/blocks/*{DATA_SUFFIX}")
+        return {TaskKey.parse(path.stem) for path in found}
 
     def close(self) -> None:
         """End all processes and the network; the directory stays."""
@@ -256,8 +262,8 @@ class ShakyCluster:
         how = "refusing" if refuse else "swallowing"
         return f"network cut off {what} for {lasts_s:.1f} s ({how})"
 
-    def _to_block(self, step: Step, spared: Collection[int]) -> str | None:
-        blocks = sorted(self.directory.glob("work/*/blocks/*.arrow"))
+    def _to_block(self, step: Step, job: str, spared: Collection[int]) -> str | None:
+        blocks = sorted(self.directory.glob(f"work/*/blocks/{job}.*{DATA_SUFFIX}"))
         blocks = [path for path in blocks if TaskKey.parse(path.stem).stage not in spared]
         if not blocks:
             return None

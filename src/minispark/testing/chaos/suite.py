@@ -1,0 +1,183 @@
+"""Many jobs under chaos, on one cluster after another, each answer compared with plain Polars.
+
+A seed decides everything but the moment at which things happen: a job that is alone, with the
+seed and its number, meets the same faults in the same order.
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from minispark.clock import monotonic_s
+from minispark.errors import MinisparkError
+from minispark.testing.chaos.faults import Fault, draw
+from minispark.testing.chaos.jobs import KINDS, Job, Tables, write_tables, written_job
+from minispark.testing.chaos.ordeal import RESULT_GONE, Ordeal, read_rows, undergo
+from minispark.testing.chaos.shaky import ShakyCluster
+
+__all__ = ["SuiteSettings", "Summary", "run_suite"]
+
+_SETTLE_S = 40.0
+"""Workers are told at the next occasion what may go, and ask in vain for 20 s if there is none."""
+_LOOK_S = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class SuiteSettings:
+    """What is run."""
+
+    seed: int
+    jobs: int = 100
+    first: int = 0
+    """Number of the first job."""
+    faults: int = 4
+    """Faults of each job."""
+    kinds: Sequence[Fault] = tuple(Fault)
+    workers: int = 3
+    jobs_per_cluster: int = 10
+    lines: int = 40_000
+    partitions: int = 16
+
+
+@dataclass(slots=True)
+class Summary:
+    """How it went; ``wrong`` is empty if all is well."""
+
+    jobs: int = 0
+    faults: Counter[str] = field(default_factory=Counter)
+    failures: Counter[str] = field(default_factory=Counter)
+    """Attempts that failed by them, by kind."""
+    repeated: int = 0
+    """Jobs whose result went with its worker after their end, and that ran again."""
+    wrong: list[str] = field(default_factory=list)
+    duration_s: float = 0.0
+
+
+def run_suite(
+    settings: SuiteSettings, folder: Path, *, tell: Callable[[str], None] = lambda _: None
+) -> Summary:
+    """Run the suite; ``folder`` is for its files, and empty again if all is well.
+
+    ``tell`` hears a line for each job, and what happened to those that went wrong.
+    """
+    start_s = monotonic_s()
+    summary = Summary()
+    tables = write_tables(folder / "tables", seed=settings.seed, lines=settings.lines)
+    numbers = range(settings.first, settings.first + settings.jobs)
+    for begin in numbers[:: settings.jobs_per_cluster]:
+        some = [n for n in numbers if begin <= n < begin + settings.jobs_per_cluster]
+        _run_some(settings, some, folder / f"cluster-{begin}", tables, summary, tell)
+    summary.duration_s = monotonic_s() - start_s
+    if not summary.wrong:
+        shutil.rmtree(folder / "tables")
+    return summary
+
+
+def _run_some(
+    settings: SuiteSettings,
+    numbers: Sequence[int],
+    directory: Path,
+    tables: Tables,
+    summary: Summary,
+    tell: Callable[[str], None],
+) -> None:
+    before = len(summary.wrong)
+    dice = random.Random(f"{settings.seed}/{numbers[0]}/cluster")  # noqa: S311 - to be repeatable
+    cluster = ShakyCluster(directory, workers=settings.workers, maps=dice.random() < 0.5)
+    kept: dict[str, Job] = {}
+    with cluster:
+        for number in numbers:
+            job = KINDS[number % len(KINDS)](
+                tables, settings.partitions, directory / f"out-{number}"
+            )
+            _run_one(settings, number, job, cluster, kept, summary, tell)
+            cluster.wait_until_whole()
+        # Afterwards it works as if nothing had been, and only results are left on its disks.
+        last = written_job(tables, settings.workers * 2, directory / "out-last")
+        undergo(cluster, last.payload, (), name="afterwards")
+        last.check(last.read_written())
+        strays = _strays(cluster, kept)
+        if strays:
+            summary.wrong.append(f"blocks left in {directory.name}: {strays[:5]}")
+    summary.wrong += [f"left by {directory.name}: {what}" for what in cluster.leftovers()]
+    if len(summary.wrong) == before:
+        shutil.rmtree(directory)
+
+
+def _run_one(
+    settings: SuiteSettings,
+    number: int,
+    job: Job,
+    cluster: ShakyCluster,
+    kept: dict[str, Job],
+    summary: Summary,
+    tell: Callable[[str], None],
+) -> None:
+    steps = draw(settings.seed, number, faults=settings.faults, kinds=settings.kinds)
+    story: list[str] = []
+    summary.jobs += 1
+    try:
+        ordeal = undergo(
+            cluster,
+            job.payload,
+            steps,
+            name=job.name,
+            spared=job.results,
+            on_happening=lambda happening: story.append(str(happening)),
+        )
+        kept[ordeal.job_id] = job
+        ordeal = _check(cluster, job, ordeal, kept, summary)
+    except (MinisparkError, AssertionError, OSError) as error:
+        summary.wrong.append(f"job {number} ({job.name}): {type(error).__name__}: {error}")
+        tell(f"WRONG {number} {job.name}: {error}")
+        for line in story:
+            tell(f"      {line}")
+        return
+    summary.faults.update(step.fault.name for step in steps[: len(ordeal.story)])
+    summary.failures.update(ordeal.failures)
+    cost = ", ".join(f"{many} {what}" for what, many in sorted(ordeal.failures.items()))
+    tell(
+        f"{summary.jobs:4}/{settings.jobs} {job.name}: {ordeal.duration_s:.1f} s, "
+        f"{len(ordeal.story)} faults, cost: {cost or 'nothing'}"
+    )
+
+
+def _check(
+    cluster: ShakyCluster, job: Job, ordeal: Ordeal, kept: dict[str, Job], summary: Summary
+) -> Ordeal:
+    if job.written is not None:
+        job.check(job.read_written())
+        return ordeal
+    try:
+        found = read_rows(cluster, ordeal.job_id)
+    except MinisparkError as error:
+        if error.info.code != RESULT_GONE:
+            raise
+        # It had ended when its worker was killed: then it is to be submitted again.
+        summary.repeated += 1
+        cluster.wait_until_whole()
+        again = undergo(cluster, job.payload, (), name=job.name)
+        kept[again.job_id] = job
+        found = read_rows(cluster, again.job_id)
+    job.check(found)
+    return ordeal
+
+
+def _strays(cluster: ShakyCluster, kept: dict[str, Job]) -> list[str]:
+    """Name the blocks that are no results, once they have had the time to go."""
+    end = monotonic_s() + _SETTLE_S
+    while True:
+        found = [
+            key.block_id
+            for key in cluster.blocks()
+            if key.job not in kept or key.stage not in kept[key.job].results
+        ]
+        if not found or monotonic_s() > end:
+            return found
+        threading.Event().wait(_LOOK_S)
