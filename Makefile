@@ -4,7 +4,7 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint format setup bench lock clean
+.PHONY: help demo test chaos lint format setup bench lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -14,6 +14,7 @@ INSTALL_SELF = $(PIP) install --no-deps --no-build-isolation --editable .
 
 LINES ?= 1000000
 TEST_JOBS ?= 2
+JOBS ?= 100
 
 help: ## Say what there is
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +24,9 @@ demo: $(VENV)/.runtime ## Word count over 1M lines, embedded and on a real local
 
 test: $(VENV)/.development ## Run the test suite (TEST_JOBS=N processes)
 	@$(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadscope
+
+chaos: $(VENV)/.development ## Run jobs while their cluster is taken apart (JOBS=100 SEED=N)
+	@$(BIN)/python -m minispark.testing.chaos --jobs $(JOBS) $(if $(SEED),--seed $(SEED))
 
 lint: $(VENV)/.development ## Check style, format, types and the direction of imports
 	$(BIN)/ruff check .

@@ -1,0 +1,149 @@
+"""A job of the user's, once in peace and once under chaos, and whether the answers are equal."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from polars.testing import assert_frame_equal
+
+from minispark.engines.base import sinks_of
+from minispark.engines.http import MasterClient
+from minispark.jobs import plan_job
+from minispark.plan.stages import Label, StageGraph
+from minispark.testing.chaos.faults import draw
+from minispark.testing.chaos.ordeal import Happening, Ordeal, read_rows, undergo
+from minispark.testing.chaos.shaky import ShakyCluster
+
+__all__ = ["TrialSettings", "Verdict", "try_job"]
+
+_READERS: Mapping[str, Callable[[str], pl.DataFrame]] = {
+    "csv": lambda files: pl.read_csv(files, infer_schema=False),
+    "jsonl": pl.read_ndjson,
+    "parquet": pl.read_parquet,
+}
+_TASKS_PER_WORKER = 4
+"""Where the job names no number of partitions: enough that something can happen in the middle."""
+
+Receipt = tuple[int, int | None]
+
+
+@dataclass(frozen=True, slots=True)
+class TrialSettings:
+    """How a job is tried."""
+
+    seed: int
+    workers: int = 3
+    faults: int = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What came of it: ``differences`` is empty if both answers are the same."""
+
+    quiet: Ordeal
+    shaken: Ordeal
+    rows: int
+    differences: tuple[str, ...]
+    leftovers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """The rows of each result, and the receipts of its blocks."""
+
+    frames: Mapping[str, pl.DataFrame]
+    receipts: Mapping[str, tuple[Receipt, ...]]
+
+
+def try_job(
+    job: Mapping[str, Any],
+    settings: TrialSettings,
+    folder: Path,
+    *,
+    on_happening: Callable[[Happening], None] = lambda _: None,
+) -> Verdict:
+    """Run a JSON job twice and compare. What it writes goes to ``folder``, not to its own place.
+
+    Raises
+    ------
+    MinisparkError
+        The job is wrong, or fails.
+    """
+    job = dict(job)
+    job.setdefault("parallelism", settings.workers * _TASKS_PER_WORKER)
+    payloads = [_redirected(job, folder / "out" / name) for name in ("quiet", "shaken")]
+    graphs = [plan_job(payload) for payload in payloads]
+    spared = {result.stage for result in graphs[0].results}
+    steps = draw(settings.seed, 0, faults=settings.faults)
+    name = str(job.get("name", "job"))
+    cluster = ShakyCluster(folder / "cluster", workers=settings.workers)
+    with cluster:
+        quiet = undergo(cluster, payloads[0], (), name=name)
+        expected = _answer(cluster, quiet, graphs[0])
+        shaken = undergo(
+            cluster, payloads[1], steps, name=name, spared=spared, on_happening=on_happening
+        )
+        found = _answer(cluster, shaken, graphs[1])
+    return Verdict(
+        quiet,
+        shaken,
+        sum(frame.height for frame in expected.frames.values()),
+        tuple(_differences(graphs[0], expected, found)),
+        tuple(cluster.leftovers()),
+    )
+
+
+def _redirected(job: Mapping[str, Any], out: Path) -> dict[str, Any]:
+    """Return a job that writes below ``out``."""
+    copied: dict[str, Any] = copy.deepcopy(dict(job))
+    dag = copied.get("dag")
+    nodes = dag.get("nodes") if isinstance(dag, dict) else None
+    for number, node in enumerate(nodes if isinstance(nodes, list) else []):
+        if isinstance(node, dict) and str(node.get("op", "")).startswith("write_"):
+            node["path"] = str(out / str(number))
+    return copied
+
+
+def _answer(cluster: ShakyCluster, ordeal: Ordeal, graph: StageGraph) -> _Answer:
+    sinks = sinks_of(graph)
+    frames, receipts = {}, {}
+    with MasterClient(cluster.url, token=cluster.token) as client:
+        for result in graph.results:
+            if result.node in sinks:
+                stage = next(stage for stage in graph.stages if stage.id == result.stage)
+                assert stage.output.sink is not None  # noqa: S101 - it is one of the sinks
+                frames[result.node] = _read_parts(sinks[result.node], stage.output.sink.format)
+                continue
+            frames[result.node] = read_rows(cluster, ordeal.job_id, node=result.node)
+            blocks, _ = client.result_blocks(ordeal.job_id, result.node)
+            receipts[result.node] = tuple((b.meta.rows, b.meta.rows_checksum) for b in blocks)
+    return _Answer(frames, receipts)
+
+
+def _read_parts(directory: str, form: str) -> pl.DataFrame:
+    return _READERS[form](f"{directory}/part-*.{form}")
+
+
+def _differences(graph: StageGraph, expected: _Answer, found: _Answer) -> list[str]:
+    differences = []
+    labels = {stage.id: stage.label for stage in graph.stages}
+    for result in graph.results:
+        node, label = result.node, labels[result.stage]
+        if expected.receipts.get(node) != found.receipts.get(node):
+            differences.append(f"{node}: the blocks of the result have other rows or checksums")
+        try:
+            assert_frame_equal(
+                found.frames[node],
+                expected.frames[node],
+                check_row_order=label is Label.DETERMINATE,
+            )
+        except AssertionError as error:
+            differences.append(f"{node}: {error}")
+    if differences and Label.INDETERMINATE in labels.values():
+        differences.append("the plan says that this job may give other rows each time it runs")
+    return differences
