@@ -9,6 +9,7 @@ __all__ = [
     "MAX_WEIGHT",
     "MIB",
     "MIN_WEIGHT",
+    "DoorSettings",
     "JournalSettings",
     "Limits",
     "PlanSettings",
@@ -103,6 +104,9 @@ class Limits:
     plan_memory_bytes: int = 4 << 30
     jobs_per_planner: int = 100
     running_jobs: int = 1_000
+    reserved_jobs: int = 100
+    """Of those, how many only the shared secret may start: holders of the submit token must not be
+    able to shut the owner of the cluster out."""
     retained_jobs: int = 200
     """Finished jobs whose results and records are kept."""
 
@@ -131,3 +135,29 @@ class JournalSettings:
     had been killed."""
     snapshot_steps: int = 20_000
     """Steps of the scheduler between two snapshots: bounds what a restart replays to seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class DoorSettings:
+    """What a server bears from those who knock, each limit per peer address. Times in seconds."""
+
+    free_failures: int = 10
+    """Wrong tokens of a peer that are answered at once: a stale token in a script is no attack."""
+    first_pause_s: float = 0.1
+    """How long the answer to the next wrong one is held back; it doubles with each."""
+    last_pause_s: float = 2.0
+    forget_failures_s: float = 60.0
+    """A peer that has been quiet for so long begins anew."""
+    held_answers: int = 32
+    """Answers held back at a time. Of a peer that has so many waiting no further token is looked
+    at, but on loopback, where the owner and everybody else have the same address."""
+    remembered_peers: int = 1_024
+    """Peers whose failures and open requests are known; the oldest is forgotten first."""
+    open_requests: int = 512
+    """Requests, polls and streams at a time: three for each worker of a host, and half of the
+    files that a process may usually open."""
+    connections: int = 768
+    head_s: float = 20.0
+    """How long the head of a request may take to come in whole."""
+    body_s: float = 30.0
+    """How long a body may pause."""

@@ -15,7 +15,7 @@ from minispark.master import MasterConfig, Service, create_app
 from minispark.master.parts import Identity
 from minispark.master.settings import check_config
 from minispark.observe.journal import Journal
-from minispark.settings import Limits
+from minispark.settings import DoorSettings, Limits
 from minispark.wire.http import auth_headers
 
 TOKEN = "right"  # noqa: S105
@@ -33,7 +33,8 @@ class App:
     """The application without a port."""
 
     def __init__(self, tmp_path: Path, **changes: Any) -> None:
-        config = MasterConfig(state_dir=tmp_path, token=TOKEN, **changes)
+        patient = DoorSettings(first_pause_s=0.0)
+        config = MasterConfig(state_dir=tmp_path, token=TOKEN, door=patient, **changes)
         self.journal = Journal(tmp_path / "journal.db")
         self.app = create_app(Service(config, self.journal, Identity("c", 1)))
 

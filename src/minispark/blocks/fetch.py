@@ -32,6 +32,7 @@ from minispark.blocks.errors import BlockUnavailable
 from minispark.blocks.format import DATA_SUFFIX
 from minispark.blocks.host import host_identity
 from minispark.blocks.meta import BlockSource
+from minispark.tokens import BlockKey
 
 __all__ = ["FetchSettings", "Fetched", "fetch_block", "fetch_blocks", "read_block"]
 
@@ -48,12 +49,19 @@ class FetchSettings:
     host: str = field(default_factory=host_identity)
     may_map: bool = True
     token: str | None = field(default=None, repr=False)
+    """What is shown to a worker: the ticket of the one job whose blocks are read."""
+    key: BlockKey | None = None
+    """Signs a ticket for each job, for those who may read them all; goes before ``token``."""
     connect_timeout_s: float = 5.0
     read_timeout_s: float = 30.0
     parallel: int = 4
     """Requests at a time of one task: enough to hide round trips, few enough to be fair."""
     ca_file: str | None = None
     """Certificates to trust, for workers behind a private authority."""
+
+    def shown_for(self, job: str) -> str | None:
+        """Return what to show to a worker for the blocks of a job."""
+        return self.token if self.key is None else self.key.ticket(job)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +131,9 @@ def _request(source: BlockSource, settings: FetchSettings) -> bytes:
         "Range": f"bytes={meta.offset}-{meta.offset + meta.length - 1}",
         "Accept-Encoding": "identity",
     }
-    if settings.token is not None:
-        headers["Authorization"] = f"Bearer {settings.token}"
+    shown = settings.shown_for(source.key.job)
+    if shown is not None:
+        headers["Authorization"] = f"Bearer {shown}"
     url = f"{source.url.rstrip('/')}/internal/v1/blocks/{source.key.block_id}"
     problem: Exception | None = None
     for _ in range(_TRIES):

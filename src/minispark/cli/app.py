@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from minispark.cli import chaos, data, demo, explain, jobs, master, run, submit, worker
+from minispark.cli import chaos, data, demo, explain, jobs, master, run, submit, token, worker
 from minispark.cli.failures import explain_failure
 
 __all__ = ["app", "main"]
@@ -40,6 +40,7 @@ app.add_typer(data.app, name="data")
 app.command("master")(master.master)
 app.command("worker")(worker.worker)
 app.command("chaos")(chaos.chaos)
+app.command("token")(token.token)
 
 
 def _print_version(value: bool) -> None:  # noqa: FBT001 (Typer calls it so)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from functools import cache
 
 import polars as pl
@@ -33,7 +34,7 @@ class ClusterRunner:
 
     def __init__(self, url: str | None = None, token: str | None = None) -> None:
         self.client = MasterClient(url, token=token)
-        self._fetch = FetchSettings(token=self.client.token, connect_timeout_s=_CONNECT_S)
+        self._fetch = FetchSettings(connect_timeout_s=_CONNECT_S)
         self._reads_blocks = True
 
     def run(self, graph: StageGraph, *, name: str, progress: OnChange | None = None) -> JobOutcome:
@@ -63,9 +64,11 @@ class ClusterRunner:
         network lets clients speak to the master only.
         """
         if self._reads_blocks:
-            sources = self.client.result_blocks(job_id, node)
+            sources, ticket = self.client.result_blocks(job_id, node)
+            # Not the token: any machine may have registered as a worker.
+            settings = replace(self._fetch, token=ticket)
             try:
-                parts = [part.frame for part in fetch_blocks(sources, settings=self._fetch)]
+                parts = [part.frame for part in fetch_blocks(sources, settings=settings)]
             except BlockUnavailable:
                 self._reads_blocks = False
             else:

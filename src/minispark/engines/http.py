@@ -209,12 +209,12 @@ class MasterClient:
         buffer.seek(0)
         return pl.read_ipc_stream(buffer)
 
-    def result_blocks(self, job_id: str, node: str) -> tuple[BlockSource, ...]:
-        """Return where the rows of a result lie, in partition order."""
+    def result_blocks(self, job_id: str, node: str) -> tuple[tuple[BlockSource, ...], str | None]:
+        """Return where the rows of a result lie, in partition order, and what opens them."""
         found = ResultBlocks.model_validate_json(self._get(f"/internal/v1/jobs/{job_id}/blocks"))
         for result in found.nodes:
             if result.node == node:
-                return result.blocks
+                return result.blocks, found.ticket
         msg = f"the job {job_id} has no result {node!r}"
         raise UsageError(msg, node=node)
 

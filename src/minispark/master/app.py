@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import socket
 from typing import Any
 
@@ -14,6 +13,7 @@ from starlette.exceptions import HTTPException
 from minispark.errors import ErrorInfo, MinisparkError
 from minispark.master.answers import RefusedError
 from minispark.master.api import public_routes
+from minispark.master.doors import ALWAYS_OPEN, FIGURES, RULES
 from minispark.master.internal import internal_routes
 from minispark.master.pages import add_docs_page
 from minispark.master.service import Service
@@ -24,14 +24,6 @@ from minispark.wire.http import error_body
 from minispark.wire.messages import PROTOCOL
 
 __all__ = ["create_app", "guard_policy"]
-
-_GET = frozenset({"GET", "HEAD"})
-_ALWAYS_OPEN = ((_GET, re.compile(r"/healthz")),)
-_FIGURES = (
-    (_GET, re.compile(r"/openapi\.json|/docs")),
-    (_GET, re.compile(r"/api/v1/jobs/[A-Za-z0-9-]+/(metrics|stages)")),
-    (_GET, re.compile(r"/api/v1/state")),
-)
 
 _log = logger("master")
 
@@ -62,7 +54,9 @@ def guard_policy(config: MasterConfig) -> GuardPolicy:
         token=config.token,
         names=frozenset(names),
         body_bytes=config.limits.body_bytes,
-        open_routes=_ALWAYS_OPEN + (_FIGURES if config.figures_open else ()),
+        open_routes=ALWAYS_OPEN + (FIGURES if config.figures_open else ()),
+        rules=RULES,
+        door=config.door,
     )
 
 

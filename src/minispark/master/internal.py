@@ -12,6 +12,7 @@ from minispark.errors import ErrorInfo
 from minispark.master.answers import RefusedError
 from minispark.master.api import answer, finished
 from minispark.master.service import Service
+from minispark.tokens import BlockKey
 from minispark.wire.http import compare_versions, versions
 from minispark.wire.messages import (
     HeartbeatRequest,
@@ -135,9 +136,12 @@ def _add_jobs(routes: APIRouter, service: Service) -> None:
         )
         return answer(JobAccepted(job_id=job), status=202)
 
+    key = BlockKey(service.config.token)
+
     @routes.get("/jobs/{job_id}/blocks")
     async def blocks(job_id: str) -> Response:
-        return answer(ResultBlocks(nodes=tuple(finished(service, job_id).results)))
+        nodes = tuple(finished(service, job_id).results)
+        return answer(ResultBlocks(nodes=nodes, ticket=key.ticket(job_id)))
 
 
 async def _read(request: Request, model: type[M]) -> M:

@@ -8,7 +8,14 @@ from pathlib import Path
 from typing import Literal
 
 from minispark.errors import UsageError
-from minispark.settings import JournalSettings, Limits, PlanSettings, SchedulerSettings
+from minispark.settings import (
+    DoorSettings,
+    JournalSettings,
+    Limits,
+    PlanSettings,
+    SchedulerSettings,
+)
+from minispark.tokens import Level, derive
 from minispark.wire.guard import is_loopback
 
 __all__ = ["MasterConfig", "check_config"]
@@ -39,6 +46,7 @@ class MasterConfig:
     plan: PlanSettings = field(default_factory=PlanSettings)
     limits: Limits = field(default_factory=Limits)
     journal: JournalSettings = field(default_factory=JournalSettings)
+    door: DoorSettings = field(default_factory=DoorSettings)
     token_file: Path | None = None
     """Where the token came from, for the discovery file; None is ``state_dir/token``."""
     discovery_dir: Path | None = None
@@ -63,6 +71,8 @@ def check_config(config: MasterConfig) -> None:
     if not config.token:
         msg = "a master needs a token"
         raise UsageError(msg, code="MS-105")
+    # Says itself what is wrong with a lesser token.
+    derive(config.token, Level.VIEW)
     if (config.tls_cert is None) != (config.tls_key is None):
         msg = "TLS needs both --tls-cert and --tls-key"
         raise UsageError(msg, code="MS-106")

@@ -5,30 +5,65 @@ A pure ASGI middleware, default deny, in this order:
 1. ``Host`` must be a name of this server: a web page that rebinds its own name to our address
    still sends its own name.
 2. ``Origin`` and ``Sec-Fetch-Site`` must not be another site's, whatever the method.
-3. The token must be right, unless the route is open.
-4. The body must not be larger than the limit.
+3. The token must be right and of a level that the route is for, unless the route is open. A
+   route that no rule names takes the shared secret only.
+4. The body must not be larger than the limit, nor the peer have too much open.
 
-Covers: every HTTP request. Does not cover: what a route does with a request that may come in.
+Every answer, also a refusal, carries the headers that keep a browser from making more of it.
+
+Covers: every HTTP request. Does not cover: connections that never make one
+(`minispark.wire.doorstep`), what a route does with a request that may come in.
 """
 
 from __future__ import annotations
 
-import hmac
+import asyncio
 import json
 import re
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
 from fastapi import HTTPException
 
 from minispark.errors import ErrorInfo
+from minispark.settings import DoorSettings
+from minispark.tokens import Keyring, Level
 from minispark.wire.http import error_body
+from minispark.wire.throttle import Throttle, peer_of
 
-__all__ = ["LOOPBACK_NAMES", "Guard", "GuardPolicy", "host_name", "is_loopback"]
+__all__ = [
+    "BLOCKS",
+    "LOOPBACK_NAMES",
+    "SECURITY_HEADERS",
+    "SUBMIT",
+    "VIEW",
+    "WORKER",
+    "Guard",
+    "GuardPolicy",
+    "Rule",
+    "host_name",
+    "is_loopback",
+    "level_of_request",
+]
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+
+VIEW = frozenset({Level.VIEW, Level.SUBMIT, Level.ROOT})
+SUBMIT = frozenset({Level.SUBMIT, Level.ROOT})
+WORKER = frozenset({Level.WORKER, Level.ROOT})
+BLOCKS = frozenset({Level.WORKER, Level.SUBMIT, Level.ROOT})
+_ROOT = frozenset({Level.ROOT})
+
+SECURITY_HEADERS = (
+    (b"content-security-policy", b"default-src 'self'; frame-ancestors 'none'"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+)
+_LEVEL = "minispark.level"
+_HELD = "minispark.held_s"
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -49,16 +84,36 @@ def host_name(netloc: str) -> str:
     return name.removesuffix(".")
 
 
+def level_of_request(scope: Scope) -> Level | None:
+    """Return what the token of a request is for; None for one without, to an open route."""
+    level: Level | None = scope.get(_LEVEL)
+    return level
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Whose token a route takes. ``path`` must match whole.
+
+    A group ``job`` in it says that a ticket for the blocks of that job does as well.
+    """
+
+    methods: frozenset[str]
+    path: re.Pattern[str]
+    levels: frozenset[Level]
+
+
 @dataclass(frozen=True, slots=True)
 class GuardPolicy:
     """Who may come in. ``open_routes`` are (methods, path pattern) that need no token."""
 
-    token: str
+    token: str = field(repr=False)
     names: frozenset[str]
     """Names and addresses that clients may call this server by, besides the address that the
     connection came in at."""
     body_bytes: int
     open_routes: tuple[tuple[frozenset[str], re.Pattern[str]], ...] = ()
+    rules: tuple[Rule, ...] = ()
+    door: DoorSettings = field(default_factory=DoorSettings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +129,8 @@ class Guard:
     def __init__(self, app: App, policy: GuardPolicy) -> None:
         self._app = app
         self._policy = policy
-        self._token = policy.token.encode()
+        self._keys = Keyring(policy.token)
+        self._throttle = Throttle(policy.door)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection; only HTTP is spoken here."""
@@ -84,18 +140,35 @@ class Guard:
         if scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1008})
             return
-        headers = _headers(scope)
-        refusal = self._refusal(scope, headers)
+        headers, peer = _headers(scope), peer_of(scope.get("client"))
+        refusal = self._refusal(scope, headers, peer)
+        if scope.get(_HELD):
+            await self._hold(peer, scope[_HELD])
+        if refusal is None and not self._throttle.enter(peer):
+            refusal = _Refusal(429, _TOO_MUCH_OPEN, headers=_LATER)
         if refusal is not None:
             await _answer(send, refusal)
             return
-        await self._app(scope, _limited(receive, self._policy.body_bytes), send)
+        try:
+            body = _limited(receive, self._policy.body_bytes, pause_s=self._policy.door.body_s)
+            await self._app(scope, body, _secured(send))
+        finally:
+            self._throttle.leave(peer)
 
-    def _refusal(self, scope: Scope, headers: Mapping[str, list[str]]) -> _Refusal | None:
+    async def _hold(self, peer: str, held_s: float) -> None:
+        self._throttle.hold(peer, 1)
+        try:
+            await asyncio.sleep(held_s)
+        finally:
+            self._throttle.hold(peer, -1)
+
+    def _refusal(
+        self, scope: Scope, headers: Mapping[str, list[str]], peer: str
+    ) -> _Refusal | None:
         return (
             self._foreign_host(scope, headers)
             or _foreign_site(headers)
-            or self._no_token(scope, headers)
+            or self._not_allowed(scope, headers, peer)
             or self._too_large(headers)
         )
 
@@ -113,27 +186,34 @@ class Guard:
             ),
         )
 
-    def _no_token(self, scope: Scope, headers: Mapping[str, list[str]]) -> _Refusal | None:
+    def _not_allowed(
+        self, scope: Scope, headers: Mapping[str, list[str]], peer: str
+    ) -> _Refusal | None:
         method, path = scope["method"], scope["path"]
-        if any(method in methods and p.fullmatch(path) for methods, p in self._policy.open_routes):
+        is_open = any(m.fullmatch(path) for verbs, m in self._policy.open_routes if method in verbs)
+        given = _bearer(headers)
+        if given is None:
+            return None if is_open else _NO_TOKEN
+        if self._throttle.ignores(peer):
+            return None if is_open else _Refusal(429, _TOO_OFTEN_WRONG, headers=_LATER)
+        levels, job = self._needed(method, path)
+        level = self._keys.level(given)
+        if level is None and job is not None and self._keys.opens(given, job):
             return None
-        given = headers.get("authorization", [])
-        if len(given) == 1:
-            scheme, _, token = given[0].partition(" ")
-            if scheme.lower() == "bearer" and hmac.compare_digest(
-                token.strip().encode(), self._token
-            ):
-                return None
-        return _Refusal(
-            401,
-            ErrorInfo(
-                "MS-601",
-                "the token is wrong" if given else "this needs the token of the cluster",
-                hint="Set MINISPARK_TOKEN to the text of the token file that the master named "
-                "when it started; on the same machine it is found by itself.",
-            ),
-            headers=((b"www-authenticate", b"Bearer"),),
-        )
+        if level is None:
+            # On an open route too: its answer may tell whether the token was right.
+            scope[_HELD] = self._throttle.failed(peer)
+            return None if is_open else _Refusal(401, _WRONG_TOKEN, _CHALLENGE)
+        scope[_LEVEL] = level if level in VIEW else None
+        return None if is_open or level in levels else _Refusal(403, _too_weak(level, levels))
+
+    def _needed(self, method: str, path: str) -> tuple[frozenset[Level], str | None]:
+        """Return the levels that may do this, and the job whose ticket does as well."""
+        for rule in self._policy.rules:
+            found = rule.path.fullmatch(path) if method in rule.methods else None
+            if found is not None:
+                return rule.levels, found.groupdict().get("job")
+        return _ROOT, None
 
     def _too_large(self, headers: Mapping[str, list[str]]) -> _Refusal | None:
         announced = headers.get("content-length", ["0"])[0]
@@ -145,6 +225,48 @@ class Guard:
     def _is_ours(self, scope: Scope, name: str) -> bool:
         server = scope.get("server")
         return name in self._policy.names or (server is not None and name == server[0])
+
+
+_HINT = (
+    "Set MINISPARK_TOKEN to the text of the token file that the master named when it started; "
+    "on the same machine it is found by itself."
+)
+_CHALLENGE = ((b"www-authenticate", b"Bearer"),)
+_LATER = ((b"retry-after", b"2"),)
+_NO_TOKEN = _Refusal(
+    401, ErrorInfo("MS-601", "this needs the token of the cluster", hint=_HINT), _CHALLENGE
+)
+_WRONG_TOKEN = ErrorInfo("MS-601", "the token is wrong", hint=_HINT)
+_TOO_OFTEN_WRONG = ErrorInfo(
+    "MS-608",
+    "too many wrong tokens have come from this address",
+    hint="Mend the token, then wait some seconds.",
+)
+_TOO_MUCH_OPEN = ErrorInfo(
+    "MS-609",
+    "this address has too many requests open",
+    hint="Close some connections, or wait for requests to end.",
+)
+
+
+def _too_weak(level: Level, levels: frozenset[Level]) -> ErrorInfo:
+    enough = [wanted.value for wanted in Level if wanted in levels and wanted is not Level.ROOT]
+    needed = f"a {' or '.join(enough)} token" if enough else "the shared secret"
+    return ErrorInfo(
+        "MS-607",
+        f"a {level} token is too weak for this: it needs {needed}",
+        hint="Who runs the cluster makes one with: minispark token"
+        + (f" {enough[-1]}" if enough else " (the shared secret itself is not handed out)"),
+    )
+
+
+def _bearer(headers: Mapping[str, list[str]]) -> str | None:
+    """Return what was given as a token: nothing at all is None, anything odd is no token."""
+    given = headers.get("authorization", [])
+    if not given:
+        return None
+    scheme, _, token = given[0].partition(" ")
+    return token.strip() if len(given) == 1 and scheme.lower() == "bearer" else ""
 
 
 def _foreign_site(headers: Mapping[str, list[str]]) -> _Refusal | None:
@@ -179,23 +301,47 @@ def _headers(scope: Scope) -> dict[str, list[str]]:
     return found
 
 
-def _limited(receive: Receive, limit: int) -> Receive:
-    """Count what comes in: a chunked body does not announce its size."""
-    taken = 0
+def _limited(receive: Receive, limit: int, *, pause_s: float) -> Receive:
+    """Count what comes in: a chunked body does not announce its size, and any may stand still."""
+    taken, ended = 0, False
 
     async def counted() -> Message:
-        nonlocal taken
-        message = await receive()
+        nonlocal taken, ended
+        if ended:
+            return await receive()
+        try:
+            async with asyncio.timeout(pause_s):
+                message = await receive()
+        except TimeoutError:
+            raise HTTPException(408, error_body(_too_slow(pause_s))) from None
         taken += len(message.get("body", b""))
         if taken > limit:
             raise HTTPException(413, error_body(_large(limit)))
+        ended = not message.get("more_body", False)
         return message
 
     return counted
 
 
+def _secured(send: Send) -> Send:
+    """Add the security headers that an answer has not set itself."""
+
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = list(message.get("headers", ()))
+            named = {name.lower() for name, _ in headers}
+            message["headers"] = headers + [h for h in SECURITY_HEADERS if h[0] not in named]
+        await send(message)
+
+    return sending
+
+
 def _large(limit: int) -> ErrorInfo:
     return ErrorInfo("MS-604", f"the request is larger than {limit} bytes", hint="Send less.")
+
+
+def _too_slow(pause_s: float) -> ErrorInfo:
+    return ErrorInfo("MS-610", f"nothing of the request came for {pause_s:g} s", hint="Try again.")
 
 
 async def _answer(send: Send, refusal: _Refusal) -> None:
@@ -203,6 +349,7 @@ async def _answer(send: Send, refusal: _Refusal) -> None:
     headers = [
         (b"content-type", b"application/json"),
         (b"content-length", str(len(body)).encode()),
+        *SECURITY_HEADERS,
         *refusal.headers,
     ]
     await send({"type": "http.response.start", "status": refusal.status, "headers": headers})

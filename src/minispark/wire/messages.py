@@ -12,7 +12,7 @@ Routes (all but ``/healthz`` need ``Authorization: Bearer``)::
     client -> master
       POST   /internal/v1/jobs                    PlannedJob       -> JobAccepted (Idempotency-Key)
       GET    /internal/v1/jobs/{id}/blocks                         -> ResultBlocks
-    anybody with the token -> worker
+    anybody with the ticket of a job, or a token -> worker
       GET    /internal/v1/blocks/{block_id}       bytes of the block file, Range honoured
 """
 
@@ -185,6 +185,10 @@ class NodeBlocks(BaseModel):
 
 
 class ResultBlocks(_Message):
-    """Where the results of a job lie, for a client that reads blocks itself."""
+    """Where the results of a job lie, for a client that reads blocks itself.
+
+    ``ticket`` is what it shows to the workers that have them, instead of its token.
+    """
 
     nodes: tuple[NodeBlocks, ...]
+    ticket: str | None = Field(default=None, repr=False)

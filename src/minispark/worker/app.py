@@ -2,7 +2,7 @@
 
 ::
 
-    port          GET /internal/v1/blocks/{block_id}   token; Range honoured
+    port          GET /internal/v1/blocks/{block_id}   ticket of its job, or token; Range honoured
                   GET /healthz
     port + 1000   GET /metrics                         open on loopback, else token
                   GET /healthz
@@ -20,12 +20,13 @@ from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 
 from minispark.blocks.store import BlockStore
-from minispark.wire.guard import App, Guard, GuardPolicy
+from minispark.wire.guard import BLOCKS, VIEW, WORKER, App, Guard, GuardPolicy, Rule
 
 __all__ = ["block_app", "metrics_app"]
 
 _BODY_BYTES = 0
 """Nothing here takes a body."""
+_READ = frozenset({"GET", "HEAD"})
 
 
 class _BlockResponse(FileResponse):
@@ -50,7 +51,9 @@ def block_app(store: BlockStore, *, token: str, hosts: Collection[str]) -> App:
         Route("/internal/v1/blocks/{block_id}", block),
         Route("/healthz", _healthz),
     ]
-    return Guard(Starlette(routes=routes), _policy(token, hosts, open_paths=("/healthz",)))
+    rule = Rule(_READ, re.compile(r"/internal/v1/blocks/(?P<job>[^/.]+)\.[^/]*"), BLOCKS)
+    policy = _policy(token, hosts, open_paths=("/healthz",), rule=rule)
+    return Guard(Starlette(routes=routes), policy)
 
 
 def metrics_app(
@@ -72,16 +75,20 @@ def metrics_app(
 
     routes = [Route("/metrics", metrics), Route("/healthz", _healthz)]
     open_paths = ("/healthz", "/metrics") if open_figures else ("/healthz",)
-    return Guard(Starlette(routes=routes), _policy(token, hosts, open_paths=open_paths))
+    rule = Rule(_READ, re.compile("/metrics"), VIEW | WORKER)
+    policy = _policy(token, hosts, open_paths=open_paths, rule=rule)
+    return Guard(Starlette(routes=routes), policy)
 
 
-def _policy(token: str, hosts: Collection[str], *, open_paths: Sequence[str]) -> GuardPolicy:
-    read = frozenset({"GET", "HEAD"})
+def _policy(
+    token: str, hosts: Collection[str], *, open_paths: Sequence[str], rule: Rule
+) -> GuardPolicy:
     return GuardPolicy(
         token=token,
         names=frozenset(hosts),
         body_bytes=_BODY_BYTES,
-        open_routes=tuple((read, re.compile(re.escape(path))) for path in open_paths),
+        open_routes=tuple((_READ, re.compile(re.escape(path))) for path in open_paths),
+        rules=(rule,),
     )
 
 

@@ -22,6 +22,7 @@ from minispark.blocks.store import BlockStore
 from minispark.errors import UsageError
 from minispark.observe.logs import configure_logs, logger
 from minispark.task.hashing import hash_vector
+from minispark.tokens import BlockKey
 from minispark.wire.guard import LOOPBACK_NAMES, App, is_loopback
 from minispark.wire.http import versions
 from minispark.wire.messages import RegisterRequest
@@ -123,7 +124,7 @@ def _executors(config: WorkerConfig) -> ExecutorPool:
     return ExecutorPool(
         config.slots,
         threads_per_slot=config.threads_per_slot,
-        fetch=FetchSettings(may_map=config.map_blocks, token=config.token),
+        fetch=FetchSettings(may_map=config.map_blocks, key=BlockKey(config.token)),
         task_timeout_s=config.task_timeout_s,
         memory_limit_bytes=config.memory_limit_bytes,
     )

@@ -1,0 +1,47 @@
+"""``minispark token``: makes lesser tokens of the shared secret."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from minispark.errors import UsageError
+
+__all__ = ["token"]
+
+
+def token(
+    level: Annotated[
+        Literal["view", "submit", "worker"],
+        typer.Argument(
+            help="view: may look at jobs and workers. submit: may also run jobs and read their "
+            "results. worker: may run a worker, and nothing else."
+        ),
+    ],
+    *,
+    state_dir: Annotated[
+        Path | None,
+        typer.Option(help="Where the master keeps its secret.", show_default=False),
+    ] = None,
+    token_file: Annotated[
+        Path | None, typer.Option(help="A file that holds the shared secret; else it is found.")
+    ] = None,
+) -> None:
+    """Print a token that may do less than the shared secret; give it on as MINISPARK_TOKEN.
+
+    It is always the same for the same secret. To take it back, change the secret.
+    """
+    from minispark import config
+    from minispark.tokens import Level, derive_strong
+
+    state = state_dir or config.state_dir()
+    secret = (
+        config.read_token_file(token_file) if token_file is not None else config.find_token(state)
+    )
+    if not secret:
+        msg = f"there is no shared secret in {state}"
+        hint = "Start a master, which makes one, or set MINISPARK_TOKEN."
+        raise UsageError(msg, code="MS-611", hint=hint)
+    typer.echo(derive_strong(secret, Level(level)))

@@ -1,0 +1,42 @@
+"""Which token each route of the master takes.
+
+What is not named here takes the shared secret only, so a new route is closed until somebody
+thinks about it.
+"""
+
+from __future__ import annotations
+
+import re
+
+from minispark.wire.guard import SUBMIT, VIEW, WORKER, Rule
+
+__all__ = ["ALWAYS_OPEN", "FIGURES", "RULES"]
+
+_GET = frozenset({"GET", "HEAD"})
+_POST = frozenset({"POST"})
+_DELETE = frozenset({"DELETE"})
+_JOB = r"/api/v1/jobs/[^/]+"
+_WORKER = r"/internal/v1/workers/[^/]+"
+
+ALWAYS_OPEN = ((_GET, re.compile(r"/healthz")),)
+FIGURES = (
+    (_GET, re.compile(r"/openapi\.json|/docs")),
+    (_GET, re.compile(r"/api/v1/jobs/[A-Za-z0-9-]+/(metrics|stages)")),
+    (_GET, re.compile(r"/api/v1/state")),
+)
+"""Ids, statuses, counts and times: no names, data, code, paths, errors or logs."""
+
+RULES = (
+    Rule(_GET, re.compile(r"/healthz|/openapi\.json|/docs"), VIEW),
+    Rule(_GET, re.compile(r"/api/v1/(jobs|workers|state)"), VIEW),
+    Rule(_GET, re.compile(rf"{_JOB}(/(metrics|stages|tasks|events))?"), VIEW),
+    # Rows are not looks: who may see that a job runs need not see what it found.
+    Rule(_GET, re.compile(rf"{_JOB}/results"), SUBMIT),
+    Rule(_POST, re.compile(r"/api/v1/jobs|/internal/v1/jobs"), SUBMIT),
+    Rule(_DELETE, re.compile(_JOB), SUBMIT),
+    Rule(_GET, re.compile(r"/internal/v1/jobs/[^/]+/blocks"), SUBMIT),
+    Rule(
+        _POST, re.compile(rf"/internal/v1/workers|{_WORKER}/(poll|reports|heartbeat|drain)"), WORKER
+    ),
+    Rule(_DELETE, re.compile(_WORKER), WORKER),
+)
