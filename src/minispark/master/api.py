@@ -32,11 +32,11 @@ from minispark.master.service import Service
 from minispark.master.state import StateView, state_view
 from minispark.observe.views import JobMetrics, JobView
 from minispark.scheduler.commands import JobStatus
-from minispark.tokens import BlockKey
+from minispark.tokens import BlockKey, Level
 from minispark.wire.guard import level_of_request
 from minispark.wire.messages import JobAccepted
 
-__all__ = ["answer", "finished", "public_routes"]
+__all__ = ["answer", "finished", "public_routes", "spare_places"]
 
 _MAX_WAIT_S = 60.0
 _STREAM = "text/event-stream"
@@ -108,7 +108,9 @@ def _add_jobs(routes: APIRouter, service: Service) -> None:
     async def submit(request: Request, idempotency_key: Key = None) -> Response:
         """Submit a JSON job."""
         body = _json(await request.body())
-        job = await service.jobs.submit_json(body, idempotency_key=idempotency_key)
+        job = await service.jobs.submit_json(
+            body, idempotency_key=idempotency_key, spare=spare_places(request, service)
+        )
         return answer(JobAccepted(job_id=job), status=202)
 
     @routes.get("/api/v1/jobs", response_model=JobList)
@@ -221,6 +223,14 @@ def _add_results(routes: APIRouter, service: Service) -> None:
         name = f"{job_id}.{stream.suffix}"
         headers = {"Content-Disposition": f'attachment; filename="{name}"'}
         return StreamingResponse(stream.chunks, media_type=stream.media_type, headers=headers)
+
+
+def spare_places(request: Request, service: Service) -> int:
+    """Return how many jobs of those that may run are kept from this caller."""
+    if level_of_request(request.scope) is Level.ROOT:
+        return 0
+    limits = service.config.limits
+    return min(limits.reserved_jobs, limits.running_jobs // 2)
 
 
 def _json(body: bytes) -> object:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from minispark.errors import ErrorInfo
 from minispark.master.answers import RefusedError
-from minispark.master.api import answer, finished
+from minispark.master.api import answer, finished, spare_places
 from minispark.master.service import Service
 from minispark.tokens import BlockKey
 from minispark.wire.http import compare_versions, versions
@@ -132,7 +132,11 @@ def _add_jobs(routes: APIRouter, service: Service) -> None:
         if differing is not None:
             raise RefusedError(409, ErrorInfo("MS-150", differing))
         job = await service.jobs.submit_graph(
-            planned.name, planned.graph, weight=planned.weight, idempotency_key=idempotency_key
+            planned.name,
+            planned.graph,
+            weight=planned.weight,
+            idempotency_key=idempotency_key,
+            spare=spare_places(request, service),
         )
         return answer(JobAccepted(job_id=job), status=202)
 

@@ -23,6 +23,7 @@ from minispark.master.service import Service
 from minispark.master.settings import MasterConfig, check_config
 from minispark.observe.journal import Journal
 from minispark.observe.logs import configure_logs, logger
+from minispark.wire.doorstep import server_options
 
 __all__ = ["running", "serve"]
 
@@ -137,10 +138,7 @@ def _listening(config: MasterConfig) -> Iterator[socket.socket]:
 def _uvicorn_config(config: MasterConfig, service: Service) -> uvicorn.Config:
     return uvicorn.Config(
         create_app(service),
-        log_config=None,
-        access_log=False,
-        lifespan="off",
-        server_header=False,
+        **server_options(config.door),
         timeout_keep_alive=_KEEP_ALIVE_S,
         timeout_graceful_shutdown=_GRACE_S,
         ssl_certfile=None if config.tls_cert is None else str(config.tls_cert),

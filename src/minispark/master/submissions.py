@@ -45,8 +45,10 @@ class Submissions:
         self._outputs = asyncio.Lock()
         self._number = 0
 
-    async def submit_json(self, body: object, *, idempotency_key: str | None) -> str:
-        """Plan a JSON job and accept it; return its id.
+    async def submit_json(
+        self, body: object, *, idempotency_key: str | None, spare: int = 0
+    ) -> str:
+        """Plan a JSON job and accept it; return its id. ``spare`` places for jobs stay free.
 
         Raises
         ------
@@ -57,15 +59,25 @@ class Submissions:
         async def accept() -> str:
             job = check_limits(body, self._parts.config.limits)
             weight = weight_of(job)
+            self._check_room(spare)
             graph = await self._planner.plan(job)
+            self._check_room(spare)
             return await self._accept(_name_of(job), graph, weight=weight, key=idempotency_key)
 
         return await self._once(accept, idempotency_key)
 
     async def submit_graph(
-        self, name: str, graph: StageGraph, *, weight: float, idempotency_key: str | None
+        self,
+        name: str,
+        graph: StageGraph,
+        *,
+        weight: float,
+        idempotency_key: str | None,
+        spare: int = 0,
     ) -> str:
         """Accept a job that its client has planned; return its id.
+
+        ``spare`` places for jobs stay free.
 
         Raises
         ------
@@ -74,6 +86,7 @@ class Submissions:
         """
 
         async def accept() -> str:
+            self._check_room(spare)
             return await self._accept(name, graph, weight=weight, key=idempotency_key)
 
         return await self._once(accept, idempotency_key)
@@ -112,14 +125,17 @@ class Submissions:
             task.add_done_callback(lambda _done: self._by_key.pop(key, None))
         return await asyncio.shield(self._by_key[key])
 
+    def _check_room(self, spare: int) -> None:
+        """Refuse a job where too many run; before it is planned and again after."""
+        limit = self._parts.config.limits.running_jobs - spare
+        if len(self._parts.book.live) >= limit:
+            info = ErrorInfo("MS-142", f"{limit} jobs are running already", hint="Wait for one.")
+            raise RefusedError(429, info)
+
     async def _accept(self, name: str, graph: StageGraph, *, weight: float, key: str | None) -> str:
         parts = self._parts
         parts.carrier.check()
-        limits = parts.config.limits
-        if len(parts.book.live) >= limits.running_jobs:
-            info = ErrorInfo("MS-142", f"{limits.running_jobs} jobs are running already")
-            raise RefusedError(429, info)
-        check_graph(graph, limits, parts.config.plan)
+        check_graph(graph, parts.config.limits, parts.config.plan)
         directories = sink_directories(graph, parts.config.data_root)
         if not directories:
             return await self._begin(name, graph, {}, weight=weight, key=key)

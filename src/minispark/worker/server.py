@@ -21,8 +21,10 @@ from minispark.blocks.host import host_identity
 from minispark.blocks.store import BlockStore
 from minispark.errors import UsageError
 from minispark.observe.logs import configure_logs, logger
+from minispark.settings import DoorSettings
 from minispark.task.hashing import hash_vector
 from minispark.tokens import BlockKey
+from minispark.wire.doorstep import server_options
 from minispark.wire.guard import LOOPBACK_NAMES, App, is_loopback
 from minispark.wire.http import versions
 from minispark.wire.messages import RegisterRequest
@@ -173,10 +175,7 @@ async def _listening(apps: Sequence[tuple[App, socket.socket]]) -> AsyncIterator
             _Server(
                 uvicorn.Config(
                     app,
-                    lifespan="off",
-                    access_log=False,
-                    log_config=None,
-                    server_header=False,
+                    **server_options(DoorSettings()),
                     # Peers keep their connections; closing an idle one costs them a retry.
                     timeout_keep_alive=60,
                     timeout_graceful_shutdown=1,
