@@ -26,6 +26,7 @@ from minispark.errors import UsageError
 
 __all__ = [
     "DEFAULT_MASTER",
+    "PRIVATE",
     "Discovery",
     "advertise",
     "find_discovery",
@@ -38,6 +39,8 @@ __all__ = [
     "write_private",
 ]
 
+PRIVATE = frozenset({"MINISPARK_TOKEN"})
+"""Variables that processes which run other people's plans do not inherit."""
 DEFAULT_MASTER = "http://127.0.0.1:8080"
 _TOKEN_BYTES = 32
 _MAX_FILE_BYTES = 64 * 1024

@@ -13,6 +13,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache
 
 from minispark.errors import ErrorInfo
 
@@ -46,31 +47,37 @@ def tells_secret(name: str) -> bool:
 
 
 def masked(text: str, environment: Mapping[str, str] | None = None) -> str:
-    """Return a text without the secrets that can be known for such."""
-    if not text:
-        return text
-    for value in _secrets(os.environ if environment is None else environment):
+    """Return a text without the secrets that can be known for such.
+
+    Without ``environment`` it is that of this process as it was at the first call.
+    """
+    for value in _own_secrets() if environment is None else _secrets(environment):
         text = text.replace(value, MASK)
     text = _ASSIGNED.sub(lambda found: f"{found[1]}{found[2] or found[3]}{MASK}", text)
     return _BEARER.sub(rf"\g<before>{MASK}", text)
 
 
 def masked_error(info: ErrorInfo) -> ErrorInfo:
-    """Return an error whose texts are masked."""
+    """Return an error whose texts are masked, with the environment as it is now."""
+    now = dict(os.environ)
     return replace(
         info,
-        message=masked(info.message),
-        hint=None if info.hint is None else masked(info.hint),
-        detail=None if info.detail is None else masked(info.detail),
-        log=tuple(masked(line) for line in info.log),
+        message=masked(info.message, now),
+        hint=None if info.hint is None else masked(info.hint, now),
+        detail=None if info.detail is None else masked(info.detail, now),
     )
 
 
-def _secrets(environment: Mapping[str, str]) -> list[str]:
+@cache
+def _own_secrets() -> tuple[str, ...]:
+    return _secrets(os.environ)
+
+
+def _secrets(environment: Mapping[str, str]) -> tuple[str, ...]:
     """Values to hide, the longest first: one may be part of another."""
     found = {
         value
         for name, value in environment.items()
         if tells_secret(name) and _MIN_VALUE_CHARS <= len(value) <= _MAX_VALUE_CHARS
     }
-    return sorted(found, key=len, reverse=True)
+    return tuple(sorted(found, key=len, reverse=True))

@@ -27,6 +27,7 @@ from polars.exceptions import PolarsError
 
 from minispark.errors import ErrorInfo, MinisparkError
 from minispark.jobs.planning import plan_job
+from minispark.masks import masked_error
 from minispark.settings import PlanSettings
 from minispark.wire.messages import GraphMessage
 
@@ -123,7 +124,8 @@ def _planned(request: bytes) -> bytes:
 
 def _refusal(info: ErrorInfo, status: int) -> bytes:
     # A text may hold half a surrogate pair: JSON allows it, UTF-8 does not; ASCII is safe.
-    return json.dumps({"error": asdict(info), "status": status}, ensure_ascii=True).encode()
+    told = {"error": asdict(masked_error(info)), "status": status}
+    return json.dumps(told, ensure_ascii=True).encode()
 
 
 def _reason(error: BaseException) -> str:

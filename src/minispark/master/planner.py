@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import resource
 import signal
 from collections.abc import Mapping
@@ -19,6 +20,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from minispark.config import PRIVATE
 from minispark.errors import ErrorInfo
 from minispark.master.answers import RefusedError
 from minispark.master.settings import MasterConfig
@@ -128,8 +130,10 @@ class Planner:
                 await self._spawn()
 
     async def _spawn(self) -> None:
+        environment = {name: text for name, text in os.environ.items() if name not in PRIVATE}
         self._child = await asyncio.create_subprocess_exec(
             *self._command,
+            env=environment,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             limit=1 << 20,

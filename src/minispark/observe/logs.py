@@ -8,6 +8,7 @@ from typing import Any
 import structlog
 
 from minispark.ids import TaskKey
+from minispark.masks import masked
 
 __all__ = ["configure_logs", "logger", "task_fields"]
 
@@ -21,11 +22,18 @@ def configure_logs(*, level: str = "info") -> None:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
+            _without_secrets,
             structlog.processors.JSONRenderer(),
         ],
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
+
+
+def _without_secrets(_logger: Any, _method: str, event: Any) -> Any:
+    return {
+        name: masked(value) if isinstance(value, str) else value for name, value in event.items()
+    }
 
 
 def logger(part: str) -> Any:

@@ -10,6 +10,7 @@ import errno
 import os
 import re
 import traceback
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -18,6 +19,7 @@ from polars.exceptions import PanicException, PolarsError
 import minispark
 from minispark.blocks.errors import BlockUnavailable
 from minispark.errors import ErrorInfo, Failure, FetchFailed, MinisparkError, TaskError
+from minispark.masks import masked_error
 
 __all__ = ["PANIC_CODE", "failure_of", "is_of_system", "sentence"]
 
@@ -37,7 +39,14 @@ _NOT_THE_USERS = (
 
 
 def failure_of(error: BaseException) -> Failure:
-    """Return the failure that stands for ``error``."""
+    """Return the failure that stands for ``error``, its texts without known secrets."""
+    failure = _failure(error)
+    if isinstance(failure, TaskError):
+        return replace(failure, error=masked_error(failure.error))
+    return failure
+
+
+def _failure(error: BaseException) -> Failure:
     match error:
         case BlockUnavailable(key=key, reason=reason):
             return FetchFailed(

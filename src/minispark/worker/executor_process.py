@@ -18,7 +18,9 @@ from pathlib import Path
 import structlog
 
 from minispark.blocks.fetch import FetchSettings
+from minispark.config import PRIVATE
 from minispark.errors import Failure
+from minispark.masks import masked
 from minispark.task.spec import TaskFailure, TaskReport, TaskSpec
 from minispark.worker.pipes import LENGTH, Hello, Ready, pack, unpack
 
@@ -59,7 +61,9 @@ class ExecutorProcess:
         cls, *, threads: int, fetch: FetchSettings, on_output: OutputListener
     ) -> ExecutorProcess:
         """Spawn a process and wait until it is warm."""
-        environment = os.environ | {
+        # What tasks run need not know the token of the worker.
+        kept = {name: value for name, value in os.environ.items() if name not in PRIVATE}
+        environment = kept | {
             "POLARS_MAX_THREADS": str(threads),
             "PYTHONUNBUFFERED": "1",
             "RUST_BACKTRACE": "0",
@@ -184,7 +188,7 @@ class ExecutorProcess:
             self._heard(rest, on_output)
 
     def _heard(self, line: bytes, on_output: OutputListener) -> None:
-        text = line[:_LINE_CHARS].decode(errors="replace").rstrip()
+        text = masked(line[:_LINE_CHARS].decode(errors="replace").rstrip())
         if text:
             self._last_lines.append(text)
             try:
