@@ -21,9 +21,20 @@ def main() -> int:
     given.add_argument("--jobs", type=int, default=100)
     given.add_argument("--first", type=int, default=0, help="number of the first job")
     given.add_argument("--faults", type=int, default=4, help="faults of each job")
+    given.add_argument("--lines", type=int, default=40_000, help="size of the tables")
+    given.add_argument("--partitions", type=int, default=16)
+    given.add_argument("--journals", type=Path, help="a directory to keep the journals in")
     said = given.parse_args()
     seed = secrets.randbelow(1 << 31) if said.seed is None else said.seed
-    settings = SuiteSettings(seed=seed, jobs=said.jobs, first=said.first, faults=said.faults)
+    settings = SuiteSettings(
+        seed=seed,
+        jobs=said.jobs,
+        first=said.first,
+        faults=said.faults,
+        lines=said.lines,
+        partitions=said.partitions,
+        journals=said.journals,
+    )
     output.print(f"chaos: {settings.jobs} jobs, seed {seed}")
     folder = Path(tempfile.mkdtemp(prefix="minispark-chaos-"))
     summary = run_suite(settings, folder, tell=notes.print)

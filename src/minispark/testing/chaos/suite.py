@@ -18,6 +18,7 @@ from minispark.clock import monotonic_s
 from minispark.errors import MinisparkError
 from minispark.testing.chaos.faults import Fault, draw
 from minispark.testing.chaos.jobs import KINDS, Job, Tables, write_tables, written_job
+from minispark.testing.chaos.journals import export
 from minispark.testing.chaos.ordeal import RESULT_GONE, Ordeal, read_rows, undergo
 from minispark.testing.chaos.shaky import ShakyCluster
 
@@ -43,6 +44,8 @@ class SuiteSettings:
     jobs_per_cluster: int = 10
     lines: int = 40_000
     partitions: int = 16
+    journals: Path | None = None
+    """Where to keep the journals of the clusters, if anywhere."""
 
 
 @dataclass(slots=True)
@@ -105,6 +108,9 @@ def _run_some(
         strays = _strays(cluster, kept)
         if strays:
             summary.wrong.append(f"blocks left in {directory.name}: {strays[:5]}")
+    if settings.journals is not None:
+        target = settings.journals / f"seed-{settings.seed}-{numbers[0]}.jsonl.gz"
+        export(directory / "state" / "journal.db", target, folder=directory)
     summary.wrong += [f"left by {directory.name}: {what}" for what in cluster.leftovers()]
     if len(summary.wrong) == before:
         shutil.rmtree(directory)

@@ -19,7 +19,7 @@ from minispark.testing.chaos.faults import draw
 from minispark.testing.chaos.ordeal import Happening, Ordeal, read_rows, undergo
 from minispark.testing.chaos.shaky import ShakyCluster
 
-__all__ = ["TrialSettings", "Verdict", "try_job"]
+__all__ = ["Answer", "TrialSettings", "Verdict", "differences", "try_job"]
 
 _READERS: Mapping[str, Callable[[str], pl.DataFrame]] = {
     "csv": lambda files: pl.read_csv(files, infer_schema=False),
@@ -53,8 +53,8 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
-class _Answer:
-    """The rows of each result, and the receipts of its blocks."""
+class Answer:
+    """The rows of each result, and of its blocks the rows and row checksums."""
 
     frames: Mapping[str, pl.DataFrame]
     receipts: Mapping[str, tuple[Receipt, ...]]
@@ -93,7 +93,7 @@ def try_job(
         quiet,
         shaken,
         sum(frame.height for frame in expected.frames.values()),
-        tuple(_differences(graphs[0], expected, found)),
+        tuple(differences(graphs[0], expected, found)),
         tuple(cluster.leftovers()),
     )
 
@@ -109,7 +109,7 @@ def _redirected(job: Mapping[str, Any], out: Path) -> dict[str, Any]:
     return copied
 
 
-def _answer(cluster: ShakyCluster, ordeal: Ordeal, graph: StageGraph) -> _Answer:
+def _answer(cluster: ShakyCluster, ordeal: Ordeal, graph: StageGraph) -> Answer:
     sinks = sinks_of(graph)
     frames, receipts = {}, {}
     with MasterClient(cluster.url, token=cluster.token) as client:
@@ -122,20 +122,21 @@ def _answer(cluster: ShakyCluster, ordeal: Ordeal, graph: StageGraph) -> _Answer
             frames[result.node] = read_rows(cluster, ordeal.job_id, node=result.node)
             blocks, _ = client.result_blocks(ordeal.job_id, result.node)
             receipts[result.node] = tuple((b.meta.rows, b.meta.rows_checksum) for b in blocks)
-    return _Answer(frames, receipts)
+    return Answer(frames, receipts)
 
 
 def _read_parts(directory: str, form: str) -> pl.DataFrame:
     return _READERS[form](f"{directory}/part-*.{form}")
 
 
-def _differences(graph: StageGraph, expected: _Answer, found: _Answer) -> list[str]:
-    differences = []
+def differences(graph: StageGraph, expected: Answer, found: Answer) -> list[str]:
+    """Say where two answers differ more than the plan allows."""
+    told = []
     labels = {stage.id: stage.label for stage in graph.stages}
     for result in graph.results:
         node, label = result.node, labels[result.stage]
         if expected.receipts.get(node) != found.receipts.get(node):
-            differences.append(f"{node}: the blocks of the result have other rows or checksums")
+            told.append(f"{node}: the blocks of the result have other rows or checksums")
         try:
             assert_frame_equal(
                 found.frames[node],
@@ -143,7 +144,7 @@ def _differences(graph: StageGraph, expected: _Answer, found: _Answer) -> list[s
                 check_row_order=label is Label.DETERMINATE,
             )
         except AssertionError as error:
-            differences.append(f"{node}: {error}")
-    if differences and Label.INDETERMINATE in labels.values():
-        differences.append("the plan says that this job may give other rows each time it runs")
-    return differences
+            told.append(f"{node}: {error}")
+    if told and Label.INDETERMINATE in labels.values():
+        told.append("the plan says that this job may give other rows each time it runs")
+    return told

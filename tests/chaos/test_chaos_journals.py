@@ -1,0 +1,53 @@
+"""Journals of chaos runs of earlier builds: this build decides the same, or says why not.
+
+A new one is made with::
+
+    python -m minispark.testing.chaos --seed N --jobs 6 --journals tests/chaos/journals
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from minispark.scheduler.version import SCHEDULER_VERSION
+from minispark.testing.chaos.journals import load
+from minispark.testing.chaos.journals import replay as replayed
+
+FOLDER = Path(__file__).parent / "journals"
+KEPT = sorted(FOLDER.glob("*.jsonl.gz"))
+MIGRATIONS: dict[int, str] = {}
+"""Versions of the scheduler whose journals this build does not replay, and what it does instead."""
+
+
+def test_there_are_journals_with_a_restart_of_the_master_and_they_are_small() -> None:
+    assert len(KEPT) >= 2
+    kinds = {row.kind for path in KEPT for row in load(path).rows}
+    assert {"master_restarted", "task_failed", "worker_registered", "time_facts"} <= kinds
+    assert all(path.stat().st_size < 200_000 for path in KEPT)
+
+
+@pytest.mark.parametrize("path", KEPT, ids=lambda path: path.name)
+def test_the_same_is_decided_or_a_migration_has_a_name(path: Path) -> None:
+    recording = load(path)
+    done = replayed(recording)
+    if recording.version == SCHEDULER_VERSION:
+        assert done.broken is None
+        assert done.steps == len(recording.rows)
+        assert all(job.ended for job in done.scheduler.state.jobs.values())
+    else:
+        assert MIGRATIONS[recording.version]
+        assert recording.snapshot is None or "version" in (done.broken or "")
+
+
+def test_another_decision_is_noticed() -> None:
+    recording = load(KEPT[0])
+    launches = (n for n, row in enumerate(recording.rows) if "launch_task" in (row.commands or ""))
+    number = next(launches)
+    row = recording.rows[number]
+    wrong = replace(row, commands=(row.commands or "").replace("launch_task", "cancel_task", 1))
+    rows = (*recording.rows[:number], wrong, *recording.rows[number + 1 :])
+    done = replayed(replace(recording, rows=rows))
+    assert f"row {row.seq}" in (done.broken or "")
