@@ -50,6 +50,9 @@ def master(
     heartbeat_timeout: Annotated[
         float, typer.Option(min=0.1, help="Seconds of silence after which a worker is DOWN.")
     ] = _DEFAULTS.heartbeat_timeout_s,
+    worker_grace: Annotated[
+        float, typer.Option(min=0.0, help="Seconds that a job waits where there is no worker.")
+    ] = _DEFAULTS.no_worker_grace_s,
     policy: Annotated[
         Literal["fair", "fifo"],
         typer.Option(help="Whose task is next: jobs share the workers, or the oldest job's."),
@@ -99,6 +102,7 @@ def master(
             scheduler=SchedulerSettings(
                 max_load_diff=max_load_diff,
                 heartbeat_timeout_s=heartbeat_timeout,
+                no_worker_grace_s=worker_grace,
                 policy=policy,
             ),
             journal=JournalSettings(synchronous="FULL" if synchronous == "full" else "NORMAL"),
