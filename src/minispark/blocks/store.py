@@ -48,6 +48,12 @@ class BlockStore:
             if entry.name.startswith(f"{job}.") and entry.name.endswith(SUFFIXES):
                 Path(entry.path).unlink(missing_ok=True)
 
+    def jobs(self) -> tuple[str, ...]:
+        """Return the jobs of which there are blocks, finished or not."""
+        names = (entry.name for entry in os.scandir(self.directory))
+        found = (name.partition(".")[0] for name in names if name.endswith(SUFFIXES))
+        return tuple(sorted(set(found)))
+
     def sweep(self) -> int:
         """Remove every block, as a worker that starts does; return how many files went.
 

@@ -15,6 +15,7 @@ Nothing has a final name before it begins. An empty partition writes no file, bu
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -28,7 +29,7 @@ from minispark.ids import TaskKey
 from minispark.plan.stages import SinkSpec
 from minispark.task.spec import SinkFile
 
-__all__ = ["abort", "commit", "prepare", "sink_directory", "write_part"]
+__all__ = ["abort", "commit", "discard_part", "prepare", "sink_directory", "write_part"]
 
 _SUCCESS = "_SUCCESS"
 _STAGING = "_minispark-"
@@ -61,17 +62,34 @@ def write_part(
     if write is None:
         msg = f"cannot write files of format {sink.format!r}; known are {', '.join(_FORMATS)}"
         raise UsageError(msg)
-    part = f"part-{key.partition:05d}"
-    staged = Path(f"{_STAGING}{key.job}") / f"{part}.{key.block_id}.{sink.format}"
+    staged = _staged(sink, key)
     path = sink_directory(sink, data_root) / staged
-    path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        write(frame, path)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write(frame, path)
+        except FileNotFoundError:
+            # Another attempt has just removed the folder, which was empty (`discard_part`).
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write(frame, path)
     except BaseException:
         path.unlink(missing_ok=True)
         raise
     size = path.stat().st_size
-    return SinkFile(str(staged), f"{part}.{sink.format}", frame.height, size)
+    return SinkFile(str(staged), f"part-{key.partition:05d}.{sink.format}", frame.height, size)
+
+
+def discard_part(sink: SinkSpec, *, key: TaskKey, data_root: str | None) -> None:
+    """Remove what an attempt staged that nobody will publish; it may be late and its job over."""
+    path = sink_directory(sink, data_root) / _staged(sink, key)
+    path.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # others have staged, or nobody has
+        path.parent.rmdir()
+
+
+def _staged(sink: SinkSpec, key: TaskKey) -> Path:
+    name = f"part-{key.partition:05d}.{key.block_id}.{sink.format}"
+    return Path(f"{_STAGING}{key.job}") / name
 
 
 def prepare(directory: Path, *, overwrite: bool) -> None:

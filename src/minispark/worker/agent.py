@@ -19,6 +19,7 @@ from minispark.blocks.store import BlockStore
 from minispark.errors import MasterUnreachableError, WorkerLost
 from minispark.ids import TaskKey
 from minispark.observe.logs import logger, task_fields
+from minispark.task.sinks import discard_part
 from minispark.task.spec import TaskFailure, TaskReport, TaskSpec
 from minispark.wire.messages import PollReply, RegisterReply, RegisterRequest
 from minispark.worker.link import Backoff, MasterLink, RegisterAgain
@@ -81,6 +82,8 @@ class Agent:
         self.machine = Machine(config.slots)
         self.vitals = Vitals()
         self._unsent: list[TaskReport | TaskFailure] = []
+        self._staged: dict[TaskKey, TaskSpec] = {}
+        """Attempts that staged a file for the commit of their job, until that is released."""
         self._something_ended = asyncio.Event()
         self._work: set[asyncio.Task[None]] = set()
         self._master: RegisterReply | None = None
@@ -133,6 +136,8 @@ class Agent:
         if self._master is not None and self._master.cluster_id != reply.cluster_id:
             self._store.sweep()
         self._master = reply
+        # What they left stays until the master says of their jobs that it may go: perhaps it has
+        # heard of them, and only its answer was lost.
         self._unsent.clear()
         self._carry_out(Registered(reply.epoch))
         _log.info("registered", master=self._link.url, epoch=reply.epoch, slots=self.machine.slots)
@@ -166,9 +171,10 @@ class Agent:
         if reply.tasks:
             self._carry_out(Dispatched(tuple(self._filled(spec) for spec in reply.tasks)))
         if reply.release:
-            self._store.delete(_keys(reply.release))
+            self._discard(_keys(reply.release))
         for job in reply.release_jobs:
             self._store.delete_job(job)
+            self._discard(key for key in tuple(self._staged) if key.job == job)
 
     def _filled(self, spec: TaskSpec) -> TaskSpec:
         root = self._config.data_root
@@ -205,10 +211,15 @@ class Agent:
                     (*self.machine.attempts, *(outcome.key for outcome in self._unsent)),
                     free_slots=self.machine.free_slots,
                     metrics=self.figures(),
+                    held_jobs=await asyncio.to_thread(self._held_jobs),
                 )
             except MasterUnreachableError as error:
                 _log.debug("heartbeat_not_answered", reason=str(error))
             await asyncio.sleep(self._config.heartbeat_s)
+
+    def _held_jobs(self) -> tuple[str, ...]:
+        """Name the jobs of which there are blocks or staged files here, wanted or not."""
+        return tuple(dict.fromkeys((*self._store.jobs(), *(key.job for key in [*self._staged]))))
 
     def _carry_out(self, event: Event) -> None:
         for command in self.machine.step(event):
@@ -222,7 +233,7 @@ class Agent:
                     self._unsent.append(outcome)
                     self._something_ended.set()
                 case Discard(key):
-                    self._store.delete([key])
+                    self._discard([key])
 
     async def _attempt(self, spec: TaskSpec) -> None:
         try:
@@ -231,7 +242,18 @@ class Agent:
             _log.exception("attempt_not_run", **task_fields(spec.key))
             outcome = TaskFailure(spec.key, WorkerLost(f"{type(error).__name__}: {error}"))
         self.vitals.ended(outcome)
+        if isinstance(outcome, TaskReport) and outcome.sink is not None:
+            self._staged[spec.key] = spec
         self._carry_out(Ended(outcome))
+
+    def _discard(self, keys: Iterable[TaskKey]) -> None:
+        """Delete what attempts have left that nobody wants: blocks, and files not published."""
+        gone = tuple(keys)
+        self._store.delete(gone)
+        for key in gone:
+            spec = self._staged.pop(key, None)
+            if spec is not None and spec.output.sink is not None:
+                discard_part(spec.output.sink, key=key, data_root=spec.data_root)
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)

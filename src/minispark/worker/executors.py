@@ -35,6 +35,7 @@ from minispark.errors import (
 from minispark.ids import TaskKey
 from minispark.task.failures import PANIC_CODE
 from minispark.task.inputs import input_generations
+from minispark.task.sinks import discard_part
 from minispark.task.spec import TaskFailure, TaskReport, TaskSpec
 from minispark.worker.executor_process import ExecutorEnded, ExecutorProcess, OutputListener
 
@@ -314,9 +315,11 @@ def _is_panic(outcome: TaskReport | TaskFailure) -> bool:
 
 
 def _discard(spec: TaskSpec) -> None:
-    """Remove what a killed attempt left of its block: nobody was told that it is there."""
+    """Remove what a killed attempt left: nobody was told that it is there."""
     for suffix in SUFFIXES:
         Path(spec.block_directory, f"{spec.key.block_id}{suffix}").unlink(missing_ok=True)
+    if spec.output.sink is not None:
+        discard_part(spec.output.sink, key=spec.key, data_root=spec.data_root)
 
 
 def _log_output(pid: int, line: str) -> None:

@@ -112,10 +112,15 @@ class MasterLink:
         *,
         free_slots: int,
         metrics: dict[str, float],
+        held_jobs: tuple[str, ...] = (),
     ) -> None:
         """Say that the worker lives, and what it holds."""
         request = HeartbeatRequest(
-            epoch=epoch, attempts=attempts, free_slots=free_slots, metrics=metrics
+            epoch=epoch,
+            attempts=attempts,
+            free_slots=free_slots,
+            metrics=metrics,
+            held_jobs=held_jobs,
         )
         _known(await self._post(f"{self._worker}/heartbeat", request, WorkerReply))
 
