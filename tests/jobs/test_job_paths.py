@@ -70,7 +70,9 @@ def test_nothing_outside_the_root_is_read(inside, outside, path):
     (inside / "d" / "link.txt").symlink_to(outside / "x.txt")
     given = path.format(outside=outside) if isinstance(path, str) else path
     info = refused(read(given), inside)
-    assert (info.node, info.field, info.code) == ("r", "path", "MS-166")
+    # What a pattern or a folder met by a link is told as if it were not there.
+    met = path in ("l*/x.txt", "d/l*.txt", "d")
+    assert (info.node, info.field, info.code) == ("r", "path", "MS-110" if met else "MS-166")
     assert "outside the data root" in info.message
     assert "secret\n" not in info.message
 

@@ -56,9 +56,12 @@ def test_a_part_is_staged_under_its_whole_key_and_published_by_partition(
     assert read(tmp_path / "out" / file.final).equals(ROWS)
 
 
-def test_an_absolute_path_stands_alone(tmp_path: Path) -> None:
+def test_where_the_files_of_a_sink_go(tmp_path: Path) -> None:
     sink = SinkSpec("csv", str(tmp_path / "abs"))
-    assert sinks.sink_directory(sink, "/data") == tmp_path / "abs"
+    assert sinks.sink_directory(sink, None) == tmp_path / "abs"
+    assert sinks.sink_directory(sink, str(tmp_path)) == tmp_path / "abs"
+    with pytest.raises(UsageError, match="outside the data root"):
+        sinks.sink_directory(sink, "/data")
     assert sinks.sink_directory(SinkSpec("csv", "out"), "/data") == Path("/data/out")
     assert sinks.sink_directory(SinkSpec("csv", "out"), None) == Path("out")
 

@@ -33,9 +33,9 @@ from minispark.jobs.operators import (
     Sql,
     names,
 )
-from minispark.jobs.sqltext import SqlRefusedError, check_expression, check_query
 from minispark.jobs.suggest import did_you_mean, listed, shown
 from minispark.jobs.tables import fail
+from minispark.plan.sqltext import SqlRefusedError, check_expression, check_query
 from minispark.settings import MAX_WEIGHT, MIN_WEIGHT, Limits
 
 __all__ = ["Job", "parse_job"]

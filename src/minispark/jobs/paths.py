@@ -86,7 +86,12 @@ def _absolute(node: Operator, path: str, data_root: Path | None) -> str:
     if not Path(normal).is_relative_to(root):
         raise _outside(node, path)
     normal = _without_own_name(normal, path, root)
-    if not _fixed_part(normal).resolve().is_relative_to(resolved_root):
+    fixed = _fixed_part(normal) if isinstance(node, Read) else Path(normal)
+    try:
+        leads_out = not fixed.resolve().is_relative_to(resolved_root)
+    except (OSError, RuntimeError):
+        raise _refused(node, path, "leads nowhere") from None
+    if leads_out:
         raise _outside(node, path)
     return normal
 
@@ -116,14 +121,23 @@ def _expanded(node: Read, path: str, source: str, data_root: Path | None) -> Seq
         raise _missing(node, path, data_root) from None
     if data_root is not None:
         root = data_root.resolve()
+        # Links that a wildcard met lead out. That something is there is not told.
         if not all(Path(file).resolve().is_relative_to(root) for file in files):
-            raise _outside(node, path)
+            raise _missing(node, path, data_root)
     for file in files:
-        if not Path(file).exists():
+        if not _exists(file):
             raise _missing(node, path, data_root)
         if not os.access(file, os.R_OK):
             raise _refused(node, path, "may not be read: permission denied", code="MS-168")
     return files
+
+
+def _exists(file: str) -> bool:
+    try:
+        return Path(file).exists()
+    except OSError:
+        # A name that is longer than any file's, or a folder that may not be looked into.
+        return False
 
 
 def _missing(node: Operator, path: str, data_root: Path | None) -> UsageError:

@@ -1,6 +1,6 @@
 """SQL over the tables of a job, and nothing but them.
 
-The text was looked at when the job was parsed (`sqltext`); here the plan is looked at too.
+The text was looked at when the job was parsed (`plan.sqltext`); here the plan is looked at too.
 """
 
 from __future__ import annotations

@@ -118,16 +118,12 @@ def sink_directories(graph: StageGraph, data_root: Path | None) -> dict[int, Pat
     root = None if data_root is None else str(data_root)
     found: dict[int, Path] = {}
     for stage, sink in sink_stages(graph).items():
-        directory = sinks.sink_directory(sink, root).absolute()
-        if data_root is not None:
-            resolved = directory.resolve()
-            if not resolved.is_relative_to(data_root.resolve()):
-                raise _bad(
-                    "the output lies outside the data root of the master",
-                    field="path",
-                    hint="Give a path under the directory that --data-root names.",
-                )
-        found[stage] = directory
+        if "\0" in sink.path:
+            raise _bad("the path of an output holds a null character", field="path")
+        try:
+            found[stage] = sinks.sink_directory(sink, root).absolute()
+        except UsageError as error:
+            raise RefusedError(422, error.info) from error
     return found
 
 

@@ -26,6 +26,7 @@ __all__ = [
     "Node",
     "PlanUnreadableError",
     "children",
+    "every_node",
     "expression",
     "expression_body",
     "frame_of",
@@ -110,6 +111,23 @@ def parse(frame: pl.LazyFrame) -> Node:
     try:
         arena = msgpack.unpackb(data[_HEADER_BYTES:], strict_map_key=False)
         return _Reader(arena).root()
+    except _UNREADABLE as e:
+        msg = f"the binary plan could not be read: {e!r}"
+        raise PlanUnreadableError(msg) from e
+
+
+def every_node(frame: pl.LazyFrame) -> list[Node]:
+    """Return all nodes that a LazyFrame's plan holds, also such as nothing seems to read.
+
+    Raises
+    ------
+    PlanUnreadableError
+        The plan is too deep or not laid out as expected.
+    """
+    try:
+        reader = _Reader(msgpack.unpackb(frame.serialize()[_HEADER_BYTES:], strict_map_key=False))
+        reader.root()
+        return list(dict.fromkeys(n for top in reader.nodes.values() for n in post_order(top)))
     except _UNREADABLE as e:
         msg = f"the binary plan could not be read: {e!r}"
         raise PlanUnreadableError(msg) from e

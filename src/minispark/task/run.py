@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
+from pathlib import Path
 
 import polars as pl
 from polars.exceptions import PanicException, PolarsError
@@ -17,6 +18,7 @@ from minispark.clock import monotonic_s
 from minispark.errors import JobFailedError
 from minispark.plan.counters import counting
 from minispark.plan.leaves import bind
+from minispark.task.confine import check_options, check_plan
 from minispark.task.failures import failure_of, is_of_system
 from minispark.task.inputs import Bindings, Inputs, bytes_read, input_generations, read_inputs
 from minispark.task.outputs import write_output
@@ -72,6 +74,10 @@ def attempt(spec: TaskSpec, *, fetch: FetchSettings) -> TaskReport | TaskFailure
 def _collect(spec: TaskSpec, inputs: Inputs) -> tuple[pl.DataFrame, Mapping[str, int]]:
     # Never kept for the next task: a leaf's answer is cached in its LazyFrame.
     plan = pl.LazyFrame.deserialize(io.BytesIO(spec.fragment))
+    if spec.data_root is not None:
+        check_plan(plan, Path(spec.data_root))
+        for scan in spec.scans:
+            check_options(scan.spec)
     bindings = Bindings(spec, inputs)
     with bind(bindings.leaves()), counting() as nodes:
         try:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from minispark.errors import JobFailedError
 from minispark.plan.stages import Split
+from minispark.task.confine import is_inside
 
 __all__ = ["checked", "is_whole", "runs"]
 
@@ -21,7 +22,7 @@ def checked(split: Split, data_root: Path | None) -> Path:
         outside the data root, where there is one.
     """
     path = Path(split.path) if data_root is None else data_root / split.path
-    if data_root is not None and not path.resolve().is_relative_to(data_root.resolve()):
+    if data_root is not None and not is_inside(path, data_root):
         raise JobFailedError(
             f"the input file {split.path} lies outside the data root of this worker",
             code="MS-234",

@@ -27,6 +27,7 @@ import polars as pl
 from minispark.errors import UsageError
 from minispark.ids import TaskKey
 from minispark.plan.stages import SinkSpec
+from minispark.task.confine import is_inside
 from minispark.task.spec import SinkFile
 
 __all__ = ["abort", "commit", "discard_part", "prepare", "sink_directory", "write_part"]
@@ -45,8 +46,24 @@ Rename = Callable[[Path, Path], object]
 
 
 def sink_directory(sink: SinkSpec, data_root: str | None) -> Path:
-    """Return where the files of a sink go; a relative path lies under the data root."""
-    return Path(data_root or "") / sink.path
+    """Return where the files of a sink go; a relative path lies under the data root.
+
+    Raises
+    ------
+    UsageError
+        With a data root: the path leads out of it.
+    """
+    if data_root is None:
+        return Path(sink.path)
+    directory = Path(data_root) / sink.path
+    if not is_inside(directory, Path(data_root)):
+        raise UsageError(
+            "the output lies outside the data root",
+            code="MS-123",
+            field="path",
+            hint="Give a path under the directory that --data-root names.",
+        )
+    return directory
 
 
 def write_part(

@@ -14,11 +14,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
-__all__ = ["SqlRefusedError", "check_expression", "check_query"]
+__all__ = ["SqlRefusedError", "check_expression", "check_query", "files_named"]
 
 
 class SqlRefusedError(Exception):
-    """The text holds something that a JSON job may not."""
+    """The text holds something that is not allowed where it stands."""
 
     def __init__(self, message: str, hint: str | None = None) -> None:
         super().__init__(message)
@@ -98,6 +98,33 @@ def check_query(text: str, *, max_chars: int, max_depth: int) -> None:
     _check_depth(tokens, max_depth)
 
 
+def files_named(text: str, *, max_chars: int) -> list[str]:
+    """Return the paths that a query's table functions name.
+
+    Raises
+    ------
+    SqlRefusedError
+        The text cannot be read, or a path does not stand there as plain text.
+    """
+    tokens = _tokens(text, max_chars=max_chars)
+    paths: list[str] = []
+    for place, name in _read_calls(tokens):
+        rest = iter(tokens[place + 2 :])
+        first = next(rest, _Token("end", ""))
+        given = [first]
+        if first.text == "[":
+            given = []
+            for token in rest:
+                if token.text == "]":
+                    break
+                if token.kind != "comma":
+                    given.append(token)
+        if not given or any(token.kind != "text" for token in given):
+            raise SqlRefusedError(f"what {name!r} reads does not stand there as plain text")
+        paths += [token.text[1:-1].replace("''", "'") for token in given]
+    return paths
+
+
 def _tokens(text: str, *, max_chars: int) -> list[_Token]:
     if len(text) > max_chars:
         raise SqlRefusedError(f"it has {len(text):,} characters; at most {max_chars:,} are allowed")
@@ -138,13 +165,19 @@ def _comment_end(text: str, position: int) -> int:
     raise SqlRefusedError("a comment has no end")
 
 
-def _check_calls(tokens: list[_Token]) -> None:
-    for token, following in pairwise(tokens):
+def _read_calls(tokens: list[_Token]) -> Iterator[tuple[int, str]]:
+    """Give place and name of each call of a function that reads files."""
+    for place, (token, following) in enumerate(pairwise(tokens)):
         if token.kind not in ("word", "quoted") or following.text != "(":
             continue
         name = token.text.strip('"`')
         if _READ_FUNCTION.fullmatch(name):
-            raise SqlRefusedError(f"the table function {name!r} is not allowed", _FILES_HINT)
+            yield place, name
+
+
+def _check_calls(tokens: list[_Token]) -> None:
+    for _, name in _read_calls(tokens):
+        raise SqlRefusedError(f"the table function {name!r} is not allowed", _FILES_HINT)
 
 
 def _check_depth(tokens: list[_Token], max_depth: int) -> None:
