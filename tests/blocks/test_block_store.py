@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 
 import polars as pl
@@ -61,3 +63,22 @@ def test_a_directory_behind_a_symlink_is_refused(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "real")
     with pytest.raises(UsageError, match="symbolic link"):
         BlockStore(tmp_path / "link")
+
+
+def test_of_a_job_only_what_is_kept_and_what_is_new_stays(tmp_path: Path) -> None:
+    store = BlockStore(tmp_path)
+    old, result, new, other = (
+        TaskKey(job, 0, 0, part, 0)
+        for job, part in (("j-1", 0), ("j-1", 1), ("j-1", 2), ("j-10", 0))
+    )
+    for key in (old, result, new, other):
+        write_block(tmp_path, key, [pl.DataFrame({"a": [1]})])
+        age_s = 100 if key is not new else 0
+        for path in tmp_path.glob(f"{key.block_id}.*"):
+            os.utime(path, (time.time() - age_s,) * 2)
+    assert store.jobs() == ("j-1", "j-10")
+    store.delete_job("j-1", keep=[result], before=time.time() - 50)
+    left = {TaskKey.parse(path.stem) for path in tmp_path.glob("*.arrow")}
+    assert left == {result, new, other}
+    store.delete_job("j-1")
+    assert store.jobs() == ("j-10",)

@@ -282,6 +282,27 @@ def _harm(path: Path, harm: str) -> None:
             path.with_suffix(".idx").write_text("not an index")
 
 
+def test_what_a_worker_has_of_an_ended_job_besides_its_result_goes(
+    tmp_path: Path, text: Path
+) -> None:
+    """Blocks of attempts that ended while nobody heard of it are in no ledger."""
+    with cluster_of(1, tmp_path) as cluster:
+        client = cluster.client
+        query = pl.scan_parquet(text / "*.parquet").group_by("key").agg(pl.len())
+        job_id = client.submit_planned(plan(query), name="ended")
+        _follow(client, job_id)
+        (blocks,) = (cluster.directory / "work").glob("*/blocks")
+        strays = [blocks / f"{job_id}.0.0.0.77{suffix}" for suffix in (".arrow", ".idx")]
+        for path in strays:
+            path.write_bytes(b"late")
+        # The master has said what to keep: a new life of it says so again.
+        cluster.restart_master()
+        until(lambda: not any(path.exists() for path in strays), "the strays went")
+        names = {path.name.partition(".")[0] for path in blocks.iterdir()}
+        assert names == {job_id}
+        assert client.result_frame(job_id).height == query.collect().height
+
+
 def test_without_a_worker_a_job_says_so_and_ends_after_the_grace(tmp_path: Path) -> None:
     query = pl.LazyFrame({"a": [1]}).map_batches(first_is_held(tmp_path))
     with cluster_of(1, tmp_path, master=["--worker-grace", "1.5"]) as cluster:

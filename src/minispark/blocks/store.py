@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from math import inf
 from pathlib import Path
 
 from minispark.blocks.format import DATA_SUFFIX, SUFFIXES
@@ -42,11 +43,15 @@ class BlockStore:
             for suffix in SUFFIXES:
                 (self.directory / f"{key.block_id}{suffix}").unlink(missing_ok=True)
 
-    def delete_job(self, job: str) -> None:
-        """Remove every block of a job, finished or not."""
+    def delete_job(self, job: str, *, keep: Collection[TaskKey] = (), before: float = inf) -> None:
+        """Remove every block of a job, finished or not, but those to ``keep`` and later files."""
+        stay = {f"{key.block_id}{suffix}" for key in keep for suffix in SUFFIXES}
         for entry in os.scandir(self.directory):
-            if entry.name.startswith(f"{job}.") and entry.name.endswith(SUFFIXES):
-                Path(entry.path).unlink(missing_ok=True)
+            if not entry.name.startswith(f"{job}.") or not entry.name.endswith(SUFFIXES):
+                continue
+            with contextlib.suppress(FileNotFoundError):
+                if entry.name not in stay and entry.stat().st_mtime < before:
+                    Path(entry.path).unlink()
 
     def jobs(self) -> tuple[str, ...]:
         """Return the jobs of which there are blocks, finished or not."""

@@ -68,9 +68,10 @@ def _add_workers(routes: APIRouter, service: Service) -> None:
     async def heartbeat(worker_id: str, request: Request) -> Response:
         message = await _read(request, HeartbeatRequest)
         entry = desk.current(worker_id, message.epoch)
-        if entry is not None:
-            desk.heartbeat(entry, message)
-        return reply(known=entry is not None)
+        if entry is None:
+            return reply(known=False)
+        keep = desk.heartbeat(entry, message)
+        return answer(WorkerReply(master_epoch=master_epoch, keep=keep))
 
     @routes.post("/workers/{worker_id}/reports")
     async def reports(worker_id: str, request: Request) -> Response:

@@ -134,6 +134,8 @@ class WorkerEntry:
     metrics: dict[str, float] = field(default_factory=dict)
     leased: set[TaskKey] = field(default_factory=set)
     outbox: Outbox = field(default_factory=Outbox)
+    tidied: dict[str, float] = field(default_factory=dict)
+    """When it was last told what to keep of a job that has ended, monotonic."""
 
     @property
     def worker_id(self) -> str:

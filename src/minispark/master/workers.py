@@ -31,6 +31,8 @@ from minispark.wire.messages import HeartbeatRequest, RegisterRequest
 
 __all__ = ["WorkerDesk"]
 
+_TIDY_AGAIN_S = 30.0
+"""An answer may be lost, so what a worker shall keep of a job is said again."""
 _WORKER_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _WORKER_URL = re.compile(r"https?://[^\s/@?#]+/?")
 
@@ -67,8 +69,10 @@ class WorkerDesk:
         """Return a worker that speaks under its current epoch; it lives."""
         return self._parts.registry.current(worker, epoch)
 
-    def heartbeat(self, entry: WorkerEntry, request: HeartbeatRequest) -> None:
-        """Take a sign of life, and what the worker holds."""
+    def heartbeat(
+        self, entry: WorkerEntry, request: HeartbeatRequest
+    ) -> dict[str, tuple[str, ...]]:
+        """Take a sign of life, and what the worker holds; return what it shall keep of jobs."""
         entry.seen_at = monotonic_s()
         entry.metrics = dict(request.metrics)
         changed, entry.full = entry.full != request.full, request.full
@@ -77,6 +81,7 @@ class WorkerDesk:
         self._parts.carrier.feed(event)
         if changed:
             self._parts.tell_waiting()
+        return self._keep(entry, request.held_jobs)
 
     def drain(self, entry: WorkerEntry) -> None:
         """Give a worker no more work, and have its blocks moved to others."""
@@ -178,6 +183,28 @@ class WorkerDesk:
         """Return the job that waits for a report; one that nobody waits for changes nothing."""
         live = self._parts.book.live.get(event.key.job)
         return live if live is not None and counts(self._parts.scheduler, event) else None
+
+    def _keep(self, entry: WorkerEntry, held: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+        """Name the results of ended jobs on a worker: what else it has of them may go.
+
+        That may be blocks of attempts that ended while nobody heard of it, and those that it was
+        told to delete when it did not listen. While blocks move, results may come.
+        """
+        registry, now = self._parts.registry, monotonic_s()
+        if any(other.status == "DRAINING" for other in registry.all()):
+            return {}
+        ended = self._parts.book.ended
+        entry.tidied = {job: at for job, at in entry.tidied.items() if job in held}
+        keep: dict[str, tuple[str, ...]] = {}
+        for job in held:
+            outcome = ended.get(job)
+            if outcome is None or now < entry.tidied.get(job, -_TIDY_AGAIN_S) + _TIDY_AGAIN_S:
+                continue
+            here = [one.key.block_id for one in outcome.placed if one.worker == entry.worker_id]
+            if here:
+                entry.tidied[job] = now
+                keep[job] = tuple(here)
+        return keep
 
     def _keeps(self, entry: WorkerEntry, job: str) -> bool:
         """Whether a worker has results of a job that only the book knows.

@@ -146,11 +146,13 @@ class HeartbeatRequest(_Message):
 class WorkerReply(_Message):
     """Answer to what needs none, but for a worker the master does not know.
 
-    A worker that has heard of a later ``master_epoch`` ignores what an earlier one says.
+    A worker that has heard of a later ``master_epoch`` ignores what an earlier one says. Of the
+    jobs in ``keep`` these blocks (ids) are results; what else it has of them nobody will read.
     """
 
     register_again: bool = False
     master_epoch: int = 0
+    keep: dict[str, tuple[str, ...]] = {}
 
 
 class PlannedJob(_Message):

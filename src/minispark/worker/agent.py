@@ -11,11 +11,12 @@ list of attempts.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import replace
 from typing import Protocol
 
 from minispark.blocks.store import BlockStore
+from minispark.clock import wall_s
 from minispark.errors import MasterUnreachableError, WorkerLost
 from minispark.ids import TaskKey
 from minispark.observe.logs import logger, task_fields
@@ -204,8 +205,9 @@ class Agent:
 
     async def _heartbeat(self, epoch: int) -> None:
         while True:
+            sent_at = wall_s()
             try:
-                await self._link.heartbeat(
+                keep = await self._link.heartbeat(
                     epoch,
                     # An unsent report is still ours to give: the master must not call it lost.
                     (*self.machine.attempts, *(outcome.key for outcome in self._unsent)),
@@ -215,7 +217,19 @@ class Agent:
                 )
             except MasterUnreachableError as error:
                 _log.debug("heartbeat_not_answered", reason=str(error))
+            else:
+                self._tidy(keep, sent_at)
             await asyncio.sleep(self._config.heartbeat_s)
+
+    def _tidy(self, keep: Mapping[str, tuple[str, ...]], sent_at: float) -> None:
+        """Delete what nobody will read of jobs that have ended.
+
+        Not what came after the heartbeat was sent: that answer knows nothing of it.
+        """
+        for job, block_ids in keep.items():
+            kept = _keys(block_ids)
+            self._store.delete_job(job, keep=kept, before=sent_at)
+            self._discard(k for k in tuple(self._staged) if k.job == job and k not in kept)
 
     def _held_jobs(self) -> tuple[str, ...]:
         """Name the jobs of which there are blocks or staged files here, wanted or not."""

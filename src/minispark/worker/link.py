@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 import httpx2
@@ -113,8 +113,8 @@ class MasterLink:
         free_slots: int,
         metrics: dict[str, float],
         held_jobs: tuple[str, ...] = (),
-    ) -> None:
-        """Say that the worker lives, and what it holds."""
+    ) -> Mapping[str, tuple[str, ...]]:
+        """Say that the worker lives, and what it holds; return what it shall keep of jobs."""
         request = HeartbeatRequest(
             epoch=epoch,
             attempts=attempts,
@@ -122,7 +122,8 @@ class MasterLink:
             metrics=metrics,
             held_jobs=held_jobs,
         )
-        _known(await self._post(f"{self._worker}/heartbeat", request, WorkerReply))
+        reply = await self._post(f"{self._worker}/heartbeat", request, WorkerReply)
+        return _known(reply).keep
 
     async def leave(self, epoch: int) -> None:
         """Say goodbye."""
