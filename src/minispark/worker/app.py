@@ -20,6 +20,7 @@ from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 
 from minispark.blocks.store import BlockStore
+from minispark.settings import DoorSettings
 from minispark.wire.guard import BLOCKS, VIEW, WORKER, App, Guard, GuardPolicy, Rule
 
 __all__ = ["block_app", "metrics_app"]
@@ -34,7 +35,9 @@ class _BlockResponse(FileResponse):
     """Each chunk is a hop to a thread; the default 64 KiB halves the throughput."""
 
 
-def block_app(store: BlockStore, *, token: str, hosts: Collection[str]) -> App:
+def block_app(
+    store: BlockStore, *, token: str, hosts: Collection[str], door: DoorSettings | None = None
+) -> App:
     """Serve the blocks of one worker to those who hold the token."""
 
     async def block(request: Request) -> Response:
@@ -52,7 +55,7 @@ def block_app(store: BlockStore, *, token: str, hosts: Collection[str]) -> App:
         Route("/healthz", _healthz),
     ]
     rule = Rule(_READ, re.compile(r"/internal/v1/blocks/(?P<job>[^/.]+)\.[^/]*"), BLOCKS)
-    policy = _policy(token, hosts, open_paths=("/healthz",), rule=rule)
+    policy = _policy(token, hosts, open_paths=("/healthz",), rule=rule, door=door)
     return Guard(Starlette(routes=routes), policy)
 
 
@@ -63,6 +66,7 @@ def metrics_app(
     token: str,
     hosts: Collection[str],
     open_figures: bool,
+    door: DoorSettings | None = None,
 ) -> App:
     """Serve the figures of one worker, as JSON or, when asked for text, for Prometheus."""
 
@@ -76,12 +80,17 @@ def metrics_app(
     routes = [Route("/metrics", metrics), Route("/healthz", _healthz)]
     open_paths = ("/healthz", "/metrics") if open_figures else ("/healthz",)
     rule = Rule(_READ, re.compile("/metrics"), VIEW | WORKER)
-    policy = _policy(token, hosts, open_paths=open_paths, rule=rule)
+    policy = _policy(token, hosts, open_paths=open_paths, rule=rule, door=door)
     return Guard(Starlette(routes=routes), policy)
 
 
 def _policy(
-    token: str, hosts: Collection[str], *, open_paths: Sequence[str], rule: Rule
+    token: str,
+    hosts: Collection[str],
+    *,
+    open_paths: Sequence[str],
+    rule: Rule,
+    door: DoorSettings | None,
 ) -> GuardPolicy:
     return GuardPolicy(
         token=token,
@@ -89,6 +98,7 @@ def _policy(
         body_bytes=_BODY_BYTES,
         open_routes=tuple((_READ, re.compile(re.escape(path))) for path in open_paths),
         rules=(rule,),
+        door=door or DoorSettings(),
     )
 
 

@@ -1,0 +1,108 @@
+"""The three applications that listen, without ports, and the tokens that are shown to them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+from minispark.blocks.store import BlockStore
+from minispark.ids import TaskKey
+from minispark.master import MasterConfig, Service, create_app
+from minispark.master.parts import Identity
+from minispark.observe.journal import Journal
+from minispark.settings import DoorSettings
+from minispark.tokens import BlockKey, Level, derive
+from minispark.worker.app import block_app, metrics_app
+
+__all__ = ["CREDENTIALS", "KEY", "PATIENT", "ROOT", "TOKENS", "VERBS", "call", "master", "routes"]
+
+ROOT = "the-shared-secret-of-these-tests"
+KEY = TaskKey("job-c-1-1", 0, 0, 0, 0)
+TOKENS = {level: derive(ROOT, level) for level in Level}
+CREDENTIALS = {
+    "none": None,
+    "empty": "Bearer ",
+    "wrong": "Bearer wrong",
+    "longer": f"Bearer {ROOT}x",
+    "shorter": f"Bearer {ROOT[:-1]}",
+    "prefixed": f"Bearer minispark-view-{ROOT}",
+    "basic": f"Basic {ROOT}",
+    "bare": ROOT,
+    "bytes": "Bearer \xff\xfe",
+    **{level.value: f"Bearer {token}" for level, token in TOKENS.items()},
+    "ticket": f"Bearer {BlockKey(ROOT).ticket(KEY.job)}",
+    "other ticket": f"Bearer {BlockKey(ROOT).ticket('job-c-1-2')}",
+}
+VERBS = (
+    *("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"),
+    *("OPTIONS", "TRACE", "CONNECT", "PROPFIND", "BREW"),
+)
+PATIENT = DoorSettings(first_pause_s=0.0)
+
+
+@contextmanager
+def master(folder: Path, **changes: Any) -> Iterator[Any]:
+    """A master's application."""
+    config = MasterConfig(**{"state_dir": folder, "token": ROOT, "door": PATIENT, **changes})
+    journal = Journal(folder / "journal.db")
+    try:
+        yield create_app(Service(config, journal, Identity("c", 1)))
+    finally:
+        journal.close()
+
+
+def worker_apps(folder: Path, *, token: str = ROOT, open_figures: bool = True) -> tuple[Any, Any]:
+    """The applications of a worker's two ports; there is one block."""
+    store = BlockStore(folder / "blocks")
+    store.path_of(KEY.block_id).write_bytes(b"rows")
+    blocks = block_app(store, token=token, hosts=("localhost",), door=PATIENT)
+    figures = metrics_app(
+        lambda: {"active_tasks": 1.0},
+        worker_id="w",
+        token=token,
+        hosts=("localhost",),
+        open_figures=open_figures,
+        door=PATIENT,
+    )
+    return blocks, figures
+
+
+def routes(app: Any) -> list[str]:
+    """Every path that an application routes, filled in."""
+    found = dict.fromkeys(_paths(getattr(app, "routes", None) or app._app.routes))
+    return [
+        path.replace("{job_id}", KEY.job)
+        .replace("{worker_id}", "w1")
+        .replace("{block_id}", KEY.block_id)
+        for path in found
+    ]
+
+
+def _paths(found: Any) -> Iterator[str]:
+    for route in found:
+        inner = getattr(getattr(route, "original_router", None), "routes", None)
+        if inner is not None:
+            yield from _paths(inner)
+        else:
+            yield route.path
+
+
+def call(app: Any, calls: Iterable[tuple[str, str, dict[str, str]]]) -> list[httpx2.Response]:
+    """Make requests, one after another."""
+
+    async def work() -> list[httpx2.Response]:
+        transport = httpx2.ASGITransport(app, raise_app_exceptions=False)
+        async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            return [
+                await client.request(
+                    verb, path, headers={n.encode(): v.encode("latin-1") for n, v in shown.items()}
+                )
+                for verb, path, shown in calls
+            ]
+
+    return asyncio.run(work())
