@@ -10,8 +10,8 @@ from job_kit import chain, fan_in, refused
 from minispark.errors import UsageError
 from minispark.jobs.operators import OPERATORS
 from minispark.jobs.queries import _SCAN, _check_scans
-from minispark.plan.sqltext import SqlRefusedError, check_expression, check_query
 from minispark.jobs.tables import Table
+from minispark.plan.sqltext import SqlRefusedError, check_expression, check_query
 
 FILE = "('/etc/passwd')"
 READERS = [
