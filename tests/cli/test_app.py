@@ -28,6 +28,8 @@ COMMANDS = [
     "data",
     "master",
     "worker",
+    "chaos",
+    "token",
 ]
 HEAVY = {"fastapi", "httpx2", "polars", "pyarrow", "pydantic", "rich", "uvicorn"}
 
