@@ -4,7 +4,9 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test chaos lint format setup bench lock clean
+.PHONY: help demo test chaos lint format setup bench lock clean \
+	build build-debug run-master run-worker run-client-submit run-client-join run-client-status \
+	create-test-data create-large-data create-1m-data create-join-data
 
 PYTHON ?= python3
 VENV := .venv
@@ -16,17 +18,88 @@ LINES ?= 1000000
 TEST_JOBS ?= 2
 JOBS ?= 100
 
+RELEASE := target/release
+DEBUG := target/debug
+CLIENT := $(RELEASE)/client
+INPUT ?= data/test.csv
+
 help: ## Say what there is
-	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^##@/ {printf "\n%s\n", substr($$0, 5)} \
+		/^[a-z0-9-]+:.*## / {printf "  make %-22s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+##@ Start here
 
 demo: $(VENV)/.runtime ## Word count over 1M lines, embedded and on a real local cluster (LINES=N)
 	@$(BIN)/minispark demo --lines $(LINES)
+
+##@ Build
+
+# The launchers keep state in /tmp/minispark/state unless MINISPARK_STATE_DIR says otherwise. It is
+# made 0700, and refused where it is a symbolic link or somebody else's.
+build: $(RELEASE)/master $(RELEASE)/worker $(CLIENT) ## Make .venv and target/release/{master,worker,client}
+	@echo "built: $^"
+
+build-debug: $(DEBUG)/master $(DEBUG)/worker $(DEBUG)/client ## The same in target/debug; errors show tracebacks
+	@echo "built: $^"
+
+target/%: scripts/launcher.sh | $(VENV)/.runtime
+	@mkdir -p $(@D)
+	@sed 's|@BIN@|$(abspath $(BIN))|' $< > $@
+	@chmod +x $@
+
+clean: ## Remove .venv, launchers, caches and build output; data/ stays
+	rm -rf $(VENV) target build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find src tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
+
+##@ A cluster on this machine, each in a terminal of its own
+
+run-master: $(RELEASE)/master ## Start a master on port 8080
+	@exec $(RELEASE)/master
+
+run-worker: $(RELEASE)/worker ## Start a worker (WORKER_PORT=9000 WORKER_THREADS=N CACHE_MAX_MB=N)
+	@exec $(RELEASE)/worker
+
+run-client-submit: $(CLIENT) | data/test.csv ## Submit a word count (INPUT=data/test.csv PARALLELISM=N)
+	@exec $(CLIENT) submit --input '$(INPUT)' $(if $(PARALLELISM),--parallelism $(PARALLELISM))
+
+run-client-join: $(CLIENT) | data/sales.csv ## Submit a join of data/sales.csv and data/catalog.csv
+	@exec $(CLIENT) submit examples/join.json $(if $(PARALLELISM),--parallelism $(PARALLELISM))
+
+run-client-status: $(CLIENT) ## Show how a job stands (ID=...)
+	@$(need-id)
+	@exec $(CLIENT) status '$(ID)'
+
+need-id = [ -n '$(ID)' ] || { echo "Which job? make $@ ID=job-..." >&2; exit 2; }
+
+##@ Data sets
+
+create-test-data: $(CLIENT) ## data/test.csv, 10 lines
+	@$(CLIENT) data test
+
+create-large-data: $(CLIENT) ## data/large.csv, 10,000 lines
+	@$(CLIENT) data large
+
+create-1m-data: $(CLIENT) ## data/benchmark_1m.csv, 1,000,000 lines
+	@$(CLIENT) data 1m
+
+create-join-data: $(CLIENT) ## data/sales.csv and data/catalog.csv
+	@$(CLIENT) data join
+
+data/test.csv: | $(CLIENT)
+	@$(CLIENT) data test
+
+data/sales.csv: | $(CLIENT)
+	@$(CLIENT) data join
+
+##@ Tests
 
 test: $(VENV)/.development ## Run the test suite (TEST_JOBS=N processes)
 	@$(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadscope
 
 chaos: $(VENV)/.development ## Run jobs while their cluster is taken apart (JOBS=100 SEED=N)
 	@$(BIN)/python -m minispark.testing.chaos --jobs $(JOBS) $(if $(SEED),--seed $(SEED))
+
+##@ Development
 
 lint: $(VENV)/.development ## Check style, format, types and the direction of imports
 	$(BIN)/ruff check .
@@ -45,10 +118,6 @@ bench: $(VENV)/.runtime ## Warm cluster against one warm Polars process
 
 lock: ## Resolve the lock files anew (needs uv)
 	./scripts/lock.sh
-
-clean: ## Remove .venv, caches and build output; data/ stays
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
-	find src tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
 	@command -v $(PYTHON) >/dev/null || { echo "Mini-Spark needs Python 3.11 or newer; there is no '$(PYTHON)' here. Name one: make PYTHON=/path/to/python3.11" >&2; exit 1; }

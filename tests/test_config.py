@@ -57,11 +57,38 @@ def test_the_environment_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert config.find_token(tmp_path / "state") == "given"
 
 
+def test_the_environment_names_a_file_that_holds_the_token(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "secret").write_text("mounted\n")
+    monkeypatch.setenv("MINISPARK_TOKEN_FILE", str(tmp_path / "secret"))
+    assert config.find_token(tmp_path / "state", create=True) == "mounted"
+    assert not (tmp_path / "state").exists()
+    monkeypatch.setenv("MINISPARK_TOKEN", "given")
+    assert config.find_token(tmp_path / "state") == "given"
+
+
 def test_a_linked_state_dir_is_refused(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "state").symlink_to(tmp_path / "real")
     with pytest.raises(UsageError, match="symbolic link"):
         config.secure_dir(tmp_path / "state")
+
+
+def test_a_link_of_somebody_else_above_the_state_dir_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "real").mkdir()
+    link = tmp_path / "minispark"
+    link.symlink_to(tmp_path / "real")
+    if os.getuid() == 0:
+        os.chown(link, 12345, 12345, follow_symlinks=False)
+    else:
+        found = Path.lstat
+        theirs = os.stat_result([*link.lstat()[:4], os.getuid() + 1, *link.lstat()[5:]])
+        monkeypatch.setattr(Path, "lstat", lambda path: theirs if path == link else found(path))
+    with pytest.raises(UsageError, match="another user"):
+        config.secure_dir(link / "state")
 
 
 def test_a_foreign_state_dir_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

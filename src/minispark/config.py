@@ -81,7 +81,8 @@ def secure_dir(path: Path) -> Path:
         raise _unsafe(path, "is not a directory")
     if found.st_uid != os.getuid():
         raise _unsafe(path, "belongs to another user")
-    if path.absolute().parent.stat().st_uid not in (0, os.getuid()):
+    parent = path.absolute().parent
+    if {parent.stat().st_uid, parent.lstat().st_uid} - {0, os.getuid()}:
         raise _unsafe(path, "lies in a directory that belongs to another user")
     if stat.S_IMODE(found.st_mode) != 0o700:
         path.chmod(0o700)
@@ -103,11 +104,15 @@ def write_private(path: Path, text: str) -> None:
 def find_token(state: Path, *, create: bool = False) -> str | None:
     """Return the shared secret: environment, token file, or the running master's token file.
 
+    MINISPARK_TOKEN is the secret itself, MINISPARK_TOKEN_FILE names a file that holds it.
     With ``create`` it is made where there is none yet; two processes that start at once agree.
     """
     given = os.environ.get("MINISPARK_TOKEN")
     if given:
         return given.strip()
+    named = os.environ.get("MINISPARK_TOKEN_FILE")
+    if named:
+        return read_token_file(Path(named))
     if create:
         return _create_token(secure_dir(state))
     own = _read_private(state / "token")

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-TARGETS = ("demo", "test", "lint", "format", "setup", "bench", "clean", "help")
+TARGETS = ("demo", "build", "test", "lint", "format", "setup", "bench", "clean", "help")
 
 
 def test_help_lists_the_targets() -> None:
