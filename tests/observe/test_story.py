@@ -1,0 +1,131 @@
+"""A journal told in words: kept journals of real clusters, and single lines."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from minispark.observe.story import Step, StoryLine, story
+from minispark.testing.chaos import journals
+
+KEPT = sorted((Path(__file__).parent.parent / "chaos" / "journals").glob("*.gz"))
+
+
+def lines_of(path: Path) -> dict[str, list[StoryLine]]:
+    """The lines of each job that was submitted and ended in a kept journal, with all others."""
+    rows = journals.load(path).rows
+    lines = [
+        StoryLine(
+            row.seq,
+            row.kind,
+            row.at,
+            json.loads(row.payload),
+            json.loads(row.commands) if row.commands else [],
+        )
+        for row in rows
+    ]
+    jobs = [row.job for row in rows if row.kind == "job_submitted"]
+    return dict.fromkeys(jobs, lines)
+
+
+def told(path: Path) -> dict[str, list[Step]]:
+    return {job: story(lines, job=job) for job, lines in lines_of(path).items()}
+
+
+@pytest.mark.parametrize("path", KEPT, ids=lambda path: path.name)
+def test_kept_journals_are_told_in_words(path: Path) -> None:
+    stories = told(path)
+    assert stories
+    for steps in stories.values():
+        assert all(step.what and "_" not in step.what.replace("_minispark", "") for step in steps)
+        for deed in (deed for step in steps for deed in step.decided):
+            assert deed.sentence
+            assert deed.rule
+
+
+@pytest.mark.parametrize("path", KEPT, ids=lambda path: path.name)
+def test_what_was_known_adds_up(path: Path) -> None:
+    for job, steps in told(path).items():
+        own = [step for step in steps if step.knew.stages]
+        tasks = {step.knew.waiting + step.knew.running + step.knew.done for step in own}
+        assert len(tasks) == 1, job
+        for step in own:
+            assert sum(step.knew.workers.values()) >= step.knew.running
+            assert all(stage.waiting >= 0 for stage in step.knew.stages)
+        end = next(
+            step for step in own
+            if any("the job SUCCEEDED" in deed.sentence for deed in step.decided)
+        )  # fmt: skip
+        assert end.knew.stages[-1].done == end.knew.stages[-1].tasks
+        assert end.knew.running == 0
+
+
+def spec(job: str = "job-1") -> StoryLine:
+    branch = {"partitions": 2, "inputs": []}
+    reads = {"leaf": "a", "stage": 0, "read": "all"}
+    stages = [
+        {"id": 0, "branches": [branch]},
+        {"id": 1, "branches": [{"partitions": 1, "inputs": [reads]}]},
+    ]
+    launches = [["launch_task", "w1", f"{job}.0.0.0.0"], ["launch_task", "w2", f"{job}.0.0.1.0"]]
+    return StoryLine(1, "job_submitted", 0.0, {"job": {"job": job, "stages": stages}}, launches)
+
+
+def success(
+    seq: int, block: tuple[int, int, int], worker: str, decisions: list[object]
+) -> StoryLine:
+    stage, partition, attempt = block
+    key = {"job": "job-1", "stage": stage, "generation": 0, "partition": partition}
+    report = {
+        "key": key | {"attempt": attempt},
+        "block": {"partitions": [{"rows": 3}]},
+        "duration_s": 0.5,
+    }
+    return StoryLine(
+        seq, "task_succeeded", 1.0, {"worker": worker, "counted": True, "report": report}, decisions
+    )
+
+
+def test_a_worker_that_goes_takes_its_blocks_along() -> None:
+    down = StoryLine(
+        3,
+        "time_facts",
+        9.0,
+        {"silent": [["w1", 1]], "stranded": []},
+        [["worker_down", "w1", "no heartbeat"], ["launch_task", "w2", "job-1.0.0.0.1"]],
+    )
+    steps = story([spec(), success(2, (0, 0, 0), "w1", []), down], job="job-1")
+    assert steps[0].what == "the job arrived: 2 stages, 3 tasks"
+    assert steps[0].decided[0].sentence == "send task 0 of stage 0 to w1"
+    assert "no other stage" in steps[0].decided[0].rule
+    assert steps[1].what == "w1 ended task 0 of stage 0 well: 3 rows in 0.50 s"
+    assert (steps[1].knew.waiting, steps[1].knew.running, steps[1].knew.done) == (1, 1, 1)
+    assert "its block is lost" in steps[2].decided[1].rule
+
+
+def test_an_attempt_that_waits_is_given_to_a_free_slot() -> None:
+    back = StoryLine(
+        2,
+        "time_facts",
+        1.0,
+        {"silent": [], "stranded": []},
+        [["cancel_task", "w2", "job-1.0.0.1.0"], ["launch_task", "w1", "job-1.0.0.1.1"]],
+    )
+    cancelled, sent = story([spec(), back], job="job-1")[1].decided
+    assert "while a slot is free elsewhere" in cancelled.rule
+    assert "waited in another worker's line" in sent.rule
+
+
+def test_lines_of_other_jobs_change_nothing_here() -> None:
+    steps = story([spec(), spec("job-2")], job="job-1")
+    assert steps[1].what.startswith("of job-2: ")
+    assert steps[1].knew.waiting + steps[1].knew.running == 3
+    assert steps[1].decided == ()
+
+
+def test_a_kind_of_a_later_version_is_named() -> None:
+    (step,) = story([StoryLine(1, "moon_rose", 0.0, {}, [["howl", "w1"]])])
+    assert step.what == "moon rose"
+    assert step.decided[0].sentence == "howl"
