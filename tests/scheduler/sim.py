@@ -11,10 +11,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from heapq import heappop, heappush
 from random import Random
 
-from sim_parts import Block, FakeWorker, Faults, draw_job
+from sim_parts import Block, FakeWorker, Faults, draw_job, steady, true_version
 
 from minispark.errors import (
     Cancelled,
@@ -60,6 +61,8 @@ from minispark.scheduler.events import (
     WorkerRegistered,
 )
 from minispark.scheduler.spec import (
+    FoundBlock,
+    JobSpec,
     Receipt,
     StageLabel,
 )
@@ -195,7 +198,30 @@ class World:
             self._after(delay_s, "command", worker, life, command)
 
     def _on_event(self, event: Event) -> None:
+        if isinstance(event, JobSubmitted) and self.chance.random() < 0.3:
+            event = JobSubmitted(self._found(event.job))
         self._step(event)
+
+    def _found(self, spec: JobSpec) -> JobSpec:
+        """Let workers have kept some blocks from earlier jobs; some are gone already."""
+        found: list[FoundBlock] = []
+        up = [worker for worker in self.workers.values() if worker.epoch is not None]
+        for stage in steady(spec) if up else ():
+            share = self.chance.choice((0.0, 0.5, 1.0))
+            for partition in range(stage.partitions):
+                if self.chance.random() >= share:
+                    continue
+                worker = self.chance.choice(up)
+                key = TaskKey(spec.job, stage.id, 0, partition, 0)
+                version = true_version(spec, stage.id, partition)
+                block = Block(version, {(stage.id, partition): version}, torn=False)
+                self.everything[key] = block
+                if self.chance.random() >= self.faults.vanish:
+                    worker.blocks[key] = block
+                found.append(
+                    FoundBlock(stage.id, partition, worker.name, Receipt((1,), (version,)))
+                )
+        return replace(spec, found=tuple(found))
 
     def _step(self, event: Event) -> None:
         commands = self.decided(event)

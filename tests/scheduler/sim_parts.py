@@ -125,3 +125,28 @@ def draw_job(chance: Random, name: str) -> JobSpec:
         last.id, last.branches, last.label, result=kind != "sink", sink=kind == "sink"
     )
     return JobSpec(name, tuple(stages))
+
+
+def steady(spec: JobSpec) -> list[StageSpec]:
+    """Return the stages that give the same rows each time, as all that they are made of does."""
+    shaky: set[int] = set()
+    for stage in spec.stages:
+        reads = {edge.stage for branch in stage.branches for edge in branch.inputs}
+        if stage.label is StageLabel.INDETERMINATE or reads & shaky:
+            shaky.add(stage.id)
+    return [stage for stage in spec.stages if stage.id not in shaky and not stage.sink]
+
+
+def true_version(spec: JobSpec, number: int, partition: int) -> int:
+    """Return the version of a block that nobody has lied about."""
+    stage, place = spec.stages[number], partition
+    for branch in stage.branches:
+        if place < branch.partitions:
+            break
+        place -= branch.partitions
+    read: list[int] = []
+    for edge in branch.inputs:
+        forward = edge.read is Read.FORWARD
+        parts = [place] if forward else range(spec.stages[edge.stage].partitions)
+        read += [true_version(spec, edge.stage, part) for part in parts]
+    return hash((number, partition, *read))

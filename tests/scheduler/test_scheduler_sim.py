@@ -43,6 +43,7 @@ def test_the_world_sees_what_it_is_there_for() -> None:
         "blocks_moved",
         "dismiss_worker",
         "cancel_task",
+        "FoundBlock",
     ):
         assert sign in journal, sign
 

@@ -232,6 +232,8 @@ class Scheduler:
             failure = ended("MS-220", f"the plan is broken: {wrong}", "Please report this.")
             work.end(job, Phase.FAILED, failure)
         else:
+            for found in spec.found:
+                self.state.take_over(job, found)
             work.touch(job)
 
     def _take_for_job(

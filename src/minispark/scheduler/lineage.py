@@ -55,6 +55,19 @@ def fault(spec: JobSpec) -> str | None:
                 if edge.read is Read.FORWARD and source.partitions < branch.partitions:
                     return f"stage {stage.id} has more tasks than stage {edge.stage} before it"
         seen[stage.id] = stage
+    return _found_fault(spec, seen)
+
+
+def _found_fault(spec: JobSpec, stages: dict[int, StageSpec]) -> str | None:
+    places = [(found.stage, found.partition) for found in spec.found]
+    if len(set(places)) < len(places):
+        return "it finds a block twice"
+    for found in spec.found:
+        source = stages.get(found.stage)
+        if source is None or not 0 <= found.partition < source.partitions:
+            return f"it finds a block of no task: stage {found.stage}, {found.partition}"
+        if source.sink or source.label is StageLabel.INDETERMINATE:
+            return f"it finds a block of stage {found.stage}, which has to run"
     return None
 
 

@@ -5,7 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-__all__ = ["InputEdge", "JobSpec", "Read", "Receipt", "StageBranch", "StageLabel", "StageSpec"]
+__all__ = [
+    "FoundBlock",
+    "InputEdge",
+    "JobSpec",
+    "Read",
+    "Receipt",
+    "StageBranch",
+    "StageLabel",
+    "StageSpec",
+]
 
 
 class Read(StrEnum):
@@ -62,6 +71,24 @@ class StageSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class Receipt:
+    """What an accepted attempt promised: rows and order-independent row checksum per partition."""
+
+    rows: tuple[int, ...] = ()
+    rows_checksums: tuple[int | None, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FoundBlock:
+    """The output of a task that a worker has kept from an earlier job: nobody need run it."""
+
+    stage: int
+    partition: int
+    worker: str
+    receipt: Receipt
+
+
+@dataclass(frozen=True, slots=True)
 class JobSpec:
     """A job: its stages in topological order."""
 
@@ -69,11 +96,5 @@ class JobSpec:
     stages: tuple[StageSpec, ...]
     weight: float = 1.0
     """Its share of the workers against that of other jobs."""
-
-
-@dataclass(frozen=True, slots=True)
-class Receipt:
-    """What an accepted attempt promised: rows and order-independent row checksum per partition."""
-
-    rows: tuple[int, ...] = ()
-    rows_checksums: tuple[int | None, ...] = ()
+    found: tuple[FoundBlock, ...] = ()
+    """What is there already; of stages that give the same rows each time only."""

@@ -19,6 +19,7 @@ from typing import Final
 from minispark.ids import TaskKey
 from minispark.scheduler.commands import BlockRef, JobStatus
 from minispark.scheduler.spec import (
+    FoundBlock,
     InputEdge,
     JobSpec,
     Receipt,
@@ -90,7 +91,7 @@ class Stage:
         raise IndexError(msg)
 
     def accept(self, partition: int, done: Done) -> None:
-        """Take the arrow from Leased to Done."""
+        """Take the arrow to Done."""
         self.tasks[partition].move(done)
         self.restore(partition, done)
 
@@ -304,6 +305,17 @@ class State:
         self.unlease(lease)
         stage.accept(lease.key.partition, Done(lease.key, lease.worker, receipt))
         self.workers[lease.worker].blocks.setdefault(lease.key.job, {})[lease.key] = None
+
+    def take_over(self, job: Job, found: FoundBlock) -> None:
+        """Count what a worker has kept of an earlier job as done; its number is used up."""
+        worker, stage = self.workers.get(found.worker), job.stages[found.stage]
+        if worker is None or not worker.up or worker.leaving is not None:
+            return
+        key = TaskKey(job.name, stage.id, stage.generation, found.partition, 0)
+        stage.tasks[found.partition].attempts = 1
+        stage.accept(found.partition, Done(key, worker.name, found.receipt, found=True))
+        worker.blocks.setdefault(job.name, {})[key] = None
+        job.workers[worker.name] = None
 
     def waiting(self) -> list[Leased]:
         """Return the last attempt in line of each worker that has more than it can run."""

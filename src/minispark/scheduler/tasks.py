@@ -66,6 +66,8 @@ class Done:
     receipt: Receipt
     moved_s: float | None = None
     """When it came there from another worker."""
+    found: bool = False
+    """It is of an earlier job, out of a cache that may drop it at any time."""
 
 
 TaskState = Idle | Waiting | Ready | Leased | Done
@@ -77,6 +79,7 @@ READY: Final = Ready()
 TASK_ARROWS: Final[Mapping[tuple[type, type], str]] = {
     (Idle, Waiting): "needed, input incomplete",
     (Idle, Ready): "needed, input complete",
+    (Idle, Done): "found in a cache",
     (Waiting, Ready): "input complete",
     (Waiting, Idle): "no longer needed",
     (Ready, Waiting): "input lost",

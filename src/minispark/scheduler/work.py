@@ -217,7 +217,9 @@ class Work:
             holder.suspect = self.settings.heartbeat_timeout_s < inf
         self.lose_blocks(job, stage, [key.partition])
         stage.tasks[key.partition].shun(holder.name)
-        self._count_fetch(job, reader, gone)
+        # A cache drops what it likes, and there is only so much that was found there.
+        if not done.found:
+            self._count_fetch(job, reader, gone)
         return True
 
     def _count_fetch(self, job: Job, reader: Leased, gone: FetchFailed) -> None:
