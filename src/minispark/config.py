@@ -7,7 +7,7 @@ On disk::
 
     <state dir>/            0700
       token                 0600  the shared secret, made on first start
-      master.json           0600  URL of the running master and where its token file lies
+      master.json           0600  URL of the running master, where its token and certificate lie
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import json
 import os
 import secrets
 import stat
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import platformdirs
@@ -29,6 +29,7 @@ __all__ = [
     "PRIVATE",
     "Discovery",
     "advertise",
+    "find_ca_file",
     "find_discovery",
     "find_master",
     "find_token",
@@ -54,6 +55,8 @@ class Discovery:
     url: str
     token_file: str
     pid: int
+    ca_file: str | None = None
+    """The certificate that it shows; whoever may read this file may trust it."""
 
 
 def state_dir() -> Path:
@@ -146,6 +149,18 @@ def find_master() -> str:
     return found.url if found is not None else DEFAULT_MASTER
 
 
+def find_ca_file(url: str) -> str | None:
+    """Return the certificates to trust in place of the system's: environment, or the master's own.
+
+    Its own is taken of a master of this user only, and only at its very address.
+    """
+    given = os.environ.get("MINISPARK_CA_FILE")
+    if given:
+        return given
+    found = find_discovery(state_dir()) if url.startswith("https:") else None
+    return found.ca_file if found is not None and found.url == url.rstrip("/") else None
+
+
 def find_discovery(state: Path) -> Discovery | None:
     """Read the discovery file of this user, if a master wrote one."""
     text = _read_private(state / "master.json")
@@ -153,15 +168,23 @@ def find_discovery(state: Path) -> Discovery | None:
         return None
     try:
         found = json.loads(text)
-        return Discovery(str(found["url"]), str(found["token_file"]), int(found["pid"]))
-    except (ValueError, TypeError, KeyError):
+        ca_file = found.get("ca_file")
+        return Discovery(
+            str(found["url"]),
+            str(found["token_file"]),
+            int(found["pid"]),
+            None if ca_file is None else str(ca_file),
+        )
+    except (ValueError, TypeError, KeyError, AttributeError):
         return None
 
 
-def advertise(url: str, *, state: Path, token_file: Path) -> None:
+def advertise(url: str, *, state: Path, token_file: Path, ca_file: Path | None = None) -> None:
     """Write the discovery file, so that programs of the same user find this master."""
-    text = json.dumps({"url": url, "token_file": str(token_file), "pid": os.getpid()})
-    write_private(secure_dir(state) / "master.json", text)
+    found = Discovery(
+        url, str(token_file), os.getpid(), None if ca_file is None else str(ca_file.absolute())
+    )
+    write_private(secure_dir(state) / "master.json", json.dumps(asdict(found)))
 
 
 def withdraw(url: str, *, state: Path) -> None:

@@ -15,7 +15,6 @@ from __future__ import annotations
 import atexit
 import io
 import mmap
-import ssl
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -32,6 +31,7 @@ from minispark.blocks.errors import BlockUnavailable
 from minispark.blocks.format import DATA_SUFFIX
 from minispark.blocks.host import host_identity
 from minispark.blocks.meta import BlockSource
+from minispark.tls import client_context
 from minispark.tokens import BlockKey
 
 __all__ = ["FetchSettings", "Fetched", "fetch_block", "fetch_blocks", "read_block"]
@@ -159,7 +159,7 @@ def _client(connect_s: float, read_s: float, ca_file: str | None) -> httpx2.Clie
     # Proxies from the environment would be handed the token.
     client = httpx2.Client(
         timeout=httpx2.Timeout(read_s, connect=connect_s),
-        verify=ssl.create_default_context(cafile=ca_file),
+        verify=client_context(None, ca_file),
         trust_env=False,
     )
     atexit.register(client.close)

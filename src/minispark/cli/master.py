@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from minispark.cli.options import DataRoot
+from minispark.cli.options import CaFile, DataRoot, TlsCert, TlsKey
 from minispark.settings import JournalSettings, SchedulerSettings
 
 __all__ = ["master"]
@@ -40,8 +40,9 @@ def master(
     insecure: Annotated[
         bool, typer.Option("--insecure", help="Allow clear text beyond this machine.")
     ] = False,
-    tls_cert: Annotated[Path | None, typer.Option(help="Certificate chain (PEM).")] = None,
-    tls_key: Annotated[Path | None, typer.Option(help="Private key (PEM).")] = None,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
+    ca_file: CaFile = None,
     data_root: DataRoot = None,
     max_load_diff: Annotated[
         int,
@@ -98,6 +99,7 @@ def master(
             insecure=insecure,
             tls_cert=tls_cert,
             tls_key=tls_key,
+            ca_file=ca_file,
             data_root=data_root,
             scheduler=SchedulerSettings(
                 max_load_diff=max_load_diff,

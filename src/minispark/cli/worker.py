@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from minispark.cli.options import DataRoot, Master
+from minispark.cli.options import CaFile, DataRoot, Master, TlsCert, TlsKey
 from minispark.errors import UsageError
 
 __all__ = ["worker"]
@@ -66,6 +66,9 @@ def worker(
     insecure: Annotated[
         bool, typer.Option("--insecure", help="Allow clear text beyond this machine.")
     ] = False,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
+    ca_file: CaFile = None,
     data_root: DataRoot = None,
 ) -> None:
     """Start a worker; one started before its master waits for it. Ctrl-C or SIGTERM stops it."""
@@ -108,6 +111,9 @@ def worker(
             heartbeat_s=heartbeat,
             map_blocks=map_blocks,
             insecure=insecure,
+            tls_cert=tls_cert,
+            tls_key=tls_key,
+            ca_file=str(ca_file) if ca_file is not None else config.find_ca_file(url),
             allowed_hosts=tuple(allowed_host or ()),
             advertise_host=advertise_host,
         ),

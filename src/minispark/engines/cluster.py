@@ -34,7 +34,7 @@ class ClusterRunner:
 
     def __init__(self, url: str | None = None, token: str | None = None) -> None:
         self.client = MasterClient(url, token=token)
-        self._fetch = FetchSettings(connect_timeout_s=_CONNECT_S)
+        self._fetch = FetchSettings(connect_timeout_s=_CONNECT_S, ca_file=self.client.ca_file)
         self._reads_blocks = True
 
     def run(self, graph: StageGraph, *, name: str, progress: OnChange | None = None) -> JobOutcome:

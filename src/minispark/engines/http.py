@@ -30,6 +30,7 @@ from minispark.errors import (
 )
 from minispark.observe.views import ENDED, JobMetrics, JobView, StageRow
 from minispark.plan.stages import StageGraph
+from minispark.tls import TRUST_HINT, client_context, trust_problem
 from minispark.wire.http import auth_headers, error_from, versions
 from minispark.wire.messages import JobAccepted, PlannedJob, ResultBlocks
 
@@ -66,10 +67,12 @@ class MasterClient:
             own = state / "token"
             self._looked = f"MINISPARK_TOKEN, {own}, the token file that a running master names"
         self.token = token
+        self.ca_file = config.find_ca_file(self.url)
         self._http = httpx2.Client(
             base_url=self.url,
             headers=auth_headers(token),
             timeout=httpx2.Timeout(_ANSWER_S, connect=_CONNECT_S),
+            verify=client_context(self.url, self.ca_file),
             # Proxies from the environment would be handed the token.
             trust_env=False,
         )
@@ -247,7 +250,11 @@ class MasterClient:
             raise self._refused(response)
         raise self._unreachable(problem) from problem
 
-    def _unreachable(self, error: Exception | None) -> MasterUnreachableError:
+    def _unreachable(self, error: Exception | None) -> MinisparkError:
+        problem = trust_problem(error)
+        if problem is not None:
+            msg = f"the server at {self.url} is not the master: {problem}"
+            return UsageError(msg, code="MS-614", hint=TRUST_HINT)
         return MasterUnreachableError(
             f"no master answers at {self.url} ({type(error).__name__}: {error})",
             hint="Start one with: minispark master, or name another with --master URL.",

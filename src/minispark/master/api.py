@@ -202,10 +202,7 @@ def _add_history(routes: APIRouter, service: Service) -> None:
 
 
 def _add_results(routes: APIRouter, service: Service) -> None:
-    fetch = FetchSettings(
-        key=BlockKey(service.config.token),
-        ca_file=None if service.config.tls_cert is None else str(service.config.tls_cert),
-    )
+    fetch = FetchSettings(key=BlockKey(service.config.token), ca_file=service.config.trusted)
 
     @routes.get(
         "/api/v1/jobs/{job_id}/results",

@@ -23,6 +23,7 @@ from minispark.master.service import Service
 from minispark.master.settings import MasterConfig, check_config
 from minispark.observe.journal import Journal
 from minispark.observe.logs import configure_logs, logger
+from minispark.tls import server_tls
 from minispark.wire.doorstep import server_options
 
 __all__ = ["running", "serve"]
@@ -88,7 +89,12 @@ async def running(config: MasterConfig) -> AsyncIterator[tuple[str, asyncio.Task
         task = asyncio.create_task(server.serve(sockets=[sock]))
         url = _url(config, sock)
         discovery = config.discovery_dir or state
-        advertise(url, state=discovery, token_file=config.token_file or state / "token")
+        advertise(
+            url,
+            state=discovery,
+            token_file=config.token_file or state / "token",
+            ca_file=config.tls_cert,
+        )
         _log.info(
             "master_started",
             url=url,
@@ -139,10 +145,9 @@ def _uvicorn_config(config: MasterConfig, service: Service) -> uvicorn.Config:
     return uvicorn.Config(
         create_app(service),
         **server_options(config.door),
+        **server_tls(config.tls_cert, config.tls_key),
         timeout_keep_alive=_KEEP_ALIVE_S,
         timeout_graceful_shutdown=_GRACE_S,
-        ssl_certfile=None if config.tls_cert is None else str(config.tls_cert),
-        ssl_keyfile=None if config.tls_key is None else str(config.tls_key),
     )
 
 

@@ -15,6 +15,7 @@ from minispark.settings import (
     PlanSettings,
     SchedulerSettings,
 )
+from minispark.tls import check_certificate
 from minispark.tokens import Level, derive
 from minispark.wire.guard import is_loopback
 
@@ -28,7 +29,8 @@ class MasterConfig:
     """Everything a master is told when it starts. Port 0 is any free port.
 
     ``auth``: ``default`` opens the figures on a loopback address only, ``figures-open`` on any,
-    ``all`` on none. ``discovery_dir`` is where clients of this user look for a master; None is
+    ``all`` on none. ``ca_file`` holds the certificates of workers to trust; without one it is the
+    master's own. ``discovery_dir`` is where clients of this user look for a master; None is
     ``state_dir``.
     """
 
@@ -42,6 +44,7 @@ class MasterConfig:
     data_root: Path | None = None
     tls_cert: Path | None = None
     tls_key: Path | None = None
+    ca_file: Path | None = None
     scheduler: SchedulerSettings = field(default_factory=SchedulerSettings)
     plan: PlanSettings = field(default_factory=PlanSettings)
     limits: Limits = field(default_factory=Limits)
@@ -51,6 +54,12 @@ class MasterConfig:
     """Where the token came from, for the discovery file; None is ``state_dir/token``."""
     discovery_dir: Path | None = None
     planner_command: tuple[str, ...] = _PLANNER
+
+    @property
+    def trusted(self) -> str | None:
+        """The file of certificates of workers to trust; None trusts those of the system."""
+        chosen = self.ca_file or self.tls_cert
+        return None if chosen is None else str(chosen)
 
     @property
     def figures_open(self) -> bool:
@@ -66,16 +75,14 @@ def check_config(config: MasterConfig) -> None:
     Raises
     ------
     UsageError
-        No token, half a certificate, or clear text on an address that others reach.
+        No token, no usable certificate, or clear text on an address that others reach.
     """
     if not config.token:
         msg = "a master needs a token"
         raise UsageError(msg, code="MS-105")
     # Says itself what is wrong with a lesser token.
     derive(config.token, Level.VIEW)
-    if (config.tls_cert is None) != (config.tls_key is None):
-        msg = "TLS needs both --tls-cert and --tls-key"
-        raise UsageError(msg, code="MS-106")
+    check_certificate(config.tls_cert, config.tls_key)
     if not is_loopback(config.host) and config.tls_cert is None and not config.insecure:
         msg = f"on {config.host} the token and all data would travel in clear text"
         raise UsageError(

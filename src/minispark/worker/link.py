@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from minispark.errors import MasterUnreachableError, UsageError
 from minispark.ids import TaskKey
 from minispark.task.spec import TaskFailure, TaskReport
+from minispark.tls import TRUST_HINT, client_context, trust_problem
 from minispark.wire.http import auth_headers, error_from
 from minispark.wire.messages import (
     HeartbeatRequest,
@@ -67,13 +68,18 @@ class MasterLink:
     `RegisterAgain` where the master says so, and `UsageError` for what never will pass.
     """
 
-    def __init__(self, master_url: str, token: str, worker_id: str) -> None:
+    def __init__(
+        self, master_url: str, token: str, worker_id: str, *, ca_file: str | None = None
+    ) -> None:
         self.url = master_url.rstrip("/")
         self._worker = f"/internal/v1/workers/{worker_id}"
+        self._met = False
+        """Whether it has answered once: from then on somebody in between is no reason to end."""
         self._client = httpx2.AsyncClient(
             base_url=self.url,
             headers=auth_headers(token),
             timeout=_ANSWER_S,
+            verify=client_context(self.url, ca_file),
             # Proxies from the environment would be handed the token.
             trust_env=False,
         )
@@ -152,8 +158,13 @@ class MasterLink:
                 method, path, content=content, params=params, headers=headers, timeout=timeout_s
             )
         except httpx2.HTTPError as error:
+            problem = trust_problem(error)
+            if problem is not None and not self._met:
+                msg = f"the server at {self.url} is not the master: {problem}"
+                raise UsageError(msg, code="MS-614", hint=TRUST_HINT) from error
             msg = f"no answer from the master at {self.url}: {type(error).__name__} {error}"
             raise MasterUnreachableError(msg.rstrip()) from error
+        self._met = True
         if response.is_success:
             return response.content
         raise _refused(self.url, response)

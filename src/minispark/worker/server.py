@@ -11,7 +11,8 @@ import contextlib
 import secrets
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import Any
 from urllib.parse import urlsplit
 
 import uvicorn
@@ -23,6 +24,7 @@ from minispark.errors import UsageError
 from minispark.observe.logs import configure_logs, logger
 from minispark.settings import DoorSettings
 from minispark.task.hashing import hash_vector
+from minispark.tls import check_certificate, server_tls
 from minispark.tokens import BlockKey
 from minispark.wire.doorstep import server_options
 from minispark.wire.guard import LOOPBACK_NAMES, App, is_loopback
@@ -51,9 +53,10 @@ def serve(config: WorkerConfig, *, on_ready: Callable[[str], None] | None = None
     Raises
     ------
     UsageError
-        The master refuses this worker for good, the port is taken, or the address is not safe.
+        The master refuses this worker for good, the port is taken, the address is not safe, or
+        the certificate is not usable.
     """
-    _check_address(config)
+    _check_safety(config)
     configure_logs()
     asyncio.run(_Worker(config, on_ready).run())
 
@@ -71,7 +74,7 @@ class _Worker:
         try:
             blocks, figures = _bind(config.host, config.port)
             name = config.advertise_host or _reachable_name(config)
-            self._url = _url(name, blocks.getsockname()[1])
+            self._url = _url(config, name, blocks.getsockname()[1])
             store = BlockStore(work.blocks)
             executors = _executors(config)
             agent = self._agent(store, executors)
@@ -90,7 +93,7 @@ class _Worker:
                 ),
             )
             _log.info("worker_started", worker=self._id, url=self._url, work_dir=str(work.path))
-            async with _listening(apps):
+            async with _listening(apps, server_tls(config.tls_cert, config.tls_key)):
                 await _until_signal(agent, executors)
         finally:
             work.remove()
@@ -100,7 +103,7 @@ class _Worker:
         config = self._config
         return Agent(
             config,
-            link=MasterLink(config.master_url, config.token, self._id),
+            link=MasterLink(config.master_url, config.token, self._id, ca_file=config.ca_file),
             executors=executors,
             store=store,
             register=RegisterRequest(
@@ -126,7 +129,9 @@ def _executors(config: WorkerConfig) -> ExecutorPool:
     return ExecutorPool(
         config.slots,
         threads_per_slot=config.threads_per_slot,
-        fetch=FetchSettings(may_map=config.map_blocks, key=BlockKey(config.token)),
+        fetch=FetchSettings(
+            may_map=config.map_blocks, key=BlockKey(config.token), ca_file=config.ca_file
+        ),
         task_timeout_s=config.task_timeout_s,
         memory_limit_bytes=config.memory_limit_bytes,
     )
@@ -169,13 +174,16 @@ class _Server(uvicorn.Server):
 
 
 @contextlib.asynccontextmanager
-async def _listening(apps: Sequence[tuple[App, socket.socket]]) -> AsyncIterator[None]:
+async def _listening(
+    apps: Sequence[tuple[App, socket.socket]], tls: Mapping[str, Any]
+) -> AsyncIterator[None]:
     servers = [
         (
             _Server(
                 uvicorn.Config(
                     app,
                     **server_options(DoorSettings()),
+                    **tls,
                     # Peers keep their connections; closing an idle one costs them a retry.
                     timeout_keep_alive=60,
                     timeout_graceful_shutdown=1,
@@ -220,11 +228,12 @@ def _listen(host: str, port: int) -> socket.socket:
     return bound
 
 
-def _check_address(config: WorkerConfig) -> None:
-    if is_loopback(config.host) or config.insecure:
+def _check_safety(config: WorkerConfig) -> None:
+    check_certificate(config.tls_cert, config.tls_key)
+    if is_loopback(config.host) or config.insecure or config.tls_cert is not None:
         return
-    msg = f"on {config.host} the token and all data would travel in clear text"
-    hint = "Listen on 127.0.0.1, or say --insecure where the network is yours alone."
+    msg = f"on {config.host} all data would travel in clear text"
+    hint = "Give --tls-cert and --tls-key, or --insecure if the network is yours alone."
     raise UsageError(msg, code="MS-107", hint=hint)
 
 
@@ -243,5 +252,6 @@ def _reachable_name(config: WorkerConfig) -> str:
         return str(probe.getsockname()[0])
 
 
-def _url(name: str, port: int) -> str:
-    return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
+def _url(config: WorkerConfig, name: str, port: int) -> str:
+    scheme = "http" if config.tls_cert is None else "https"
+    return f"{scheme}://[{name}]:{port}" if ":" in name else f"{scheme}://{name}:{port}"

@@ -14,6 +14,7 @@ class WorkerConfig:
 
     ``token`` is kept out of the repr, since configurations end up in logs. ``advertise_host`` is
     the name under which master and other workers reach this one, where that is not ``host``.
+    ``ca_file`` holds the certificates to trust, of the master and of other workers.
     """
 
     master_url: str
@@ -30,6 +31,9 @@ class WorkerConfig:
     heartbeat_s: float = 2.0
     poll_s: float = 20.0
     insecure: bool = False
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    ca_file: str | None = None
     advertise_host: str | None = None
     allowed_hosts: tuple[str, ...] = ()
 
