@@ -54,7 +54,7 @@ class FakeMaster:
         self.changed.set()
 
     async def until(self, condition: Callable[[], object], what: str) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not condition():
                 self.changed.clear()
                 with contextlib.suppress(TimeoutError):
