@@ -204,10 +204,11 @@ def _stage(stage: Stage) -> dict[str, Any]:
         "memories": [[p, *memory] for p, memory in memories if memory != _NEW],
         "leased": [[s.key.attempt, s.worker, s.since_s] for s in states if isinstance(s, Leased)],
         "done": [
-            [s.key.attempt, s.worker, s.moved_s, s.found, *_receipt(s.receipt)]
+            [s.key.attempt, s.worker, s.moved_s, *_receipt(s.receipt)]
             for s in states
             if isinstance(s, Done)
         ],
+        "found": [p for p, s in enumerate(states) if isinstance(s, Done) and s.found],
         # That of a task that is done is its receipt.
         "promised": [
             [p, *_receipt(task.promised)]
@@ -223,6 +224,7 @@ def _receipt(receipt: Receipt) -> tuple[tuple[int, ...], tuple[int | None, ...]]
 
 def _load_tasks(job: Job, stage: Stage, plain: dict[str, Any]) -> None:
     leased, done = iter(plain["leased"]), iter(plain["done"])
+    found = frozenset(plain.get("found", ()))
     for partition, (letter, attempts) in enumerate(
         zip(plain["states"], plain["attempts"], strict=True)
     ):
@@ -233,10 +235,10 @@ def _load_tasks(job: Job, stage: Stage, plain: dict[str, Any]) -> None:
             key = TaskKey(job.name, stage.id, stage.generation, partition, attempt)
             task.state = Leased(key, worker, job.inputs_of(stage, partition), since_s)
         elif letter == "D":
-            attempt, worker, moved_s, found, rows, checksums = next(done)
+            attempt, worker, moved_s, rows, checksums = next(done)
             key = TaskKey(job.name, stage.id, stage.generation, partition, attempt)
             receipt = Receipt(tuple(rows), tuple(checksums))
-            stage.restore(partition, Done(key, worker, receipt, moved_s, found))
+            stage.restore(partition, Done(key, worker, receipt, moved_s, partition in found))
         else:
             task.state = _RESTING[letter]
     for partition, *memory in plain["memories"]:
