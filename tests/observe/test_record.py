@@ -132,7 +132,12 @@ def test_stage_table_has_a_row_per_node_and_per_stage() -> None:
         (40, 7, 2),
     ]
     assert {row.status for row in rows.values()} == {"SUCCEEDED"}
-    assert rows["stage-0"].duration_s == rows["read"].duration_s == 2.0
+    # The nodes of a stage run as one query: each is told an equal part of its time.
+    assert rows["stage-0"].duration_s == rows["agg"].duration_s == 2.0
+    assert rows["read"].duration_s == rows["flat"].duration_s == 1.0
+    assert (rows["read"].fused_with, rows["read"].stages) == (["flat"], ["stage-0"])
+    assert (rows["read"].fused, rows["agg"].fused) == (True, False)
+    assert rows["read"].task_time_s == rows["stage-0"].task_time_s / 2 == 2.5
     assert rows["stage-0"].skew == 2.286
     assert not any(row.pushed_down for row in rows.values())
 
@@ -146,6 +151,13 @@ def test_metrics_sum_over_accepted_attempts() -> None:
     assert metrics.throughput_input_records_s == 10.0
     assert metrics.throughput_all_records_s == 19.4
     assert (metrics.tasks, metrics.retries, metrics.failures) == (5, 1, {"task_error": 1})
+    assert metrics.failures_by_worker == {"w1": 1}
+    assert (metrics.last_failure_at, metrics.skew, metrics.task_time_s) == (101.5, 2.286, 5.0)
+    assert {node.id: (node.records_out, node.duration_s) for node in metrics.nodes} == {
+        "read": (50, 1.0),
+        "flat": (40, 1.0),
+        "agg": (7, 2.0),
+    }
     assert metrics.bytes_read == 500
     assert metrics.bytes_shuffled == 40 * 8
     assert metrics.total_time_s == 5.0

@@ -30,6 +30,7 @@ from minispark.master.outcome import Outcome
 from minispark.master.results import open_stream
 from minispark.master.service import Service
 from minispark.master.state import StateView, state_view
+from minispark.observe.cluster import FailuresMetrics, JobsMetrics, SystemMetrics
 from minispark.observe.views import JobMetrics, JobView
 from minispark.scheduler.commands import JobStatus
 from minispark.tokens import BlockKey, Level
@@ -116,10 +117,7 @@ def _add_jobs(routes: APIRouter, service: Service) -> None:
     @routes.get("/api/v1/jobs", response_model=JobList)
     async def jobs(limit: Limit = 100, after: str | None = None) -> Response:
         """List jobs, newest first."""
-        ids = book.ids()
-        if after is not None:
-            book.outcome(after)
-            ids = ids[ids.index(after) + 1 :]
+        ids = book.ids_after(after)
         page = [book.view(job) for job in ids[:limit]]
         more = page[-1].job_id if len(ids) > limit else None
         return answer(JobList(jobs=page, after=more))
@@ -141,14 +139,32 @@ def _add_figures(routes: APIRouter, service: Service) -> None:
     book, registry = service.parts.book, service.parts.registry
 
     @routes.get("/api/v1/jobs/{job_id}/metrics", response_model=JobMetrics)
-    async def metrics(job_id: str) -> Response:
-        """Show the figures of a job."""
-        return answer(book.metrics(job_id, now=wall_s()))
+    async def metrics(request: Request, job_id: str) -> Response:
+        """Show the figures of a job; without a token not its name."""
+        found = book.metrics(job_id, now=wall_s())
+        if level_of_request(request.scope) is None:
+            found = found.model_copy(update={"name": ""})
+        return answer(found)
 
     @routes.get("/api/v1/jobs/{job_id}/stages", response_model=StageTable)
     async def stages(job_id: str) -> Response:
         """Show one row per node of the DAG and per physical stage."""
         return answer(StageTable(job_id=job_id, stages=book.stage_rows(job_id)))
+
+    @routes.get("/api/v1/metrics/system", response_model=SystemMetrics)
+    async def system() -> Response:
+        """Show the figures of the cluster: workers, load, totals over all jobs."""
+        return answer(service.figures.system())
+
+    @routes.get("/api/v1/metrics/jobs", response_model=JobsMetrics)
+    async def of_jobs(limit: Limit = 100, after: str | None = None) -> Response:
+        """Show the figures of jobs, newest first."""
+        return answer(service.figures.jobs(limit=limit, after=after))
+
+    @routes.get("/api/v1/metrics/failures", response_model=FailuresMetrics)
+    async def failures() -> Response:
+        """Show what failed, by kind, worker, job and error code."""
+        return answer(service.figures.failures())
 
     @routes.get("/api/v1/workers", response_model=WorkerList)
     async def workers() -> Response:

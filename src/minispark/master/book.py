@@ -16,6 +16,7 @@ from minispark.ids import TaskKey
 from minispark.master.answers import no_such_job
 from minispark.master.outcome import Outcome, SinkOutput
 from minispark.master.rows import Manifest
+from minispark.observe.cluster import Totals
 from minispark.observe.record import JobRecord
 from minispark.observe.views import JobMetrics, JobView, StageRow
 from minispark.task.spec import SinkFile, TaskFailure, TaskReport
@@ -53,6 +54,8 @@ class JobBook:
 
     def __init__(self, *, retained: int) -> None:
         self.live: dict[str, LiveJob] = {}
+        self.forgotten = Totals()
+        """What the jobs came to that are not kept any more."""
         self._retained = retained
         self.ended: dict[str, Outcome] = {}
         self._order: dict[str, None] = {}
@@ -86,8 +89,10 @@ class JobBook:
         return ended[: max(0, len(ended) - self._retained)]
 
     def forget(self, job: str) -> None:
-        """Drop a finished job."""
-        self.ended.pop(job, None)
+        """Drop a finished job; only what it adds to the totals stays."""
+        outcome = self.ended.pop(job, None)
+        if outcome is not None:
+            self.forgotten = self.forgotten.plus([(outcome.view, outcome.metrics)])
         self._order.pop(job, None)
         for key in [key for key, named in self._keys.items() if named == job]:
             del self._keys[key]
@@ -100,6 +105,20 @@ class JobBook:
     def ids(self) -> list[str]:
         """All jobs, newest first."""
         return list(reversed(self._order))
+
+    def ids_after(self, after: str | None) -> list[str]:
+        """All jobs after one of them, newest first.
+
+        Raises
+        ------
+        RefusedError
+            There is no such job.
+        """
+        ids = self.ids()
+        if after is None:
+            return ids
+        self.outcome(after)
+        return ids[ids.index(after) + 1 :]
 
     def outcome(self, job: str) -> Outcome | None:
         """Return a finished job; None while it is at work.

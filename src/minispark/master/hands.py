@@ -88,8 +88,8 @@ class Hands:
         parts = self._parts
         for job in parts.book.surplus():
             parts.carrier.feed(JobReleased(job))
-            parts.journal.job_forgotten(job)
             parts.book.forget(job)
+            parts.journal.job_forgotten(job, totals=parts.book.forgotten)
 
     def _launch(self, command: LaunchTask) -> None:
         parts, key = self._parts, command.key

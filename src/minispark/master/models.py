@@ -8,8 +8,10 @@ from typing import Any
 from pydantic import BaseModel
 
 from minispark.errors import ErrorInfo
+from minispark.master.figures import worker_figures
 from minispark.master.outcome import Outcome, SinkOutput
 from minispark.master.registry import WorkerEntry
+from minispark.observe.cluster import WorkerFigures
 from minispark.observe.journal import JournalEvent
 from minispark.observe.record import Attempt, JobRecord
 from minispark.observe.views import JobView, StageRow
@@ -175,34 +177,23 @@ class JobResults(BaseModel):
         )
 
 
-class WorkerView(BaseModel):
-    """A worker, its load and what it said of its machine."""
+class WorkerView(WorkerFigures):
+    """A worker, where it is, and all that it said of itself."""
 
-    worker_id: str
-    status: str
-    active_tasks: int
-    slots: int
     url: str
     epoch: int
-    cpu_percent: float | None
-    memory_bytes: int | None
-    heartbeat_age_s: float
+    full: str | None
+    """Why it takes no work: its disk or its memory."""
     metrics: dict[str, float]
 
     @classmethod
     def of(cls, entry: WorkerEntry, *, now: float) -> WorkerView:
         """Describe a worker; ``now`` is monotonic."""
-        memory = entry.metrics.get("memory_bytes")
         return cls(
-            worker_id=entry.worker_id,
-            status=entry.status,
-            active_tasks=len(entry.leased),
-            slots=entry.slots,
+            **worker_figures(entry, now=now).model_dump(),
             url=entry.url,
             epoch=entry.epoch,
-            cpu_percent=entry.metrics.get("cpu_percent"),
-            memory_bytes=None if memory is None else int(memory),
-            heartbeat_age_s=round(max(0.0, now - entry.seen_at), 3),
+            full=entry.full,
             metrics=entry.metrics,
         )
 

@@ -25,7 +25,8 @@ from minispark.master.outcome import Outcome, node_results, sink_stages
 from minispark.master.parts import Identity, Parts
 from minispark.master.replay import Replay
 from minispark.master.rows import finish_of, said_of
-from minispark.observe.journal import Journal, StoredJob
+from minispark.observe.cluster import Totals
+from minispark.observe.journal import TOTALS, Journal, StoredJob
 from minispark.observe.logs import logger
 from minispark.observe.record import JobRecord
 from minispark.plan.stages import StageGraph
@@ -58,6 +59,7 @@ def restore(parts: Parts) -> list[Callable[[], None]]:
     Returns what was decided and perhaps not done: for whoever starts the carrier.
     """
     journal, began_s = parts.journal, monotonic_s()
+    parts.book.forgotten = Totals.model_validate_json(journal.meta(TOTALS) or "{}")
     stored = journal.jobs()
     live = {job.job: _live(parts, job) for job in stored if job.outcome is None}
     replay = Replay(journal.last_snapshot(), empty=not stored and journal.seq == 0)

@@ -16,6 +16,7 @@ from minispark.clock import wall_s
 from minispark.master.book import JobBook
 from minispark.master.carrier import Carrier, Work
 from minispark.master.diary import Diary
+from minispark.master.figures import Figures
 from minispark.master.hands import Hands
 from minispark.master.history import History
 from minispark.master.parts import Identity, Parts
@@ -73,6 +74,7 @@ class Service:
             carrier=carrier,
         )
         self.history = History(journal, book)
+        self.figures = Figures(self.parts)
         self._hands = Hands(self.parts)
         self._planner = Planner(config)
         self.jobs = Submissions(self.parts, self._planner)

@@ -24,7 +24,10 @@ from minispark.observe.schema import open_database, transaction
 from minispark.observe.writer import Writer
 from minispark.settings import JournalSettings
 
-__all__ = ["Journal", "JournalEvent", "Snapshot", "StoredJob"]
+__all__ = ["TOTALS", "Journal", "JournalEvent", "Snapshot", "StoredJob"]
+
+TOTALS = "totals"
+"""Under this name `Journal.meta` has the sums over the jobs that were forgotten."""
 
 _EVENT = "seq, job, kind, at, now, payload, commands"
 _ABOUT = "(job = :job OR seq IN (SELECT seq FROM mentions WHERE job = :job))"
@@ -272,11 +275,16 @@ class Journal:
             lambda db: db.execute("UPDATE jobs SET staging = NULL WHERE job = ?", (job,))
         )
 
-    def job_forgotten(self, job: str) -> int:
-        """Delete a job and its events; those that a replay needs go with the next snapshot."""
+    def job_forgotten(self, job: str, *, totals: object = None) -> int:
+        """Delete a job and its events; those that a replay needs go with the next snapshot.
+
+        ``totals`` are the sums over all jobs that were forgotten, with this one.
+        """
 
         def write(db: sqlite3.Connection) -> None:
             db.execute("DELETE FROM jobs WHERE job = ?", (job,))
+            if totals is not None:
+                db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (TOTALS, _json(totals)))
             db.execute("DELETE FROM mentions WHERE job = ?", (job,))
             db.execute(
                 "DELETE FROM events WHERE job = ? "

@@ -55,6 +55,8 @@ class JobRecord:
         self._waiting: str | None = None
         self._no_worker = False
         self._failures: Counter[str] = Counter()
+        self._failed_on: Counter[str] = Counter()
+        self._last_failure_at: float | None = None
         self._retries = 0
 
     @property
@@ -115,6 +117,8 @@ class JobRecord:
         cancelled = isinstance(failure, Cancelled)
         if not cancelled:
             self._failures[failure.kind] += 1
+            self._failed_on[worker] += 1
+            self._last_failure_at = now
         self._close(key, worker, now, status="CANCELLED" if cancelled else "FAILED")
         self.attempts[key] = replace(self.attempts[key], failure=failure, log=log)
         self.stages[key.stage].failed(key.partition)
@@ -189,12 +193,14 @@ class JobRecord:
     def metrics(self, *, now: float | None = None) -> JobMetrics:
         """Sum up the job; ``now`` ends the time of a job that still runs."""
         until = self.finished_at or now or self._seen_at
-        return tables.job_metrics(
-            self,
-            total_time_s=max(0.0, until - self.submitted_at),
+        troubles = tables.Troubles(
             retries=self._retries,
             failures=dict(sorted(self._failures.items())),
+            by_worker=dict(sorted(self._failed_on.items())),
+            last_at=self._last_failure_at,
         )
+        total_time_s = max(0.0, until - self.submitted_at)
+        return tables.job_metrics(self, total_time_s=total_time_s, troubles=troubles)
 
     def _moved(self, key: TaskKey) -> bool:
         """Whether an attempt takes the place of one that had only waited for a slot."""

@@ -9,12 +9,20 @@ from typing import Protocol
 
 from minispark.errors import Failure
 from minispark.ids import TaskKey
-from minispark.observe.views import ENDED, JobMetrics, RowStatus, StageRow
+from minispark.observe.views import ENDED, JobMetrics, NodeMetrics, RowStatus, StageRow
 from minispark.plan.stages import ScanFormat, ScanInput, Stage, StageGraph
 from minispark.scheduler.commands import JobStatus
 from minispark.task.spec import TaskReport
 
-__all__ = ["Attempt", "StageState", "job_metrics", "node_rows", "physical_rows", "progress"]
+__all__ = [
+    "Attempt",
+    "StageState",
+    "Troubles",
+    "job_metrics",
+    "node_rows",
+    "physical_rows",
+    "progress",
+]
 
 _MIN_TIME_S = 1e-6
 """Below it a rate would be a division by the clock's grain."""
@@ -32,6 +40,16 @@ class Attempt:
     failure: Failure | None = None
     log: tuple[str, ...] = ()
     """The last lines that it printed, of one that failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Troubles:
+    """What did not go well in a job."""
+
+    retries: int
+    failures: dict[str, int]
+    by_worker: dict[str, int]
+    last_at: float | None
 
 
 class StageState:
@@ -81,6 +99,18 @@ class StageState:
         return "RUNNING" if self._launched else "PENDING"
 
     @property
+    def duration_s(self) -> float | None:
+        """Seconds from the first launch to the last success."""
+        if self.first_launch is None or self.last_success is None:
+            return None
+        return max(0.0, self.last_success - self.first_launch)
+
+    @property
+    def task_time_s(self) -> float:
+        """What the accepted attempts took together."""
+        return sum(report.duration_s for report in self.reports.values())
+
+    @property
     def rows_out(self) -> int:
         """Rows in the accepted blocks, or in the files written."""
         return sum(_rows_out(report) for report in self.reports.values())
@@ -128,18 +158,23 @@ def node_rows(record: Record) -> Iterable[StageRow]:
     names = dict.fromkeys([*flow, *(n for s in record.graph.stages for n in s.nodes)])
     for node in names:
         states = [s for s in record.stages.values() if node in s.stage.nodes]
+        others = dict.fromkeys(n for state in states for n in state.stage.nodes if n != node)
         out = counts.get(node)
         yield StageRow(
             id=node,
             kind="node",
             name=node,
             status=_combined([state.status(record.status) for state in states]),
-            duration_s=_duration(states),
+            duration_s=_shared(states, [state.duration_s for state in states]),
+            task_time_s=_shared(states, [state.task_time_s for state in states]) or 0.0,
+            fused=bool(others),
+            fused_with=list(others),
+            stages=[f"stage-{state.stage.id}" for state in states],
             tasks=sum(state.stage.partitions for state in states),
             tasks_done=sum(state.tasks_done(record.status) for state in states),
             records_in=_records_in(flow.get(node, ()), counts, out),
             records_out=out,
-            skew=max((s for s in map(_skew, states) if s is not None), default=None),
+            skew=_worst_skew(states),
             pushed_down=out is None,
         )
 
@@ -152,7 +187,8 @@ def physical_rows(record: Record) -> Iterable[StageRow]:
             kind="stage",
             name=state.stage.name,
             status=state.status(record.status),
-            duration_s=_duration([state]),
+            duration_s=None if state.duration_s is None else round(state.duration_s, 6),
+            task_time_s=round(state.task_time_s, 6),
             tasks=state.stage.partitions,
             tasks_done=state.tasks_done(record.status),
             records_in=_stage_records_in(record, state),
@@ -161,9 +197,7 @@ def physical_rows(record: Record) -> Iterable[StageRow]:
         )
 
 
-def job_metrics(
-    record: Record, *, total_time_s: float, retries: int, failures: dict[str, int]
-) -> JobMetrics:
+def job_metrics(record: Record, *, total_time_s: float, troubles: Troubles) -> JobMetrics:
     """Sum up a job."""
     counts = _node_counts(record)
     states = list(record.stages.values())
@@ -186,14 +220,25 @@ def job_metrics(
         input_records=inputs,
         all_records=records,
         records=dict(counts),
+        nodes=[_node_metrics(row) for row in node_rows(record)],
         stages=len(states),
         tasks=sum(state.stage.partitions for state in states),
         tasks_done=sum(state.tasks_done(record.status) for state in states),
-        retries=retries,
-        failures=failures,
+        retries=troubles.retries,
+        failures=troubles.failures,
+        failures_by_worker=troubles.by_worker,
+        last_failure_at=troubles.last_at,
+        task_time_s=round(sum(report.duration_s for report in reports), 6),
+        skew=_worst_skew(states),
         bytes_read=sum(report.bytes_read for report in reports),
         bytes_fetched=sum(report.bytes_fetched for report in reports),
         bytes_shuffled=sum(r.block.bytes for r in reports if r.key.stage in read_again),
+    )
+
+
+def _node_metrics(row: StageRow) -> NodeMetrics:
+    return NodeMetrics.model_validate(
+        {name: getattr(row, name) for name in NodeMetrics.model_fields}
     )
 
 
@@ -248,13 +293,18 @@ def _rows_out(report: TaskReport) -> int:
     return report.sink.rows if report.sink is not None else report.block.rows
 
 
-def _duration(states: Iterable[StageState]) -> float | None:
-    ran = [state for state in states if state.first_launch is not None]
-    ends = [state.last_success for state in ran if state.last_success is not None]
-    if not ends:
-        return None
-    start = min(state.first_launch for state in ran if state.first_launch is not None)
-    return round(max(0.0, max(ends) - start), 6)
+def _shared(states: Iterable[StageState], times: Iterable[float | None]) -> float | None:
+    """Add up a node's equal parts of the times of its stages; None where there are none."""
+    parts = [
+        time_s / len(state.stage.nodes)
+        for state, time_s in zip(states, times, strict=True)
+        if time_s is not None
+    ]
+    return round(sum(parts), 6) if parts else None
+
+
+def _worst_skew(states: Iterable[StageState]) -> float | None:
+    return max((s for s in map(_skew, states) if s is not None), default=None)
 
 
 def _skew(state: StageState) -> float | None:

@@ -12,7 +12,15 @@ from pydantic import BaseModel
 from minispark.errors import ErrorInfo
 from minispark.scheduler.commands import JobStatus
 
-__all__ = ["ENDED", "JobMetrics", "JobView", "RowStatus", "StageProgress", "StageRow"]
+__all__ = [
+    "ENDED",
+    "JobMetrics",
+    "JobView",
+    "NodeMetrics",
+    "RowStatus",
+    "StageProgress",
+    "StageRow",
+]
 
 ENDED = frozenset({JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED})
 RowStatus = Literal["PENDING", "RUNNING", "SUCCEEDED", "FAILED", "CANCELLED", "SKIPPED"]
@@ -53,9 +61,10 @@ class JobView(BaseModel):
 class StageRow(BaseModel):
     """One row of the stage table: a node of the DAG, or a physical stage.
 
-    A node's records are exact; its duration and tasks are those of the stages it ran in.
-    ``records_out`` is None where nothing counts (``pushed_down``: the rows are counted where the
-    node was pushed to).
+    A node's records are exact. The nodes of a stage run fused, as one query, and nothing tells
+    their times apart: each is said to have taken an equal part of the stage's (``fused``), so that
+    the times of nodes add up to those of stages. ``records_out`` is None where nothing counts
+    (``pushed_down``: the rows are counted where the node was pushed to).
     """
 
     id: str
@@ -63,7 +72,15 @@ class StageRow(BaseModel):
     name: str
     status: RowStatus
     duration_s: float | None = None
-    """From the first launch to the last success."""
+    """Of a stage from the first launch to the last success; of a node its parts of that."""
+    task_time_s: float = 0.0
+    """What its tasks took together; of a node its parts of that."""
+    fused: bool = False
+    """Whether ``duration_s`` is a part of what it shares with others."""
+    fused_with: list[str] = []
+    """The nodes that ran in the same stages."""
+    stages: list[str] = []
+    """``id`` of the stages that a node ran in."""
     tasks: int
     tasks_done: int = 0
     records_in: int | None = None
@@ -71,6 +88,20 @@ class StageRow(BaseModel):
     skew: float | None = None
     """Largest task over the median task, in rows (in time where none are counted)."""
     pushed_down: bool = False
+
+
+class NodeMetrics(BaseModel):
+    """The figures of one node of the DAG, as in the stage table."""
+
+    id: str
+    records_in: int | None
+    records_out: int | None
+    duration_s: float | None
+    task_time_s: float
+    fused: bool
+    fused_with: list[str]
+    stages: list[str]
+    skew: float | None
 
 
 class JobMetrics(BaseModel):
@@ -88,6 +119,7 @@ class JobMetrics(BaseModel):
     all_records: int
     records: dict[str, int]
     """Records out of each counted node."""
+    nodes: list[NodeMetrics] = []
     stages: int
     tasks: int
     tasks_done: int
@@ -95,6 +127,12 @@ class JobMetrics(BaseModel):
     """Tasks started again after a failure or a loss; not those that only moved to a free slot."""
     failures: dict[str, int]
     """Failed attempts by kind; cancelled ones are none."""
+    failures_by_worker: dict[str, int] = {}
+    last_failure_at: float | None = None
+    task_time_s: float = 0.0
+    """What the tasks took together."""
+    skew: float | None = None
+    """That of its most skewed stage."""
     bytes_read: int
     bytes_shuffled: int
     bytes_fetched: int = 0

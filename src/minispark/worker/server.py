@@ -80,7 +80,15 @@ class _Worker:
             agent = self._agent(store, executors)
             allowed = {*config.allowed_hosts, config.host, name, *LOOPBACK_NAMES} - _WILDCARD
             apps = (
-                (block_app(store, token=config.token, hosts=allowed), blocks),
+                (
+                    block_app(
+                        store,
+                        token=config.token,
+                        hosts=allowed,
+                        on_served=agent.vitals.served,
+                    ),
+                    blocks,
+                ),
                 (
                     metrics_app(
                         agent.figures,

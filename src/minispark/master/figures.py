@@ -1,0 +1,162 @@
+"""The figures of the cluster, read from the master's books.
+
+Totals are of all jobs ever: those that the book still has, and what was added up of those that
+it has let go (`JobBook.forgotten`, kept in the journal).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import get_args
+
+from minispark.clock import monotonic_s, wall_s
+from minispark.errors import Cancelled, Failure
+from minispark.master.parts import Parts
+from minispark.master.registry import WorkerEntry
+from minispark.observe.cluster import (
+    FailuresMetrics,
+    JobFailures,
+    JobFigures,
+    JobsMetrics,
+    Latency,
+    MasterFigures,
+    SystemMetrics,
+    Totals,
+    WorkerFigures,
+)
+from minispark.observe.process import ProcessTree
+from minispark.observe.views import JobMetrics, JobView
+
+__all__ = ["FAILURE_KINDS", "Figures", "worker_figures"]
+
+FAILURE_KINDS: tuple[str, ...] = tuple(
+    kind.__dataclass_fields__["kind"].default
+    for kind in get_args(Failure)
+    # A cancelled attempt is no failure.
+    if kind is not Cancelled
+)
+_MAX_FAILED_JOBS = 100
+"""Jobs with failures that are listed, the newest."""
+
+
+class Figures:
+    """Reads a master's books for those who watch the cluster."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._tree = ProcessTree()
+        self._started_s = monotonic_s()
+
+    def totals(self) -> Totals:
+        """Add up all jobs."""
+        return self._parts.book.forgotten.plus(self._pairs())
+
+    def system(self) -> SystemMetrics:
+        """Describe the cluster as a whole."""
+        parts, now = self._parts, monotonic_s()
+        trouble = parts.carrier.trouble
+        workers = [worker_figures(entry, now=now) for entry in parts.registry.all()]
+        here = [worker for worker in workers if worker.status != "DOWN"]
+        up = sum(worker.status == "UP" for worker in workers)
+        usage = self._tree.usage()
+        views = [live.record.view() for live in parts.book.live.values()]
+        return SystemMetrics(
+            at=wall_s(),
+            cluster_id=parts.identity.cluster_id,
+            status="degraded" if trouble else "ok" if up else "no_workers",
+            master=MasterFigures(
+                epoch=parts.identity.master_epoch,
+                uptime_s=round(now - self._started_s, 3),
+                cpu_percent=usage.cpu_percent,
+                memory_bytes=usage.memory_bytes,
+                journal_seq=parts.journal.seq,
+                journal_status="degraded" if trouble else "ok",
+            ),
+            workers_up=up,
+            workers_draining=len(here) - up,
+            workers_down=len(workers) - len(here),
+            slots=sum(worker.slots for worker in here),
+            active_tasks=sum(worker.active_tasks for worker in here),
+            cpu_percent=round(sum(worker.cpu_percent or 0.0 for worker in here), 1),
+            memory_bytes=sum(worker.memory_bytes or 0 for worker in here),
+            jobs_running=len(views),
+            jobs_waiting=sum(view.workers_waiting for view in views),
+            totals=self.totals(),
+            workers=workers,
+        )
+
+    def jobs(self, *, limit: int, after: str | None) -> JobsMetrics:
+        """List the figures of jobs, newest first, after one of them.
+
+        Raises
+        ------
+        RefusedError
+            There is no job ``after``.
+        """
+        book = self._parts.book
+        ids = book.ids_after(after)
+        pairs = [self._pair(job) for job in ids[:limit]]
+        return JobsMetrics(
+            counts=self.totals().jobs,
+            jobs=[JobFigures.of(view, metrics) for view, metrics in pairs],
+            after=ids[limit - 1] if len(ids) > limit else None,
+        )
+
+    def failures(self) -> FailuresMetrics:
+        """Describe what failed."""
+        totals, pairs = self.totals(), self._pairs()
+        by_worker: Counter[str] = Counter()
+        for _, metrics in pairs:
+            by_worker.update(metrics.failures_by_worker)
+        failed = [(v, m) for v, m in pairs if m.failures or v.error is not None]
+        down = sum(entry.status == "DOWN" for entry in self._parts.registry.all())
+        return FailuresMetrics(
+            total=sum(totals.failures.values()),
+            by_kind={**dict.fromkeys(FAILURE_KINDS, 0), **totals.failures},
+            retries=totals.retries,
+            jobs_failed=totals.jobs.get("FAILED", 0),
+            by_code=totals.errors,
+            by_worker=dict(sorted(by_worker.items())),
+            workers_down=down,
+            jobs=[_job_failures(v, m) for v, m in failed[:_MAX_FAILED_JOBS]],
+        )
+
+    def _pairs(self) -> list[tuple[JobView, JobMetrics]]:
+        return [self._pair(job) for job in self._parts.book.ids()]
+
+    def _pair(self, job: str) -> tuple[JobView, JobMetrics]:
+        book = self._parts.book
+        return book.view(job), book.metrics(job, now=wall_s())
+
+
+def worker_figures(entry: WorkerEntry, *, now: float) -> WorkerFigures:
+    """Describe a worker; ``now`` is monotonic. What it did not say counts as nothing."""
+    told = entry.metrics
+    memory = told.get("memory_bytes")
+    latency = {name: told.get(f"latency_{name}") for name in Latency.model_fields}
+    counts = ("tasks_done", "tasks_failed", "retries", "blocks_served", "bytes_served")
+    cache = ("cache_bytes", "cache_hits", "cache_misses", "cache_spills")
+    return WorkerFigures(
+        worker_id=entry.worker_id,
+        status=entry.status,
+        active_tasks=len(entry.leased),
+        slots=entry.slots,
+        load=round(len(entry.leased) / entry.slots, 3),
+        heartbeat_age_s=round(max(0.0, now - entry.seen_at), 3),
+        cpu_percent=told.get("cpu_percent"),
+        memory_bytes=None if memory is None else int(memory),
+        task_time_s=told.get("task_time_s", 0.0),
+        latency=None if None in latency.values() else Latency.model_validate(latency),
+        **{name: int(told.get(name, 0)) for name in (*counts, *cache)},
+    )
+
+
+def _job_failures(view: JobView, metrics: JobMetrics) -> JobFailures:
+    return JobFailures(
+        job_id=view.job_id,
+        status=view.status,
+        code=None if view.error is None else view.error.code,
+        by_kind=metrics.failures,
+        retries=metrics.retries,
+        last_failure_at=metrics.last_failure_at,
+    )

@@ -1,0 +1,216 @@
+"""What a user sees of a whole cluster: its workers, its totals, what failed.
+
+Ids, statuses, counts and times only: these figures may be read without a token on loopback.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from pydantic import BaseModel, ConfigDict
+
+from minispark.observe.views import JobMetrics, JobView
+from minispark.scheduler.commands import JobStatus
+
+__all__ = [
+    "FailuresMetrics",
+    "JobFailures",
+    "JobFigures",
+    "JobsMetrics",
+    "Latency",
+    "MasterFigures",
+    "SystemMetrics",
+    "Totals",
+    "WorkerFigures",
+]
+
+
+class Latency(BaseModel):
+    """Durations of the tasks that ended on a worker in the last ten minutes."""
+
+    mean_s: float
+    p50_s: float
+    p95_s: float
+    p99_s: float
+
+
+class WorkerFigures(BaseModel):
+    """A worker's load and what its last heartbeat said; counts begin with its process."""
+
+    worker_id: str
+    status: str
+    active_tasks: int
+    slots: int
+    load: float
+    """Active tasks for each slot."""
+    heartbeat_age_s: float
+    cpu_percent: float | None
+    """100 is one core."""
+    memory_bytes: int | None
+    tasks_done: int
+    tasks_failed: int
+    task_time_s: float
+    retries: int
+    latency: Latency | None
+    blocks_served: int
+    bytes_served: int
+    cache_bytes: int
+    cache_hits: int
+    cache_misses: int
+    cache_spills: int
+
+
+class MasterFigures(BaseModel):
+    """The master's own process and its planner."""
+
+    epoch: int
+    uptime_s: float
+    cpu_percent: float
+    memory_bytes: int
+    journal_seq: int
+    journal_status: str
+
+
+class Totals(BaseModel):
+    """Sums over jobs. Frozen: `plus` gives new ones."""
+
+    model_config = ConfigDict(frozen=True)
+
+    jobs: Mapping[str, int] = {}
+    """Jobs by status."""
+    failures: Mapping[str, int] = {}
+    """Failed attempts by kind."""
+    errors: Mapping[str, int] = {}
+    """Failed jobs by the code of their error."""
+    retries: int = 0
+    tasks_done: int = 0
+    task_time_s: float = 0.0
+    input_records: int = 0
+    all_records: int = 0
+    bytes_read: int = 0
+    bytes_shuffled: int = 0
+    bytes_fetched: int = 0
+    bytes_spilled: int = 0
+    cache_hits: int = 0
+    cache_misses: int = 0
+
+    def plus(self, jobs: Iterable[tuple[JobView, JobMetrics]]) -> Totals:
+        """Add jobs, as they stand."""
+        sums: dict[str, float] = {name: getattr(self, name) for name in _SUMMED}
+        statuses, kinds, codes = dict(self.jobs), dict(self.failures), dict(self.errors)
+        for view, metrics in jobs:
+            _count(statuses, view.status.value)
+            if view.error is not None and view.status is JobStatus.FAILED:
+                _count(codes, view.error.code)
+            for kind, number in metrics.failures.items():
+                _count(kinds, kind, number)
+            for name in _SUMMED:
+                sums[name] += getattr(metrics, name)
+        return Totals.model_validate(
+            {"jobs": statuses, "failures": kinds, "errors": codes, **sums},
+        )
+
+
+_SUMMED = tuple(name for name in Totals.model_fields if name not in ("jobs", "failures", "errors"))
+
+
+class SystemMetrics(BaseModel):
+    """The cluster as a whole; ``totals`` are of all jobs since its state directory was made."""
+
+    at: float
+    cluster_id: str
+    status: str
+    """``ok``; ``degraded`` while the journal cannot be written; ``no_workers``."""
+    master: MasterFigures
+    workers_up: int
+    workers_draining: int
+    workers_down: int
+    slots: int
+    active_tasks: int
+    cpu_percent: float
+    memory_bytes: int
+    jobs_running: int
+    jobs_waiting: int
+    """Jobs that have work and no worker to do it."""
+    totals: Totals
+    workers: list[WorkerFigures]
+
+
+class JobFigures(BaseModel):
+    """The figures of one job, in a list of jobs."""
+
+    job_id: str
+    status: JobStatus
+    progress: float
+    submitted_at: float
+    started_at: float | None
+    finished_at: float | None
+    total_time_s: float
+    stages: int
+    tasks: int
+    tasks_done: int
+    retries: int
+    failures: int
+    input_records: int
+    all_records: int
+    throughput_input_records_s: float
+    throughput_all_records_s: float
+    bytes_read: int
+    bytes_shuffled: int
+    bytes_spilled: int
+    cache_hits: int
+    cache_misses: int
+    skew: float | None
+
+    @classmethod
+    def of(cls, view: JobView, metrics: JobMetrics) -> JobFigures:
+        """Describe a job."""
+        told = view.model_dump(exclude={"stages"}) | metrics.model_dump()
+        told["failures"] = sum(metrics.failures.values())
+        return cls.model_validate({name: told[name] for name in cls.model_fields})
+
+
+class JobsMetrics(BaseModel):
+    """Jobs by status, and figures of each, newest first.
+
+    ``after`` asks for the next page, None on the last.
+    """
+
+    counts: Mapping[str, int]
+    """Of all jobs since the state directory was made, by status."""
+    jobs: list[JobFigures]
+    after: str | None = None
+
+
+class JobFailures(BaseModel):
+    """What failed in one job."""
+
+    job_id: str
+    status: JobStatus
+    code: str | None
+    """That of the error that ended it."""
+    by_kind: Mapping[str, int]
+    retries: int
+    last_failure_at: float | None
+
+
+class FailuresMetrics(BaseModel):
+    """Failed attempts and failed jobs since the state directory was made.
+
+    ``by_worker`` and ``jobs`` are of the jobs that are still kept.
+    """
+
+    total: int
+    by_kind: Mapping[str, int]
+    """Failed attempts; every kind is named."""
+    retries: int
+    jobs_failed: int
+    by_code: Mapping[str, int]
+    """Failed jobs by the code of their error."""
+    by_worker: Mapping[str, int]
+    workers_down: int
+    jobs: list[JobFailures]
+
+
+def _count(counts: dict[str, int], name: str, number: int = 1) -> None:
+    counts[name] = counts.get(name, 0) + number
