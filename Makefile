@@ -6,7 +6,8 @@ SHELL := /bin/sh
 .DELETE_ON_ERROR:
 .PHONY: help demo test chaos lint format setup bench lock clean \
 	build build-debug run-master run-worker run-client-submit run-client-join run-client-status \
-	create-test-data create-large-data create-1m-data create-join-data
+	create-test-data create-large-data create-1m-data create-join-data \
+	test-fault-tolerance test-load-balancing test-parallel-tasks test-round-robin
 
 PYTHON ?= python3
 VENV := .venv
@@ -96,6 +97,18 @@ data/sales.csv: | $(CLIENT)
 test: $(VENV)/.development ## Run the test suite (TEST_JOBS=N processes)
 	@$(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadscope
 
+test-fault-tolerance: $(CLIENT) ## Kill a worker and a task's process under a job
+	@./scripts/test_fault_tolerance.sh
+
+test-load-balancing: $(CLIENT) ## See how tasks are shared out by load
+	@./scripts/test_load_balancing.sh
+
+test-parallel-tasks: $(CLIENT) ## See a worker run several tasks at a time
+	@./scripts/test_parallel_tasks.sh
+
+test-round-robin: $(CLIENT) ## See workers get tasks in turn
+	@./scripts/test_round_robin.sh
+
 chaos: $(VENV)/.development ## Run jobs while their cluster is taken apart (JOBS=100 SEED=N)
 	@$(BIN)/python -m minispark.testing.chaos --jobs $(JOBS) $(if $(SEED),--seed $(SEED))
 
@@ -106,6 +119,8 @@ lint: $(VENV)/.development ## Check style, format, types and the direction of im
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+	@if command -v shellcheck >/dev/null; then echo shellcheck; shellcheck -x scripts/*.sh .ci/run; \
+		else echo "shellcheck is not installed: the scripts are not checked"; fi
 
 format: $(VENV)/.development ## Format the code and mend what can be mended
 	$(BIN)/ruff check --fix-only .

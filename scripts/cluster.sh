@@ -1,0 +1,163 @@
+# shellcheck shell=bash
+# Sourced by the scripts here: a cluster of their own, checks, and an end that leaves nothing.
+#
+# A script starts its own master and workers on free ports, unless MASTER_URL names a master of
+# this user; then it adds what workers it needs to that one. Every process is ended by its id.
+
+set -euo pipefail
+export NO_COLOR=1
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cd "$root"
+
+say() { printf '\n== %s\n' "$*"; }
+die() { printf 'FAILED: %s\n' "$*" >&2; exit 1; }
+
+# check WHAT COMMAND...: the command must succeed.
+check() {
+  local what=$1
+  shift
+  "$@" || die "$what"
+  printf 'ok  %s\n' "$what"
+}
+
+# holds WHAT EXPRESSION < JSON: a Python expression over `d` must be true.
+holds() {
+  local what=$1 document
+  document=$(cat)
+  [[ $(value "$2" <<<"$document") == True ]] || die "$what: $2 does not hold of ${document:0:500}"
+  printf 'ok  %s\n' "$what"
+}
+
+# value EXPRESSION < JSON: prints a Python expression over `d`.
+value() { python3 -c 'import json, sys; d = json.load(sys.stdin); print(eval(sys.argv[1]))' "$1"; }
+
+# wait_until WHAT COMMAND...: tries until the command succeeds; DEADLINE_S is how long.
+wait_until() {
+  local what=$1 until=$((SECONDS + ${DEADLINE_S:-60}))
+  shift
+  until "$@" 2>/dev/null; do
+    ((SECONDS < until)) || die "waited ${DEADLINE_S:-60} s in vain: $what"
+    sleep 0.05
+  done
+}
+
+command -v curl >/dev/null || die "this needs curl"
+command -v python3 >/dev/null || die "this needs python3"
+minispark=$root/.venv/bin/minispark
+[[ -x $minispark ]] || minispark=$(command -v minispark) || die "there is no minispark here: make build"
+
+work=$(mktemp -d)
+pids=()
+
+finish() {
+  local code=$? pid
+  trap - EXIT
+  if ((code != 0)); then
+    tail -n 5 "$work"/*.log >&2 2>/dev/null || true
+  fi
+  for pid in "${pids[@]}"; do
+    # One that was stopped would not hear that it should end.
+    kill -CONT "$pid" 2>/dev/null && kill "$pid" 2>/dev/null
+  done
+  wait 2>/dev/null
+  rm -rf "$work"
+  exit "$code"
+}
+trap finish EXIT
+trap 'exit 130' INT TERM
+
+# Whether the cluster is ours alone.
+ours=1
+[[ -z ${MASTER_URL:-} ]] || ours=0
+
+# start_master [OPTION...]: the master of MASTER_URL, or one of our own.
+# shellcheck disable=SC2120
+start_master() {
+  if ((!ours)); then
+    : "${MINISPARK_STATE_DIR:=/tmp/minispark/state}"
+    export MINISPARK_STATE_DIR MASTER_URL
+  else
+    export MINISPARK_STATE_DIR=$work/state
+    unset MINISPARK_TOKEN MINISPARK_TOKEN_FILE MINISPARK_MASTER
+    "$minispark" master --port 0 --data-root "$root" "$@" >"$work/master.log" 2>&1 &
+    pids+=($!)
+    wait_until "the master is up" test -s "$MINISPARK_STATE_DIR/master.json"
+    MASTER_URL=$(value 'd["url"]' <"$MINISPARK_STATE_DIR/master.json")
+    export MASTER_URL
+  fi
+  token=${MINISPARK_TOKEN:-$(cat "${MINISPARK_TOKEN_FILE:-$MINISPARK_STATE_DIR/token}")}
+  check "the master at $MASTER_URL answers" figure /healthz -o /dev/null
+}
+
+# figure PATH [OPTION...]: what the master says to anybody.
+figure() { curl -fsS "$MASTER_URL$1" "${@:2}"; }
+
+# ask PATH [OPTION...]: what it says to us. The token does not show in the list of processes.
+ask() { curl -fsS -H @- "$MASTER_URL$1" "${@:2}" <<<"Authorization: Bearer $token"; }
+
+# start_worker NAME [OPTION...]: sets pid_of[NAME]; workers_up waits for them.
+declare -A pid_of id_of url_of
+start_worker() {
+  local name=$1
+  shift
+  "$minispark" worker --port 0 --data-root "$root" --work-dir "$work/blocks" "$@" \
+    >"$work/$name.log" 2>&1 &
+  pids+=($!)
+  pid_of[$name]=$!
+}
+
+# workers_up NAME...: sets id_of[NAME] and url_of[NAME].
+workers_up() {
+  local name
+  for name in "$@"; do
+    wait_until "worker $name is up" grep -q '│ URL' "$work/$name.log"
+    url_of[$name]=$(grep -o '│ URL *http[^ ]*' "$work/$name.log" | grep -o 'http.*')
+    id_of[$name]=$(ask /api/v1/workers | value "[w['worker_id'] for w in d['workers']
+      if w['url'] == '${url_of[$name]}' and w['status'] == 'UP'][0]")
+    printf 'worker %s is %s (pid %s)\n' "$name" "${id_of[$name]}" "${pid_of[$name]}"
+  done
+}
+
+# executors NAME: the process ids of a worker's task processes.
+executors() { pgrep -P "${pid_of[$1]}" -f minispark.worker.executor; }
+
+# load NAME: how many tasks the master has given to a worker.
+load() { ask /api/v1/workers | value "next(w['active_tasks'] for w in d['workers']
+  if w['worker_id'] == '${id_of[$1]}')"; }
+
+# need_data KIND FILE: makes a data set where there is none yet.
+need_data() { [[ -s $2 ]] || "$minispark" data "$1" --output "$2"; }
+
+# submit ARGUMENT...: prints the id of the job.
+submit() { "$minispark" submit --no-wait "$@"; }
+
+status() { ask "/api/v1/jobs/$1" | value 'd["status"]'; }
+ended() { [[ $(status "$1") =~ ^(SUCCEEDED|FAILED|CANCELLED)$ ]]; }
+
+# succeeds JOB: waits for its end.
+succeeds() {
+  wait_until "$1 ends" ended "$1"
+  ask "/api/v1/jobs/$1" | holds "$1 SUCCEEDED" 'd["status"] == "SUCCEEDED"'
+}
+
+# counts_right JOB FILE: its result is what plain Python counts in the file.
+counts_right() {
+  "$minispark" results "$1" --format csv --output "$work/$1.csv" >/dev/null
+  python3 - "$2" "$work/$1.csv" <<'PY' || die "$1 counted $2 wrong"
+import csv, sys
+from collections import Counter
+
+source, result = sys.argv[1:]
+with open(source, newline="") as file:
+    lines = (row[0] for row in csv.reader(file) if row) if source.endswith(".csv") else file
+    if source.endswith(".csv"):
+        next(lines)
+    expected = Counter(word for line in lines for word in line.split())
+with open(result, newline="") as file:
+    rows = list(csv.reader(file))[1:]
+counted = {word: int(number) for word, number in rows}
+assert len(rows) == len(counted) == len(expected), (len(rows), len(counted), len(expected))
+assert counted == expected
+print(f"ok  {len(counted):,} words, {sum(counted.values()):,} in all, as plain Python counts them")
+PY
+}
