@@ -15,6 +15,7 @@ from __future__ import annotations
 import atexit
 import io
 import mmap
+import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -58,6 +59,8 @@ class FetchSettings:
     """Requests at a time of one task: enough to hide round trips, few enough to be fair."""
     ca_file: str | None = None
     """Certificates to trust, for workers behind a private authority."""
+    spool: Path | None = None
+    """Where what comes over HTTP is laid down and mapped, for those who must stay small."""
 
     def shown_for(self, job: str) -> str | None:
         """Return what to show to a worker for the blocks of a job."""
@@ -91,7 +94,7 @@ def fetch_block(source: BlockSource, *, settings: FetchSettings) -> Fetched:
     mapped = _map(source) if settings.may_map and source.host == settings.host else None
     if mapped is not None:
         return Fetched(_verified(source, mapped), 0)
-    fetched = memoryview(_request(source, settings))
+    fetched = _request(source, settings)
     return Fetched(_verified(source, fetched), len(fetched))
 
 
@@ -122,7 +125,7 @@ def _map(source: BlockSource) -> memoryview | None:
     return memoryview(whole)[start:end]
 
 
-def _request(source: BlockSource, settings: FetchSettings) -> bytes:
+def _request(source: BlockSource, settings: FetchSettings) -> memoryview:
     if source.url is None:
         raise BlockUnavailable(source.key, "lies on another host, and no worker serves it")
     client = _client(settings.connect_timeout_s, settings.read_timeout_s, settings.ca_file)
@@ -147,11 +150,22 @@ def _request(source: BlockSource, settings: FetchSettings) -> bytes:
                 if announced != str(meta.length):
                     reason = f"{source.url} offers {announced} bytes, not {meta.length}"
                     raise BlockUnavailable(source.key, reason)
-                return response.read()
+                if settings.spool is None or meta.length < _SMALL_BYTES:
+                    return memoryview(response.read())
+                return _laid_down(response, settings.spool)
         except httpx2.HTTPError as error:
             problem = error
     reason = f"{source.url} does not deliver: {type(problem).__name__} {problem}"
     raise BlockUnavailable(source.key, reason) from problem
+
+
+def _laid_down(response: httpx2.Response, directory: Path) -> memoryview:
+    """Return the body, mapped from a file that is gone with the mapping."""
+    with tempfile.TemporaryFile(dir=directory) as file:
+        for chunk in response.iter_bytes():
+            file.write(chunk)
+        file.flush()
+        return memoryview(mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ))
 
 
 @cache

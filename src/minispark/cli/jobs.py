@@ -99,8 +99,8 @@ def results(
             client.save_results(job_id, output, format=chosen, node=node)
             typer.echo(str(output))
             return
-        with client.results(job_id, format=chosen, node=node) as chunks:
-            for chunk in chunks:
+        with client.results(job_id, format=chosen, node=node) as response:
+            for chunk in response.iter_bytes(1 << 20):
                 sys.stdout.buffer.write(chunk)
             sys.stdout.buffer.flush()
 

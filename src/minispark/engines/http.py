@@ -12,6 +12,7 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from pydantic import TypeAdapter
 from minispark import config
 from minispark.blocks.meta import BlockSource
 from minispark.clock import monotonic_s
+from minispark.engines.saving import BEYOND_THE_END, save
 from minispark.errors import (
     JobFailedError,
     MasterUnreachableError,
@@ -166,16 +168,21 @@ class MasterClient:
         *,
         format: str = "arrow",  # noqa: A002
         node: str | None = None,
-    ) -> Iterator[Iterator[bytes]]:
-        """Open the result of a job as a stream of bytes."""
+        headers: Mapping[str, str] | None = None,
+    ) -> Iterator[httpx2.Response]:
+        """Open the result of a job as a stream of bytes.
+
+        With ``headers`` ``Range`` and ``If-Range`` the answer may be a part (206), or say that
+        there is nothing beyond (416).
+        """
         params = _given({"format": format, "node": node})
         path = f"/api/v1/jobs/{job_id}/results"
         try:
-            with self._http.stream("GET", path, params=params) as response:
-                if not response.is_success:
+            with self._http.stream("GET", path, params=params, headers=headers or {}) as response:
+                if response.is_error and response.status_code != BEYOND_THE_END:
                     response.read()
                     raise self._refused(response)
-                yield response.iter_bytes(1 << 20)
+                yield response
         except httpx2.HTTPError as error:
             raise self._unreachable(error) from error
 
@@ -187,27 +194,23 @@ class MasterClient:
         format: str = "arrow",  # noqa: A002
         node: str | None = None,
     ) -> int:
-        """Write the result of a job to a file and return its size; nothing is left on failure."""
-        staged = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-        size = 0
-        try:
-            with (
-                self.results(job_id, format=format, node=node) as chunks,
-                staged.open("xb") as file,
-            ):
-                for chunk in chunks:
-                    size += file.write(chunk)
-            staged.replace(path)
-        except BaseException:
-            staged.unlink(missing_ok=True)
-            raise
-        return size
+        """Write the result of a job to a file and return its size.
+
+        A download that breaks off is gone on with, here and by the next call; the file appears
+        under its name when it is whole.
+
+        Raises
+        ------
+        MasterUnreachableError
+            It broke off too often in a row; what came so far is kept beside ``path``.
+        """
+        return save(partial(self.results, job_id, format=format, node=node), path)
 
     def result_frame(self, job_id: str, *, node: str | None = None) -> pl.DataFrame:
         """Return the result of a job as a DataFrame."""
         buffer = io.BytesIO()
-        with self.results(job_id, node=node) as chunks:
-            for chunk in chunks:
+        with self.results(job_id, node=node) as response:
+            for chunk in response.iter_bytes():
                 buffer.write(chunk)
         buffer.seek(0)
         return pl.read_ipc_stream(buffer)

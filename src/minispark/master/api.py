@@ -14,6 +14,7 @@ from minispark.blocks.fetch import FetchSettings
 from minispark.clock import monotonic_s, wall_s
 from minispark.errors import ErrorInfo
 from minispark.master.answers import RefusedError
+from minispark.master.downloads import download
 from minispark.master.models import (
     Degraded,
     ErrorAnswer,
@@ -27,7 +28,6 @@ from minispark.master.models import (
     WorkerView,
 )
 from minispark.master.outcome import Outcome
-from minispark.master.results import open_stream
 from minispark.master.service import Service
 from minispark.master.state import StateView, state_view
 from minispark.observe.cluster import FailuresMetrics, JobsMetrics, SystemMetrics
@@ -223,19 +223,31 @@ def _add_results(routes: APIRouter, service: Service) -> None:
     @routes.get(
         "/api/v1/jobs/{job_id}/results",
         response_model=JobResults,
-        responses={409: {"model": ErrorAnswer}, 410: {"model": ErrorAnswer}},
+        responses={
+            206: {"description": "The part that `Range: bytes=N-` asked for."},
+            409: {"model": ErrorAnswer},
+            410: {"model": ErrorAnswer},
+            416: {"description": "The output is not that long."},
+        },
     )
-    async def results(job_id: str, format_: Format = None, node: str | None = None) -> Response:
-        """Say where the output is; with `format` stream the output itself."""
+    async def results(
+        request: Request, job_id: str, format_: Format = None, node: str | None = None
+    ) -> Response:
+        """Say where the output is; with `format` stream the output itself, or go on with it."""
         outcome = finished(service, job_id)
         if format_ is None:
             return answer(JobResults.of(outcome))
-        stream = await asyncio.to_thread(
-            open_stream, outcome, node, format_, fetch=fetch, root=service.config.data_root
+        found = await asyncio.to_thread(
+            download,
+            outcome,
+            node,
+            format_,
+            asked=request.headers,
+            fetch=fetch,
+            root=service.config.data_root,
+            spool=service.config.spool_dir,
         )
-        name = f"{job_id}.{stream.suffix}"
-        headers = {"Content-Disposition": f'attachment; filename="{name}"'}
-        return StreamingResponse(stream.chunks, media_type=stream.media_type, headers=headers)
+        return StreamingResponse(found.chunks, found.status, found.headers, found.media_type)
 
 
 def spare_places(request: Request, service: Service) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from minispark.master.answers import RefusedError
 from minispark.master.outcome import Outcome, SinkOutput
 from minispark.wire.messages import NodeBlocks
 
-__all__ = ["FORMATS", "ResultStream", "open_stream"]
+__all__ = ["FORMATS", "ResultStream", "chosen", "open_stream"]
 
 _BATCH_ROWS = 65_536
 _CHUNK_BYTES = 1 << 20
@@ -45,24 +45,31 @@ class ResultStream:
 
 
 def open_stream(
-    outcome: Outcome, node: str | None, format_: str, *, fetch: FetchSettings, root: Path | None
+    outcome: Outcome,
+    node: str | None,
+    format_: str,
+    *,
+    fetch: FetchSettings,
+    root: Path | None,
+    spool: Path,
 ) -> ResultStream:
     """Begin to encode a result; what cannot be read or encoded at all is said now. Blocks.
 
-    ``root`` is what relative paths of written files mean.
+    ``root`` is what relative paths of written files mean; ``spool`` holds what must be a whole file
+    before it can be sent.
 
     Raises
     ------
     RefusedError
         There is no such result, its rows are gone, or the format cannot hold them.
     """
-    result = _chosen(outcome, node)
+    result = chosen(outcome, node)
     encode, media_type = FORMATS[format_]
     try:
         if isinstance(result, NodeBlocks):
-            chunks = encode(_block_frames(result, fetch))
+            chunks = encode(_block_frames(result, replace(fetch, spool=spool)), spool)
         else:
-            chunks = _file_chunks(result, Path(root or "") / result.path, format_)
+            chunks = _file_chunks(result, Path(root or "") / result.path, format_, spool)
         first = next(chunks, b"")
     except BlockUnavailable as error:
         raise _gone(result.node, error.reason) from error
@@ -82,7 +89,14 @@ def open_stream(
     return ResultStream(chain((first,), chunks), media_type, format_)
 
 
-def _chosen(outcome: Outcome, node: str | None) -> NodeBlocks | SinkOutput:
+def chosen(outcome: Outcome, node: str | None) -> NodeBlocks | SinkOutput:
+    """Return the result of a node, or the only one.
+
+    Raises
+    ------
+    RefusedError
+        There is none, or several.
+    """
     found: list[NodeBlocks | SinkOutput] = [*outcome.results, *outcome.sinks]
     names = ", ".join(result.node or "(no name)" for result in found)
     if node is None and len(found) > 1:
@@ -118,7 +132,7 @@ def _batches(frame: pl.DataFrame) -> Frames:
         yield frame.slice(offset, _BATCH_ROWS)
 
 
-def _file_chunks(sink: SinkOutput, directory: Path, format_: str) -> Iterator[bytes]:
+def _file_chunks(sink: SinkOutput, directory: Path, format_: str, spool: Path) -> Iterator[bytes]:
     """Text goes out as it was written; another format is made of what a reader sees in it."""
     paths = [directory / name for name in sink.files]
     if sink.format == format_ and format_ in ("csv", "jsonl"):
@@ -127,7 +141,7 @@ def _file_chunks(sink: SinkOutput, directory: Path, format_: str) -> Iterator[by
             header = pl.read_csv(paths[0], n_rows=0, infer_schema=False).write_csv().encode()
         return _joined(paths, header)
     encode, _ = FORMATS[format_]
-    return encode(_file_frames(sink.format, paths))
+    return encode(_file_frames(sink.format, paths), spool)
 
 
 def _joined(paths: list[Path], header: bytes) -> Iterator[bytes]:
@@ -155,21 +169,21 @@ def _file_frames(format_: str, paths: list[Path]) -> Frames:
             yield from _batches(pl.read_ndjson(path, schema=whole))
 
 
-def _csv(frames: Frames) -> Iterator[bytes]:
+def _csv(frames: Frames, _spool: Path) -> Iterator[bytes]:
     for number, frame in enumerate(frames):
         out = io.BytesIO()
         frame.write_csv(out, include_header=number == 0)
         yield out.getvalue()
 
 
-def _jsonl(frames: Frames) -> Iterator[bytes]:
+def _jsonl(frames: Frames, _spool: Path) -> Iterator[bytes]:
     for frame in frames:
         out = io.BytesIO()
         frame.write_ndjson(out)
         yield out.getvalue()
 
 
-def _arrow(frames: Frames) -> Iterator[bytes]:
+def _arrow(frames: Frames, _spool: Path) -> Iterator[bytes]:
     out = _Drain()
     writer = None
     for frame in frames:
@@ -183,8 +197,9 @@ def _arrow(frames: Frames) -> Iterator[bytes]:
     yield out.take()
 
 
-def _parquet(frames: Frames) -> Iterator[bytes]:
-    with tempfile.TemporaryDirectory(prefix="minispark-") as directory:
+def _parquet(frames: Frames, spool: Path) -> Iterator[bytes]:
+    # Its footer, which readers want first, comes last.
+    with tempfile.TemporaryDirectory(dir=spool) as directory:
         path = Path(directory) / "result.parquet"
         writer = None
         for frame in frames:
@@ -225,7 +240,7 @@ class _Drain(io.RawIOBase):
         return data
 
 
-FORMATS: dict[str, tuple[Callable[[Frames], Iterator[bytes]], str]] = {
+FORMATS: dict[str, tuple[Callable[[Frames, Path], Iterator[bytes]], str]] = {
     "csv": (_csv, "text/csv; charset=utf-8"),
     "jsonl": (_jsonl, "application/x-ndjson"),
     "parquet": (_parquet, "application/vnd.apache.parquet"),

@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import Callable
 
 from minispark.clock import wall_s
@@ -82,6 +83,8 @@ class Service:
 
     async def start(self) -> None:
         """Go on where the last life ended; planner and caches get warm meanwhile."""
+        shutil.rmtree(self.config.spool_dir, ignore_errors=True)
+        self.config.spool_dir.mkdir(mode=0o700, parents=True)
         todo = restore(self.parts)
         carrier = self.parts.carrier
         carrier.start()

@@ -62,6 +62,11 @@ class MasterConfig:
         return None if chosen is None else str(chosen)
 
     @property
+    def spool_dir(self) -> Path:
+        """Where results lie on their way to whoever downloads them; emptied at each start."""
+        return self.state_dir / "spool"
+
+    @property
     def figures_open(self) -> bool:
         """Whether figures, without data, may be read without a token."""
         if self.auth == "default":
