@@ -9,6 +9,7 @@ __all__ = [
     "MAX_WEIGHT",
     "MIB",
     "MIN_WEIGHT",
+    "CacheSettings",
     "DoorSettings",
     "JournalSettings",
     "Limits",
@@ -135,6 +136,18 @@ class JournalSettings:
     had been killed."""
     snapshot_steps: int = 20_000
     """Steps of the scheduler between two snapshots: bounds what a restart replays to seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class CacheSettings:
+    """What a worker keeps of its work for later jobs."""
+
+    memory_bytes: int = 128 * MIB
+    """At most so much in memory, and never more than half of what the tmpfs has."""
+    disk_bytes: int = 4096 * MIB
+    """At most so much on disk: some dozen times the memory tier, a fraction of a small disk."""
+    disk_reserve: float = 0.1
+    """Share of the disk that stays free: running jobs need it more than later ones."""
 
 
 @dataclass(frozen=True, slots=True)

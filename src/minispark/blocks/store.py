@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable
 from math import inf
 from pathlib import Path
 
+from minispark.blocks.cache import CACHE_PREFIX
 from minispark.blocks.format import DATA_SUFFIX, SUFFIXES
 from minispark.config import secure_dir
 from minispark.ids import TaskKey
@@ -54,9 +55,10 @@ class BlockStore:
                     Path(entry.path).unlink()
 
     def jobs(self) -> tuple[str, ...]:
-        """Return the jobs of which there are blocks, finished or not."""
+        """Return the jobs of which there are blocks, finished or not; what is cached has none."""
         names = (entry.name for entry in os.scandir(self.directory))
-        found = (name.partition(".")[0] for name in names if name.endswith(SUFFIXES))
+        blocks = (name for name in names if name.endswith(SUFFIXES))
+        found = (name.partition(".")[0] for name in blocks if not name.startswith(CACHE_PREFIX))
         return tuple(sorted(set(found)))
 
     def sweep(self) -> int:

@@ -1,0 +1,345 @@
+"""Blocks that a worker keeps for later jobs: in memory while they fit, else on disk.
+
+::
+
+    <block directory>/                   on disk
+      cache-3f..e1.0.0.5.0.arrow         a file, or a link to
+    <tmpfs>/minispark-<uid>/<worker>/
+      cache-3f..e1.0.0.5.0.arrow         one in memory
+
+So a kept block lies under one name, whatever tier it is in, and is mapped and served like any
+other; its job is the cache. The name says what it holds: the fingerprint of a plan and of its input
+files, and a partition. Nobody's executor owns it: it stays when one dies.
+
+Two budgets are kept at every moment: that of the memory, within what the tmpfs really has free
+(room is reserved before a byte is written: a full tmpfs kills at the page fault), and that of the
+disk. What was used longest ago goes from memory to disk, and from disk to nothing. Blocks of one
+node do not push each other out of memory: of rows that are read in turn, those would always go that
+come next.
+
+Covers: the ledger of one worker. Does not cover: who may read what (`minispark.master`), when rows
+are the same (`minispark.plan.fingerprint`).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from minispark.blocks.format import DATA_SUFFIX
+from minispark.blocks.meta import BlockMeta
+from minispark.ids import TaskKey
+from minispark.settings import CacheSettings
+
+__all__ = [
+    "CACHE_PREFIX",
+    "BlockCache",
+    "CacheChanges",
+    "KeptBlock",
+    "Room",
+    "kept_key",
+    "memory_budget",
+]
+
+CACHE_PREFIX = "cache-"
+"""The job of kept blocks, as their names have it, begins with this."""
+_COPY_BYTES = 1 << 20
+_MAX_REMOVED = 10_000
+"""Removals that are remembered; who asks for changes since before is told everything."""
+
+Room = Callable[[Path], int]
+"""How many bytes may still be written to where a directory is."""
+
+
+def kept_key(fingerprint: str, partition: int) -> TaskKey:
+    """Return the name under which a partition of a cached node is kept."""
+    return TaskKey(f"{CACHE_PREFIX}{fingerprint}", 0, 0, partition, 0)
+
+
+def memory_budget(tmpfs: Path, wanted_bytes: int) -> int:
+    """Return how much of a tmpfs a cache may take: half of it, since others use it too."""
+    try:
+        return min(wanted_bytes, shutil.disk_usage(tmpfs).total // 2)
+    except OSError:
+        return 0
+
+
+def memory_room(directory: Path) -> int:
+    """Return how much a tmpfs can still take: its pages are memory that nobody else can have."""
+    return min(shutil.disk_usage(directory).free, psutil.virtual_memory().available)
+
+
+@dataclass(frozen=True, slots=True)
+class KeptBlock:
+    """A block in a cache, and its receipt."""
+
+    key: TaskKey
+    meta: BlockMeta
+
+
+@dataclass(frozen=True, slots=True)
+class CacheChanges:
+    """What a cache holds at ``version`` of all that has changed after ``since`` (0: all)."""
+
+    since: int
+    version: int
+    added: tuple[KeptBlock, ...] = ()
+    removed: tuple[TaskKey, ...] = ()
+
+
+@dataclass(slots=True)
+class _Entry:
+    meta: BlockMeta
+    bytes: int
+    in_memory: bool
+    version: int
+
+
+class BlockCache:
+    """The ledger; any thread may call it.
+
+    Parameters
+    ----------
+    directory
+        The block directory.
+    memory
+        A private directory on a tmpfs; None keeps everything on disk.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        memory: Path | None,
+        settings: CacheSettings,
+        memory_room: Room = memory_room,
+    ) -> None:
+        self.directory = directory
+        self.memory = memory
+        self.settings = settings
+        self._memory_room = memory_room
+        self._lock = threading.Lock()
+        self._entries: dict[TaskKey, _Entry] = {}
+        """The one used longest ago first."""
+        self._removed: dict[TaskKey, int] = {}
+        self._forgotten = 0
+        self.version = 0
+        self.memory_bytes = 0
+        self.disk_bytes = 0
+        self.hits = 0
+        self.misses = 0
+        self.spills = 0
+
+    def get(self, key: TaskKey) -> BlockMeta | None:
+        """Return the receipt of a kept block; it was not used by that."""
+        found = self._entries.get(key)
+        return None if found is None else found.meta
+
+    def put(self, key: TaskKey, meta: BlockMeta, source: Path) -> bool:
+        """Keep a block that lies in ``source``; one that is here already stays as it is.
+
+        False where there is no room for it, or it is gone.
+        """
+        with self._lock:
+            if key in self._entries:
+                self._entries[key] = self._entries.pop(key)
+                return True
+            try:
+                size = source.stat().st_size
+                in_memory = self._into_memory(key, size, source)
+                if not in_memory and not self._onto_disk(key, size, source):
+                    return False
+            except OSError:
+                self._remove_files(key)
+                return False
+            self.version += 1
+            self._removed.pop(key, None)
+            self._entries[key] = _Entry(meta, size, in_memory, self.version)
+            self._count(size, in_memory=in_memory)
+            self.spills += not in_memory
+            return True
+
+    def use(self, keys: Iterable[TaskKey]) -> None:
+        """Note that jobs begin with these: they go last, and each is a hit."""
+        with self._lock:
+            for key in keys:
+                if key in self._entries:
+                    self.hits += 1
+                    self._entries[key] = self._entries.pop(key)
+
+    def missed(self) -> None:
+        """Note that something was computed for want of a kept block."""
+        self.misses += 1
+
+    def drop(self, keys: Iterable[TaskKey]) -> None:
+        """Remove blocks; those that are not here are no error. Who has mapped one keeps it."""
+        with self._lock:
+            for key in keys:
+                self._drop(key)
+
+    def clear(self) -> None:
+        """Remove everything."""
+        with self._lock:
+            for key in list(self._entries):
+                self._drop(key)
+
+    def yield_disk(self) -> None:
+        """Give the disk back what others need of it."""
+        with self._lock:
+            while self._disk_lacks(0) and self._drop_oldest():
+                pass
+
+    def changes(self, since: int) -> CacheChanges:
+        """Return what has changed after a version; everything where that is too long ago."""
+        with self._lock:
+            if not self._forgotten <= since <= self.version:
+                since = 0
+            added = tuple(
+                KeptBlock(key, entry.meta)
+                for key, entry in self._entries.items()
+                if entry.version > since
+            )
+            gone = self._removed.items() if since else ()
+            removed = tuple(key for key, version in gone if version > since)
+            return CacheChanges(since, self.version, added, removed)
+
+    def figures(self) -> dict[str, float]:
+        """Return what a worker says of its cache."""
+        return {
+            "cache_bytes": float(self.memory_bytes),
+            "cache_disk_bytes": float(self.disk_bytes),
+            "cache_blocks": float(len(self._entries)),
+            "cache_hits": float(self.hits),
+            "cache_misses": float(self.misses),
+            "cache_spills": float(self.spills),
+        }
+
+    # Memory.
+
+    def _into_memory(self, key: TaskKey, size: int, source: Path) -> bool:
+        budget = self.settings.memory_bytes
+        if self.memory is None or not 0 < size <= budget:
+            return False
+        while self.memory_bytes + size > budget or self._memory_room(self.memory) < size:
+            oldest = self._oldest(in_memory=True, but=key.job)
+            if oldest is None:
+                return False
+            self._spill(oldest)
+        place = self.memory / self._name(key)
+        try:
+            _bring(source, place, size)
+        except OSError:  # Somebody else was faster, or the limit is not that of the tmpfs.
+            return False
+        link = self._staged(key)
+        link.symlink_to(place)
+        link.replace(self._path(key))
+        return True
+
+    def _spill(self, key: TaskKey) -> None:
+        """Bring a block from memory to disk, or to nothing where that has no room either."""
+        entry = self._entries[key]
+        try:
+            kept = self._onto_disk(key, entry.bytes, self._path(key).resolve())
+        except OSError:
+            kept = False
+        if not kept:
+            self._drop(key)
+            return
+        if self.memory is not None:
+            (self.memory / self._name(key)).unlink(missing_ok=True)
+        self._count(-entry.bytes, in_memory=True)
+        self._count(entry.bytes, in_memory=False)
+        entry.in_memory = False
+        self.spills += 1
+
+    # Disk.
+
+    def _onto_disk(self, key: TaskKey, size: int, source: Path) -> bool:
+        if size > self.settings.disk_bytes:
+            return False
+        while self.disk_bytes + size > self.settings.disk_bytes or self._disk_lacks(size):
+            if not self._drop_oldest():
+                return False
+        staged = self._staged(key)
+        _bring(source, staged, size)
+        staged.replace(self._path(key))
+        return True
+
+    def _disk_lacks(self, size: int) -> bool:
+        usage = shutil.disk_usage(self.directory)
+        return usage.free - size < usage.total * self.settings.disk_reserve
+
+    def _drop_oldest(self) -> bool:
+        oldest = self._oldest(in_memory=False)
+        if oldest is not None:
+            self._drop(oldest)
+        return oldest is not None
+
+    # The books.
+
+    def _oldest(self, *, in_memory: bool, but: str = "") -> TaskKey | None:
+        entries = self._entries.items()
+        return next((k for k, e in entries if e.in_memory is in_memory and k.job != but), None)
+
+    def _count(self, size: int, *, in_memory: bool) -> None:
+        if in_memory:
+            self.memory_bytes += size
+        else:
+            self.disk_bytes += size
+
+    def _drop(self, key: TaskKey) -> None:
+        entry = self._entries.pop(key, None)
+        if entry is None:
+            return
+        self._count(-entry.bytes, in_memory=entry.in_memory)
+        self._remove_files(key)
+        self.version += 1
+        self._removed[key] = self.version
+        if len(self._removed) > _MAX_REMOVED:
+            self._forgotten = self._removed.pop(next(iter(self._removed)))
+
+    def _remove_files(self, key: TaskKey) -> None:
+        places = [self._path(key), self._staged(key)]
+        if self.memory is not None:
+            places.append(self.memory / self._name(key))
+        for place in places:
+            place.unlink(missing_ok=True)
+
+    def _path(self, key: TaskKey) -> Path:
+        return self.directory / self._name(key)
+
+    def _staged(self, key: TaskKey) -> Path:
+        return self.directory / f"{self._name(key)}.tmp"
+
+    def _name(self, key: TaskKey) -> str:
+        return f"{key.block_id}{DATA_SUFFIX}"
+
+
+def _bring(source: Path, target: Path, size: int) -> None:
+    """Link a file, or copy it where it lies on another file system."""
+    try:
+        target.hardlink_to(source)
+    except OSError:
+        _copy(source, target, size)
+
+
+def _copy(source: Path, target: Path, size: int) -> None:
+    """Copy a file; whatever goes wrong, nothing is left. All room is reserved first."""
+    flags = os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)
+    try:
+        with os.fdopen(os.open(target, flags, 0o600), "wb") as out, source.open("rb") as data:
+            if size and hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(out.fileno(), 0, size)
+            shutil.copyfileobj(data, out, _COPY_BYTES)
+            if out.tell() != size:
+                msg = f"{source} changed while it was copied"
+                raise OSError(msg)
+    except BaseException:
+        target.unlink(missing_ok=True)
+        raise
