@@ -50,7 +50,7 @@ WRONG = [
     (node("flatmap", fn="tokenize"), "161", "n", "op", "unknown operator 'flatmap'", "'flat_map'"),
     (node("READ_CSV", path="x"), "161", "n", "op", "'READ_CSV'", "'read_csv'"),
     (node("zzz"), "161", "n", "op", "'zzz'", "operators are"),
-    (node("cache"), "167", "n", "op", "not available yet", "leave the node out"),
+    (node("cache", n=1), "160", "n", "n", "unknown field 'n'", None),
     # fields
     (node("flat_map"), "160", "n", "fn", "needs the field 'fn'", None),
     (node("flat_map", fn="tokenise"), "161", "n", "fn", "function 'tokenise'", "'tokenize'"),

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from polars import col
 from minispark.plan import PlanOutput, plan_outputs
 from minispark.plan.counters import counted
 from minispark.plan.explain import render
-from minispark.plan.markers import partitioned
+from minispark.plan.markers import cached, partitioned
 from minispark.settings import PlanSettings
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "plans"
@@ -53,6 +54,15 @@ PLANS: dict[str, Query] = {
     "union": lambda sales, goods: pl.concat([sales.select("sku"), goods.select("sku")]),
     "repartition": lambda sales, goods: partitioned(sales.filter(col("qty") > 1), 2),
     "partitions_of_a_read": lambda sales, goods: partitioned(counted(sales, "read"), 2),
+    "cached": lambda sales, goods: (
+        (kept := cached(counted(sales.filter(col("qty") > 1), "c"), "c"))
+        .group_by("sku")
+        .len()
+        .join(kept.select("sku", "qty"), on="sku")
+    ),
+    "cached_and_indeterminate": lambda sales, goods: cached(
+        sales.select(pl.all().sample(3)), "c"
+    ).select("sku"),
     "sample_is_indeterminate": lambda sales, goods: sales.select(pl.all().sample(3)).unique(),
 }
 
@@ -70,7 +80,8 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> tuple[pl.LazyFrame, pl.L
 
 
 def _without_sizes(text: str) -> str:
-    """Leave out how many bytes Parquet takes, which depends on the version of Polars."""
+    """Leave out how many bytes Parquet takes, which depends on the version of Polars, and keys."""
+    text = re.sub(r"as [0-9a-f]{32}", "as (key)", text)
     lines = (line.split(", ") for line in text.splitlines())
     return "\n".join(
         ", ".join(part for part in parts if not part.endswith("bytes of input files"))

@@ -19,7 +19,7 @@ from polars.exceptions import InvalidOperationError, PolarsError, SchemaError
 
 from minispark.errors import UsageError
 from minispark.jobs.contract import Job
-from minispark.jobs.operators import Operator, Read, Write
+from minispark.jobs.operators import Cache, Operator, Read, Write
 from minispark.jobs.paths import place_output
 from minispark.jobs.sources import open_source
 from minispark.jobs.suggest import shown
@@ -27,6 +27,7 @@ from minispark.jobs.tables import Table, polars_failed
 from minispark.jobs.transforms import MAIN_FIELDS, transform
 from minispark.plan.build import PlanOutput
 from minispark.plan.counters import counted
+from minispark.plan.markers import cached
 from minispark.plan.stages import SinkSpec
 
 __all__ = ["CompiledJob", "compile_job"]
@@ -73,7 +74,11 @@ class _Compiler:
         else:
             schema = _resolved(node, [self._empty(name) for name in inputs])
             table = Table(node.id, transform(node, [self._take(name) for name in inputs]), schema)
-        self.tables[node.id] = Table(node.id, counted(table.frame, node.id), table.schema)
+        frame = counted(table.frame, node.id)
+        if isinstance(node, Cache):
+            # Above the counter: rows that are found again are not counted again.
+            frame = cached(frame, node.id)
+        self.tables[node.id] = Table(node.id, frame, table.schema)
 
     def _empty(self, name: str) -> Table:
         schema = self.tables[name].schema

@@ -21,7 +21,6 @@ from minispark.jobs.dag import order_nodes
 from minispark.jobs.operators import (
     OPERATORS,
     Aggregate,
-    Cache,
     Count,
     Filter,
     Join,
@@ -230,10 +229,6 @@ def _kind(value: object) -> str:
 def _check_rules(node: Operator) -> None:
     """Check the rules over several fields."""
     match node:
-        case Cache():
-            msg = f"node {shown(node.id)}: the operator 'cache' is not available yet"
-            hint = "leave the node out; rows that several nodes read are computed once anyway"
-            raise UsageError(msg, code="MS-167", node=node.id, field="op", hint=hint)
         case ReadCsv():
             one_byte = len(node.separator.encode()) == 1 and node.separator not in '"\r\n'
             if not one_byte:

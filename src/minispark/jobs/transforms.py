@@ -14,6 +14,7 @@ import polars as pl
 from minispark.jobs.functions import FILTERS, MAPS, SPLITTERS, reducer, row_count
 from minispark.jobs.operators import (
     Aggregate,
+    Cache,
     Distinct,
     Filter,
     FlatMap,
@@ -227,6 +228,11 @@ def _repartition(node: Repartition, tables: Sequence[Table]) -> pl.LazyFrame:
     return partitioned(table.frame, node.n)
 
 
+def _cache(_node: Cache, tables: Sequence[Table]) -> pl.LazyFrame:
+    (table,) = tables
+    return table.frame
+
+
 def _write(node: Write, tables: Sequence[Table]) -> pl.LazyFrame:
     (table,) = tables
     nested = [name for name, dtype in table.schema.items() if isinstance(dtype, _NESTED)]
@@ -251,6 +257,7 @@ _TRANSFORMS: dict[type[Operator], Callable[[Any, Sequence[Table]], pl.LazyFrame]
     Sort: _sort,
     Limit: _limit,
     Repartition: _repartition,
+    Cache: _cache,
     Write: _write,
 }
 

@@ -16,6 +16,7 @@ import polars as pl
 
 from minispark.plan.check import PlanBrokenError, check
 from minispark.plan.expressions import is_random
+from minispark.plan.fingerprint import name_cached
 from minispark.plan.polars_plan import (
     Node,
     PlanUnreadableError,
@@ -28,7 +29,13 @@ from minispark.plan.polars_plan import (
     post_order,
 )
 from minispark.plan.pushdown import push_down
-from minispark.plan.pythons import counted_node, hinted_partitions, is_python, uncounted
+from minispark.plan.pythons import (
+    cached_node,
+    counted_node,
+    hinted_partitions,
+    is_python,
+    uncounted,
+)
 from minispark.plan.relation import Cutter, Draft, Part, Relation
 from minispark.plan.rules.aggregate import group_by
 from minispark.plan.rules.distinct import distinct
@@ -40,6 +47,7 @@ from minispark.plan.rules.union import union
 from minispark.plan.rules.whole import run_whole
 from minispark.plan.stages import (
     Branch,
+    CachedNode,
     Label,
     Output,
     OutputKind,
@@ -116,7 +124,10 @@ def _cut(outputs: Sequence[PlanOutput], cutter: Cutter) -> StageGraph:
         for output, root in zip(outputs, roots, strict=True)
     ]
     drafts = _reachable(cutter.drafts, results)
-    push_down(drafts, {draft.id for draft in results})
+    # Before anything is pushed down: what other readers need makes no other rows of a cached one.
+    name_cached(drafts)
+    fixed = [*results, *(draft for draft in drafts if draft.cached is not None)]
+    push_down(drafts, {draft.id for draft in fixed})
     check(drafts)
     return _graph(drafts, outputs, results, scans.bytes)
 
@@ -136,7 +147,9 @@ def _roots(outputs: Sequence[PlanOutput]) -> list[Node]:
 def _is_pure(node: Node) -> bool:
     """Whether two such nodes over the same rows give the same; somebody's function may not."""
     if node.kind == "MapFunction" and is_python(node):
-        return counted_node(node) is not None or hinted_partitions(node) is not None
+        return any(
+            find(node) is not None for find in (counted_node, hinted_partitions, cached_node)
+        )
     return node.kind not in ("PythonScan", "Sink") and not is_random(node.body)
 
 
@@ -189,10 +202,11 @@ def _relation(
 def _worth_keeping(cutter: Cutter, node: Node, relation: Relation) -> bool:
     """Whether rows that several nodes read are computed once and kept.
 
-    Reading a file twice is cheaper than keeping it. Rows in one partition are left to Polars,
-    which shares them within a fragment, unless a second computation could differ or be counted.
+    Reading a file twice is cheaper than keeping it, and what is cached is kept already. Rows in
+    one partition are left to Polars, which shares them within a fragment, unless a second
+    computation could differ or be counted.
     """
-    if node.kind in ("Scan", "DataFrameScan"):
+    if node.kind in ("Scan", "DataFrameScan") or cached_node(node) is not None:
         return False
     if not relation.single:
         return True
@@ -259,6 +273,7 @@ def _stage(draft: Draft) -> Stage:
         nodes=tuple(dict.fromkeys(node for node in nodes if node is not None)),
         pushed=tuple(draft.pushed),
         why=draft.why,
+        cached=None if draft.cached is None else CachedNode(draft.cached, draft.fingerprint),
     )
 
 

@@ -7,7 +7,15 @@ from collections.abc import Iterator
 
 import polars as pl
 
-from minispark.plan.stages import Branch, OutputKind, ReadMode, ScanFormat, Stage, StageGraph
+from minispark.plan.stages import (
+    Branch,
+    CachedNode,
+    OutputKind,
+    ReadMode,
+    ScanFormat,
+    Stage,
+    StageGraph,
+)
 
 __all__ = ["render"]
 
@@ -46,6 +54,8 @@ def _stage_lines(stage: Stage, graph: StageGraph) -> Iterator[str]:
     yield f"  writes: {_writes(stage)}"
     for pushed in stage.pushed:
         yield f"  pushed: {pushed}"
+    if stage.cached is not None:
+        yield f"  cached: {_kept(stage.cached)}"
     if stage.why:
         yield f"  whole:  {stage.why}"
     for result in graph.results:
@@ -65,6 +75,12 @@ def _reads(branch: Branch) -> Iterator[str]:
         )
     for entry in branch.inputs:
         yield f"{_READS[entry.mode]} stage {entry.stage}"
+
+
+def _kept(cached: CachedNode) -> str:
+    if cached.key is None:
+        return f"{cached.node}, for this job only: its rows may come out otherwise each time"
+    return f"{cached.node}, for later jobs too, as {cached.key}"
 
 
 def _writes(stage: Stage) -> str:

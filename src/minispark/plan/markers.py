@@ -1,10 +1,10 @@
-"""Marks the number of partitions that somebody asked for; the planner takes the mark out."""
+"""Marks what somebody asked of rows on their way; the planner takes the marks out."""
 
 from __future__ import annotations
 
 import polars as pl
 
-__all__ = ["PartitionHint", "partitioned"]
+__all__ = ["CacheHint", "PartitionHint", "cached", "partitioned"]
 
 
 class PartitionHint:
@@ -18,6 +18,22 @@ class PartitionHint:
         return batch
 
 
+class CacheHint:
+    """Asks to keep the rows below, under the name of the DAG node ``node``; changes nothing."""
+
+    def __init__(self, node: str) -> None:
+        self.node = node
+
+    def __call__(self, batch: pl.DataFrame) -> pl.DataFrame:
+        """Pass on."""
+        return batch
+
+
 def partitioned(frame: pl.LazyFrame, partitions: int) -> pl.LazyFrame:
     """Return ``frame`` with a wish for a number of partitions."""
     return frame.map_batches(PartitionHint(partitions), streamable=True)
+
+
+def cached(frame: pl.LazyFrame, node: str) -> pl.LazyFrame:
+    """Return ``frame`` with the wish that its rows are kept for later jobs."""
+    return frame.map_batches(CacheHint(node), streamable=True)

@@ -36,6 +36,7 @@ __all__ = [
     "on_top",
     "pack",
     "parse",
+    "plain_body",
     "plan_header",
     "post_order",
     "replace_children",
@@ -299,6 +300,23 @@ def pack(root: Node) -> bytes:
         writer.add(node)
     packed: bytes = msgpack.packb(writer.arena(root))
     return plan_header() + packed
+
+
+def plain_body(node: Node, number: Mapping[Node, int]) -> Any:
+    """Return the body of a node with the numbers of its inputs in their place."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, Node):
+            return ["input", number[value]]
+        if isinstance(value, _Data):
+            return value.value
+        if isinstance(value, dict):
+            return {key: plain(inner) for key, inner in value.items()}
+        if isinstance(value, list) and value and not isinstance(value[0], int):
+            return [plain(inner) for inner in value]
+        return value
+
+    return plain(node.body)
 
 
 class _Writer:

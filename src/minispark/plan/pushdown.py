@@ -22,11 +22,11 @@ from minispark.plan.relation import Draft, Part
 __all__ = ["push_down"]
 
 
-def push_down(drafts: Sequence[Draft], results: set[int]) -> None:
-    """Cut every stage's rows down to what its readers ask for; results are left as they are."""
+def push_down(drafts: Sequence[Draft], fixed: set[int]) -> None:
+    """Cut every stage's rows down to what its readers ask for, but for those that are ``fixed``."""
     asked: dict[int, list[LeafAsk | None]] = defaultdict(list)
     for draft in reversed(drafts):
-        if draft.id not in results and asked[draft.id]:
+        if draft.id not in fixed and asked[draft.id]:
             _narrow(draft, asked[draft.id])
         for part in draft.parts:
             asks = _asks(part)

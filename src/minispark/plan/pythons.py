@@ -11,13 +11,13 @@ import pickle
 from typing import Any
 
 from minispark.plan.counters import NodeCounter
-from minispark.plan.markers import PartitionHint
+from minispark.plan.markers import CacheHint, PartitionHint
 from minispark.plan.polars_plan import Node, children
 
-__all__ = ["counted_node", "hinted_partitions", "is_python", "uncounted"]
+__all__ = ["cached_node", "counted_node", "hinted_partitions", "is_python", "uncounted"]
 
 _OURS: dict[tuple[str, str], type] = {
-    (kind.__module__, kind.__qualname__): kind for kind in (NodeCounter, PartitionHint)
+    (kind.__module__, kind.__qualname__): kind for kind in (NodeCounter, PartitionHint, CacheHint)
 }
 
 
@@ -67,3 +67,9 @@ def hinted_partitions(node: Node) -> int | None:
     """Number of partitions that this plan node asks for, if it is a hint."""
     found = _function(node)
     return found.partitions if isinstance(found, PartitionHint) else None
+
+
+def cached_node(node: Node) -> str | None:
+    """Name of the DAG node whose rows this plan node asks to keep, if it does."""
+    found = _function(node)
+    return found.node if isinstance(found, CacheHint) else None

@@ -79,6 +79,10 @@ class Draft:
     sink: SinkSpec | None = None
     pushed: list[str] = field(default_factory=list)
     why: str = ""
+    cached: str | None = None
+    """The DAG node whose rows these are, where they are to be kept for later jobs."""
+    fingerprint: str | None = None
+    """Of a cached stage: what equal rows have in common (`fingerprint`)."""
 
 
 class Cutter:
@@ -154,6 +158,12 @@ class Cutter:
         mode = ReadMode.ALL if relation.single else ReadMode.FORWARD
         part = self.read(self.close(relation, name), mode, partitions=count)
         return Relation((part,), relation.bytes)
+
+    def keep(self, relation: Relation, node: str) -> Relation:
+        """Compute rows once that later jobs may find again; no row moves."""
+        kept = self.materialise(relation, "cache")
+        self.drafts[-1].cached = node
+        return kept
 
     def settle(self, relation: Relation) -> Relation:
         """Make rows come in the same order every time, where positions are about to count."""

@@ -22,6 +22,7 @@ from typing import Any
 
 __all__ = [
     "Branch",
+    "CachedNode",
     "Label",
     "Output",
     "OutputKind",
@@ -160,6 +161,17 @@ class Output:
 
 
 @dataclass(frozen=True, slots=True)
+class CachedNode:
+    """The DAG node whose rows a stage delivers, and under which key they are kept.
+
+    Stages with one key give the same rows, in any job; ``key`` is None where nobody could tell.
+    """
+
+    node: str
+    key: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Stage:
     """What lies between two exchanges. ``nodes`` are the DAG nodes that run in it."""
 
@@ -173,6 +185,7 @@ class Stage:
     """What the stage above asked for (projection, filters, limit), for `explain`."""
     why: str = ""
     """Why the stage runs in one task, where it does."""
+    cached: CachedNode | None = None
 
     @property
     def partitions(self) -> int:

@@ -8,7 +8,7 @@ import polars as pl
 
 from minispark.plan.expressions import is_constant, is_elementwise, is_separable
 from minispark.plan.polars_plan import Node, children
-from minispark.plan.pythons import counted_node, hinted_partitions, uncounted
+from minispark.plan.pythons import cached_node, counted_node, hinted_partitions, uncounted
 from minispark.plan.relation import Cutter, Relation
 from minispark.plan.rules.aggregate import select_aggregates
 from minispark.plan.rules.whole import append, run_whole
@@ -64,6 +64,9 @@ def map_function(cutter: Cutter, node: Node, relations: Mapping[Node, Relation])
     wanted = hinted_partitions(node)
     if wanted is not None:
         return _repartition(cutter, child, relation, wanted)
+    kept_for = cached_node(node)
+    if kept_for is not None:
+        return cutter.keep(relation, kept_for)
     function = node.body["function"]
     rowwise = isinstance(function, dict) and function.keys() <= _ROW_FUNCTIONS
     if rowwise or counted_node(node) is not None:
