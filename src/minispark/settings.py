@@ -78,6 +78,9 @@ class SchedulerSettings:
     """A worker that was left out for so long is tried again: a full disk may have been emptied."""
     drain_timeout_s: float = 30.0
     """What a worker that leaves may still run and hand over; then it goes as if it were lost."""
+    drain_alone_s: float = 5.0
+    """How long one that leaves waits for somebody to take its blocks where no other worker is: a
+    cluster that is stopped as a whole should not take its time."""
     move_timeout_s: float = 10.0
     """A worker that has brought none of the blocks it was told to fetch for so long is not going
     to: another is asked."""

@@ -349,3 +349,46 @@ def test_a_task_that_ends_every_worker_ends_its_job_within_a_bound(tmp_path: Pat
         assert 9 <= len(killed) <= 11
         cluster.wait_for_workers(2)
     assert not any(psutil.pid_exists(pid) for pid in killed)
+
+
+def test_a_worker_that_is_asked_to_leave_hands_over_and_goes(tmp_path: Path, text: Path) -> None:
+    """Nothing is made twice: its blocks and results are at others when it is gone."""
+    with cluster_of(2, tmp_path) as cluster:
+        client = cluster.client
+        first = client.submit_planned(plan(pl.scan_parquet(text / "*.parquet")), name="kept")
+        _follow(client, first)
+        job_id = client.submit_planned(plan(_held_join(text, tmp_path)), name="drained")
+        leaver = holder(cluster, tmp_path)
+        until(lambda: _map_stage(client, job_id), "the map stage ended")
+        leaver.signal(signal.SIGTERM)
+        name = name_of(leaver)
+        until(lambda: status_of(client)[name] == "DRAINING", "it drains")
+        assert leaver.alive, "what runs may end"
+        (tmp_path / "gate").touch()
+        _follow(client, job_id)
+        assert leaver.process.wait(DEADLINE_S) == 0
+        assert status_of(client)[name] == "DOWN"
+        assert_frame_equal(client.result_frame(job_id), _expected(text), check_row_order=False)
+        tries = Counter((one["stage"], one["partition"]) for one in attempts(client, job_id))
+        taken_back = [one for one in attempts(client, job_id) if one["status"] == "CANCELLED"]
+        assert sum(tries.values()) - len(tries) == len(taken_back)
+        for job in (first, job_id):
+            assert {
+                block["url"]
+                for node in client.get_json(f"/internal/v1/jobs/{job}/blocks")["nodes"]
+                for block in node["blocks"]
+            } == {worker["url"] for worker in client.workers() if worker["status"] == "UP"}
+        assert client.result_frame(first).height == PARTS * 6_000
+
+
+def test_a_worker_that_is_asked_twice_leaves_at_once(tmp_path: Path) -> None:
+    query = pl.LazyFrame({"a": range(10)}).map_batches(first_is_held(tmp_path))
+    with cluster_of(2, tmp_path) as cluster:
+        client = cluster.client
+        job_id = client.submit_planned(plan(query), name="twice")
+        leaver = holder(cluster, tmp_path)
+        leaver.signal(signal.SIGTERM)
+        until(lambda: status_of(client)[name_of(leaver)] == "DRAINING", "it drains")
+        leaver.signal(signal.SIGTERM)
+        assert leaver.process.wait(5) == 0
+        assert _follow(client, job_id).status == "SUCCEEDED"

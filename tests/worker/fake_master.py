@@ -35,6 +35,7 @@ class FakeMaster:
     registered: list[RegisterRequest] = field(default_factory=list)
     reports: list[ReportRequest] = field(default_factory=list)
     heartbeats: list[HeartbeatRequest] = field(default_factory=list)
+    drained: list[int] = field(default_factory=list)
     left: list[int] = field(default_factory=list)
     polls: int = 0
     replies: deque[PollReply] = field(default_factory=deque)
@@ -104,6 +105,14 @@ class FakeMaster:
         self.changed.set()
         return _json(WorkerReply(register_again=not self.known))
 
+    async def _drain(self, request: Request) -> Response:
+        self.drained.append(int(request.query_params["epoch"]))
+        self.changed.set()
+        if self.lose_answers:
+            self.lose_answers -= 1
+            return Response(status_code=502)
+        return _json(WorkerReply())
+
     async def _leave(self, request: Request) -> Response:
         self.left.append(int(request.query_params["epoch"]))
         self.changed.set()
@@ -117,6 +126,7 @@ class FakeMaster:
                 Route(f"{worker}/poll", self._poll, methods=["POST"]),
                 Route(f"{worker}/reports", self._reports, methods=["POST"]),
                 Route(f"{worker}/heartbeat", self._heartbeat, methods=["POST"]),
+                Route(f"{worker}/drain", self._drain, methods=["POST"]),
                 Route(worker, self._leave, methods=["DELETE"]),
             ]
         )

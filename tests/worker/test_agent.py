@@ -3,19 +3,25 @@ import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import polars as pl
 import pytest
 from fake_master import TOKEN, FakeMaster, serving
 from starlette.responses import JSONResponse, Response
 
+from minispark.blocks.fetch import FetchSettings
+from minispark.blocks.format import write_block
+from minispark.blocks.host import host_identity
 from minispark.blocks.meta import BlockMeta
 from minispark.blocks.store import BlockStore
 from minispark.errors import Cancelled, UsageError
 from minispark.ids import TaskKey
 from minispark.plan.stages import Output, OutputKind
 from minispark.task.spec import TaskFailure, TaskReport, TaskSpec
+from minispark.tokens import BlockKey
 from minispark.wire.http import versions
-from minispark.wire.messages import PollReply, RegisterRequest
+from minispark.wire.messages import BlockFetch, PollReply, RegisterRequest
 from minispark.worker.agent import Agent
+from minispark.worker.app import block_app
 from minispark.worker.link import MasterLink
 from minispark.worker.settings import WorkerConfig
 
@@ -74,6 +80,7 @@ def agent_for(url: str, tmp_path: Path, executors: FakeExecutors, slots: int = 1
     return Agent(
         config,
         link=MasterLink(url, TOKEN, "w-00000000"),
+        fetch=FetchSettings(key=BlockKey(TOKEN)),
         executors=executors,
         store=store,
         register=RegisterRequest(
@@ -300,5 +307,84 @@ def test_an_older_life_of_the_master_is_refused(tmp_path):
             assert w.agent.machine.epoch is None
             w.master.master_epoch = 2
             await w.master.until(lambda: w.agent.machine.epoch is not None, "acceptance")
+
+    asyncio.run(scenario())
+
+
+def test_a_worker_that_shall_leave_asks_until_it_is_heard_and_waits_for_its_dismissal(tmp_path):
+    async def scenario() -> None:
+        master, executors = FakeMaster(lose_answers=2), FakeExecutors()
+        async with serving(master.app()) as url:
+            agent = agent_for(url, tmp_path, executors)
+            running = asyncio.create_task(agent.run())
+            await master.until(lambda: master.polls, "first poll")
+            master.say(PollReply(tasks=(spec(0),)))
+            await master.until(lambda: executors.running, "start")
+            assert agent.drain()
+            await master.until(lambda: len(master.drained) == 3, "three tries")
+            # What runs may end, and is reported.
+            executors.finish(done(spec(0)))
+            await master.until(master.outcomes, "report")
+            assert not running.done()
+            master.say(PollReply(dismissed=True))
+            async with asyncio.timeout(10):
+                await running
+            await agent.close()
+            assert (master.left, set(master.drained)) == ([1], {1})
+            master.forget()
+
+    asyncio.run(scenario())
+
+
+def test_a_worker_that_shall_leave_goes_when_its_master_is_gone(tmp_path, monkeypatch):
+    monkeypatch.setattr("minispark.worker.agent._UNHEARD_S", 0.3)
+
+    async def scenario() -> None:
+        master = FakeMaster()
+        async with serving(master.app()) as url:
+            agent = agent_for(url, tmp_path, FakeExecutors())
+            assert not agent.drain()  # Nobody knows it yet: it need not ask.
+            agent = agent_for(url, tmp_path, FakeExecutors())
+            running = asyncio.create_task(agent.run())
+            await master.until(lambda: master.polls, "first poll")
+            assert agent.drain()
+            await master.until(lambda: master.drained, "it was heard")
+        async with asyncio.timeout(10):
+            await running
+        await agent.close()
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("how", ["linked", "half there", "fetched"])
+def test_blocks_are_taken_over_from_a_worker_that_leaves(tmp_path, how):
+    async def scenario() -> None:
+        giver = BlockStore(tmp_path / "giver")
+        meta = write_block(giver.directory, spec(3).key, [pl.DataFrame({"a": range(100)})])
+        gone = spec(4).key
+        app = block_app(giver, token=TOKEN, hosts={"127.0.0.1"})
+        async with serving(app) as url, world(tmp_path) as w:
+            taken = w.store.path_of(spec(3).key.block_id)
+            if how == "half there":  # Left behind by a move that was cut short.
+                taken.with_suffix(".idx").write_bytes(b"")
+            fetch = BlockFetch(
+                key=spec(3).key,
+                host="elsewhere" if how == "fetched" else host_identity(),
+                directory=str(giver.directory),
+                url=url,
+                bytes=meta.bytes,
+            )
+            missing = fetch.model_copy(update={"key": gone})
+            nothing = fetch.model_copy(update={"key": spec(5).key, "bytes": 0})
+            w.master.say(PollReply(move=(missing, fetch, nothing, fetch)))
+
+            def told() -> set[TaskKey]:
+                return {key for request in w.master.reports for key in request.moved}
+
+            await w.master.until(lambda: len(told()) == 2, "both were named")
+            assert told() == {spec(3).key, spec(5).key}
+            assert taken.read_bytes() == giver.path_of(spec(3).key.block_id).read_bytes()
+            assert taken.samefile(giver.path_of(spec(3).key.block_id)) == (how != "fetched")
+            assert {path.suffix for path in w.store.directory.iterdir()} <= {".arrow", ".idx"}
 
     asyncio.run(scenario())

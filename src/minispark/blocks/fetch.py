@@ -35,7 +35,14 @@ from minispark.blocks.meta import BlockSource
 from minispark.tls import client_context
 from minispark.tokens import BlockKey
 
-__all__ = ["FetchSettings", "Fetched", "fetch_block", "fetch_blocks", "read_block"]
+__all__ = [
+    "FetchSettings",
+    "Fetched",
+    "block_client",
+    "fetch_block",
+    "fetch_blocks",
+    "read_block",
+]
 
 _SMALL_BYTES = 64 * 1024
 """Below, Polars' own reader is faster than mapping and pyarrow (30 against 130 us)."""
@@ -128,7 +135,7 @@ def _map(source: BlockSource) -> memoryview | None:
 def _request(source: BlockSource, settings: FetchSettings) -> memoryview:
     if source.url is None:
         raise BlockUnavailable(source.key, "lies on another host, and no worker serves it")
-    client = _client(settings.connect_timeout_s, settings.read_timeout_s, settings.ca_file)
+    client = block_client(settings)
     meta = source.meta
     headers = {
         "Range": f"bytes={meta.offset}-{meta.offset + meta.length - 1}",
@@ -166,6 +173,11 @@ def _laid_down(response: httpx2.Response, directory: Path) -> memoryview:
             file.write(chunk)
         file.flush()
         return memoryview(mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ))
+
+
+def block_client(settings: FetchSettings) -> httpx2.Client:
+    """Return the client of this process for a worker's blocks."""
+    return _client(settings.connect_timeout_s, settings.read_timeout_s, settings.ca_file)
 
 
 @cache

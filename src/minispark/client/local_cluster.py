@@ -228,6 +228,8 @@ class LocalCluster:
         running = [*self.workers, *([self.master] if self.master is not None else [])]
         for process in running:
             process.signal(signal.SIGTERM)
+            # A worker would hand over its blocks first; the second signal tells it not to.
+            process.signal(signal.SIGINT)
             # One that was stopped would not hear it.
             process.signal(signal.SIGCONT)
         for process in running:

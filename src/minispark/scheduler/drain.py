@@ -7,6 +7,8 @@
    a time; one that brings none for ``move_timeout_s`` is asked last from then on.
 4. When nothing is left, and the attempts that were told to read from it have ended, it may go; at
    the latest when its time is over. What was not moved is then made again if it is needed.
+5. Where nobody else takes work, it waits ``drain_alone_s`` for somebody to come and no longer: a
+   cluster that is stopped as a whole should not take its time.
 
 Covers: that. Does not cover: the loss of a worker (`core`), which ends its leaving too.
 """
@@ -46,6 +48,7 @@ def begin(work: Work, worker: Worker) -> None:
     work.state.leaving[worker.name] = worker
     del work.state.rotation[worker.name]
     _ask_others(work.state, worker)
+    look_again(work.state)
     _call_back(work, list(worker.leased)[worker.slots :])
     work.strand_all()
     work.due(work.now + work.settings.drain_timeout_s)
@@ -88,6 +91,7 @@ def check_time(work: Work) -> None:
                 del leave.moving[key]
                 leave.slow[taker] = None
                 leave.unsettled = True
+        leave.left = leave.left and not _gives_up(work, leave)
         if not leave.over and now >= leave.since_s + settings.drain_timeout_s:
             leave.over = True
             _call_back(work, list(worker.leased))
@@ -130,18 +134,21 @@ def end(state: State, worker: Worker) -> None:
     worker.leaving = None
     state.leaving.pop(worker.name, None)
     _ask_others(state, worker)
+    look_again(state)
 
 
 def deadline(state: State, settings: SchedulerSettings) -> float:
     """Return when somebody who leaves has to be looked at, infinity for never."""
-    return min((_due_s(leave, settings) for leave in _leaves(state)), default=inf)
+    return min((_due_s(state, leave, settings) for leave in _leaves(state)), default=inf)
 
 
-def _due_s(leave: Leaving, settings: SchedulerSettings) -> float:
+def _due_s(state: State, leave: Leaving, settings: SchedulerSettings) -> float:
     if leave.dismissed_s is not None:
         return leave.dismissed_s + settings.move_timeout_s
     moves = (since_s + settings.move_timeout_s for _, since_s in leave.moving.values())
-    return min(leave.since_s + settings.drain_timeout_s, *moves, inf)
+    alone = leave.left and not state.rotation
+    patience_s = settings.drain_alone_s if alone else settings.drain_timeout_s
+    return min(leave.since_s + min(patience_s, settings.drain_timeout_s), *moves, inf)
 
 
 def _leaves(state: State) -> list[Leaving]:
@@ -162,11 +169,16 @@ def _call_back(work: Work, keys: list[TaskKey]) -> None:
             work.call_back(lease)
 
 
+def _gives_up(work: Work, leave: Leaving) -> bool:
+    """Whether a worker has waited long enough for somebody who could take its blocks."""
+    return not work.state.rotation and work.now >= leave.since_s + work.settings.drain_alone_s
+
+
 def _dismiss(work: Work, worker: Worker, leave: Leaving) -> None:
     leave.dismissed_s = work.now
     leave.moving.clear()
     work.tell(DismissWorker(worker.name, worker.epoch))
-    work.due(_due_s(leave, work.settings))
+    work.due(_due_s(work.state, leave, work.settings))
 
 
 def _have_moved(work: Work, worker: Worker, leave: Leaving) -> None:
@@ -184,7 +196,7 @@ def _have_moved(work: Work, worker: Worker, leave: Leaving) -> None:
             continue
         name = min(load, key=load.__getitem__) if load else ""
         if not load or load[name] >= work.settings.max_moves:
-            leave.left = True
+            leave.left = not _gives_up(work, leave)
             break
         load[name] += 1
         leave.moving[key] = (name, work.now)
@@ -192,7 +204,7 @@ def _have_moved(work: Work, worker: Worker, leave: Leaving) -> None:
     for name, blocks in orders.items():
         taker = work.state.workers[name]
         work.tell(MoveBlocks(name, taker.epoch, tuple(blocks)))
-    work.due(_due_s(leave, work.settings))
+    work.due(_due_s(work.state, leave, work.settings))
 
 
 def _needed(state: State, worker: Worker) -> Iterator[TaskKey]:

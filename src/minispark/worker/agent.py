@@ -1,7 +1,10 @@
 """The loops of a worker: the shell around its `Machine`.
 
-Four loops live as long as an epoch: poll, report, heartbeat, and the attempts that run. When the
+Four loops live as long as an epoch: poll, report, heartbeat, and the wish to leave. When the
 master says "register again", all of them end, what runs is cancelled, and a new epoch begins.
+
+A worker that shall leave (`drain`) says so and goes on: what runs ends, others fetch its blocks,
+and when the master dismisses it, or answers nothing any more, `run` returns.
 
 Each message may be lost, and so may its answer: reports are sent until answered (the master
 drops what it has already), a poll reply that never arrives is found missing by the heartbeat's
@@ -11,12 +14,14 @@ list of attempts.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import replace
 from typing import Protocol
 
+from minispark.blocks.fetch import FetchSettings
 from minispark.blocks.store import BlockStore
-from minispark.clock import wall_s
+from minispark.clock import monotonic_s, wall_s
 from minispark.errors import MasterUnreachableError, WorkerLost
 from minispark.ids import TaskKey
 from minispark.observe.logs import logger, task_fields
@@ -37,6 +42,7 @@ from minispark.worker.machine import (
     Stop,
     Unregistered,
 )
+from minispark.worker.moves import Mover
 from minispark.worker.settings import WorkerConfig
 from minispark.worker.vitals import Vitals
 
@@ -45,7 +51,15 @@ __all__ = ["Agent", "Executors"]
 _MAX_REPORTS = 256
 """Outcomes in one message: a long break of the master must not make one huge one."""
 
+_UNHEARD_S = 5.0
+"""A worker that wants to leave and gets no answer for so long, besides the time between two
+heartbeats, goes: its master has ended too, and nobody can take its blocks."""
+
 _log = logger("worker")
+
+
+class _MayLeave(Exception):  # noqa: N818 - what was wished for, not a mistake
+    """Nothing here is needed, or there is nobody to ask."""
 
 
 class Executors(Protocol):
@@ -71,6 +85,7 @@ class Agent:
         link: MasterLink,
         executors: Executors,
         store: BlockStore,
+        fetch: FetchSettings,
         register: RegisterRequest,
         on_registered: Callable[[], None],
     ) -> None:
@@ -85,22 +100,37 @@ class Agent:
         self._unsent: list[TaskReport | TaskFailure] = []
         self._staged: dict[TaskKey, TaskSpec] = {}
         """Attempts that staged a file for the commit of their job, until that is released."""
+        self._moved: list[TaskKey] = []
+        """Blocks that were brought here, and of which the master has not heard."""
+        self._mover = Mover(store, fetch, done=self._has_moved)
         self._something_ended = asyncio.Event()
+        self._shall_leave = asyncio.Event()
+        self._heard_s = 0.0
+        """When the master last answered anything, monotonic."""
         self._work: set[asyncio.Task[None]] = set()
         self._master: RegisterReply | None = None
 
     async def run(self) -> None:
-        """Serve epoch after epoch; returns only by an error or by being cancelled."""
-        while True:
+        """Serve epoch after epoch, until it may leave; or end by an error or a cancel."""
+        while not self._shall_leave.is_set():
             epoch = await self._begin_epoch()
             try:
                 async with asyncio.TaskGroup() as loops:
                     loops.create_task(self._poll(epoch))
                     loops.create_task(self._report(epoch))
                     loops.create_task(self._heartbeat(epoch))
+                    loops.create_task(self._leave(epoch))
             except* RegisterAgain:
                 _log.warning("register_again", epoch=epoch)
-            self._carry_out(Unregistered())
+            except* _MayLeave:
+                _log.info("may_leave", epoch=epoch)
+            if not self._shall_leave.is_set():
+                self._carry_out(Unregistered())
+
+    def drain(self) -> bool:
+        """Begin to leave; False if the master does not know this worker: it may go at once."""
+        self._shall_leave.set()
+        return self.machine.epoch is not None
 
     async def close(self) -> None:
         """Say goodbye and end what runs. The master hands the attempts to others."""
@@ -111,7 +141,7 @@ class Agent:
                 _log.info("goodbye_not_heard", reason=str(error))
         for task in self._work:
             task.cancel()
-        await asyncio.gather(*self._work, return_exceptions=True)
+        await asyncio.gather(*self._work, self._mover.stop(), return_exceptions=True)
         await self._executors.close()
         await self._link.close()
 
@@ -140,6 +170,8 @@ class Agent:
         # What they left stays until the master says of their jobs that it may go: perhaps it has
         # heard of them, and only its answer was lost.
         self._unsent.clear()
+        self._moved.clear()
+        self._heard_s = monotonic_s()
         self._carry_out(Registered(reply.epoch))
         _log.info("registered", master=self._link.url, epoch=reply.epoch, slots=self.machine.slots)
         self._on_registered()
@@ -169,6 +201,7 @@ class Agent:
         # Cancels first: they free slots for the tasks of the same reply.
         if reply.cancel:
             self._carry_out(CancelAsked(reply.cancel))
+        self._mover.take(reply.move)
         if reply.tasks:
             self._carry_out(Dispatched(tuple(self._filled(spec) for spec in reply.tasks)))
         if reply.release:
@@ -176,6 +209,8 @@ class Agent:
         for job in reply.release_jobs:
             self._store.delete_job(job)
             self._discard(key for key in tuple(self._staged) if key.job == job)
+        if reply.dismissed and self._shall_leave.is_set():
+            raise _MayLeave
 
     def _filled(self, spec: TaskSpec) -> TaskSpec:
         root = self._config.data_root
@@ -191,17 +226,18 @@ class Agent:
         backoff = Backoff()
         while True:
             await self._something_ended.wait()
-            batch = self._unsent[:_MAX_REPORTS]
-            if not batch:
+            batch, moved = self._unsent[:_MAX_REPORTS], self._moved[:_MAX_REPORTS]
+            if not batch and not moved:
                 self._something_ended.clear()
                 continue
             try:
-                await self._link.report(epoch, batch)
+                await self._link.report(epoch, batch, moved=moved)
             except MasterUnreachableError:
                 await asyncio.sleep(backoff.next_s())
                 continue
             backoff.reset()
             del self._unsent[: len(batch)]
+            del self._moved[: len(moved)]
 
     async def _heartbeat(self, epoch: int) -> None:
         while True:
@@ -218,8 +254,28 @@ class Agent:
             except MasterUnreachableError as error:
                 _log.debug("heartbeat_not_answered", reason=str(error))
             else:
+                self._heard_s = monotonic_s()
                 self._tidy(keep, sent_at)
             await asyncio.sleep(self._config.heartbeat_s)
+
+    async def _leave(self, epoch: int) -> None:
+        """Once it shall leave: say so until that is answered, then wait to be dismissed."""
+        await self._shall_leave.wait()
+        backoff = Backoff()
+        limit_s = _UNHEARD_S + self._config.heartbeat_s
+        said = False
+        while monotonic_s() < self._heard_s + limit_s:
+            if not said:
+                with contextlib.suppress(MasterUnreachableError):
+                    await self._link.drain(epoch)
+                    said, self._heard_s = True, monotonic_s()
+            await asyncio.sleep(backoff.next_s())
+        _log.warning("no_master_to_leave", url=self._link.url)
+        raise _MayLeave
+
+    def _has_moved(self, key: TaskKey) -> None:
+        self._moved.append(key)
+        self._something_ended.set()
 
     def _tidy(self, keep: Mapping[str, tuple[str, ...]], sent_at: float) -> None:
         """Delete what nobody will read of jobs that have ended.

@@ -106,9 +106,15 @@ class MasterLink:
         )
         return _known(reply)
 
-    async def report(self, epoch: int, outcomes: Sequence[TaskReport | TaskFailure]) -> None:
-        """Say how attempts ended."""
-        request = ReportRequest(epoch=epoch, reports=tuple(outcomes))
+    async def report(
+        self,
+        epoch: int,
+        outcomes: Sequence[TaskReport | TaskFailure],
+        *,
+        moved: Sequence[TaskKey] = (),
+    ) -> None:
+        """Say how attempts ended, and which blocks were brought here."""
+        request = ReportRequest(epoch=epoch, reports=tuple(outcomes), moved=tuple(moved))
         _known(await self._post(f"{self._worker}/reports", request, WorkerReply))
 
     async def heartbeat(
@@ -130,6 +136,12 @@ class MasterLink:
         )
         reply = await self._post(f"{self._worker}/heartbeat", request, WorkerReply)
         return _known(reply).keep
+
+    async def drain(self, epoch: int) -> None:
+        """Say that this worker wants to leave; the poll says when it may."""
+        path, params = f"{self._worker}/drain", {"epoch": str(epoch)}
+        body = await self._send("POST", path, params=params, timeout_s=_ANSWER_S)
+        _known(WorkerReply.model_validate_json(body))
 
     async def leave(self, epoch: int) -> None:
         """Say goodbye."""

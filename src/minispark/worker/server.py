@@ -1,7 +1,8 @@
 """A worker process: its sockets, its agent, its end.
 
 Starts in this order: work directory, sockets, executors, registration; ends in the opposite one.
-A signal (SIGTERM, SIGINT) ends it at once: no attempt is finished, the master hands them on.
+The first signal (SIGTERM, SIGINT) drains it: it takes no more work, what runs ends, other workers
+fetch its blocks. The second ends it at once: no attempt is finished, the master hands them on.
 """
 
 from __future__ import annotations
@@ -76,8 +77,11 @@ class _Worker:
             name = config.advertise_host or _reachable_name(config)
             self._url = _url(config, name, blocks.getsockname()[1])
             store = BlockStore(work.blocks)
-            executors = _executors(config)
-            agent = self._agent(store, executors)
+            fetch = FetchSettings(
+                may_map=config.map_blocks, key=BlockKey(config.token), ca_file=config.ca_file
+            )
+            executors = _executors(config, fetch)
+            agent = self._agent(store, executors, fetch)
             allowed = {*config.allowed_hosts, config.host, name, *LOOPBACK_NAMES} - _WILDCARD
             apps = (
                 (
@@ -107,13 +111,14 @@ class _Worker:
             work.remove()
             _log.info("worker_stopped", worker=self._id)
 
-    def _agent(self, store: BlockStore, executors: ExecutorPool) -> Agent:
+    def _agent(self, store: BlockStore, executors: ExecutorPool, fetch: FetchSettings) -> Agent:
         config = self._config
         return Agent(
             config,
             link=MasterLink(config.master_url, config.token, self._id, ca_file=config.ca_file),
             executors=executors,
             store=store,
+            fetch=fetch,
             register=RegisterRequest(
                 worker_id=self._id,
                 url=self._url,
@@ -133,29 +138,37 @@ class _Worker:
             self._on_ready = None
 
 
-def _executors(config: WorkerConfig) -> ExecutorPool:
+def _executors(config: WorkerConfig, fetch: FetchSettings) -> ExecutorPool:
     return ExecutorPool(
         config.slots,
         threads_per_slot=config.threads_per_slot,
-        fetch=FetchSettings(
-            may_map=config.map_blocks, key=BlockKey(config.token), ca_file=config.ca_file
-        ),
+        fetch=fetch,
         task_timeout_s=config.task_timeout_s,
         memory_limit_bytes=config.memory_limit_bytes,
     )
 
 
 async def _until_signal(agent: Agent, executors: ExecutorPool) -> None:
-    """Run the agent until a signal comes or it fails."""
+    """Run the agent until it may leave, a second signal comes, or it fails."""
 
     async def serve_warm() -> None:
         await executors.start()
         await agent.run()
 
+    asked = False
+
+    def end() -> None:
+        nonlocal asked
+        if asked or not agent.drain():
+            serving.cancel()
+            return
+        asked = True
+        _log.info("draining", hint="a second signal ends the worker at once")
+
     loop = asyncio.get_running_loop()
     serving = asyncio.create_task(serve_warm())
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, serving.cancel)
+        loop.add_signal_handler(number, end)
     try:
         with contextlib.suppress(asyncio.CancelledError):
             await serving

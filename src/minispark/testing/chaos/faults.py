@@ -15,6 +15,7 @@ class Fault(StrEnum):
 
     KILL_WORKER = "kill -9 of a worker; another starts in its place"
     RESTART_WORKER = "kill -9 of a worker, started again on its port at once"
+    DRAIN_WORKER = "SIGTERM to a worker, which hands over its blocks; another starts"
     STOP_WORKER = "SIGSTOP of a worker for a while"
     ZOMBIE_WORKER = "SIGSTOP of a worker until it is DOWN, then SIGCONT"
     KILL_EXECUTOR = "kill -9 of an executor"
@@ -31,6 +32,7 @@ class Fault(StrEnum):
 _WEIGHTS = {
     Fault.KILL_WORKER: 3,
     Fault.RESTART_WORKER: 3,
+    Fault.DRAIN_WORKER: 3,
     Fault.STOP_WORKER: 2,
     Fault.ZOMBIE_WORKER: 2,
     Fault.KILL_EXECUTOR: 3,

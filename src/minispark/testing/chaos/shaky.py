@@ -49,6 +49,8 @@ class _Worker:
     process: ClusterProcess
     to_master: Gate
     to_blocks: Gate
+    leaving: bool = False
+    """It was asked to leave, and another is or will be there for it."""
 
     def close(self) -> None:
         self.to_master.close()
@@ -129,7 +131,9 @@ class ShakyCluster:
         pause, end = threading.Event(), monotonic_s() + _READY_S
         while monotonic_s() < end:
             for worker in [found for found in self._workers if not found.process.alive]:
-                self._replace(worker)
+                self._remove(worker)
+                if not worker.leaving:
+                    self._add_worker()
             up = [w for w in self._cluster.client.workers() if w["status"] == "UP"]
             if len(up) >= self._count:
                 self._take_note()
@@ -212,12 +216,11 @@ class ShakyCluster:
         self._cluster.restart_master()
 
     def _to_worker(self, step: Step) -> str | None:
-        living = [worker for worker in self._workers if worker.process.alive]
+        living = [w for w in self._workers if w.process.alive and not w.leaving]
         if len(living) < 2:
             return None
         worker = living[step.victim % len(living)]
         name, pid = worker.process.name, worker.process.pid
-        refuse = bool(step.chance & 1)
         lasts_s = step.lasts_s
         match step.fault:
             case Fault.KILL_WORKER:
@@ -227,6 +230,11 @@ class ShakyCluster:
             case Fault.RESTART_WORKER:
                 worker.process = self._cluster.restart_worker(worker.process)
                 return f"kill -9 of {name} (pid {pid}), started again on its port"
+            case Fault.DRAIN_WORKER:
+                worker.leaving = True
+                worker.process.signal(signal.SIGTERM)
+                self._later(lasts_s, self._add_worker)
+                return f"SIGTERM to {name} (pid {pid}), another after {lasts_s:.1f} s"
             case Fault.STOP_WORKER | Fault.ZOMBIE_WORKER:
                 if step.fault is Fault.ZOMBIE_WORKER:
                     lasts_s = _DOWN_S + _BEYOND_DOWN_S
@@ -237,20 +245,23 @@ class ShakyCluster:
                 return _to_executor(worker, signal.SIGKILL, step.chance)
             case Fault.SEGFAULT_EXECUTOR:
                 return _to_executor(worker, signal.SIGSEGV, step.chance)
-            case Fault.CUT_WORKER:
-                return self._cut([worker.to_master], f"{name} from the master", refuse, lasts_s)
-            case Fault.CUT_BLOCKS:
-                return self._cut([worker.to_blocks], f"{name} from its readers", refuse, lasts_s)
-            case Fault.CUT_ALL:
-                gates = [worker.to_master, worker.to_blocks]
-                return self._cut(gates, f"{name}", refuse, _DOWN_S + _BEYOND_DOWN_S)
+            case Fault.CUT_WORKER | Fault.CUT_BLOCKS | Fault.CUT_ALL:
+                return self._cut(worker, step)
             case Fault.KILL_MASTER | Fault.STOP_MASTER | Fault.DELETE_BLOCK | Fault.CORRUPT_BLOCK:
                 msg = f"{step.fault} is not for workers"
                 raise ValueError(msg)
             case _:
                 assert_never(step.fault)
 
-    def _cut(self, gates: list[Gate], what: str, refuse: bool, lasts_s: float) -> str:  # noqa: FBT001
+    def _cut(self, worker: _Worker, step: Step) -> str:
+        gates, whom, lasts_s = [worker.to_master, worker.to_blocks], "", step.lasts_s
+        if step.fault is Fault.CUT_WORKER:
+            gates, whom = [worker.to_master], " from the master"
+        elif step.fault is Fault.CUT_BLOCKS:
+            gates, whom = [worker.to_blocks], " from its readers"
+        else:
+            lasts_s = _DOWN_S + _BEYOND_DOWN_S
+        refuse = bool(step.chance & 1)
         for gate in gates:
             gate.cut(refuse=refuse)
 
@@ -260,7 +271,7 @@ class ShakyCluster:
 
         self._later(lasts_s, mend)
         how = "refusing" if refuse else "swallowing"
-        return f"network cut off {what} for {lasts_s:.1f} s ({how})"
+        return f"network cut off {worker.process.name}{whom} for {lasts_s:.1f} s ({how})"
 
     def _to_block(self, step: Step, job: str, spared: Collection[int]) -> str | None:
         blocks = sorted(self.directory.glob(f"work/*/blocks/{job}.*{DATA_SUFFIX}"))
@@ -305,10 +316,13 @@ class ShakyCluster:
         self._workers.append(_Worker(process, to_master, to_blocks))
 
     def _replace(self, worker: _Worker) -> None:
+        self._remove(worker)
+        self._add_worker()
+
+    def _remove(self, worker: _Worker) -> None:
         self._cluster.workers.remove(worker.process)
         self._workers.remove(worker)
         worker.close()
-        self._add_worker()
 
     def _take_note(self) -> None:
         """Remember what there is now, to look for it in the end."""

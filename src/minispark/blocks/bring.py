@@ -1,0 +1,105 @@
+"""Brings a whole block here that another worker has, before that one leaves.
+
+::
+
+    same host, may map  ->  a second name of the same file, or a copy on another disk
+    else, or no file    ->  HTTP from the worker that has it
+
+Nothing is verified here: whoever reads a block checks its bytes, wherever they lie.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from pathlib import Path
+
+import httpx2
+
+from minispark.blocks.errors import BlockUnavailable
+from minispark.blocks.fetch import FetchSettings, block_client
+from minispark.blocks.format import DATA_SUFFIX, INDEX_SUFFIX
+from minispark.ids import TaskKey
+
+__all__ = ["bring_block"]
+
+_CHUNK_BYTES = 1 << 20
+_TEMPORARY = ".tmp"
+
+
+def bring_block(
+    key: TaskKey,
+    *,
+    size: int,
+    host: str,
+    directory: str,
+    url: str,
+    into: Path,
+    settings: FetchSettings,
+) -> None:
+    """Have the block of ``key`` in the directory ``into``; one that is there already stays.
+
+    Raises
+    ------
+    BlockUnavailable
+        Its worker does not deliver it.
+    OSError
+        The disk here is full or refuses.
+    """
+    if size == 0 or (into / f"{key.block_id}{DATA_SUFFIX}").exists():
+        return  # Without rows for anybody there is no file.
+    if settings.may_map and host == settings.host and _link(key, Path(directory), into):
+        return
+    _download(key, size, url, into, settings)
+
+
+def _link(key: TaskKey, source: Path, into: Path) -> bool:
+    # The index first, as when a block is written: who sees the data sees the index too.
+    for suffix in (INDEX_SUFFIX, DATA_SUFFIX):
+        name = f"{key.block_id}{suffix}"
+        try:
+            with contextlib.suppress(FileExistsError):
+                os.link(source / name, into / name)
+        except OSError:
+            try:
+                _copy(source / name, into / name)
+            except FileNotFoundError:
+                return False
+    return True
+
+
+def _copy(source: Path, target: Path) -> None:
+    staged = target.with_name(target.name + _TEMPORARY)
+    try:
+        shutil.copyfile(source, staged)
+        staged.rename(target)
+    finally:
+        staged.unlink(missing_ok=True)
+
+
+def _download(key: TaskKey, size: int, url: str, into: Path, settings: FetchSettings) -> None:
+    if not url:
+        raise BlockUnavailable(key, "nobody serves it")
+    target = into / f"{key.block_id}{DATA_SUFFIX}"
+    staged = target.with_name(target.name + _TEMPORARY)
+    shown = settings.shown_for(key.job)
+    headers = {"Accept-Encoding": "identity"}
+    if shown is not None:
+        headers["Authorization"] = f"Bearer {shown}"
+    address = f"{url.rstrip('/')}/internal/v1/blocks/{key.block_id}"
+    try:
+        with block_client(settings).stream("GET", address, headers=headers) as response:
+            announced = response.headers.get("Content-Length")
+            if response.status_code != httpx2.codes.OK or announced != str(size):
+                said = f"{response.status_code} and {announced} bytes, not {size}"
+                raise BlockUnavailable(key, f"{url} answered {said}")
+            with staged.open("wb") as file:
+                for chunk in response.iter_bytes(_CHUNK_BYTES):
+                    file.write(chunk)
+        staged.rename(target)
+    except httpx2.HTTPError as error:
+        reason = f"{url} does not deliver: {type(error).__name__} {error}"
+        raise BlockUnavailable(key, reason) from error
+    finally:
+        staged.unlink(missing_ok=True)
