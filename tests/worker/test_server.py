@@ -59,6 +59,8 @@ def test_a_worker_process_from_start_to_end(tmp_path):
                 executors = psutil.Process(worker.pid).children(recursive=True)
                 assert executors
                 worker.send_signal(signal.SIGTERM)
+                await master.until(lambda: master.drained, "its wish to leave")
+                master.say(PollReply(dismissed=True))
                 assert await asyncio.to_thread(worker.wait, 20) == 0
                 assert offer.url in worker.stdout.read().decode().splitlines()
                 assert master.left == [1]
