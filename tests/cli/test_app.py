@@ -28,6 +28,7 @@ COMMANDS = [
     "data",
     "master",
     "worker",
+    "sql",
     "chaos",
     "token",
 ]

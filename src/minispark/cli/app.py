@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from minispark.cli import chaos, data, demo, explain, jobs, master, run, submit, token, worker
+from minispark.cli import chaos, data, demo, explain, jobs, master, run, sql, submit, token, worker
 from minispark.cli.failures import explain_failure
 
 __all__ = ["app", "main"]
@@ -29,6 +29,7 @@ app = typer.Typer(
 
 app.command("demo")(demo.demo)
 app.add_typer(run.app, name="run")
+app.command("sql")(sql.sql)
 app.command("submit")(submit.submit)
 app.command("status")(jobs.status)
 app.command("jobs")(jobs.jobs)

@@ -11,8 +11,8 @@ from typing import Any
 import polars as pl
 
 from minispark.cli.figures import print_figures, print_stages
+from minispark.cli.options import master_of
 from minispark.cli.terminal import count_text, notes, output, phase, print_table
-from minispark.errors import UnsupportedError, UsageError
 from minispark.observe import JobMetrics, StageRow
 
 __all__ = ["absolute", "run_and_show"]
@@ -47,15 +47,8 @@ def run_and_show(
 
 
 def _runner_for(engine: str) -> Callable[[Mapping[str, Any]], _Ran]:
-    if engine == "local":
-        return _run_here
-    if engine == "ray":
-        msg = "the Ray engine is not built yet"
-        raise UnsupportedError(msg, field="engine")
-    if not engine.startswith(("http://", "https://")):
-        msg = f"there is no engine {engine!r}"
-        raise UsageError(msg, field="engine", hint="Say local, or the URL of a master.")
-    return lambda job: _run_there(job, engine)
+    url = master_of(engine)
+    return _run_here if url is None else lambda job: _run_there(job, url)
 
 
 def _run_here(job: Mapping[str, Any]) -> _Ran:

@@ -17,18 +17,24 @@ def explain(
     *,
     parallelism: Parallelism = None,
     data_root: DataRoot = None,
+    mermaid: Annotated[
+        bool, typer.Option("--mermaid", help="Print the stages as a Mermaid flow chart.")
+    ] = False,
     json: AsJson = False,
 ) -> None:
     """Show the logical plan, the stages, what moves between them, and the tasks."""
     from minispark.cli.figures import print_json
     from minispark.cli.job_files import read_job
     from minispark.jobs import plan_job
-    from minispark.plan.explain import render
+    from minispark.plan.explain import render, render_mermaid
 
     body = read_job(job)
     if parallelism is not None:
         body["parallelism"] = parallelism
     graph = plan_job(body, data_root=data_root, describe=True)
+    if mermaid:
+        typer.echo(render_mermaid(graph))
+        return
     if not json:
         typer.echo(render(graph))
         return

@@ -7,7 +7,19 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["AsJson", "CaFile", "DataRoot", "Master", "Parallelism", "TlsCert", "TlsKey"]
+from minispark.errors import UnsupportedError, UsageError
+
+__all__ = [
+    "AsJson",
+    "CaFile",
+    "DataRoot",
+    "EngineName",
+    "Master",
+    "Parallelism",
+    "TlsCert",
+    "TlsKey",
+    "master_of",
+]
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 CaFile = Annotated[
@@ -21,6 +33,9 @@ CaFile = Annotated[
 DataRoot = Annotated[
     Path | None,
     typer.Option(help="What relative paths mean; nothing outside it is read or written."),
+]
+EngineName = Annotated[
+    str, typer.Option(metavar="local|URL", help="Where to run: here, or on the master at URL.")
 ]
 Master = Annotated[
     str | None,
@@ -39,3 +54,22 @@ TlsCert = Annotated[
     Path | None, typer.Option(help="Certificate chain to show (PEM).", show_default=False)
 ]
 TlsKey = Annotated[Path | None, typer.Option(help="Its private key (PEM).", show_default=False)]
+
+
+def master_of(engine: str) -> str | None:
+    """Return the URL of the master that an engine's name is, None for this machine.
+
+    Raises
+    ------
+    UsageError
+        It is no engine.
+    """
+    if engine == "local":
+        return None
+    if engine == "ray":
+        msg = "the Ray engine is not built yet"
+        raise UnsupportedError(msg, field="engine")
+    if not engine.startswith(("http://", "https://")):
+        msg = f"there is no engine {engine!r}"
+        raise UsageError(msg, field="engine", hint="Say local, or the URL of a master.")
+    return engine

@@ -7,15 +7,12 @@ from typing import Annotated, Literal
 
 import typer
 
-from minispark.cli.options import Parallelism
+from minispark.cli.options import EngineName, Parallelism
 
 app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Run a ready-made job and show its figures."
 )
 
-Engine = Annotated[
-    str, typer.Option(metavar="local|URL", help="Where to run: here, or on the master at URL.")
-]
 Output = Annotated[
     Path | None, typer.Option(help="A directory to write the result to, as CSV parts.")
 ]
@@ -26,7 +23,7 @@ Top = Annotated[int, typer.Option(min=0, help="Rows to show.")]
 def wordcount(
     path: Annotated[str, typer.Argument(help="A text, CSV, JSONL or Parquet file, or a glob.")],
     *,
-    engine: Engine = "local",
+    engine: EngineName = "local",
     output: Output = None,
     parallelism: Parallelism = None,
     top: Top = 10,
@@ -51,7 +48,7 @@ def join(
         Literal["inner", "left", "right", "full", "semi", "anti"],
         typer.Option(help="Which rows without a match are kept."),
     ] = "inner",
-    engine: Engine = "local",
+    engine: EngineName = "local",
     output: Output = None,
     parallelism: Parallelism = None,
     top: Top = 10,

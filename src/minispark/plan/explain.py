@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import io
 from collections.abc import Iterator
 
@@ -17,12 +18,19 @@ from minispark.plan.stages import (
     StageGraph,
 )
 
-__all__ = ["render"]
+__all__ = ["render", "render_mermaid"]
 
 _READS = {
     ReadMode.ALL: "all of",
     ReadMode.PARTITION: "its partition of",
     ReadMode.FORWARD: "the same partition of",
+}
+
+
+_MOVES = {
+    ReadMode.ALL: "gather or broadcast",
+    ReadMode.PARTITION: "hash exchange",
+    ReadMode.FORWARD: "no move",
 }
 
 
@@ -35,6 +43,33 @@ def render(graph: StageGraph) -> str:
     parts.append(f"Physical plan: {head}")
     parts += ["\n".join(_stage_lines(stage, graph)) for stage in graph.stages]
     return "\n\n".join(parts)
+
+
+def render_mermaid(graph: StageGraph) -> str:
+    """Return the stages and what moves between them as a Mermaid flow chart."""
+    lines = ["flowchart TD"]
+    for stage in graph.stages:
+        what = " ".join(stage.nodes) or stage.name
+        size = f"{_count(stage.partitions, 'task')}, {stage.label}"
+        shape = f"stage {stage.id}: {_plain(what)}<br>{size}"
+        lines.append(f'  s{stage.id}["{shape}"]')
+        for number, branch in enumerate(stage.branches):
+            for scan in branch.scans:
+                files = len({split.path for task in scan.tasks for split in task})
+                source = f"f{stage.id}_{number}_{len(lines)}"
+                lines.append(f'  {source}[("{_count(files, f"{scan.spec.format} file")}")]')
+                lines.append(f"  {source} --> s{stage.id}")
+        edges = dict.fromkeys((e.stage, e.mode) for b in stage.branches for e in b.inputs)
+        for below, mode in edges:
+            lines.append(f'  s{below} -->|"{_MOVES[mode]}"| s{stage.id}')
+    for result in graph.results:
+        lines.append(f'  s{result.stage} --> r{result.stage}(["{_plain(result.node)}"])')
+    return "\n".join(lines)
+
+
+def _plain(text: str) -> str:
+    """Write a name so that Mermaid takes it as text."""
+    return html.escape(text).replace("&", "#").replace("\n", " ")
 
 
 def _count(number: int, noun: str) -> str:

@@ -1,0 +1,159 @@
+"""SQL from the command line: tables of files, a query, its rows shown or saved."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+import polars as pl
+
+from minispark.cli.options import master_of
+from minispark.cli.terminal import count_text, notes, output, print_table
+from minispark.engines.polars_engine import Engine
+from minispark.errors import UsageError
+from minispark.plan import PlanOutput, plan_outputs
+from minispark.plan.explain import render
+from minispark.settings import PlanSettings
+
+__all__ = ["explain_query", "run_query", "save_rows", "show_rows"]
+
+_READERS: Final[dict[str, Callable[[str], pl.LazyFrame]]] = {
+    ".csv": lambda path: pl.scan_csv(path, try_parse_dates=True),
+    ".tsv": lambda path: pl.scan_csv(path, separator="\t", try_parse_dates=True),
+    ".jsonl": pl.scan_ndjson,
+    ".ndjson": pl.scan_ndjson,
+    ".parquet": pl.scan_parquet,
+    ".arrow": pl.scan_ipc,
+    ".ipc": pl.scan_ipc,
+    ".feather": pl.scan_ipc,
+    ".txt": lambda path: pl.scan_lines(path, name="text"),
+}
+_PACKED: Final = (".gz", ".zst", ".zlib")
+_WRITERS: Final[dict[str, Callable[[pl.DataFrame, Path], object]]] = {
+    "csv": lambda rows, path: rows.write_csv(path),
+    "jsonl": lambda rows, path: rows.write_ndjson(path),
+    "parquet": lambda rows, path: rows.write_parquet(path),
+    "arrow": lambda rows, path: rows.write_ipc(path),
+}
+_ENDINGS: Final = {
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".parquet": "parquet",
+    ".arrow": "arrow",
+    ".ipc": "arrow",
+    ".feather": "arrow",
+}
+
+
+def run_query(
+    query: str, tables: Sequence[str], *, engine: str, parallelism: int | None
+) -> pl.DataFrame:
+    """Run a query over files and return its rows.
+
+    ``tables`` are ``name=path`` or ``path``; ``engine`` is ``local`` or the URL of a master.
+
+    Raises
+    ------
+    UsageError
+        A table or the query cannot be understood, or there is no such engine.
+    """
+    frame = _query(query, tables)
+    return frame.collect(engine=Engine(master_of(engine), parallelism=parallelism))
+
+
+def explain_query(query: str, tables: Sequence[str], *, parallelism: int | None) -> str:
+    """Return the plan of a query as text."""
+    outputs = [PlanOutput("result", _query(query, tables))]
+    settings = PlanSettings(parallelism=parallelism)
+    return render(plan_outputs(outputs, settings=settings, describe=True))
+
+
+def save_rows(rows: pl.DataFrame, path: Path, chosen: str | None) -> None:
+    """Write rows to a file; it appears under its name when it is whole."""
+    format_ = chosen or _ENDINGS.get(path.suffix.lower(), "csv")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    staged = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        _WRITERS[format_](rows, staged)
+        staged.replace(path)
+    except pl.exceptions.PolarsError as error:
+        msg = f"{format_} cannot hold these columns: {error}"
+        hint = "Choose another format, or cast the columns in the query."
+        raise UsageError(msg, file=str(path), hint=hint) from error
+    finally:
+        staged.unlink(missing_ok=True)
+
+
+def show_rows(rows: pl.DataFrame, *, top: int, as_json: bool) -> None:
+    """Print the first rows as a table, or all as JSON lines."""
+    if as_json:
+        output.file.write(rows.write_ndjson())
+        return
+    shown = rows.head(top)
+    print_table(
+        shown.columns,
+        [["" if cell is None else str(cell) for cell in row] for row in shown.iter_rows()],
+        numbers=[name for name, dtype in shown.schema.items() if dtype.is_numeric()],
+    )
+    if rows.height > shown.height:
+        notes.print(f"{count_text(rows.height)} rows in all; --top N shows more")
+
+
+def _query(query: str, tables: Sequence[str]) -> pl.LazyFrame:
+    frames: dict[str, pl.LazyFrame] = {}
+    for table in tables:
+        name, path = _named(table)
+        if name in frames:
+            msg = f"there are two tables {name!r}"
+            raise UsageError(msg, field="table", hint="Name one of them: --table NAME=PATH.")
+        frames[name] = _scan(path)
+    try:
+        frame = pl.SQLContext(frames, eager=False).execute(query)
+        frame.collect_schema()
+    except pl.exceptions.PolarsError as error:
+        what, *more = str(error).split("\n\n")
+        known = ", ".join(frames) or "none; name one with --table NAME=PATH"
+        meant = [part for part in more if part.startswith("Did you mean")]
+        msg = f"the query cannot be understood: {what}"
+        hint = " ".join([*meant, f"Tables are: {known}."])
+        raise UsageError(msg, field="query", hint=hint) from error
+    except FileNotFoundError as error:
+        msg = f"there is no file for the query: {error}"
+        raise UsageError(msg, field="query") from error
+    return frame
+
+
+def _named(table: str) -> tuple[str, str]:
+    name, equals, path = table.partition("=")
+    if equals and name.isidentifier():
+        return name, path
+    stem = Path(table).name.partition(".")[0]
+    if not stem.isidentifier():
+        msg = f"{table!r} has no name that SQL could use"
+        raise UsageError(msg, field="table", hint="Name it: --table NAME=PATH.")
+    return stem, table
+
+
+def _scan(path: str) -> pl.LazyFrame:
+    if Path(path).is_dir():
+        kinds = sorted({kind for child in Path(path).iterdir() if (kind := _kind(child))})
+        path = str(Path(path) / f"*{kinds[0] if kinds else ''}")
+    reader = _READERS.get(_kind(Path(path)))
+    if reader is None:
+        msg = f"the kind of {path} is not known from its name"
+        raise UsageError(msg, file=path, hint=f"Endings are: {', '.join(_READERS)}.")
+    try:
+        frame = reader(str(Path(path).absolute()))
+        frame.collect_schema()
+    except (pl.exceptions.PolarsError, OSError) as error:
+        msg = f"the table {path} cannot be read: {error}"
+        raise UsageError(msg, code="MS-110", file=path) from error
+    return frame
+
+
+def _kind(path: Path) -> str:
+    """Return the ending that tells what a file holds, without that of its compression."""
+    endings = [ending.lower() for ending in path.suffixes if ending.lower() not in _PACKED]
+    return endings[-1] if endings and endings[-1] in _READERS else ""

@@ -1,0 +1,135 @@
+"""``minispark sql``, and plans as pictures."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from minispark.client import LocalCluster
+
+from .conftest import Minispark
+
+QUERY = "select k, sum(v) as s, count(*) as n from t group by k order by k"
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    rows = pl.DataFrame({"k": ["ä", "b", None] * 10, "v": range(30)})
+    path = tmp_path / "t.csv"
+    rows.write_csv(path)
+    return path
+
+
+def expected(table: Path) -> pl.DataFrame:
+    frame: pl.DataFrame = pl.SQLContext(t=pl.scan_csv(table), eager=True).execute(QUERY)
+    return frame
+
+
+def rows_of(text: str) -> pl.DataFrame:
+    return pl.DataFrame([json.loads(line) for line in text.splitlines()])
+
+
+def test_rows_are_those_of_polars(minispark: Minispark, table: Path) -> None:
+    ran = minispark("sql", QUERY, "--table", str(table), "--json")
+    assert ran.returncode == 0, ran.stderr
+    assert_frame_equal(rows_of(ran.stdout), expected(table))
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet", "arrow", "csv.gz", "tsv"])
+def test_tables_are_known_by_their_ending(
+    minispark: Minispark, table: Path, tmp_path: Path, ending: str
+) -> None:
+    rows, path = pl.read_csv(table), tmp_path / f"other.{ending}"
+    match ending:
+        case "csv":
+            rows.write_csv(path)
+        case "csv.gz":
+            rows.write_csv(path, compression="gzip")
+        case "tsv":
+            rows.write_csv(path, separator="\t")
+        case "jsonl":
+            rows.write_ndjson(path)
+        case "parquet":
+            rows.write_parquet(path)
+        case _:
+            rows.write_ipc(path)
+    ran = minispark("sql", QUERY, "--table", f"t={path}", "--json")
+    assert ran.returncode == 0, ran.stderr
+    assert_frame_equal(rows_of(ran.stdout), expected(table))
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet", "arrow"])
+def test_rows_are_saved(minispark: Minispark, table: Path, tmp_path: Path, ending: str) -> None:
+    path = tmp_path / "out" / f"rows.{ending}"
+    ran = minispark("sql", QUERY, "--table", str(table), "--output", str(path))
+    assert ran.returncode == 0, ran.stderr
+    readers = {
+        "csv": pl.read_csv,
+        "jsonl": pl.read_ndjson,
+        "parquet": pl.read_parquet,
+        "arrow": pl.read_ipc,
+    }
+    assert_frame_equal(readers[ending](path), expected(table), check_dtypes=ending == "parquet")
+    assert [child.name for child in path.parent.iterdir()] == [path.name]
+
+
+def test_a_table_is_shown_and_says_what_is_left_out(minispark: Minispark, table: Path) -> None:
+    ran = minispark("sql", "select v from t order by v", "--table", str(table), "--top", "2")
+    assert ran.stdout.split() == ["v", "─", "0", "1"]
+    assert "30 rows in all" in ran.stderr
+
+
+def test_the_plan_is_shown_and_nothing_runs(minispark: Minispark, table: Path) -> None:
+    ran = minispark("sql", QUERY, "--table", str(table), "--explain")
+    assert ran.returncode == 0, ran.stderr
+    assert "Physical plan" in ran.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("select kk from t", "--table", "{t}"), "Did you mean"),
+        (("select k from u", "--table", "{t}"), "Tables are: t."),
+        (("select k from t", "--table", "nowhere.csv"), "nowhere.csv cannot be read"),
+        (("select k from t", "--table", "{t}", "--table", "t={t}"), "two tables 't'"),
+        (("select k from t", "--table", "t.unknown"), "is not known from its name"),
+        (("select 1", "--engine", "there"), "there is no engine 'there'"),
+    ],
+)
+def test_what_is_wrong_is_said(
+    minispark: Minispark, table: Path, arguments: tuple[str, ...], said: str
+) -> None:
+    ran = minispark("sql", *(part.replace("{t}", str(table)) for part in arguments))
+    assert ran.returncode == 2
+    assert said in ran.stderr
+
+
+@pytest.mark.process
+def test_a_cluster_gives_the_same(
+    minispark: Minispark, table: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with LocalCluster(1) as cluster:
+        monkeypatch.setenv("MINISPARK_TOKEN", cluster.token)
+        ran = minispark("sql", QUERY, "--table", str(table), "--json", "--engine", cluster.url)
+    assert ran.returncode == 0, ran.stderr
+    assert_frame_equal(rows_of(ran.stdout), expected(table))
+
+
+def test_a_plan_is_a_mermaid_chart(minispark: Minispark, table: Path, tmp_path: Path) -> None:
+    nodes = [
+        {"id": "read", "op": "read_csv", "path": str(table), "partitions": 2},
+        {"id": "sum", "op": "reduce_by_key", "key": "k", "value": "v", "fn": "sum"},
+    ]
+    job = {"name": "j", "parallelism": 2, "dag": {"nodes": nodes, "edges": [["read", "sum"]]}}
+    (tmp_path / "j.json").write_text(json.dumps(job))
+    lines = minispark("explain", str(tmp_path / "j.json"), "--mermaid").stdout.splitlines()
+    assert lines[0] == "flowchart TD"
+    assert sum("1 csv file" in line for line in lines) == 1
+    assert [line.strip() for line in lines if "hash exchange" in line] == [
+        's1 -->|"hash exchange"| s2'
+    ]
+    assert lines[-1].strip() == 's2 --> r2(["sum"])'
