@@ -24,6 +24,7 @@ COMMANDS = [
     "workers",
     "results",
     "cancel",
+    "metrics",
     "explain",
     "data",
     "master",
@@ -32,7 +33,16 @@ COMMANDS = [
     "chaos",
     "token",
 ]
-HEAVY = {"fastapi", "httpx2", "polars", "pyarrow", "pydantic", "rich", "uvicorn"}
+HEAVY = {
+    "fastapi",
+    "httpx2",
+    "polars",
+    "prometheus_client",
+    "pyarrow",
+    "pydantic",
+    "rich",
+    "uvicorn",
+}
 
 
 def test_importing_the_command_line_brings_in_nothing_heavy() -> None:

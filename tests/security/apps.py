@@ -64,6 +64,7 @@ def worker_apps(folder: Path, *, token: str = ROOT, open_figures: bool = True) -
     figures = metrics_app(
         lambda: {"active_tasks": 1.0},
         worker_id="w",
+        slots=1,
         token=token,
         hosts=("localhost",),
         open_figures=open_figures,

@@ -35,6 +35,7 @@ MASTER = {
     ("GET", f"{JOB}/metrics"): ALL,
     ("GET", f"{JOB}/stages"): ALL,
     ("GET", "/api/v1/state"): ALL,
+    ("GET", "/metrics"): ALL,
     ("GET", "/api/v1/metrics/system"): ALL,
     ("GET", "/api/v1/metrics/jobs"): ALL,
     ("GET", "/api/v1/metrics/failures"): ALL,

@@ -113,13 +113,28 @@ def figures() -> dict[str, float]:
 
 @pytest.mark.parametrize(("open_figures", "status"), [(True, 200), (False, 401)])
 def test_figures(open_figures, status):
-    app = metrics_app(figures, worker_id="w-1", token=TOKEN, hosts=HOSTS, open_figures=open_figures)
+    app = metrics_app(
+        figures, worker_id="w-1", slots=2, token=TOKEN, hosts=HOSTS, open_figures=open_figures
+    )
     answer = ask(app, "/metrics")
     assert answer.status_code == status
     if open_figures:
         assert answer.json() == {"worker_id": "w-1", **figures()}
-    text = ask(app, "/metrics", {**AUTH, "Accept": "text/plain"}).text
-    assert "minispark_worker_memory_bytes 12345678\n" in text
+    answer = ask(app, "/metrics", {**AUTH, "Accept": "text/plain;version=0.0.4;q=0.5,*/*;q=0.1"})
+    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+    assert 'minispark_worker_memory_bytes{worker="w-1"} 1.2345678e+07\n' in answer.text
+    assert 'minispark_worker_slots{worker="w-1"} 2.0\n' in answer.text
+
+
+def test_blocks_that_were_served_are_counted(store):
+    sizes: list[int] = []
+    app = block_app(store, token=TOKEN, hosts=HOSTS, on_served=sizes.append)
+    ask(app, BLOCK, AUTH)
+    ask(app, BLOCK, {**AUTH, "Range": "bytes=10-19"})
+    ask(app, BLOCK, {**AUTH, "Range": "bytes=200-300"})
+    ask(app, BLOCK, AUTH, method="HEAD")
+    ask(app, BLOCK)
+    assert sizes == [100, 10]
 
 
 def test_another_host_reads_a_block_over_http(tmp_path):

@@ -9,7 +9,20 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from minispark.cli import chaos, data, demo, explain, jobs, master, run, sql, submit, token, worker
+from minispark.cli import (
+    chaos,
+    data,
+    demo,
+    explain,
+    jobs,
+    master,
+    metrics,
+    run,
+    sql,
+    submit,
+    token,
+    worker,
+)
 from minispark.cli.failures import explain_failure
 
 __all__ = ["app", "main"]
@@ -36,6 +49,7 @@ app.command("jobs")(jobs.jobs)
 app.command("workers")(jobs.workers)
 app.command("results")(jobs.results)
 app.command("cancel")(jobs.cancel)
+app.add_typer(metrics.app, name="metrics")
 app.command("explain")(explain.explain)
 app.add_typer(data.app, name="data")
 app.command("master")(master.master)

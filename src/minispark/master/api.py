@@ -31,6 +31,7 @@ from minispark.master.outcome import Outcome
 from minispark.master.service import Service
 from minispark.master.state import StateView, state_view
 from minispark.observe.cluster import FailuresMetrics, JobsMetrics, SystemMetrics
+from minispark.observe.prometheus import CONTENT_TYPE, cluster_text
 from minispark.observe.views import JobMetrics, JobView
 from minispark.scheduler.commands import JobStatus
 from minispark.tokens import BlockKey, Level
@@ -165,6 +166,11 @@ def _add_figures(routes: APIRouter, service: Service) -> None:
     async def failures() -> Response:
         """Show what failed, by kind, worker, job and error code."""
         return answer(service.figures.failures())
+
+    @routes.get("/metrics", responses={200: {"content": {"text/plain": {}}}})
+    async def exposition() -> Response:
+        """Show the figures of the cluster for Prometheus."""
+        return Response(cluster_text(service.figures.system()), media_type=CONTENT_TYPE)
 
     @routes.get("/api/v1/workers", response_model=WorkerList)
     async def workers() -> Response:

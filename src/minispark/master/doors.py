@@ -22,7 +22,7 @@ ALWAYS_OPEN = ((_GET, re.compile(r"/healthz")),)
 FIGURES = (
     (_GET, re.compile(r"/openapi\.json|/docs")),
     (_GET, re.compile(r"/api/v1/jobs/[A-Za-z0-9-]+/(metrics|stages)")),
-    (_GET, re.compile(r"/api/v1/metrics/(system|jobs|failures)")),
+    (_GET, re.compile(r"/metrics|/api/v1/metrics/(system|jobs|failures)")),
     (_GET, re.compile(r"/api/v1/state")),
 )
 """Ids, statuses, counts and times: no names, data, code, paths, errors or logs."""
@@ -30,7 +30,7 @@ FIGURES = (
 RULES = (
     Rule(_GET, re.compile(r"/healthz|/openapi\.json|/docs"), VIEW),
     Rule(_GET, re.compile(r"/api/v1/(jobs|workers|state)"), VIEW),
-    Rule(_GET, re.compile(r"/api/v1/metrics/(system|jobs|failures)"), VIEW),
+    Rule(_GET, re.compile(r"/metrics|/api/v1/metrics/(system|jobs|failures)"), VIEW),
     Rule(_GET, re.compile(rf"{_JOB}(/(metrics|stages|tasks|events))?"), VIEW),
     # Rows are not looks: who may see that a job runs need not see what it found.
     Rule(_GET, re.compile(rf"{_JOB}/results"), SUBMIT),

@@ -7,18 +7,16 @@ it has let go (`JobBook.forgotten`, kept in the journal).
 from __future__ import annotations
 
 from collections import Counter
-from typing import get_args
 
 from minispark.clock import monotonic_s, wall_s
-from minispark.errors import Cancelled, Failure
 from minispark.master.parts import Parts
 from minispark.master.registry import WorkerEntry
 from minispark.observe.cluster import (
+    FAILURE_KINDS,
     FailuresMetrics,
     JobFailures,
     JobFigures,
     JobsMetrics,
-    Latency,
     MasterFigures,
     SystemMetrics,
     Totals,
@@ -27,14 +25,8 @@ from minispark.observe.cluster import (
 from minispark.observe.process import ProcessTree
 from minispark.observe.views import JobMetrics, JobView
 
-__all__ = ["FAILURE_KINDS", "Figures", "worker_figures"]
+__all__ = ["Figures", "worker_figures"]
 
-FAILURE_KINDS: tuple[str, ...] = tuple(
-    kind.__dataclass_fields__["kind"].default
-    for kind in get_args(Failure)
-    # A cancelled attempt is no failure.
-    if kind is not Cancelled
-)
 _MAX_FAILED_JOBS = 100
 """Jobs with failures that are listed, the newest."""
 
@@ -130,24 +122,14 @@ class Figures:
 
 
 def worker_figures(entry: WorkerEntry, *, now: float) -> WorkerFigures:
-    """Describe a worker; ``now`` is monotonic. What it did not say counts as nothing."""
-    told = entry.metrics
-    memory = told.get("memory_bytes")
-    latency = {name: told.get(f"latency_{name}") for name in Latency.model_fields}
-    counts = ("tasks_done", "tasks_failed", "retries", "blocks_served", "bytes_served")
-    cache = ("cache_bytes", "cache_hits", "cache_misses", "cache_spills")
-    return WorkerFigures(
+    """Describe a worker; ``now`` is monotonic."""
+    return WorkerFigures.from_told(
+        entry.metrics,
         worker_id=entry.worker_id,
         status=entry.status,
-        active_tasks=len(entry.leased),
         slots=entry.slots,
-        load=round(len(entry.leased) / entry.slots, 3),
-        heartbeat_age_s=round(max(0.0, now - entry.seen_at), 3),
-        cpu_percent=told.get("cpu_percent"),
-        memory_bytes=None if memory is None else int(memory),
-        task_time_s=told.get("task_time_s", 0.0),
-        latency=None if None in latency.values() else Latency.model_validate(latency),
-        **{name: int(told.get(name, 0)) for name in (*counts, *cache)},
+        active_tasks=len(entry.leased),
+        heartbeat_age_s=now - entry.seen_at,
     )
 
 

@@ -6,13 +6,16 @@ Ids, statuses, counts and times only: these figures may be read without a token 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import get_args
 
 from pydantic import BaseModel, ConfigDict
 
+from minispark.errors import Cancelled, Failure
 from minispark.observe.views import JobMetrics, JobView
 from minispark.scheduler.commands import JobStatus
 
 __all__ = [
+    "FAILURE_KINDS",
     "FailuresMetrics",
     "JobFailures",
     "JobFigures",
@@ -23,6 +26,13 @@ __all__ = [
     "Totals",
     "WorkerFigures",
 ]
+
+FAILURE_KINDS: tuple[str, ...] = tuple(
+    kind.__dataclass_fields__["kind"].default
+    for kind in get_args(Failure)
+    # A cancelled attempt is no failure.
+    if kind is not Cancelled
+)
 
 
 class Latency(BaseModel):
@@ -58,6 +68,40 @@ class WorkerFigures(BaseModel):
     cache_hits: int
     cache_misses: int
     cache_spills: int
+
+    @classmethod
+    def from_told(
+        cls,
+        told: Mapping[str, float],
+        *,
+        worker_id: str,
+        status: str = "UP",
+        slots: int,
+        active_tasks: int,
+        heartbeat_age_s: float = 0.0,
+    ) -> WorkerFigures:
+        """Make them of what a worker says; what it did not say counts as nothing."""
+        memory = told.get("memory_bytes")
+        latency = {name: told.get(f"latency_{name}") for name in Latency.model_fields}
+        return cls(
+            worker_id=worker_id,
+            status=status,
+            active_tasks=active_tasks,
+            slots=slots,
+            load=round(active_tasks / slots, 3),
+            heartbeat_age_s=round(max(0.0, heartbeat_age_s), 3),
+            cpu_percent=told.get("cpu_percent"),
+            memory_bytes=None if memory is None else int(memory),
+            task_time_s=told.get("task_time_s", 0.0),
+            latency=None if None in latency.values() else Latency.model_validate(latency),
+            **{name: int(told.get(name, 0)) for name in _COUNTS},
+        )
+
+
+_COUNTS = (
+    *("tasks_done", "tasks_failed", "retries", "blocks_served", "bytes_served"),
+    *("cache_bytes", "cache_hits", "cache_misses", "cache_spills"),
+)
 
 
 class MasterFigures(BaseModel):

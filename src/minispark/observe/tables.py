@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from statistics import median
 from typing import Protocol
 
 from minispark.errors import Failure
 from minispark.ids import TaskKey
+from minispark.observe.sums import Sums
 from minispark.observe.views import ENDED, JobMetrics, NodeMetrics, RowStatus, StageRow
 from minispark.plan.stages import ScanFormat, ScanInput, Stage, StageGraph
 from minispark.scheduler.commands import JobStatus
@@ -58,6 +58,7 @@ class StageState:
     def __init__(self, stage: Stage) -> None:
         self.stage = stage
         self.reports: dict[int, TaskReport] = {}
+        self.sums = Sums(scans_rows=self.scans_rows)
         self.first_launch: float | None = None
         self.last_success: float | None = None
         self._launched: set[int] = set()
@@ -76,6 +77,7 @@ class StageState:
 
     def accepted(self, report: TaskReport, now: float) -> None:
         """Note an accepted report."""
+        self.sums.add(report, instead_of=self.reports.get(report.key.partition))
         self.reports[report.key.partition] = report
         self._again.discard(report.key.partition)
         self.last_success = now
@@ -104,16 +106,6 @@ class StageState:
         if self.first_launch is None or self.last_success is None:
             return None
         return max(0.0, self.last_success - self.first_launch)
-
-    @property
-    def task_time_s(self) -> float:
-        """What the accepted attempts took together."""
-        return sum(report.duration_s for report in self.reports.values())
-
-    @property
-    def rows_out(self) -> int:
-        """Rows in the accepted blocks, or in the files written."""
-        return sum(_rows_out(report) for report in self.reports.values())
 
     @property
     def scans_rows(self) -> bool:
@@ -166,7 +158,7 @@ def node_rows(record: Record) -> Iterable[StageRow]:
             name=node,
             status=_combined([state.status(record.status) for state in states]),
             duration_s=_shared(states, [state.duration_s for state in states]),
-            task_time_s=_shared(states, [state.task_time_s for state in states]) or 0.0,
+            task_time_s=_shared(states, [state.sums.task_time_s for state in states]) or 0.0,
             fused=bool(others),
             fused_with=list(others),
             stages=[f"stage-{state.stage.id}" for state in states],
@@ -188,12 +180,12 @@ def physical_rows(record: Record) -> Iterable[StageRow]:
             name=state.stage.name,
             status=state.status(record.status),
             duration_s=None if state.duration_s is None else round(state.duration_s, 6),
-            task_time_s=round(state.task_time_s, 6),
+            task_time_s=round(state.sums.task_time_s, 6),
             tasks=state.stage.partitions,
             tasks_done=state.tasks_done(record.status),
             records_in=_stage_records_in(record, state),
-            records_out=state.rows_out,
-            skew=_skew(state),
+            records_out=state.sums.rows_out,
+            skew=state.sums.skew,
         )
 
 
@@ -201,13 +193,12 @@ def job_metrics(record: Record, *, total_time_s: float, troubles: Troubles) -> J
     """Sum up a job."""
     counts = _node_counts(record)
     states = list(record.stages.values())
-    reports = [report for state in states for report in state.reports.values()]
     read_again = {
         leaf.stage for state in states for branch in state.stage.branches for leaf in branch.inputs
     }
     sources = _sources(record.graph)
     inputs = sum(counts[node] for node in sources)
-    uncounted = sum(state.rows_out for state in states if not state.counts_quotes)
+    uncounted = sum(state.sums.rows_out for state in states if not state.counts_quotes)
     records = sum(counts.values()) if counts else uncounted
     time_s = max(total_time_s, _MIN_TIME_S)
     return JobMetrics(
@@ -228,11 +219,11 @@ def job_metrics(record: Record, *, total_time_s: float, troubles: Troubles) -> J
         failures=troubles.failures,
         failures_by_worker=troubles.by_worker,
         last_failure_at=troubles.last_at,
-        task_time_s=round(sum(report.duration_s for report in reports), 6),
+        task_time_s=round(sum(state.sums.task_time_s for state in states), 6),
         skew=_worst_skew(states),
-        bytes_read=sum(report.bytes_read for report in reports),
-        bytes_fetched=sum(report.bytes_fetched for report in reports),
-        bytes_shuffled=sum(r.block.bytes for r in reports if r.key.stage in read_again),
+        bytes_read=sum(state.sums.bytes_read for state in states),
+        bytes_fetched=sum(state.sums.bytes_fetched for state in states),
+        bytes_shuffled=sum(s.sums.bytes_out for s in states if s.stage.id in read_again),
     )
 
 
@@ -246,9 +237,8 @@ def _node_counts(record: Record) -> Mapping[str, int]:
     """Rows out of each counted node; a counted node that saw no batch gave none."""
     counts = dict.fromkeys(record.graph.flow, 0)
     for state in record.stages.values():
-        for report in state.reports.values():
-            for node, rows in report.nodes.items():
-                counts[node] = counts.get(node, 0) + rows
+        for node, rows in state.sums.nodes.items():
+            counts[node] = counts.get(node, 0) + rows
     return counts
 
 
@@ -279,18 +269,13 @@ def _stage_records_in(record: Record, state: StageState) -> int | None:
     }
     # Every task that reads a cut CSV file also reads how many quotes lie before its splits.
     aside = sum(
-        record.stages[leaf.stage].rows_out * branch.partitions
+        record.stages[leaf.stage].sums.rows_out * branch.partitions
         for branch in state.stage.branches
         for leaf in branch.inputs
         if leaf.leaf in quotes
     )
-    reports = state.reports.values()
-    counted = sum(report.nodes.get(node, 0) for report in reports for node in sources)
-    return counted + max(0, sum(report.rows_in for report in reports) - aside)
-
-
-def _rows_out(report: TaskReport) -> int:
-    return report.sink.rows if report.sink is not None else report.block.rows
+    counted = sum(state.sums.nodes.get(node, 0) for node in sources)
+    return counted + max(0, state.sums.rows_in - aside)
 
 
 def _shared(states: Iterable[StageState], times: Iterable[float | None]) -> float | None:
@@ -304,19 +289,8 @@ def _shared(states: Iterable[StageState], times: Iterable[float | None]) -> floa
 
 
 def _worst_skew(states: Iterable[StageState]) -> float | None:
-    return max((s for s in map(_skew, states) if s is not None), default=None)
-
-
-def _skew(state: StageState) -> float | None:
-    reports = list(state.reports.values())
-    if len(reports) < 2:
-        return None
-    rows = [sum(r.nodes.values()) if state.scans_rows else r.rows_in for r in reports]
-    for sizes in (rows, [r.duration_s for r in reports]):
-        middle = median(sizes)
-        if middle > 0:
-            return round(max(sizes) / middle, 3)
-    return None
+    skews = [state.sums.skew for state in states]
+    return max((skew for skew in skews if skew is not None), default=None)
 
 
 def _combined(statuses: list[RowStatus]) -> RowStatus:

@@ -16,11 +16,13 @@ from pathlib import Path
 
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
+from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
 from minispark.blocks.store import BlockStore
+from minispark.observe.cluster import WorkerFigures
+from minispark.observe.prometheus import CONTENT_TYPE, worker_text
 from minispark.settings import DoorSettings
 from minispark.wire.guard import BLOCKS, VIEW, WORKER, App, Guard, GuardPolicy, Rule
 
@@ -94,6 +96,7 @@ def metrics_app(
     figures: Callable[[], dict[str, float]],
     *,
     worker_id: str,
+    slots: int,
     token: str,
     hosts: Collection[str],
     open_figures: bool,
@@ -104,8 +107,11 @@ def metrics_app(
     async def metrics(request: Request) -> Response:
         now = figures()
         if "text/plain" in request.headers.get("accept", ""):
-            lines = (f"minispark_worker_{name} {value:.17g}\n" for name, value in now.items())
-            return PlainTextResponse("".join(lines))
+            active = int(now.get("active_tasks", 0))
+            told = WorkerFigures.from_told(
+                now, worker_id=worker_id, slots=slots, active_tasks=active
+            )
+            return Response(worker_text(told), media_type=CONTENT_TYPE)
         return JSONResponse({"worker_id": worker_id, **now})
 
     routes = [Route("/metrics", metrics), Route("/healthz", _healthz)]

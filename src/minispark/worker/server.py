@@ -97,6 +97,7 @@ class _Worker:
                     metrics_app(
                         agent.figures,
                         worker_id=self._id,
+                        slots=config.slots,
                         token=config.token,
                         hosts=allowed,
                         open_figures=is_loopback(config.host),
@@ -104,7 +105,13 @@ class _Worker:
                     figures,
                 ),
             )
-            _log.info("worker_started", worker=self._id, url=self._url, work_dir=str(work.path))
+            _log.info(
+                "worker_started",
+                worker=self._id,
+                url=self._url,
+                metrics_url=_url(config, name, figures.getsockname()[1]),
+                work_dir=str(work.path),
+            )
             async with _listening(apps, server_tls(config.tls_cert, config.tls_key)):
                 await _until_signal(agent, executors)
         finally:

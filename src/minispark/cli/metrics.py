@@ -1,0 +1,108 @@
+"""``metrics``: the figures of the cluster, of jobs, of failures, of one job, of one worker."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from minispark.cli.options import AsJson, Master
+
+__all__ = ["app"]
+
+app = typer.Typer(no_args_is_help=True, help="Show the figures of the cluster and its jobs.")
+
+
+@app.command("system")
+def system(*, master: Master = None, json: AsJson = False) -> None:
+    """Show the cluster: workers, load, totals over all jobs."""
+    from minispark.cli.figures import print_json
+    from minispark.cli.metric_tables import print_system
+    from minispark.engines.http import MasterClient
+    from minispark.observe.cluster import SystemMetrics
+
+    with MasterClient(master) as client:
+        found = client.get_json("/api/v1/metrics/system")
+    if json:
+        print_json(found)
+    else:
+        print_system(SystemMetrics.model_validate(found))
+
+
+@app.command("jobs")
+def jobs(
+    *,
+    limit: Annotated[int, typer.Option(min=1, max=1_000, help="Show so many at most.")] = 20,
+    master: Master = None,
+    json: AsJson = False,
+) -> None:
+    """Show the figures of jobs, newest first."""
+    from minispark.cli.figures import print_json
+    from minispark.cli.metric_tables import print_job_figures
+    from minispark.engines.http import MasterClient
+    from minispark.observe.cluster import JobsMetrics
+
+    with MasterClient(master) as client:
+        found = client.get_json("/api/v1/metrics/jobs", limit=limit)
+    if json:
+        print_json(found)
+    else:
+        print_job_figures(JobsMetrics.model_validate(found))
+
+
+@app.command("failures")
+def failures(*, master: Master = None, json: AsJson = False) -> None:
+    """Show what failed: by kind, by worker, by job."""
+    from minispark.cli.figures import print_json
+    from minispark.cli.metric_tables import print_failures
+    from minispark.engines.http import MasterClient
+    from minispark.observe.cluster import FailuresMetrics
+
+    with MasterClient(master) as client:
+        found = client.get_json("/api/v1/metrics/failures")
+    if json:
+        print_json(found)
+    else:
+        print_failures(FailuresMetrics.model_validate(found))
+
+
+@app.command("job")
+def job(
+    job_id: Annotated[str, typer.Argument(metavar="ID", help="The id that `submit` printed.")],
+    *,
+    master: Master = None,
+    json: AsJson = False,
+) -> None:
+    """Show the figures of one job: its nodes, throughput, bytes, skew, failures."""
+    from minispark.cli.figures import print_json
+    from minispark.cli.metric_tables import print_job_metrics
+    from minispark.engines.http import MasterClient
+
+    with MasterClient(master) as client:
+        found = client.metrics(job_id)
+    if json:
+        print_json(found.model_dump(mode="json"))
+    else:
+        print_job_metrics(found)
+
+
+@app.command("worker")
+def worker(
+    place: Annotated[
+        str,
+        typer.Argument(metavar="URL", help="Where its figures are, port + 1000; or its id."),
+    ],
+    *,
+    master: Master = None,
+    json: AsJson = False,
+) -> None:
+    """Show what a worker says of itself."""
+    from minispark.cli.ask_worker import ask_worker
+    from minispark.cli.figures import print_json
+    from minispark.cli.metric_tables import print_worker
+
+    found = ask_worker(place, master=master)
+    if json:
+        print_json(found)
+    else:
+        print_worker(found)

@@ -1,0 +1,174 @@
+"""The figures of master and workers as Prometheus text.
+
+Built anew from the views for each scrape: nothing here is counted twice, or kept. Labels are
+workers that are here, kinds, codes and statuses: no jobs, so their number stays small.
+
+Covers: names, units and text. Does not cover: where the figures come from (`cluster`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from importlib.metadata import version
+
+from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, CollectorRegistry, generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+
+from minispark.observe.cluster import FAILURE_KINDS, SystemMetrics, WorkerFigures
+
+__all__ = ["CONTENT_TYPE", "cluster_text", "worker_text"]
+
+CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
+
+Figure = Callable[[WorkerFigures], float]
+
+
+def cluster_text(system: SystemMetrics) -> bytes:
+    """Return what a master says of its cluster."""
+    here = [worker for worker in system.workers if worker.status != "DOWN"]
+    return _text([*_build(), *_master(system), *_totals(system), *_workers(here)])
+
+
+def worker_text(figures: WorkerFigures) -> bytes:
+    """Return what a worker says of itself."""
+    return _text([*_build(), *_workers([figures])])
+
+
+class _Collector(Collector):
+    def __init__(self, families: list[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterable[Metric]:
+        return self._families
+
+
+def _text(families: list[Metric]) -> bytes:
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Collector(families))
+    return generate_latest(registry)
+
+
+def _build() -> Iterator[Metric]:
+    found = {"version": version("minispark-engine"), "polars": version("polars")}
+    yield InfoMetricFamily("minispark_build", "Versions of this process.", value=found)
+
+
+def _master(system: SystemMetrics) -> Iterator[Metric]:
+    master, healthy = system.master, system.master.journal_status == "ok"
+    yield _gauge(
+        "minispark_master_start_time_seconds",
+        "When the master was started, in seconds since the epoch.",
+        system.at - master.uptime_s,
+    )
+    yield _gauge("minispark_master_epoch", "How often it was started on its state.", master.epoch)
+    yield _gauge("minispark_master_cpu_cores", "Cores it keeps busy.", master.cpu_percent / 100)
+    yield _gauge("minispark_master_memory_bytes", "Memory that it takes.", master.memory_bytes)
+    yield _gauge("minispark_journal_healthy", "1 while the journal can be written.", int(healthy))
+    yield _counter("minispark_journal_events", "Events in the journal, ever.", master.journal_seq)
+    states = {
+        "up": system.workers_up,
+        "draining": system.workers_draining,
+        "down": system.workers_down,
+    }
+    yield _by("minispark_workers", "Workers that the master knows.", "status", states)
+    yield _gauge("minispark_slots", "Tasks that the workers run at a time.", system.slots)
+    yield _gauge("minispark_active_tasks", "Tasks that workers have.", system.active_tasks)
+    yield _gauge("minispark_jobs_running", "Jobs that have not ended.", system.jobs_running)
+    yield _gauge("minispark_jobs_waiting", "Jobs without a worker.", system.jobs_waiting)
+
+
+def _totals(system: SystemMetrics) -> Iterator[Metric]:
+    totals = system.totals
+    ended = {status: totals.jobs.get(status.upper(), 0) for status in _ENDED}
+    yield _by("minispark_jobs_finished", "Jobs that ended.", "status", ended, total=True)
+    yield _by(
+        "minispark_job_errors", "Failed jobs by their error.", "code", totals.errors, total=True
+    )
+    kinds = {**dict.fromkeys(FAILURE_KINDS, 0), **totals.failures}
+    yield _by("minispark_task_failures", "Attempts that failed.", "kind", kinds, total=True)
+    for name, what, value in (
+        ("minispark_tasks_completed", "Tasks that ended well.", totals.tasks_done),
+        ("minispark_task_retries", "Tasks that were started again.", totals.retries),
+        ("minispark_task_seconds", "Time that tasks took.", totals.task_time_s),
+        ("minispark_input_records", "Records read from files.", totals.input_records),
+        ("minispark_operator_records", "Records out of all operators.", totals.all_records),
+        ("minispark_read_bytes", "Bytes read from files.", totals.bytes_read),
+        ("minispark_shuffle_bytes", "Bytes from stage to stage.", totals.bytes_shuffled),
+        ("minispark_fetched_bytes", "Of those, bytes over HTTP.", totals.bytes_fetched),
+        ("minispark_spilled_bytes", "Bytes that did not fit in memory.", totals.bytes_spilled),
+        ("minispark_cache_hits", "Partitions found in the cache.", totals.cache_hits),
+        ("minispark_cache_misses", "Partitions not found in the cache.", totals.cache_misses),
+    ):
+        yield _counter(name, what, value)
+
+
+_ENDED = ("succeeded", "failed", "cancelled")
+_GAUGES: tuple[tuple[str, str, Figure], ...] = (
+    ("up", "1 for a worker that takes work.", lambda w: float(w.status == "UP")),
+    ("slots", "Tasks that it runs at a time.", lambda w: w.slots),
+    ("active_tasks", "Tasks that it has.", lambda w: w.active_tasks),
+    ("cpu_cores", "Cores that it keeps busy.", lambda w: (w.cpu_percent or 0.0) / 100),
+    ("memory_bytes", "Memory that it takes.", lambda w: w.memory_bytes or 0),
+    ("heartbeat_age_seconds", "Since it was last heard.", lambda w: w.heartbeat_age_s),
+    ("cache_bytes", "Memory that its cache takes.", lambda w: w.cache_bytes),
+)
+_COUNTERS: tuple[tuple[str, str, Figure], ...] = (
+    ("tasks_completed", "Tasks that ended well on it.", lambda w: w.tasks_done),
+    ("tasks_failed", "Attempts that failed on it.", lambda w: w.tasks_failed),
+    ("task_retries", "Attempts on it that were not the first.", lambda w: w.retries),
+    ("task_seconds", "Time that tasks took on it.", lambda w: w.task_time_s),
+    ("blocks_served", "Answers with a block, over HTTP.", lambda w: w.blocks_served),
+    ("served_bytes", "Bytes of blocks, over HTTP.", lambda w: w.bytes_served),
+    ("cache_hits", "Partitions found in its cache.", lambda w: w.cache_hits),
+    ("cache_misses", "Partitions not found in its cache.", lambda w: w.cache_misses),
+    ("cache_spills", "Partitions that its cache moved to disk.", lambda w: w.cache_spills),
+)
+
+
+def _workers(workers: list[WorkerFigures]) -> Iterator[Metric]:
+    for name, what, figure in _GAUGES:
+        values = {worker.worker_id: figure(worker) for worker in workers}
+        yield _by(f"minispark_worker_{name}", what, "worker", values)
+    for name, what, figure in _COUNTERS:
+        values = {worker.worker_id: figure(worker) for worker in workers}
+        yield _by(f"minispark_worker_{name}", what, "worker", values, total=True)
+    latency = GaugeMetricFamily(
+        "minispark_worker_task_latency_seconds",
+        "How long tasks took that ended in the last ten minutes.",
+        labels=["worker", "quantile"],
+    )
+    mean = GaugeMetricFamily(
+        "minispark_worker_task_latency_mean_seconds",
+        "Mean of the tasks that ended in the last ten minutes.",
+        labels=["worker"],
+    )
+    for worker in workers:
+        if worker.latency is not None:
+            mean.add_metric([worker.worker_id], worker.latency.mean_s)
+            for quantile, name in (("0.5", "p50_s"), ("0.95", "p95_s"), ("0.99", "p99_s")):
+                latency.add_metric([worker.worker_id, quantile], getattr(worker.latency, name))
+    yield from (latency, mean)
+
+
+def _gauge(name: str, what: str, value: float) -> Metric:
+    return GaugeMetricFamily(name, what, value=value)
+
+
+def _counter(name: str, what: str, value: float) -> Metric:
+    return CounterMetricFamily(name, what, value=value)
+
+
+def _by(
+    name: str, what: str, label: str, values: Mapping[str, float], *, total: bool = False
+) -> Metric:
+    kind = CounterMetricFamily if total else GaugeMetricFamily
+    family = kind(name, what, labels=[label])
+    for value_of, value in values.items():
+        family.add_metric([value_of], value)
+    return family
