@@ -1,6 +1,14 @@
-"""Settings of the whole suite."""
+"""Settings of the whole suite, and the watch over every master that it starts."""
 
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+
+import pytest
 from hypothesis import HealthCheck, settings
+from tests.security import watch
 
 # Machines are noisy and shared: how long an example takes says nothing about the code.
 settings.register_profile(
@@ -10,3 +18,32 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("mini-spark")
+
+
+def is_controller(config: pytest.Config) -> bool:
+    """Whether this process gives out the tests, or runs them all by itself."""
+    return not hasattr(config, "workerinput")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if is_controller(config):
+        os.environ[watch.FOLDER] = tempfile.mkdtemp(prefix="minispark-watch-")
+    watch.redirect_masters()
+    watch.watch(watch.in_master)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if is_controller(session.config) and watch.seen():
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for violation in watch.seen():
+        terminalreporter.section("a master ran what it must not run", red=True)
+        terminalreporter.write_line(violation)
+    terminalreporter.write_line(f"{len(watch.watched())} masters watched")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if is_controller(config):
+        shutil.rmtree(watch.folder(), ignore_errors=True)
