@@ -117,7 +117,7 @@ def fetch_blocks(sources: Sequence[BlockSource], *, settings: FetchSettings) -> 
 
 def _map(source: BlockSource) -> memoryview | None:
     """Return the bytes of the partition, None if the worker must be asked for them."""
-    path = Path(source.directory) / f"{source.key.block_id}{DATA_SUFFIX}"
+    path = Path(source.directory) / f"{source.name.block_id}{DATA_SUFFIX}"
     start, end = source.meta.offset, source.meta.offset + source.meta.length
     try:
         with path.open("rb") as file:
@@ -141,10 +141,10 @@ def _request(source: BlockSource, settings: FetchSettings) -> memoryview:
         "Range": f"bytes={meta.offset}-{meta.offset + meta.length - 1}",
         "Accept-Encoding": "identity",
     }
-    shown = settings.shown_for(source.key.job)
+    shown = settings.shown_for(source.name.job)
     if shown is not None:
         headers["Authorization"] = f"Bearer {shown}"
-    url = f"{source.url.rstrip('/')}/internal/v1/blocks/{source.key.block_id}"
+    url = f"{source.url.rstrip('/')}/internal/v1/blocks/{source.name.block_id}"
     problem: Exception | None = None
     for _ in range(_TRIES):
         try:

@@ -55,3 +55,10 @@ class BlockSource:
     host: str
     directory: str
     url: str | None = None
+    kept: TaskKey | None = None
+    """The name under which it lies there, where that is not ``key``: a cache has kept it."""
+
+    @property
+    def name(self) -> TaskKey:
+        """The name of its file."""
+        return self.kept or self.key

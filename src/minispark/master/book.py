@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from minispark.master.answers import no_such_job
 from minispark.master.outcome import Outcome, SinkOutput
 from minispark.master.rows import Manifest
 from minispark.observe.cluster import Totals
+from minispark.observe.found import FoundTask
 from minispark.observe.record import JobRecord
 from minispark.observe.views import JobMetrics, JobView, StageRow
 from minispark.task.spec import SinkFile, TaskFailure, TaskReport
@@ -37,6 +39,19 @@ class LiveJob:
     """What its commit publishes, once that has begun."""
     sinks: list[SinkOutput] = field(default_factory=list)
     """What the commit published."""
+    found: dict[TaskKey, FoundTask] = field(default_factory=dict)
+    """What caches had of it when it came."""
+
+    def begins_with(self, found: Iterable[FoundTask], at: float) -> None:
+        """Note what need not be computed, and where it is."""
+        self.found = {task.key: task for task in found}
+        self.blocks.update((task.key, task.meta) for task in self.found.values())
+        self.record.begins_with(self.found.values(), at)
+
+    def kept(self, key: TaskKey, worker: str) -> TaskKey | None:
+        """Return the name of a block in the cache of a worker, None if it is the job's own."""
+        found = self.found.get(key)
+        return found.kept if found is not None and found.worker == worker else None
 
     def succeeded(self, report: TaskReport, worker: str, at: float) -> None:
         """Note an accepted attempt, and where its output is."""

@@ -21,6 +21,7 @@ from minispark.master.rows import (
     Manifest,
     Registration,
     Said,
+    Submission,
     ToldFailure,
     ToldSuccess,
     decision,
@@ -95,7 +96,9 @@ def retell(
     live = jobs.get(row.job)
     if isinstance(said, Registration):
         _retell_loss(jobs, said.worker, "it registered anew", row.at)
-    elif live is not None and said is not None:
+    elif live is not None and isinstance(said, Submission):
+        live.begins_with(said.found, row.at)
+    elif live is not None and isinstance(said, ToldSuccess | ToldFailure):
         _retell_report(live, said, row.at)
     elif live is not None and row.kind == "commit_job":
         live.manifests = _Commit.model_validate_json(row.payload).manifests

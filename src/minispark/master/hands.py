@@ -113,6 +113,7 @@ class Hands:
             host="" if entry is None else entry.host,
             directory="" if entry is None else entry.directory,
             url=None if entry is None else entry.url,
+            kept=live.kept(ref.key, ref.worker),
         )
 
     def _cancel(self, command: CancelTask) -> None:
@@ -129,6 +130,7 @@ class Hands:
     def _fetch(self, ref: BlockRef) -> BlockFetch:
         """Say where a whole block file lies that another worker shall have."""
         holder = self._parts.registry.get(ref.worker)
+        live = self._parts.book.live.get(ref.key.job)
         ends = (part.offset + part.length for part in self._parts.book.partitions(ref.key))
         return BlockFetch(
             key=ref.key,
@@ -136,6 +138,7 @@ class Hands:
             directory="" if holder is None else holder.directory,
             url="" if holder is None else holder.url,
             bytes=max(ends, default=0),
+            kept=None if live is None else live.kept(ref.key, ref.worker),
         )
 
     def _worker_down(self, command: WorkerDown) -> None:

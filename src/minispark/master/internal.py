@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from minispark.errors import ErrorInfo
 from minispark.master.answers import RefusedError
 from minispark.master.api import answer, finished, spare_places
+from minispark.master.registry import WorkerEntry
 from minispark.master.service import Service
 from minispark.tokens import BlockKey
 from minispark.wire.http import compare_versions, versions
@@ -47,8 +48,13 @@ def _add_workers(routes: APIRouter, service: Service) -> None:
     desk, carrier = service.workers, service.parts.carrier
     master_epoch = service.parts.identity.master_epoch
 
-    def reply(*, known: bool) -> Response:
-        return answer(WorkerReply(register_again=not known, master_epoch=master_epoch))
+    def reply(entry: WorkerEntry | None) -> Response:
+        version = 0 if entry is None else entry.cache_version
+        return answer(
+            WorkerReply(
+                register_again=entry is None, master_epoch=master_epoch, cache_version=version
+            )
+        )
 
     @routes.post("/workers")
     async def register(request: Request) -> Response:
@@ -69,24 +75,28 @@ def _add_workers(routes: APIRouter, service: Service) -> None:
         message = await _read(request, HeartbeatRequest)
         entry = desk.current(worker_id, message.epoch)
         if entry is None:
-            return reply(known=False)
+            return reply(None)
         keep = desk.heartbeat(entry, message)
-        return answer(WorkerReply(master_epoch=master_epoch, keep=keep))
+        return answer(
+            WorkerReply(master_epoch=master_epoch, keep=keep, cache_version=entry.cache_version)
+        )
 
     @routes.post("/workers/{worker_id}/reports")
     async def reports(worker_id: str, request: Request) -> Response:
         message = await _read(request, ReportRequest)
         entry = desk.current(worker_id, message.epoch)
         if entry is None:
-            return reply(known=False)
+            return reply(None)
         carrier.check()
+        # First: whoever hears that a job has ended may send the next one at once.
+        entry.hear_of_cache(message.cache)
         for report in message.reports:
             desk.report(entry, report)
         if message.moved:
             desk.moved(entry, message.moved)
         # The worker forgets a report once it is answered: not before it is durable.
         await carrier.durable()
-        return reply(known=True)
+        return reply(entry)
 
 
 def _add_goodbyes(routes: APIRouter, service: Service) -> None:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from minispark.blocks.meta import BlockMeta
 from minispark.clock import wall_s
-from minispark.master.book import JobBook
+from minispark.errors import FetchFailed
+from minispark.ids import TaskKey
+from minispark.master.book import JobBook, LiveJob
 from minispark.master.carrier import Carrier
 from minispark.master.diary import Diary
 from minispark.master.registry import Registry
 from minispark.master.settings import MasterConfig
+from minispark.observe.found import FoundTask, find_kept
 from minispark.observe.journal import Journal
 from minispark.observe.logs import logger
+from minispark.plan.stages import StageGraph
 from minispark.scheduler.core import Scheduler
 
 __all__ = ["Identity", "Parts"]
@@ -53,6 +58,33 @@ class Parts:
         task = asyncio.create_task(work)
         self.background.add(task)
         task.add_done_callback(self._done)
+
+    def find_kept(self, graph: StageGraph, job: str) -> tuple[FoundTask, ...]:
+        """Look into the caches of the workers that take work for what a job need not compute."""
+        status = {worker.worker: worker.status for worker in self.scheduler.worker_status()}
+        up = [entry for entry in self.registry.all() if status.get(entry.worker_id) == "UP"]
+
+        def find(name: TaskKey) -> tuple[str, BlockMeta] | None:
+            there = (entry for entry in up if name in entry.kept)
+            return next(((entry.worker_id, entry.kept[name]) for entry in there), None)
+
+        return find_kept(graph, job, find)
+
+    def use_kept(self, found: Iterable[FoundTask]) -> None:
+        """Tell workers what of their caches a job begins with."""
+        for task in found:
+            entry = self.registry.get(task.worker)
+            if entry is not None:
+                entry.outbox.use_kept(task.kept.block_id)
+
+    def drop_kept(self, live: LiveJob, gone: FetchFailed) -> None:
+        """Have a block of a cache dropped that could not be read: no other job shall try."""
+        key = TaskKey(gone.job, gone.stage, gone.generation, gone.partition, gone.attempt)
+        found = live.found.get(key)
+        entry = None if found is None else self.registry.get(found.worker)
+        if found is not None and entry is not None and found.kept in entry.kept:
+            del entry.kept[found.kept]
+            entry.outbox.drop_kept(found.kept.block_id)
 
     def tell_waiting(self) -> None:
         """Let every job at work say why it waits, if it has to."""

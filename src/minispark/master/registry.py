@@ -7,6 +7,8 @@ import contextlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from minispark.blocks.cache import CacheChanges
+from minispark.blocks.meta import BlockMeta
 from minispark.ids import TaskKey
 from minispark.master.rows import Registration
 from minispark.task.spec import TaskSpec
@@ -27,6 +29,8 @@ class Outbox:
         self._release: list[str] = []
         self._release_jobs: dict[str, None] = {}
         self._move: dict[TaskKey, BlockFetch] = {}
+        self._cache_used: list[str] = []
+        self._cache_drop: list[str] = []
         self._dismissed = False
         self._register_again = False
         self._closed = False
@@ -59,6 +63,14 @@ class Outbox:
         """Have the worker fetch whole blocks from others."""
         self._move.update((block.key, block) for block in blocks)
         self._wake()
+
+    def use_kept(self, block_id: str) -> None:
+        """Say that a job begins with a block of its cache; that can wait too."""
+        self._cache_used.append(block_id)
+
+    def drop_kept(self, block_id: str) -> None:
+        """Have a block of its cache dropped, before the task runs again that gives it."""
+        self._cache_drop.append(block_id)
 
     def dismiss(self) -> None:
         """Tell a worker that drains that nothing is left for it to do."""
@@ -105,6 +117,8 @@ class Outbox:
             release=tuple(self._release),
             release_jobs=tuple(self._release_jobs),
             move=tuple(self._move.values()),
+            cache_used=tuple(self._cache_used),
+            cache_drop=tuple(self._cache_drop),
             dismissed=self._dismissed,
             register_again=self._register_again,
             master_epoch=master_epoch,
@@ -114,6 +128,8 @@ class Outbox:
         self._release.clear()
         self._release_jobs.clear()
         self._move.clear()
+        self._cache_used.clear()
+        self._cache_drop.clear()
         return reply
 
     def _wake(self) -> None:
@@ -136,6 +152,20 @@ class WorkerEntry:
     outbox: Outbox = field(default_factory=Outbox)
     tidied: dict[str, float] = field(default_factory=dict)
     """When it was last told what to keep of a job that has ended, monotonic."""
+    kept: dict[TaskKey, BlockMeta] = field(default_factory=dict)
+    """What its cache had at ``cache_version``, but for what could not be read since."""
+    cache_version: int = 0
+
+    def hear_of_cache(self, changes: CacheChanges | None) -> None:
+        """Take in what a cache has; changes that do not follow on what is known say nothing."""
+        if changes is None or not changes.since <= self.cache_version <= changes.version:
+            return
+        if changes.since == 0:
+            self.kept.clear()
+        self.kept.update((block.key, block.meta) for block in changes.added)
+        for key in changes.removed:
+            self.kept.pop(key, None)
+        self.cache_version = changes.version
 
     @property
     def worker_id(self) -> str:

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from minispark.errors import Failure
 from minispark.ids import TaskKey
+from minispark.observe.found import FoundTask
 from minispark.observe.journal import JournalEvent
 from minispark.scheduler.commands import (
     BlockRef,
@@ -33,8 +34,14 @@ from minispark.scheduler.commands import (
     RequireRegistration,
     WorkerDown,
 )
-from minispark.scheduler.events import Event, TaskFailed, TaskSucceeded, WorkerRegistered
-from minispark.scheduler.spec import Receipt
+from minispark.scheduler.events import (
+    Event,
+    JobSubmitted,
+    TaskFailed,
+    TaskSucceeded,
+    WorkerRegistered,
+)
+from minispark.scheduler.spec import JobSpec, Receipt
 from minispark.task.spec import SinkFile, TaskFailure, TaskReport
 from minispark.wire.messages import RegisterRequest
 
@@ -42,6 +49,7 @@ __all__ = [
     "Manifest",
     "Registration",
     "Said",
+    "Submission",
     "ToldFailure",
     "ToldSuccess",
     "decision",
@@ -126,8 +134,21 @@ class ToldFailure(_Told):
         return TaskFailed(self.report.key, self.worker, self.epoch, self.report.failure, inputs)
 
 
-Said = Registration | ToldSuccess | ToldFailure
+class Submission(BaseModel):
+    """A job as the scheduler was told of it, and where what was found of it lies."""
+
+    model_config = _CONFIG
+    job: JobSpec
+    found: tuple[FoundTask, ...] = ()
+
+    def event(self) -> JobSubmitted:
+        """Tell the scheduler."""
+        return JobSubmitted(self.job)
+
+
+Said = Registration | ToldSuccess | ToldFailure | Submission
 _SAID: dict[str, type[Said]] = {
+    "job_submitted": Submission,
     "worker_registered": Registration,
     "task_succeeded": ToldSuccess,
     "task_failed": ToldFailure,
@@ -135,7 +156,7 @@ _SAID: dict[str, type[Said]] = {
 _EVENTS: dict[str, TypeAdapter[Event]] = {
     event.__dataclass_fields__["kind"].default: TypeAdapter(event)
     for event in get_args(Event)
-    if event not in (TaskSucceeded, TaskFailed, WorkerRegistered)
+    if event not in (TaskSucceeded, TaskFailed, WorkerRegistered, JobSubmitted)
 }
 
 

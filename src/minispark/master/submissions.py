@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from minispark.master.answers import RefusedError
 from minispark.master.book import LiveJob
 from minispark.master.parts import Parts
 from minispark.master.planner import Planner
+from minispark.master.rows import Submission
 from minispark.observe import JobRecord, job_spec
 from minispark.observe.logs import logger
 from minispark.observe.views import JobView
@@ -87,7 +89,9 @@ class Submissions:
 
         async def accept() -> str:
             self._check_room(spare)
-            return await self._accept(name, graph, weight=weight, key=idempotency_key)
+            # What a client names a key nobody can check: only the own planner's may be shared.
+            own = replace(graph, stages=tuple(replace(s, cached=None) for s in graph.stages))
+            return await self._accept(name, own, weight=weight, key=idempotency_key)
 
         return await self._once(accept, idempotency_key)
 
@@ -158,8 +162,10 @@ class Submissions:
         self._number += 1
         job = job_id(parts.identity.cluster_id, parts.identity.master_epoch, self._number)
         now = wall_s()
-        record = JobRecord(job, name, graph, now)
-        parts.book.add(LiveJob(record, dict(directories)), idempotency_key=key)
+        live = LiveJob(JobRecord(job, name, graph, now), dict(directories))
+        found = parts.find_kept(graph, job)
+        live.begins_with(found, now)
+        parts.book.add(live, idempotency_key=key)
         parts.journal.job_accepted(
             job,
             GraphMessage(graph=graph),
@@ -168,8 +174,12 @@ class Submissions:
             idempotency_key=key,
             staging=[str(directory) for directory in directories.values()],
         )
-        _log.info("job_accepted", job=job, name=name, stages=len(graph.stages))
-        parts.carrier.feed(JobSubmitted(job_spec(graph, job, weight=weight)))
+        _log.info(
+            "job_accepted", job=job, name=name, stages=len(graph.stages), tasks_found=len(found)
+        )
+        spec = job_spec(graph, job, weight=weight, found=found)
+        said = Submission(job=spec, found=found) if found else None
+        parts.carrier.feed(JobSubmitted(spec), said=said, then=lambda: parts.use_kept(found))
         parts.tell_waiting()
         await parts.carrier.durable()
         return job

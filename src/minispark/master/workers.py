@@ -75,6 +75,7 @@ class WorkerDesk:
         """Take a sign of life, and what the worker holds; return what it shall keep of jobs."""
         entry.seen_at = monotonic_s()
         entry.metrics = dict(request.metrics)
+        entry.hear_of_cache(request.cache)
         changed, entry.full = entry.full != request.full, request.full
         held = tuple(job for job in request.held_jobs if not self._keeps(entry, job))
         event = WorkerHeartbeat(entry.worker_id, entry.epoch, request.attempts, held, request.full)
@@ -167,6 +168,8 @@ class WorkerDesk:
             if live is not None:
                 live.failed(report, entry.worker_id, wall_s())
                 self._parts.book.changed(report.key.job)
+                if isinstance(report.failure, FetchFailed):
+                    self._parts.drop_kept(live, report.failure)
 
         self._parts.carrier.feed(event, said=said, then=note)
         if live is not None:

@@ -10,12 +10,14 @@ blocks never count twice.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from minispark.errors import Cancelled, ErrorInfo, Failure, WorkerLost
 from minispark.ids import TaskKey
 from minispark.observe import tables
 from minispark.observe.failures import Place, error_of
+from minispark.observe.found import FoundTask, tasks_to_run
 from minispark.observe.tables import Attempt, StageState
 from minispark.observe.views import ENDED, JobMetrics, JobView, StageProgress, StageRow
 from minispark.plan.stages import StageGraph
@@ -85,6 +87,17 @@ class JobRecord:
     def active(self) -> bool:
         """Whether an attempt of it is queued or running."""
         return bool(self._running)
+
+    def begins_with(self, found: Iterable[FoundTask], now: float) -> None:
+        """Note what was there before the job, and need not be computed."""
+        tasks = {(task.key.stage, task.key.partition): task for task in found}
+        if not tasks:
+            return
+        self._touch(now)
+        there = tasks_to_run(self.graph, lambda stage, number: (stage.id, number) in tasks)
+        for state in self.stages.values():
+            mine = (task for (stage, _), task in tasks.items() if stage == state.stage.id)
+            state.begins_with(mine, to_run=there[state.stage.id])
 
     def launched(self, key: TaskKey, worker: str, now: float) -> None:
         """Note that an attempt was leased to a worker; said again it changes nothing."""
@@ -178,6 +191,7 @@ class JobRecord:
                     status=state.status(self.status),
                     tasks=state.stage.partitions,
                     tasks_done=state.tasks_done(self.status),
+                    cached=len(state.found),
                 )
                 for state in self.stages.values()
             ],

@@ -5,9 +5,11 @@ The scheduler sees shapes and edges only (`JobSpec`); an executor sees one task 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from minispark.blocks.meta import BlockMeta, BlockSource
+from minispark.ids import TaskKey
+from minispark.observe.found import FoundTask, found_blocks, kept_name
 from minispark.plan.stages import Branch, OutputKind, StageGraph
 from minispark.scheduler.commands import BlockRef, LaunchTask
 from minispark.scheduler.spec import (
@@ -23,12 +25,15 @@ from minispark.task.spec import TaskInput, TaskSpec, scan_task
 __all__ = ["block_source", "job_spec", "task_spec"]
 
 
-def job_spec(graph: StageGraph, job_id: str, *, weight: float = 1.0) -> JobSpec:
+def job_spec(
+    graph: StageGraph, job_id: str, *, weight: float = 1.0, found: Iterable[FoundTask] = ()
+) -> JobSpec:
     """Reduce a plan to what the scheduler needs; ``weight`` is the job's share of the workers."""
     results = {result.stage for result in graph.results}
     return JobSpec(
         job=job_id,
         weight=weight,
+        found=found_blocks(found),
         stages=tuple(
             StageSpec(
                 id=stage.id,
@@ -77,13 +82,20 @@ def task_spec(
         ),
         output=stage.output,
         timeout_s=timeout_s,
+        keep=kept_name(stage, key.partition),
     )
 
 
 def block_source(
-    ref: BlockRef, meta: BlockMeta, *, host: str, directory: str, url: str | None = None
+    ref: BlockRef,
+    meta: BlockMeta,
+    *,
+    host: str,
+    directory: str,
+    url: str | None = None,
+    kept: TaskKey | None = None,
 ) -> BlockSource:
-    """Say where one partition of a block lies."""
+    """Say where one partition of a block lies, and under which name where a cache has it."""
     return BlockSource(
         key=ref.key,
         partition=ref.partition,
@@ -91,6 +103,7 @@ def block_source(
         host=host,
         directory=directory,
         url=url,
+        kept=kept,
     )
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from minispark.blocks.meta import BlockMeta
 from minispark.errors import Failure
 from minispark.ids import TaskKey
+from minispark.observe.found import FoundTask
 from minispark.observe.sums import Sums
 from minispark.observe.views import ENDED, JobMetrics, NodeMetrics, RowStatus, StageRow
 from minispark.plan.stages import ScanFormat, ScanInput, Stage, StageGraph
@@ -64,9 +66,31 @@ class StageState:
         self._launched: set[int] = set()
         self._again: set[int] = set()
         self._failed = False
+        self.found: dict[int, BlockMeta] = {}
+        """What a cache had, by partition, as long as that is what is read."""
+        self.unneeded: set[int] = set()
+        """Tasks that only lead to what was found: nobody reads them."""
+
+    def begins_with(self, found: Iterable[FoundTask], *, to_run: Collection[int]) -> None:
+        """Note what was there before, and which tasks have to run."""
+        self.found = {task.key.partition: task.meta for task in found}
+        self.unneeded = set(range(self.stage.partitions)) - set(to_run) - self.found.keys()
+
+    @property
+    def ran_whole(self) -> bool:
+        """Whether every task had to run, so that what was counted is all there is."""
+        return not self.found and not self.unneeded
+
+    @property
+    def misses(self) -> int:
+        """Tasks that were started since no cache had what they give."""
+        cached = self.stage.cached
+        return 0 if cached is None or cached.key is None else len(self._launched)
 
     def launched(self, partition: int, now: float) -> bool:
         """Note a launch; return whether the task had been started before."""
+        self.found.pop(partition, None)
+        self.unneeded.discard(partition)
         if self.first_launch is None:
             self.first_launch = now
         if partition in self.reports:
@@ -88,11 +112,14 @@ class StageState:
 
     def tasks_done(self, job: JobStatus) -> int:
         """Tasks whose output is there (in the end: was there)."""
-        return len(self.reports) - (len(self._again) if job not in ENDED else 0)
+        again = len(self._again) if job not in ENDED else 0
+        return len(self.reports) + len(self.found) - again
 
     def status(self, job: JobStatus) -> RowStatus:
         """How the stage stands."""
-        if self.tasks_done(job) == self.stage.partitions:
+        if len(self.found) + len(self.unneeded) == self.stage.partitions:
+            return "SKIPPED"
+        if self.tasks_done(job) + len(self.unneeded) == self.stage.partitions:
             return "SUCCEEDED"
         if job in ENDED:
             if not self._launched or job is JobStatus.SUCCEEDED:
@@ -106,6 +133,11 @@ class StageState:
         if self.first_launch is None or self.last_success is None:
             return None
         return max(0.0, self.last_success - self.first_launch)
+
+    @property
+    def rows_out(self) -> int:
+        """Rows in the blocks that were written or found, or in the files written."""
+        return self.sums.rows_out + sum(meta.rows for meta in self.found.values())
 
     @property
     def scans_rows(self) -> bool:
@@ -138,7 +170,8 @@ def progress(record: Record) -> float:
     """Percent of tasks done; 100 only once the job has succeeded."""
     if record.status is JobStatus.SUCCEEDED:
         return 100.0
-    total = sum(state.stage.partitions for state in record.stages.values())
+    states = record.stages.values()
+    total = sum(state.stage.partitions - len(state.unneeded) for state in states)
     done = sum(state.tasks_done(record.status) for state in record.stages.values())
     return min(99.9, round(100.0 * done / total, 1)) if total else 0.0
 
@@ -167,7 +200,8 @@ def node_rows(record: Record) -> Iterable[StageRow]:
             records_in=_records_in(flow.get(node, ()), counts, out),
             records_out=out,
             skew=_worst_skew(states),
-            pushed_down=out is None,
+            cached=sum(len(state.found) for state in states),
+            pushed_down=out is None and all(state.ran_whole for state in states),
         )
 
 
@@ -184,8 +218,9 @@ def physical_rows(record: Record) -> Iterable[StageRow]:
             tasks=state.stage.partitions,
             tasks_done=state.tasks_done(record.status),
             records_in=_stage_records_in(record, state),
-            records_out=state.sums.rows_out,
+            records_out=state.rows_out,
             skew=state.sums.skew,
+            cached=len(state.found),
         )
 
 
@@ -197,8 +232,8 @@ def job_metrics(record: Record, *, total_time_s: float, troubles: Troubles) -> J
         leaf.stage for state in states for branch in state.stage.branches for leaf in branch.inputs
     }
     sources = _sources(record.graph)
-    inputs = sum(counts[node] for node in sources)
-    uncounted = sum(state.sums.rows_out for state in states if not state.counts_quotes)
+    inputs = sum(counts.get(node, 0) for node in sources)
+    uncounted = sum(state.rows_out for state in states if not state.counts_quotes)
     records = sum(counts.values()) if counts else uncounted
     time_s = max(total_time_s, _MIN_TIME_S)
     return JobMetrics(
@@ -224,6 +259,8 @@ def job_metrics(record: Record, *, total_time_s: float, troubles: Troubles) -> J
         bytes_read=sum(state.sums.bytes_read for state in states),
         bytes_fetched=sum(state.sums.bytes_fetched for state in states),
         bytes_shuffled=sum(s.sums.bytes_out for s in states if s.stage.id in read_again),
+        cache_hits=sum(len(state.found) for state in states),
+        cache_misses=sum(state.misses for state in states),
     )
 
 
@@ -234,11 +271,23 @@ def _node_metrics(row: StageRow) -> NodeMetrics:
 
 
 def _node_counts(record: Record) -> Mapping[str, int]:
-    """Rows out of each counted node; a counted node that saw no batch gave none."""
+    """Rows out of each counted node; a counted node that saw no batch gave none.
+
+    Nodes of which not all was run are left out, but for those whose rows were found.
+    """
     counts = dict.fromkeys(record.graph.flow, 0)
     for state in record.stages.values():
         for node, rows in state.sums.nodes.items():
             counts[node] = counts.get(node, 0) + rows
+    for state in record.stages.values():
+        if state.ran_whole:
+            continue
+        cached = None if state.stage.cached is None else state.stage.cached.node
+        for node in state.stage.nodes:
+            if node == cached and not state.unneeded:
+                counts[node] = counts.get(node, 0) + sum(meta.rows for meta in state.found.values())
+            else:
+                counts.pop(node, None)
     return counts
 
 

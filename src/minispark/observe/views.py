@@ -34,6 +34,8 @@ class StageProgress(BaseModel):
     status: RowStatus
     tasks: int
     tasks_done: int
+    cached: int = 0
+    """Of those done: tasks whose output a cache had, so that nobody ran them."""
 
 
 class JobView(BaseModel):
@@ -88,6 +90,8 @@ class StageRow(BaseModel):
     skew: float | None = None
     """Largest task over the median task, in rows (in time where none are counted)."""
     pushed_down: bool = False
+    cached: int = 0
+    """Tasks whose output a cache had. Of nodes that only lead there nothing is counted."""
 
 
 class NodeMetrics(BaseModel):

@@ -61,6 +61,8 @@ class TaskSpec:
     data_root: str | None = None
     """What relative paths mean; the worker fills it in."""
     timeout_s: float | None = None
+    keep: TaskKey | None = None
+    """Under which name the worker keeps the block for later jobs."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from minispark.blocks.cache import CacheChanges
 from minispark.blocks.meta import BlockSource
 from minispark.ids import TaskKey
 from minispark.plan.stages import StageGraph
@@ -101,13 +102,16 @@ class BlockFetch(BaseModel):
     directory: str
     url: str
     bytes: int
+    kept: TaskKey | None = None
+    """The name under which it lies there, where a cache has it."""
 
 
 class PollReply(_Message):
     """What a worker shall do.
 
     ``release`` are block ids that nobody will read, ``release_jobs`` jobs of which it shall keep
-    no block at all. ``dismissed``: it wanted to leave, and may.
+    no block at all. ``dismissed``: it wanted to leave, and may. Of its cache a job begins with the
+    blocks ``cache_used``, and those in ``cache_drop`` could not be read.
     """
 
     tasks: tuple[TaskSpec, ...] = ()
@@ -115,17 +119,23 @@ class PollReply(_Message):
     release: tuple[str, ...] = ()
     release_jobs: tuple[str, ...] = ()
     move: tuple[BlockFetch, ...] = ()
+    cache_used: tuple[str, ...] = ()
+    cache_drop: tuple[str, ...] = ()
     dismissed: bool = False
     register_again: bool = False
     master_epoch: int = 0
 
 
 class ReportRequest(_Message):
-    """Attempts that ended, and blocks that were fetched as a poll's ``move`` told."""
+    """Attempts that ended, and blocks that were fetched as a poll's ``move`` told.
+
+    ``cache`` is what the worker's cache has since the version that the master last answered.
+    """
 
     epoch: int
     reports: tuple[TaskReport | TaskFailure, ...]
     moved: tuple[TaskKey, ...] = ()
+    cache: CacheChanges | None = None
 
 
 class HeartbeatRequest(_Message):
@@ -141,18 +151,21 @@ class HeartbeatRequest(_Message):
     metrics: dict[str, float] = {}
     held_jobs: tuple[str, ...] = ()
     full: str | None = None
+    cache: CacheChanges | None = None
 
 
 class WorkerReply(_Message):
     """Answer to what needs none, but for a worker the master does not know.
 
     A worker that has heard of a later ``master_epoch`` ignores what an earlier one says. Of the
-    jobs in ``keep`` these blocks (ids) are results; what else it has of them nobody will read.
+    jobs in ``keep`` these blocks (ids) are results; what else it has of them nobody will read. Of
+    its cache the master knows what it had at ``cache_version``.
     """
 
     register_again: bool = False
     master_epoch: int = 0
     keep: dict[str, tuple[str, ...]] = {}
+    cache_version: int = 0
 
 
 class PlannedJob(_Message):
