@@ -37,8 +37,11 @@ def bring_block(
     url: str,
     into: Path,
     settings: FetchSettings,
+    kept: TaskKey | None = None,
 ) -> None:
     """Have the block of ``key`` in the directory ``into``; one that is there already stays.
+
+    ``kept`` is the name under which it lies where it is, if a cache has it.
 
     Raises
     ------
@@ -49,21 +52,24 @@ def bring_block(
     """
     if size == 0 or (into / f"{key.block_id}{DATA_SUFFIX}").exists():
         return  # Without rows for anybody there is no file.
-    if settings.may_map and host == settings.host and _link(key, Path(directory), into):
+    name = kept or key
+    if settings.may_map and host == settings.host and _link(key, name, Path(directory), into):
         return
-    _download(key, size, url, into, settings)
+    _download(key, name, size, url, into, settings)
 
 
-def _link(key: TaskKey, source: Path, into: Path) -> bool:
-    # The index first, as when a block is written: who sees the data sees the index too.
-    for suffix in (INDEX_SUFFIX, DATA_SUFFIX):
-        name = f"{key.block_id}{suffix}"
+def _link(key: TaskKey, name: TaskKey, directory: Path, into: Path) -> bool:
+    # The index first, as when a block is written: who sees the data sees the index too. What a
+    # cache keeps has none, and its name may be a link into memory.
+    for suffix in (INDEX_SUFFIX, DATA_SUFFIX) if name == key else (DATA_SUFFIX,):
+        source = (directory / f"{name.block_id}{suffix}").resolve()
+        target = into / f"{key.block_id}{suffix}"
         try:
             with contextlib.suppress(FileExistsError):
-                os.link(source / name, into / name)
+                os.link(source, target)
         except OSError:
             try:
-                _copy(source / name, into / name)
+                _copy(source, target)
             except FileNotFoundError:
                 return False
     return True
@@ -78,16 +84,18 @@ def _copy(source: Path, target: Path) -> None:
         staged.unlink(missing_ok=True)
 
 
-def _download(key: TaskKey, size: int, url: str, into: Path, settings: FetchSettings) -> None:
+def _download(
+    key: TaskKey, name: TaskKey, size: int, url: str, into: Path, settings: FetchSettings
+) -> None:
     if not url:
         raise BlockUnavailable(key, "nobody serves it")
     target = into / f"{key.block_id}{DATA_SUFFIX}"
     staged = target.with_name(target.name + _TEMPORARY)
-    shown = settings.shown_for(key.job)
+    shown = settings.shown_for(name.job)
     headers = {"Accept-Encoding": "identity"}
     if shown is not None:
         headers["Authorization"] = f"Bearer {shown}"
-    address = f"{url.rstrip('/')}/internal/v1/blocks/{key.block_id}"
+    address = f"{url.rstrip('/')}/internal/v1/blocks/{name.block_id}"
     try:
         with block_client(settings).stream("GET", address, headers=headers) as response:
             announced = response.headers.get("Content-Length")

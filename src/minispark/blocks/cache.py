@@ -39,16 +39,19 @@ from minispark.settings import CacheSettings
 
 __all__ = [
     "CACHE_PREFIX",
+    "TMPFS",
     "BlockCache",
     "CacheChanges",
     "KeptBlock",
     "Room",
     "kept_key",
     "memory_budget",
+    "memory_home",
 ]
 
 CACHE_PREFIX = "cache-"
 """The job of kept blocks, as their names have it, begins with this."""
+TMPFS = Path("/dev/shm")  # noqa: S108 - what lies there is private to its owner
 _COPY_BYTES = 1 << 20
 _MAX_REMOVED = 10_000
 """Removals that are remembered; who asks for changes since before is told everything."""
@@ -60,6 +63,11 @@ Room = Callable[[Path], int]
 def kept_key(fingerprint: str, partition: int) -> TaskKey:
     """Return the name under which a partition of a cached node is kept."""
     return TaskKey(f"{CACHE_PREFIX}{fingerprint}", 0, 0, partition, 0)
+
+
+def memory_home() -> Path:
+    """Return where this user's private directories in memory are."""
+    return TMPFS / f"minispark-{os.getuid()}"
 
 
 def memory_budget(tmpfs: Path, wanted_bytes: int) -> int:

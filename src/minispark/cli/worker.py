@@ -41,6 +41,22 @@ def worker(
     task_timeout: Annotated[
         float | None, typer.Option(min=0.001, help="Seconds an attempt may run.")
     ] = None,
+    cache_max_mb: Annotated[
+        int,
+        typer.Option(
+            envvar=["MINISPARK_WORKER_CACHE_MAX_MB", "CACHE_MAX_MB"],
+            min=0,
+            help="Memory for cached rows; what does not fit goes to disk. 0 keeps none.",
+        ),
+    ] = 128,
+    cache_disk_mb: Annotated[
+        int,
+        typer.Option(
+            envvar="MINISPARK_WORKER_CACHE_DISK_MB",
+            min=0,
+            help="Disk for cached rows that do not fit into memory.",
+        ),
+    ] = 4096,
     work_dir: Annotated[
         Path | None,
         typer.Option(
@@ -74,7 +90,7 @@ def worker(
     """Start a worker; one started before its master waits for it. Ctrl-C or SIGTERM stops it."""
     from minispark import config
     from minispark.cli.terminal import print_box
-    from minispark.settings import MIB
+    from minispark.settings import MIB, CacheSettings
     from minispark.worker import serve
     from minispark.worker.settings import WorkerConfig
 
@@ -93,6 +109,7 @@ def worker(
                 ("URL", own_url),
                 ("master", url),
                 ("slots", str(slots)),
+                ("cache", _cache_line(cache_max_mb, cache_disk_mb)),
                 ("next", f"minispark submit --master {url} --input data/test.csv"),
             ],
         )
@@ -116,6 +133,19 @@ def worker(
             ca_file=str(ca_file) if ca_file is not None else config.find_ca_file(url),
             allowed_hosts=tuple(allowed_host or ()),
             advertise_host=advertise_host,
+            cache=CacheSettings(memory_bytes=cache_max_mb * MIB, disk_bytes=cache_disk_mb * MIB),
         ),
         on_ready=say_ready,
     )
+
+
+def _cache_line(memory_mb: int, disk_mb: int) -> str:
+    """Say what the cache may take, and what a small tmpfs makes of it."""
+    from minispark.blocks.cache import TMPFS, memory_budget
+    from minispark.settings import MIB
+
+    if not memory_mb:
+        return "off"
+    budget_mb = memory_budget(TMPFS, memory_mb * MIB) // MIB
+    less = f" (half of what {TMPFS} has, not {memory_mb})" if budget_mb < memory_mb else ""
+    return f"{budget_mb} MB in memory{less}, {disk_mb} MB on disk"

@@ -20,24 +20,33 @@ from dataclasses import dataclass, field, replace
 from math import inf
 from pathlib import Path
 
+from minispark.blocks.cache import BlockCache
 from minispark.blocks.host import host_identity
-from minispark.blocks.meta import BlockSource
+from minispark.blocks.meta import BlockMeta, BlockSource
 from minispark.blocks.store import BlockStore
 from minispark.clock import monotonic_s, wall_s
 from minispark.engines.places import BlockPlaces
-from minispark.errors import Failure
+from minispark.errors import Failure, FetchFailed
 from minispark.ids import TaskKey, job_id
-from minispark.observe import JobRecord, block_source, error_of, job_spec, task_spec
+from minispark.observe import (
+    FoundTask,
+    JobRecord,
+    block_source,
+    error_of,
+    find_kept,
+    job_spec,
+    task_spec,
+)
 from minispark.observe.views import JobView
 from minispark.plan.stages import OutputKind, SinkSpec, StageGraph
 from minispark.scheduler import commands as c
 from minispark.scheduler import events as e
 from minispark.scheduler.core import Scheduler
 from minispark.scheduler.spec import Receipt
-from minispark.settings import SchedulerSettings
+from minispark.settings import CacheSettings, SchedulerSettings
 from minispark.task import sinks
 from minispark.task.failures import failure_of
-from minispark.task.spec import SinkFile, TaskFailure, TaskReport
+from minispark.task.spec import SinkFile, TaskFailure, TaskReport, TaskSpec
 from minispark.worker.executors import ExecutorPool
 
 __all__ = ["Driver", "Finished"]
@@ -63,6 +72,7 @@ class _Job:
     changed: OnChange
     finished: asyncio.Future[Finished]
     reports: dict[TaskKey, TaskReport] = field(default_factory=dict)
+    found: dict[TaskKey, FoundTask] = field(default_factory=dict)
 
 
 class Driver:
@@ -76,9 +86,13 @@ class Driver:
         places: BlockPlaces,
         data_root: Path | None,
         settings: SchedulerSettings,
+        cache: CacheSettings,
     ) -> None:
         self._pool = pool
         self._places = places
+        self._cache_settings = cache
+        self._cache: BlockCache | None = None
+        """Made for the first job that has something to keep."""
         self._data_root = None if data_root is None else str(data_root)
         self._scheduler = Scheduler(settings)
         self._jobs: dict[str, _Job] = {}
@@ -105,8 +119,19 @@ class Driver:
             changed,
             asyncio.get_running_loop().create_future(),
         )
-        self._step(e.JobSubmitted(job_spec(graph, job)))
+        if self._cache is None and any(stage.cached is not None for stage in graph.stages):
+            self._cache = self._places.cache(self._cache_settings)
+        found = find_kept(graph, job, self._find_kept)
+        known.found = {task.key: task for task in found}
+        known.record.begins_with(found, wall_s())
+        if self._cache is not None:
+            self._cache.use([task.kept for task in found])
+        self._step(e.JobSubmitted(job_spec(graph, job, found=found)))
         return await known.finished
+
+    def _find_kept(self, name: TaskKey) -> tuple[str, BlockMeta] | None:
+        meta = None if self._cache is None else self._cache.get(name)
+        return None if meta is None else (WORKER, meta)
 
     def cancel(self, job: str) -> None:
         """End a job early; its `run` then returns a record that says CANCELLED."""
@@ -165,15 +190,25 @@ class Driver:
                 data_root=self._data_root,
             )
             outcome = await self._pool.run(spec)
+            if isinstance(outcome, TaskReport):
+                await self._keep_for_later(job, spec, outcome)
         except Exception as error:  # a fault of ours must end the job, not hang it
             outcome = TaskFailure(key, failure_of(error))
         del self._held[key]
         if isinstance(outcome, TaskReport):
             self._succeeded(job, outcome)
         else:
+            self._drop_kept(job, outcome.failure)
             job.record.failed(key, outcome.failure, WORKER, wall_s())
             self._step(e.TaskFailed(key, WORKER, _EPOCH, outcome.failure, _pairs(outcome)))
         job.changed(job.record.view())
+
+    async def _keep_for_later(self, job: _Job, spec: TaskSpec, report: TaskReport) -> None:
+        """Keep the block of a cached node."""
+        if self._cache is not None and spec.keep is not None:
+            self._cache.missed()
+            block = job.store.path_of(spec.key.block_id)
+            await asyncio.to_thread(self._cache.put, spec.keep, report.block, block)
 
     def _succeeded(self, job: _Job, report: TaskReport) -> None:
         receipt = Receipt(
@@ -190,7 +225,24 @@ class Driver:
         job.reports[report.key] = report
         job.record.succeeded(report, WORKER, wall_s())
 
+    def _drop_kept(self, job: _Job, failure: Failure) -> None:
+        """Let a kept block go that could not be read: no other job shall try."""
+        if isinstance(failure, FetchFailed) and self._cache is not None:
+            gone = failure
+            key = TaskKey(gone.job, gone.stage, gone.generation, gone.partition, gone.attempt)
+            if key in job.found:
+                self._cache.drop([job.found[key].kept])
+
     def _source(self, job: _Job, ref: c.BlockRef) -> BlockSource:
+        found = job.found.get(ref.key)
+        if found is not None and self._cache is not None:
+            return block_source(
+                ref,
+                found.meta,
+                host=host_identity(),
+                directory=str(self._cache.directory),
+                kept=found.kept,
+            )
         return block_source(
             ref,
             job.reports[ref.key].block,

@@ -33,7 +33,7 @@ from minispark.engines.driver import Driver, Finished
 from minispark.engines.places import BlockPlaces
 from minispark.observe.views import JobView
 from minispark.plan.stages import StageGraph
-from minispark.settings import SchedulerSettings
+from minispark.settings import CacheSettings, SchedulerSettings
 from minispark.worker.executors import ExecutorPool
 
 __all__ = ["LocalRunner", "available_cores"]
@@ -70,6 +70,8 @@ class LocalRunner:
         How long an attempt may run.
     memory_limit_bytes
         For all processes together.
+    cache
+        What is kept of cached nodes for later jobs; None keeps what a worker would.
     temp_dir
         Where blocks go that do not fit into memory; None is the usual place.
     """
@@ -83,6 +85,7 @@ class LocalRunner:
         task_timeout_s: float | None = None,
         memory_limit_bytes: int | None = None,
         scheduler: SchedulerSettings | None = None,
+        cache: CacheSettings | None = None,
         temp_dir: Path | None = None,
     ) -> None:
         self.slots = slots or available_cores()
@@ -92,6 +95,7 @@ class LocalRunner:
         self._threads = threads_per_slot
         self._task_timeout_s = task_timeout_s
         self._memory_limit_bytes = memory_limit_bytes
+        self._cache = cache or CacheSettings()
         self._places = BlockPlaces(temp_dir)
         self._lock = threading.Lock()
         self._shell: _Shell | None = None
@@ -150,6 +154,7 @@ class LocalRunner:
             places=self._places,
             data_root=self._data_root,
             settings=self._settings,
+            cache=self._cache,
         )
 
     def _started(self) -> _Shell:

@@ -12,17 +12,19 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
 
+from minispark.blocks.cache import TMPFS, BlockCache, memory_budget
 from minispark.blocks.store import BlockStore
 from minispark.ids import TaskKey
+from minispark.settings import CacheSettings
 from minispark.worker.directory import WorkDirectory
 
 __all__ = ["BlockPlaces"]
 
-_TMPFS = Path("/dev/shm")  # noqa: S108 - what lies there is made private by WorkDirectory
 _SHARE = 8
 """A job's blocks may be a multiple of its input; this leaves room for four times as much on a
 half-filled tmpfs."""
@@ -43,8 +45,19 @@ class BlockPlaces:
 
     def store_for(self, input_bytes: int) -> BlockStore:
         """Return where the blocks of a job with so much input go."""
-        fits = has_room(_TMPFS, input_bytes)
-        return self._store(_TMPFS if fits else self._disk)
+        fits = has_room(TMPFS, input_bytes)
+        return self._store(TMPFS if fits else self._disk)
+
+    def cache(self, settings: CacheSettings) -> BlockCache | None:
+        """Return a cache on disk and in memory, None for one that may have no memory."""
+        if not settings.memory_bytes:
+            return None
+        budget = memory_budget(TMPFS, settings.memory_bytes)
+        return BlockCache(
+            self._store(self._disk).directory,
+            memory=self._directory(TMPFS, "cache").blocks if budget else None,
+            settings=replace(settings, memory_bytes=budget),
+        )
 
     def delete(self, keys: Iterable[TaskKey]) -> None:
         """Delete blocks, wherever they are."""
@@ -64,11 +77,14 @@ class BlockPlaces:
 
     def _store(self, base: Path) -> BlockStore:
         if base not in self._stores:
-            name = f"minispark-{os.getuid()}"
-            made = WorkDirectory(base / name, f"p-{os.getpid()}-{secrets.token_hex(4)}")
-            self._made.append(made)
-            self._stores[base] = BlockStore(made.blocks)
+            self._stores[base] = BlockStore(self._directory(base, "p").blocks)
         return self._stores[base]
+
+    def _directory(self, base: Path, what: str) -> WorkDirectory:
+        name = f"{what}-{os.getpid()}-{secrets.token_hex(4)}"
+        made = WorkDirectory(base / f"minispark-{os.getuid()}", name)
+        self._made.append(made)
+        return made
 
 
 def has_room(tmpfs: Path, input_bytes: int) -> bool:

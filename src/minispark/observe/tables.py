@@ -218,7 +218,7 @@ def physical_rows(record: Record) -> Iterable[StageRow]:
             tasks=state.stage.partitions,
             tasks_done=state.tasks_done(record.status),
             records_in=_stage_records_in(record, state),
-            records_out=state.rows_out,
+            records_out=state.rows_out if state.reports or state.found or state.ran_whole else None,
             skew=state.sums.skew,
             cached=len(state.found),
         )
@@ -311,7 +311,7 @@ def _stage_records_in(record: Record, state: StageState) -> int | None:
     None where it reads files and nothing counts.
     """
     sources = [node for node in _sources(record.graph) if node in state.stage.nodes]
-    if state.scans_rows and not sources:
+    if (state.scans_rows and not sources) or not state.ran_whole:
         return None
     quotes = {
         scan.quotes for branch in state.stage.branches for scan in branch.scans if scan.quotes

@@ -61,6 +61,7 @@ class InjectingRunner(LocalRunner):
             places=self._places,
             data_root=self._data_root,
             settings=self._settings,
+            cache=self._cache,
         )
 
 

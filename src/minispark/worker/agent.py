@@ -19,6 +19,7 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import replace
 from typing import Protocol
 
+from minispark.blocks.cache import BlockCache
 from minispark.blocks.fetch import FetchSettings
 from minispark.blocks.store import BlockStore
 from minispark.clock import monotonic_s, wall_s
@@ -28,6 +29,7 @@ from minispark.observe.logs import logger, task_fields
 from minispark.task.sinks import discard_part
 from minispark.task.spec import TaskFailure, TaskReport, TaskSpec
 from minispark.wire.messages import PollReply, RegisterReply, RegisterRequest
+from minispark.worker.keeper import Keeper
 from minispark.worker.link import Backoff, MasterLink, RegisterAgain
 from minispark.worker.machine import (
     CancelAsked,
@@ -88,6 +90,7 @@ class Agent:
         fetch: FetchSettings,
         register: RegisterRequest,
         on_registered: Callable[[], None],
+        cache: BlockCache | None = None,
     ) -> None:
         self._config = config
         self._link = link
@@ -103,6 +106,7 @@ class Agent:
         self._moved: list[TaskKey] = []
         """Blocks that were brought here, and of which the master has not heard."""
         self._mover = Mover(store, fetch, done=self._has_moved)
+        self._keeper = Keeper(cache)
         self._something_ended = asyncio.Event()
         self._shall_leave = asyncio.Event()
         self._heard_s = 0.0
@@ -147,7 +151,8 @@ class Agent:
 
     def figures(self) -> dict[str, float]:
         """Return what `/metrics` and the heartbeat say."""
-        return {"active_tasks": float(len(self.machine.attempts)), **self.vitals.measure()}
+        active = {"active_tasks": float(len(self.machine.attempts))}
+        return {**active, **self.vitals.measure(), **self._keeper.figures()}
 
     async def _begin_epoch(self) -> int:
         backoff = Backoff()
@@ -165,6 +170,7 @@ class Agent:
                 continue
             break
         if self._master is not None and self._master.cluster_id != reply.cluster_id:
+            self._keeper.clear()
             self._store.sweep()
         self._master = reply
         # What they left stays until the master says of their jobs that it may go: perhaps it has
@@ -202,6 +208,7 @@ class Agent:
         if reply.cancel:
             self._carry_out(CancelAsked(reply.cancel))
         self._mover.take(reply.move)
+        self._keeper.obey(reply)
         if reply.tasks:
             self._carry_out(Dispatched(tuple(self._filled(spec) for spec in reply.tasks)))
         if reply.release:
@@ -230,8 +237,9 @@ class Agent:
             if not batch and not moved:
                 self._something_ended.clear()
                 continue
+            news = await self._keeper.news()
             try:
-                await self._link.report(epoch, batch, moved=moved)
+                self._keeper.heard(await self._link.report(epoch, batch, moved=moved, cache=news))
             except MasterUnreachableError:
                 await asyncio.sleep(backoff.next_s())
                 continue
@@ -243,19 +251,21 @@ class Agent:
         while True:
             sent_at = wall_s()
             try:
-                keep = await self._link.heartbeat(
+                reply = await self._link.heartbeat(
                     epoch,
                     # An unsent report is still ours to give: the master must not call it lost.
                     (*self.machine.attempts, *(outcome.key for outcome in self._unsent)),
                     free_slots=self.machine.free_slots,
                     metrics=self.figures(),
                     held_jobs=await asyncio.to_thread(self._held_jobs),
+                    cache=await self._keeper.news(),
                 )
             except MasterUnreachableError as error:
                 _log.debug("heartbeat_not_answered", reason=str(error))
             else:
                 self._heard_s = monotonic_s()
-                self._tidy(keep, sent_at)
+                self._keeper.heard(reply.cache_version)
+                self._tidy(reply.keep, sent_at)
             await asyncio.sleep(self._config.heartbeat_s)
 
     async def _leave(self, epoch: int) -> None:
@@ -312,6 +322,7 @@ class Agent:
             _log.exception("attempt_not_run", **task_fields(spec.key))
             outcome = TaskFailure(spec.key, WorkerLost(f"{type(error).__name__}: {error}"))
         self.vitals.ended(outcome)
+        await self._keeper.keep(spec, outcome)
         if isinstance(outcome, TaskReport) and outcome.sink is not None:
             self._staged[spec.key] = spec
         self._carry_out(Ended(outcome))

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TypeVar
 
 import httpx2
 from pydantic import BaseModel
 
+from minispark.blocks.cache import CacheChanges
 from minispark.errors import MasterUnreachableError, UsageError
 from minispark.ids import TaskKey
 from minispark.task.spec import TaskFailure, TaskReport
@@ -112,10 +113,17 @@ class MasterLink:
         outcomes: Sequence[TaskReport | TaskFailure],
         *,
         moved: Sequence[TaskKey] = (),
-    ) -> None:
-        """Say how attempts ended, and which blocks were brought here."""
-        request = ReportRequest(epoch=epoch, reports=tuple(outcomes), moved=tuple(moved))
-        _known(await self._post(f"{self._worker}/reports", request, WorkerReply))
+        cache: CacheChanges | None = None,
+    ) -> int:
+        """Say how attempts ended, which blocks were brought here, and what the cache has.
+
+        Returns the version of the cache of which the master knows.
+        """
+        request = ReportRequest(
+            epoch=epoch, reports=tuple(outcomes), moved=tuple(moved), cache=cache
+        )
+        reply = await self._post(f"{self._worker}/reports", request, WorkerReply)
+        return _known(reply).cache_version
 
     async def heartbeat(
         self,
@@ -125,7 +133,8 @@ class MasterLink:
         free_slots: int,
         metrics: dict[str, float],
         held_jobs: tuple[str, ...] = (),
-    ) -> Mapping[str, tuple[str, ...]]:
+        cache: CacheChanges | None = None,
+    ) -> WorkerReply:
         """Say that the worker lives, and what it holds; return what it shall keep of jobs."""
         request = HeartbeatRequest(
             epoch=epoch,
@@ -133,9 +142,9 @@ class MasterLink:
             free_slots=free_slots,
             metrics=metrics,
             held_jobs=held_jobs,
+            cache=cache,
         )
-        reply = await self._post(f"{self._worker}/heartbeat", request, WorkerReply)
-        return _known(reply).keep
+        return _known(await self._post(f"{self._worker}/heartbeat", request, WorkerReply))
 
     async def drain(self, epoch: int) -> None:
         """Say that this worker wants to leave; the poll says when it may."""

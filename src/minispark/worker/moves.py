@@ -60,6 +60,7 @@ class Mover:
                     host=block.host,
                     directory=block.directory,
                     url=block.url,
+                    kept=block.kept,
                     into=self._store.directory,
                     settings=self._fetch,
                 )

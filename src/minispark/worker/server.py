@@ -13,17 +13,19 @@ import secrets
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
 import uvicorn
 
+from minispark.blocks.cache import TMPFS, BlockCache, memory_budget, memory_home
 from minispark.blocks.fetch import FetchSettings
 from minispark.blocks.host import host_identity
 from minispark.blocks.store import BlockStore
 from minispark.errors import UsageError
 from minispark.observe.logs import configure_logs, logger
-from minispark.settings import DoorSettings
+from minispark.settings import CacheSettings, DoorSettings
 from minispark.task.hashing import hash_vector
 from minispark.tls import check_certificate, server_tls
 from minispark.tokens import BlockKey
@@ -72,6 +74,7 @@ class _Worker:
     async def run(self) -> None:
         config = self._config
         work = WorkDirectory(config.work_dir, self._id)
+        memory = _memory_directory(config.cache, self._id)
         try:
             blocks, figures = _bind(config.host, config.port)
             name = config.advertise_host or _reachable_name(config)
@@ -81,7 +84,8 @@ class _Worker:
                 may_map=config.map_blocks, key=BlockKey(config.token), ca_file=config.ca_file
             )
             executors = _executors(config, fetch)
-            agent = self._agent(store, executors, fetch)
+            cache = _cache(config.cache, store, memory)
+            agent = self._agent(store, executors, fetch, cache)
             allowed = {*config.allowed_hosts, config.host, name, *LOOPBACK_NAMES} - _WILDCARD
             apps = (
                 (
@@ -116,9 +120,17 @@ class _Worker:
                 await _until_signal(agent, executors)
         finally:
             work.remove()
+            if memory is not None:
+                memory.remove()
             _log.info("worker_stopped", worker=self._id)
 
-    def _agent(self, store: BlockStore, executors: ExecutorPool, fetch: FetchSettings) -> Agent:
+    def _agent(
+        self,
+        store: BlockStore,
+        executors: ExecutorPool,
+        fetch: FetchSettings,
+        cache: BlockCache | None,
+    ) -> Agent:
         config = self._config
         return Agent(
             config,
@@ -137,6 +149,7 @@ class _Worker:
                 hashes=hash_vector(),
             ),
             on_registered=self._ready_once,
+            cache=cache,
         )
 
     def _ready_once(self) -> None:
@@ -152,6 +165,34 @@ def _executors(config: WorkerConfig, fetch: FetchSettings) -> ExecutorPool:
         fetch=fetch,
         task_timeout_s=config.task_timeout_s,
         memory_limit_bytes=config.memory_limit_bytes,
+    )
+
+
+def _memory_directory(settings: CacheSettings, name: str) -> WorkDirectory | None:
+    """Make the memory tier's own directory, where there is a tmpfs and a wish for one."""
+    if not memory_budget(TMPFS, settings.memory_bytes):
+        return None
+    try:
+        return WorkDirectory(memory_home(), name)
+    except OSError as error:
+        _log.warning("cache_without_memory", reason=str(error))
+        return None
+
+
+def _cache(
+    settings: CacheSettings, store: BlockStore, memory: WorkDirectory | None
+) -> BlockCache | None:
+    if not settings.memory_bytes:
+        return None
+    budget = memory_budget(TMPFS, settings.memory_bytes)
+    if budget < settings.memory_bytes:
+        _log.warning(
+            "cache_memory_reduced", wanted=settings.memory_bytes, got=budget, tmpfs=str(TMPFS)
+        )
+    return BlockCache(
+        store.directory,
+        memory=None if memory is None else memory.blocks,
+        settings=replace(settings, memory_bytes=budget),
     )
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from minispark.settings import CacheSettings
 
 __all__ = ["WorkerConfig"]
 
@@ -36,6 +38,8 @@ class WorkerConfig:
     ca_file: str | None = None
     advertise_host: str | None = None
     allowed_hosts: tuple[str, ...] = ()
+    cache: CacheSettings = field(default_factory=CacheSettings)
+    """What is kept for later jobs; with no memory at all, nothing is."""
 
     def __repr__(self) -> str:
         return f"WorkerConfig(master_url={self.master_url!r}, host={self.host!r}, port={self.port})"
