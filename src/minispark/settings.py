@@ -13,6 +13,7 @@ __all__ = [
     "DoorSettings",
     "JournalSettings",
     "Limits",
+    "LogSettings",
     "PlanSettings",
     "SchedulerSettings",
 ]
@@ -177,3 +178,11 @@ class DoorSettings:
     """How long the head of a request may take to come in whole."""
     body_s: float = 30.0
     """How long a body may pause."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogSettings:
+    """What a master or worker writes to standard error."""
+
+    format: Literal["auto", "json", "text"] = "auto"
+    level: Literal["debug", "info", "warning", "error"] = "info"

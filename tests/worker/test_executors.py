@@ -275,9 +275,11 @@ def test_a_caller_that_gives_up_frees_the_slot(desk: Desk) -> None:
 
 def test_what_tasks_print_is_heard_and_harms_nothing(desk: Desk) -> None:
     heard: list[str] = []
+    named: set[TaskKey | None] = set()
 
-    def listener(pid: int, line: str) -> None:
+    def listener(pid: int, key: TaskKey | None, line: str) -> None:
         heard.append(line)
+        named.add(key)
         if line == "bad listener":
             raise RuntimeError(line)
 
@@ -295,8 +297,10 @@ def test_what_tasks_print_is_heard_and_harms_nothing(desk: Desk) -> None:
 
     async def story() -> None:
         async with pool_of(1, on_output=listener) as pool:
-            assert isinstance(await pool.run(desk.task(noise)), TaskReport)
+            noisy = desk.task(noise)
+            assert isinstance(await pool.run(noisy), TaskReport)
             await until(lambda: "the end" in heard)
+            assert named == {noisy.key}
             assert isinstance(await pool.run(desk.task()), TaskReport)
 
     run(story)

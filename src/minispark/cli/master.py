@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from minispark.cli.options import CaFile, DataRoot, TlsCert, TlsKey
-from minispark.settings import JournalSettings, SchedulerSettings
+from minispark.cli.options import CaFile, DataRoot, LogFormat, LogLevel, TlsCert, TlsKey
+from minispark.settings import JournalSettings, LogSettings, SchedulerSettings
 
 __all__ = ["master"]
 
@@ -62,6 +62,8 @@ def master(
         Literal["normal", "full"],
         typer.Option(help="What a power cut may cost: the last reports of tasks, or nothing."),
     ] = "normal",
+    log_format: LogFormat = "auto",
+    log_level: LogLevel = "info",
 ) -> None:
     """Start a master; Ctrl-C or SIGTERM stops it. Started again it goes on with all jobs."""
     from minispark import config
@@ -109,5 +111,7 @@ def master(
             ),
             journal=JournalSettings(synchronous="FULL" if synchronous == "full" else "NORMAL"),
         ),
-        on_ready=say_ready,
+        # A log of JSON has nothing else in it.
+        on_ready=None if log_format == "json" else say_ready,
+        logs=LogSettings(log_format, log_level),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -14,6 +14,8 @@ __all__ = [
     "CaFile",
     "DataRoot",
     "EngineName",
+    "LogFormat",
+    "LogLevel",
     "Master",
     "Parallelism",
     "TlsCert",
@@ -45,6 +47,14 @@ Master = Annotated[
         "http://127.0.0.1:8080.",
         show_default=False,
     ),
+]
+LogFormat = Annotated[
+    Literal["auto", "json", "text"],
+    typer.Option(help="Lines of the log; auto is text on a terminal, else JSON."),
+]
+LogLevel = Annotated[
+    Literal["debug", "info", "warning", "error"],
+    typer.Option(help="What to log; debug has lines for every task."),
 ]
 Parallelism = Annotated[
     int | None,

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from minispark.cli.options import CaFile, DataRoot, Master, TlsCert, TlsKey
+from minispark.cli.options import CaFile, DataRoot, LogFormat, LogLevel, Master, TlsCert, TlsKey
 from minispark.errors import UsageError
 
 __all__ = ["worker"]
@@ -86,11 +86,13 @@ def worker(
     tls_key: TlsKey = None,
     ca_file: CaFile = None,
     data_root: DataRoot = None,
+    log_format: LogFormat = "auto",
+    log_level: LogLevel = "info",
 ) -> None:
     """Start a worker; one started before its master waits for it. Ctrl-C or SIGTERM stops it."""
     from minispark import config
     from minispark.cli.terminal import print_box
-    from minispark.settings import MIB, CacheSettings
+    from minispark.settings import MIB, CacheSettings, LogSettings
     from minispark.worker import serve
     from minispark.worker.settings import WorkerConfig
 
@@ -135,7 +137,9 @@ def worker(
             advertise_host=advertise_host,
             cache=CacheSettings(memory_bytes=cache_max_mb * MIB, disk_bytes=cache_disk_mb * MIB),
         ),
-        on_ready=say_ready,
+        # A log of JSON has nothing else in it.
+        on_ready=None if log_format == "json" else say_ready,
+        logs=LogSettings(log_format, log_level),
     )
 
 

@@ -31,6 +31,7 @@ from minispark.engines.base import (
 )
 from minispark.engines.driver import Driver, Finished
 from minispark.engines.places import BlockPlaces
+from minispark.ids import TaskKey
 from minispark.observe.views import JobView
 from minispark.plan.stages import StageGraph
 from minispark.settings import CacheSettings, SchedulerSettings
@@ -188,7 +189,7 @@ class LocalRunner:
         )
 
 
-def _to_stderr(_pid: int, line: str) -> None:
+def _to_stderr(_pid: int, _key: TaskKey | None, line: str) -> None:
     """Show what a task printed; standard output belongs to the program that runs the job."""
     sys.stderr.write(f"{line}\n")
 

@@ -23,6 +23,7 @@ from minispark.master.service import Service
 from minispark.master.settings import MasterConfig, check_config
 from minispark.observe.journal import Journal
 from minispark.observe.logs import configure_logs, logger
+from minispark.settings import LogSettings
 from minispark.tls import server_tls
 from minispark.wire.doorstep import server_options
 
@@ -45,7 +46,12 @@ class _Server(uvicorn.Server):
         yield
 
 
-def serve(config: MasterConfig, *, on_ready: Callable[[str], None] | None = None) -> None:
+def serve(
+    config: MasterConfig,
+    *,
+    on_ready: Callable[[str], None] | None = None,
+    logs: LogSettings | None = None,
+) -> None:
     """Run a master until SIGTERM or SIGINT; ``on_ready(url)`` is called once it listens.
 
     Raises
@@ -55,7 +61,7 @@ def serve(config: MasterConfig, *, on_ready: Callable[[str], None] | None = None
     MinisparkError
         It could not go on; its jobs are in the journal.
     """
-    configure_logs()
+    configure_logs(logs)
     asyncio.run(_serve(config, on_ready))
 
 

@@ -1,7 +1,13 @@
-"""Logs: one JSON object a line on standard error, with job, stage, task, attempt and worker."""
+"""Logs on standard error: one JSON object a line, or text for people on a terminal.
+
+A line that concerns an attempt names job, stage, task, attempt and worker. What libraries log
+takes the same way.
+"""
 
 from __future__ import annotations
 
+import logging
+import os
 import sys
 from typing import Any
 
@@ -9,31 +15,34 @@ import structlog
 
 from minispark.ids import TaskKey
 from minispark.masks import masked
+from minispark.settings import LogSettings
 
 __all__ = ["configure_logs", "logger", "task_fields"]
 
 
-def configure_logs(*, level: str = "info") -> None:
-    """Write JSON lines to standard error; ``debug`` adds a line for every task."""
+def configure_logs(settings: LogSettings | None = None, **fields: Any) -> None:
+    """Write to standard error from now on; ``fields`` are on every line of this process.
+
+    ``auto`` is text on a terminal and JSON elsewhere; the level ``debug`` adds lines for every
+    task.
+    """
+    settings = settings or LogSettings()
+    terminal = sys.stderr.isatty()
+    as_text = settings.format == "text" or (settings.format == "auto" and terminal)
+    colours = terminal and not os.environ.get("NO_COLOR")
+    shared = _shared(fields, as_text=as_text)
+    last: Any = (
+        structlog.dev.ConsoleRenderer(colors=colours)
+        if as_text
+        else structlog.processors.JSONRenderer(default=str)
+    )
     structlog.configure(
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            _without_secrets,
-            structlog.processors.JSONRenderer(),
-        ],
+        wrapper_class=structlog.make_filtering_bound_logger(settings.level),
+        processors=[*shared, _without_secrets, last],
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
-
-
-def _without_secrets(_logger: Any, _method: str, event: Any) -> Any:
-    return {
-        name: masked(value) if isinstance(value, str) else value for name, value in event.items()
-    }
+    _take_over_logging(shared, last)
 
 
 def logger(part: str) -> Any:
@@ -49,4 +58,41 @@ def task_fields(key: TaskKey) -> dict[str, Any]:
         "task": key.partition,
         "attempt": key.attempt,
         "generation": key.generation,
+    }
+
+
+def _shared(fields: dict[str, Any], *, as_text: bool) -> list[Any]:
+    def add_fields(_logger: Any, _method: str, event: Any) -> Any:
+        return {**fields, **event}
+
+    shared = [
+        structlog.contextvars.merge_contextvars,
+        add_fields,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    # The renderer for people draws exceptions itself.
+    return shared if as_text else [*shared, structlog.processors.format_exc_info]
+
+
+def _take_over_logging(shared: list[Any], last: Any) -> None:
+    """Let what libraries say by ``logging`` look as our own lines do."""
+    handler = logging.StreamHandler(sys.stderr)
+    finish = [
+        structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+        _without_secrets,
+        last,
+    ]
+    foreign = [*shared, structlog.stdlib.add_logger_name]
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(foreign_pre_chain=foreign, processors=finish)
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(logging.WARNING)
+
+
+def _without_secrets(_logger: Any, _method: str, event: Any) -> Any:
+    return {
+        name: masked(value) if isinstance(value, str) else value for name, value in event.items()
     }

@@ -23,7 +23,7 @@ from minispark.blocks.cache import BlockCache
 from minispark.blocks.fetch import FetchSettings
 from minispark.blocks.store import BlockStore
 from minispark.clock import monotonic_s, wall_s
-from minispark.errors import MasterUnreachableError, WorkerLost
+from minispark.errors import Cancelled, MasterUnreachableError, WorkerLost
 from minispark.ids import TaskKey
 from minispark.observe.logs import logger, task_fields
 from minispark.task.sinks import discard_part
@@ -316,12 +316,14 @@ class Agent:
                     self._discard([key])
 
     async def _attempt(self, spec: TaskSpec) -> None:
+        _log.debug("task_started", **task_fields(spec.key))
         try:
             outcome = await self._executors.run(spec)
         except Exception as error:  # a fault of ours must not strand the attempt
             _log.exception("attempt_not_run", **task_fields(spec.key))
             outcome = TaskFailure(spec.key, WorkerLost(f"{type(error).__name__}: {error}"))
         self.vitals.ended(outcome)
+        _log_end(outcome)
         await self._keeper.keep(spec, outcome)
         if isinstance(outcome, TaskReport) and outcome.sink is not None:
             self._staged[spec.key] = spec
@@ -362,3 +364,13 @@ class _Trouble:
 
 def _keys(block_ids: Iterable[str]) -> list[TaskKey]:
     return [TaskKey.parse(block_id) for block_id in block_ids]
+
+
+def _log_end(outcome: TaskReport | TaskFailure) -> None:
+    took = {"duration_s": round(outcome.duration_s, 6), **task_fields(outcome.key)}
+    if isinstance(outcome, TaskReport):
+        _log.debug("task_ended", rows=outcome.block.rows, **took)
+    elif isinstance(outcome.failure, Cancelled):
+        _log.debug("task_cancelled", **took)
+    else:
+        _log.warning("task_failed", kind=outcome.failure.kind, **took)

@@ -15,12 +15,12 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
-import structlog
-
 from minispark.blocks.fetch import FetchSettings
 from minispark.config import PRIVATE
 from minispark.errors import Failure
+from minispark.ids import TaskKey
 from minispark.masks import masked
+from minispark.observe.logs import logger
 from minispark.task.spec import TaskFailure, TaskReport, TaskSpec
 from minispark.worker.pipes import LENGTH, Hello, Ready, pack, unpack
 
@@ -35,9 +35,10 @@ _LINES_KEPT = 5
 """The last words of an executor that died, for the failure."""
 
 
-_log = structlog.get_logger(__name__)
+_log = logger("worker")
 
-OutputListener = Callable[[int, str], None]
+OutputListener = Callable[[int, TaskKey | None, str], None]
+"""Is told of each line that a process printed: its id, the attempt that it runs or ran last."""
 
 
 class ExecutorEnded(Exception):  # noqa: N818 - an event, not a mistake
@@ -52,6 +53,7 @@ class ExecutorProcess:
         self._last_lines: deque[str] = deque(maxlen=_LINES_KEPT)
         self._output = asyncio.create_task(self._listen(on_output))
         self._killed = False
+        self._task: TaskKey | None = None
         self.verdict: Failure | None = None
         """Why it was killed, if we did it."""
         self.baseline_bytes = 0
@@ -105,6 +107,8 @@ class ExecutorProcess:
 
     async def run(self, spec: TaskSpec) -> TaskReport | TaskFailure:
         """Run a task; raise `ExecutorEnded` if the process goes before it reports."""
+        # Stays after its end: its last lines may come after its report.
+        self._task = spec.key
         await self._write(spec)
         report = await self._read()
         if not isinstance(report, TaskReport | TaskFailure):
@@ -192,7 +196,7 @@ class ExecutorProcess:
         if text:
             self._last_lines.append(text)
             try:
-                on_output(self.pid, text)
+                on_output(self.pid, self._task, text)
             except Exception:
                 # Were this task to end, the pipe would fill up and the executor hang.
                 _log.exception("a listener to the output of executors failed")

@@ -18,8 +18,6 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 
-import structlog
-
 from minispark.blocks.fetch import FetchSettings
 from minispark.blocks.format import SUFFIXES
 from minispark.clock import monotonic_s
@@ -33,6 +31,7 @@ from minispark.errors import (
     WorkerLost,
 )
 from minispark.ids import TaskKey
+from minispark.observe.logs import logger, task_fields
 from minispark.task.failures import PANIC_CODE
 from minispark.task.inputs import input_generations
 from minispark.task.sinks import discard_part
@@ -46,7 +45,7 @@ _MEMORY_POLL_S = 0.1
 _IDLE_SLACK_BYTES = 64 << 20
 """An idle executor that grew less than this since it started is not worth replacing."""
 
-_log = structlog.get_logger(__name__)
+_log = logger("worker")
 
 
 class _Slot:
@@ -322,5 +321,5 @@ def _discard(spec: TaskSpec) -> None:
         discard_part(spec.output.sink, key=spec.key, data_root=spec.data_root)
 
 
-def _log_output(pid: int, line: str) -> None:
-    _log.info("executor output", pid=pid, line=line)
+def _log_output(pid: int, key: TaskKey | None, line: str) -> None:
+    _log.info("task_output", pid=pid, line=line, **({} if key is None else task_fields(key)))

@@ -25,7 +25,7 @@ from minispark.blocks.host import host_identity
 from minispark.blocks.store import BlockStore
 from minispark.errors import UsageError
 from minispark.observe.logs import configure_logs, logger
-from minispark.settings import CacheSettings, DoorSettings
+from minispark.settings import CacheSettings, DoorSettings, LogSettings
 from minispark.task.hashing import hash_vector
 from minispark.tls import check_certificate, server_tls
 from minispark.tokens import BlockKey
@@ -50,7 +50,12 @@ _BACKLOG = 256
 _log = logger("worker")
 
 
-def serve(config: WorkerConfig, *, on_ready: Callable[[str], None] | None = None) -> None:
+def serve(
+    config: WorkerConfig,
+    *,
+    on_ready: Callable[[str], None] | None = None,
+    logs: LogSettings | None = None,
+) -> None:
     """Run a worker until SIGTERM or SIGINT; ``on_ready(url)`` is called once it is registered.
 
     Raises
@@ -60,21 +65,22 @@ def serve(config: WorkerConfig, *, on_ready: Callable[[str], None] | None = None
         the certificate is not usable.
     """
     _check_safety(config)
-    configure_logs()
-    asyncio.run(_Worker(config, on_ready).run())
+    worker = _Worker(config, on_ready)
+    configure_logs(logs, worker=worker.id)
+    asyncio.run(worker.run())
 
 
 class _Worker:
     def __init__(self, config: WorkerConfig, on_ready: Callable[[str], None] | None) -> None:
         self._config = config
         self._on_ready = on_ready
-        self._id = f"w-{secrets.token_hex(4)}"
+        self.id = f"w-{secrets.token_hex(4)}"
         self._url = ""
 
     async def run(self) -> None:
         config = self._config
-        work = WorkDirectory(config.work_dir, self._id)
-        memory = _memory_directory(config.cache, self._id)
+        work = WorkDirectory(config.work_dir, self.id)
+        memory = _memory_directory(config.cache, self.id)
         try:
             blocks, figures = _bind(config.host, config.port)
             name = config.advertise_host or _reachable_name(config)
@@ -100,7 +106,7 @@ class _Worker:
                 (
                     metrics_app(
                         agent.figures,
-                        worker_id=self._id,
+                        worker_id=self.id,
                         slots=config.slots,
                         token=config.token,
                         hosts=allowed,
@@ -111,7 +117,6 @@ class _Worker:
             )
             _log.info(
                 "worker_started",
-                worker=self._id,
                 url=self._url,
                 metrics_url=_url(config, name, figures.getsockname()[1]),
                 work_dir=str(work.path),
@@ -122,7 +127,7 @@ class _Worker:
             work.remove()
             if memory is not None:
                 memory.remove()
-            _log.info("worker_stopped", worker=self._id)
+            _log.info("worker_stopped")
 
     def _agent(
         self,
@@ -134,12 +139,12 @@ class _Worker:
         config = self._config
         return Agent(
             config,
-            link=MasterLink(config.master_url, config.token, self._id, ca_file=config.ca_file),
+            link=MasterLink(config.master_url, config.token, self.id, ca_file=config.ca_file),
             executors=executors,
             store=store,
             fetch=fetch,
             register=RegisterRequest(
-                worker_id=self._id,
+                worker_id=self.id,
                 url=self._url,
                 host=host_identity(),
                 directory=str(store.directory),
