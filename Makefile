@@ -4,7 +4,7 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test chaos lint format setup bench lock clean \
+.PHONY: help demo test chaos simulate lint format setup bench lock clean \
 	build build-debug run-master run-worker run-client-submit run-client-join run-client-status \
 	create-test-data create-large-data create-1m-data create-join-data \
 	test-fault-tolerance test-load-balancing test-parallel-tasks test-round-robin
@@ -18,6 +18,7 @@ INSTALL_SELF = $(PIP) install --no-deps --no-build-isolation --editable .
 LINES ?= 1000000
 TEST_JOBS ?= 2
 JOBS ?= 100
+HISTORIES ?= 100000
 
 RELEASE := target/release
 DEBUG := target/debug
@@ -111,6 +112,9 @@ test-round-robin: $(CLIENT) ## See workers get tasks in turn
 
 chaos: $(VENV)/.development ## Run jobs while their cluster is taken apart (JOBS=100 SEED=N)
 	@$(BIN)/python -m minispark.testing.chaos --jobs $(JOBS) $(if $(SEED),--seed $(SEED))
+
+simulate: $(VENV)/.development ## Simulate clusters that go wrong (HISTORIES=100000 SEED=0)
+	@$(BIN)/minispark simulate --histories $(HISTORIES) --seed $(or $(SEED),0) --digest
 
 ##@ Development
 

@@ -31,6 +31,7 @@ COMMANDS = [
     "worker",
     "sql",
     "chaos",
+    "simulate",
     "token",
 ]
 HEAVY = {

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from random import Random
 
 import pytest
-import sim
 from play import Play, key, map_reduce, single
 
 from minispark.errors import OutOfMemory
 from minispark.scheduler import Scheduler, snapshot
-from minispark.scheduler.commands import Command, CommitJob
+from minispark.scheduler.commands import CommitJob
 from minispark.scheduler.events import (
-    Event,
     JobSubmitted,
     MasterRestarted,
     WorkerHeartbeat,
@@ -25,66 +22,55 @@ from minispark.scheduler.spec import Receipt
 from minispark.scheduler.state import Job, Stage, State
 from minispark.scheduler.workers import Worker
 from minispark.settings import SchedulerSettings
+from minispark.testing.sim import Recipe, World
+from minispark.testing.sim.journal import Row
+from minispark.testing.sim.master import Master
 
 
 def copied(state: State) -> State:
     return snapshot.load(json.loads(json.dumps(snapshot.dump(state))))
 
 
-@dataclass
-class Fact:
-    event: Event
-    now: float
-    commands: list[Command]
-
-
-class Witness(sim.World):
-    """A world in which every fact is written down, and a second scheduler takes over at times."""
+class Witness:
+    """Sees every fact that masters apply; at times a second scheduler takes over beside them."""
 
     def __init__(self, seed: int) -> None:
-        super().__init__(seed)
-        self.facts: list[Fact] = []
         self.doubts = Random(seed)
         self.twins: list[Scheduler] = []
+        self.world = World(Recipe(seed, without=("twin",)), witness=self.see)
 
-    def decided(self, event: Event) -> list[Command]:
-        if self.doubts.random() < 0.02:
-            self.twins = [Scheduler(self.scheduler.settings, copied(self.scheduler.state))]
-        fact = self.scheduler.decide(event, self.now)
-        if fact is None:
-            return []
-        commands = self.scheduler.apply(fact, self.now)
-        self.facts.append(Fact(fact, self.now, commands))
+    def see(self, master: Master, row: Row) -> None:
+        if isinstance(row.fact, MasterRestarted):
+            self.twins = []  # What was not durable is lost: they know too much.
         for twin in self.twins:
-            assert twin.apply(fact, self.now) == commands
-        return commands
+            assert tuple(twin.apply(row.fact, row.now)) == row.commands
+        if self.doubts.random() < 0.05:
+            self.twins = [Scheduler(master.scheduler.settings, copied(master.scheduler.state))]
 
 
 @pytest.mark.parametrize("batch", range(2))
 def test_who_is_told_again_or_loaded_decides_the_same(batch: int) -> None:
     for seed in range(1000 + batch, 1060, 2):
-        world = Witness(seed)
-        world.run()
-        again = Scheduler(world.scheduler.settings)
-        for fact in world.facts:
-            assert again.apply(fact.event, fact.now) == fact.commands, f"seed {seed}"
-        plain = snapshot.dump(world.scheduler.state)
-        for other in (again, *world.twins):
+        witness = Witness(seed)
+        witness.world.run()
+        master = witness.world.master
+        again = Scheduler(master.scheduler.settings)
+        for row in master.home.rows:
+            assert tuple(again.apply(row.fact, row.now)) == row.commands, f"seed {seed}"
+        plain = snapshot.dump(master.scheduler.state)
+        for other in (again, *witness.twins):
             assert snapshot.dump(other.state) == plain, f"seed {seed}"
-            assert other.state == world.scheduler.state, f"seed {seed}"
+            assert other.state == master.scheduler.state, f"seed {seed}"
 
 
 def test_every_moment_of_a_history_can_be_kept() -> None:
     """Not only what dumps alike, but every counter and index that is made again."""
 
-    class Careful(Witness):
-        def decided(self, event: Event) -> list[Command]:
-            commands = super().decided(event)
-            assert copied(self.scheduler.state) == self.scheduler.state
-            return commands
+    def see(master: Master, _: Row) -> None:
+        assert copied(master.scheduler.state) == master.scheduler.state
 
     for seed in range(1100, 1106):
-        Careful(seed).run()
+        World(Recipe(seed), witness=see).run()
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from minispark.cli import (
     master,
     metrics,
     run,
+    simulate,
     sql,
     submit,
     token,
@@ -55,6 +56,7 @@ app.add_typer(data.app, name="data")
 app.command("master")(master.master)
 app.command("worker")(worker.worker)
 app.command("chaos")(chaos.chaos)
+app.command("simulate")(simulate.simulate)
 app.command("token")(token.token)
 
 

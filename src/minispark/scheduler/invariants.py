@@ -18,6 +18,7 @@ from minispark.scheduler.commands import (
     MoveBlocks,
     ReleaseBlocks,
     ReleaseJob,
+    WorkerDown,
 )
 from minispark.scheduler.core import Scheduler
 from minispark.scheduler.state import Job, Phase, Stage, State
@@ -200,10 +201,19 @@ def _clock(scheduler: Scheduler, now: float) -> Iterator[str]:
 
 
 def _addressees(state: State, commands: Sequence[Command]) -> Iterator[str]:
-    for command in commands:
+    falls = {
+        (command.worker, command.epoch): number
+        for number, command in enumerate(commands)
+        if isinstance(command, WorkerDown)
+    }
+    for number, command in enumerate(commands):
         if isinstance(command, LaunchTask | CancelTask | ReleaseBlocks | ReleaseJob):
             worker = state.workers[command.worker]
-            if not worker.up or worker.epoch != command.epoch:
+            # Of several that fall in one step, the last may be told what the first one's fall
+            # brought about. It is given no work.
+            work = isinstance(command, LaunchTask)
+            falling = not work and falls.get((command.worker, command.epoch), -1) > number
+            if (not worker.up or worker.epoch != command.epoch) and not falling:
                 yield f"a command to a worker that is not UP: {command}"
         if isinstance(command, MoveBlocks) and command.worker not in state.rotation:
             yield f"blocks are to be moved to one that does not stay: {command}"

@@ -1,0 +1,164 @@
+"""``minispark simulate``: the scheduler in a simulated world that goes wrong, seed after seed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from minispark.cli.options import AsJson
+
+if TYPE_CHECKING:
+    from minispark.testing.sim.batch import Finding, Tally
+    from minispark.testing.sim.recipe import Recipe
+
+__all__ = ["simulate"]
+
+
+def simulate(
+    *,
+    histories: Annotated[int, typer.Option(min=1, help="How many, one a seed.")] = 1_000,
+    seed: Annotated[int, typer.Option(min=0, help="The first.")] = 0,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Processes; else one a core.")] = None,
+    digest: Annotated[
+        bool, typer.Option("--digest", help="Print one hash of all journals.")
+    ] = False,
+    shrink: Annotated[
+        bool, typer.Option(help="Make a history that goes wrong as small as it stays wrong.")
+    ] = True,
+    only_jobs: Annotated[
+        str | None, typer.Option(metavar="N,...", help="Keep only these jobs of the seed.")
+    ] = None,
+    only_workers: Annotated[
+        str | None, typer.Option(metavar="N,...", help="Keep only these workers of the seed.")
+    ] = None,
+    without: Annotated[
+        str | None, typer.Option(metavar="KIND,...", help="Leave out kinds of faults.")
+    ] = None,
+    until: Annotated[float, typer.Option(min=0, help="When faults end, in seconds.")] = 60.0,
+    journal: Annotated[
+        bool, typer.Option("--journal", help="Print all that the master took in and decided.")
+    ] = False,
+    json: AsJson = False,
+) -> None:
+    """Run the scheduler in simulated clusters in which everything goes wrong.
+
+    One seed is one history: workers, network, disks and the master fail, then all heals, and every
+    job has to end rightly. Leaves with 1 if one does not, and prints how to make it again. The
+    options from --only-jobs on are for one history (--histories 1).
+    """
+    import os
+
+    from minispark.cli.figures import print_json
+    from minispark.cli.terminal import counting_bar, output
+    from minispark.errors import UsageError
+    from minispark.testing.sim.batch import Tally, live
+    from minispark.testing.sim.batch import simulate as run
+
+    recipe = _recipe(seed, only_jobs, only_workers, without, until)
+    if histories == 1:
+        tally = Tally()
+        tally.add(live(recipe))
+        if journal:
+            _print_journal(recipe)
+    elif recipe.command != type(recipe)(seed).command or journal:
+        msg = "--only-jobs, --only-workers, --without, --until and --journal are for one history"
+        raise UsageError(msg, hint="Give --histories 1.")
+    else:
+        done = 0
+        title = f"seeds {seed} to {seed + histories - 1}"
+        with counting_bar(title, total=histories, unit="histories") as advance:
+
+            def progress(tally: Tally) -> None:
+                nonlocal done
+                advance(tally.histories - done)
+                done = tally.histories
+
+            tally = run(seed, histories, processes=jobs or os.cpu_count() or 1, progress=progress)
+    if json:
+        print_json(_plain(tally))
+    else:
+        output.print(_summary(tally), markup=False)
+        if digest:
+            output.print(f"digest {tally.digest}")
+    for finding in tally.findings:
+        _print_finding(finding, shrink=shrink)
+    if tally.findings:
+        raise typer.Exit(1)
+
+
+def _recipe(
+    seed: int, jobs: str | None, workers: str | None, without: str | None, until: float
+) -> Recipe:
+    from minispark.errors import UsageError
+    from minispark.testing.sim.faults import KINDS
+    from minispark.testing.sim.recipe import Recipe
+
+    kinds = () if without is None else tuple(without.split(","))
+    unknown = [kind for kind in kinds if kind not in KINDS]
+    if unknown:
+        msg = f"there is no kind of fault {unknown[0]!r}"
+        raise UsageError(msg, hint=f"There are: {', '.join(KINDS)}.")
+    return Recipe(seed, _numbers(jobs), _numbers(workers), kinds, until)
+
+
+def _numbers(text: str | None) -> tuple[int, ...] | None:
+    from minispark.errors import UsageError
+
+    if text is None:
+        return None
+    try:
+        return tuple(int(word) for word in text.split(","))
+    except ValueError:
+        msg = f"these are no numbers with commas between: {text!r}"
+        raise UsageError(msg) from None
+
+
+def _print_journal(recipe: Recipe) -> None:
+    import contextlib
+
+    from minispark.cli.terminal import output
+    from minispark.testing.sim.world import SimulationError, World
+
+    world = World(recipe)
+    with contextlib.suppress(SimulationError):
+        world.run()
+    output.print(f"faults: {world.faults.drawn}", markup=False)
+    output.print(world.story(), markup=False)
+
+
+def _summary(tally: Tally) -> str:
+    ends = ", ".join(f"{count:,} {status}" for status, count in sorted(tally.ends.items()))
+    struck = ", ".join(f"{kind} {count:,}" for kind, count in sorted(tally.struck.items()))
+    return (
+        f"{tally.histories:,} histories, {tally.steps:,} steps of the scheduler\n"
+        f"jobs: {ends or 'none'}\n"
+        f"faults: {struck or 'none'}\n"
+        f"went wrong: {len(tally.findings)}"
+    )
+
+
+def _plain(tally: Tally) -> dict[str, object]:
+    return {
+        "histories": tally.histories,
+        "steps": tally.steps,
+        "jobs": dict(sorted(tally.ends.items())),
+        "faults": dict(sorted(tally.struck.items())),
+        "digest": tally.digest,
+        "wrong": [
+            {"command": found.recipe.command, "reason": found.reason} for found in tally.findings
+        ],
+    }
+
+
+def _print_finding(finding: Finding, *, shrink: bool) -> None:
+    from minispark.cli.terminal import notes
+    from minispark.testing.sim.shrink import shrink as shrunk
+    from minispark.testing.sim.world import SimulationError
+
+    error = SimulationError(finding.recipe, finding.reason, finding.story)
+    if shrink:
+        notes.print(f"seed {finding.recipe.seed} went wrong; making it smaller")
+        error = shrunk(error)
+    notes.print(f"\nWRONG {error.reason}\nthe end of its journal:\n{error.story}", markup=False)
+    notes.print(f"make it again with: {error.recipe.command}", markup=False)

@@ -1,0 +1,85 @@
+"""What attempts write, and the proof that an answer was made of one version of everything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from minispark.ids import TaskKey
+from minispark.scheduler.spec import JobSpec, Read, StageSpec
+
+__all__ = ["Block", "Place", "check_whole", "inputs_of", "make_block"]
+
+Place = tuple[int, int]
+"""A stage and a partition."""
+
+
+@dataclass(slots=True)
+class Block:
+    """The output of an attempt: its version stands for its rows.
+
+    The version follows from the versions read, and from ``salt``: 0 where a rerun gives the same.
+    ``made_from`` is the version of every block that went into it, and into those.
+    """
+
+    key: TaskKey
+    version: int
+    salt: int
+    made_from: dict[Place, tuple[int, int]]
+    torn: Place | None
+    """Of what it read two versions."""
+    corrupt: bool = False
+
+
+def make_block(key: TaskKey, read: Sequence[Block], salt: int) -> Block:
+    """Write what an attempt makes of the blocks that it has read."""
+    made_from: dict[Place, tuple[int, int]] = {}
+    torn = None
+    for block in read:
+        torn = torn or block.torn
+        for place, made in block.made_from.items():
+            if made_from.setdefault(place, made) != made:
+                torn = torn or place
+    version = _version((key.stage, key.partition), salt, [block.version for block in read])
+    made_from[key.stage, key.partition] = (version, salt)
+    return Block(key, version, salt, made_from, torn)
+
+
+def _version(place: Place, salt: int, read: Iterable[int]) -> int:
+    # Hashes of tuples of numbers are the same in every process.
+    return hash((place, salt, *read))
+
+
+def inputs_of(spec: StageSpec, stages: Mapping[int, StageSpec], partition: int) -> list[Place]:
+    """Return what a task has to read, in order."""
+    found: list[Place] = []
+    for branch in spec.branches:
+        if partition >= branch.partitions:
+            partition -= branch.partitions
+            continue
+        for edge in branch.inputs:
+            if edge.read is Read.FORWARD:
+                found.append((edge.stage, partition))
+            else:
+                found += [(edge.stage, p) for p in range(stages[edge.stage].partitions)]
+        break
+    return found
+
+
+def check_whole(spec: JobSpec, output: Iterable[Block]) -> None:
+    """Raise AssertionError unless blocks are what the job, run once in peace, could have given.
+
+    Everything that went into any of them has one version, and each version follows from the
+    versions of all that its task has to read.
+    """
+    whole: dict[Place, tuple[int, int]] = {}
+    for block in output:
+        assert block.torn is None, f"{block.key} is made of two versions of {block.torn}"
+        for place, made in block.made_from.items():
+            assert whole.setdefault(place, made) == made, f"two versions of {place}"
+    stages = {stage.id: stage for stage in spec.stages}
+    for place, (version, salt) in whole.items():
+        read = inputs_of(stages[place[0]], stages, place[1])
+        assert all(source in whole for source in read), f"{place} did not read all of its input"
+        expected = _version(place, salt, [whole[source][0] for source in read])
+        assert version == expected, f"{place} is not made of what it had to read"

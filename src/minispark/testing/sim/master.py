@@ -1,0 +1,208 @@
+"""A fake master around the real scheduler: journal first, then hands, as the real one does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import inf
+from random import Random
+from typing import Final, Protocol
+
+from minispark.scheduler import Scheduler
+from minispark.scheduler.commands import (
+    Command,
+    CommitJob,
+    FinishJob,
+    WorkerDown,
+)
+from minispark.scheduler.events import (
+    Event,
+    JobCommitFailed,
+    JobCommitted,
+    JobSubmitted,
+    MasterRestarted,
+    TimerFired,
+    WorkerHeartbeat,
+    WorkerRegistered,
+)
+from minispark.settings import SchedulerSettings
+from minispark.testing.sim.agenda import Act, Agenda
+from minispark.testing.sim.checks import Checks
+from minispark.testing.sim.journal import Journal, Row, StateDir
+from minispark.testing.sim.truth import NO_SPACE, Truth
+
+__all__ = ["Master", "Messenger", "Surroundings"]
+
+_EPOCHS: Final = 20
+"""Bits of a worker's epoch below those of the master's life, as in the real registry."""
+
+
+class Messenger(Protocol):
+    """Brings commands to workers."""
+
+    def tell(self, master: Master, worker: str, command: Command) -> None:
+        """Bring a command to a worker that listens to this master."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What outlives a master."""
+
+    agenda: Agenda
+    truth: Truth
+    messenger: Messenger
+    settings: SchedulerSettings
+    chance: Random
+
+
+class Master:
+    """One life of a master. Taken for dead once it was killed: nothing it still does counts."""
+
+    def __init__(self, around: Surroundings, home: StateDir, log: Callable[[Row], None]) -> None:
+        home.life += 1
+        self.home = home
+        self.alive = True
+        self.deposed = False
+        """Another has its place: no client asks it, and it reaches no files."""
+        self._around = around
+        self._log = log
+        self.journal = Journal(around.agenda, home, around.chance)
+        self.journal.on_recovery = self.fire
+        self.scheduler: Scheduler = home.replay(around.settings)
+        self._epochs = home.life << _EPOCHS
+        last_s = home.rows[-1].now if home.rows else 0.0
+        self._behind_s = around.agenda.now - last_s
+        """The scheduler's time stood still while there was no master."""
+        self._checks = Checks(around.truth, (c for row in home.rows for c in row.commands))
+
+    def begin(self) -> None:
+        """Go on where the last life ended."""
+        for row in self.home.rows:
+            for command in row.commands:
+                if isinstance(command, FinishJob):
+                    self._around.truth.finished(command)
+        self.journal.snapshot(self.scheduler)
+        self._apply(MasterRestarted())
+
+    def kill(self) -> None:
+        """End, with all that is not durable."""
+        if self.alive and not self.journal.lost:
+            again = self.home.replay(self._around.settings)
+            assert again.state == self.scheduler.state, "the journal makes another state"
+        self.alive = False
+        self.journal.close()
+
+    @property
+    def now(self) -> float:
+        """The scheduler's own time."""
+        return self._around.agenda.now - self._behind_s
+
+    @property
+    def wake_s(self) -> float:
+        """When its timer is due."""
+        if not self.alive or self.journal.trouble:
+            return inf
+        return self.scheduler.wake_s + self._behind_s
+
+    # What it is told.
+
+    def register(self, worker: str, slots: int, answer: Callable[[int, int, int], None]) -> None:
+        """Take a worker under a new epoch."""
+        if not self.alive or self.journal.trouble:
+            return
+        self._epochs += 1
+        epoch = self._epochs
+        home = self.home
+        self.feed(WorkerRegistered(worker, epoch, slots))
+        cluster, life = home.cluster, home.life
+        self.journal.after_durable(lambda: answer(epoch, cluster, life))
+
+    def hear(self, events: tuple[Event, ...], answer: Act | None) -> None:
+        """Take a message in; what would have to be written is refused while it cannot be."""
+        if not self.alive:
+            return
+        for event in events:
+            if self.journal.trouble and not isinstance(event, WorkerHeartbeat):
+                return
+            self.feed(event)
+        if answer is not None:
+            self.journal.after_durable(answer)
+
+    def submit(self, event: JobSubmitted, answer: Act) -> None:
+        """Take a job; one that was submitted before is the same job, also when it is over."""
+        if not self.alive or self.journal.trouble:
+            return
+        if all(row.fact != event for row in self.home.rows):
+            self.feed(event)
+        self.journal.after_durable(answer)
+
+    def fire(self) -> None:
+        """Let the timer come."""
+        if self.alive and not self.journal.trouble:
+            self.feed(TimerFired())
+
+    def feed(self, event: Event) -> None:
+        """Take an event in: decide, apply, write down; its commands follow once it is durable."""
+        fact = self.scheduler.decide(event, self.now)
+        passing = isinstance(event, WorkerHeartbeat | TimerFired) and self.journal.trouble
+        if fact is not None and not passing:
+            self._apply(fact)
+
+    def _apply(self, fact: Event) -> None:
+        now, scheduler = self.now, self.scheduler
+        self._checks.before(scheduler, fact)
+        commands = tuple(scheduler.apply(fact, now))
+        row = Row(fact, now, commands)
+        self._log(row)
+        self._checks.after(scheduler, fact, commands, now)
+        self.journal.append(row)
+        if commands:
+            self.journal.after_durable(lambda: self._carry_out(commands))
+        if self._around.chance.random() < 0.01:
+            self.journal.snapshot(scheduler)
+
+    # Its hands.
+
+    def _carry_out(self, commands: tuple[Command, ...]) -> None:
+        for command in commands:
+            match command:
+                case WorkerDown():
+                    pass
+                case CommitJob() | FinishJob() if self.deposed:
+                    pass
+                case CommitJob():
+                    self._commit(command)
+                case FinishJob():
+                    self._around.truth.finished(command)
+                case _:
+                    self._around.messenger.tell(self, command.worker, command)
+
+    def _commit(self, command: CommitJob) -> None:
+        around = self._around
+        if around.truth.faults.strikes("commit"):
+            around.truth.failed_commits[command.job] = None
+            self._soon(lambda: self._answer(JobCommitFailed(command.job, NO_SPACE)))
+            return
+        self._publish(command, 0)
+
+    def _publish(self, command: CommitJob, number: int) -> None:
+        """Rename one file after the other: the master may die between any two."""
+        truth = self._around.truth
+        if number < len(command.sinks):
+            truth.publishes(command.sinks[number])
+            self._soon(lambda: self._publish(command, number + 1))
+            return
+        truth.published.setdefault(command.job, {})
+        truth.success[command.job] = None
+        self._soon(lambda: self._answer(JobCommitted(command.job)))
+
+    def _answer(self, event: JobCommitted | JobCommitFailed) -> None:
+        if self.journal.trouble:
+            self._soon(lambda: self._answer(event))
+            return
+        self.feed(event)
+        self.feed(event)  # Said twice it is said once.
+
+    def _soon(self, act: Act) -> None:
+        seconds = self._around.chance.random() * self._around.chance.choice((0.01, 1.0))
+        self._around.agenda.after(seconds, lambda: act() if self.alive else None)

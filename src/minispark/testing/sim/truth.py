@@ -1,0 +1,201 @@
+"""What really happened, as nobody in the history knows it; and whether the answers agree."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from minispark.errors import (
+    Cancelled,
+    ErrorInfo,
+    Failure,
+    FetchFailed,
+    OutOfMemory,
+    TaskError,
+    TimedOut,
+    WorkerLost,
+)
+from minispark.ids import TaskKey
+from minispark.scheduler.commands import FinishJob, JobStatus
+from minispark.scheduler.policy import POLICY, Charge, cause_of
+from minispark.scheduler.spec import JobSpec, StageLabel
+from minispark.settings import SchedulerSettings
+from minispark.testing.sim.blocks import Block, Place, check_whole
+from minispark.testing.sim.faults import Faults
+
+__all__ = ["NO_SPACE", "Truth"]
+
+NO_SPACE: Final = TaskError(ErrorInfo("MS-214", "no space left"), transient=True)
+
+_GONE: Final = frozenset(
+    (
+        *("crash", "goodbye", "hang", "clock", "cut", "one-way", "lost", "late", "drain"),
+        *("restart", "disk-full", "disk-slow", "twin", "wipe"),
+    )
+)
+"""Kinds that make a worker seem gone, or be it."""
+_UNREAD: Final = _GONE | {"vanish", "corrupt", "peer", "full"}
+"""Kinds that lose a block."""
+
+
+class Truth:
+    """Sees every fault, every block and every end of a job."""
+
+    def __init__(self, faults: Faults, settings: SchedulerSettings) -> None:
+        self.faults = faults
+        self.settings = settings
+        self.specs: dict[str, JobSpec] = {}
+        self.written: dict[TaskKey, dict[str, Block]] = {}
+        """What each attempt wrote, and which workers ever had it."""
+        self.accepted_from: dict[TaskKey, str] = {}
+        """Of which worker the files are that a commit publishes."""
+        self.failures: Counter[tuple[str, int, int]] = Counter()
+        """Failures that attempts of a task reported, cancelled ones and lost input aside."""
+        self.cancelled: dict[str, None] = {}
+        self.published: dict[str, dict[Place, TaskKey]] = {}
+        """Files under their final names."""
+        self.success: dict[str, None] = {}
+        """Jobs with a ``_SUCCESS``."""
+        self.failed_commits: dict[str, None] = {}
+        self.ended: dict[str, FinishJob] = {}
+        self._salts = 0
+
+    def salt(self) -> int:
+        """Return what makes a version unlike any other."""
+        self._salts += 1
+        return self._salts
+
+    def wrote(self, block: Block, worker: str) -> None:
+        """Take note of a block; an attempt runs once, so it writes once.
+
+        Two masters that do not know of each other may both give the same name.
+        """
+        known = self.written.setdefault(block.key, {})
+        assert not known or self.faults.struck["twin"], f"an attempt ran twice: {block.key}"
+        known[worker] = block
+
+    def moved(self, block: Block, worker: str) -> None:
+        """Take note that a worker has a block that another wrote."""
+        self.written[block.key][worker] = block
+
+    def block(self, key: TaskKey, worker: str) -> Block:
+        """Return what an attempt wrote, as a worker has it or had it."""
+        return self.written[key][worker]
+
+    def failed(self, key: TaskKey, failure: Failure) -> None:
+        """Take note of a failure that an attempt reports."""
+        if not isinstance(failure, Cancelled | FetchFailed):
+            self.failures[key.job, key.stage, key.partition] += 1
+
+    def publishes(self, key: TaskKey) -> None:
+        """Take note of a file that gets its final name."""
+        files = self.published.setdefault(key.job, {})
+        place = (key.stage, key.partition)
+        assert files.setdefault(place, key) == key, f"two attempts publish {place} of {key.job}"
+
+    def finished(self, finish: FinishJob) -> None:
+        """Take note of the end of a job, and compare it with what really happened.
+
+        A master that was started again may say it again.
+        """
+        known = self.ended.setdefault(finish.job, finish)
+        if known is not finish:
+            assert _alike(known, finish), f"{finish.job} ended twice: {known}, {finish}"
+            return
+        spec = self.specs[finish.job]
+        match finish.status:
+            case JobStatus.SUCCEEDED:
+                self._check_answer(spec, finish)
+            case JobStatus.CANCELLED:
+                assert finish.job in self.cancelled, f"nobody asked for the end of {finish.job}"
+            case _:
+                why = self._unexplained(spec, finish)
+                assert why is None, f"{finish.job} failed without a reason: {why}: {finish}"
+        if finish.status is not JobStatus.SUCCEEDED:
+            # A job that was published can still fail to give its results.
+            whole = not spec_sinks(spec) or finish.job in self.success
+            assert whole or finish.job not in self.published, f"{finish.job} left some files"
+
+    def _check_answer(self, spec: JobSpec, finish: FinishJob) -> None:
+        results = [self.block(ref.key, ref.worker) for ref in finish.results]
+        expected = [(s.id, p) for s in spec.stages if s.result for p in range(s.partitions)]
+        found = [(block.key.stage, block.key.partition) for block in results]
+        assert found == expected, "result is not whole"
+        files = self.published.get(finish.job, {})
+        assert list(files) == spec_sinks(spec), "output is not whole"
+        assert not spec_sinks(spec) or finish.job in self.success, "no _SUCCESS"
+        written = [self.block(key, self.accepted_from[key]) for key in files.values()]
+        check_whole(spec, [*results, *written])
+
+    def _unexplained(self, spec: JobSpec, finish: FinishJob) -> str | None:
+        """Say what no fault explains about a failure, None if all is explained."""
+        failure, key = finish.failure, finish.key
+        if failure is None:
+            return "no failure is named"
+        if isinstance(failure, TaskError) and failure.error.code in _OWN_REASONS:
+            return _OWN_REASONS[failure.error.code](self, spec)
+        if failure == NO_SPACE and key is None:
+            return None if finish.job in self.failed_commits else "its commit did not fail"
+        if isinstance(failure, FetchFailed):
+            return self._without(_UNREAD)
+        if key is None:
+            return "no attempt is named"
+        found = self.failures[key.job, key.stage, key.partition]
+        return None if found >= self._needed(failure) else f"its task failed {found} times"
+
+    def _needed(self, failure: Failure) -> int:
+        rule = POLICY[cause_of(failure)]
+        if rule.hopeless or rule.certain or rule.charge is not Charge.ATTEMPT:
+            return 1
+        return self.settings.max_attempts
+
+    def _without(self, kinds: frozenset[str]) -> str | None:
+        if any(self.faults.struck[kind] for kind in kinds):
+            return None
+        return f"none of {', '.join(sorted(kinds))} happened"
+
+    def _explain_rollback(self, spec: JobSpec) -> str | None:
+        doubtful = any(stage.label is StageLabel.INDETERMINATE for stage in spec.stages)
+        if not doubtful and not self.faults.struck["lying"]:
+            return "every stage is repeatable"
+        return self._without(_UNREAD)
+
+    def _explain_loss(self, _: JobSpec) -> str | None:
+        return self._without(_GONE | {"failing"})
+
+    def _explain_absence(self, _: JobSpec) -> str | None:
+        return self._without(_GONE)
+
+    def _explain_executor(self, _: JobSpec) -> str | None:
+        return self._without(frozenset({"failing"}))
+
+
+_OWN_REASONS: Final[Mapping[str, Callable[[Truth, JobSpec], str | None]]] = {
+    "MS-221": Truth._explain_rollback,
+    "MS-222": Truth._explain_rollback,
+    "MS-223": Truth._explain_absence,
+    "MS-224": Truth._explain_loss,
+    "MS-225": Truth._explain_executor,
+}
+"""Failures that the scheduler itself pronounces."""
+
+
+def spec_sinks(spec: JobSpec) -> list[Place]:
+    """Return the places of a job whose files are published."""
+    return [(s.id, p) for s in spec.stages if s.sink for p in range(s.partitions)]
+
+
+def _alike(one: FinishJob, other: FinishJob) -> bool:
+    same = (one.status, one.failure, one.key) == (other.status, other.failure, other.key)
+    return same and [ref.key for ref in one.results] == [ref.key for ref in other.results]
+
+
+FAILURES: Final[tuple[Failure, ...]] = (
+    TaskError(ErrorInfo("MS-214", "disk full"), transient=True),
+    OutOfMemory(1),
+    TimedOut(1.0),
+    WorkerLost("executor died"),
+    Cancelled(),
+)
+"""What an attempt may report, besides errors of its own."""

@@ -1,0 +1,31 @@
+"""A history that goes wrong, made smaller and told to whoever has to mend it."""
+
+from __future__ import annotations
+
+import pytest
+
+from minispark.scheduler import lineage
+from minispark.testing.sim import Recipe, SimulationError, World
+from minispark.testing.sim.shrink import shrink
+
+
+@pytest.fixture
+def broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Consumers of an indeterminate stage keep what they read of its lost version."""
+    monkeypatch.setattr(lineage, "unrepeatable", lambda job, needed: None)
+
+
+def failure(recipe: Recipe) -> SimulationError:
+    with pytest.raises(SimulationError) as caught:
+        World(recipe).run()
+    return caught.value
+
+
+@pytest.mark.usefixtures("broken")
+def test_what_goes_wrong_is_made_smaller_and_goes_wrong_again() -> None:
+    first = failure(Recipe(6))
+    small = shrink(first)
+    assert len(World(small.recipe).faults.active) < len(World(first.recipe).faults.active)
+    again = failure(small.recipe)
+    assert (again.reason, again.story) == (small.reason, small.story)
+    assert small.recipe.command in str(again)

@@ -1,0 +1,124 @@
+"""Seeded histories of a bad world. A failure prints the command that makes it again."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+
+import pytest
+
+from minispark.ids import TaskKey
+from minispark.scheduler.commands import JobStatus
+from minispark.testing.sim import Recipe, SimulationError, World
+from minispark.testing.sim.batch import simulate
+from minispark.testing.sim.blocks import make_block
+from minispark.testing.sim.faults import KINDS
+from minispark.testing.sim.world import run
+
+HISTORIES = int(os.environ.get("MINISPARK_TEST_HISTORIES", "1000"))
+BATCHES = 4
+
+
+@pytest.mark.parametrize("batch", range(BATCHES))
+def test_every_history_ends_well(batch: int) -> None:
+    tally = simulate(batch * HISTORIES // BATCHES, HISTORIES // BATCHES)
+    for finding in tally.findings:
+        pytest.fail(f"{finding.recipe.command}\n{finding.reason}\n{finding.story}")
+    assert tally.histories == HISTORIES // BATCHES
+    # Bad luck may end a job, but a scheduler that gives up easily would pass all other checks.
+    assert tally.ends[JobStatus.SUCCEEDED] > 4 * tally.ends[JobStatus.FAILED]
+
+
+def test_histories_see_what_they_are_there_for() -> None:
+    """Every kind of fault strikes, and what they should lead to happens."""
+    struck: Counter[str] = Counter()
+    told = ""
+    for seed in range(150):
+        world = World(Recipe(seed))
+        world.run()
+        struck.update(world.faults.struck)
+        told += world.story()
+    assert set(struck) == set(KINDS)
+    for sign in (
+        "generation=1",
+        "fetch_failed",
+        "worker_down",
+        "require_registration",
+        "commit_job",
+        "release_blocks",
+        "release_job",
+        "master 2: MasterRestarted",
+        "move_blocks",
+        "blocks_moved",
+        "dismiss_worker",
+        "cancel_task",
+        "full='disk'",
+        "stranded=('",
+    ):
+        assert sign in told, sign
+
+
+def test_in_peace_every_job_succeeds() -> None:
+    for seed in range(40):
+        world = World(Recipe(seed, without=tuple(KINDS)))
+        ends = {status for job, status in world.run().ends if job not in world.truth.cancelled}
+        assert ends <= {JobStatus.SUCCEEDED}
+        assert not world.faults.struck
+
+
+def test_the_same_seed_is_the_same_history() -> None:
+    """Under two hash seeds: no decision may hang on the order of a set."""
+    command = [sys.executable, "-m", "minispark", "simulate", "--histories", "30", "--jobs", "1"]
+    digests = {
+        json.loads(
+            subprocess.run(
+                [*command, "--json"],
+                env={**os.environ, "PYTHONHASHSEED": hash_seed},
+                capture_output=True,
+                text=True,
+                check=True,
+            ).stdout
+        )["digest"]
+        for hash_seed in ("1", "2")
+    }
+    assert len(digests) == 1
+    assert digests == {simulate(0, 30).digest}
+
+
+def test_several_processes_live_the_same_histories() -> None:
+    assert simulate(0, 60, processes=2).digest == simulate(0, 60).digest
+
+
+def test_what_is_left_out_does_not_happen() -> None:
+    for seed in range(30):
+        world = World(Recipe(seed, jobs=(0,), workers=(0,), without=("lost", "crash"), until_s=20))
+        world.run()
+        assert world.worker_numbers == (0,)
+        assert list(world.truth.ended) == list(world.jobs)
+        assert not {"lost", "crash"} & set(world.faults.struck)
+
+
+def test_an_answer_of_two_versions_is_noticed() -> None:
+    # The proof of the proof: a world whose blocks forget that they were made anew.
+    world = World(Recipe(3, without=tuple(KINDS)))
+    original = world.truth.wrote
+
+    def wrote(block: object, worker: str) -> None:
+        original(block, worker)  # type: ignore[arg-type]
+        block.made_from[0, 0] = (world.truth.salt(), 0)  # type: ignore[attr-defined]
+
+    world.truth.wrote = wrote  # type: ignore[method-assign]
+    with pytest.raises(SimulationError, match=r"two versions|not made of|had to read"):
+        world.run()
+
+
+def test_versions_are_the_same_in_every_process() -> None:
+    first = make_block(TaskKey("j", 0, 0, 0, 0), [], 0)
+    assert make_block(TaskKey("j", 1, 0, 2, 0), [first], 7).version == 3062264915928384025
+
+
+def test_run_is_the_history_of_a_seed() -> None:
+    assert run(5).digest == World(Recipe(5)).run().digest
