@@ -246,6 +246,7 @@ class LocalCluster:
         }
         kept = {key: value for key, value in os.environ.items() if not key.startswith(_FOREIGN)}
         log = self.directory / f"{name}.log"
+        log.touch(mode=0o600)
         with log.open("ab") as file:
             process = subprocess.Popen(  # noqa: S603 - this very Python, our own command
                 [sys.executable, "-m", "minispark", *arguments],

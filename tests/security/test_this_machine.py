@@ -1,0 +1,226 @@
+"""What the rest of this machine gets of a cluster: sockets, files, other accounts."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx2
+import polars as pl
+import psutil
+import pytest
+
+import minispark as ms
+from minispark.client.local_cluster import LocalCluster
+from minispark.scheduler.commands import JobStatus
+
+pytestmark = pytest.mark.process
+
+NOBODY = 65_534
+TMPFS = Path("/dev/shm")  # noqa: S108
+EVERYWHERE = "0.0.0.0"  # noqa: S104
+
+
+def listening(pid: int) -> set[str]:
+    """Addresses at which a process or a child of it can be spoken to, by whatever protocol."""
+    process = psutil.Process(pid)
+    return {
+        connection.laddr.ip if connection.family != socket.AF_UNIX else str(connection.laddr)
+        for one in (process, *process.children(recursive=True))
+        for connection in one.net_connections("all")
+        if connection.status == psutil.CONN_LISTEN
+        or (connection.type == socket.SOCK_DGRAM and connection.laddr and not connection.raddr)
+    }
+
+
+def listeners(cluster: LocalCluster) -> dict[str, set[str]]:
+    found = [cluster.master, *cluster.workers]
+    return {process.name: listening(process.pid) for process in found if process is not None}
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("data") / "rows.csv"
+    pl.DataFrame({"k": [f"k{i % 7}" for i in range(5_000)], "v": range(5_000)}).write_csv(file)
+    return file
+
+
+@pytest.fixture(scope="module")
+def cluster(rows: Path) -> Iterator[LocalCluster]:
+    """A cluster that has run jobs and still holds their blocks, where everybody can go."""
+    with tempfile.TemporaryDirectory(prefix="minispark-test-") as folder:
+        Path(folder).chmod(0o755)
+        options, directory = ["--no-map-blocks"], Path(folder) / "cluster"
+        with LocalCluster(2, worker_options=options, directory=directory) as running:
+            engine = ms.Engine(running.url, token=running.token, progress=False, parallelism=3)
+            pl.scan_csv(rows).group_by("k").agg(pl.sum("v")).collect(engine=engine)
+            dag = {
+                "nodes": [
+                    {"id": "read", "op": "read_csv", "path": str(rows)},
+                    {"id": "kept", "op": "cache"},
+                    {"id": "sum", "op": "reduce_by_key", "key": "k", "value": "v", "fn": "sum"},
+                ],
+                "edges": [["read", "kept"], ["kept", "sum"]],
+            }
+            job = running.client.submit_json({"name": "a-name-to-hide", "dag": dag})
+            assert running.client.wait(job).status is JobStatus.SUCCEEDED
+            yield running
+
+
+def test_only_the_address_that_was_asked_for_is_listened_at(cluster: LocalCluster) -> None:
+    found = listeners(cluster)
+    assert len(found) == 3
+    assert all(addresses == {"127.0.0.1"} for addresses in found.values()), found
+
+
+def family_of(address: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
+
+
+@pytest.mark.parametrize("address", ["127.0.0.2", "::1"])
+def test_another_address_is_the_only_one(address: str) -> None:
+    try:
+        socket.create_server((address, 0), family=family_of(address)).close()
+    except OSError:
+        pytest.skip(f"this machine has no {address}")
+    options = ("--host", address)
+    with LocalCluster(1, master_options=options, worker_options=options) as cluster:
+        found = listeners(cluster)
+        assert all(addresses == {address} for addresses in found.values()), found
+        name = f"[{address}]" if ":" in address else address
+        (worker,) = cluster.client.workers()
+        assert worker["url"].startswith(f"http://{name}:")
+        assert cluster.url.startswith(f"http://{name}:")
+
+
+@pytest.mark.parametrize("command", ["master", "worker"])
+def test_every_address_needs_tls_or_insecure(tmp_path: Path, command: str) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "minispark", command, "--host", EVERYWHERE, "--port", "0"],
+        env={**os.environ, "MINISPARK_STATE_DIR": str(tmp_path / "state")},
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode == 2
+    assert b"MS-107" in ended.stderr, ended.stderr
+
+
+def test_the_embedded_engine_listens_nowhere(rows: Path) -> None:
+    before = listening(os.getpid())
+    found: list[set[str]] = []
+    engine = ms.Engine(progress=False, parallelism=4)
+    done = threading.Event()
+
+    def look() -> None:
+        while not done.is_set():
+            found.append(listening(os.getpid()))
+            done.wait(0.02)
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    try:
+        pl.scan_csv(rows).group_by("k").agg(pl.sum("v")).collect(engine=engine)
+    finally:
+        done.set()
+        looking.join()
+    assert found
+    assert all(addresses <= before for addresses in found), found
+
+
+def test_everything_that_is_written_is_the_owners_alone(cluster: LocalCluster) -> None:
+    paths = list(cluster.directory.rglob("*"))
+    assert {path.name for path in paths} >= {"journal.db", "journal.db-wal", "master.json"}
+    assert any(path.suffix == ".arrow" for path in paths)
+    for path in [cluster.directory, *paths, *in_memory()]:
+        status = path.lstat()
+        assert status.st_uid == os.getuid(), path
+        wanted = 0o700 if stat.S_ISDIR(status.st_mode) else 0o600
+        assert stat.S_IMODE(status.st_mode) == wanted, (path, oct(status.st_mode))
+
+
+def in_memory() -> list[Path]:
+    """What lies on the tmpfs of workers that live as long as the tests of this file."""
+    own = [folder for folder in TMPFS.glob(f"minispark-{os.getuid()}") if folder.exists()]
+    return own + [path for folder in own for path in folder.glob("w-*/**/*")]
+
+
+def as_nobody(*command: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        command,
+        input=given,
+        capture_output=True,
+        timeout=60,
+        check=False,
+        user=NOBODY,
+        group=NOBODY,
+        extra_groups=[],
+        cwd="/",
+        env={"PATH": os.environ["PATH"]},
+    )
+
+
+needs_root = pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
+
+
+@needs_root
+def test_another_account_can_reach_where_it_all_lies(cluster: LocalCluster) -> None:
+    """Else the next test would prove nothing: what it is refused must be the files themselves."""
+    assert as_nobody("ls", str(cluster.directory.parent)).returncode == 0
+    assert as_nobody("ls", str(cluster.directory)).returncode != 0
+    cluster.directory.chmod(0o755)
+    try:
+        assert as_nobody("ls", str(cluster.directory)).returncode == 0
+    finally:
+        cluster.directory.chmod(0o700)
+
+
+@needs_root
+def test_another_account_reads_nothing(cluster: LocalCluster) -> None:
+    """Whatever lies there by its full name, also if the folder that holds it all were open."""
+    pids = [process.pid for process in (cluster.master, *cluster.workers) if process is not None]
+    pids += [child.pid for pid in pids for child in psutil.Process(pid).children(recursive=True)]
+    secrets = [Path(f"/proc/{pid}/{name}") for pid in pids for name in ("environ", "mem", "maps")]
+    files = [path for path in [*cluster.directory.rglob("*"), *in_memory()] if path.is_file()]
+    assert len(files) > 10
+    cluster.directory.chmod(0o755)
+    try:
+        names = b"\0".join(os.fsencode(path) for path in [*files, *secrets])
+        read = as_nobody("xargs", "-0", "-n", "1", "head", "-c", "100", "--", given=names)
+        assert read.stdout == b""
+        assert read.stderr.count(b"Permission denied") == len(files) + len(secrets), read.stderr
+        folders = [path for path in cluster.directory.rglob("*") if path.is_dir()]
+        for command, name in (("ls", ""), ("touch", "x")):
+            names = b"\0".join(os.fsencode(folder / name) for folder in folders)
+            tried = as_nobody("xargs", "-0", "-n", "1", command, "--", given=names)
+            assert tried.stdout == b""
+            assert tried.stderr.count(b"Permission denied") == len(folders)
+    finally:
+        cluster.directory.chmod(0o700)
+    lines = b"".join(Path(f"/proc/{pid}/cmdline").read_bytes() for pid in pids)
+    assert cluster.token.encode() not in lines
+
+
+def test_nobody_is_told_more_than_figures_on_loopback(cluster: LocalCluster, rows: Path) -> None:
+    """Loopback is not a person: what anybody here may ask for names no file, job or error."""
+    (job, *_) = cluster.client.jobs()
+    urls = [f"{cluster.url}{path}" for path in ("/healthz", "/metrics", "/api/v1/state")]
+    urls += [f"{cluster.url}/api/v1/jobs/{job.job_id}{what}" for what in ("/metrics", "/stages")]
+    urls += [f"{cluster.url}/api/v1/metrics/{what}" for what in ("system", "jobs", "failures")]
+    closed = ["/api/v1/jobs", f"/api/v1/jobs/{job.job_id}", "/api/v1/workers"]
+    closed += [f"/api/v1/jobs/{job.job_id}/{what}" for what in ("results", "events", "tasks")]
+    with httpx2.Client(trust_env=False) as client:
+        for url in urls:
+            text = client.get(url).raise_for_status().text
+            for hidden in ("a-name-to-hide", str(rows.parent), rows.name, cluster.token, "k1,"):
+                assert hidden not in text, (url, hidden)
+            assert str(cluster.directory) not in text, url
+        for path in closed:
+            assert client.get(f"{cluster.url}{path}").status_code == 401, path
