@@ -19,7 +19,9 @@ import pytest
 
 import minispark as ms
 from minispark.client.local_cluster import LocalCluster
+from minispark.engines import places
 from minispark.scheduler.commands import JobStatus
+from minispark.settings import CacheSettings
 
 pytestmark = pytest.mark.process
 
@@ -142,6 +144,10 @@ def test_everything_that_is_written_is_the_owners_alone(cluster: LocalCluster) -
     for path in [cluster.directory, *paths, *in_memory()]:
         status = path.lstat()
         assert status.st_uid == os.getuid(), path
+        if stat.S_ISLNK(status.st_mode):
+            # What a cache has in memory has its name among the blocks.
+            assert path.resolve(strict=True).is_relative_to(TMPFS / f"minispark-{os.getuid()}")
+            continue
         wanted = 0o700 if stat.S_ISDIR(status.st_mode) else 0o600
         assert stat.S_IMODE(status.st_mode) == wanted, (path, oct(status.st_mode))
 
@@ -224,3 +230,25 @@ def test_nobody_is_told_more_than_figures_on_loopback(cluster: LocalCluster, row
             assert str(cluster.directory) not in text, url
         for path in closed:
             assert client.get(f"{cluster.url}{path}").status_code == 401, path
+
+
+def test_names_that_somebody_else_has_taken(
+    rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Everybody can write to where temporary files go: a job goes on elsewhere, not in a trap."""
+    trap = tmp_path / "trap"
+    for place in ("memory", "disk"):
+        (tmp_path / place).mkdir()
+        (tmp_path / place / f"minispark-{os.getuid()}").symlink_to(trap)
+    trap.mkdir()
+    monkeypatch.setattr(places, "TMPFS", tmp_path / "memory")
+    monkeypatch.setattr("minispark.blocks.cache.TMPFS", tmp_path / "memory")
+    monkeypatch.setenv("MINISPARK_STATE_DIR", str(tmp_path / "state"))
+    made = places.BlockPlaces(tmp_path / "disk")
+    stores = [made.store_for(size).directory for size in (1, 1 << 60)]
+    assert all(store.is_relative_to(tmp_path / "state") for store in stores), stores
+    cache = made.cache(CacheSettings(memory_bytes=1 << 20))
+    assert cache is not None
+    assert list(trap.iterdir()) == []
+    made.close()
+    assert [path for path in (tmp_path / "state").rglob("*") if path.is_file()] == []

@@ -17,8 +17,10 @@ from pathlib import Path
 
 import psutil
 
-from minispark.blocks.cache import TMPFS, BlockCache, memory_budget
+from minispark import config
+from minispark.blocks.cache import TMPFS, BlockCache, memory_budget, memory_home
 from minispark.blocks.store import BlockStore
+from minispark.errors import UsageError
 from minispark.ids import TaskKey
 from minispark.settings import CacheSettings
 from minispark.worker.directory import WorkDirectory
@@ -53,9 +55,10 @@ class BlockPlaces:
         if not settings.memory_bytes:
             return None
         budget = memory_budget(TMPFS, settings.memory_bytes)
+        memory = self._directory(memory_home(), "cache") if budget else None
         return BlockCache(
             self._store(self._disk).directory,
-            memory=self._directory(TMPFS, "cache").blocks if budget else None,
+            memory=None if memory is None else memory.blocks,
             settings=replace(settings, memory_bytes=budget),
         )
 
@@ -77,14 +80,27 @@ class BlockPlaces:
 
     def _store(self, base: Path) -> BlockStore:
         if base not in self._stores:
-            self._stores[base] = BlockStore(self._directory(base, "p").blocks)
+            made = self._directory(base / _own_name(), "p")
+            if made is None:
+                made = self._directory(config.secure_dir(config.state_dir()) / "blocks", "p")
+            if made is None:
+                msg = "blocks can be kept nowhere"
+                raise UsageError(msg, code="MS-102", hint="Name another place with TMPDIR.")
+            self._stores[base] = BlockStore(made.blocks)
         return self._stores[base]
 
-    def _directory(self, base: Path, what: str) -> WorkDirectory:
-        name = f"{what}-{os.getpid()}-{secrets.token_hex(4)}"
-        made = WorkDirectory(base / f"minispark-{os.getuid()}", name)
+    def _directory(self, home: Path, what: str) -> WorkDirectory | None:
+        """Make a directory, None where somebody else has taken the name of ``home``."""
+        try:
+            made = WorkDirectory(home, f"{what}-{os.getpid()}-{secrets.token_hex(4)}")
+        except UsageError:
+            return None
         self._made.append(made)
         return made
+
+
+def _own_name() -> str:
+    return f"minispark-{os.getuid()}"
 
 
 def has_room(tmpfs: Path, input_bytes: int) -> bool:

@@ -179,7 +179,8 @@ def _memory_directory(settings: CacheSettings, name: str) -> WorkDirectory | Non
         return None
     try:
         return WorkDirectory(memory_home(), name)
-    except OSError as error:
+    except (OSError, UsageError) as error:
+        # Anybody can guess the name and take it first.
         _log.warning("cache_without_memory", reason=str(error))
         return None
 
