@@ -13,6 +13,8 @@ from minispark.engines.whole import fits_whole
 from minispark.errors import JobFailedError, UnsupportedError
 from minispark.plan import PlanOutput, plan_outputs
 
+TOKEN = "t" * 24
+
 
 @pytest.fixture
 def shared(runner, monkeypatch):
@@ -137,7 +139,7 @@ def test_a_repr_runs_nothing(shared):
     assert repr(ms.Engine()) == "minispark.Engine()"
     assert "embedded" in ms.Engine()._repr_html_()
     assert repr(ms.Engine("http://h:1")) == "minispark.Engine('http://h:1')"
-    assert "<" not in ms.Engine("http://<b>")._repr_html_().split("cluster at ")[1]
+    assert "http://127.0.0.1:1" in ms.Engine("http://127.0.0.1:1", token=TOKEN)._repr_html_()
     assert shared == []
 
 

@@ -23,8 +23,10 @@ from minispark.engines.local import LocalRunner
 from minispark.engines.progress import ProgressLine, Show
 from minispark.engines.scripts import main_out_of_sight
 from minispark.engines.whole import WHOLE_BYTES, collect_whole, fits_whole
-from minispark.errors import UnsupportedError
+from minispark.errors import MinisparkError, UnsupportedError
+from minispark.observe.cards import workers_table
 from minispark.plan.build import PlanOutput, plan_outputs
+from minispark.plan.explanation import Explanation
 from minispark.settings import PlanSettings
 
 if TYPE_CHECKING:
@@ -104,8 +106,34 @@ class Engine(polars.lazyframe.engine.Engine):
         return f"minispark.Engine({self._url!r})" if self._url else "minispark.Engine()"
 
     def _repr_html_(self) -> str:
-        where = f"cluster at {html.escape(self._url)}" if self._url else "embedded"
-        return f"<b>Mini-Spark engine</b>, {where}"
+        if self._url is None:
+            return "<b>Mini-Spark engine</b>, embedded: processes of this machine"
+        url = html.escape(self._url, quote=True)
+        return f'<b>Mini-Spark engine</b> on <a href="{url}">{url}</a>{self._workers_html()}'
+
+    def _workers_html(self) -> str:
+        """Describe the cluster as it is now; one that does not answer is no error here."""
+        if self._cluster is None:
+            return ""
+        try:
+            workers = self._cluster.client.workers()
+        except MinisparkError as error:
+            return f"<br>{html.escape(error.info.message)}"
+        return workers_table(workers)
+
+    def explain(self, lf: pl.LazyFrame) -> Explanation:
+        """Return what would run: stages, exchanges, labels, what is pushed down. Runs nothing.
+
+        Examples
+        --------
+        >>> import minispark as ms
+        >>> import polars as pl
+        >>> print(ms.Engine().explain(pl.LazyFrame({"n": [1]})).mermaid.splitlines()[0])
+        flowchart TD
+        """
+        with _marked_inside(), main_out_of_sight():
+            outputs = [PlanOutput(_RESULT, lf)]
+            return Explanation(plan_outputs(outputs, settings=self._settings, describe=True))
 
     def collect(  # type: ignore[override] # background=True is refused
         self,

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Literal
 
 from minispark.engines.base import JobOutcome, OnChange
+from minispark.engines.notebook import NotebookLine, in_notebook
 from minispark.observe.views import JobView
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ Show = bool | Literal["auto"]
 def is_shown(show: Show) -> bool:
     """Whether to show progress; ``"auto"`` means on a terminal and in a notebook."""
     if show == "auto":
-        return sys.stderr.isatty() or "ipykernel" in sys.modules
+        return sys.stderr.isatty() or in_notebook()
     return show
 
 
@@ -33,41 +34,47 @@ class ProgressLine:
 
     def __init__(self, show: Show) -> None:
         self._shown = is_shown(show)
+        self._notebook = NotebookLine() if self._shown and in_notebook() else None
         self._console: Console | None = None
         self._progress: Progress | None = None
         self._task: TaskID | None = None
 
     def __enter__(self) -> ProgressLine:
-        if self._shown:
+        if self._shown and self._notebook is None:
             self._console = _stderr()
             # Elsewhere a line that is drawn again and again fills the log; the summary does not.
-            if self._console.is_terminal or self._console.is_jupyter:
+            if self._console.is_terminal:
                 self._progress = _bar(self._console)
                 self._progress.start()
         return self
 
     def __exit__(
         self,
-        _kind: type[BaseException] | None,
+        kind: type[BaseException] | None,
         _error: BaseException | None,
         _traceback: TracebackType | None,
     ) -> None:
         if self._progress is not None:
             self._progress.stop()
+        if self._notebook is not None and kind is not None:
+            self._notebook.clear()
 
     @property
     def listener(self) -> OnChange | None:
         """Itself, or None where there is nothing to draw: to hear of changes costs requests."""
-        return None if self._progress is None else self
+        drawn = self._progress is not None or self._notebook is not None
+        return self if drawn else None
 
     def __call__(self, view: JobView) -> None:
         """Show how the job stands."""
-        if self._progress is None:
-            return
         done = sum(stage.tasks_done for stage in view.stages)
         total = sum(stage.tasks for stage in view.stages)
         running = [stage.name for stage in view.stages if stage.status == "RUNNING"]
         what = "waiting for workers" if view.workers_waiting else ", ".join(running) or view.name
+        if self._notebook is not None:
+            self._notebook.progress(what, done, total)
+        if self._progress is None:
+            return
         if self._task is None:
             self._task = self._progress.add_task(what, total=total)
         self._progress.update(self._task, description=what, completed=done, total=total)
@@ -76,6 +83,8 @@ class ProgressLine:
         """Say what the job did."""
         if self._progress is not None:
             self._progress.stop()
+        if self._notebook is not None:
+            self._notebook.text(summary(outcome))
         if self._console is not None:
             self._console.print(summary(outcome), style="dim", highlight=False)
 

@@ -10,6 +10,7 @@ from typing import Literal
 from pydantic import BaseModel
 
 from minispark.errors import ErrorInfo
+from minispark.observe.cards import job_card
 from minispark.scheduler.commands import JobStatus
 
 __all__ = [
@@ -58,6 +59,9 @@ class JobView(BaseModel):
     workers_waiting: bool = False
     """There is work and no worker to do it."""
     version: int = 0
+
+    def _repr_html_(self) -> str:
+        return job_card(self.name, self.job_id, self.status, self.progress, self.error)
 
 
 class StageRow(BaseModel):

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import polars as pl
 
+from minispark.plan.picture import MOVES
 from minispark.plan.stages import (
     Branch,
     CachedNode,
@@ -24,13 +25,6 @@ _READS = {
     ReadMode.ALL: "all of",
     ReadMode.PARTITION: "its partition of",
     ReadMode.FORWARD: "the same partition of",
-}
-
-
-_MOVES = {
-    ReadMode.ALL: "gather or broadcast",
-    ReadMode.PARTITION: "hash exchange",
-    ReadMode.FORWARD: "no move",
 }
 
 
@@ -61,7 +55,7 @@ def render_mermaid(graph: StageGraph) -> str:
                 lines.append(f"  {source} --> s{stage.id}")
         edges = dict.fromkeys((e.stage, e.mode) for b in stage.branches for e in b.inputs)
         for below, mode in edges:
-            lines.append(f'  s{below} -->|"{_MOVES[mode]}"| s{stage.id}')
+            lines.append(f'  s{below} -->|"{MOVES[mode]}"| s{stage.id}')
     for result in graph.results:
         lines.append(f'  s{result.stage} --> r{result.stage}(["{_plain(result.node)}"])')
     return "\n".join(lines)
