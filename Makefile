@@ -7,7 +7,9 @@ SHELL := /bin/sh
 .PHONY: help demo test chaos simulate lint format setup bench lock clean \
 	build build-debug run-master run-worker run-client-submit run-client-join run-client-status \
 	create-test-data create-large-data create-1m-data create-join-data \
-	test-fault-tolerance test-load-balancing test-parallel-tasks test-round-robin
+	test-metrics test-fault-tolerance test-load-balancing test-parallel-tasks test-round-robin \
+	metrics-system metrics-jobs metrics-failures metrics-job \
+	docker-build docker-up docker-demo docker-test docker-down docker-logs
 
 PYTHON ?= python3
 VENV := .venv
@@ -98,6 +100,9 @@ data/sales.csv: | $(CLIENT)
 test: $(VENV)/.development ## Run the test suite (TEST_JOBS=N processes)
 	@$(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadscope
 
+test-metrics: $(CLIENT) ## Read every figure as anybody may, with curl
+	@./scripts/test_metrics.sh
+
 test-fault-tolerance: $(CLIENT) ## Kill a worker and a task's process under a job
 	@./scripts/test_fault_tolerance.sh
 
@@ -115,6 +120,45 @@ chaos: $(VENV)/.development ## Run jobs while their cluster is taken apart (JOBS
 
 simulate: $(VENV)/.development ## Simulate clusters that go wrong (HISTORIES=100000 SEED=0)
 	@$(BIN)/minispark simulate --histories $(HISTORIES) --seed $(or $(SEED),0) --digest
+
+##@ Figures of a running master (MASTER_URL=http://127.0.0.1:8080)
+
+metrics-system: $(CLIENT) ## The cluster and its workers
+	@$(call figure,/api/v1/metrics/system)
+
+metrics-jobs: $(CLIENT) ## All jobs
+	@$(call figure,/api/v1/metrics/jobs)
+
+metrics-failures: $(CLIENT) ## What went wrong how often
+	@$(call figure,/api/v1/metrics/failures)
+
+metrics-job: $(CLIENT) ## One job (ID=...)
+	@$(need-id)
+	@$(call figure,/api/v1/jobs/$(ID)/metrics)
+
+MASTER_URL ?= http://127.0.0.1:8080
+figure = $(BIN)/python -c 'import json, sys, urllib.request; \
+	print(json.dumps(json.load(urllib.request.urlopen(sys.argv[1])), indent=2))' '$(MASTER_URL)$(1)'
+
+##@ Docker
+
+docker-build: ## Build the image (BASE_IMAGE=python:3.11-slim)
+	@./scripts/docker.sh build
+
+docker-up: ## Start a master and two workers on 127.0.0.1
+	@./scripts/docker.sh up
+
+docker-demo: ## Count the words of 1,000,000 lines there, with figures as they come
+	@./scripts/docker-demo.sh
+
+docker-test: ## Kill a worker's container and cut another off under a job
+	@./scripts/docker-fault-test.sh
+
+docker-down: ## Stop the containers and remove them, with what they kept
+	@./scripts/docker.sh down
+
+docker-logs: ## Follow their logs
+	@./scripts/docker.sh logs
 
 ##@ Development
 

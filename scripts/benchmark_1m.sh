@@ -33,4 +33,4 @@ say "checks"
 holds "all lines were read" "d['records']['read'] == $lines" <"$work/metrics.json"
 holds "no task had to be tried again" "d['retries'] == 0" <"$work/metrics.json"
 holds "more than $slowest records/s" "d['throughput_input_records_s'] > $slowest" <"$work/metrics.json"
-counts_right "$job" data/benchmark_1m.csv
+result_right "$job" data/benchmark_1m.csv

@@ -4,45 +4,10 @@
 # A script starts its own master and workers on free ports, unless MASTER_URL names a master of
 # this user; then it adds what workers it needs to that one. Every process is ended by its id.
 
-set -euo pipefail
+# shellcheck source=scripts/checks.sh
+source "$(dirname "${BASH_SOURCE[0]}")/checks.sh"
 export NO_COLOR=1
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-cd "$root"
 
-say() { printf '\n== %s\n' "$*"; }
-die() { printf 'FAILED: %s\n' "$*" >&2; exit 1; }
-
-# check WHAT COMMAND...: the command must succeed.
-check() {
-  local what=$1
-  shift
-  "$@" || die "$what"
-  printf 'ok  %s\n' "$what"
-}
-
-# holds WHAT EXPRESSION < JSON: a Python expression over `d` must be true.
-holds() {
-  local what=$1 document
-  document=$(cat)
-  [[ $(value "$2" <<<"$document") == True ]] || die "$what: $2 does not hold of ${document:0:500}"
-  printf 'ok  %s\n' "$what"
-}
-
-# value EXPRESSION < JSON: prints a Python expression over `d`.
-value() { python3 -c 'import json, sys; d = json.load(sys.stdin); print(eval(sys.argv[1]))' "$1"; }
-
-# wait_until WHAT COMMAND...: tries until the command succeeds; DEADLINE_S is how long.
-wait_until() {
-  local what=$1 until=$((SECONDS + ${DEADLINE_S:-60}))
-  shift
-  until "$@" 2>/dev/null; do
-    ((SECONDS < until)) || die "waited ${DEADLINE_S:-60} s in vain: $what"
-    sleep 0.05
-  done
-}
-
-command -v curl >/dev/null || die "this needs curl"
-command -v python3 >/dev/null || die "this needs python3"
 minispark=$root/.venv/bin/minispark
 [[ -x $minispark ]] || minispark=$(command -v minispark) || die "there is no minispark here: make build"
 
@@ -140,24 +105,8 @@ succeeds() {
   ask "/api/v1/jobs/$1" | holds "$1 SUCCEEDED" 'd["status"] == "SUCCEEDED"'
 }
 
-# counts_right JOB FILE: its result is what plain Python counts in the file.
-counts_right() {
+# result_right JOB FILE: its result is what plain Python counts in the file.
+result_right() {
   "$minispark" results "$1" --format csv --output "$work/$1.csv" >/dev/null
-  python3 - "$2" "$work/$1.csv" <<'PY' || die "$1 counted $2 wrong"
-import csv, sys
-from collections import Counter
-
-source, result = sys.argv[1:]
-with open(source, newline="") as file:
-    lines = (row[0] for row in csv.reader(file) if row) if source.endswith(".csv") else file
-    if source.endswith(".csv"):
-        next(lines)
-    expected = Counter(word for line in lines for word in line.split())
-with open(result, newline="") as file:
-    rows = list(csv.reader(file))[1:]
-counted = {word: int(number) for word, number in rows}
-assert len(rows) == len(counted) == len(expected), (len(rows), len(counted), len(expected))
-assert counted == expected
-print(f"ok  {len(counted):,} words, {sum(counted.values()):,} in all, as plain Python counts them")
-PY
+  counts_right "$1" "$2" <"$work/$1.csv"
 }

@@ -24,7 +24,7 @@ printf 'b holds %d tasks\n' "$(load b)"
 kill -KILL "${pid_of[b]}"
 wait "${pid_of[b]}" 2>/dev/null || true
 succeeds "$job"
-counts_right "$job" data/benchmark_1m.csv
+result_right "$job" data/benchmark_1m.csv
 is_down() { ask /api/v1/workers | value "[w['status'] for w in d['workers']
   if w['worker_id'] == '${id_of[b]}'] in ([], ['DOWN'])" | grep -q True; }
 wait_until "b is DOWN" is_down
@@ -48,7 +48,7 @@ wait_until "a is given tasks" a_holds_tasks
 kill -KILL "${processes[0]}"
 kill -CONT "${processes[@]:1}"
 succeeds "$job"
-counts_right "$job" data/large.csv
+result_right "$job" data/large.csv
 ask "/api/v1/jobs/$job/tasks" >"$work/tasks.json"
 holds "an attempt failed with its process, and a second one succeeded" \
   "any(t['status'] == 'FAILED' and any(o['stage'] == t['stage'] and o['partition'] == t['partition']

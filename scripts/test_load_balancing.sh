@@ -24,7 +24,7 @@ check "they differ by at most one task more than max_load_diff" \
   test "$((big > small ? big - small : small - big))" -le "$((max_load_diff + 1))"
 check "the worker with more slots has more" test "$big" -gt "$small"
 succeeds "$job"
-counts_right "$job" data/large.txt
+result_right "$job" data/large.txt
 
 say "a long job over both"
 need_data 1m data/benchmark_1m.csv

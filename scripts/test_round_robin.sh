@@ -31,5 +31,5 @@ fi
 
 say "they go on"
 succeeds "$job"
-counts_right "$job" data/large.txt
+result_right "$job" data/large.txt
 say "round robin holds"

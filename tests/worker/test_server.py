@@ -119,3 +119,10 @@ def test_clear_text_beyond_this_machine_must_be_asked_for(tmp_path):
 
 def test_the_token_is_not_in_the_repr(tmp_path):
     assert TOKEN not in repr(config(tmp_path))
+
+
+def test_who_may_read_the_figures(tmp_path):
+    assert config(tmp_path).figures_open
+    assert not config(tmp_path, auth="all").figures_open
+    assert not config(tmp_path, host="192.0.2.1").figures_open
+    assert config(tmp_path, host="192.0.2.1", auth="figures-open").figures_open

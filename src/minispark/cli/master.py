@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from minispark.cli.options import CaFile, DataRoot, LogFormat, LogLevel, TlsCert, TlsKey
+from minispark.cli.options import Auth, CaFile, DataRoot, LogFormat, LogLevel, TlsCert, TlsKey
 from minispark.settings import JournalSettings, LogSettings, SchedulerSettings
 
 __all__ = ["master"]
@@ -28,12 +28,7 @@ def master(
     token_file: Annotated[
         Path | None, typer.Option(help="A file that holds the shared secret; else made and found.")
     ] = None,
-    auth: Annotated[
-        Literal["default", "figures-open", "all"],
-        typer.Option(
-            help="Who may read figures without a token: on loopback only, everybody, or nobody."
-        ),
-    ] = "default",
+    auth: Auth = "default",
     allowed_host: Annotated[
         list[str] | None, typer.Option(help="A Host name to answer to; may be repeated.")
     ] = None,

@@ -11,6 +11,7 @@ from minispark.errors import UnsupportedError, UsageError
 
 __all__ = [
     "AsJson",
+    "Auth",
     "CaFile",
     "DataRoot",
     "EngineName",
@@ -23,6 +24,12 @@ __all__ = [
     "master_of",
 ]
 
+Auth = Annotated[
+    Literal["default", "figures-open", "all"],
+    typer.Option(
+        help="Who may read figures without a token: on loopback only, everybody, or nobody."
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 CaFile = Annotated[
     Path | None,

@@ -8,7 +8,16 @@ from typing import Annotated
 
 import typer
 
-from minispark.cli.options import CaFile, DataRoot, LogFormat, LogLevel, Master, TlsCert, TlsKey
+from minispark.cli.options import (
+    Auth,
+    CaFile,
+    DataRoot,
+    LogFormat,
+    LogLevel,
+    Master,
+    TlsCert,
+    TlsKey,
+)
 from minispark.errors import UsageError
 
 __all__ = ["worker"]
@@ -63,6 +72,7 @@ def worker(
             help="Where blocks are kept; else in the state directory.", show_default=False
         ),
     ] = None,
+    auth: Auth = "default",
     allowed_host: Annotated[
         list[str] | None, typer.Option(help="A Host name to answer to; may be repeated.")
     ] = None,
@@ -128,6 +138,7 @@ def worker(
             memory_limit_bytes=None if memory_limit_mb is None else memory_limit_mb * MIB,
             task_timeout_s=task_timeout,
             heartbeat_s=heartbeat,
+            auth=auth,
             map_blocks=map_blocks,
             insecure=insecure,
             tls_cert=tls_cert,

@@ -110,7 +110,7 @@ class _Worker:
                         slots=config.slots,
                         token=config.token,
                         hosts=allowed,
-                        open_figures=is_loopback(config.host),
+                        open_figures=config.figures_open,
                     ),
                     figures,
                 ),

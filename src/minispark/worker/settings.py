@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from minispark.settings import CacheSettings
+from minispark.wire.guard import is_loopback
 
 __all__ = ["WorkerConfig"]
 
@@ -16,7 +18,9 @@ class WorkerConfig:
 
     ``token`` is kept out of the repr, since configurations end up in logs. ``advertise_host`` is
     the name under which master and other workers reach this one, where that is not ``host``.
-    ``ca_file`` holds the certificates to trust, of the master and of other workers.
+    ``ca_file`` holds the certificates to trust, of the master and of other workers. ``auth``:
+    ``default`` opens the figures on a loopback address only, ``figures-open`` on any, ``all`` on
+    none.
     """
 
     master_url: str
@@ -33,6 +37,7 @@ class WorkerConfig:
     heartbeat_s: float = 2.0
     poll_s: float = 20.0
     insecure: bool = False
+    auth: Literal["default", "figures-open", "all"] = "default"
     tls_cert: Path | None = None
     tls_key: Path | None = None
     ca_file: str | None = None
@@ -40,6 +45,13 @@ class WorkerConfig:
     allowed_hosts: tuple[str, ...] = ()
     cache: CacheSettings = field(default_factory=CacheSettings)
     """What is kept for later jobs; with no memory at all, nothing is."""
+
+    @property
+    def figures_open(self) -> bool:
+        """Whether figures may be read without a token."""
+        if self.auth == "default":
+            return is_loopback(self.host)
+        return self.auth == "figures-open"
 
     def __repr__(self) -> str:
         return f"WorkerConfig(master_url={self.master_url!r}, host={self.host!r}, port={self.port})"

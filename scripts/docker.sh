@@ -1,0 +1,64 @@
+#!/usr/bin/env bash
+# The cluster in containers: docker.sh build | up | down | logs. Sourced by the other docker-*.sh.
+# shellcheck source=scripts/checks.sh
+source "$(dirname "${BASH_SOURCE[0]}")/checks.sh"
+
+export COMPOSE_PROJECT_NAME=${COMPOSE_PROJECT_NAME:-minispark}
+secret=.secrets/minispark_token
+command -v docker >/dev/null || die "there is no docker here"
+docker info >/dev/null 2>&1 || die "docker does not answer: is its daemon running, and may you use it?"
+
+# compose ARGUMENT...: Compose as it is installed, version 2 or 1.
+if docker compose version >/dev/null 2>&1; then
+  compose() { docker compose "$@"; }
+elif command -v docker-compose >/dev/null; then
+  compose() { docker-compose "$@"; }
+else
+  die "there is neither 'docker compose' nor docker-compose"
+fi
+
+# The containers' user may read the file; on this machine its directory is closed to others.
+make_secret() {
+  (
+    umask 077
+    mkdir -p "$(dirname "$secret")"
+    [[ -s $secret ]] || python3 -c 'import secrets; print(secrets.token_urlsafe(32))' >"$secret"
+    chmod 444 "$secret"
+  )
+}
+
+figure() { curl -fsS "$MASTER_URL$1"; }
+ask() { curl -fsS -H @- "$MASTER_URL$1" <<<"Authorization: Bearer $(cat "$secret")"; }
+both_up() { [[ $(figure /api/v1/metrics/system | value 'd["workers_up"]') -ge 2 ]]; }
+
+up() {
+  make_secret
+  compose up -d
+  MASTER_URL=http://$(compose port master 8080)
+  DEADLINE_S=120 wait_until "two workers are up" both_up
+  printf 'master at %s, two workers are up\n' "$MASTER_URL"
+}
+
+# client ARGUMENT...: the command line, in a container of its own.
+client() { compose run --rm -T demo "$@" 2>/dev/null; }
+
+# status JOB, ended JOB: how a job stands.
+status() { ask "/api/v1/jobs/$1" | value 'd["status"]'; }
+ended() { [[ $(status "$1") =~ ^(SUCCEEDED|FAILED|CANCELLED)$ ]]; }
+
+# result_right JOB FILE: its result is what plain Python counts in the file, which is in the volume.
+result_right() {
+  ask "/api/v1/jobs/$1/results?format=csv" |
+    compose run --rm -T --entrypoint python demo -c "$(cat scripts/count_words.py)" "$2" 2>/dev/null ||
+    die "$1 counted $2 wrong"
+}
+
+if [[ ${BASH_SOURCE[0]} == "$0" ]]; then
+  case ${1:-} in
+    build) make_secret && compose build master ;;
+    up) up ;;
+    down) compose --profile demo down --volumes ;;
+    logs) compose logs --follow --tail 100 ;;
+    *) die "docker.sh build | up | down | logs" ;;
+  esac
+fi
