@@ -121,24 +121,20 @@ chaos: $(VENV)/.development ## Run jobs while their cluster is taken apart (JOBS
 simulate: $(VENV)/.development ## Simulate clusters that go wrong (HISTORIES=100000 SEED=0)
 	@$(BIN)/minispark simulate --histories $(HISTORIES) --seed $(or $(SEED),0) --digest
 
-##@ Figures of a running master (MASTER_URL=http://127.0.0.1:8080)
+##@ Figures of a running master (MASTER_URL=URL)
 
 metrics-system: $(CLIENT) ## The cluster and its workers
-	@$(call figure,/api/v1/metrics/system)
+	@exec $(CLIENT) metrics system
 
 metrics-jobs: $(CLIENT) ## All jobs
-	@$(call figure,/api/v1/metrics/jobs)
+	@exec $(CLIENT) metrics jobs
 
 metrics-failures: $(CLIENT) ## What went wrong how often
-	@$(call figure,/api/v1/metrics/failures)
+	@exec $(CLIENT) metrics failures
 
 metrics-job: $(CLIENT) ## One job (ID=...)
 	@$(need-id)
-	@$(call figure,/api/v1/jobs/$(ID)/metrics)
-
-MASTER_URL ?= http://127.0.0.1:8080
-figure = $(BIN)/python -c 'import json, sys, urllib.request; \
-	print(json.dumps(json.load(urllib.request.urlopen(sys.argv[1])), indent=2))' '$(MASTER_URL)$(1)'
+	@exec $(CLIENT) metrics job '$(ID)'
 
 ##@ Docker
 

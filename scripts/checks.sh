@@ -20,7 +20,7 @@ check() {
 holds() {
   local what=$1 document
   document=$(cat)
-  [[ $(value "$2" <<<"$document") == True ]] || die "$what: $2 does not hold of ${document:0:500}"
+  [[ $(value "$2" <<<"$document") == True ]] || die "$what: $2 does not hold of ${document:0:1000}"
   printf 'ok  %s\n' "$what"
 }
 
@@ -35,6 +35,24 @@ wait_until() {
     ((SECONDS < until)) || die "waited ${DEADLINE_S:-60} s in vain: $what"
     sleep 0.05
   done
+}
+
+# free_port: a port that is free, and so is the one 1000 above it.
+free_port() {
+  python3 - <<'PY'
+import random
+import socket
+
+for port in range(random.randrange(20_000, 40_000), 60_000):
+    with socket.socket() as one, socket.socket() as other:
+        try:
+            one.bind(("127.0.0.1", port))
+            other.bind(("127.0.0.1", port + 1000))
+        except OSError:
+            continue
+        print(port)
+        break
+PY
 }
 
 command -v curl >/dev/null || die "this needs curl"

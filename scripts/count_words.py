@@ -16,4 +16,6 @@ result = list(csv.reader(sys.stdin))[1:]
 counted = {word: int(number) for word, number in result}
 if len(result) != len(counted) or counted != expected:
     sys.exit(f"{len(result):,} rows with {len(counted):,} words; Python finds {len(expected):,}")
-print(f"ok  {len(counted):,} words, {expected.total():,} in all, as plain Python counts them")
+sys.stdout.write(
+    f"ok  {len(counted):,} words, {expected.total():,} in all, as plain Python counts them\n"
+)
