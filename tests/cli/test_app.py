@@ -32,6 +32,8 @@ COMMANDS = [
     "sql",
     "chaos",
     "simulate",
+    "doctor",
+    "top",
     "token",
 ]
 HEAVY = {

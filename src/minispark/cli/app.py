@@ -13,6 +13,7 @@ from minispark.cli import (
     chaos,
     data,
     demo,
+    doctor,
     explain,
     jobs,
     master,
@@ -22,6 +23,7 @@ from minispark.cli import (
     sql,
     submit,
     token,
+    top,
     worker,
 )
 from minispark.cli.failures import explain_failure
@@ -57,6 +59,8 @@ app.command("master")(master.master)
 app.command("worker")(worker.worker)
 app.command("chaos")(chaos.chaos)
 app.command("simulate")(simulate.simulate)
+app.command("top")(top.top)
+app.command("doctor")(doctor.doctor)
 app.command("token")(token.token)
 
 

@@ -1,0 +1,112 @@
+"""What the doctor finds on machines that are fit, and on such as are not."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from minispark.cli import examine
+from minispark.cli.examine import Finding, Patient, Verdict
+from minispark.client import LocalCluster
+
+from .conftest import Minispark
+
+
+@pytest.fixture
+def patient(tmp_path: Path, minispark: Minispark) -> Patient:
+    return Patient(state_dir=tmp_path / "state", work_dir=tmp_path / "work", ports=())
+
+
+def of(found: list[Finding], what: str) -> Finding:
+    return next(one for one in found if one.what == what)
+
+
+def test_a_machine_without_a_master_is_fit_if_none_was_named(
+    minispark: Minispark, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MINISPARK_MASTER")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        ran = minispark("doctor", "--worker-port", str(min(port, 64_535)), "--master-port", "1")
+    assert ran.returncode == 0, ran.stdout
+    lines = [line.split()[:2] for line in ran.stdout.splitlines()]
+    said = {words[1] for words in lines if words[0] in ("OK", "WARN", "FAIL")}
+    wanted = {"versions", "hashes", "files", "cores", "memory", "tmpfs", "disk", "port", "secret"}
+    assert wanted | {"master"} <= said
+    assert ["WARN", "master"] in lines
+    assert "mend: Start one with: minispark master" in ran.stdout
+
+
+def test_a_master_that_was_named_and_does_not_answer_is_a_failure(minispark: Minispark) -> None:
+    ran = minispark("doctor", "--json", "--master", "http://127.0.0.1:9")
+    assert ran.returncode == 1
+    found = {one["what"]: one for one in json.loads(ran.stdout)}
+    assert found["master"]["verdict"] == "FAIL"
+    assert set(found["master"]) == {"what", "verdict", "said", "mend"}
+
+
+def test_a_secret_that_others_may_read(patient: Patient) -> None:
+    patient.state_dir.mkdir(mode=0o700)
+    token = patient.state_dir / "token"
+    token.write_text("secret")
+    token.chmod(0o644)
+    found = of(examine.examine(patient), "secret")
+    assert found.verdict is Verdict.FAIL
+    assert "may be read by other users" in found.said
+    assert found.mend
+    token.chmod(0o600)
+    assert of(examine.examine(patient), "secret").verdict is Verdict.OK
+    patient.state_dir.chmod(0o755)
+    found = of(examine.examine(patient), "secret")
+    assert (found.verdict, found.mend) == (Verdict.FAIL, f"chmod 700 {patient.state_dir}")
+
+
+def test_a_small_control_group_and_its_trap(patient: Patient, tmp_path: Path) -> None:
+    cgroup = tmp_path / "cgroup"
+    cgroup.mkdir()
+    (cgroup / "memory.max").write_text("536870912\n")
+    (cgroup / "memory.oom.group").write_text("1\n")
+    small = Patient(patient.state_dir, patient.work_dir, (), cgroup=cgroup, tmpfs=tmp_path / "no")
+    found = [one for one in examine.examine(small) if one.what == "memory"]
+    assert [one.verdict for one in found] == [Verdict.WARN, Verdict.WARN]
+    assert "may take 537 MB" in found[0].said
+    assert "--memory-limit-mb" in str(found[1].mend)
+    assert of(examine.examine(small), "tmpfs").verdict is Verdict.WARN
+
+
+def test_a_port_that_is_taken(patient: Patient) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        busy = Patient(patient.state_dir, patient.work_dir, (port,))
+        assert of(examine.examine(busy), "port").verdict is Verdict.WARN
+    assert of(examine.examine(busy), "port").verdict is Verdict.OK
+
+
+def test_a_look_that_fails_is_a_finding(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
+    def _broken(_patient: Patient) -> Iterator[Finding]:
+        raise OSError("no such thing")
+
+    monkeypatch.setattr(examine, "_CHECKS", (_broken,))
+    assert examine.examine(patient) == [Finding("broken", Verdict.FAIL, "OSError: no such thing")]
+
+
+@pytest.mark.process
+def test_a_cluster_that_is_well(minispark: Minispark) -> None:
+    with LocalCluster(1) as cluster:
+        ran = minispark(
+            "doctor",
+            "--json",
+            MINISPARK_MASTER=cluster.url,
+            MINISPARK_TOKEN=cluster.token,
+            MINISPARK_STATE_DIR=str(cluster.directory / "state"),
+        )
+        found = {one["what"]: one for one in json.loads(ran.stdout)}
+        assert found["master"]["verdict"] == found["clock"]["verdict"] == "OK", found
+        assert "1 workers up" in found["master"]["said"]
+        wrong = minispark("doctor", MINISPARK_MASTER=cluster.url, MINISPARK_TOKEN="wrong")  # noqa: S106
+    # Figures may be read without a token on loopback, but not with a wrong one.
+    assert (wrong.returncode, "does not accept the token" in wrong.stdout) == (1, True)
