@@ -53,6 +53,9 @@ __all__ = ["Agent", "Executors"]
 _MAX_REPORTS = 256
 """Outcomes in one message: a long break of the master must not make one huge one."""
 
+_LINGER_S = 0.01
+"""How long outcomes wait for more to go with them while attempts are in line here: no slot waits
+for the answer then, and for tasks of a millisecond the messages would cost more than the work."""
 _UNHEARD_S = 5.0
 """A worker that wants to leave and gets no answer for so long, besides the time between two
 heartbeats, goes: its master has ended too, and nobody can take its blocks."""
@@ -233,6 +236,8 @@ class Agent:
         backoff = Backoff()
         while True:
             await self._something_ended.wait()
+            if self.machine.in_line and len(self._unsent) < _MAX_REPORTS:
+                await asyncio.sleep(_LINGER_S)
             batch, moved = self._unsent[:_MAX_REPORTS], self._moved[:_MAX_REPORTS]
             if not batch and not moved:
                 self._something_ended.clear()

@@ -138,6 +138,11 @@ class Machine:
         return self.slots - len(self._running)
 
     @property
+    def in_line(self) -> int:
+        """Attempts that wait for a slot."""
+        return len(self._queued)
+
+    @property
     def attempts(self) -> tuple[TaskKey, ...]:
         """What the worker holds under its epoch, running ones first."""
         live = (key for key, how in self._running.items() if how is not _Running.FORGOTTEN)
