@@ -30,6 +30,7 @@ COMMANDS = [
     "master",
     "worker",
     "sql",
+    "verify",
     "chaos",
     "simulate",
     "doctor",

@@ -49,6 +49,7 @@ MASTER = {
     ("GET", f"{JOB}/results"): RUNS,
     ("POST", "/internal/v1/jobs"): RUNS,
     ("GET", f"/internal/v1/jobs/{KEY.job}/blocks"): RUNS,
+    ("GET", f"/internal/v1/jobs/{KEY.job}/plan"): RUNS,
     ("POST", WORKERS): SERVES,
     ("POST", f"{WORKERS}/w1/poll"): SERVES,
     ("POST", f"{WORKERS}/w1/reports"): SERVES,

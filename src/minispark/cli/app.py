@@ -24,6 +24,7 @@ from minispark.cli import (
     submit,
     token,
     top,
+    verify,
     worker,
 )
 from minispark.cli.failures import explain_failure
@@ -57,6 +58,7 @@ app.command("explain")(explain.explain)
 app.add_typer(data.app, name="data")
 app.command("master")(master.master)
 app.command("worker")(worker.worker)
+app.command("verify")(verify.verify)
 app.command("chaos")(chaos.chaos)
 app.command("simulate")(simulate.simulate)
 app.command("top")(top.top)

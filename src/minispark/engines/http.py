@@ -34,7 +34,7 @@ from minispark.observe.views import ENDED, JobMetrics, JobView, StageRow
 from minispark.plan.stages import StageGraph
 from minispark.tls import TRUST_HINT, client_context, trust_problem
 from minispark.wire.http import auth_headers, error_from, versions
-from minispark.wire.messages import JobAccepted, PlannedJob, ResultBlocks
+from minispark.wire.messages import GraphMessage, JobAccepted, PlannedJob, ResultBlocks
 
 __all__ = ["MasterClient"]
 
@@ -47,6 +47,8 @@ _TRIES = 2
 _PATIENCE_S = 60.0
 """A master that is started again within this time is not noticed by those who wait for a job."""
 _RETRY_S = 0.2
+_PAGE = 1_000
+"""Events in one answer; as many as the master gives."""
 _BEFORE_FIRST = -1
 """A version that every view of a job is beyond."""
 
@@ -223,6 +225,20 @@ class MasterClient:
                 return result.blocks, found.ticket
         msg = f"the job {job_id} has no result {node!r}"
         raise UsageError(msg, node=node)
+
+    def plan(self, job_id: str) -> StageGraph:
+        """Return the physical plan of a job."""
+        found = self._get(f"/internal/v1/jobs/{job_id}/plan")
+        return GraphMessage.model_validate_json(found).graph
+
+    def events(self, job_id: str) -> Iterator[tuple[str, Any]]:
+        """Yield the kind and the payload of every event of a job, oldest first."""
+        after: int | None = 0
+        path = f"/api/v1/jobs/{job_id}/events"
+        while after is not None:
+            page = self.get_json(path, limit=_PAGE, after=after)
+            yield from ((event["kind"], event["payload"]) for event in page["events"])
+            after = page["after"]
 
     def _submit(self, path: str, body: bytes, key: str | None) -> str:
         headers = {

@@ -36,7 +36,7 @@ RULES = (
     Rule(_GET, re.compile(rf"{_JOB}/results"), SUBMIT),
     Rule(_POST, re.compile(r"/api/v1/jobs|/internal/v1/jobs"), SUBMIT),
     Rule(_DELETE, re.compile(_JOB), SUBMIT),
-    Rule(_GET, re.compile(r"/internal/v1/jobs/[^/]+/blocks"), SUBMIT),
+    Rule(_GET, re.compile(r"/internal/v1/jobs/[^/]+/(blocks|plan)"), SUBMIT),
     Rule(
         _POST, re.compile(rf"/internal/v1/workers|{_WORKER}/(poll|reports|heartbeat|drain)"), WORKER
     ),

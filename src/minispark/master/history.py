@@ -64,6 +64,20 @@ class History:
         self._book.outcome(job)
         return [EventView.of(row) for row in await self._rows(job, limit=limit, after=after)]
 
+    async def plan(self, job: str) -> str:
+        """Return the plan of a job, a `GraphMessage` as JSON.
+
+        Raises
+        ------
+        RefusedError
+            There is no such job.
+        """
+        self._book.outcome(job)
+        stored = await asyncio.to_thread(self._journal.read_graph, job)
+        if stored is None:
+            raise no_such_job(job)
+        return stored
+
     async def stream(self, job: str, *, after: int) -> AsyncIterator[str]:
         """Yield the events of a job as server-sent events, until it has ended.
 

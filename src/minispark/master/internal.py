@@ -158,6 +158,11 @@ def _add_jobs(routes: APIRouter, service: Service) -> None:
         nodes = tuple(finished(service, job_id).results)
         return answer(ResultBlocks(nodes=nodes, ticket=key.ticket(job_id)))
 
+    @routes.get("/jobs/{job_id}/plan")
+    async def plan(job_id: str) -> Response:
+        stored = await service.history.plan(job_id)
+        return Response(stored, media_type="application/json")
+
 
 async def _read(request: Request, model: type[M]) -> M:
     try:

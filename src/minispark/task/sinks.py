@@ -24,6 +24,7 @@ from pathlib import Path
 
 import polars as pl
 
+from minispark.blocks.checksums import rows_checksum
 from minispark.errors import UsageError
 from minispark.ids import TaskKey
 from minispark.plan.stages import SinkSpec
@@ -93,7 +94,8 @@ def write_part(
         path.unlink(missing_ok=True)
         raise
     size = path.stat().st_size
-    return SinkFile(str(staged), f"part-{key.partition:05d}.{sink.format}", frame.height, size)
+    final = f"part-{key.partition:05d}.{sink.format}"
+    return SinkFile(str(staged), final, frame.height, size, rows_checksum(frame))
 
 
 def discard_part(sink: SinkSpec, *, key: TaskKey, data_root: str | None) -> None:

@@ -81,6 +81,8 @@ class SinkFile:
     final: str
     rows: int
     bytes: int
+    rows_checksum: int | None = None
+    """Of its rows, whatever their order (`minispark.blocks.checksums`)."""
 
 
 @dataclass(frozen=True, slots=True)

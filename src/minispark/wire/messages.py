@@ -12,6 +12,7 @@ Routes (all but ``/healthz`` need ``Authorization: Bearer``)::
     client -> master
       POST   /internal/v1/jobs                    PlannedJob       -> JobAccepted (Idempotency-Key)
       GET    /internal/v1/jobs/{id}/blocks                         -> ResultBlocks
+      GET    /internal/v1/jobs/{id}/plan                           -> GraphMessage
     anybody with the ticket of a job, or a token -> worker
       GET    /internal/v1/blocks/{block_id}       bytes of the block file, Range honoured
 """
@@ -178,7 +179,7 @@ class PlannedJob(_Message):
 
 
 class GraphMessage(_Message):
-    """A plan, as the planner child hands it to its master."""
+    """A plan: as the planner child hands it to its master, and as the master keeps it."""
 
     graph: StageGraph
 
