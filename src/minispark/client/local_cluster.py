@@ -27,9 +27,11 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from minispark import config
+from minispark.blocks.cache import memory_home
 from minispark.clock import monotonic_s
 from minispark.engines.http import MasterClient
 from minispark.errors import MasterUnreachableError, MinisparkError
+from minispark.worker.directory import sweep
 
 __all__ = ["ClusterProcess", "LocalCluster"]
 
@@ -235,6 +237,8 @@ class LocalCluster:
         for process in running:
             process.stop()
         self.workers, self.master = [], None
+        # What killed workers have left in memory would stay until another one starts.
+        sweep(memory_home())
         if self._given is None and self.directory != Path():
             shutil.rmtree(self.directory, ignore_errors=True)
 
