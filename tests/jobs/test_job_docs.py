@@ -75,6 +75,11 @@ def test_the_job_in_the_docs_is_the_example():
     assert json.loads(block) == json.loads((PROJECT / "examples/wordcount-batch.json").read_text())
 
 
+def test_the_job_on_the_page_of_the_cache_is_an_example():
+    (block,) = re.findall(r"```json\n(.*?)```", (PROJECT / "docs/cache.md").read_text(), re.DOTALL)
+    assert json.loads(block) == json.loads((PROJECT / "examples/cached.json").read_text())
+
+
 def test_every_error_in_the_docs_is_so(root):
     (root / "x.csv").write_text("price\n1\n")
     (block,) = re.findall(r"```text\n(.*?)```", DOCS, re.DOTALL)

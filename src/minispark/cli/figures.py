@@ -105,7 +105,7 @@ def print_stages(rows: Sequence[StageRow]) -> None:
         [
             (
                 row.name,
-                row.status,
+                _status(row),
                 duration_text(row.duration_s),
                 f"{row.tasks_done}/{row.tasks}" if row.tasks_done != row.tasks else str(row.tasks),
                 count_text(row.records_out),
@@ -114,6 +114,12 @@ def print_stages(rows: Sequence[StageRow]) -> None:
         ],
         numbers=("duration", "tasks", "records"),
     )
+
+
+def _status(row: StageRow) -> str:
+    if not row.cached:
+        return row.status
+    return f"{row.status}, cached" if row.status == "SKIPPED" else f"{row.status}, part cached"
 
 
 def print_figures(metrics: JobMetrics, *, total_s: float | None = None) -> None:
@@ -128,4 +134,9 @@ def print_figures(metrics: JobMetrics, *, total_s: float | None = None) -> None:
         f"tasks                {metrics.tasks_done} ({metrics.retries} run again), "
         f"stages {metrics.stages}, {bytes_text(metrics.bytes_shuffled)} from stage to stage",
     ]
+    if metrics.cache_hits or metrics.cache_misses:
+        lines.append(
+            f"cached               {count_text(metrics.cache_hits)} parts found, "
+            f"{count_text(metrics.cache_misses)} computed"
+        )
     output.print("\n".join(lines))
