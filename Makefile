@@ -7,7 +7,7 @@ SHELL := /bin/sh
 .PHONY: help demo test chaos simulate lint format setup bench lock clean \
 	build build-debug run-master run-worker run-client-submit run-client-join run-client-status \
 	create-test-data create-large-data create-1m-data create-join-data \
-	test-metrics test-fault-tolerance test-load-balancing test-parallel-tasks test-round-robin \
+	test-metrics test-fault-tolerance test-cache test-load-balancing test-parallel-tasks test-round-robin \
 	metrics-system metrics-jobs metrics-failures metrics-job \
 	docker-build docker-up docker-demo docker-test docker-down docker-logs
 
@@ -105,6 +105,9 @@ test-metrics: $(CLIENT) ## Read every figure as anybody may, with curl
 
 test-fault-tolerance: $(CLIENT) ## Kill a worker and a task's process under a job
 	@./scripts/test_fault_tolerance.sh
+
+test-cache: $(CLIENT) ## See rows kept for the next job, and spilled
+	@./scripts/test_cache.sh
 
 test-load-balancing: $(CLIENT) ## See how tasks are shared out by load
 	@./scripts/test_load_balancing.sh

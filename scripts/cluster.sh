@@ -12,6 +12,7 @@ minispark=$root/.venv/bin/minispark
 [[ -x $minispark ]] || minispark=$(command -v minispark) || die "there is no minispark here: make build"
 
 work=$(mktemp -d)
+leftovers=("$work")
 pids=()
 
 finish() {
@@ -25,7 +26,7 @@ finish() {
     kill -CONT "$pid" 2>/dev/null && kill "$pid" 2>/dev/null
   done
   wait 2>/dev/null
-  rm -rf "$work"
+  rm -rf "${leftovers[@]}"
   exit "$code"
 }
 trap finish EXIT
