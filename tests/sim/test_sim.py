@@ -56,6 +56,7 @@ def test_histories_see_what_they_are_there_for() -> None:
         "dismiss_worker",
         "cancel_task",
         "full='disk'",
+        "FoundBlock",
         "stranded=('",
     ):
         assert sign in told, sign

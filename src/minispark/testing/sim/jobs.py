@@ -13,7 +13,7 @@ from minispark.scheduler.spec import (
     StageSpec,
 )
 
-__all__ = ["draw_job"]
+__all__ = ["draw_job", "steady"]
 
 _LABELS = (
     StageLabel.DETERMINATE,
@@ -43,6 +43,16 @@ def draw_job(chance: Random, name: str) -> JobSpec:
         )
     weight = chance.choice((1.0, 1.0, 1.0, 0.5, 4.0))
     return JobSpec(name, tuple(stages), weight)
+
+
+def steady(spec: JobSpec) -> list[StageSpec]:
+    """Return the stages that give the same rows each time, as all that they are made of does."""
+    shaky: dict[int, None] = {}
+    for stage in spec.stages:
+        reads = {edge.stage for branch in stage.branches for edge in branch.inputs}
+        if stage.label is StageLabel.INDETERMINATE or not reads.isdisjoint(shaky):
+            shaky[stage.id] = None
+    return [stage for stage in spec.stages if stage.id not in shaky and not stage.sink]
 
 
 def _branch(chance: Random, stages: list[StageSpec]) -> StageBranch:

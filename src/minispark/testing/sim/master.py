@@ -132,7 +132,8 @@ class Master:
         """Take a job; one that was submitted before is the same job, also when it is over."""
         if not self.alive or self.journal.trouble:
             return
-        if all(row.fact != event for row in self.home.rows):
+        known = (row.fact for row in self.home.rows if isinstance(row.fact, JobSubmitted))
+        if all(fact.job.job != event.job.job for fact in known):
             self.feed(event)
         self.journal.after_durable(answer)
 

@@ -59,6 +59,7 @@ class Truth:
         """Jobs with a ``_SUCCESS``."""
         self.failed_commits: dict[str, None] = {}
         self.ended: dict[str, FinishJob] = {}
+        self._kept: dict[TaskKey, None] = {}
         self._salts = 0
 
     def salt(self) -> int:
@@ -72,8 +73,17 @@ class Truth:
         Two masters that do not know of each other may both give the same name.
         """
         known = self.written.setdefault(block.key, {})
-        assert not known or self.faults.struck["twin"], f"an attempt ran twice: {block.key}"
+        again = known and block.key not in self._kept and not self.faults.struck["twin"]
+        assert not again, f"an attempt ran twice: {block.key}"
         known[worker] = block
+
+    def kept(self, block: Block, worker: str) -> None:
+        """Take note of a block that a worker has kept from an earlier job.
+
+        Should nobody want it, the first attempt of the task has the same name elsewhere.
+        """
+        self.written[block.key] = {worker: block}
+        self._kept[block.key] = None
 
     def moved(self, block: Block, worker: str) -> None:
         """Take note that a worker has a block that another wrote."""

@@ -19,11 +19,12 @@ from minispark.ids import TaskKey
 from minispark.scheduler import snapshot
 from minispark.scheduler.commands import Command, JobStatus
 from minispark.scheduler.events import Event, JobCancelRequested, JobReleased, JobSubmitted
-from minispark.scheduler.spec import JobSpec
+from minispark.scheduler.spec import FoundBlock, JobSpec, Receipt
 from minispark.settings import SchedulerSettings
 from minispark.testing.sim.agenda import Act, Agenda
+from minispark.testing.sim.blocks import kept_block
 from minispark.testing.sim.faults import Faults
-from minispark.testing.sim.jobs import draw_job
+from minispark.testing.sim.jobs import draw_job, steady
 from minispark.testing.sim.journal import Row, StateDir
 from minispark.testing.sim.master import Master, Surroundings
 from minispark.testing.sim.misfortune import Misfortune
@@ -227,7 +228,8 @@ class World:
         # way may arrive until then.
         begin_s = self.agenda.now
         while self.agenda.now < begin_s + _SETTLE_S:
-            if self.agenda.now > begin_s + LATE_S and not any(w.blocks for w in workers):
+            busy = any(worker.blocks or worker.machine.attempts for worker in workers)
+            if self.agenda.now > begin_s + LATE_S and not busy:
                 break
             self._tick()
         for worker in workers:
@@ -325,14 +327,37 @@ class World:
     def submit(self, name: str) -> None:
         """Submit a job, again and again until it is answered."""
         answered: list[None] = []
+        spec = self.jobs.get(name)
+        if spec is None:
+            return  # Its cluster was wiped meanwhile.
+        if self._chance.random() < 0.3:
+            spec = replace(spec, found=self._found(spec))
+        event = JobSubmitted(spec)
 
         def attempt() -> None:
             if not answered and name in self.jobs:
-                event = JobSubmitted(self.jobs[name])
                 self.master.submit(event, lambda: answered.append(None))
                 self.agenda.after(2.0, attempt)
 
         attempt()
+
+    def _found(self, spec: JobSpec) -> tuple[FoundBlock, ...]:
+        """Let workers have kept some blocks from earlier jobs; some may be gone already."""
+        found: list[FoundBlock] = []
+        up = [worker for worker in self.workers.values() if worker.machine.epoch is not None]
+        for stage in steady(spec) if up else ():
+            share = self._chance.choice((0.0, 0.5, 1.0))
+            for partition in range(stage.partitions):
+                if self._chance.random() >= share:
+                    continue
+                worker = self._chance.choice(up)
+                block = kept_block(spec, TaskKey(spec.job, stage.id, 0, partition, 0))
+                self.truth.kept(block, worker.name)
+                if not self.faults.strikes("vanish"):
+                    worker.blocks[block.key] = block
+                receipt = Receipt((1,), (block.version,))
+                found.append(FoundBlock(stage.id, partition, worker.name, receipt))
+        return tuple(found)
 
     def _cancel(self, name: str) -> None:
         if name in self.jobs:
