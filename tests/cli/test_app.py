@@ -32,6 +32,7 @@ COMMANDS = [
     "sql",
     "verify",
     "chaos",
+    "replay",
     "simulate",
     "doctor",
     "top",

@@ -250,6 +250,25 @@ def test_an_unknown_job_is_a_usage_error(cluster: Cluster) -> None:
     assert "job-none" in ran.stderr
 
 
+def test_a_job_is_stepped_through(cluster: Cluster, submitted: Callable[..., str]) -> None:
+    job_id = submitted("--input", "data/text.csv", "--parallelism", "3")
+    assert cluster.run("status", job_id, "--watch").returncode == 0
+    told = cluster.run("replay", job_id)
+    assert told.returncode == 0, told.stderr
+    assert "the job arrived: " in told.stdout
+    assert "because" in told.stdout
+    assert "the job SUCCEEDED" in told.stdout
+    steps = json.loads(cluster.run("replay", job_id, "--json").stdout)
+    assert steps[0]["knew"]["running"] == 0
+    assert f"step {len(steps)} of {len(steps)}" in told.stdout
+    first = cluster.run("replay", job_id, "--step", "1").stdout
+    assert first.startswith(f"step 1 of {len(steps)} ")
+    assert first in told.stdout
+    beyond = cluster.run("replay", job_id, "--step", "999")
+    assert beyond.returncode == 2
+    assert f"{job_id} has {len(steps)} steps" in beyond.stderr
+
+
 def test_a_job_is_cancelled(cluster: Cluster, submitted: Callable[..., str]) -> None:
     big = cluster.directory / "data" / "big.csv"
     with big.open("w") as file:

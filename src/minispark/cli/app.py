@@ -18,6 +18,7 @@ from minispark.cli import (
     jobs,
     master,
     metrics,
+    replay,
     run,
     simulate,
     sql,
@@ -60,6 +61,7 @@ app.command("master")(master.master)
 app.command("worker")(worker.worker)
 app.command("verify")(verify.verify)
 app.command("chaos")(chaos.chaos)
+app.command("replay")(replay.replay)
 app.command("simulate")(simulate.simulate)
 app.command("top")(top.top)
 app.command("doctor")(doctor.doctor)

@@ -1,0 +1,125 @@
+"""``minispark replay``: a job's journal, step by step, in words."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from minispark.cli.options import AsJson, Master
+
+if TYPE_CHECKING:
+    from minispark.engines.http import MasterClient
+    from minispark.observe.story import Step, StoryLine
+
+__all__ = ["replay"]
+
+_PAGE = 1_000
+
+
+def replay(
+    job_id: Annotated[str, typer.Argument(metavar="ID", help="A job, running or ended.")],
+    *,
+    step: Annotated[
+        int | None, typer.Option(min=1, metavar="K", help="Show this step only.")
+    ] = None,
+    master: Master = None,
+    json: AsJson = False,
+) -> None:
+    """Step through a job's journal: what happened, what the scheduler knew, what it did and why.
+
+    On a terminal one step at a time: n (or enter) for the next, p for the one before, a number for
+    that one, q to leave. Off a terminal all of them.
+    """
+    from minispark.cli.figures import print_json
+    from minispark.cli.terminal import output
+    from minispark.engines.http import MasterClient
+    from minispark.errors import UsageError
+    from minispark.observe.story import story
+
+    with MasterClient(master) as client:
+        steps = story(_lines(client, job_id), job=job_id)
+    if not steps:
+        msg = f"the journal has nothing of {job_id} (any more)"
+        raise UsageError(msg)
+    if step is not None and step > len(steps):
+        msg = f"{job_id} has {len(steps)} steps"
+        raise UsageError(msg, field="step")
+    chosen = steps if step is None else [steps[step - 1]]
+    if json:
+        print_json([asdict(one) for one in chosen])
+    elif step is not None:
+        output.print(_text(steps, step), markup=False)
+    elif sys.stdin.isatty() and output.is_terminal:
+        _walk(steps)
+    else:
+        for number in range(1, len(steps) + 1):
+            output.print(_text(steps, number) + "\n", markup=False)
+
+
+def _lines(client: MasterClient, job_id: str) -> list[StoryLine]:
+    from minispark.observe.story import StoryLine
+
+    path, after = f"/api/v1/jobs/{job_id}/events", 0
+    found: list[StoryLine] = []
+    while True:
+        page = client.get_json(path, limit=_PAGE, after=after)
+        found += [StoryLine(**line) for line in page["events"]]
+        if page["after"] is None:
+            return found
+        after = page["after"]
+
+
+def _walk(steps: Sequence[Step]) -> None:
+    from minispark.cli.terminal import output
+
+    number = 1
+    while True:
+        output.print(_text(steps, number) + "\n", markup=False)
+        try:
+            said = input("n(ext) p(revious) q(uit) or a number: ").strip().lower()
+        except (EOFError, KeyboardInterrupt):
+            output.print()
+            return
+        if said in ("q", "quit"):
+            return
+        number = _next(said, number, len(steps))
+
+
+def _next(said: str, number: int, last: int) -> int:
+    """Return the step to show after what was typed at one of them."""
+    if said.isdecimal():
+        wanted = int(said)
+    else:
+        wanted = number - 1 if said in ("p", "previous") else number + 1
+    return max(1, min(last, wanted))
+
+
+def _text(steps: Sequence[Step], number: int) -> str:
+    step = steps[number - 1]
+    at = datetime.fromtimestamp(step.at, UTC).astimezone().strftime("%T.%f")[:-3]
+    knew = step.knew
+    lines = [
+        f"step {number} of {len(steps)}   {at}   +{step.at - steps[0].at:.3f} s",
+        f"  {step.what}",
+        f"  known: {knew.waiting} tasks waiting, {knew.running} running, {knew.done} done",
+    ]
+    lines += [
+        f"    stage {stage.stage}: {stage.waiting} waiting, {stage.running} running, "
+        f"{stage.done} done" + (f", generation {stage.generation + 1}" if stage.generation else "")
+        for stage in knew.stages
+    ]
+    if knew.workers:
+        loads = ", ".join(f"{name} {load}" for name, load in knew.workers.items())
+        lines.append(f"    attempts of this job on workers: {loads}")
+    for deed in step.decided:
+        lines.append(f"  -> {deed.sentence}")
+        if deed.rule:
+            lines.append(f"     because {deed.rule}")
+    if not step.decided:
+        lines.append("  -> nothing")
+    return "\n".join(lines)

@@ -1,0 +1,52 @@
+"""Stepping through a journal by keys."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from minispark.cli import replay
+from minispark.observe.story import Step, StoryLine, story
+
+
+def steps_of(count: int) -> list[Step]:
+    lines = [
+        StoryLine(
+            n, "worker_left", float(n), {"worker": f"w{n}"}, [["worker_down", f"w{n}", "bye"]]
+        )
+        for n in range(1, count + 1)
+    ]
+    return story(lines, job="j")
+
+
+def keys(monkeypatch: pytest.MonkeyPatch, *typed: str) -> None:
+    said: Iterator[str] = iter(typed)
+
+    def ask(prompt: str) -> str:
+        try:
+            return next(said)
+        except StopIteration:
+            raise EOFError from None
+
+    monkeypatch.setattr("builtins.input", ask)
+
+
+def test_keys_lead_from_step_to_step(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keys(monkeypatch, "", "n", "n", "p", "1", "9", "q", "n")
+    replay._walk(steps_of(3))
+    shown = [line.split()[1] for line in capsys.readouterr().out.splitlines() if "step" in line]
+    assert shown == ["1", "2", "3", "3", "2", "1", "3"]
+
+
+def test_the_end_of_input_is_the_end(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keys(monkeypatch)
+    replay._walk(steps_of(1))
+    out = capsys.readouterr().out
+    assert "w1 said goodbye" in out
+    assert "-> count w1 as DOWN: bye" in out
+    assert "because its attempts go to others" in out
