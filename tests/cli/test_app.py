@@ -19,6 +19,7 @@ COMMANDS = [
     "demo",
     "run",
     "submit",
+    "ui",
     "status",
     "jobs",
     "workers",

@@ -80,6 +80,7 @@ def routes(app: Any) -> list[str]:
         path.replace("{job_id}", KEY.job)
         .replace("{worker_id}", "w1")
         .replace("{block_id}", KEY.block_id)
+        .replace("{version}/{name:path}", "0/ui.css")
         for path in found
     ]
 
@@ -101,7 +102,9 @@ def call(app: Any, calls: Iterable[tuple[str, str, dict[str, str]]]) -> list[htt
         async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as client:
             return [
                 await client.request(
-                    verb, path, headers={n.encode(): v.encode("latin-1") for n, v in shown.items()}
+                    verb,
+                    f"http://localhost{path}",
+                    headers={n.encode(): v.encode("latin-1") for n, v in shown.items()},
                 )
                 for verb, path, shown in calls
             ]

@@ -39,6 +39,18 @@ MASTER = {
     ("GET", "/api/v1/metrics/system"): ALL,
     ("GET", "/api/v1/metrics/jobs"): ALL,
     ("GET", "/api/v1/metrics/failures"): ALL,
+    ("GET", "/login"): ALL,
+    ("GET", "/assets/0/ui.css"): ALL,
+    ("GET", "/"): LOOKS,
+    ("GET", "/workers"): LOOKS,
+    ("GET", f"/jobs/{KEY.job}"): LOOKS,
+    ("GET", f"/jobs/{KEY.job}/events"): LOOKS,
+    ("GET", "/submit"): RUNS,
+    ("POST", "/logout"): LOOKS,
+    ("POST", "/api/v1/login-links"): LOOKS,
+    ("GET", "/api/v1/pulse"): LOOKS,
+    ("GET", f"{JOB}/sheet"): LOOKS,
+    ("GET", f"{JOB}/timeline"): LOOKS,
     ("GET", "/api/v1/jobs"): LOOKS,
     ("GET", JOB): LOOKS,
     ("GET", f"{JOB}/tasks"): LOOKS,
@@ -57,7 +69,7 @@ MASTER = {
     ("POST", f"{WORKERS}/w1/drain"): SERVES,
     ("DELETE", f"{WORKERS}/w1"): SERVES,
 }
-OPEN = ("/healthz",)
+OPEN = {"/healthz", "/login", "/assets/0/ui.css"}
 FIGURES = {path for (_, path), who in MASTER.items() if who is ALL}
 BLOCKS = {
     ("GET", "/healthz"): ALL,
@@ -100,8 +112,8 @@ def check(app: Any, allowed: dict[tuple[str, str], set[str]]) -> int:
     ("changes", "open_paths"),
     [
         ({}, FIGURES),
-        ({"auth": "all"}, {"/healthz"}),
-        ({"host": "0.0.0.0", "insecure": True}, {"/healthz"}),  # noqa: S104
+        ({"auth": "all"}, OPEN),
+        ({"host": "0.0.0.0", "insecure": True}, OPEN),  # noqa: S104
         ({"host": "0.0.0.0", "insecure": True, "auth": "figures-open"}, FIGURES),  # noqa: S104
     ],
     ids=["loopback", "all", "network", "open figures"],

@@ -25,6 +25,7 @@ from minispark.cli import (
     submit,
     token,
     top,
+    ui,
     verify,
     worker,
 )
@@ -60,6 +61,7 @@ app.add_typer(data.app, name="data")
 app.command("master")(master.master)
 app.command("worker")(worker.worker)
 app.command("verify")(verify.verify)
+app.command("ui")(ui.ui)
 app.command("chaos")(chaos.chaos)
 app.command("replay")(replay.replay)
 app.command("simulate")(simulate.simulate)

@@ -73,11 +73,12 @@ def master(
         else config.find_token(state, create=True)
     )
 
-    def say_ready(url: str) -> None:
+    def say_ready(url: str, link: str) -> None:
         print_box(
             "Mini-Spark master",
             [
                 ("URL", url),
+                ("web page", f"{link}  (opens once; another: minispark ui)"),
                 ("token", str(token_file or state / "token")),
                 ("next", f"minispark worker --master {url} --port 9000"),
             ],

@@ -159,6 +159,11 @@ class MasterClient:
         found = json.loads(self._get("/api/v1/workers"))
         return _listed(found, "workers")
 
+    def login_link(self, place: str = "/") -> str:
+        """Return a link that logs a browser in, once, and leads to ``place``."""
+        found = self._request("POST", "/api/v1/login-links", json={"next": place})
+        return f"{self.url}{json.loads(found)['path']}"
+
     def get_json(self, path: str, **params: object) -> Any:
         """Return any other document of the master, such as ``/api/v1/metrics/system``."""
         return json.loads(self._get(path, _given(params)))

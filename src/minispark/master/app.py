@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import socket
+from dataclasses import replace
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import HTMLResponse, JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from minispark.errors import ErrorInfo, MinisparkError
 from minispark.master.answers import RefusedError
 from minispark.master.api import public_routes
-from minispark.master.doors import ALWAYS_OPEN, FIGURES, RULES
+from minispark.master.doors import ALWAYS_OPEN, BROWSER_PATHS, FIGURES, RULES
 from minispark.master.internal import internal_routes
 from minispark.master.pages import add_docs_page
 from minispark.master.service import Service
 from minispark.master.settings import MasterConfig
+from minispark.master.web import is_page, web_routes
 from minispark.observe.logs import logger
+from minispark.ui import Pages
+from minispark.wire.cookies import CookieKey
 from minispark.wire.guard import LOOPBACK_NAMES, Guard, GuardPolicy, host_name, is_loopback
 from minispark.wire.http import error_body
 from minispark.wire.messages import PROTOCOL
@@ -39,10 +43,23 @@ def create_app(service: Service) -> FastAPI:
     )
     app.include_router(public_routes(service))
     app.include_router(internal_routes(service))
+    pages, cookies = Pages(service.parts.identity.cluster_id), cookie_key(service)
+    app.include_router(web_routes(service, pages, cookies))
     add_docs_page(app)
-    _add_errors(app)
-    app.add_middleware(Guard, policy=guard_policy(service.config))
+    _add_errors(app, pages)
+    policy = replace(guard_policy(service.config), cookies=cookies, refused_page=pages.refused)
+    app.add_middleware(Guard, policy=policy)
     return app
+
+
+def cookie_key(service: Service) -> CookieKey:
+    """Return what signs the cookies of this cluster."""
+    return CookieKey.of(
+        service.config.token,
+        service.parts.identity.cluster_id,
+        secure=service.config.tls_cert is not None,
+        paths=BROWSER_PATHS,
+    )
 
 
 def guard_policy(config: MasterConfig) -> GuardPolicy:
@@ -60,9 +77,11 @@ def guard_policy(config: MasterConfig) -> GuardPolicy:
     )
 
 
-def _add_errors(app: FastAPI) -> None:
+def _add_errors(app: FastAPI, pages: Pages) -> None:
     @app.exception_handler(RefusedError)
-    async def refused(_request: Request, error: RefusedError) -> JSONResponse:
+    async def refused(request: Request, error: RefusedError) -> Response:
+        if is_page(request):
+            return HTMLResponse(pages.refused(error.status, error.info), error.status)
         return _answer(error.status, error.info)
 
     @app.exception_handler(MinisparkError)

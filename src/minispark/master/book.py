@@ -61,7 +61,13 @@ class LiveJob:
 
     def failed(self, report: TaskFailure, worker: str, at: float) -> None:
         """Note an attempt that did not end well."""
-        self.record.failed(report.key, report.failure, worker, at, log=report.log)
+        self.record.failed(
+            report.key, report.failure, worker, at, log=report.log, took_s=report.duration_s
+        )
+
+
+_ANY = ""
+"""The name of no job: those who wait under it wait for all."""
 
 
 class JobBook:
@@ -77,11 +83,14 @@ class JobBook:
         self._keys: dict[str, str] = {}
         self._waiters: dict[str, set[asyncio.Future[None]]] = {}
         self._closed = False
+        self.turn = 0
+        """Grows with every change of any job."""
 
     def add(self, job: LiveJob, *, idempotency_key: str | None = None) -> None:
         """Take in a job that begins."""
         self.live[job.record.job_id] = job
         self._remember(job.record.job_id, idempotency_key)
+        self.changed(job.record.job_id)
 
     @property
     def closed(self) -> bool:
@@ -173,8 +182,9 @@ class JobBook:
         return self.live[job].record.metrics(now=now) if outcome is None else outcome.metrics
 
     def changed(self, job: str) -> None:
-        """Wake those who wait for a job."""
-        for waiter in self._waiters.pop(job, ()):
+        """Wake those who wait for a job, or for any."""
+        self.turn += 1
+        for waiter in (*self._waiters.pop(job, ()), *self._waiters.pop(_ANY, ())):
             if not waiter.done():
                 waiter.set_result(None)
 
@@ -195,6 +205,14 @@ class JobBook:
                         break
                     await self._change_of(job)
         return self.view(job)
+
+    async def any_change(self, *, seen: int, wait_s: float) -> int:
+        """Return the turn once it is beyond ``seen``, or the time is over."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(wait_s):
+                while not self._closed and self.turn == seen:
+                    await self._change_of(_ANY)
+        return self.turn
 
     async def _change_of(self, job: str) -> None:
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()

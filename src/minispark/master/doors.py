@@ -10,7 +10,7 @@ import re
 
 from minispark.wire.guard import SUBMIT, VIEW, WORKER, Rule
 
-__all__ = ["ALWAYS_OPEN", "FIGURES", "RULES"]
+__all__ = ["ALWAYS_OPEN", "BROWSER_PATHS", "FIGURES", "RULES"]
 
 _GET = frozenset({"GET", "HEAD"})
 _POST = frozenset({"POST"})
@@ -18,7 +18,14 @@ _DELETE = frozenset({"DELETE"})
 _JOB = r"/api/v1/jobs/[^/]+"
 _WORKER = r"/internal/v1/workers/[^/]+"
 
-ALWAYS_OPEN = ((_GET, re.compile(r"/healthz")),)
+ALWAYS_OPEN = (
+    (_GET, re.compile(r"/healthz")),
+    # The code of a link is what opens it, and the files of the pages are those of the package.
+    (_GET, re.compile(r"/login")),
+    (_GET, re.compile(r"/assets/[0-9a-f]+/[a-z0-9/.-]+")),
+)
+BROWSER_PATHS = re.compile(r"(?!/internal/).*", re.DOTALL)
+"""Where the cookie of a browser counts: nowhere between master and workers."""
 FIGURES = (
     (_GET, re.compile(r"/openapi\.json|/docs")),
     (_GET, re.compile(r"/api/v1/jobs/[A-Za-z0-9-]+/(metrics|stages)")),
@@ -31,7 +38,11 @@ RULES = (
     Rule(_GET, re.compile(r"/healthz|/openapi\.json|/docs"), VIEW),
     Rule(_GET, re.compile(r"/api/v1/(jobs|workers|state)"), VIEW),
     Rule(_GET, re.compile(r"/metrics|/api/v1/metrics/(system|jobs|failures)"), VIEW),
-    Rule(_GET, re.compile(rf"{_JOB}(/(metrics|stages|tasks|events))?"), VIEW),
+    Rule(_GET, re.compile(rf"{_JOB}(/(metrics|stages|tasks|events|sheet|timeline))?"), VIEW),
+    Rule(_GET, re.compile(r"/|/workers|/jobs/[^/]+(/events)?|/login|/assets/.+"), VIEW),
+    Rule(_GET, re.compile(r"/api/v1/pulse"), VIEW),
+    Rule(_POST, re.compile(r"/api/v1/login-links|/logout"), VIEW),
+    Rule(_GET, re.compile(r"/submit"), SUBMIT),
     # Rows are not looks: who may see that a job runs need not see what it found.
     Rule(_GET, re.compile(rf"{_JOB}/results"), SUBMIT),
     Rule(_POST, re.compile(r"/api/v1/jobs|/internal/v1/jobs"), SUBMIT),

@@ -45,7 +45,7 @@ class History:
         RefusedError
             There is no such job.
         """
-        record = await self._record(job)
+        record = await self.record(job)
         attempts = list(record.attempts.values())
         start = 0
         if after is not None:
@@ -102,7 +102,14 @@ class History:
     async def _rows(self, job: str, *, limit: int, after: int) -> list[JournalEvent]:
         return await asyncio.to_thread(self._journal.read_events, job, after=after, limit=limit)
 
-    async def _record(self, job: str) -> JobRecord:
+    async def record(self, job: str) -> JobRecord:
+        """Return the record of a job, made again from the journal where it has ended.
+
+        Raises
+        ------
+        RefusedError
+            There is no such job.
+        """
         if self._book.outcome(job) is None:
             return self._book.live[job].record
         if job not in self._told:
@@ -123,4 +130,9 @@ class History:
                 decided = json.loads(row.commands) if row.commands else ()
                 retell({job: live}, row, said_of(row), decided)
             after = rows[-1].seq
+        outcome = self._book.ended.get(job)
+        if outcome is not None:
+            view = outcome.view
+            live.record.name, live.record.submitted_at = view.name, view.submitted_at
+            live.record.finished(view.status, view.error, view.finished_at or 0.0)
         return live.record

@@ -25,6 +25,7 @@ from minispark.observe.journal import Journal
 from minispark.observe.logs import configure_logs, logger
 from minispark.settings import LogSettings
 from minispark.tls import server_tls
+from minispark.tokens import Level
 from minispark.wire.doorstep import server_options
 
 __all__ = ["running", "serve"]
@@ -49,10 +50,12 @@ class _Server(uvicorn.Server):
 def serve(
     config: MasterConfig,
     *,
-    on_ready: Callable[[str], None] | None = None,
+    on_ready: Callable[[str, str], None] | None = None,
     logs: LogSettings | None = None,
 ) -> None:
-    """Run a master until SIGTERM or SIGINT; ``on_ready(url)`` is called once it listens.
+    """Run a master until SIGTERM or SIGINT.
+
+    ``on_ready(url, link)`` is called once it listens; the link logs a browser in, once.
 
     Raises
     ------
@@ -65,21 +68,21 @@ def serve(
     asyncio.run(_serve(config, on_ready))
 
 
-async def _serve(config: MasterConfig, on_ready: Callable[[str], None] | None) -> None:
+async def _serve(config: MasterConfig, on_ready: Callable[[str, str], None] | None) -> None:
     loop = asyncio.get_running_loop()
     stopped = asyncio.Event()
     for sig in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(sig, stopped.set)
-    async with running(config) as (url, server):
-        if on_ready is not None:
-            on_ready(url)
+    async with running(config, on_ready) as (_, server):
         asked = asyncio.create_task(stopped.wait())
         await asyncio.wait((server, asked), return_when=asyncio.FIRST_COMPLETED)
         asked.cancel()
 
 
 @asynccontextmanager
-async def running(config: MasterConfig) -> AsyncIterator[tuple[str, asyncio.Task[None]]]:
+async def running(
+    config: MasterConfig, on_ready: Callable[[str, str], None] | None = None
+) -> AsyncIterator[tuple[str, asyncio.Task[None]]]:
     """Run a master within the block; the task ends when the master does."""
     check_config(config)
     state = secure_dir(config.state_dir)
@@ -107,6 +110,8 @@ async def running(config: MasterConfig) -> AsyncIterator[tuple[str, asyncio.Task
             state_dir=str(state),
             epoch=service.parts.identity.master_epoch,
         )
+        if on_ready is not None:
+            on_ready(url, url + service.logins.link(Level.ROOT))
         try:
             yield url, task
         finally:

@@ -20,12 +20,15 @@ from minispark.master.diary import Diary
 from minispark.master.figures import Figures
 from minispark.master.hands import Hands
 from minispark.master.history import History
+from minispark.master.load import Load
+from minispark.master.logins import Logins
 from minispark.master.parts import Identity, Parts
 from minispark.master.planner import Planner
 from minispark.master.registry import Registry
 from minispark.master.replay import snapshot_of
 from minispark.master.restore import restore
 from minispark.master.settings import MasterConfig
+from minispark.master.sheets import Sheets
 from minispark.master.submissions import Submissions
 from minispark.master.workers import WorkerDesk
 from minispark.observe.journal import Journal
@@ -76,6 +79,9 @@ class Service:
         )
         self.history = History(journal, book)
         self.figures = Figures(self.parts)
+        self.sheets = Sheets(self.parts, self.history)
+        self.logins = Logins()
+        self.load = Load(self.parts.registry)
         self._hands = Hands(self.parts)
         self._planner = Planner(config)
         self.jobs = Submissions(self.parts, self._planner)
@@ -95,6 +101,7 @@ class Service:
         self._hands.retain()
         self.parts.tell_waiting()
         self.parts.aside(self._planner.start())
+        self.parts.aside(self.load.watch())
         versions()
         await asyncio.to_thread(hash_vector)
 

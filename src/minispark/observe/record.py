@@ -60,6 +60,8 @@ class JobRecord:
         self._failed_on: Counter[str] = Counter()
         self._last_failure_at: float | None = None
         self._retries = 0
+        self.lost_workers: dict[str, float] = {}
+        """Workers that went while they had something of the job to do or to keep, and when."""
 
     @property
     def status(self) -> JobStatus:
@@ -116,11 +118,18 @@ class JobRecord:
     def succeeded(self, report: TaskReport, worker: str, now: float) -> None:
         """Note an accepted attempt; it replaces an earlier one of the same partition."""
         self._touch(now)
-        self._close(report.key, worker, now, status="SUCCEEDED")
+        self._close(report.key, worker, now, status="SUCCEEDED", took_s=report.duration_s)
         self.stages[report.key.stage].accepted(report, now)
 
     def failed(
-        self, key: TaskKey, failure: Failure, worker: str, now: float, *, log: tuple[str, ...] = ()
+        self,
+        key: TaskKey,
+        failure: Failure,
+        worker: str,
+        now: float,
+        *,
+        log: tuple[str, ...] = (),
+        took_s: float | None = None,
     ) -> None:
         """Note an attempt that did not end well; ``log`` is the last that it printed."""
         known = self.attempts.get(key)
@@ -132,12 +141,15 @@ class JobRecord:
             self._failures[failure.kind] += 1
             self._failed_on[worker] += 1
             self._last_failure_at = now
-        self._close(key, worker, now, status="CANCELLED" if cancelled else "FAILED")
+        status = "CANCELLED" if cancelled else "FAILED"
+        self._close(key, worker, now, status=status, took_s=took_s)
         self.attempts[key] = replace(self.attempts[key], failure=failure, log=log)
         self.stages[key.stage].failed(key.partition)
 
     def worker_lost(self, worker: str, reason: str, now: float) -> None:
         """Note that the attempts that ran on a worker ended with it."""
+        if not self.ended and any(a.worker == worker for a in self.attempts.values()):
+            self.lost_workers.setdefault(worker, now)
         for key in [key for key, where in self._running.items() if where == worker]:
             self.failed(key, WorkerLost(reason), worker, now)
 
@@ -221,11 +233,13 @@ class JobRecord:
         before = self.attempts.get(replace(key, attempt=key.attempt - 1))
         return before is not None and before.status in ("RUNNING", "CANCELLED")
 
-    def _close(self, key: TaskKey, worker: str, now: float, *, status: str) -> None:
+    def _close(
+        self, key: TaskKey, worker: str, now: float, *, status: str, took_s: float | None
+    ) -> None:
         self._running.pop(key, None)
         known = self.attempts.get(key)
         began, where = (now, worker) if known is None else (known.started_at, known.worker)
-        self.attempts[key] = Attempt(key, where, began, finished_at=now, status=status)
+        self.attempts[key] = Attempt(key, where, began, now, status, took_s=took_s)
 
     def _touch(self, now: float) -> None:
         self.version += 1

@@ -42,6 +42,8 @@ class Attempt:
     failure: Failure | None = None
     log: tuple[str, ...] = ()
     """The last lines that it printed, of one that failed."""
+    took_s: float | None = None
+    """How long it ran, by its worker's clock; the rest of its time it stood in line."""
 
 
 @dataclass(frozen=True, slots=True)

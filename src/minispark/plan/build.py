@@ -267,6 +267,7 @@ def _stage(draft: Draft) -> Stage:
             kind=draft.kind,
             partitions=draft.partitions,
             keys=tuple(key.meta.serialize() for key in draft.keys),
+            key_texts=tuple(str(key) for key in draft.keys),
             sink=draft.sink,
         ),
         label=draft.label,

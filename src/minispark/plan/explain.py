@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import html
-import io
 from collections.abc import Iterator
-
-import polars as pl
 
 from minispark.plan.picture import MOVES
 from minispark.plan.stages import (
@@ -115,7 +112,7 @@ def _kept(cached: CachedNode) -> str:
 def _writes(stage: Stage) -> str:
     output = stage.output
     if output.kind is OutputKind.HASH:
-        keys = ", ".join(str(pl.Expr.deserialize(io.BytesIO(key))) for key in output.keys)
+        keys = ", ".join(output.key_texts) or "its keys"
         return f"hash exchange by {keys} into {_count(output.partitions, 'partition')}"
     if output.kind is OutputKind.SINK and output.sink is not None:
         return f"{output.sink.format} files in {output.sink.path}"

@@ -151,13 +151,15 @@ class Output:
     """What a task does with its rows.
 
     ``keys`` are serialised expressions over the stage's columns; ``partitions`` how many parts
-    the block has (1 unless HASH).
+    the block has (1 unless HASH). ``key_texts`` are the same for people: who shows a plan need not
+    open it.
     """
 
     kind: OutputKind
     partitions: int = 1
     keys: tuple[bytes, ...] = ()
     sink: SinkSpec | None = None
+    key_texts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

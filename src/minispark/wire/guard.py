@@ -6,7 +6,9 @@ A pure ASGI middleware, default deny, in this order:
    still sends its own name.
 2. ``Origin`` and ``Sec-Fetch-Site`` must not be another site's, whatever the method.
 3. The token must be right and of a level that the route is for, unless the route is open. A
-   route that no rule names takes the shared secret only.
+   route that no rule names takes the shared secret only. Instead of a token a browser may show
+   the cookie of its login, on the paths for browsers; a change must then say that it comes from
+   a page of ours.
 4. The body must not be larger than the limit, nor the peer have too much open.
 
 Every answer, also a refusal, carries the headers that keep a browser from making more of it.
@@ -30,6 +32,7 @@ from fastapi import HTTPException
 from minispark.errors import ErrorInfo
 from minispark.settings import DoorSettings
 from minispark.tokens import Keyring, Level
+from minispark.wire.cookies import CookieKey
 from minispark.wire.http import error_body
 from minispark.wire.throttle import Throttle, peer_of
 
@@ -62,6 +65,7 @@ SECURITY_HEADERS = (
     (b"referrer-policy", b"no-referrer"),
     (b"cross-origin-resource-policy", b"same-origin"),
 )
+_LOOKS = frozenset({"GET", "HEAD"})
 _LEVEL = "minispark.level"
 _HELD = "minispark.held_s"
 
@@ -114,6 +118,10 @@ class GuardPolicy:
     open_routes: tuple[tuple[frozenset[str], re.Pattern[str]], ...] = ()
     rules: tuple[Rule, ...] = ()
     door: DoorSettings = field(default_factory=DoorSettings)
+    cookies: CookieKey | None = None
+    """What browsers that have logged in show; None where none may."""
+    refused_page: Callable[[int, ErrorInfo], str] | None = None
+    """Makes HTML of a refusal, for those who want to read a page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +155,8 @@ class Guard:
         if refusal is None and not self._throttle.enter(peer):
             refusal = _Refusal(429, _TOO_MUCH_OPEN, headers=_LATER)
         if refusal is not None:
-            await _answer(send, refusal)
+            page = self._policy.refused_page if _wants_page(scope, headers) else None
+            await _answer(send, refusal, page)
             return
         try:
             body = _limited(receive, self._policy.body_bytes, pause_s=self._policy.door.body_s)
@@ -193,7 +202,7 @@ class Guard:
         is_open = any(m.fullmatch(path) for verbs, m in self._policy.open_routes if method in verbs)
         given = _bearer(headers)
         if given is None:
-            return None if is_open else _NO_TOKEN
+            return self._cookie_not_allowed(scope, headers, is_open=is_open)
         if self._throttle.ignores(peer):
             return None if is_open else _Refusal(429, _TOO_OFTEN_WRONG, headers=_LATER)
         levels, job = self._needed(method, path)
@@ -205,6 +214,20 @@ class Guard:
             scope[_HELD] = self._throttle.failed(peer)
             return None if is_open else _Refusal(401, _WRONG_TOKEN, _CHALLENGE)
         scope[_LEVEL] = level if level in VIEW else None
+        return None if is_open or level in levels else _Refusal(403, _too_weak(level, levels))
+
+    def _cookie_not_allowed(
+        self, scope: Scope, headers: Mapping[str, list[str]], *, is_open: bool
+    ) -> _Refusal | None:
+        """Judge a request without a token: of a browser that logged in, or of anybody."""
+        method, path, cookies = scope["method"], scope["path"], self._policy.cookies
+        level = None if cookies is None else cookies.level(headers.get("cookie", ()), path)
+        if level is None:
+            return None if is_open else _NO_TOKEN
+        if method not in _LOOKS and not (headers.get("origin") or headers.get("sec-fetch-site")):
+            return _Refusal(403, _NO_SITE)
+        scope[_LEVEL] = level
+        levels, _ = self._needed(method, path)
         return None if is_open or level in levels else _Refusal(403, _too_weak(level, levels))
 
     def _needed(self, method: str, path: str) -> tuple[frozenset[Level], str | None]:
@@ -237,6 +260,11 @@ _NO_TOKEN = _Refusal(
     401, ErrorInfo("MS-601", "this needs the token of the cluster", hint=_HINT), _CHALLENGE
 )
 _WRONG_TOKEN = ErrorInfo("MS-601", "the token is wrong", hint=_HINT)
+_NO_SITE = ErrorInfo(
+    "MS-603",
+    "this request does not say which site it comes from",
+    hint="A browser does. A program gives its token as Authorization: Bearer TOKEN.",
+)
 _TOO_OFTEN_WRONG = ErrorInfo(
     "MS-608",
     "too many wrong tokens have come from this address",
@@ -344,10 +372,20 @@ def _too_slow(pause_s: float) -> ErrorInfo:
     return ErrorInfo("MS-610", f"nothing of the request came for {pause_s:g} s", hint="Try again.")
 
 
-async def _answer(send: Send, refusal: _Refusal) -> None:
-    body = json.dumps(error_body(refusal.info)).encode()
+def _wants_page(scope: Scope, headers: Mapping[str, list[str]]) -> bool:
+    wanted = ",".join(headers.get("accept", ()))
+    return scope["method"] in _LOOKS and "text/html" in wanted
+
+
+async def _answer(
+    send: Send, refusal: _Refusal, page: Callable[[int, ErrorInfo], str] | None
+) -> None:
+    if page is None:
+        kind, body = b"application/json", json.dumps(error_body(refusal.info)).encode()
+    else:
+        kind, body = b"text/html; charset=utf-8", page(refusal.status, refusal.info).encode()
     headers = [
-        (b"content-type", b"application/json"),
+        (b"content-type", kind),
         (b"content-length", str(len(body)).encode()),
         *SECURITY_HEADERS,
         *refusal.headers,

@@ -1,0 +1,146 @@
+"""Makes what is shown of a job, at work or ended, and keeps what was made while it holds."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from minispark.clock import monotonic_s, wall_s
+from minispark.master.history import History
+from minispark.master.outcome import Outcome
+from minispark.master.parts import Parts
+from minispark.observe.record import JobRecord
+from minispark.ui import (
+    OutputFiles,
+    OutputRows,
+    Sheet,
+    Shown,
+    Timeline,
+    sheet_of,
+    timeline_of,
+)
+
+__all__ = ["Sheets"]
+
+_END = -1
+"""The version of a job that has ended."""
+_KEPT = 8
+"""Jobs that are looked at again and again; of the largest it is some MB each."""
+_FRESH_S = 0.4
+"""However many look at a running job, it is summed up so often at most."""
+
+Made = TypeVar("Made")
+
+
+class _Kept(Generic[Made]):
+    """Documents by job, with the version they are of and the time when they were made."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[str, tuple[int, float, Made]] = OrderedDict()
+
+    def get(self, job: str, version: int) -> Made | None:
+        known = self._kept.get(job)
+        if known is None:
+            return None
+        of, at, made = known
+        return made if of == version or monotonic_s() - at < _FRESH_S else None
+
+    def put(self, job: str, version: int, made: Made) -> Made:
+        self._kept[job] = (version, monotonic_s(), made)
+        self._kept.move_to_end(job)
+        while len(self._kept) > _KEPT:
+            self._kept.popitem(last=False)
+        return made
+
+
+class Sheets:
+    """Answers with documents of jobs.
+
+    A job at work is summed up on the event loop, which alone changes it; one that has ended does
+    not change, so that is done beside it.
+    """
+
+    def __init__(self, parts: Parts, history: History) -> None:
+        self._parts = parts
+        self._history = history
+        self._sheets: _Kept[Sheet] = _Kept()
+        self._timelines: _Kept[Timeline] = _Kept()
+
+    async def sheet(self, job: str) -> Sheet:
+        """Return everything that the page of a job shows.
+
+        Raises
+        ------
+        RefusedError
+            There is no such job.
+        """
+
+        def make(record: JobRecord) -> Sheet:
+            return sheet_of(record, self._shown(job), now=wall_s())
+
+        return await self._made(self._sheets, job, make)
+
+    async def timeline(self, job: str) -> Timeline:
+        """Return all attempts of a job, laid into lanes."""
+        slots = self._slots()
+        return await self._made(
+            self._timelines, job, lambda record: timeline_of(record, slots=slots, now=wall_s())
+        )
+
+    async def _made(self, kept: _Kept[Made], job: str, make: Callable[[JobRecord], Made]) -> Made:
+        book = self._parts.book
+        view, ended = book.view(job), book.outcome(job) is not None
+        known = kept.get(job, _END if ended else view.version)
+        if known is not None:
+            return known
+        record = await self._history.record(job)
+        if ended:
+            return kept.put(job, _END, await asyncio.to_thread(make, record))
+        return kept.put(job, view.version, make(record))
+
+    def _shown(self, job: str) -> Shown:
+        book = self._parts.book
+        outcome = book.outcome(job)
+        slots = self._slots()
+        if outcome is not None:
+            return _shown_outcome(outcome, slots)
+        return Shown(
+            view=book.view(job),
+            rows=book.stage_rows(job),
+            metrics=book.metrics(job, now=wall_s()),
+            slots=slots,
+        )
+
+    def _slots(self) -> dict[str, int]:
+        return {entry.worker_id: entry.slots for entry in self._parts.registry.all()}
+
+
+def _shown_outcome(outcome: Outcome, slots: dict[str, int]) -> Shown:
+    return Shown(
+        view=outcome.view,
+        rows=outcome.stages,
+        metrics=outcome.metrics,
+        outputs=[
+            OutputRows(
+                node=result.node,
+                columns=list(result.columns),
+                rows=result.rows,
+                bytes=sum(block.meta.length for block in result.blocks),
+            )
+            for result in outcome.results
+        ],
+        files=[
+            OutputFiles(
+                node=sink.node,
+                path=sink.path,
+                format=sink.format,
+                files=len(sink.files),
+                rows=sink.rows,
+                bytes=sink.bytes,
+            )
+            for sink in outcome.sinks
+        ],
+        slots=slots,
+    )

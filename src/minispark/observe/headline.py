@@ -1,0 +1,65 @@
+"""How a job stands, in one sentence."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel
+
+from minispark.observe.record import JobRecord
+from minispark.observe.views import JobMetrics, JobView
+from minispark.observe.words import count_words, duration_words, many
+from minispark.scheduler.commands import JobStatus
+
+__all__ = ["Moment", "Sentence", "headline"]
+
+
+class Moment(BaseModel):
+    """A time within a sentence: whoever shows it knows the reader's time zone."""
+
+    at: float
+
+
+Sentence = list[str | Moment]
+
+
+def headline(record: JobRecord, view: JobView, metrics: JobMetrics) -> Sentence:
+    """Say how a job stands: ``Stage 3 of 4, 62 %, worker b lost at 10:31, 4 tasks run again``."""
+    parts: list[Sentence] = [_where(record, view, metrics)]
+    if view.waiting is not None:
+        parts.append([f"it waits: {view.waiting}"])
+    lost = sorted(record.lost_workers.items(), key=lambda pair: pair[1])
+    parts += [[f"worker {worker} lost at ", Moment(at=at)] for worker, at in lost]
+    if metrics.retries:
+        verb = "ran" if view.finished_at is not None else "run"
+        if metrics.retries == 1:
+            verb = "ran" if view.finished_at is not None else "runs"
+        parts.append([f"{many(metrics.retries, 'task')} {verb} again"])
+    sentence: Sentence = []
+    for number, part in enumerate(parts):
+        sentence += [", ", *part] if number else part
+    return sentence
+
+
+def _where(record: JobRecord, view: JobView, metrics: JobMetrics) -> Sentence:
+    took = duration_words(view.duration_s)
+    match view.status:
+        case JobStatus.ACCEPTED:
+            return ["Accepted, nothing of it has begun"]
+        case JobStatus.RUNNING:
+            done = sum(stage.status == "SUCCEEDED" for stage in view.stages)
+            if done == len(view.stages):
+                return ["All tasks done, its output is being published"]
+            now = next((s.name for s in view.stages if s.status == "RUNNING"), None)
+            named = "" if now is None else f" ({now})"
+            return [f"Stage {done + 1} of {len(view.stages)}{named}, {view.progress:.0f} %"]
+        case JobStatus.SUCCEEDED:
+            workers = {a.worker for a in record.attempts.values() if a.status == "SUCCEEDED"}
+            rows = metrics.input_records
+            read = f", {count_words(rows)} rows read" if rows else ""
+            where = f" on {many(len(workers), 'worker')}" if workers else ""
+            tasks = f"{many(metrics.stages, 'stage')}, {many(metrics.tasks, 'task')}"
+            return [f"Done in {took}: {tasks}{where}{read}"]
+        case JobStatus.FAILED:
+            why = "" if view.error is None else f": {view.error.message}"
+            return [f"Failed after {took}{why}"]
+        case JobStatus.CANCELLED:
+            return [f"Cancelled after {took}, at {view.progress:.0f} %"]

@@ -1,0 +1,97 @@
+// Keeps a page up to date: the master says that something changed, the page is fetched again, and
+// the parts marked `data-live` that differ take the place of the old ones. Imported by the other
+// modules; alone it is all that a list needs.
+
+const shown = new Map();
+
+export function localTimes(root) {
+  for (const time of root.querySelectorAll("time")) {
+    const at = new Date(time.dateTime);
+    const today = at.toDateString() === new Date().toDateString();
+    const clock = at.toLocaleTimeString([], {hour: "2-digit", minute: "2-digit", second: "2-digit"});
+    time.textContent = time.hasAttribute("data-day") && !today ? `${at.toLocaleDateString()} ${clock}` : clock;
+    time.title = at.toLocaleString();
+  }
+}
+
+function replace(old, fresh) {
+  if (shown.get(old.id) === fresh.outerHTML) return;
+  shown.set(old.id, fresh.outerHTML);
+  for (const open of old.querySelectorAll("details[open][id]")) {
+    fresh.querySelector(`#${CSS.escape(open.id)}`)?.setAttribute("open", "");
+  }
+  const focused = old.contains(document.activeElement) ? document.activeElement : null;
+  const place = focused && [...old.querySelectorAll("a, button, summary, [tabindex]")].indexOf(focused);
+  const scrolled = old.scrollLeft;
+  localTimes(fresh);
+  old.replaceWith(fresh);
+  fresh.scrollLeft = scrolled;
+  if (focused === old) fresh.focus();
+  else if (focused) fresh.querySelectorAll("a, button, summary, [tabindex]")[place]?.focus();
+}
+
+export async function refresh() {
+  const reply = await fetch(location.pathname + location.search, {headers: {Accept: "text/html"}});
+  if (reply.status === 401) location.reload();
+  if (!reply.ok) throw new Error(`HTTP ${reply.status}`);
+  const page = new DOMParser().parseFromString(await reply.text(), "text/html");
+  for (const fresh of page.querySelectorAll("[data-live]")) {
+    const old = document.getElementById(fresh.id);
+    if (old) replace(old, document.adoptNode(fresh));
+  }
+}
+
+// Calls `changed(news)` at each change, one call at a time; closes while nobody looks, since a
+// browser has six connections for all its tabs.
+export function watch(url, changed) {
+  const lost = document.getElementById("lost");
+  let source = null, busy = false, again = null, done = false;
+  const settle = async (news) => {
+    if (busy) { again = news; return; }
+    busy = true;
+    try {
+      await changed(news);
+      lost.hidden = true;
+    } catch {
+      lost.hidden = false;
+    }
+    busy = false;
+    if (again) { const next = again; again = null; settle(next); }
+  };
+  const open = () => {
+    if (source || done || document.hidden) return;
+    source = new EventSource(url);
+    source.onmessage = (event) => {
+      const news = JSON.parse(event.data);
+      if (news.ended) { done = true; source.close(); }
+      settle(news);
+    };
+    source.onopen = () => { lost.hidden = true; };
+    source.onerror = () => {
+      if (done) return;
+      lost.hidden = false;
+      if (source.readyState === EventSource.CLOSED) { source = null; setTimeout(open, 3000); }
+    };
+  };
+  document.addEventListener("visibilitychange", () => {
+    if (document.hidden) { source?.close(); source = null; } else open();
+  });
+  open();
+}
+
+async function cancel(button) {
+  const job = button.dataset.cancel;
+  if (!confirm(`Cancel ${job}?`)) return;
+  button.disabled = true;
+  await fetch(`/api/v1/jobs/${encodeURIComponent(job)}`, {method: "DELETE"});
+  await refresh();
+}
+
+document.addEventListener("click", (event) => {
+  const button = event.target.closest?.("[data-cancel]");
+  if (button) cancel(button);
+});
+
+localTimes(document);
+const pulse = document.getElementById("pulse");
+if (pulse?.dataset.pulse && !pulse.dataset.job) watch(pulse.dataset.pulse, refresh);

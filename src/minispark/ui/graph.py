@@ -1,0 +1,164 @@
+"""The plan of a job as boxes and arrows: DAG nodes, the stages they were fused into, exchanges."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel
+
+from minispark.observe.record import JobRecord
+from minispark.observe.tables import StageState
+from minispark.observe.views import RowStatus, StageRow
+from minispark.plan.stages import OutputKind, ReadMode, ScanFormat, Stage, StageInput
+
+__all__ = ["Exchange", "GraphNode", "GraphStage", "PlanGraph", "plan_graph"]
+
+
+class GraphNode(BaseModel):
+    """A node of the DAG as its author wrote it."""
+
+    id: str
+    reads: list[str]
+    stages: list[int]
+    """The stages that it runs in: two where it is cut into a partial and a final step."""
+    status: RowStatus
+    records_out: int | None
+    pushed_down: bool
+
+
+class GraphStage(BaseModel):
+    """A physical stage, and the nodes that were fused into it."""
+
+    number: int
+    name: str
+    status: RowStatus
+    tasks: int
+    tasks_done: int
+    label: str
+    nodes: list[str]
+    reads: list[str]
+    """Input files, in words."""
+    writes: str
+    why: str
+    """Why it runs in one task, where it does."""
+    pushed: list[str]
+    records_out: int | None
+    duration_s: float | None
+
+
+class Exchange(BaseModel):
+    """Rows on their way from one stage to another; ``bytes`` and ``rows`` so far."""
+
+    source: int
+    target: int
+    how: str
+    bytes: int
+    rows: int
+    copies: int
+    """Tasks that each read all of it; 1 where every row is read once."""
+
+
+class PlanGraph(BaseModel):
+    """All of it."""
+
+    nodes: list[GraphNode]
+    stages: list[GraphStage]
+    exchanges: list[Exchange]
+
+
+def plan_graph(record: JobRecord, rows: list[StageRow]) -> PlanGraph:
+    """Draw the plan of a job; ``rows`` is its stage table."""
+    by_id = {row.id: row for row in rows if row.kind == "stage"}
+    graph = record.graph
+    flow = graph.flow
+    nodes = [
+        GraphNode(
+            id=row.id,
+            reads=list(flow.get(row.id, ())),
+            stages=[stage.id for stage in graph.stages if row.id in stage.nodes],
+            status=row.status,
+            records_out=row.records_out,
+            pushed_down=row.pushed_down,
+        )
+        for row in rows
+        if row.kind == "node"
+    ]
+    return PlanGraph(
+        nodes=nodes,
+        stages=[_stage(stage, by_id[f"stage-{stage.id}"]) for stage in graph.stages],
+        exchanges=[
+            _exchange(record.stages[entry.stage], stage, entry, partitions)
+            for stage in graph.stages
+            for entry, partitions in _inputs(stage)
+        ],
+    )
+
+
+def _inputs(stage: Stage) -> list[tuple[StageInput, int]]:
+    """Return what a stage reads of each other stage, once, with the tasks that read it."""
+    found: dict[tuple[int, ReadMode], tuple[StageInput, int]] = {}
+    for branch in stage.branches:
+        for entry in branch.inputs:
+            _, before = found.get((entry.stage, entry.mode), (entry, 0))
+            found[entry.stage, entry.mode] = (entry, before + branch.partitions)
+    return list(found.values())
+
+
+def _stage(stage: Stage, row: StageRow) -> GraphStage:
+    output = stage.output
+    writes = ""
+    if output.kind is OutputKind.SINK and output.sink is not None:
+        writes = f"{output.sink.format} files in {output.sink.path}"
+    return GraphStage(
+        number=stage.id,
+        name=stage.name,
+        status=row.status,
+        tasks=row.tasks,
+        tasks_done=row.tasks_done,
+        label=stage.label.value,
+        nodes=list(stage.nodes),
+        reads=_reads(stage),
+        writes=writes,
+        why=stage.why,
+        pushed=list(stage.pushed),
+        records_out=row.records_out,
+        duration_s=row.duration_s,
+    )
+
+
+def _reads(stage: Stage) -> list[str]:
+    found = []
+    for branch in stage.branches:
+        for scan in branch.scans:
+            splits = [split for task in scan.tasks for split in task]
+            files = {split.path for split in splits}
+            quotes = scan.spec.format is ScanFormat.QUOTES
+            what = "quotes of CSV" if quotes else f"{scan.spec.format}"
+            found.append(f"{what}: {_many(len(files), 'file')}, {_many(len(splits), 'split')}")
+    return list(dict.fromkeys(found))
+
+
+def _exchange(
+    producer: StageState, consumer: Stage, entry: StageInput, partitions: int
+) -> Exchange:
+    reports = producer.reports.values()
+    output, copies = producer.stage.output, 1
+    match entry.mode:
+        case ReadMode.FORWARD:
+            how = "same partition"
+        case ReadMode.PARTITION:
+            keys = ", ".join(output.key_texts)
+            how = f"hash {keys}".strip() + f" → {output.partitions}"
+        case ReadMode.ALL:
+            copies = partitions
+            how = "gather" if consumer.partitions == 1 else f"broadcast to {partitions}"
+    return Exchange(
+        source=entry.stage,
+        target=consumer.id,
+        how=how,
+        bytes=sum(report.block.bytes for report in reports),
+        rows=sum(report.block.rows for report in reports),
+        copies=copies,
+    )
+
+
+def _many(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
