@@ -26,16 +26,15 @@ def status(
     json: AsJson = False,
 ) -> None:
     """Show how a job stands, stage by stage."""
+    from functools import partial
+
     from minispark.cli.figures import print_job, print_json
-    from minispark.cli.progress import job_progress
+    from minispark.cli.remote import wait_for
     from minispark.engines.http import MasterClient
 
     with MasterClient(master) as client:
-        if watch:
-            with job_progress(quiet=json) as show:
-                view = client.wait(job_id, on_change=show)
-        else:
-            view = client.job(job_id)
+        follow = partial(wait_for, client, quiet=json, owner=False)
+        view = (follow if watch else client.job)(job_id)
         rows = client.stages(job_id)
     if json:
         print_json(view.model_dump(mode="json") | {"rows": [r.model_dump() for r in rows]})

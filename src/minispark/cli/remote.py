@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-import contextlib
-
 from minispark.cli.figures import print_figures, print_json, print_stages
+from minispark.cli.interrupts import goes_on
 from minispark.cli.progress import job_progress
 from minispark.cli.terminal import notes
 from minispark.engines.base import raise_unless_succeeded
 from minispark.engines.http import MasterClient
-from minispark.errors import MinisparkError
 from minispark.observe import JobView
 
 __all__ = ["follow", "wait_for"]
 
 
-def wait_for(client: MasterClient, job_id: str, *, quiet: bool = False) -> JobView:
-    """Show progress until the job has ended; an interrupt cancels it."""
-    try:
-        with job_progress(quiet=quiet) as show:
-            view = client.wait(job_id, on_change=show)
-    except KeyboardInterrupt:
-        with contextlib.suppress(MinisparkError):
-            client.cancel(job_id)
-            notes.print(f"{job_id} is cancelled")
-        raise
-    return view
+def wait_for(
+    client: MasterClient, job_id: str, *, quiet: bool = False, owner: bool = True
+) -> JobView:
+    """Show progress until the job has ended; an interrupt asks, and of its ``owner`` cancels."""
+    while True:
+        try:
+            with job_progress(quiet=quiet) as show:
+                return client.wait(job_id, on_change=show)
+        except KeyboardInterrupt:
+            if not goes_on(client, job_id, owner=owner):
+                raise
 
 
 def follow(client: MasterClient, job_id: str, *, as_json: bool) -> None:
