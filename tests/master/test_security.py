@@ -91,30 +91,6 @@ def test_the_list_of_routes_is_whole(app: Any) -> None:
     assert len(paths) >= 15
 
 
-@pytest.mark.parametrize(
-    ("changes", "open_paths"),
-    [
-        ({}, FIGURES | {"/healthz"}),
-        ({"auth": "all"}, {"/healthz"}),
-        ({"host": EVERYWHERE, "insecure": True}, {"/healthz"}),
-        ({"host": EVERYWHERE, "insecure": True, "auth": "figures-open"}, FIGURES | {"/healthz"}),
-    ],
-)
-def test_every_route_asks_for_the_token(
-    app: Any, changes: dict[str, Any], open_paths: set[str]
-) -> None:
-    master = app(**changes)
-    routes = master.routes()
-    for headers in ({}, auth_headers("wrong"), {"Authorization": f"Basic {TOKEN}"}):
-        replies = master.call([(method, filled(path), headers) for method, path in routes])
-        for (method, path), reply in zip(routes, replies, strict=True):
-            is_open = path in open_paths and method in ("GET", "HEAD")
-            assert (reply.status_code != 401) == is_open, (method, path, headers)
-            if not is_open and method != "HEAD":
-                assert reply.json()["error"]["code"] == "MS-601"
-                assert reply.headers["www-authenticate"] == "Bearer"
-
-
 def test_with_the_token_every_route_is_reached(app: Any) -> None:
     master = app()
     routes = master.routes()
