@@ -12,8 +12,9 @@ and the session fails (`tests/conftest.py`).
     a master in the process of a test   watched there: whatever has the master's code below it
 
 Allowed: importing modules that are installed, the child that plans JSON jobs, what the standard
-library parses, without running it, to point at the line of a traceback, what FastAPI makes of the
-annotations of our own routes when each is first asked for, and an annotation of Rich's own.
+library parses, without running it, to point at the line of a traceback, what FastAPI and pydantic
+make of the annotations of our own routes and models when each is first asked for, and an annotation
+of Rich's own.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ ALLOWED = (
     ("subprocess.Popen", "/minispark/master/planner.py", "_spawn"),
     ("compile", traceback.__file__, "any"),
     ("any", "/fastapi/routing.py", "_populate_api_route_state"),
+    ("any", "/pydantic/_internal/_typing_extra.py", "eval_type"),
     ("compile", "/rich/text.py", "join"),
 )
 """Event, file and function, wherever in the stack."""
