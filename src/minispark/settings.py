@@ -93,6 +93,9 @@ class SchedulerSettings:
     """When every worker has been full for so long and nothing runs, jobs fail with the reason."""
     max_prefetch: int = 2
     """Attempts a worker may lease beyond its slots, so that a slot never waits for a round trip."""
+    prefetch_task_s: float = 0.5
+    """A stage whose tasks take longer leases nothing ahead: beside them a round trip is nothing,
+    and what is leased ahead stands in the way of other jobs."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from play import Play, key, map_reduce, single
 from minispark.scheduler import invariants, lineage, placement
 from minispark.scheduler.commands import LaunchTask
 from minispark.scheduler.events import JobSubmitted, WorkerRegistered
+from minispark.scheduler.lines import Lines
 from minispark.scheduler.spec import Receipt
 from minispark.scheduler.state import JOB_ARROWS
 from minispark.scheduler.tasks import TASK_ARROWS
@@ -21,18 +22,23 @@ STATES_PAGE = Path(__file__).parents[2] / "docs" / "states.md"
 
 
 def line_of(slots: int = 4, **loads: int) -> list[Worker]:
-    return [
-        Worker(name, 1, slots, leased={key(0, p): 0.0 for p in range(load)})
-        for name, load in loads.items()
-    ]
+    line = []
+    for turn, (name, load) in enumerate(loads.items()):
+        line.append(Worker(name, 1, slots, turn=turn))
+        for number in range(load):
+            line[-1].take(key(0, number), 0.0)
+    return line
 
 
-def choose(line: list[Worker], *avoid: str, there: dict[str, int] | None = None) -> str | None:
+def choose(
+    line: list[Worker], *avoid: str, there: dict[str, int] | None = None, ahead: bool = True
+) -> str | None:
+    lines = Lines(max_load_diff=2, max_prefetch=2)
+    for worker in line:
+        lines.see(worker)
+    held = there or {}
     chosen = placement.choose(
-        line,
-        avoid=avoid,
-        input_on=lambda name: (there or {}).get(name, 0),
-        settings=SchedulerSettings(),
+        lines, avoid=avoid, ahead=ahead, near=held, input_on=lambda name: held.get(name, 0)
     )
     return chosen.name if chosen is not None else None
 
@@ -56,6 +62,23 @@ def test_workers_that_failed_it_are_asked_last() -> None:
     assert choose(line_of(w1=0, w2=1), "w1") == "w2"
     assert choose(line_of(w1=0, w2=1), "w1", "w2") == "w1"
     assert choose(line_of(w1=0, w2=3, slots=1), "w1") is None
+
+
+def test_a_long_task_is_not_leased_ahead_of_a_slot() -> None:
+    assert choose(line_of(w1=1, w2=1, slots=1), ahead=False) is None
+    assert choose(line_of(w1=2, w2=1, slots=2), ahead=False) == "w2"
+
+
+def test_who_is_excluded_works_only_where_nobody_fit_would_do() -> None:
+    first, second, third = line_of(w1=0, w2=0, w3=0, slots=1)
+    first.excluded_until_s = 60.0
+    assert choose([first, second, third]) == "w2"
+    assert choose([first, second, third], "w2") == "w3"
+    assert choose([first, second, third], "w2", "w3") == "w1"
+    assert choose([first, second, third], "w1", "w2", "w3") == "w2"
+    second.full, third.suspect = "disk", True
+    assert choose([first, second, third]) == "w1"
+    assert choose([second, third]) is None
 
 
 def test_tasks_are_dealt_round_to_equal_workers() -> None:
@@ -98,8 +121,8 @@ def test_receipts_are_compared_where_they_say_something(
 def test_a_contradiction_is_told_as_a_story() -> None:
     play = Play("w0")
     play.submit(map_reduce())
-    play.scheduler.state.workers["w0"].leased.clear()
-    with pytest.raises(invariants.InvariantError, match="its worker does not know") as caught:
+    del play.scheduler.state.workers["w0"].leased[key(0, 0)]
+    with pytest.raises(invariants.InvariantError, match="has 1 attempts at work of 0") as caught:
         invariants.check(play.scheduler, play.now)
     assert "stage 0 g0 determinate Lr" in str(caught.value)
 

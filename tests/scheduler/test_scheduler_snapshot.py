@@ -164,5 +164,5 @@ def test_a_hundred_thousand_tasks_are_kept() -> None:
     for partition in range(1_000, 100_000):
         worker = workers[partition % 8]
         lease = state.lease(job, job.stages[0], partition, worker, 1.0)
-        state.accept(job.stages[0], lease, receipt)
+        state.accept(job.stages[0], lease, receipt, 1.0)
     assert snapshot.load(json.loads(json.dumps(snapshot.dump(state)))) == state

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import Enum
 from itertools import product
 
 import pytest
@@ -225,7 +226,7 @@ def _mentions(thing: object, name: str) -> bool:
             return any(_mentions(part, name) for pair in thing.items() for part in pair)
         case list() | tuple() | set() | frozenset():
             return any(_mentions(part, name) for part in thing)
-        case None | int() | float():
+        case None | int() | float() | Enum():
             return False
     names = getattr(type(thing), "__slots__", None) or vars(thing)
     assert not isinstance(thing, State) or "jobs" in names

@@ -96,6 +96,7 @@ class Scheduler:
     def __init__(self, settings: SchedulerSettings, state: State | None = None) -> None:
         self.settings = settings
         self.state = state or State()
+        self.state.arrange(settings)
         self._signs = Signs(settings)
         self._due_s = inf
         """Before this nothing is due by what is remembered. May be too early, never too late."""
@@ -121,11 +122,14 @@ class Scheduler:
         Deterministic: nothing here hangs on what was not applied.
         """
         work = Work(self.state, self.settings, now)
+        work.readmit()
         self._take(work, event)
         work.settle()
         work.place()
+        work.make_way()
         work.take_back()
         drain.carry_on(work)
+        work.watch()
         if isinstance(event, TimeFacts | MasterRestarted):
             self._due_s = self.deadline(now)
         else:
@@ -149,7 +153,15 @@ class Scheduler:
     def worker_status(self) -> tuple[WorkerStatus, ...]:
         """Return every worker that ever registered, in order of registration."""
         return tuple(
-            WorkerStatus(w.name, w.status, w.active_tasks, w.slots, w.epoch, full=w.full)
+            WorkerStatus(
+                w.name,
+                w.status,
+                w.active_tasks,
+                w.slots,
+                w.epoch,
+                excluded=w.excluded_until_s is not None,
+                full=w.full,
+            )
             for w in self.state.workers.values()
         )
 
@@ -204,7 +216,9 @@ class Scheduler:
                 work.tell(RequireRegistration(event.worker, event.epoch))
             return
         self._signs.hear(worker.name, work.now)
-        worker.suspect = False
+        if worker.suspect:
+            worker.suspect = False
+            self.state.see(worker)
         match event:
             case HeartbeatFacts():
                 self._heartbeat(work, worker, event)
@@ -227,7 +241,7 @@ class Scheduler:
             return
         wrong = lineage.fault(spec)
         job = Job(spec.job) if wrong else Job.of(spec)
-        self.state.jobs[job.name] = job
+        self.state.submit(job)
         if wrong:
             failure = ended("MS-220", f"the plan is broken: {wrong}", "Please report this.")
             work.end(job, Phase.FAILED, failure)
@@ -274,7 +288,8 @@ class Scheduler:
             if worker.up:
                 self._end_life(work, worker, "it registered anew")
             worker.epoch, worker.slots, worker.up = event.epoch, event.slots, True
-            worker.suspect, worker.full = False, None
+            worker.suspect, worker.full, worker.excluded_until_s = False, None, None
+            worker.acquit()
             self._sweep(work, worker)
         elif event.epoch < worker.epoch or not worker.up:
             work.tell(RequireRegistration(event.worker, event.epoch))
@@ -282,10 +297,8 @@ class Scheduler:
         self._signs.hear(worker.name, work.now)
         if worker.leaving is not None:
             return
-        self.state.rotation.setdefault(worker.name, worker)
+        self.state.join(worker)
         drain.look_again(self.state)
-        for job in self.state.jobs.values():
-            job.stranded_s = None
 
     def _sweep(self, work: Work, worker: Worker) -> None:
         """Drop the blocks that were written off with an earlier life of a worker."""
@@ -303,6 +316,9 @@ class Scheduler:
         if worker.full is not None and event.full is None:
             drain.look_again(self.state)
         worker.full = event.full
+        self.state.see(worker)
+        if event.full is not None:
+            work.call_back_line(worker)
         work.out.extend(CancelTask(worker.name, worker.epoch, key) for key in event.unwanted)
         work.out.extend(ReleaseJob(worker.name, worker.epoch, job) for job in event.forgotten)
         for key in event.lost:
@@ -318,7 +334,7 @@ class Scheduler:
         """Queue a worker's attempts again and write its blocks off."""
         worker.up = False
         self._signs.forget(worker.name)
-        self.state.rotation.pop(worker.name, None)
+        self.state.part(worker)
         drain.end(self.state, worker)
         for name in list(worker.blocks):
             job = self.state.jobs[name]
@@ -327,7 +343,6 @@ class Scheduler:
                 self._write_off(work, job, stage, worker)
         for key in list(worker.leased):
             work.lose_lease(worker, key, Cause.WORKER_DOWN, reason)
-        work.strand_all()
 
     def _write_off(self, work: Work, job: Job, stage: Stage, worker: Worker) -> None:
         if stage.spec.sink and not stage.spec.result:
@@ -363,12 +378,7 @@ class Scheduler:
         for name in event.stranded:
             job = self.state.jobs.get(name)
             if job is not None and not job.ended:
-                failure = ended(
-                    "MS-223",
-                    f"no worker was there for {self.settings.no_worker_grace_s:g} s",
-                    "Start one with: minispark worker",
-                )
-                work.end(job, Phase.FAILED, failure)
+                work.end(job, Phase.FAILED, liveness.epitaph(self.state, self.settings))
 
     def _restart(self, work: Work) -> None:
         """Say again what may not have been heard; who has heard it is not disturbed."""

@@ -46,11 +46,10 @@ def begin(work: Work, worker: Worker) -> None:
         return
     worker.leaving = Leaving(work.now)
     work.state.leaving[worker.name] = worker
-    del work.state.rotation[worker.name]
+    work.state.part(worker)
     _ask_others(work.state, worker)
     look_again(work.state)
-    _call_back(work, list(worker.leased)[worker.slots :])
-    work.strand_all()
+    work.call_back_line(worker)
     work.due(work.now + work.settings.drain_timeout_s)
 
 

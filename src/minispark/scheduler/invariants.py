@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from math import inf
 
-from minispark.scheduler import lineage
+from minispark.scheduler import lineage, liveness
 from minispark.scheduler.commands import (
     BlockRef,
     CancelTask,
@@ -21,8 +21,10 @@ from minispark.scheduler.commands import (
     WorkerDown,
 )
 from minispark.scheduler.core import Scheduler
+from minispark.scheduler.lines import Standing
 from minispark.scheduler.state import Job, Phase, Stage, State
 from minispark.scheduler.tasks import Done, Idle, Leased, Ready, Waiting
+from minispark.scheduler.workers import Worker
 
 __all__ = ["InvariantError", "check", "check_commands"]
 
@@ -55,6 +57,7 @@ def tell(state: State) -> str:
     lines = [
         f"worker {w.name} epoch {w.epoch} {w.status} "
         f"{len(w.leased)} of {w.slots} slots{' suspect' if w.suspect else ''}"
+        f"{f' {w.full} full' if w.full else ''}{' excluded' if w.excluded_until_s else ''}"
         for w in state.workers.values()
     ]
     for job in state.jobs.values():
@@ -72,23 +75,55 @@ def _workers(scheduler: Scheduler) -> Iterator[str]:
     if {w.name for w in state.workers.values() if w.status == "DRAINING"} != set(state.leaving):
         yield "those who leave are not the workers that are DRAINING"
     for worker in state.workers.values():
-        if worker.leased and not worker.up:
-            yield f"{worker.name} is DOWN and has leases"
-        if len(worker.leased) > worker.slots + scheduler.settings.max_prefetch:
-            yield f"{worker.name} leases more than its slots and the prefetch"
-        for key in worker.leased:
-            job = state.jobs.get(key.job)
-            if job is None or job.ended:
-                yield f"{worker.name} works for a job that is over: {key}"
-                continue
-            lease = job.stages[key.stage].tasks[key.partition].state
-            if not isinstance(lease, Leased) or lease.key != key or lease.worker != worker.name:
-                yield f"{worker.name} has a lease that its task does not know: {key}"
+        yield from _leases(scheduler, worker)
+        if worker.name in state.rotation:
+            yield from _standing(state, worker)
         for name in worker.blocks:
             if name not in state.jobs:
                 yield f"{worker.name} keeps blocks of a job that was released: {name}"
             elif worker.name not in state.jobs[name].workers:
                 yield f"{worker.name} has blocks of {name} and would not be told of its end"
+
+
+def _leases(scheduler: Scheduler, worker: Worker) -> Iterator[str]:
+    state = scheduler.state
+    if worker.leased and not worker.up:
+        yield f"{worker.name} is DOWN and has leases"
+    if len(worker.leased) > worker.slots + scheduler.settings.max_prefetch:
+        yield f"{worker.name} leases more than its slots and the prefetch"
+    for key in worker.leased:
+        job = state.jobs.get(key.job)
+        if job is None or job.ended:
+            yield f"{worker.name} works for a job that is over: {key}"
+            continue
+        lease = job.stages[key.stage].tasks[key.partition].state
+        if not isinstance(lease, Leased) or lease.key != key or lease.worker != worker.name:
+            yield f"{worker.name} has a lease that its task does not know: {key}"
+    running = len(worker.started)
+    if running != min(len(worker.leased), worker.slots):
+        yield f"{worker.name} has {running} attempts at work of {len(worker.leased)}"
+    if not worker.started.keys() <= worker.leased.keys():
+        yield f"{worker.name} runs an attempt that it does not lease"
+
+
+def _standing(state: State, worker: Worker) -> Iterator[str]:
+    """The index over the workers says what a look at all of them would."""
+    name, lines = worker.name, state.lines
+    standing = Standing.of(worker)
+    found = {
+        Standing.SUSPECT: name in lines.suspect,
+        Standing.FULL: name in lines.full,
+        Standing.EXCLUDED: name in lines.excluded.members,
+        Standing.FIT: name in lines.fit.members,
+    }
+    if [where for where, here in found.items() if here] != [standing]:
+        yield f"{name} is {standing.value} and stands elsewhere"
+    if (name in lines.waiting) != bool(worker.line):
+        yield f"{name} has {len(worker.line)} attempts that wait, and nobody knows"
+    if any(worker.leased[key] < lines.calm_s for key in worker.line):
+        yield f"an attempt waits on {name} since before {lines.calm_s}"
+    if (name in lines.barred) != (worker.excluded_until_s is not None):
+        yield f"{name} would be left out for ever, or not at all"
 
 
 def _leaving(state: State) -> Iterator[str]:
@@ -107,6 +142,8 @@ def _leaving(state: State) -> Iterator[str]:
 
 def _job(scheduler: Scheduler, job: Job) -> Iterator[str]:
     state = scheduler.state
+    if job.leased != sum(key.job == job.name for w in state.workers.values() for key in w.leased):
+        yield f"{job.name} counts {job.leased} live attempts, and has others"
     if job.ended or job.phase is Phase.COMMITTING:
         if job.name in state.hungry:
             yield f"{job.name} does not run and stands in line"
@@ -181,13 +218,14 @@ def _progress(scheduler: Scheduler, job: Job) -> Iterator[str]:
             moving = moving or isinstance(task, Leased | Ready)
     if not moving:
         yield f"{job.name} is stuck: nothing runs and nothing may"
-    idle = [w for w in state.rotation.values() if not w.leased]
-    elsewhere = any(w.leased for w in state.leaving.values())
-    doubted = any(w.suspect for w in idle)
-    if idle and len(idle) == len(state.rotation) and not doubted and not elsewhere:
+    idle = not any(w.leased for w in state.workers.values())
+    if idle and state.lines.has_room and not state.lines.suspect:
         yield f"{job.name} has work and every worker is idle"
-    if not state.rotation and job.stranded_s is None and settings.no_worker_grace_s < inf:
+    stuck = len(state.lines.full) == len(state.rotation) and (idle or not state.rotation)
+    if stuck and job.stranded_s is None and liveness.grace_s(state, settings) < inf:
         yield f"{job.name} waits for a worker without an end"
+    if job.stranded_s is not None and not stuck:
+        yield f"{job.name} loses patience while somebody works"
 
 
 def _clock(scheduler: Scheduler, now: float) -> Iterator[str]:
@@ -239,10 +277,17 @@ def _loads(scheduler: Scheduler, commands: Sequence[Command], now: float) -> Ite
             return
         load[launch.worker] -= 1
     for launch in launches:
+        job, chosen = scheduler.state.jobs[launch.key.job], rotation[launch.worker]
+        standing = Standing.of(chosen)
+        if standing not in (Standing.FIT, Standing.EXCLUDED):
+            yield f"{launch.worker} is {standing.value} and was given work: {launch.key}"
+        typical_s = job.stages[launch.key.stage].typical_s
+        long = typical_s is not None and typical_s > settings.prefetch_task_s
+        ahead = 0 if long else settings.max_prefetch
         room = [
             n for name, n in load.items()
-            if n < rotation[name].slots + settings.max_prefetch and not rotation[name].suspect
+            if n < rotation[name].slots + ahead and Standing.of(rotation[name]) is standing
         ]  # fmt: skip
-        if load[launch.worker] > min(room) + settings.max_load_diff:
+        if load[launch.worker] > min(room, default=0) + settings.max_load_diff:
             yield f"{launch.worker} was given work beyond its fair load: {launch.key}"
         load[launch.worker] += 1

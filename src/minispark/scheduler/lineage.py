@@ -28,6 +28,7 @@ __all__ = [
     "leaf_blocks",
     "may_be_needed",
     "missing",
+    "near",
     "read_on",
     "rows_there",
     "same_rows",
@@ -222,6 +223,19 @@ def same_rows(first: Receipt, second: Receipt) -> bool:
         return False
     pairs = zip(first.rows_checksums, second.rows_checksums, strict=False)
     return all(a == b for a, b in pairs if a is not None and b is not None)
+
+
+def near(job: Job, stage: Stage, partition: int) -> tuple[str, ...]:
+    """Name the workers that are worth asking first: they have most of a task's input."""
+    branch, number = stage.branch_of(partition)
+    found: tuple[str, ...] = ()
+    for edge in branch.inputs:
+        source = job.stages[edge.stage]
+        if edge.read is not Read.FORWARD:
+            found += source.holders
+        elif isinstance(done := source.tasks[number].state, Done):
+            found += (done.worker,)
+    return found
 
 
 def rows_there(job: Job, stage: Stage, partition: int, worker: str) -> int:

@@ -13,13 +13,26 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import inf
 
+from minispark.errors import Failure
 from minispark.ids import TaskKey
 from minispark.scheduler.events import HeartbeatFacts, WorkerHeartbeat
+from minispark.scheduler.policy import ended
 from minispark.scheduler.state import Job, State
+from minispark.scheduler.tasks import Leased
 from minispark.scheduler.workers import Worker
 from minispark.settings import SchedulerSettings
 
-__all__ = ["Signs", "deadline", "next_take_back", "stranded"]
+__all__ = [
+    "Signs",
+    "deadline",
+    "epitaph",
+    "grace_s",
+    "next_take_back",
+    "nobody_works",
+    "overdue",
+    "stranded",
+    "waiting_since",
+]
 
 
 class Signs:
@@ -132,14 +145,59 @@ def _is_fetching(state: State, worker: Worker, name: str) -> bool:
     )
 
 
+def nobody_works(state: State) -> bool:
+    """Whether jobs wait for a worker to come, or for one to have room, and nothing runs."""
+    if len(state.lines.full) < len(state.rotation):
+        return False
+    return not state.rotation or not any(w.leased for w in state.workers.values())
+
+
+def grace_s(state: State, settings: SchedulerSettings) -> float:
+    """Return how long jobs wait where nobody works."""
+    return settings.no_room_grace_s if state.rotation else settings.no_worker_grace_s
+
+
 def stranded(state: State, now: float, settings: SchedulerSettings) -> list[Job]:
-    """Return the jobs that have waited too long for any worker at all."""
-    grace = settings.no_worker_grace_s
+    """Return the jobs that have waited too long for anybody at all to work for them."""
+    grace = grace_s(state, settings)
     return [
         job
         for job in state.jobs.values()
         if job.stranded_s is not None and now >= job.stranded_s + grace
     ]
+
+
+def epitaph(state: State, settings: SchedulerSettings) -> Failure:
+    """Say why a job that nobody works for is given up."""
+    if not state.rotation:
+        return ended(
+            "MS-223",
+            f"no worker was there for {settings.no_worker_grace_s:g} s",
+            "Start one with: minispark worker",
+        )
+    what = " and ".join(sorted({w.full for w in state.lines.full.values() if w.full}))
+    return ended(
+        "MS-226",
+        f"no worker had room for {settings.no_room_grace_s:g} s: their {what} is full",
+        "Make room, start a worker elsewhere, or raise the limits of these.",
+    )
+
+
+def overdue(state: State, limit_s: float) -> list[Leased]:
+    """Return the last attempt in line of each worker that waits since ``limit_s`` or longer.
+
+    The one that has waited longest first.
+    """
+    lasts = (w.last_in_line for w in state.lines.waiting.values())
+    leases = (state.lease_of(key) for key in lasts if key is not None)
+    late = [lease for lease in leases if lease is not None and lease.since_s <= limit_s]
+    return sorted(late, key=lambda lease: (lease.since_s, state.workers[lease.worker].turn))
+
+
+def waiting_since(state: State) -> float:
+    """Return since when some attempt has waited for a slot, infinity if none does."""
+    waiting = state.lines.waiting.values()
+    return min((w.leased[w.line[0]] for w in waiting), default=inf)
 
 
 def deadline(state: State, settings: SchedulerSettings, now: float) -> float:
@@ -152,14 +210,20 @@ def next_take_back(state: State, now: float, settings: SchedulerSettings) -> flo
 
     One that has by now found nobody to take it: the next event may bring somebody.
     """
-    if not any(w.has_slot and not w.suspect for w in state.rotation.values()):
+    lines, after_s = state.lines, settings.take_back_after_s
+    if not lines.waiting or not lines.has_slot:
         return inf
-    due = (lease.since_s + settings.take_back_after_s for lease in state.waiting())
-    return min((due_s for due_s in due if due_s > now), default=inf)
+    if lines.calm_s + after_s > now:
+        return lines.calm_s + after_s
+    waits = (w.leased[key] + after_s for w in lines.waiting.values() for key in w.line)
+    return min((due_s for due_s in waits if due_s > now), default=inf)
 
 
 def _deadlines(state: State, settings: SchedulerSettings) -> Iterator[float]:
-    if not state.rotation:
+    if state.stuck:
         for job in state.jobs.values():
             if job.stranded_s is not None:
-                yield job.stranded_s + settings.no_worker_grace_s
+                yield job.stranded_s + grace_s(state, settings)
+    for worker in state.lines.barred.values():
+        if worker.excluded_until_s is not None:
+            yield worker.excluded_until_s

@@ -54,22 +54,23 @@ class Rule:
 
     ``hopeless``: no retry at all. ``certain``: the same sentence a second time, or nobody else
     to ask, ends the job before the account is empty. ``elsewhere``: other workers are asked
-    first.
+    first. ``blames``: it may be the worker; so many tasks in a row, and it is left out.
     """
 
     charge: Charge
     hopeless: bool = False
     certain: bool = False
     elsewhere: bool = False
+    blames: bool = False
 
 
 POLICY: Final[Mapping[Cause, Rule]] = {
     Cause.BAD_DATA: Rule(Charge.ATTEMPT, hopeless=True),
     Cause.OWN_ERROR: Rule(Charge.ATTEMPT, certain=True, elsewhere=True),
-    Cause.PASSING_ERROR: Rule(Charge.ATTEMPT, elsewhere=True),
-    Cause.OUT_OF_MEMORY: Rule(Charge.ATTEMPT, elsewhere=True),
-    Cause.TIMED_OUT: Rule(Charge.ATTEMPT, elsewhere=True),
-    Cause.EXECUTOR_LOST: Rule(Charge.ATTEMPT, elsewhere=True),
+    Cause.PASSING_ERROR: Rule(Charge.ATTEMPT, elsewhere=True, blames=True),
+    Cause.OUT_OF_MEMORY: Rule(Charge.ATTEMPT, elsewhere=True, blames=True),
+    Cause.TIMED_OUT: Rule(Charge.ATTEMPT, elsewhere=True, blames=True),
+    Cause.EXECUTOR_LOST: Rule(Charge.ATTEMPT, elsewhere=True, blames=True),
     Cause.CANCELLED: Rule(Charge.LOSS),
     Cause.WORKER_DOWN: Rule(Charge.LOSS),
     Cause.LEASE_LOST: Rule(Charge.LOSS),

@@ -10,7 +10,7 @@ from minispark.errors import FetchFailed
 from minispark.scheduler import attempts, lineage
 from minispark.scheduler.commands import ReleaseBlocks
 from minispark.scheduler.events import TaskFailed, TaskSucceeded
-from minispark.scheduler.policy import cause_of
+from minispark.scheduler.policy import POLICY, cause_of
 from minispark.scheduler.spec import StageLabel
 from minispark.scheduler.tasks import IDLE, Waiting
 from minispark.scheduler.work import Work
@@ -31,8 +31,15 @@ def succeeded(work: Work, worker: Worker, event: TaskSucceeded) -> None:
     partition = event.key.partition
     if worker.leaving is not None:
         worker.leaving.unsettled = True
-    first = stage.tasks[partition].promised
-    state.accept(stage, lease, event.receipt)
+    task = stage.tasks[partition]
+    first = task.promised
+    state.accept(stage, lease, event.receipt, work.now)
+    worker.acquit()
+    if task.sentences:
+        # What raised elsewhere ends well here: then it is not the task that is wrong.
+        for other in (state.workers.get(name) for name in task.avoid):
+            if other is not None and other.up and other is not worker:
+                work.strike(other, event.key)
     if first is not None and not lineage.same_rows(first, event.receipt):
         # The plan took the stage for repeatable and it is not: never trust it again.
         stage.label = StageLabel.INDETERMINATE
@@ -54,8 +61,11 @@ def failed(work: Work, worker: Worker, event: TaskFailed) -> None:
     if found is None:
         return
     job, stage, lease = found
-    work.state.unlease(lease)
+    work.state.unlease(lease, work.now)
     stage.tasks[event.key.partition].move(IDLE)
     if isinstance(event.failure, FetchFailed) and work.lose_input(job, lease, event.failure):
         return
-    work.charge(job, stage, event.key, worker, cause_of(event.failure), event.failure)
+    cause = cause_of(event.failure)
+    if POLICY[cause].blames:
+        work.strike(worker, event.key)
+    work.charge(job, stage, event.key, worker, cause, event.failure)

@@ -62,6 +62,10 @@ def dump(state: State) -> dict[str, Any]:
         "rotation": list(state.rotation),
         "leaving": list(state.leaving),
         "hungry": list(state.hungry),
+        "submitted": state.submitted,
+        "launched": state.launched,
+        "given": state.given,
+        "stuck": state.stuck,
         "jobs": [_job(job) for job in state.jobs.values()],
     }
 
@@ -78,6 +82,8 @@ def load(plain: dict[str, Any]) -> State:
     state.rotation = {name: state.workers[name] for name in plain["rotation"]}
     state.leaving = {name: state.workers[name] for name in plain["leaving"]}
     state.hungry = {name: state.jobs[name] for name in plain["hungry"]}
+    state.submitted, state.launched = plain["submitted"], plain["launched"]
+    state.given, state.stuck = plain["given"], plain["stuck"]
     return state
 
 
@@ -106,14 +112,18 @@ def _short(key: TaskKey) -> tuple[int, int, int, int]:
 
 # Workers.
 
-_OF_WORKER: Final = ("leased", "blocks", "leaving")
+_OF_WORKER: Final = ("leased", "started", "strikes", "blocks", "leaving")
 _OF_LEAVING: Final = ("moving", "slow", "given")
 
 
 def _worker(worker: Worker) -> dict[str, Any]:
     return {
         **_values(worker, *_OF_WORKER),
-        "leased": [[key.job, *_short(key), since_s] for key, since_s in worker.leased.items()],
+        "leased": [
+            [key.job, *_short(key), since_s, worker.started.get(key)]
+            for key, since_s in worker.leased.items()
+        ],
+        "strikes": [list(task) for task in worker.strikes],
         "blocks": {
             job: [number for key in keys for number in _short(key)]
             for job, keys in worker.blocks.items()
@@ -145,8 +155,12 @@ def _load_worker(plain: dict[str, Any]) -> Worker:
     _restore(worker, plain, *_OF_WORKER)
     if plain["leaving"] is not None:
         worker.leaving = _load_leaving(plain["leaving"])
-    for job, stage, generation, partition, attempt, since_s in plain["leased"]:
-        worker.leased[TaskKey(job, stage, generation, partition, attempt)] = since_s
+    for job, stage, generation, partition, attempt, since_s, started_s in plain["leased"]:
+        key = TaskKey(job, stage, generation, partition, attempt)
+        worker.leased[key] = since_s
+        if started_s is not None:
+            worker.started[key] = started_s
+    worker.strikes = dict.fromkeys((job, stage, p) for job, stage, p in plain["strikes"])
     for job, numbers in plain["blocks"].items():
         each = iter(numbers)
         fours = zip(each, each, each, each, strict=True)
@@ -181,6 +195,7 @@ def _load_job(plain: dict[str, Any]) -> Job:
     for stage, known in zip(job.ordered, plain["stages"], strict=True):
         _restore(stage, known, *_OF_STAGE)
         stage.label = StageLabel(known["label"])
+        stage.times_s = list(known["times_s"])
     # Generations first: a lease names those of what it reads.
     for stage, known in zip(job.ordered, plain["stages"], strict=True):
         _load_tasks(job, stage, known)
@@ -189,7 +204,10 @@ def _load_job(plain: dict[str, Any]) -> Job:
 
 # Stages and their tasks.
 
-_OF_STAGE: Final = ("spec", "order", "label", "tasks", "readers", "done", "rows_on", "_gathered")
+_OF_STAGE: Final = (
+    *("spec", "order", "label", "tasks", "times_s"),
+    *("readers", "done", "rows_on", "_gathered", "_holders"),
+)
 
 
 def _stage(stage: Stage) -> dict[str, Any]:
@@ -199,6 +217,7 @@ def _stage(stage: Stage) -> dict[str, Any]:
         **_values(stage, *_OF_STAGE),
         "spec": _spec(stage.spec),
         "label": stage.label.value,
+        "times_s": list(stage.times_s),
         "states": "".join(_LETTER[type(state)] for state in states),
         "attempts": [task.attempts for task in stage.tasks],
         "memories": [[p, *memory] for p, memory in memories if memory != _NEW],

@@ -10,14 +10,16 @@ Collections are dicts and lists throughout: their order is part of every decisio
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from heapq import heappush
+from heapq import heappush, nsmallest
 from typing import Final
 
 from minispark.ids import TaskKey
 from minispark.scheduler.commands import BlockRef, JobStatus
+from minispark.scheduler.lines import Lines
 from minispark.scheduler.spec import (
     FoundBlock,
     InputEdge,
@@ -28,7 +30,9 @@ from minispark.scheduler.spec import (
     StageSpec,
 )
 from minispark.scheduler.tasks import IDLE, READY, Done, IllegalMoveError, Leased, Task
+from minispark.scheduler.turns import Turns
 from minispark.scheduler.workers import Worker
+from minispark.settings import SchedulerSettings
 
 __all__ = [
     "JOB_ARROWS",
@@ -38,6 +42,13 @@ __all__ = [
     "Stage",
     "State",
 ]
+
+
+MOST_TIMES: Final = 999
+"""Run times kept of a stage: enough for a median, and bounded for a stage of a million tasks."""
+MOST_HOLDERS: Final = 8
+"""Workers that are asked first because they hold most of the input: where rows lie evenly nothing
+is lost, and where they do not it is among these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +74,11 @@ class Stage:
     done: int = 0
     rows_on: dict[str, int] = field(default_factory=dict)
     """Rows (plus one a block) on each worker."""
+    times_s: list[float] = field(default_factory=list)
+    """How long accepted attempts ran, in order: of the first that ended, which are enough."""
     _gathered: tuple[BlockRef, ...] | None = field(default=None, compare=False)
     """Kept, since every task of a stage that reads all of this one shares it."""
+    _holders: tuple[str, ...] | None = field(default=None, compare=False)
 
     @property
     def id(self) -> int:
@@ -129,12 +143,30 @@ class Stage:
             self._gathered = tuple(BlockRef(d.key, d.worker, 0) for d in self.accepted())
         return self._gathered
 
+    @property
+    def holders(self) -> tuple[str, ...]:
+        """The workers that have most of its rows: where those who read it all would like to run."""
+        if self._holders is None:
+            most = nsmallest(MOST_HOLDERS, ((-rows, name) for name, rows in self.rows_on.items()))
+            self._holders = tuple(name for _, name in most)
+        return self._holders
+
+    @property
+    def typical_s(self) -> float | None:
+        """How long an attempt runs (the median), None while none has ended."""
+        return self.times_s[len(self.times_s) // 2] if self.times_s else None
+
+    def note_time(self, seconds: float) -> None:
+        """Take note of how long an accepted attempt ran."""
+        if len(self.times_s) < MOST_TIMES:
+            insort(self.times_s, seconds)
+
     def _tally(self, done: Done, *, sign: int) -> None:
         rows = self.rows_on.get(done.worker, 0) + sign * (1 + sum(done.receipt.rows))
         self.rows_on[done.worker] = rows
         if not rows:
             del self.rows_on[done.worker]
-        self._gathered = None
+        self._gathered = self._holders = None
 
 
 class Phase(StrEnum):
@@ -186,6 +218,13 @@ class Job:
 
     name: str
     phase: Phase = Phase.ACCEPTED
+    weight: float = 1.0
+    number: int = 0
+    """How many jobs there were before it."""
+    leased: int = 0
+    """Its live attempts."""
+    given: float = 0.0
+    """Attempts that it was given for its weight, beginning where others were when it came."""
     stages: dict[int, Stage] = field(default_factory=dict)
     """By number, in topological order."""
     ordered: tuple[Stage, ...] = ()
@@ -215,7 +254,7 @@ class Job:
                 offset += branch.partitions
         for number, stage_readers in readers.items():
             stages[number].readers = tuple(stage_readers)
-        return cls(spec.job, stages=stages, ordered=tuple(stages.values()))
+        return cls(spec.job, weight=spec.weight, stages=stages, ordered=tuple(stages.values()))
 
     @property
     def ended(self) -> bool:
@@ -271,16 +310,51 @@ class State:
     jobs: dict[str, Job] = field(default_factory=dict)
     workers: dict[str, Worker] = field(default_factory=dict)
     rotation: dict[str, Worker] = field(default_factory=dict)
-    """Workers that take work, the one that was given some longest ago first."""
+    """Workers that are UP and stay."""
     leaving: dict[str, Worker] = field(default_factory=dict)
     """Workers that are DRAINING."""
     hungry: dict[str, Job] = field(default_factory=dict)
-    """Jobs with a queue, the one that was served longest ago first."""
+    """Jobs with a queue."""
+    submitted: int = 0
+    """Jobs that ever came."""
+    launched: int = 0
+    """Attempts that were ever launched, and workers that ever came: whose turn it is."""
+    given: float = 0.0
+    """Where the job stood that was served last: where those begin that come."""
+    stuck: bool = False
+    """Nobody may work: no worker stays, or all are full and nothing runs."""
+    lines: Lines = field(default_factory=Lines, compare=False)
+    turns: Turns = field(default_factory=Turns, compare=False)
+
+    def arrange(self, settings: SchedulerSettings) -> None:
+        """Make the indices anew: who was remembered under other settings may stand elsewhere."""
+        self.lines = Lines(max_load_diff=settings.max_load_diff, max_prefetch=settings.max_prefetch)
+        self.turns = Turns(settings.policy)
+        for worker in self.rotation.values():
+            self.lines.see(worker)
+        for job in self.hungry.values():
+            self.turns.see(job)
+
+    # Jobs and their attempts.
+
+    def submit(self, job: Job) -> None:
+        """Take in a job."""
+        self.submitted += 1
+        job.number = self.submitted
+        self.jobs[job.name] = job
 
     def enqueue(self, job: Job, stage: Stage, partition: int) -> None:
         """Make a task ready, and its job one of those that want a worker."""
         job.make_ready(stage, partition)
-        self.hungry[job.name] = job
+        if job.name not in self.hungry:
+            job.given = max(job.given, self.given)
+            self.hungry[job.name] = job
+            self.turns.see(job)
+
+    def sate(self, job: Job) -> None:
+        """Let a job go that has nothing ready."""
+        self.hungry.pop(job.name, None)
+        self.turns.forget(job.name)
 
     def lease(self, job: Job, stage: Stage, partition: int, worker: Worker, now: float) -> Leased:
         """Take the arrow from Ready to Leased and put worker and job at the end of the line."""
@@ -289,22 +363,35 @@ class State:
         lease = Leased(key, worker.name, job.inputs_of(stage, partition), now)
         task.move(lease)
         task.attempts += 1
-        worker.leased[key] = now
+        worker.take(key, now)
         job.workers[worker.name] = None
-        self.rotation[worker.name] = self.rotation.pop(worker.name)
+        self.launched += 1
+        worker.turn = self.launched
+        self.given = max(self.given, job.given)
+        job.given += 1 / job.weight
+        job.leased += 1
+        self.see(worker)
+        self.turns.see(job)
         if job.phase is Phase.ACCEPTED:
             job.move(Phase.RUNNING)
         return lease
 
-    def unlease(self, lease: Leased) -> None:
+    def unlease(self, lease: Leased, now: float) -> None:
         """Take an attempt off its worker's books."""
-        del self.workers[lease.worker].leased[lease.key]
+        worker, job = self.workers[lease.worker], self.jobs[lease.key.job]
+        worker.let_go_of(lease.key, now)
+        job.leased -= 1
+        self.see(worker)
+        if job.name in self.hungry:
+            self.turns.see(job)
 
-    def accept(self, stage: Stage, lease: Leased, receipt: Receipt) -> None:
+    def accept(self, stage: Stage, lease: Leased, receipt: Receipt, now: float) -> None:
         """Accept an attempt: its block is what readers get from now on."""
-        self.unlease(lease)
+        worker = self.workers[lease.worker]
+        stage.note_time(now - worker.started_s(lease.key, now))
+        self.unlease(lease, now)
         stage.accept(lease.key.partition, Done(lease.key, lease.worker, receipt))
-        self.workers[lease.worker].blocks.setdefault(lease.key.job, {})[lease.key] = None
+        worker.blocks.setdefault(lease.key.job, {})[lease.key] = None
 
     def take_over(self, job: Job, found: FoundBlock) -> None:
         """Count what a worker has kept of an earlier job as done; its number is used up."""
@@ -317,13 +404,30 @@ class State:
         worker.blocks.setdefault(job.name, {})[key] = None
         job.workers[worker.name] = None
 
-    def waiting(self) -> list[Leased]:
-        """Return the last attempt in line of each worker that has more than it can run."""
-        keys = (worker.last_in_line for worker in self.rotation.values())
-        return [lease for key in keys if key is not None and (lease := self.lease_of(key))]
+    # Workers.
+
+    def join(self, worker: Worker) -> None:
+        """Let a worker take work, as the last in line."""
+        if worker.name not in self.rotation:
+            self.launched += 1
+            worker.turn = self.launched
+            self.rotation[worker.name] = worker
+        self.see(worker)
+
+    def see(self, worker: Worker) -> None:
+        """Take note that a worker has changed."""
+        if worker.name in self.rotation:
+            self.lines.see(worker)
+
+    def part(self, worker: Worker) -> None:
+        """Let a worker take no more work."""
+        self.rotation.pop(worker.name, None)
+        self.lines.forget(worker.name)
 
     def forget_workers(self, most: int) -> None:
         """Forget the oldest workers that are DOWN and of which no block counts, but for some."""
+        if len(self.workers) - len(self.rotation) - len(self.leaving) <= most:
+            return
         gone = [w.name for w in self.workers.values() if not w.up and not w.blocks]
         for name in gone[: max(0, len(gone) - most)]:
             del self.workers[name]
@@ -337,6 +441,8 @@ class State:
         if job.counts_on(key):
             job.stages[key.stage].relocate(key.partition, taker.name, now)
 
+    # Leases.
+
     def lease_of(self, key: TaskKey) -> Leased | None:
         """Return the lease of a live attempt."""
         state = self.jobs[key.job].stages[key.stage].tasks[key.partition].state
@@ -345,10 +451,11 @@ class State:
     def leases_of(self, job: Job) -> list[Leased]:
         """Return the live attempts of a job, worker by worker."""
         found: list[Leased] = []
-        for worker in self.workers.values():
+        if not job.leased:
+            return found
+        for worker in (self.workers[name] for name in job.workers if name in self.workers):
             for key in worker.leased:
-                if key.job == job.name:
-                    lease = job.stages[key.stage].tasks[key.partition].state
-                    if isinstance(lease, Leased):
-                        found.append(lease)
+                lease = self.lease_of(key) if key.job == job.name else None
+                if lease is not None:
+                    found.append(lease)
         return found

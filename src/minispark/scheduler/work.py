@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import partial
-from heapq import heappop, heappush
+from heapq import heappop, heappush, nsmallest
 from math import inf
+from operator import attrgetter
 from typing import Final
 
 from minispark.errors import Failure, FetchFailed, WorkerLost
@@ -34,8 +35,9 @@ from minispark.settings import SchedulerSettings
 __all__ = ["Work"]
 
 LOOKAHEAD: Final = 64
-"""Ready tasks of a job that are looked at for one worker: more would make each step as long as
-the queue when many tasks shun the same worker."""
+"""Ready tasks of a job that are looked at for one worker, jobs that are passed over for it, and
+lines that are looked at for a job: more would make each step as long as the queue when many tasks
+shun the same worker."""
 
 
 class Work:
@@ -71,22 +73,21 @@ class Work:
                     self._deliver(job)
                 else:
                     self._plan(job)
-                self.strand(job)
             # Last, since a rollback touches the job that is being settled.
             self.touched.pop(job.name, None)
 
-    def strand(self, job: Job) -> None:
-        """Let a job's patience begin to run out if there is nobody to work for it."""
-        works = not job.ended and job.phase is not Phase.COMMITTING
-        if works and job.stranded_s is None and not self.state.rotation:
-            job.stranded_s = self.now
-            self.due(self.now + self.settings.no_worker_grace_s)
-
-    def strand_all(self) -> None:
-        """Do so for every job if the last worker that takes work has gone."""
-        if not self.state.rotation:
-            for job in self.state.jobs.values():
-                self.strand(job)
+    def watch(self) -> None:
+        """Let the patience of jobs run out as long as there is nobody to work for them."""
+        state = self.state
+        stuck, state.stuck = state.stuck, liveness.nobody_works(state)
+        if not (stuck or state.stuck):
+            return
+        for job in state.jobs.values():
+            if not state.stuck or job.ended or job.phase is Phase.COMMITTING:
+                job.stranded_s = None
+            elif job.stranded_s is None:
+                job.stranded_s = self.now
+                self.due(self.now + liveness.grace_s(state, self.settings))
 
     def _plan(self, job: Job) -> None:
         """Ask anew which tasks are needed and which of them may run."""
@@ -117,7 +118,7 @@ class Work:
             if not isinstance(task.state, Idle | Done):
                 task.move(IDLE)
         job.queue.clear()
-        self.state.hungry.pop(job.name, None)
+        self.state.sate(job)
         sinks = [stage for stage in job.ordered if stage.spec.sink]
         if sinks and job.phase is not Phase.DELIVERED:
             job.move(Phase.COMMITTING)
@@ -145,8 +146,11 @@ class Work:
             results = tuple(BlockRef(done.key, done.worker, 0) for done in kept)
         job.move(phase)
         job.clear()
-        self.state.hungry.pop(job.name, None)
+        self.state.sate(job)
         self.touched.pop(job.name, None)
+        for worker in (self.state.workers.get(name) for name in job.workers):
+            if worker is not None and worker.strikes:
+                worker.close_strikes(job.name)
         self.tell(FinishJob(job.name, job.status, failure, results, key))
         self.release(job, keep=[block.key for block in results])
 
@@ -194,7 +198,9 @@ class Work:
             return  # An earlier loss of this step has ended the job.
         job = self.state.jobs[key.job]
         stage = job.stages[key.stage]
-        del worker.leased[key]
+        lease = self.state.lease_of(key)
+        if lease is not None:
+            self.state.unlease(lease, self.now)
         stage.tasks[key.partition].move(IDLE)
         self.charge(job, stage, key, worker, cause, WorkerLost(f"{worker.name}: {reason}"))
 
@@ -215,6 +221,7 @@ class Work:
         # One that does not answer may be gone with all it has; its next word, or silence, tells.
         if holder.up and holder.name != reader.worker:
             holder.suspect = self.settings.heartbeat_timeout_s < inf
+            self.state.see(holder)
         self.lose_blocks(job, stage, [key.partition])
         stage.tasks[key.partition].shun(holder.name)
         # A cache drops what it likes, and there is only so much that was found there.
@@ -272,23 +279,46 @@ class Work:
 
     def _cancel(self, lease: Leased) -> None:
         worker = self.state.workers[lease.worker]
-        self.state.unlease(lease)
+        self.state.unlease(lease, self.now)
         if worker.up:
             self.tell(CancelTask(worker.name, worker.epoch, lease.key))
 
     def place(self) -> None:
         """Give ready tasks to workers, one job after another, until somebody has to wait."""
+        state, lines = self.state, self.state.lines
         held: dict[str, None] = {}
-        hungry = self.state.hungry
-        while placement.with_room(self.state.rotation.values(), self.settings):
-            job = next((job for job in hungry.values() if job.name not in held), None)
-            if job is None:
+        while lines.has_room and len(held) < LOOKAHEAD:
+            name = state.turns.first(but=held)
+            if name is None:
                 return
-            del hungry[job.name]
+            job = state.hungry[name]
+            if not lines.has_slot and self._waits_for_slot(job):
+                return  # Whoever was leased ahead of it would have the slot that it waits for.
             if not self._launch_one(job):
-                held[job.name] = None
-            if job.queue:
-                hungry[job.name] = job
+                held[name] = None
+            if not job.queue:
+                state.sate(job)
+
+    def make_way(self) -> None:
+        """Let a job of which nothing is leased go before what others were given ahead.
+
+        The line of one worker is called back, if all in it are of jobs that have more.
+        """
+        state, lines = self.state, self.state.lines
+        name = state.turns.first() if lines.waiting and not lines.has_slot else None
+        job = None if name is None else state.hungry[name]
+        if job is None or job.leased:
+            return
+        avoid = next((s.tasks[p].avoid for s, p in [self._next_of(job)] if s), ())
+        for worker in nsmallest(LOOKAHEAD, lines.waiting.values(), key=attrgetter("turn")):
+            line = [state.lease_of(key) for key in worker.line]
+            others = [state.jobs[lease.key.job] for lease in line if lease is not None]
+            fit = worker.name in lines.fit.members and worker.name not in avoid
+            if fit and all(state.turns.has_too_much(other, job) for other in others):
+                self.call_back_line(worker)
+                self.settle()
+                self.place()
+                return
 
     def take_back(self) -> None:
         """Let attempts that wait behind a long one run on workers with a free slot instead.
@@ -296,15 +326,16 @@ class Work:
         It is nobody's fault and charges nothing. Should the attempt have begun after all, its
         report finds it replaced.
         """
-        free = [w for w in self.state.rotation.values() if w.has_slot and not w.suspect]
-        for idle in free:
-            lease = self._overdue_for(idle)
-            if lease is None:
-                continue
-            self.call_back(lease)
-            self.place()
-        if free:
-            self.due(liveness.next_take_back(self.state, self.now, self.settings))
+        lines, after_s = self.state.lines, self.settings.take_back_after_s
+        if not lines.waiting or not lines.has_slot:
+            return
+        if self.now >= lines.calm_s + after_s:
+            for lease in liveness.overdue(self.state, self.now - after_s):
+                if self._has_free_slot_for(lease):
+                    self.call_back(lease)
+                    self.place()
+            lines.calm_s = liveness.waiting_since(self.state)
+        self.due(liveness.next_take_back(self.state, self.now, self.settings))
 
     def call_back(self, lease: Leased) -> None:
         """Take an attempt away from its worker, at nobody's charge, and queue it again."""
@@ -317,17 +348,35 @@ class Work:
         else:
             self.touch(job)
 
-    def _overdue_for(self, idle: Worker) -> Leased | None:
-        """Return the attempt that has waited longest, among those that ``idle`` may run."""
-        limit_s = self.now - self.settings.take_back_after_s
-        late = [lease for lease in self.state.waiting() if lease.since_s <= limit_s]
-        for lease in sorted(late, key=lambda lease: lease.since_s):
-            job = self.state.jobs[lease.key.job]
-            stage, partition = job.stages[lease.key.stage], lease.key.partition
-            shunned = idle.name in stage.tasks[partition].avoid
-            if not shunned and lineage.input_complete(job, stage, partition):
-                return lease
-        return None
+    def call_back_line(self, worker: Worker) -> None:
+        """Take back what waits for a slot of a worker."""
+        for lease in [self.state.lease_of(key) for key in worker.line]:
+            if lease is not None:
+                self.call_back(lease)
+
+    def _has_free_slot_for(self, lease: Leased) -> bool:
+        job = self.state.jobs[lease.key.job]
+        stage, partition = job.stages[lease.key.stage], lease.key.partition
+        if not lineage.input_complete(job, stage, partition):
+            return False
+        return self._worker_for(job, stage, partition, ahead=False) is not None
+
+    def _next_of(self, job: Job) -> tuple[Stage | None, int]:
+        """Return the task of a job whose turn is first, dropping void entries before it."""
+        while job.queue:
+            order, partition = job.queue[0]
+            if isinstance(job.ordered[order].tasks[partition].state, Ready):
+                return job.ordered[order], partition
+            heappop(job.queue)
+        return None, 0
+
+    def _waits_for_slot(self, job: Job) -> bool:
+        stage, _ = self._next_of(job)
+        return stage is not None and self._is_long(stage)
+
+    def _is_long(self, stage: Stage) -> bool:
+        typical_s = stage.typical_s
+        return typical_s is not None and typical_s > self.settings.prefetch_task_s
 
     def _launch_one(self, job: Job) -> bool:
         aside: list[tuple[int, int]] = []
@@ -337,7 +386,7 @@ class Work:
             stage = job.ordered[order]
             if not isinstance(stage.tasks[partition].state, Ready):
                 continue
-            worker = self._worker_for(job, stage, partition)
+            worker = self._worker_for(job, stage, partition, ahead=not self._is_long(stage))
             if worker is None:
                 aside.append((order, partition))
                 continue
@@ -360,14 +409,42 @@ class Work:
             inputs = lineage.leaf_blocks(job, stage, partition)
             self.tell(LaunchTask(worker.name, worker.epoch, lease.key, inputs))
 
-    def _worker_for(self, job: Job, stage: Stage, partition: int) -> Worker | None:
-        line = self.state.rotation.values()
-        suspects = [w.name for w in line if w.suspect]
-        if suspects and any(lineage.rows_there(job, stage, partition, w) for w in suspects):
+    def _worker_for(self, job: Job, stage: Stage, partition: int, *, ahead: bool) -> Worker | None:
+        lines, there = self.state.lines, partial(lineage.rows_there, job, stage, partition)
+        if any(there(name) for name in lines.suspect):
             return None
         return placement.choose(
-            [w for w in line if not w.suspect] if suspects else line,
+            lines,
             avoid=stage.tasks[partition].avoid,
-            input_on=partial(lineage.rows_there, job, stage, partition),
-            settings=self.settings,
+            ahead=ahead,
+            near=lineage.near(job, stage, partition),
+            input_on=there,
         )
+
+    def strike(self, worker: Worker, key: TaskKey) -> None:
+        """Note a failure that may be the worker's; so many in a row, and it is left out."""
+        settings, fit = self.settings, self.state.lines.fit.members
+        worker.strikes[key.job, key.stage, key.partition] = None
+        enough = worker.struck + len(worker.strikes) >= settings.exclude_after > 0
+        if not enough or worker.excluded_until_s is not None:
+            return
+        worker.acquit()
+        if any(name != worker.name for name in fit):
+            worker.excluded_until_s = self.now + settings.exclude_s
+            self.due(worker.excluded_until_s)
+            self.state.see(worker)
+            self.call_back_line(worker)
+        else:
+            # It is so everywhere: then it is not the workers, and one is as good as another.
+            for other in list(self.state.lines.barred.values()):
+                self._readmit(other)
+
+    def readmit(self) -> None:
+        """Give work again to those that were left out for long enough."""
+        for worker in list(self.state.lines.barred.values()):
+            if worker.excluded_until_s is not None and self.now >= worker.excluded_until_s:
+                self._readmit(worker)
+
+    def _readmit(self, worker: Worker) -> None:
+        worker.excluded_until_s = None
+        self.state.see(worker)

@@ -50,8 +50,18 @@ class Worker:
     """Why it takes no more work now."""
     suspect: bool = False
     """Somebody could not read a block of it, and it has not spoken since."""
+    excluded_until_s: float | None = None
+    """Too many tasks failed on it in a row: it gets none before then, if there is anybody else."""
+    struck: int = 0
+    """Tasks that failed on it in a row, of jobs that are over."""
+    strikes: dict[tuple[str, int, int], None] = field(default_factory=dict)
+    """Tasks (job, stage, partition) that failed on it in a row, of jobs at work."""
+    turn: int = 0
+    """Grows with all that workers are given: the lowest was given work longest ago."""
     leased: dict[TaskKey, float] = field(default_factory=dict)
     """Live attempts, and when each was leased."""
+    started: dict[TaskKey, float] = field(default_factory=dict)
+    """Those of them that have a slot, and since when; the others wait in this order."""
     blocks: dict[str, dict[TaskKey, None]] = field(default_factory=dict)
     """Blocks of attempts that were accepted, by job, until the job is over."""
 
@@ -71,6 +81,39 @@ class Worker:
     def has_slot(self) -> bool:
         """Whether a slot of it is free."""
         return len(self.leased) < self.slots
+
+    def acquit(self) -> None:
+        """Forget what failed on it."""
+        self.struck = 0
+        self.strikes.clear()
+
+    def close_strikes(self, job: str) -> None:
+        """Keep of a job that is over only how many of its tasks failed here."""
+        gone = [task for task in self.strikes if task[0] == job]
+        for task in gone:
+            del self.strikes[task]
+        self.struck += len(gone)
+
+    def take(self, key: TaskKey, now: float) -> None:
+        """Lease an attempt: it has a slot, or waits for one."""
+        if len(self.leased) < self.slots:
+            self.started[key] = now
+        self.leased[key] = now
+
+    def let_go_of(self, key: TaskKey, now: float) -> None:
+        """Take an attempt off the books; the first that waits has its slot."""
+        del self.leased[key]
+        if self.started.pop(key, None) is not None and len(self.leased) >= self.slots:
+            self.started[next(other for other in self.leased if other not in self.started)] = now
+
+    def started_s(self, key: TaskKey, now: float) -> float:
+        """Since when an attempt has had a slot; one that waits will not have one before now."""
+        return self.started.get(key, now)
+
+    @property
+    def line(self) -> list[TaskKey]:
+        """The attempts that wait for a slot, the next one first."""
+        return [key for key in self.leased if key not in self.started]
 
     @property
     def last_in_line(self) -> TaskKey | None:

@@ -1,0 +1,180 @@
+"""Which workers take work, and who of them is next: an index over `State.rotation`.
+
+Covers: the standing of each worker, and lines by load. Does not cover: which rule picks from them
+(`placement`). It is made of the workers and is in no snapshot: whoever changes a worker calls
+`Lines.see`. A call costs about a logarithm, however many workers there are.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection
+from enum import Enum
+from math import inf
+from operator import attrgetter
+
+from minispark.scheduler.ranking import Ranking
+from minispark.scheduler.workers import Worker
+
+__all__ = ["Line", "Lines", "Standing"]
+
+
+class Standing(Enum):
+    """What keeps a worker of the rotation from work, the strongest reason first."""
+
+    SUSPECT = "suspect"
+    FULL = "full"
+    EXCLUDED = "excluded"
+    """It takes work only where nobody fit would do."""
+    FIT = "fit"
+
+    @classmethod
+    def of(cls, worker: Worker) -> Standing:
+        """Say how a worker stands."""
+        if worker.suspect:
+            return cls.SUSPECT
+        if worker.full is not None:
+            return cls.FULL
+        return cls.FIT if worker.excluded_until_s is None else cls.EXCLUDED
+
+
+class Line:
+    """Workers of one standing, by load and by whose turn it is."""
+
+    def __init__(self, *, max_load_diff: int, max_prefetch: int) -> None:
+        self._diff = max_load_diff
+        self._prefetch = max_prefetch
+        self.members: dict[str, Worker] = {}
+        self._at: dict[tuple[bool, int], Ranking] = defaultdict(Ranking)
+        """Those with room, by whether an attempt would have to wait there, and by load."""
+        self._place: dict[str, tuple[bool, int]] = {}
+
+    @property
+    def room(self) -> int:
+        """How many may lease one more attempt at all."""
+        return len(self._place)
+
+    @property
+    def free(self) -> int:
+        """How many have a free slot."""
+        return sum(len(found) for (waits, _), found in self._at.items() if not waits)
+
+    def put(self, worker: Worker) -> None:
+        """Let a worker stand where its load puts it."""
+        load, name = len(worker.leased), worker.name
+        self.members[name] = worker
+        old = self._place.get(name)
+        if load >= worker.slots + self._prefetch:
+            if old is not None:
+                self._at[self._place.pop(name)].drop(name)
+            return
+        place = (load >= worker.slots, load)
+        if old is not None and place != old:
+            self._at[old].drop(name)
+        self._place[name] = place
+        self._at[place].put(name, (worker.turn,))
+
+    def drop(self, name: str) -> None:
+        """Let a worker go, if it is there."""
+        place = self._place.pop(name, None)
+        if place is not None:
+            self._at[place].drop(name)
+        self.members.pop(name, None)
+
+    def within(self, names: Collection[str]) -> bool:
+        """Whether all that stand here are among ``names``."""
+        return len(self.members) <= sum(name in self.members for name in names)
+
+    def pick(self, avoid: Collection[str], *, ahead: bool) -> Worker | None:
+        """Return whose turn it is of those that are not too loaded, None if nobody may.
+
+        With ``ahead`` it may be one where the attempt has to wait, if no other will do.
+        """
+        places = [place for place, found in self._at.items() if len(found)]
+        loads = [load for waits, load in places if ahead or not waits]
+        if not loads:
+            return None
+        most = min(loads) + self._diff
+        for late in (False, True) if ahead else (False,):
+            found = self._first([p for p in places if p[0] is late and p[1] <= most], avoid)
+            if found is not None:
+                return found
+        return None
+
+    def alike(self, one: str, other: str) -> bool:
+        """Whether two are equally loaded, and equally free."""
+        return self._place.get(one) == self._place.get(other)
+
+    def _first(self, places: list[tuple[bool, int]], avoid: Collection[str]) -> Worker | None:
+        names = (self._at[place].first(but=avoid) for place in places)
+        found = [self.members[name] for name in names if name is not None]
+        return min(found, key=attrgetter("turn"), default=None)
+
+
+class Lines:
+    """The standing of every worker that is UP and stays."""
+
+    def __init__(self, *, max_load_diff: int = 0, max_prefetch: int = 0) -> None:
+        self.fit = Line(max_load_diff=max_load_diff, max_prefetch=max_prefetch)
+        self.excluded = Line(max_load_diff=max_load_diff, max_prefetch=max_prefetch)
+        self._out: dict[Standing, dict[str, Worker]] = {Standing.SUSPECT: {}, Standing.FULL: {}}
+        self._standing: dict[str, Standing] = {}
+        self.waiting: dict[str, Worker] = {}
+        """Those on which an attempt waits for a slot."""
+        self.barred: dict[str, Worker] = {}
+        """Those that are left out for a while, whatever else keeps them from work."""
+        self.calm_s = inf
+        """No attempt has waited since before this: a bound, so that nobody looks in vain."""
+
+    @property
+    def suspect(self) -> dict[str, Worker]:
+        """Those that somebody could not read from, and that have not spoken since."""
+        return self._out[Standing.SUSPECT]
+
+    @property
+    def full(self) -> dict[str, Worker]:
+        """Those that have no room for more."""
+        return self._out[Standing.FULL]
+
+    @property
+    def has_room(self) -> bool:
+        """Whether anybody may lease one more attempt at all."""
+        return bool(self.fit.room or self.excluded.room)
+
+    @property
+    def has_slot(self) -> bool:
+        """Whether somebody who takes work has a free slot."""
+        return bool(self.fit.free or self.excluded.free)
+
+    def see(self, worker: Worker) -> None:
+        """Let a worker of the rotation stand where it now belongs."""
+        name, standing = worker.name, Standing.of(worker)
+        if self._standing.get(name) is not standing:
+            self.forget(name)
+            self._standing[name] = standing
+            if standing in self._out:
+                self._out[standing][name] = worker
+        if standing is Standing.FIT:
+            self.fit.put(worker)
+        elif standing is Standing.EXCLUDED:
+            self.excluded.put(worker)
+        if len(worker.leased) > worker.slots:
+            if name not in self.waiting:
+                self.waiting[name] = worker
+                self.calm_s = min(self.calm_s, worker.leased[worker.line[0]])
+        else:
+            self.waiting.pop(name, None)
+        if worker.excluded_until_s is not None:
+            self.barred[name] = worker
+        else:
+            self.barred.pop(name, None)
+
+    def forget(self, name: str) -> None:
+        """Let a worker go that takes no more work."""
+        self._standing.pop(name, None)
+        self.waiting.pop(name, None)
+        self.barred.pop(name, None)
+        for out in self._out.values():
+            out.pop(name, None)
+        self.fit.drop(name)
+        self.excluded.drop(name)
