@@ -15,6 +15,7 @@ __all__ = [
     "Limits",
     "LogSettings",
     "PlanSettings",
+    "RoomSettings",
     "SchedulerSettings",
 ]
 
@@ -155,6 +156,21 @@ class CacheSettings:
     """At most so much on disk: some dozen times the memory tier, a fraction of a small disk."""
     disk_reserve: float = 0.1
     """Share of the disk that stays free: running jobs need it more than later ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class RoomSettings:
+    """When a worker takes no more work. What it has been given it goes on with."""
+
+    high_water: float = 0.85
+    """Share of a limit that was given: what runs still needs some."""
+    reserve: float = 0.05
+    """Share of the disk, or of the memory, that has to be free where no limit was given; below
+    that of the cache, which makes way first."""
+    reserve_bytes: int = 512 * MIB
+    """More than so much need not be free: a few tasks' output, or the memory of one."""
+    relief: float = 0.05
+    """So much below a mark that was passed there is room again."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ import pytest
 from fake_master import TOKEN, FakeMaster, serving
 from starlette.responses import JSONResponse, Response
 
+from minispark.blocks.cache import CACHE_PREFIX
 from minispark.blocks.fetch import FetchSettings
 from minispark.blocks.format import write_block
 from minispark.blocks.host import host_identity
@@ -23,7 +24,10 @@ from minispark.wire.messages import BlockFetch, PollReply, RegisterRequest
 from minispark.worker.agent import Agent
 from minispark.worker.app import block_app
 from minispark.worker.link import MasterLink
+from minispark.worker.room import Room, read
 from minispark.worker.settings import WorkerConfig
+
+DISK_LIMIT = 1 << 20
 
 
 def spec(number: int, attempt: int = 0) -> TaskSpec:
@@ -83,6 +87,7 @@ def agent_for(url: str, tmp_path: Path, executors: FakeExecutors, slots: int = 1
         fetch=FetchSettings(key=BlockKey(TOKEN)),
         executors=executors,
         store=store,
+        room=Room(lambda: read(store, 0), disk_limit_bytes=DISK_LIMIT),
         register=RegisterRequest(
             worker_id="w-00000000",
             url="http://127.0.0.1:1",
@@ -238,6 +243,26 @@ def test_heartbeats_say_what_is_held_and_how_the_worker_is(tmp_path):
             assert beat.metrics["memory_bytes"] > 1_000_000
             names = {"cpu_percent", "tasks_done", "tasks_failed", "cache_bytes"}
             assert names <= beat.metrics.keys()
+
+    asyncio.run(scenario())
+
+
+def test_a_worker_says_when_its_disk_is_full_and_when_there_is_room_again(tmp_path):
+    async def scenario() -> None:
+        async with world(tmp_path) as w:
+
+            async def says(full: str | None) -> None:
+                beats = w.master.heartbeats
+                await w.master.until(lambda: beats and beats[-1].full == full, f"full: {full}")
+
+            await says(None)
+            block = w.store.path_of(spec(0).key.block_id)
+            block.write_bytes(bytes(DISK_LIMIT))
+            await says("disk")
+            assert w.master.heartbeats[-1].metrics["block_bytes"] == DISK_LIMIT
+            # What is kept for later jobs makes way by itself, and is no reason to stop.
+            block.rename(block.with_name(f"{CACHE_PREFIX}0.0.0.0.0.blk"))
+            await says(None)
 
     asyncio.run(scenario())
 

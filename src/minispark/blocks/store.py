@@ -75,8 +75,17 @@ class BlockStore:
 
     def bytes_on_disk(self) -> int:
         """Return the size of all files in the directory."""
-        total = 0
-        for entry in os.scandir(self.directory):
-            with contextlib.suppress(FileNotFoundError):
-                total += entry.stat(follow_symlinks=False).st_size
-        return total
+        return _size(os.scandir(self.directory))
+
+    def bytes_of_jobs(self) -> int:
+        """Return the size of all but what is cached."""
+        entries = os.scandir(self.directory)
+        return _size(entry for entry in entries if not entry.name.startswith(CACHE_PREFIX))
+
+
+def _size(entries: Iterable[os.DirEntry[str]]) -> int:
+    total = 0
+    for entry in entries:
+        with contextlib.suppress(FileNotFoundError):
+            total += entry.stat(follow_symlinks=False).st_size
+    return total

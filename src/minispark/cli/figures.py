@@ -79,7 +79,7 @@ def print_workers(workers: Sequence[Mapping[str, Any]]) -> None:
         [
             (
                 str(worker["worker_id"]),
-                str(worker["status"]),
+                _standing(worker),
                 str(worker.get("url") or "-"),
                 str(worker["active_tasks"]),
                 str(worker.get("slots") or "-"),
@@ -90,6 +90,16 @@ def print_workers(workers: Sequence[Mapping[str, Any]]) -> None:
         ],
         numbers=("tasks", "slots", "cpu", "memory"),
     )
+
+
+def _standing(worker: Mapping[str, Any]) -> str:
+    """Say whether a worker gets work, and if not, why."""
+    notes = [str(worker["status"])]
+    if worker.get("full"):
+        notes.append(f"{worker['full']} full")
+    if worker.get("excluded"):
+        notes.append("excluded")
+    return ", ".join(notes)
 
 
 def _figure(worker: Mapping[str, Any], name: str, text: Callable[[float], str]) -> str:

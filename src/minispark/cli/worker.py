@@ -47,6 +47,10 @@ def worker(
     memory_limit_mb: Annotated[
         int | None, typer.Option(min=1, help="For all task processes together.")
     ] = None,
+    disk_limit_mb: Annotated[
+        int | None,
+        typer.Option(min=1, help="For blocks of jobs: near it, the worker takes no more work."),
+    ] = None,
     task_timeout: Annotated[
         float | None, typer.Option(min=0.001, help="Seconds an attempt may run.")
     ] = None,
@@ -136,6 +140,7 @@ def worker(
             work_dir=work_dir or state / "work",
             data_root=data_root,
             memory_limit_bytes=None if memory_limit_mb is None else memory_limit_mb * MIB,
+            disk_limit_bytes=None if disk_limit_mb is None else disk_limit_mb * MIB,
             task_timeout_s=task_timeout,
             heartbeat_s=heartbeat,
             auth=auth,

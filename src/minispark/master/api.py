@@ -176,7 +176,12 @@ def _add_figures(routes: APIRouter, service: Service) -> None:
     async def workers() -> Response:
         """List the workers with their load."""
         now = monotonic_s()
-        return answer(WorkerList(workers=[WorkerView.of(e, now=now) for e in registry.all()]))
+        excluded = service.parts.scheduler.excluded_workers()
+        found = [
+            WorkerView.of(entry, now=now, excluded=entry.worker_id in excluded)
+            for entry in registry.all()
+        ]
+        return answer(WorkerList(workers=found))
 
     @routes.get("/api/v1/state", response_model=StateView)
     async def state(request: Request) -> Response:

@@ -184,16 +184,19 @@ class WorkerView(WorkerFigures):
     epoch: int
     full: str | None
     """Why it takes no work: its disk or its memory."""
+    excluded: bool
+    """Too much failed on it: it gets no work for a while, if anybody else can do it."""
     metrics: dict[str, float]
 
     @classmethod
-    def of(cls, entry: WorkerEntry, *, now: float) -> WorkerView:
+    def of(cls, entry: WorkerEntry, *, now: float, excluded: bool) -> WorkerView:
         """Describe a worker; ``now`` is monotonic."""
         return cls(
             **worker_figures(entry, now=now).model_dump(),
             url=entry.url,
             epoch=entry.epoch,
             full=entry.full,
+            excluded=excluded,
             metrics=entry.metrics,
         )
 

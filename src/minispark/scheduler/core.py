@@ -165,6 +165,10 @@ class Scheduler:
             for w in self.state.workers.values()
         )
 
+    def excluded_workers(self) -> frozenset[str]:
+        """Return the workers that get no work for a while because too much failed on them."""
+        return frozenset(self.state.lines.barred)
+
     def job_status(self, job: str) -> JobStatus | None:
         """Return how a job stands, None for one that is unknown or released."""
         found = self.state.jobs.get(job)

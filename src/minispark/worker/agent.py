@@ -45,6 +45,7 @@ from minispark.worker.machine import (
     Unregistered,
 )
 from minispark.worker.moves import Mover
+from minispark.worker.room import Room
 from minispark.worker.settings import WorkerConfig
 from minispark.worker.vitals import Vitals
 
@@ -91,6 +92,7 @@ class Agent:
         executors: Executors,
         store: BlockStore,
         fetch: FetchSettings,
+        room: Room,
         register: RegisterRequest,
         on_registered: Callable[[], None],
         cache: BlockCache | None = None,
@@ -99,6 +101,8 @@ class Agent:
         self._link = link
         self._executors = executors
         self._store = store
+        self._room = room
+        self._full: str | None = None
         self._register = register
         self._on_registered = on_registered
         self.machine = Machine(config.slots)
@@ -255,15 +259,20 @@ class Agent:
     async def _heartbeat(self, epoch: int) -> None:
         while True:
             sent_at = wall_s()
+            full, figures = await asyncio.to_thread(self._room.ask)
+            if full != self._full:
+                _log.warning("worker_full" if full else "worker_has_room", what=full or self._full)
+            self._full = full
             try:
                 reply = await self._link.heartbeat(
                     epoch,
                     # An unsent report is still ours to give: the master must not call it lost.
                     (*self.machine.attempts, *(outcome.key for outcome in self._unsent)),
                     free_slots=self.machine.free_slots,
-                    metrics=self.figures(),
+                    metrics={**self.figures(), **figures},
                     held_jobs=await asyncio.to_thread(self._held_jobs),
                     cache=await self._keeper.news(),
+                    full=full,
                 )
             except MasterUnreachableError as error:
                 _log.debug("heartbeat_not_answered", reason=str(error))

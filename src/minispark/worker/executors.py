@@ -32,6 +32,7 @@ from minispark.errors import (
 )
 from minispark.ids import TaskKey
 from minispark.observe.logs import logger, task_fields
+from minispark.settings import RoomSettings
 from minispark.task.failures import PANIC_CODE
 from minispark.task.inputs import input_generations
 from minispark.task.sinks import discard_part
@@ -288,21 +289,27 @@ class ExecutorPool:
     async def _watch_memory(self, limit_bytes: int) -> None:
         """Kill the executor that grew most whenever all together are over the limit.
 
-        An idle one that holds on to what its last task took is replaced; a busy one loses its
-        task.
+        A busy one loses its task. An idle one that holds on to what its last task took is
+        replaced, and that a bit earlier: at that mark no new work comes.
         """
+        high_water = limit_bytes * RoomSettings().high_water
         while True:
             await asyncio.sleep(_MEMORY_POLL_S)
-            held = {executor: executor.memory_bytes() for executor in self._living()}
-            if sum(held.values()) <= limit_bytes:
+            living = [(slot, slot.executor) for slot in self._slots]
+            held = [(s, e, e.memory_bytes()) for s, e in living if e is not None]
+            total = sum(size for _, _, size in held)
+            if total < high_water:
                 continue
-            worst = max(held, key=lambda executor: held[executor] - executor.baseline_bytes)
-            slot = next(slot for slot in self._slots if slot.executor is worst)
-            if slot.busy:
+            grown = sorted(held, key=lambda one: one[2] - one[1].baseline_bytes, reverse=True)
+            slot, worst, _ = grown[0]
+            if total > limit_bytes and slot.busy:
                 worst.kill(OutOfMemory(limit_bytes))
-            elif held[worst] - worst.baseline_bytes > _IDLE_SLACK_BYTES:
-                worst.kill(None)
-                self._replace(slot)
+                continue
+            for slot, executor, size in grown:
+                if not slot.busy and size - executor.baseline_bytes > _IDLE_SLACK_BYTES:
+                    executor.kill(None)
+                    self._replace(slot)
+                    break
 
 
 def _is_panic(outcome: TaskReport | TaskFailure) -> bool:

@@ -133,6 +133,7 @@ class MasterLink:
         free_slots: int,
         metrics: dict[str, float],
         held_jobs: tuple[str, ...] = (),
+        full: str | None = None,
         cache: CacheChanges | None = None,
     ) -> WorkerReply:
         """Say that the worker lives, and what it holds; return what it shall keep of jobs."""
@@ -143,6 +144,7 @@ class MasterLink:
             metrics=metrics,
             held_jobs=held_jobs,
             cache=cache,
+            full=full,
         )
         return _known(await self._post(f"{self._worker}/heartbeat", request, WorkerReply))
 

@@ -38,6 +38,7 @@ from minispark.worker.app import block_app, metrics_app
 from minispark.worker.directory import WorkDirectory
 from minispark.worker.executors import ExecutorPool
 from minispark.worker.link import MasterLink
+from minispark.worker.room import Room, read
 from minispark.worker.settings import WorkerConfig
 
 __all__ = ["METRICS_OFFSET", "serve"]
@@ -143,6 +144,11 @@ class _Worker:
             executors=executors,
             store=store,
             fetch=fetch,
+            room=Room(
+                lambda: read(store, executors.memory_bytes),
+                disk_limit_bytes=config.disk_limit_bytes,
+                memory_limit_bytes=config.memory_limit_bytes,
+            ),
             register=RegisterRequest(
                 worker_id=self.id,
                 url=self._url,

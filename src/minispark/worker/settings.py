@@ -33,6 +33,7 @@ class WorkerConfig:
     data_root: Path | None = None
     map_blocks: bool = True
     memory_limit_bytes: int | None = None
+    disk_limit_bytes: int | None = None
     task_timeout_s: float | None = None
     heartbeat_s: float = 2.0
     poll_s: float = 20.0
