@@ -85,9 +85,10 @@ class Work:
         for job in state.jobs.values():
             if not state.stuck or job.ended or job.phase is Phase.COMMITTING:
                 job.stranded_s = None
-            elif job.stranded_s is None:
-                job.stranded_s = self.now
-                self.due(self.now + liveness.grace_s(state, self.settings))
+            else:
+                job.stranded_s = self.now if job.stranded_s is None else job.stranded_s
+                # How long it waits hangs on whether there is a worker at all.
+                self.due(job.stranded_s + liveness.grace_s(state, self.settings))
 
     def _plan(self, job: Job) -> None:
         """Ask anew which tasks are needed and which of them may run."""
