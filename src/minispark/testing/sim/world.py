@@ -235,7 +235,8 @@ class World:
         for worker in workers:
             held = list(worker.blocks)
             assert not held, f"{worker.name} keeps blocks for ever: {held}"
-            assert not worker.machine.attempts, f"{worker.name} works for nobody"
+            busy = worker.alive and worker.machine.attempts
+            assert not busy, f"{worker.name} works for nobody"
         master.kill()
 
     # Masters.
