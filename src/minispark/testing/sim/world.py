@@ -235,8 +235,8 @@ class World:
         for worker in workers:
             held = list(worker.blocks)
             assert not held, f"{worker.name} keeps blocks for ever: {held}"
-            busy = worker.alive and worker.machine.attempts
-            assert not busy, f"{worker.name} works for nobody"
+            idle = not worker.alive or not worker.machine.attempts
+            assert idle, f"{worker.name} works for nobody"
         master.kill()
 
     # Masters.
