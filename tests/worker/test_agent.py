@@ -8,7 +8,7 @@ import pytest
 from fake_master import TOKEN, FakeMaster, serving
 from starlette.responses import JSONResponse, Response
 
-from minispark.blocks.cache import CACHE_PREFIX
+from minispark.blocks.cache import CACHE_PREFIX, kept_key
 from minispark.blocks.fetch import FetchSettings
 from minispark.blocks.format import write_block
 from minispark.blocks.host import host_identity
@@ -377,6 +377,34 @@ def test_a_worker_that_shall_leave_goes_when_its_master_is_gone(tmp_path, monkey
         async with asyncio.timeout(10):
             await running
         await agent.close()
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("how", ["linked", "fetched"])
+def test_kept_blocks_are_taken_over_under_the_name_of_the_job(tmp_path, how):
+    async def scenario() -> None:
+        giver = BlockStore(tmp_path / "giver")
+        name = kept_key("f" * 32, 3)
+        place = giver.path_of(name.block_id)
+        place.symlink_to(tmp_path / "in memory")
+        place.write_bytes(b"rows")
+        app = block_app(giver, token=TOKEN, hosts={"127.0.0.1"})
+        async with serving(app) as url, world(tmp_path) as w:
+            fetch = BlockFetch(
+                key=spec(3).key,
+                host="elsewhere" if how == "fetched" else host_identity(),
+                directory=str(giver.directory),
+                url=url,
+                bytes=4,
+                kept=name,
+            )
+            w.master.say(PollReply(move=(fetch,)))
+            told = lambda: [key for request in w.master.reports for key in request.moved]  # noqa: E731
+            await w.master.until(told, "it was named")
+            taken = w.store.path_of(spec(3).key.block_id)
+            assert taken.read_bytes() == b"rows"
+            assert not taken.is_symlink()
 
     asyncio.run(scenario())
 

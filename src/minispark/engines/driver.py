@@ -13,6 +13,7 @@ worker, ``local``, that cannot be lost and needs no heartbeat.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import secrets
 from collections.abc import Callable, Coroutine
@@ -208,7 +209,9 @@ class Driver:
         if self._cache is not None and spec.keep is not None:
             self._cache.missed()
             block = job.store.path_of(spec.key.block_id)
-            await asyncio.to_thread(self._cache.put, spec.keep, report.block, block)
+            # The task is done: nothing that is only for later may harm it.
+            with contextlib.suppress(Exception):
+                await asyncio.to_thread(self._cache.put, spec.keep, report.block, block)
 
     def _succeeded(self, job: _Job, report: TaskReport) -> None:
         receipt = Receipt(

@@ -36,7 +36,12 @@ class Keeper:
             return
         self._cache.missed()
         block = Path(spec.block_directory) / f"{spec.key.block_id}{DATA_SUFFIX}"
-        if not await asyncio.to_thread(self._cache.put, spec.keep, outcome.block, block):
+        try:
+            kept = await asyncio.to_thread(self._cache.put, spec.keep, outcome.block, block)
+        except Exception:  # The task is done: nothing that is only for later may harm it.
+            kept = False
+            _log.exception("cache_failed", **task_fields(spec.key))
+        if not kept:
             _log.info("block_not_kept", **task_fields(spec.key))
 
     async def news(self) -> CacheChanges | None:
