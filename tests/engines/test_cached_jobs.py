@@ -21,6 +21,7 @@ from minispark.testing.twice import TwiceRunner
 
 PARTS = 4
 Counts = dict[str, int]
+MakeDesk = Callable[..., "Desk"]
 
 
 def job(cache_at: str = "low", **names: str) -> dict[str, Any]:
@@ -42,8 +43,16 @@ def job(cache_at: str = "low", **names: str) -> dict[str, Any]:
 class Desk:
     """A runner, its folder, and what its jobs came to."""
 
-    def __init__(self, runner: LocalRunner, root: Path) -> None:
-        self.runner, self.root = runner, root
+    def __init__(self, kind: type[LocalRunner], root: Path, cache: CacheSettings) -> None:
+        self.root = root
+        (root / "blocks").mkdir()
+        self.runner = kind(2, data_root=root, temp_dir=root / "blocks", cache=cache)
+
+    def write(self, word: str) -> None:
+        """Write other words: nothing of them is kept yet."""
+        lines = [f"The {word}{n % 17} {word}{n % 5} END{n % 3}" for n in range(2_000)]
+        (self.root / "words.csv").write_text("text\n" + "\n".join(lines) + "\n")
+        self.before = set(self.kept)
 
     def run(self, body: dict[str, Any]) -> JobOutcome:
         settings = PlanSettings(parallelism=PARTS, single_task_bytes=0)
@@ -64,30 +73,45 @@ class Desk:
     def kept(self) -> list[Path]:
         return sorted(self.root.glob("blocks/**/cache-*.arrow"))
 
+    @property
+    def new(self) -> list[Path]:
+        """What was kept since the words were written."""
+        return [path for path in self.kept if path not in self.before]
 
-def write(root: Path, rows: int = 2_000) -> None:
-    lines = [f"The w{n % 17} w{n % 5} END{n % 3}" for n in range(rows)]
-    (root / "words.csv").write_text("text\n" + "\n".join(lines) + "\n")
+
+KINDS: dict[str, tuple[type[LocalRunner], CacheSettings]] = {
+    "memory": (LocalRunner, CacheSettings(memory_bytes=8 * MIB)),
+    "disk": (LocalRunner, CacheSettings(memory_bytes=1)),
+    "none": (LocalRunner, CacheSettings(memory_bytes=0)),
+    "twice": (TwiceRunner, CacheSettings()),
+}
 
 
-MakeDesk = Callable[..., Desk]
+@pytest.fixture(scope="module")
+def desks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Desk]]:
+    """One engine of each kind for all tests: its processes take a second to start."""
+    made: dict[str, Desk] = {}
+
+    def desk(kind: str) -> Desk:
+        if kind not in made:
+            runner, settings = KINDS[kind]
+            made[kind] = Desk(runner, tmp_path_factory.mktemp(kind), settings)
+        return made[kind]
+
+    yield desk
+    for found in made.values():
+        found.runner.close()
+        assert not list(found.root.glob("blocks/**/*.arrow"))
 
 
 @pytest.fixture
-def make(tmp_path: Path) -> Iterator[MakeDesk]:
-    runners: list[LocalRunner] = []
-    write(tmp_path)
+def make(desks: Callable[[str], Desk], request: pytest.FixtureRequest) -> MakeDesk:
+    def make(kind: str = "memory") -> Desk:
+        desk = desks(kind)
+        desk.write(f"{request.node.name}-"[-12:].replace("[", "").replace("]", ""))
+        return desk
 
-    def make(kind: type[LocalRunner] = LocalRunner, **options: Any) -> Desk:
-        options.setdefault("temp_dir", tmp_path / "blocks")
-        (tmp_path / "blocks").mkdir(exist_ok=True)
-        runners.append(kind(2, data_root=tmp_path, **options))
-        return Desk(runners[-1], tmp_path)
-
-    yield make
-    for runner in runners:
-        runner.close()
-    assert not list(tmp_path.glob("blocks/**/*.arrow"))
+    return make
 
 
 @pytest.mark.parametrize("place", ["read", "flat", "low", "agg"])
@@ -153,34 +177,34 @@ def test_a_file_that_has_changed_is_read_again(make: MakeDesk) -> None:
 
 
 def test_what_does_not_fit_into_memory_is_found_on_disk(make: MakeDesk) -> None:
-    desk = make(cache=CacheSettings(memory_bytes=1))
+    desk = make("disk")
     desk.count(job())
-    assert all(path.is_file() and not path.is_symlink() for path in desk.kept)
-    assert len(desk.kept) == PARTS
+    assert all(path.is_file() and not path.is_symlink() for path in desk.new)
+    assert len(desk.new) == PARTS
     found, metrics = desk.count(job())
     assert found == desk.expected
     assert metrics.cache_hits == PARTS
 
 
 def test_what_fits_lies_in_memory_within_the_budget(make: MakeDesk) -> None:
-    desk = make(cache=CacheSettings(memory_bytes=8 * MIB))
+    desk = make("memory")
     desk.count(job())
-    assert [path.resolve().parts[:3] for path in desk.kept] == [("/", "dev", "shm")] * PARTS
+    assert [path.resolve().parts[:3] for path in desk.new] == [("/", "dev", "shm")] * PARTS
 
 
 def test_without_memory_nothing_is_kept(make: MakeDesk) -> None:
-    desk = make(cache=CacheSettings(memory_bytes=0))
+    desk = make("none")
     desk.count(job())
     found, metrics = desk.count(job())
     assert found == desk.expected
-    assert (metrics.cache_hits, metrics.cache_misses, desk.kept) == (0, PARTS, [])
+    assert (metrics.cache_hits, metrics.cache_misses, desk.new) == (0, PARTS, [])
 
 
 @pytest.mark.parametrize("harm", ["changed", "cut short", "deleted"])
 def test_a_kept_block_that_is_broken_is_made_again(make: MakeDesk, harm: str) -> None:
-    desk = make(cache=CacheSettings(memory_bytes=1))
+    desk = make("disk")
     desk.count(job())
-    for path in desk.kept[:2]:
+    for path in desk.new[:2]:
         match harm:
             case "changed":
                 data = bytearray(path.read_bytes())
@@ -215,7 +239,7 @@ def test_what_is_kept_outlives_the_executors(make: MakeDesk) -> None:
 
 
 def test_runs_of_cached_tasks_agree(make: MakeDesk) -> None:
-    desk = make(TwiceRunner)
+    desk = make("twice")
     assert desk.count(job())[0] == desk.count(job())[0] == desk.expected
     assert isinstance(desk.runner, TwiceRunner)
     assert desk.runner.disagreements == ()
