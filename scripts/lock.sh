@@ -8,5 +8,5 @@ command -v uv >/dev/null || { echo "lock.sh needs uv: https://docs.astral.sh/uv/
 
 compile=(uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes
   --no-header --no-annotate --no-emit-index-url --quiet)
-"${compile[@]}" --extra build --extra test --extra lint "$@" --output-file requirements-dev.lock
+"${compile[@]}" --extra build --extra test --extra lint --extra otel "$@" --output-file requirements-dev.lock
 "${compile[@]}" --extra build --constraint requirements-dev.lock "$@" --output-file requirements.lock

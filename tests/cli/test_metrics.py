@@ -166,3 +166,16 @@ def test_metrics_of_a_worker(ask: Callable[..., Ran], watched: Watched) -> None:
     assert (lost.returncode, "port plus 1000" in lost.stderr) == (3, True)
     no_worker = ask("metrics", "worker", watched.cluster.url)
     assert (no_worker.returncode, "does not show a worker's" in no_worker.stderr) == (2, True)
+
+
+def test_a_mistyped_job_is_told_the_nearest(ask: Callable[..., Ran], watched: Watched) -> None:
+    for command in (("status",), ("cancel",), ("results",), ("metrics", "job")):
+        wrong = ask(*command, watched.good.replace("job-", "jbo-"))
+        assert (wrong.returncode, f"did you mean '{watched.good}'" in wrong.stderr) == (2, True)
+
+
+def test_results_and_cancel_as_json(ask: Callable[..., Ran], watched: Watched) -> None:
+    where = json.loads(ask("results", watched.good, "--json").stdout)
+    assert [(node["node"], node["rows"]) for node in where["nodes"]] == [("agg", 4)]
+    ended = json.loads(ask("cancel", watched.good, "--json").stdout)
+    assert (ended["job_id"], ended["status"]) == (watched.good, "SUCCEEDED")

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from minispark.cli.options import AsJson
+
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
@@ -22,35 +24,47 @@ Output = Annotated[Path, typer.Option(help="The file to write.")]
 
 @app.command("test")
 def make_test(
-    lines: Lines = 10, seed: Seed = DEFAULT_SEED, output: Output = Path("data/test.csv")
+    *,
+    lines: Lines = 10,
+    seed: Seed = DEFAULT_SEED,
+    output: Output = Path("data/test.csv"),
+    json: AsJson = False,
 ) -> None:
     """Make a text file of 10 lines."""
-    _make_text(output, lines, seed)
+    _make_text(output, lines, seed, as_json=json)
 
 
 @app.command("large")
 def make_large(
-    lines: Lines = 10_000, seed: Seed = DEFAULT_SEED, output: Output = Path("data/large.csv")
+    *,
+    lines: Lines = 10_000,
+    seed: Seed = DEFAULT_SEED,
+    output: Output = Path("data/large.csv"),
+    json: AsJson = False,
 ) -> None:
     """Make a text file of 10,000 lines."""
-    _make_text(output, lines, seed)
+    _make_text(output, lines, seed, as_json=json)
 
 
 @app.command("1m")
 def make_1m(
+    *,
     lines: Lines = 1_000_000,
     seed: Seed = DEFAULT_SEED,
     output: Output = Path("data/benchmark_1m.csv"),
+    json: AsJson = False,
 ) -> None:
     """Make the benchmark's text: 1,000,000 lines of 12 words, 20,000 words by Zipf's law."""
-    _make_text(output, lines, seed)
+    _make_text(output, lines, seed, as_json=json)
 
 
 @app.command("join")
 def make_join(
+    *,
     lines: Lines = 100_000,
     seed: Seed = DEFAULT_SEED,
     output: Annotated[Path, typer.Option(help="The directory to write to.")] = Path("data"),
+    json: AsJson = False,
 ) -> None:
     """Make sales.csv and catalog.csv, which share the column product_id."""
     from minispark.cli.datasets import write_sales
@@ -58,20 +72,25 @@ def make_join(
 
     with counting_bar("sales", total=lines, unit="rows") as advance:
         sales, catalog = write_sales(output, lines=lines, seed=seed, progress=advance)
-    for path in (sales, catalog):
-        _say_written(path)
+    _say_written([sales, catalog], as_json=json)
 
 
-def _make_text(output: Path, lines: int, seed: int) -> None:
+def _make_text(output: Path, lines: int, seed: int, *, as_json: bool) -> None:
     from minispark.cli.datasets import write_lines
     from minispark.cli.terminal import counting_bar
 
     with counting_bar(output.name, total=lines, unit="lines") as advance:
         write_lines(output, lines=lines, seed=seed, progress=advance)
-    _say_written(output)
+    _say_written([output], as_json=as_json)
 
 
-def _say_written(path: Path) -> None:
+def _say_written(paths: list[Path], *, as_json: bool) -> None:
+    from minispark.cli.figures import print_json
     from minispark.cli.terminal import bytes_text
 
-    typer.echo(f"{path}  {bytes_text(path.stat().st_size)}")
+    sizes = {str(path): path.stat().st_size for path in paths}
+    if as_json:
+        print_json([{"path": path, "bytes": size} for path, size in sizes.items()])
+        return
+    for path, size in sizes.items():
+        typer.echo(f"{path}  {bytes_text(size)}")

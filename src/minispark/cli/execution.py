@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Any
 
 import polars as pl
 
-from minispark.cli.figures import print_figures, print_stages
+from minispark.cli.figures import print_figures, print_json, print_stages
 from minispark.cli.options import master_of
 from minispark.cli.terminal import count_text, notes, output, phase, print_table
 from minispark.observe import JobMetrics, StageRow
@@ -33,12 +34,29 @@ def absolute(path: str | Path) -> str:
 
 
 def run_and_show(
-    job: Mapping[str, Any], *, engine: str, top: int, order_by: str | None = None
+    job: Mapping[str, Any],
+    *,
+    engine: str,
+    top: int,
+    order_by: str | None = None,
+    as_json: bool = False,
 ) -> None:
     """Run a job of one result; print its first rows, the largest ``order_by`` first."""
     start = time.perf_counter()
     ran = _runner_for(engine)(job)
     seconds = time.perf_counter() - start
+    if as_json:
+        first = None if ran.frame is None else _first(ran.frame, top, order_by)
+        print_json(
+            {
+                "rows": None if first is None else json.loads(first.write_json()),
+                "rows_in_all": None if ran.frame is None else ran.frame.height,
+                "total_time_s": seconds,
+                "metrics": ran.metrics.model_dump(mode="json"),
+                "stages": [row.model_dump(mode="json") for row in ran.rows],
+            }
+        )
+        return
     if ran.frame is not None and top:
         _print_rows(ran.frame, top, order_by)
     print_stages(ran.rows)
@@ -72,12 +90,15 @@ def _run_there(job: Mapping[str, Any], url: str) -> _Ran:
         return _Ran(frame, client.stages(job_id), client.metrics(job_id), f"{job_id} on {url}")
 
 
+def _first(frame: pl.DataFrame, top: int, order_by: str | None) -> pl.DataFrame:
+    if order_by is None:
+        return frame.head(top)
+    others = [name for name in frame.columns if name != order_by]
+    return frame.sort(order_by, *others, descending=[True] + [False] * len(others)).head(top)
+
+
 def _print_rows(frame: pl.DataFrame, top: int, order_by: str | None) -> None:
-    shown = frame
-    if order_by is not None:
-        others = [name for name in frame.columns if name != order_by]
-        shown = frame.sort(order_by, *others, descending=[True] + [False] * len(others))
-    shown = shown.head(top)
+    shown = _first(frame, top, order_by)
     print_table(
         shown.columns,
         [["" if cell is None else str(cell) for cell in row] for row in shown.iter_rows()],

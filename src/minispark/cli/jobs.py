@@ -87,10 +87,18 @@ def results(
         str | None, typer.Option(help="Which result, where the job has several.")
     ] = None,
     master: Master = None,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print where the result is, in JSON; download nothing.")
+    ] = False,
 ) -> None:
     """Download the result of a job, from wherever it lies."""
+    from minispark.cli.figures import print_json
     from minispark.engines.http import MasterClient
 
+    if json:
+        with MasterClient(master) as client:
+            print_json(client.get_json(f"/api/v1/jobs/{job_id}/results"))
+        return
     chosen = format or _format_of(output)
     with MasterClient(master) as client:
         if output is not None:
@@ -111,15 +119,19 @@ _ENDED = {
 }
 
 
-def cancel(job_id: JobId, *, master: Master = None) -> None:
+def cancel(job_id: JobId, *, master: Master = None, json: AsJson = False) -> None:
     """Cancel a job."""
+    from minispark.cli.figures import print_json
     from minispark.engines.http import MasterClient
 
     with MasterClient(master) as client:
         view = client.cancel(job_id)
         if view.status not in _ENDED:
             view = client.wait(job_id)
-    typer.echo(f"{job_id} {_ENDED[view.status]}")
+    if json:
+        print_json(view.model_dump(mode="json"))
+    else:
+        typer.echo(f"{job_id} {_ENDED[view.status]}")
 
 
 def _format_of(output: Path | None) -> Format:

@@ -57,6 +57,14 @@ def master(
         Literal["normal", "full"],
         typer.Option(help="What a power cut may cost: the last reports of tasks, or nothing."),
     ] = "normal",
+    otlp: Annotated[
+        str | None,
+        typer.Option(
+            envvar=["MINISPARK_MASTER_OTLP", "OTEL_EXPORTER_OTLP_ENDPOINT"],
+            metavar="URL",
+            help="A collector that gets a trace of each job (OTLP over HTTP).",
+        ),
+    ] = None,
     log_format: LogFormat = "auto",
     log_level: LogLevel = "info",
 ) -> None:
@@ -99,6 +107,7 @@ def master(
             tls_key=tls_key,
             ca_file=ca_file,
             data_root=data_root,
+            otlp=otlp,
             scheduler=SchedulerSettings(
                 max_load_diff=max_load_diff,
                 heartbeat_timeout_s=heartbeat_timeout,

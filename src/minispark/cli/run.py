@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from minispark.cli.options import EngineName, Parallelism
+from minispark.cli.options import AsJson, EngineName, Parallelism
 
 app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Run a ready-made job and show its figures."
@@ -27,6 +27,7 @@ def wordcount(
     output: Output = None,
     parallelism: Parallelism = None,
     top: Top = 10,
+    json: AsJson = False,
 ) -> None:
     """Count the words of a text file, or of a table's text column."""
     from minispark.cli.execution import absolute, run_and_show
@@ -35,7 +36,7 @@ def wordcount(
     job = wordcount_job(
         absolute(path), parallelism=parallelism, output=absolute(output) if output else None
     )
-    run_and_show(job, engine=engine, top=top, order_by="value")
+    run_and_show(job, engine=engine, top=top, order_by="value", as_json=json)
 
 
 @app.command()
@@ -52,6 +53,7 @@ def join(
     output: Output = None,
     parallelism: Parallelism = None,
     top: Top = 10,
+    json: AsJson = False,
 ) -> None:
     """Join two tables by a key."""
     from minispark.cli.execution import absolute, run_and_show
@@ -65,4 +67,4 @@ def join(
         parallelism=parallelism,
         output=absolute(output) if output else None,
     )
-    run_and_show(job, engine=engine, top=top)
+    run_and_show(job, engine=engine, top=top, as_json=json)

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import islice
+
 from minispark.errors import ErrorInfo, MinisparkError
+from minispark.jobs.suggest import did_you_mean
 
 __all__ = ["RefusedError", "no_such_job"]
+
+_COMPARED = 50
+"""Ids that a mistyped one is compared with: it takes 0.05 ms each, and anybody may ask."""
+_ID_CHARS = 40
 
 
 class RefusedError(MinisparkError):
@@ -16,13 +24,8 @@ class RefusedError(MinisparkError):
         self.status = status
 
 
-def no_such_job(job: str) -> RefusedError:
-    """Say that a job is not known (any more)."""
-    return RefusedError(
-        404,
-        ErrorInfo(
-            "MS-140",
-            f"there is no job {job[:100]!r}",
-            hint="Finished jobs are kept for a while only; minispark jobs lists them.",
-        ),
-    )
+def no_such_job(job: str, known: Iterable[str] = ()) -> RefusedError:
+    """Say that a job is not known (any more); ``known`` are ids, the likeliest first."""
+    near = did_you_mean(job[:_ID_CHARS], islice(known, _COMPARED))
+    hint = near or "Finished jobs are kept for a while only; minispark jobs lists them."
+    return RefusedError(404, ErrorInfo("MS-140", f"there is no job {job[:100]!r}", hint=hint))

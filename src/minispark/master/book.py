@@ -155,7 +155,7 @@ class JobBook:
         if job in self.live:
             return None
         if job not in self.ended:
-            raise no_such_job(job)
+            raise no_such_job(job, reversed(self._order))
         return self.ended[job]
 
     def partitions(self, key: TaskKey) -> list[PartitionMeta]:

@@ -173,6 +173,10 @@ class Hands:
             parts.diary.published(job, live.sinks)
             parts.carrier.feed(JobCommitted(job))
 
+    def _ended(self, live: LiveJob) -> None:
+        self._parts.book.changed(live.record.job_id)
+        self._parts.on_ended(live.record)
+
     async def _clear(self, job: str, directories: list[Path]) -> None:
         """Remove what a job has staged and will not publish."""
         await asyncio.to_thread(discard, job, directories)
@@ -196,7 +200,7 @@ class Hands:
         parts.book.end(outcome)
         parts.registry.job_ended(command.job)
         parts.journal.job_ended(command.job, outcome, status=command.status.value, at=now)
-        parts.carrier.after_durable(lambda: parts.book.changed(command.job))
+        parts.carrier.after_durable(lambda: self._ended(live))
         if live.directories:
             parts.aside(self._clear(command.job, list(live.directories.values())))
         _log.info(

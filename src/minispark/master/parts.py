@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,7 @@ from minispark.master.settings import MasterConfig
 from minispark.observe.found import FoundTask, find_kept
 from minispark.observe.journal import Journal
 from minispark.observe.logs import logger
+from minispark.observe.record import JobRecord
 from minispark.plan.stages import StageGraph
 from minispark.scheduler.core import Scheduler
 
@@ -47,6 +48,8 @@ class Parts:
     diary: Diary
     carrier: Carrier
     background: set[asyncio.Task[None]] = field(default_factory=set)
+    on_ended: Callable[[JobRecord], None] = lambda record: None
+    """Is told of each job that has ended, once that is durable."""
 
     @property
     def scheduler(self) -> Scheduler:

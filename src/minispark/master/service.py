@@ -30,9 +30,11 @@ from minispark.master.restore import restore
 from minispark.master.settings import MasterConfig
 from minispark.master.sheets import Sheets
 from minispark.master.submissions import Submissions
+from minispark.master.tracing import Tracing
 from minispark.master.workers import WorkerDesk
 from minispark.observe.journal import Journal
 from minispark.observe.logs import logger
+from minispark.observe.traces import Traces, otlp_exporter
 from minispark.scheduler.commands import Command
 from minispark.scheduler.core import Scheduler
 from minispark.scheduler.events import MasterRestarted
@@ -82,6 +84,11 @@ class Service:
         self.sheets = Sheets(self.parts, self.history)
         self.logins = Logins()
         self.load = Load(self.parts.registry)
+        self._tracing: Tracing | None = None
+        if config.otlp is not None:
+            exporter = otlp_exporter(config.otlp)
+            self._tracing = Tracing(Traces(exporter, cluster_id=identity.cluster_id))
+            self.parts.on_ended = self._tracing.ended
         self._hands = Hands(self.parts)
         self._planner = Planner(config)
         self.jobs = Submissions(self.parts, self._planner)
@@ -102,6 +109,8 @@ class Service:
         self.parts.tell_waiting()
         self.parts.aside(self._planner.start())
         self.parts.aside(self.load.watch())
+        if self._tracing is not None:
+            self.parts.aside(self._tracing.run())
         versions()
         await asyncio.to_thread(hash_vector)
 
@@ -109,6 +118,8 @@ class Service:
         """Let go of everybody who waits, end the planner, write what is to be written."""
         self.release_polls()
         self.parts.carrier.stop()
+        if self._tracing is not None:
+            await self._tracing.close()
         background = list(self.parts.background)
         for task in background:
             task.cancel()

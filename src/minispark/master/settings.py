@@ -53,6 +53,8 @@ class MasterConfig:
     token_file: Path | None = None
     """Where the token came from, for the discovery file; None is ``state_dir/token``."""
     discovery_dir: Path | None = None
+    otlp: str | None = None
+    """Where traces of jobs go, over OTLP/HTTP."""
     planner_command: tuple[str, ...] = _PLANNER
 
     @property

@@ -65,6 +65,8 @@ class WorkerFigures(BaseModel):
     blocks_served: int
     bytes_served: int
     cache_bytes: int
+    """In memory."""
+    cache_disk_bytes: int
     cache_hits: int
     cache_misses: int
     cache_spills: int
@@ -100,7 +102,7 @@ class WorkerFigures(BaseModel):
 
 _COUNTS = (
     *("tasks_done", "tasks_failed", "retries", "blocks_served", "bytes_served"),
-    *("cache_bytes", "cache_hits", "cache_misses", "cache_spills"),
+    *("cache_bytes", "cache_disk_bytes", "cache_hits", "cache_misses", "cache_spills"),
 )
 
 

@@ -117,6 +117,7 @@ _GAUGES: tuple[tuple[str, str, Figure], ...] = (
     ("memory_bytes", "Memory that it takes.", lambda w: w.memory_bytes or 0),
     ("heartbeat_age_seconds", "Since it was last heard.", lambda w: w.heartbeat_age_s),
     ("cache_bytes", "Memory that its cache takes.", lambda w: w.cache_bytes),
+    ("cache_disk_bytes", "Disk that its cache takes.", lambda w: w.cache_disk_bytes),
 )
 _COUNTERS: tuple[tuple[str, str, Figure], ...] = (
     ("tasks_completed", "Tasks that ended well on it.", lambda w: w.tasks_done),
