@@ -16,8 +16,8 @@ from minispark.cli.app import app
 from .conftest import Minispark
 from .test_app import COMMANDS
 
-# They go on until they are told to stop, are all pictures, or print one word.
-WITHOUT_JSON = {"demo", "master", "worker", "token"}
+# They go on until they are told to stop, are all pictures, write a file, or print one word.
+WITHOUT_JSON = {"bench", "demo", "master", "report", "token", "ui", "worker"}
 GROUPS = {
     "run": ("wordcount", "join"),
     "data": ("test", "large", "1m", "join"),
