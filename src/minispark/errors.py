@@ -158,10 +158,17 @@ class WorkerLost:
 
 @dataclass(frozen=True, slots=True)
 class OutOfMemory:
-    """The attempt went over its memory limit."""
+    """The executor was killed before memory ran out.
+
+    ``bound`` says which bound it was: one that the worker was given, or what has to stay free on
+    the machine or in the control group.
+    """
 
     limit_bytes: int
     used_bytes: int = 0
+    bound: Literal["given", "machine"] = "given"
+    inputs: tuple[str, ...] = ()
+    """The largest inputs of the task, with their sizes."""
     kind: Literal["out_of_memory"] = "out_of_memory"
 
 

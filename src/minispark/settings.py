@@ -171,6 +171,9 @@ class RoomSettings:
     """More than so much need not be free: a few tasks' output, or the memory of one."""
     relief: float = 0.05
     """So much below a mark that was passed there is room again."""
+    last_reserve: float = 0.5
+    """Share of the reserve of memory below which the executor that grew most is killed: were it
+    left to the kernel, that would choose, and in a container perhaps all of it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,7 @@ from minispark.plan.stages import Output, OutputKind
 from minispark.task.failures import PANIC_CODE
 from minispark.task.spec import TaskFailure, TaskReport, TaskSpec
 from minispark.worker.executors import ExecutorPool
+from minispark.worker.memory import Memory
 
 DEADLINE_S = 30.0
 
@@ -320,7 +321,34 @@ def test_the_hungriest_executor_is_killed_before_the_machine_is_full(desk: Desk)
             small = await pool.run(desk.task("food = bytearray(100 << 20)"))
             assert isinstance(small, TaskReport)
             failure = failure_of(await pool.run(desk.task(eat.replace("400", "600"))))
-            assert failure == OutOfMemory(limit)
+            assert isinstance(failure, OutOfMemory)
+            assert (failure.limit_bytes, failure.bound) == (limit, "given")
+            assert failure.used_bytes > 500 << 20
+            assert not modest.done()
+
+    run(story)
+
+
+def test_an_executor_goes_before_the_machine_or_its_group_is_full(desk: Desk) -> None:
+    """Without a limit of its own; on a machine that has 700 MB to give."""
+    eat = "import time; food = bytearray(600 << 20); time.sleep(600)"
+
+    async def story() -> None:
+        pools: list[ExecutorPool] = []
+
+        def left() -> Memory:
+            taken = sum(pool.memory_bytes for pool in pools)
+            return Memory(8 << 30, max(0, (700 << 20) - taken))
+
+        async with pool_of(2, read_memory=left) as pool:
+            pools.append(pool)
+            spec, sign = desk.hanging()
+            modest = asyncio.create_task(pool.run(spec))
+            await until(sign.exists)
+            failure = failure_of(await pool.run(desk.task(eat)))
+            assert isinstance(failure, OutOfMemory)
+            assert failure.bound == "machine"
+            assert failure.used_bytes > 300 << 20
             assert not modest.done()
 
     run(story)
@@ -441,6 +469,7 @@ from pathlib import Path
 sys.path.insert(0, {folder!r})
 from test_executors import Desk
 from minispark.worker.executors import ExecutorPool
+from minispark.worker.memory import Memory
 
 async def main():
     pool = ExecutorPool(2)

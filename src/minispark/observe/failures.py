@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import assert_never
 
 from minispark.errors import (
     Cancelled,
@@ -66,12 +67,7 @@ def _meaning(failure: Failure) -> ErrorInfo:
                 hint="Start a worker with: minispark worker",
             )
         case OutOfMemory():
-            used = f"; it used {failure.used_bytes // MIB} MB" if failure.used_bytes else ""
-            return ErrorInfo(
-                "MS-204",
-                f"a task went over its memory limit of {failure.limit_bytes // MIB} MB{used}",
-                hint="Give the workers more with --memory-limit-mb, or use more partitions.",
-            )
+            return _out_of_memory(failure)
         case TimedOut():
             return ErrorInfo(
                 "MS-205",
@@ -80,3 +76,21 @@ def _meaning(failure: Failure) -> ErrorInfo:
             )
         case Cancelled():
             return ErrorInfo("MS-301", "the job was cancelled")
+
+
+def _out_of_memory(failure: OutOfMemory) -> ErrorInfo:
+    size = f"{failure.limit_bytes // MIB} MB"
+    match failure.bound:
+        case "given":
+            bound = f"over its memory limit of {size}"
+        case "machine":
+            bound = f"too far: less than {size} of memory was left on the machine or in its group"
+        case _:
+            assert_never(failure.bound)
+    used = f"; it used {failure.used_bytes // MIB} MB" if failure.used_bytes else ""
+    inputs = f"; it read {', '.join(failure.inputs)}" if failure.inputs else ""
+    return ErrorInfo(
+        "MS-204",
+        f"a task went {bound}{used}{inputs}",
+        hint="Give the workers more with --memory-limit-mb, or use more partitions.",
+    )

@@ -12,10 +12,13 @@ import polars as pl
 from minispark.blocks.fetch import FetchSettings, fetch_blocks
 from minispark.errors import ErrorInfo
 from minispark.plan.stages import ScanFormat
+from minispark.settings import MIB
 from minispark.task.scans import locate_error, open_scan
 from minispark.task.spec import InputGeneration, ScanTask, TaskInput, TaskSpec
 
-__all__ = ["Bindings", "Inputs", "bytes_read", "input_generations", "read_inputs"]
+__all__ = ["Bindings", "Inputs", "bytes_read", "input_generations", "largest_inputs", "read_inputs"]
+
+_LARGEST = 3
 
 Binding = Callable[[pl.Schema], pl.LazyFrame]
 
@@ -74,6 +77,21 @@ def bytes_read(scans: Iterable[ScanTask]) -> int:
         elif scan.spec.format is not ScanFormat.QUOTES:
             total += sum(split.end - split.start for split in scan.splits)
     return total
+
+
+def largest_inputs(spec: TaskSpec) -> tuple[str, ...]:
+    """Name the largest inputs of a task with their sizes, for somebody whom they were too much."""
+    sizes: dict[str, int] = {}
+    for scan in spec.scans:
+        parquet = scan.spec.format is ScanFormat.PARQUET  # Its splits are in rows.
+        for split in scan.splits:
+            taken = split.size if parquet else split.end - split.start
+            sizes[split.path] = max(taken, sizes.get(split.path, 0))
+    for wanted in spec.inputs:
+        name = f"{len(wanted.blocks)} blocks of stage {wanted.stage}"
+        sizes[name] = sum(source.meta.length for source in wanted.blocks)
+    largest = sorted(sizes, key=lambda name: sizes[name], reverse=True)[:_LARGEST]
+    return tuple(f"{name} ({sizes[name] / MIB:.1f} MB)" for name in largest)
 
 
 @dataclass(slots=True)

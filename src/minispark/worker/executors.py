@@ -16,7 +16,9 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from minispark.blocks.fetch import FetchSettings
 from minispark.blocks.format import SUFFIXES
@@ -34,10 +36,11 @@ from minispark.ids import TaskKey
 from minispark.observe.logs import logger, task_fields
 from minispark.settings import RoomSettings
 from minispark.task.failures import PANIC_CODE
-from minispark.task.inputs import input_generations
+from minispark.task.inputs import input_generations, largest_inputs
 from minispark.task.sinks import discard_part
 from minispark.task.spec import TaskFailure, TaskReport, TaskSpec
 from minispark.worker.executor_process import ExecutorEnded, ExecutorProcess, OutputListener
+from minispark.worker.memory import Memory, read_memory
 
 __all__ = ["ExecutorPool"]
 
@@ -84,8 +87,9 @@ class ExecutorPool:
     """Runs tasks in ``slots`` processes with ``threads_per_slot`` Polars threads each.
 
     All methods are for one event loop. ``memory_limit_bytes`` is for all executors together and
-    counts anonymous memory; ``on_output`` is called with the process id and each line that a
-    task prints (default: it is logged).
+    counts anonymous memory; with it or without, an executor is killed before the machine or the
+    control group has none left (``read_memory``). ``on_output`` is called with the process id, the
+    attempt that runs there, and each line that it prints (default: it is logged).
     """
 
     def __init__(
@@ -96,6 +100,7 @@ class ExecutorPool:
         fetch: FetchSettings | None = None,
         task_timeout_s: float | None = None,
         memory_limit_bytes: int | None = None,
+        read_memory: Callable[[], Memory | None] = read_memory,
         on_output: OutputListener | None = None,
     ) -> None:
         self._count = slots
@@ -103,6 +108,7 @@ class ExecutorPool:
         self._fetch = fetch or FetchSettings()
         self._timeout_s = task_timeout_s
         self._memory_limit_bytes = memory_limit_bytes
+        self._read_memory = read_memory
         self._on_output = on_output or _log_output
         self._slots: tuple[_Slot, ...] = ()
         self._idle: deque[_Slot] = deque()
@@ -121,8 +127,7 @@ class ExecutorPool:
         """
         self._slots = tuple(_Slot(self._spawn) for _ in range(self._count))
         self._idle.extend(self._slots)
-        if self._memory_limit_bytes is not None:
-            self._in_background(self._watch_memory(self._memory_limit_bytes))
+        self._in_background(self._watch_memory())
         try:
             await asyncio.gather(*(slot.process for slot in self._slots))
         except (OSError, ExecutorEnded) as error:
@@ -286,30 +291,71 @@ class ExecutorPool:
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 
-    async def _watch_memory(self, limit_bytes: int) -> None:
-        """Kill the executor that grew most whenever all together are over the limit.
+    async def _watch_memory(self) -> None:
+        """Kill the executor that grew most when all together are over the limit.
 
-        A busy one loses its task. An idle one that holds on to what its last task took is
-        replaced, and that a bit earlier: at that mark no new work comes.
+        So too when the machine, or the control group, has next to nothing left. A busy one loses
+        its task. An idle one that holds on to what its last task took is replaced, and that a bit
+        earlier: at that mark no new work comes.
         """
-        high_water = limit_bytes * RoomSettings().high_water
         while True:
             await asyncio.sleep(_MEMORY_POLL_S)
             living = [(slot, slot.executor) for slot in self._slots]
-            held = [(s, e, e.memory_bytes()) for s, e in living if e is not None]
-            total = sum(size for _, _, size in held)
-            if total < high_water:
+            held = [_Held(s, e, e.memory_bytes()) for s, e in living if e is not None]
+            over = self._memory_mark(sum(one.size for one in held))
+            if over is None or not held:
                 continue
-            grown = sorted(held, key=lambda one: one[2] - one[1].baseline_bytes, reverse=True)
-            slot, worst, _ = grown[0]
-            if total > limit_bytes and slot.busy:
-                worst.kill(OutOfMemory(limit_bytes))
+            grown = sorted(held, key=lambda one: one.grown, reverse=True)
+            worst = grown[0]
+            if over.bound is not None and worst.slot.busy:
+                # A little one is not what fills the machine.
+                if over.bound == "given" or worst.grown > _IDLE_SLACK_BYTES:
+                    run = next(
+                        (r for r in self._runs.values() if r.executor is worst.executor), None
+                    )
+                    inputs = () if run is None else largest_inputs(run.spec)
+                    verdict = OutOfMemory(over.limit_bytes, worst.size, over.bound, inputs)
+                    worst.executor.kill(verdict)
                 continue
-            for slot, executor, size in grown:
-                if not slot.busy and size - executor.baseline_bytes > _IDLE_SLACK_BYTES:
-                    executor.kill(None)
-                    self._replace(slot)
+            for one in grown:
+                if not one.slot.busy and one.grown > _IDLE_SLACK_BYTES:
+                    one.executor.kill(None)
+                    self._replace(one.slot)
                     break
+
+    def _memory_mark(self, held_bytes: int) -> _Over | None:
+        """Return which mark is passed; without a ``bound`` only that at which no new work comes."""
+        settings, limit = RoomSettings(), self._memory_limit_bytes
+        if limit is not None and held_bytes > limit:
+            return _Over(limit, "given")
+        memory = self._read_memory()
+        if memory is not None:
+            reserve = min(memory.total_bytes * settings.reserve, settings.reserve_bytes)
+            last = int(reserve * settings.last_reserve)
+            if memory.free_bytes < last:
+                return _Over(last, "machine")
+        if limit is not None and held_bytes >= limit * settings.high_water:
+            return _Over(limit, None)
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """An executor and its anonymous memory."""
+
+    slot: _Slot
+    executor: ExecutorProcess
+    size: int
+
+    @property
+    def grown(self) -> int:
+        return self.size - self.executor.baseline_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _Over:
+    limit_bytes: int
+    bound: Literal["given", "machine"] | None
 
 
 def _is_panic(outcome: TaskReport | TaskFailure) -> bool:

@@ -11,12 +11,14 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import psutil
-
 from minispark.blocks.store import BlockStore
 from minispark.settings import RoomSettings
+from minispark.worker.memory import Memory, read_memory
 
 __all__ = ["Readings", "Room", "read"]
+
+_NO_MEMORY = Memory(1, 1)
+"""Where the system does not tell, memory never stands in the way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +37,13 @@ class Readings:
 
 def read(store: BlockStore, task_bytes: int) -> Readings:
     """Look at the disk of the blocks, and at the memory."""
-    disk, memory = shutil.disk_usage(store.directory), psutil.virtual_memory()
+    disk, memory = shutil.disk_usage(store.directory), read_memory() or _NO_MEMORY
     return Readings(
         disk.total,
         disk.free,
         store.bytes_of_jobs(),
-        memory.total,
-        memory.available,
+        memory.total_bytes,
+        memory.free_bytes,
         task_bytes,
     )
 
