@@ -4,7 +4,7 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test chaos simulate lint format setup bench lock clean \
+.PHONY: help demo test chaos simulate lint docs wheel format setup bench lock clean \
 	build build-debug run-master run-worker run-client-submit run-client-join run-client-status \
 	create-test-data create-large-data create-1m-data create-join-data \
 	test-metrics test-fault-tolerance test-cache test-load-balancing test-parallel-tasks test-round-robin \
@@ -168,6 +168,12 @@ lint: $(VENV)/.development ## Check style, format, types and the direction of im
 	$(BIN)/lint-imports --no-cache
 	@if command -v shellcheck >/dev/null; then echo shellcheck; shellcheck -x scripts/*.sh .ci/run; \
 		else echo "shellcheck is not installed: the scripts are not checked"; fi
+
+docs: $(VENV)/.development ## Build the site into target/site
+	@$(BIN)/python scripts/build_docs.py
+
+wheel: $(VENV)/.development ## Build a wheel into dist/
+	@$(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist .
 
 format: $(VENV)/.development ## Format the code and mend what can be mended
 	$(BIN)/ruff check --fix-only .

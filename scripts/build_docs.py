@@ -1,0 +1,149 @@
+"""Build the site: the pages of ``docs/``, and those that are made from the code itself.
+
+``cli.md`` is what ``--help`` says of every command, ``rest.md`` the routes of a master with the
+token that each of them takes, ``limits.md`` the settings with their reasons. They are made anew
+each time, so they cannot be out of date; they are in the site only.
+
+    python scripts/build_docs.py            target/docs, then the site in target/site
+    python scripts/build_docs.py --pages    target/docs only
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import secrets
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from minispark.cli.app import app
+from minispark.master import MasterConfig, Service, create_app
+from minispark.master.doors import ALWAYS_OPEN, FIGURES, RULES
+from minispark.master.parts import Identity
+from minispark.observe.journal import Journal
+from minispark.wire.guard import SUBMIT, VIEW, WORKER
+
+ROOT = Path(__file__).parents[1]
+SOURCE, PAGES, SITE = ROOT / "docs", ROOT / "target" / "docs", ROOT / "target" / "site"
+SETTINGS = ROOT / "src" / "minispark" / "settings.py"
+OUTSIDE = ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "LICENSE")
+"""Pages that lie beside ``docs/`` and that its pages link to."""
+
+
+def cli_page() -> str:
+    """Describe every command as its ``--help`` does."""
+    out = ["# Command line", "", "Made from the commands themselves.", ""]
+    for name, command in _commands("minispark", typer.main.get_command(app)):
+        context = typer.Context(command, info_name=name, max_content_width=90)
+        out += [f"## {name}", "", "```text", command.get_help(context).rstrip(), "```", ""]
+    return "\n".join(out)
+
+
+def _commands(name: str, command: Any) -> Iterator[tuple[str, Any]]:
+    yield name, command
+    for below, child in getattr(command, "commands", {}).items():
+        yield from _commands(f"{name} {below}", child)
+
+
+def rest_page() -> str:
+    """Describe the routes of a master, and whose token each of them takes."""
+    with tempfile.TemporaryDirectory() as state:
+        config = MasterConfig(state_dir=Path(state), token=secrets.token_urlsafe())
+        journal = Journal(config.state_dir / "journal.db")
+        document = create_app(Service(config, journal, Identity("docs", 1))).openapi()
+        journal.close()
+    out = [
+        "# REST",
+        "",
+        "Made from a master's `/openapi.json`. Calls carry `Authorization: Bearer TOKEN`;",
+        "what *figures* are may be read on loopback without one (`--auth` says otherwise).",
+        "Errors are JSON: `code`, `message`, `node`, `field`, `file`, `row`, `hint`",
+        "([error codes](error-codes.md)); 401 means no or a wrong token, 403 one that may not, 404",
+        "nothing there, 409 too early, 413 too large, 422 a mistake in what was asked.",
+        "",
+        "| route | | token | parameters |",
+        "|---|---|---|---|",
+    ]
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            asked = [p["name"] for p in operation.get("parameters", ()) if p["in"] != "path"]
+            what = operation.get("description", operation.get("summary", "")).split("\n")[0]
+            out.append(
+                f"| `{method.upper()} {path}` | {what} | {token_of(method.upper(), path)} "
+                f"| {' '.join(f'`{name}`' for name in asked)} |"
+            )
+    return "\n".join([*out, ""])
+
+
+def token_of(method: str, path: str) -> str:
+    """Say which token a route takes."""
+    here = re.sub(r"\{\w+\}", "job-1", path)
+    if any(method in methods and route.fullmatch(here) for methods, route in ALWAYS_OPEN):
+        return "none"
+    if any(method in methods and route.fullmatch(here) for methods, route in FIGURES):
+        return "view; figures"
+    levels = ((VIEW, "view"), (SUBMIT, "submit"), (WORKER, "worker"))
+    for rule in RULES:
+        if method in rule.methods and rule.path.fullmatch(here):
+            return next((name for level, name in levels if rule.levels == level), "shared secret")
+    return "shared secret"
+
+
+def limits_page() -> str:
+    """List the settings: name, value, reason."""
+    out = [
+        "# Limits",
+        "",
+        "Every limit has a name in `minispark.settings`, and a reason. Made from there; options of",
+        "`minispark master` and `minispark worker` set those that are worth setting.",
+        "",
+    ]
+    for node in ast.parse(SETTINGS.read_text()).body:
+        if isinstance(node, ast.ClassDef):
+            title = (ast.get_docstring(node) or "").replace("\n", " ")
+            out += [f"## {node.name}", "", title, "", "| | value | why |", "|---|---|---|"]
+            out += [f"| `{name}` | `{value}` | {why} |" for name, value, why in _fields(node)]
+            out.append("")
+    return "\n".join(out)
+
+
+def _fields(node: ast.ClassDef) -> Iterator[tuple[str, str, str]]:
+    for statement, after in zip(node.body, [*node.body[1:], None], strict=True):
+        if not isinstance(statement, ast.AnnAssign) or statement.value is None:
+            continue
+        why = ""
+        if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
+            why = " ".join(str(after.value.value).split())
+        value = ast.unparse(statement.value).replace("|", "\\|")
+        yield ast.unparse(statement.target), value, why.replace("|", "\\|")
+
+
+def write_pages() -> None:
+    """Lay all pages into ``target/docs``."""
+    shutil.rmtree(PAGES, ignore_errors=True)
+    shutil.copytree(SOURCE, PAGES)
+    for name in OUTSIDE:
+        shutil.copy(ROOT / name, PAGES / (name if name.endswith(".md") else f"{name}.md"))
+    for page in PAGES.rglob("*.md"):
+        # What lies beside docs/ in the repository lies in the site itself.
+        text = re.sub(r"\]\(\.\./(" + "|".join(OUTSIDE) + r")\)", r"](\1)", page.read_text())
+        page.write_text(text.replace("](LICENSE)", "](LICENSE.md)").replace("](docs/", "]("))
+    (PAGES / "cli.md").write_text(cli_page())
+    (PAGES / "rest.md").write_text(rest_page())
+    (PAGES / "limits.md").write_text(limits_page())
+
+
+if __name__ == "__main__":
+    write_pages()
+    if "--pages" not in sys.argv:
+        subprocess.run(
+            [sys.executable, "-m", "zensical", "build", "--clean", "--strict"], cwd=ROOT, check=True
+        )
+        sys.stdout.write(f"{SITE}/index.html\n")

@@ -1,0 +1,425 @@
+"""What README.es.md promises, walked from top to bottom, each line run as it is written.
+
+Only what a test must change is changed: the ports 8080, 9000 and 10000 stand for free ones, and the
+state directory is the test's own. `make test` is not run inside itself. The Docker targets run for
+real where MINISPARK_TEST_DOCKER=1 (with BASE_IMAGE, if python:3.11-slim cannot be pulled); their
+tests say that they were skipped where it is not, and what can be told without a daemon is checked
+all the same.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from minispark.settings import SchedulerSettings
+from minispark.worker.settings import WorkerConfig
+
+pytestmark = [pytest.mark.process, pytest.mark.timeout(300)]
+
+ROOT = Path(__file__).parents[2]
+DEADLINE_S = 120
+FOREIGN = ("MINISPARK_", "MASTER_", "WORKER_", "CACHE_", "MAKE", "MFLAGS")
+REAL_DOCKER = os.environ.get("MINISPARK_TEST_DOCKER") == "1"
+
+
+def free_port(*, pair: bool = False) -> int:
+    while True:
+        with socket.socket() as one, socket.socket() as other:
+            one.bind(("127.0.0.1", 0))
+            port = int(one.getsockname()[1])
+            try:
+                other.bind(("127.0.0.1", port + 1000 if pair else 0))
+            except (OSError, OverflowError):
+                continue
+            return port
+
+
+@dataclass
+class Seed:
+    """A reader of the README at work: a shell in the root of the repository."""
+
+    directory: Path
+    master_port: int = field(default_factory=free_port)
+    worker_port: int = field(default_factory=lambda: free_port(pair=True))
+    second_port: int = field(default_factory=lambda: free_port(pair=True))
+    running: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    job: str = ""
+
+    @property
+    def environment(self) -> dict[str, str]:
+        kept = {key: value for key, value in os.environ.items() if not key.startswith(FOREIGN)}
+        return kept | {
+            "MINISPARK_STATE_DIR": str(self.directory / "state"),
+            "MINISPARK_MASTER_PORT": str(self.master_port),
+            "MINISPARK_MASTER": f"http://127.0.0.1:{self.master_port}",
+            "WORKER_PORT": str(self.worker_port),
+            "NO_COLOR": "1",
+        }
+
+    def as_here(self, line: str) -> str:
+        """Put free ports in the place of those that the README names."""
+        for named, here in (
+            (":8080", self.master_port),
+            (":10000", self.worker_port + 1000),
+            ("=9001", self.second_port),
+        ):
+            line = line.replace(named, f"{named[0]}{here}")
+        return line.replace("{JOB_ID}", self.job)
+
+    def run(self, line: str, *, code: int = 0, **environment: str) -> str:
+        ran = subprocess.run(
+            ["bash", "-o", "pipefail", "-c", self.as_here(line)],
+            cwd=ROOT,
+            env=self.environment | environment,
+            capture_output=True,
+            text=True,
+            timeout=DEADLINE_S,
+            check=False,
+        )
+        assert ran.returncode == code, f"{line}\n{ran.stdout[-3000:]}\n{ran.stderr[-3000:]}"
+        return ran.stdout
+
+    def start(self, line: str, name: str) -> None:
+        """Run a line that goes on until it is ended."""
+        with (self.directory / f"{name}.log").open("wb") as log:
+            self.running.append(
+                subprocess.Popen(
+                    ["bash", "-c", self.as_here(line)],
+                    cwd=ROOT,
+                    env=self.environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
+            )
+
+    def get(self, path: str) -> Any:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.master_port}{path}") as answer:
+            return json.load(answer)
+
+    def wait_for_workers(self, count: int) -> None:
+        def enough() -> bool:
+            try:
+                return int(self.get("/api/v1/metrics/system")["workers_up"]) >= count
+            except OSError:
+                return False
+
+        wait_until(enough, self.running)
+
+    def end(self) -> None:
+        for process in reversed(self.running):
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGTERM)
+        for process in self.running:
+            process.wait(30)
+
+
+def wait_until(condition: Callable[[], bool], processes: list[subprocess.Popen[bytes]]) -> None:
+    pause = threading.Event()
+    for _ in range(int(DEADLINE_S / 0.1)):
+        if condition():
+            return
+        assert all(process.poll() is None for process in processes), "a service ended"
+        pause.wait(0.1)
+    pytest.fail("waited in vain")
+
+
+TARGETS = """
+    build build-debug clean run-master run-worker run-client-submit run-client-join run-client-status
+    create-test-data create-large-data create-1m-data create-join-data test test-metrics
+    test-fault-tolerance test-cache test-load-balancing test-parallel-tasks test-round-robin
+    metrics-system metrics-jobs metrics-failures metrics-job docker-build docker-up docker-demo
+    docker-test docker-down docker-logs help
+""".split()
+
+
+@pytest.fixture(scope="module")
+def seed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seed]:
+    """Steps 1 to 4 of the quick start: built, with data, a master and two workers."""
+    seed = Seed(tmp_path_factory.mktemp("seed"))
+    try:
+        seed.run("make build")
+        seed.run("make create-test-data")
+        seed.start("make run-master", "master")
+        seed.start("WORKER_THREADS=1 CACHE_MAX_MB=128 make run-worker", "worker")
+        seed.start("WORKER_THREADS=1 WORKER_PORT=9001 make run-worker", "second")
+        seed.wait_for_workers(2)
+        seed.job = seed.run("make run-client-submit").strip()
+        seed.run("target/release/client status --watch {JOB_ID}")
+        yield seed
+    finally:
+        seed.end()
+
+
+# --- Quick start, data, client
+
+
+def test_quick_start(seed: Seed) -> None:
+    assert re.fullmatch(r"job-[0-9a-f]+-\d+-\d+", seed.job)
+    assert seed.get(f"/api/v1/jobs/{seed.job}/metrics")["status"] == "SUCCEEDED"
+
+
+def test_build_makes_launchers(seed: Seed) -> None:
+    for name in ("master", "worker", "client"):
+        assert os.access(ROOT / "target" / "release" / name, os.X_OK)
+    text = (ROOT / "target" / "release" / "master").read_text()
+    assert ': "${MINISPARK_STATE_DIR:=/tmp/minispark/state}"' in text
+    assert "default: 8080;" in seed.run("target/release/master --help")
+    assert "default: 9000;" in seed.run("target/release/worker --help")
+
+
+def test_build_debug_shows_tracebacks(seed: Seed) -> None:
+    seed.run("make build-debug")
+    line = "target/{}/client submit no-such-job.json 2>&1"
+    assert "Traceback" in seed.run(line.format("debug"), code=1)
+    assert "Traceback" not in seed.run(line.format("release"), code=2)
+
+
+def test_clean_leaves_the_data(tmp_path: Path, seed: Seed) -> None:
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    for name in ("target/release", ".venv/bin", "src", "tests", "bench", "data"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "data" / "mine.csv").write_text("text\n")
+    seed.run(f"make -C '{tmp_path}' clean")
+    assert not (tmp_path / "target").exists()
+    assert not (tmp_path / ".venv").exists()
+    assert (tmp_path / "data" / "mine.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("target", "file", "lines"),
+    [
+        ("create-test-data", "data/test.csv", 10),
+        ("create-large-data", "data/large.csv", 10_000),
+        ("create-1m-data", "data/benchmark_1m.csv", 1_000_000),
+        ("create-join-data", "data/sales.csv", 100_000),
+    ],
+)
+def test_data(seed: Seed, target: str, file: str, lines: int) -> None:
+    seed.run(f"make {target}")
+    with (ROOT / file).open("rb") as made:
+        assert sum(1 for _ in made) == lines + 1
+
+
+def test_run_client_join(seed: Seed) -> None:
+    job = seed.run("make run-client-join").strip()
+    seed.run(f"target/release/client status --watch {job}")
+    assert seed.get(f"/api/v1/jobs/{job}/metrics")["records"]["sales"] > 0
+
+
+def test_run_client_status(seed: Seed) -> None:
+    assert "SUCCEEDED" in seed.run("make run-client-status ID={JOB_ID}")
+    assert "SUCCEEDED" in seed.run("ID={JOB_ID} make run-client-status")
+    seed.run("make run-client-status", code=2)
+
+
+@pytest.mark.parametrize("what", ["system", "jobs", "failures", "job"])
+def test_make_metrics(seed: Seed, what: str) -> None:
+    said = seed.run(f"make metrics-{what} ID={{JOB_ID}}")
+    sought = {"system": "2 up", "jobs": seed.job, "failures": "failed", "job": seed.job}[what]
+    assert sought in said
+
+
+# --- Endpoints, with curl as the README writes them
+
+ENDPOINTS: dict[str, Callable[[Any, Seed], bool]] = {
+    "curl http://127.0.0.1:8080/api/v1/metrics/system": lambda d, _: d["workers_up"] == 2,
+    "curl http://127.0.0.1:8080/api/v1/metrics/jobs": lambda d, s: (
+        s.job in [job["job_id"] for job in d["jobs"]]
+    ),
+    "curl http://127.0.0.1:8080/api/v1/metrics/failures": lambda d, _: "by_kind" in d,
+    "curl http://127.0.0.1:8080/api/v1/jobs/{JOB_ID}/metrics": lambda d, _: (
+        d["records"]["read"] == 10
+    ),
+    "curl http://127.0.0.1:8080/api/v1/jobs/{JOB_ID}/stages": lambda d, _: (
+        [row["id"] for row in d["stages"]][:4] == ["read", "flatmap", "map", "reduce"]
+    ),
+    "curl http://127.0.0.1:8080/api/v1/state": lambda d, s: (
+        s.job in [job["job_id"] for job in d["jobs"]]
+    ),
+    "curl http://127.0.0.1:10000/metrics": lambda d, _: d["cpu_percent"] >= 0,
+    "curl http://127.0.0.1:8080/api/v1/metrics/jobs | python3 -m json.tool": lambda d, _: d["jobs"],
+}
+
+
+@pytest.mark.parametrize("line", ENDPOINTS)
+def test_endpoint(seed: Seed, line: str) -> None:
+    assert shutil.which("curl"), "the README's endpoints are read with curl"
+    assert ENDPOINTS[line](json.loads(seed.run(line.replace("curl", "curl -fsS", 1))), seed)
+
+
+# --- The benchmark
+
+
+def test_benchmark_by_hand(seed: Seed) -> None:
+    seed.run("test -s data/benchmark_1m.csv || make create-1m-data")
+    line = "./target/release/client submit --input data/benchmark_1m.csv --parallelism 6"
+    job = seed.run(line).strip()
+    seed.run(f"target/release/client status --watch {job}")
+    metrics = seed.get(f"/api/v1/jobs/{job}/metrics")
+    assert metrics["records"]["read"] == 1_000_000
+    # read -> flatmap -> map -> shuffle -> reduce, and nothing was tried again.
+    assert metrics["bytes_shuffled"] > 0
+    assert metrics["retries"] == 0
+    rows = seed.get(f"/api/v1/jobs/{job}/stages")["stages"]
+    assert {row["id"]: row["tasks"] for row in rows if row["kind"] == "node"} == dict.fromkeys(
+        ("read", "flatmap", "map", "reduce"), 6
+    )
+
+
+# --- Scripts, by themselves and by their targets
+
+SCRIPTS = {
+    "test_metrics.sh": "test-metrics",
+    "test_fault_tolerance.sh": "test-fault-tolerance",
+    "test_cache.sh": "test-cache",
+    "test_load_balancing.sh": "test-load-balancing",
+    "test_parallel_tasks.sh": "test-parallel-tasks",
+    "test_round_robin.sh": "test-round-robin",
+    "benchmark_1m.sh": None,
+}
+
+
+def planned(target: str) -> str:
+    """What a target would run."""
+    made = subprocess.run(
+        ["make", "-n", "-C", str(ROOT), target],
+        env={key: value for key, value in os.environ.items() if not key.startswith(FOREIGN)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return made.stdout
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_script(seed: Seed, script: str) -> None:
+    target = SCRIPTS[script]
+    said = seed.run(f"make {target}" if target else f"scripts/{script}")
+    assert said.count("\nok  ") >= 3
+    assert "FAILED" not in said
+
+
+def test_a_script_fails_when_what_it_checks_does_not_hold(seed: Seed) -> None:
+    """The checks are real: each of them is made to fail once."""
+    source = "source scripts/checks.sh; "
+    seed.run(f"{source} check 'it holds' true")
+    seed.run(f"{source} check 'it does not' false", code=1)
+    seed.run(f"{source} echo '{{\"a\": 1}}' | holds 'a' 'd[\"a\"] == 2'", code=1)
+    seed.run(f"{source} DEADLINE_S=0 wait_until 'never' false", code=1)
+    count = "python3 scripts/count_words.py data/test.csv"
+    seed.run(f"echo 'key,value' | {count}", code=1)
+
+
+def test_make_test_runs_the_suite() -> None:
+    assert "-m pytest" in planned("test")
+
+
+# --- Docker
+
+DOCKER = {
+    "docker-build": "scripts/docker.sh build",
+    "docker-up": "scripts/docker.sh up",
+    "docker-demo": "scripts/docker-demo.sh",
+    "docker-test": "scripts/docker-fault-test.sh",
+    "docker-logs": "scripts/docker.sh logs",
+    "docker-down": "scripts/docker.sh down",
+}
+
+
+@pytest.mark.parametrize("target", DOCKER)
+def test_docker_target_leads_to_its_script(target: str) -> None:
+    assert DOCKER[target] in planned(target)
+    assert os.access(ROOT / DOCKER[target].split()[0], os.X_OK)
+
+
+def test_compose_file() -> None:
+    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    assert {"master", "worker1", "worker2", "demo"} == services.keys()
+    for service in services.values():
+        assert service["read_only"] is True
+        assert service["cap_drop"] == ["ALL"]
+        assert service["secrets"] == ["minispark_token"]
+        assert "MINISPARK_TOKEN" not in service["environment"]
+        assert all(port.startswith("127.0.0.1:") for port in service.get("ports", ()))
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    assert re.search(r"^USER minispark$", dockerfile, re.M)
+    assert re.search(r"^HEALTHCHECK ", dockerfile, re.M)
+    compose = shutil.which("docker-compose")
+    if compose is not None:
+        subprocess.run([compose, "config", "-q"], cwd=ROOT, check=True)
+
+
+@pytest.mark.skipif(not REAL_DOCKER, reason="MINISPARK_TEST_DOCKER=1 runs the containers for real")
+@pytest.mark.timeout(1800)
+def test_docker_for_real(seed: Seed) -> None:
+    base = {name: os.environ[name] for name in ("BASE_IMAGE",) if name in os.environ}
+    ports = {"MASTER_PORT": "0", "WORKER1_METRICS_PORT": "0", "WORKER2_METRICS_PORT": "0"}
+    apart = base | ports | {"COMPOSE_PROJECT_NAME": "minispark-seed"}
+    try:
+        seed.run("make docker-build", **apart)
+        seed.run("make docker-up", **apart)
+        assert "as plain Python counts them" in seed.run("make docker-demo", **apart)
+    finally:
+        seed.run("make docker-down", **apart)
+    assert "every result was right" in seed.run("make docker-test", **base)
+
+
+# --- What the README says of the parts
+
+
+def test_numbers_of_the_architecture() -> None:
+    defaults = SchedulerSettings()
+    assert defaults.heartbeat_timeout_s == 10
+    assert defaults.max_attempts == 3
+    assert defaults.max_load_diff == 2
+    worker = WorkerConfig(master_url="http://127.0.0.1:8080", token="t" * 8, work_dir=Path())
+    assert worker.heartbeat_s == 2
+    assert worker.port == 9000
+
+
+@pytest.mark.parametrize(
+    "path", ["Dockerfile", "docker-compose.yml", "Makefile", "scripts", "README.md"]
+)
+def test_structure(path: str) -> None:
+    assert (ROOT / path).exists()
+
+
+def test_help_lists_every_target(seed: Seed) -> None:
+    listed = set(re.findall(r"^  make ([\w-]+)", seed.run("make help"), re.M))
+    readme = (ROOT / "README.es.md").read_text()
+    promised = set(re.findall(r"`make ([\w-]+)`", readme))
+    assert set(TARGETS) <= promised <= listed
+
+
+def test_every_line_of_the_readme_is_walked() -> None:
+    """What stands in the README's blocks of commands is what the tests above run."""
+    text = (ROOT / "README.es.md").read_text()
+    blocks = re.findall(r"^ *```(?:sh|bash)\n(.*?)^ *```", text, re.M | re.S)
+    lines = {
+        line.split("  #")[0].strip()
+        for block in blocks
+        for line in block.splitlines()
+        if line.strip() and not line.strip().startswith("#")
+    }
+    source = Path(__file__).read_text()
+    targets = {re.sub(r"^(?:[A-Z_]+=\S+ )*make ([\w-]+).*", r"\1", line) for line in lines}
+    walked = {*SCRIPTS.values(), *DOCKER, *ENDPOINTS}
+    missing = [t for t in targets if t not in walked and t not in source]
+    assert missing == []
