@@ -140,13 +140,38 @@ def wait_until(condition: Callable[[], bool], processes: list[subprocess.Popen[b
     pytest.fail("waited in vain")
 
 
-TARGETS = """
-    build build-debug clean run-master run-worker run-client-submit run-client-join run-client-status
-    create-test-data create-large-data create-1m-data create-join-data test test-metrics
-    test-fault-tolerance test-cache test-load-balancing test-parallel-tasks test-round-robin
-    metrics-system metrics-jobs metrics-failures metrics-job docker-build docker-up docker-demo
-    docker-test docker-down docker-logs help
-""".split()
+TARGETS = [
+    "build",
+    "build-debug",
+    "clean",
+    "run-master",
+    "run-worker",
+    "run-client-submit",
+    "run-client-join",
+    "run-client-status",
+    "create-test-data",
+    "create-large-data",
+    "create-1m-data",
+    "create-join-data",
+    "test",
+    "test-metrics",
+    "test-fault-tolerance",
+    "test-cache",
+    "test-load-balancing",
+    "test-parallel-tasks",
+    "test-round-robin",
+    "metrics-system",
+    "metrics-jobs",
+    "metrics-failures",
+    "metrics-job",
+    "docker-build",
+    "docker-up",
+    "docker-demo",
+    "docker-test",
+    "docker-down",
+    "docker-logs",
+    "help",
+]
 
 
 @pytest.fixture(scope="module")
