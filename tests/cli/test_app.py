@@ -33,6 +33,7 @@ COMMANDS = [
     "sql",
     "verify",
     "chaos",
+    "predict",
     "replay",
     "simulate",
     "doctor",

@@ -18,6 +18,7 @@ from minispark.cli import (
     jobs,
     master,
     metrics,
+    predict,
     replay,
     run,
     simulate,
@@ -63,6 +64,7 @@ app.command("worker")(worker.worker)
 app.command("verify")(verify.verify)
 app.command("ui")(ui.ui)
 app.command("chaos")(chaos.chaos)
+app.command("predict")(predict.predict)
 app.command("replay")(replay.replay)
 app.command("simulate")(simulate.simulate)
 app.command("top")(top.top)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from minispark.engines.http import MasterClient
     from minispark.observe.story import Step, StoryLine
 
-__all__ = ["replay"]
+__all__ = ["read_journal", "replay"]
 
 _PAGE = 1_000
 
@@ -42,7 +42,7 @@ def replay(
     from minispark.observe.story import story
 
     with MasterClient(master) as client:
-        steps = story(_lines(client, job_id), job=job_id)
+        steps = story(read_journal(client, job_id), job=job_id)
     if not steps:
         msg = f"the journal has nothing of {job_id} (any more)"
         raise UsageError(msg)
@@ -61,7 +61,8 @@ def replay(
             output.print(_text(steps, number) + "\n", markup=False)
 
 
-def _lines(client: MasterClient, job_id: str) -> list[StoryLine]:
+def read_journal(client: MasterClient, job_id: str) -> list[StoryLine]:
+    """Fetch all that the journal has of a job."""
     from minispark.observe.story import StoryLine
 
     path, after = f"/api/v1/jobs/{job_id}/events", 0

@@ -39,14 +39,26 @@ def simulate(
     journal: Annotated[
         bool, typer.Option("--journal", help="Print all that the master took in and decided.")
     ] = False,
+    workers: Annotated[
+        int | None, typer.Option(min=1, max=100_000, help="Measure the scheduler with so many.")
+    ] = None,
+    tasks: Annotated[
+        int, typer.Option(min=10, max=10_000_000, help="Tasks of the job that is measured.")
+    ] = 100_000,
     json: AsJson = False,
 ) -> None:
     """Run the scheduler in simulated clusters in which everything goes wrong.
 
     One seed is one history: workers, network, disks and the master fail, then all heals, and every
     job has to end rightly. Leaves with 1 if one does not, and prints how to make it again. The
-    options from --only-jobs on are for one history (--histories 1).
+    options from --only-jobs to --journal are for one history (--histories 1).
+
+    With --workers nothing goes wrong: a job of --tasks is run on so many simulated workers, and the
+    scheduler's own time and memory are printed.
     """
+    if workers is not None:
+        _measure(workers, tasks, as_json=json)
+        return
     import os
 
     from minispark.cli.figures import print_json
@@ -85,6 +97,37 @@ def simulate(
         _print_finding(finding, shrink=shrink)
     if tally.findings:
         raise typer.Exit(1)
+
+
+def _measure(workers: int, tasks: int, *, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from minispark.cli.figures import print_json
+    from minispark.cli.terminal import counting_bar, output
+    from minispark.testing.sim.scale import measure
+
+    done = 0
+    with counting_bar(f"{workers:,} workers", total=tasks, unit="tasks") as advance:
+
+        def progress(now: int) -> None:
+            nonlocal done
+            advance(now - done)
+            done = now
+
+        found = measure(workers, tasks, progress=progress)
+    if as_json:
+        print_json(asdict(found))
+        return
+    output.print(
+        f"{found.decisions_s:,.0f} task decisions a second ({found.tasks:,} tasks on "
+        f"{found.workers:,} workers of {found.slots} slots)\n"
+        f"taking the job in          {found.submit_s:.2f} s\n"
+        f"a task that reads all      {found.reader_s:.3f} s\n"
+        f"a heartbeat                {found.heartbeat_us:.1f} us\n"
+        f"a timer                    {found.timer_us:.1f} us\n"
+        f"a snapshot, there and back {found.snapshot_s:.2f} s, {found.snapshot_mb:.1f} MB\n"
+        f"memory at its largest      {found.peak_mb:,.0f} MB"
+    )
 
 
 def _recipe(

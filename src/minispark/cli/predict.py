@@ -1,0 +1,68 @@
+"""``minispark predict``: how long a job would have taken on another number of workers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from minispark.cli.options import AsJson, Master
+
+__all__ = ["predict"]
+
+
+def predict(
+    job_id: Annotated[str, typer.Argument(metavar="ID", help="A job that has succeeded.")],
+    *,
+    workers: Annotated[int, typer.Option(min=1, max=10_000, help="How many there would be.")],
+    threads: Annotated[
+        int | None,
+        typer.Option(min=1, max=1_024, help="Slots of each; else as those that are there have."),
+    ] = None,
+    master: Master = None,
+    json: AsJson = False,
+) -> None:
+    """Say how long a job that has run would take on so many workers.
+
+    The master's scheduler places the measured tasks on simulated workers. Assumes that each slot
+    has a core of its own, and that tasks take as long as they did.
+    """
+    from minispark.cli.figures import print_json
+    from minispark.cli.replay import read_journal
+    from minispark.cli.terminal import duration_text, output, print_table
+    from minispark.engines.http import MasterClient
+    from minispark.observe import predict as prediction
+
+    with MasterClient(master) as client:
+        job = prediction.measured(read_journal(client, job_id), job_id)
+        names = {row.id: row.name for row in client.stages(job_id)}
+        slots = threads or _usual_slots([int(w["slots"]) for w in client.workers()])
+    found = prediction.predict(job, workers=workers, slots=slots)
+    if json:
+        print_json(asdict(found) | {"measured_s": job.total_s, "job_id": job_id})
+        return
+    print_table(
+        ("stage", "tasks", "begins", "predicted"),
+        [
+            (
+                names.get(f"stage-{stage.stage}", str(stage.stage)),
+                str(stage.tasks),
+                duration_text(stage.begins_s),
+                duration_text(stage.seconds),
+            )
+            for stage in found.stages
+        ],
+        numbers=("tasks", "begins", "predicted"),
+    )
+    output.print(
+        f"{job_id} would take {duration_text(found.total_s)} on {workers} workers of "
+        f"{slots} slots; it took {duration_text(job.total_s)}, as it ran\n"
+        "This assumes a core for each slot, and tasks as long as they were; planning is not in it.",
+        markup=False,
+    )
+
+
+def _usual_slots(slots: list[int]) -> int:
+    return Counter(slots).most_common(1)[0][0] if slots else 1
