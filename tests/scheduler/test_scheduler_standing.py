@@ -237,6 +237,21 @@ def test_a_worker_that_comes_saves_the_job_from_full_ones() -> None:
     assert play.scheduler.state.jobs["j"].stranded_s is None
 
 
+def test_who_waited_for_room_waits_anew_when_the_worker_is_gone() -> None:
+    # It had waited for half of its patience; then the last worker, which was full, fell silent.
+    play = Play("w0")
+    full(play, "w0", "disk")
+    play.submit(single())
+    for at in range(2, 42, 2):
+        full(play, "w0", "disk", at=float(at))
+    play.tell(WorkerLeft("w0", 1), at=41.0)
+    assert play.tell(TimerFired(), at=61.0) == []
+    (finish, *_) = play.tell(TimerFired(), at=101.0)
+    assert isinstance(finish, FinishJob)
+    assert isinstance(finish.failure, TaskError)
+    assert finish.failure.error.message == "no worker was there for 60 s"
+
+
 def test_bad_data_still_ends_its_job_at_once() -> None:
     play = Play("w0", "w1")
     play.submit(single())

@@ -264,19 +264,25 @@ def _addressees(state: State, commands: Sequence[Command]) -> Iterator[str]:
 def _loads(scheduler: Scheduler, commands: Sequence[Command], now: float) -> Iterator[str]:
     """Replay the launches: each worker was eligible when it was chosen."""
     settings, rotation = scheduler.settings, scheduler.state.rotation
-    # What a new master says again was decided earlier.
-    launches = [
-        command for command in commands
-        if isinstance(command, LaunchTask)
-        and scheduler.state.workers[command.worker].leased.get(command.key) == now
+    # What a new master says again was decided earlier; what is called back in the same step was
+    # a load in between.
+    moves = [
+        command for number, command in enumerate(commands)
+        if isinstance(command, CancelTask)
+        or (isinstance(command, LaunchTask) and _is_new(scheduler, command, commands[number:], now))
     ]  # fmt: skip
     load = {name: len(worker.leased) for name, worker in rotation.items()}
-    for launch in launches:
-        if launch.worker not in rotation:
-            yield f"{launch.worker} leaves and was given work: {launch.key}"
+    for move in moves:
+        if isinstance(move, LaunchTask) and move.worker not in rotation:
+            yield f"{move.worker} leaves and was given work: {move.key}"
             return
-        load[launch.worker] -= 1
-    for launch in launches:
+        if move.worker in load:
+            load[move.worker] += 1 if isinstance(move, CancelTask) else -1
+    for launch in moves:
+        if isinstance(launch, CancelTask):
+            if launch.worker in load:
+                load[launch.worker] -= 1
+            continue
         job, chosen = scheduler.state.jobs[launch.key.job], rotation[launch.worker]
         standing = Standing.of(chosen)
         if standing not in (Standing.FIT, Standing.EXCLUDED):
@@ -291,3 +297,9 @@ def _loads(scheduler: Scheduler, commands: Sequence[Command], now: float) -> Ite
         if load[launch.worker] > min(room, default=0) + settings.max_load_diff:
             yield f"{launch.worker} was given work beyond its fair load: {launch.key}"
         load[launch.worker] += 1
+
+
+def _is_new(scheduler: Scheduler, launch: LaunchTask, rest: Sequence[Command], now: float) -> bool:
+    if scheduler.state.workers[launch.worker].leased.get(launch.key) == now:
+        return True
+    return any(isinstance(c, CancelTask) and c.key == launch.key for c in rest)

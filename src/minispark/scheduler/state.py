@@ -420,9 +420,12 @@ class State:
             self.lines.see(worker)
 
     def part(self, worker: Worker) -> None:
-        """Let a worker take no more work."""
-        self.rotation.pop(worker.name, None)
+        """Let a worker take no more work. Who waited for it to have room waits anew, for one."""
+        was_there = self.rotation.pop(worker.name, None) is not None
         self.lines.forget(worker.name)
+        if was_there and not self.rotation:
+            for job in self.jobs.values():
+                job.stranded_s = None
 
     def forget_workers(self, most: int) -> None:
         """Forget the oldest workers that are DOWN and of which no block counts, but for some."""
