@@ -28,6 +28,7 @@ from minispark.master.models import (
     WorkerView,
 )
 from minispark.master.outcome import Outcome
+from minispark.master.results import FORMATS
 from minispark.master.service import Service
 from minispark.master.state import StateView, state_view
 from minispark.observe.cluster import FailuresMetrics, JobsMetrics, SystemMetrics
@@ -235,6 +236,7 @@ def _add_results(routes: APIRouter, service: Service) -> None:
         "/api/v1/jobs/{job_id}/results",
         response_model=JobResults,
         responses={
+            200: {"content": {media_type: {} for _, media_type in FORMATS.values()}},
             206: {"description": "The part that `Range: bytes=N-` asked for."},
             409: {"model": ErrorAnswer},
             410: {"model": ErrorAnswer},
