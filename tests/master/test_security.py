@@ -16,6 +16,7 @@ from minispark.master.parts import Identity
 from minispark.master.settings import check_config
 from minispark.observe.journal import Journal
 from minispark.settings import DoorSettings, Limits
+from minispark.tokens import Level, derive
 from minispark.wire.http import auth_headers
 
 TOKEN = "right"  # noqa: S105
@@ -172,6 +173,28 @@ def test_too_large_a_body_is_refused_announced_or_not(bench: Any) -> None:
                     assert reply.json()["error"]["code"] == "MS-604"
             small = await client.http.post("/api/v1/jobs", content=b"x" * 5_000)
             assert small.status_code == 422
+
+    asyncio.run(story())
+
+
+def test_running_jobs_are_bounded_and_some_are_kept_for_the_owner(bench: Any) -> None:
+    async def story() -> None:
+        limits = Limits(running_jobs=2, reserved_jobs=1)
+        async with bench.master(limits=limits) as client:
+            lesser = auth_headers(derive(client.config.token, Level.SUBMIT))
+            found = []
+            for headers in (lesser, lesser, {}, {}, lesser):
+                job = {"name": "test", "dag": {}}
+                reply = await client.http.post("/api/v1/jobs", json=job, headers=headers)
+                found.append(reply.status_code)
+                if reply.status_code == 429:
+                    assert reply.json()["error"]["code"] == "MS-142"
+            assert found == [202, 429, 202, 429, 429]
+            (job, *_) = (await client.get("/api/v1/jobs")).json()["jobs"]
+            await client.http.delete(f"/api/v1/jobs/{job['job_id']}")
+            await client.ended(job["job_id"])
+            reply = await client.http.post("/api/v1/jobs", json={"name": "test", "dag": {}})
+            assert reply.status_code == 202
 
     asyncio.run(story())
 

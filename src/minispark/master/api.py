@@ -106,7 +106,7 @@ def _add_jobs(routes: APIRouter, service: Service) -> None:
         status_code=202,
         response_model=JobAccepted,
         openapi_extra=_JOB_BODY,
-        responses={413: {"model": ErrorAnswer}, 409: {"model": ErrorAnswer}},
+        responses={status: {"model": ErrorAnswer} for status in (409, 413, 429, 503)},
     )
     async def submit(request: Request, idempotency_key: Key = None) -> Response:
         """Submit a JSON job."""
