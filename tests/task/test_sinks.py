@@ -216,3 +216,16 @@ def test_a_part_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(pl.exceptions.ComputeError):
         write(tmp_path, nested)
     assert tree(tmp_path) == {}
+
+
+def test_a_link_is_not_published(tmp_path: Path) -> None:
+    """Another account may own the staging directory: what it links to is not ours to show."""
+    (file,) = write(tmp_path, ROWS)
+    secret = tmp_path / "secret"
+    secret.write_text("word,n\nhidden,1\n")
+    staged = tmp_path / "out" / file.staged
+    staged.unlink()
+    staged.symlink_to(secret)
+    with pytest.raises(UsageError, match="is a link"):
+        sinks.commit([file], directory=tmp_path / "out", job=JOB, overwrite=False)
+    assert not (tmp_path / "out" / file.final).exists()

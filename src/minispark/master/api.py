@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import Response, StreamingResponse
@@ -16,6 +16,7 @@ from minispark.errors import ErrorInfo
 from minispark.master.answers import RefusedError
 from minispark.master.downloads import download
 from minispark.master.models import (
+    ERRORS,
     Degraded,
     ErrorAnswer,
     EventList,
@@ -45,12 +46,6 @@ _MAX_WAIT_S = 60.0
 _STREAM = "text/event-stream"
 _SEQ_DIGITS = 19
 """Beyond it a number is none of SQLite's."""
-_ERRORS: dict[int | str, dict[str, Any]] = {
-    401: {"model": ErrorAnswer},
-    403: {"model": ErrorAnswer},
-    404: {"model": ErrorAnswer},
-    422: {"model": ErrorAnswer},
-}
 _JOB_BODY = {
     "requestBody": {
         "required": True,
@@ -90,7 +85,7 @@ def finished(service: Service, job: str) -> Outcome:
 
 def public_routes(service: Service) -> APIRouter:
     """Build the routes of ``/api/v1`` and ``/healthz``."""
-    routes = APIRouter(responses=_ERRORS)
+    routes = APIRouter(responses=ERRORS)
     _add_jobs(routes, service)
     _add_figures(routes, service)
     _add_history(routes, service)

@@ -18,6 +18,7 @@ from minispark.observe.views import JobView, StageRow
 from minispark.scheduler.commands import JobStatus
 
 __all__ = [
+    "ERRORS",
     "Degraded",
     "ErrorAnswer",
     "EventList",
@@ -38,6 +39,12 @@ class ErrorAnswer(BaseModel):
     """What went wrong."""
 
     error: ErrorInfo
+
+
+ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {"model": ErrorAnswer} for status in (401, 403, 404, 422)
+}
+"""Answers that every route has, for the OpenAPI document."""
 
 
 class Health(BaseModel):

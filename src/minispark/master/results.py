@@ -135,6 +135,10 @@ def _batches(frame: pl.DataFrame) -> Frames:
 def _file_chunks(sink: SinkOutput, directory: Path, format_: str, spool: Path) -> Iterator[bytes]:
     """Text goes out as it was written; another format is made of what a reader sees in it."""
     paths = [directory / name for name in sink.files]
+    for path in paths:
+        # Whoever may write there must not have this process read what they may not.
+        if path.is_symlink():
+            raise _gone(sink.node, f"{path} is a link now")
     if sink.format == format_ and format_ in ("csv", "jsonl"):
         header = b""
         if format_ == "csv":

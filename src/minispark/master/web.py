@@ -24,6 +24,7 @@ from pydantic import BaseModel
 from minispark.clock import monotonic_s, wall_s
 from minispark.errors import ErrorInfo
 from minispark.master.answers import RefusedError
+from minispark.master.models import ERRORS, ErrorAnswer
 from minispark.master.registry import WorkerEntry
 from minispark.master.service import Service
 from minispark.tokens import Level
@@ -85,7 +86,7 @@ def is_page(request: Request) -> bool:
 
 def web_routes(service: Service, pages: Pages, cookies: CookieKey) -> APIRouter:
     """Build the routes for browsers."""
-    routes = APIRouter()
+    routes = APIRouter(responses=ERRORS)
     _add_login(routes, service, pages, cookies)
     _add_documents(routes, service)
     _add_pages(routes, service, pages)
@@ -102,7 +103,9 @@ def web_routes(service: Service, pages: Pages, cookies: CookieKey) -> APIRouter:
 
 
 def _add_login(routes: APIRouter, service: Service, pages: Pages, cookies: CookieKey) -> None:
-    @routes.post("/api/v1/login-links", response_model=LoginLink)
+    @routes.post(
+        "/api/v1/login-links", response_model=LoginLink, responses={400: {"model": ErrorAnswer}}
+    )
     async def login_link(request: Request, wanted: LinkWanted) -> Response:
         """Make a link that logs a browser in, once, with the rights of this request's token."""
         level = level_of_request(request.scope) or Level.VIEW

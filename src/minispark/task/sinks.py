@@ -156,6 +156,9 @@ def commit(
     kept = _kept(files)
     for file in kept:
         _check_names(file, job)
+        if (directory / file.staged).is_symlink():
+            msg = f"{directory / file.staged} is a link, not a file that a task wrote"
+            raise UsageError(msg, code="MS-122", file=file.staged)
     staged = [file for file in kept if (directory / file.staged).exists()]
     success = directory / _SUCCESS
     if staged or not success.exists():
