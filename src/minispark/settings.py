@@ -92,8 +92,14 @@ class SchedulerSettings:
     """Workers that are gone and still listed: each start of a worker may bring a new name."""
     no_room_grace_s: float = 60.0
     """When every worker has been full for so long and nothing runs, jobs fail with the reason."""
-    max_prefetch: int = 2
-    """Attempts a worker may lease beyond its slots, so that a slot never waits for a round trip."""
+    max_prefetch: int = 64
+    """Attempts a worker may lease beyond its slots, so that a slot never waits for a round trip;
+    more would only fill memory, here and there."""
+    first_prefetch: int = 2
+    """So many while nobody knows how long the tasks of a stage take, and at least so many of
+    those that are not long."""
+    prefetch_s: float = 0.1
+    """Work that waits on a worker where tasks are short: several round trips of a busy master."""
     prefetch_task_s: float = 0.5
     """A stage whose tasks take longer leases nothing ahead: beside them a round trip is nothing,
     and what is leased ahead stands in the way of other jobs."""

@@ -12,8 +12,8 @@ from minispark.scheduler import invariants, lineage, placement
 from minispark.scheduler.commands import LaunchTask
 from minispark.scheduler.events import JobSubmitted, WorkerRegistered
 from minispark.scheduler.lines import Lines
-from minispark.scheduler.spec import Receipt
-from minispark.scheduler.state import JOB_ARROWS
+from minispark.scheduler.spec import Receipt, StageBranch, StageLabel, StageSpec
+from minispark.scheduler.state import JOB_ARROWS, Stage
 from minispark.scheduler.tasks import TASK_ARROWS
 from minispark.scheduler.workers import Worker
 from minispark.settings import SchedulerSettings
@@ -31,7 +31,7 @@ def line_of(slots: int = 4, **loads: int) -> list[Worker]:
 
 
 def choose(
-    line: list[Worker], *avoid: str, there: dict[str, int] | None = None, ahead: bool = True
+    line: list[Worker], *avoid: str, there: dict[str, int] | None = None, ahead: int = 2
 ) -> str | None:
     lines = Lines(max_load_diff=2, max_prefetch=2)
     for worker in line:
@@ -65,8 +65,37 @@ def test_workers_that_failed_it_are_asked_last() -> None:
 
 
 def test_a_long_task_is_not_leased_ahead_of_a_slot() -> None:
-    assert choose(line_of(w1=1, w2=1, slots=1), ahead=False) is None
-    assert choose(line_of(w1=2, w2=1, slots=2), ahead=False) == "w2"
+    assert choose(line_of(w1=1, w2=1, slots=1), ahead=0) is None
+    assert choose(line_of(w1=2, w2=1, slots=2), ahead=0) == "w2"
+
+
+def test_the_line_is_as_long_as_the_tasks_are_short() -> None:
+    settings = SchedulerSettings()
+    stage = Stage(StageSpec(0, (StageBranch(9),)), 0, StageLabel.UNORDERED, [])
+    assert placement.ahead_of(stage, settings) == settings.first_prefetch == 2
+    depths = {}
+    for took_s in (0.0, 0.001, 0.004, 0.02, 0.3, 0.6):
+        stage = Stage(StageSpec(0, (StageBranch(9),)), 0, StageLabel.UNORDERED, [])
+        stage.note_time(took_s)
+        depths[took_s] = placement.ahead_of(stage, settings)
+    assert depths == {0.0: 64, 0.001: 64, 0.004: 25, 0.02: 5, 0.3: 2, 0.6: 0}
+    # Two reports that came together: the second seems to have taken no time.
+    stage.times_s, stage._mean_s = [0.0, 0.01], None
+    assert placement.ahead_of(stage, settings) == 20
+    assert placement.ahead_of(stage, SchedulerSettings(max_prefetch=1)) == 1
+
+
+def test_short_tasks_are_leased_many_at_a_time_and_evenly() -> None:
+    play = Play("w0", "w1", settings=SchedulerSettings())
+    play.submit(single(500))
+    assert len(play.scheduler.active_attempts("w0")) == 3
+    for _ in range(200):
+        name = max(("w0", "w1"), key=lambda name: len(play.scheduler.active_attempts(name)))
+        play.now += 0.001
+        play.done(play.scheduler.active_attempts(name)[0])
+    held = [len(play.scheduler.active_attempts(name)) for name in ("w0", "w1")]
+    assert max(held) - min(held) <= 2
+    assert 40 <= min(held) <= 65
 
 
 def test_who_is_excluded_works_only_where_nobody_fit_would_do() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from math import inf
 
-from minispark.scheduler import lineage, liveness
+from minispark.scheduler import lineage, liveness, placement
 from minispark.scheduler.commands import (
     BlockRef,
     CancelTask,
@@ -287,9 +287,7 @@ def _loads(scheduler: Scheduler, commands: Sequence[Command], now: float) -> Ite
         standing = Standing.of(chosen)
         if standing not in (Standing.FIT, Standing.EXCLUDED):
             yield f"{launch.worker} is {standing.value} and was given work: {launch.key}"
-        typical_s = job.stages[launch.key.stage].typical_s
-        long = typical_s is not None and typical_s > settings.prefetch_task_s
-        ahead = 0 if long else settings.max_prefetch
+        ahead = placement.ahead_of(job.stages[launch.key.stage], settings)
         room = [
             n for name, n in load.items()
             if n < rotation[name].slots + ahead and Standing.of(rotation[name]) is standing

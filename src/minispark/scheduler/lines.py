@@ -45,9 +45,10 @@ class Line:
         self._diff = max_load_diff
         self._prefetch = max_prefetch
         self.members: dict[str, Worker] = {}
-        self._at: dict[tuple[bool, int], Ranking] = defaultdict(Ranking)
-        """Those with room, by whether an attempt would have to wait there, and by load."""
-        self._place: dict[str, tuple[bool, int]] = {}
+        self._at: dict[tuple[int, int], Ranking] = defaultdict(Ranking)
+        """Those with room, by which place in line one more attempt would have (0 is a free slot),
+        and by load."""
+        self._place: dict[str, tuple[int, int]] = {}
 
     @property
     def room(self) -> int:
@@ -68,7 +69,7 @@ class Line:
             if old is not None:
                 self._at[self._place.pop(name)].drop(name)
             return
-        place = (load >= worker.slots, load)
+        place = (max(0, load - worker.slots + 1), load)
         if old is not None and place != old:
             self._at[old].drop(name)
         self._place[name] = place
@@ -85,27 +86,28 @@ class Line:
         """Whether all that stand here are among ``names``."""
         return len(self.members) <= sum(name in self.members for name in names)
 
-    def pick(self, avoid: Collection[str], *, ahead: bool) -> Worker | None:
+    def takes(self, ahead: int) -> bool:
+        """Whether anybody may lease one more attempt that has at most this place in line."""
+        return any(waits <= ahead and len(found) for (waits, _), found in self._at.items())
+
+    def pick(self, avoid: Collection[str], *, ahead: int) -> Worker | None:
         """Return whose turn it is of those that are not too loaded, None if nobody may.
 
-        With ``ahead`` it may be one where the attempt has to wait, if no other will do.
+        If no slot is free it may be one where the attempt has to wait: at place ``ahead`` at most.
         """
-        places = [place for place, found in self._at.items() if len(found)]
-        loads = [load for waits, load in places if ahead or not waits]
-        if not loads:
+        places = [p for p, found in self._at.items() if p[0] <= ahead and len(found)]
+        if not places:
             return None
-        most = min(loads) + self._diff
-        for late in (False, True) if ahead else (False,):
-            found = self._first([p for p in places if p[0] is late and p[1] <= most], avoid)
-            if found is not None:
-                return found
-        return None
+        most = min(load for _, load in places) + self._diff
+        level = [place for place in places if place[1] <= most]
+        free = self._first([place for place in level if not place[0]], avoid)
+        return free or self._first([place for place in level if place[0]], avoid)
 
     def alike(self, one: str, other: str) -> bool:
         """Whether two are equally loaded, and equally free."""
         return self._place.get(one) == self._place.get(other)
 
-    def _first(self, places: list[tuple[bool, int]], avoid: Collection[str]) -> Worker | None:
+    def _first(self, places: list[tuple[int, int]], avoid: Collection[str]) -> Worker | None:
         names = (self._at[place].first(but=avoid) for place in places)
         found = [self.members[name] for name in names if name is not None]
         return min(found, key=attrgetter("turn"), default=None)
@@ -140,6 +142,10 @@ class Lines:
     def has_room(self) -> bool:
         """Whether anybody may lease one more attempt at all."""
         return bool(self.fit.room or self.excluded.room)
+
+    def takes(self, ahead: int) -> bool:
+        """Whether anybody may lease one more attempt that has at most this place in line."""
+        return self.fit.takes(ahead) or self.excluded.takes(ahead)
 
     @property
     def has_slot(self) -> bool:

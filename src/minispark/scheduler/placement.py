@@ -3,8 +3,8 @@
 1. Workers stand in line, the one that was given work longest ago first (round robin).
 2. A worker is eligible when ``active_tasks <= min_load + max_load_diff``, and never leases more
    than its slots and ``max_prefetch``.
-3. One with a free slot comes before one where the attempt would wait. It does not wait at all if
-   its stage is known to take longer than ``prefetch_task_s``.
+3. One with a free slot comes before one where the attempt would wait. How many may wait hangs on
+   how long the tasks of the stage take (`ahead_of`): none if long, up to ``max_prefetch`` if short.
 4. One that is full or suspect gets nothing. One that is excluded gets nothing while somebody else
    would do: never is a job stranded because of it.
 5. Workers on which the task failed are left out while any other is there.
@@ -18,23 +18,39 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable
 
 from minispark.scheduler.lines import Line, Lines
+from minispark.scheduler.state import Stage
 from minispark.scheduler.workers import Worker
+from minispark.settings import SchedulerSettings
 
-__all__ = ["choose"]
+__all__ = ["ahead_of", "choose"]
+
+_LEAST_S = 1e-6
+
+
+def ahead_of(stage: Stage, settings: SchedulerSettings) -> int:
+    """Return how many attempts of a stage may wait for the slots of one worker."""
+    typical_s = stage.typical_s
+    if typical_s is None:
+        return min(settings.first_prefetch, settings.max_prefetch)
+    if typical_s > settings.prefetch_task_s:
+        return 0
+    # Reports come several at a time: the median may be 0 where the mean is not.
+    fill = settings.prefetch_s / max(stage.mean_s, _LEAST_S)
+    return min(settings.max_prefetch, max(settings.first_prefetch, int(fill)))
 
 
 def choose(
     lines: Lines,
     *,
     avoid: Collection[str],
-    ahead: bool,
+    ahead: int,
     near: Iterable[str],
     input_on: Callable[[str], int],
 ) -> Worker | None:
     """Return the worker for an attempt, None if it has to wait.
 
-    ``near`` are workers that have much of the input, and ``input_on`` says how much; with
-    ``ahead`` the attempt may be leased where it waits for a slot.
+    ``near`` are workers that have much of the input, and ``input_on`` says how much; ``ahead``
+    is the last place in line that the attempt may have, 0 if it needs a free slot.
     """
     for line in (lines.fit, lines.excluded):
         if not line.within(avoid):

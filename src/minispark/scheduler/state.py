@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from heapq import heappush, nsmallest
+from math import fsum
 from typing import Final
 
 from minispark.ids import TaskKey
@@ -76,6 +77,7 @@ class Stage:
     """Rows (plus one a block) on each worker."""
     times_s: list[float] = field(default_factory=list)
     """How long accepted attempts ran, in order: of the first that ended, which are enough."""
+    _mean_s: float | None = field(default=None, compare=False)
     _gathered: tuple[BlockRef, ...] | None = field(default=None, compare=False)
     """Kept, since every task of a stage that reads all of this one shares it."""
     _holders: tuple[str, ...] | None = field(default=None, compare=False)
@@ -156,10 +158,18 @@ class Stage:
         """How long an attempt runs (the median), None while none has ended."""
         return self.times_s[len(self.times_s) // 2] if self.times_s else None
 
+    @property
+    def mean_s(self) -> float:
+        """How long an attempt runs on average, 0 while none has ended."""
+        if self._mean_s is None:
+            self._mean_s = fsum(self.times_s) / max(1, len(self.times_s))
+        return self._mean_s
+
     def note_time(self, seconds: float) -> None:
         """Take note of how long an accepted attempt ran."""
         if len(self.times_s) < MOST_TIMES:
             insort(self.times_s, seconds)
+            self._mean_s = None
 
     def _tally(self, done: Done, *, sign: int) -> None:
         rows = self.rows_on.get(done.worker, 0) + sign * (1 + sum(done.receipt.rows))

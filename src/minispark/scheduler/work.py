@@ -360,7 +360,7 @@ class Work:
         stage, partition = job.stages[lease.key.stage], lease.key.partition
         if not lineage.input_complete(job, stage, partition):
             return False
-        return self._worker_for(job, stage, partition, ahead=False) is not None
+        return self._worker_for(job, stage, partition, ahead=0) is not None
 
     def _next_of(self, job: Job) -> tuple[Stage | None, int]:
         """Return the task of a job whose turn is first, dropping void entries before it."""
@@ -373,11 +373,10 @@ class Work:
 
     def _waits_for_slot(self, job: Job) -> bool:
         stage, _ = self._next_of(job)
-        return stage is not None and self._is_long(stage)
+        return stage is not None and self._ahead_of(stage) == 0
 
-    def _is_long(self, stage: Stage) -> bool:
-        typical_s = stage.typical_s
-        return typical_s is not None and typical_s > self.settings.prefetch_task_s
+    def _ahead_of(self, stage: Stage) -> int:
+        return placement.ahead_of(stage, self.settings)
 
     def _launch_one(self, job: Job) -> bool:
         aside: list[tuple[int, int]] = []
@@ -387,9 +386,12 @@ class Work:
             stage = job.ordered[order]
             if not isinstance(stage.tasks[partition].state, Ready):
                 continue
-            worker = self._worker_for(job, stage, partition, ahead=not self._is_long(stage))
+            ahead = self._ahead_of(stage)
+            worker = self._worker_for(job, stage, partition, ahead=ahead)
             if worker is None:
                 aside.append((order, partition))
+                if not self.state.lines.takes(ahead):
+                    break
                 continue
             inputs = lineage.leaf_blocks(job, stage, partition)
             lease = self.state.lease(job, stage, partition, worker, self.now)
@@ -410,7 +412,7 @@ class Work:
             inputs = lineage.leaf_blocks(job, stage, partition)
             self.tell(LaunchTask(worker.name, worker.epoch, lease.key, inputs))
 
-    def _worker_for(self, job: Job, stage: Stage, partition: int, *, ahead: bool) -> Worker | None:
+    def _worker_for(self, job: Job, stage: Stage, partition: int, *, ahead: int) -> Worker | None:
         lines, there = self.state.lines, partial(lineage.rows_there, job, stage, partition)
         if any(there(name) for name in lines.suspect):
             return None
