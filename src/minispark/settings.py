@@ -160,8 +160,9 @@ class CacheSettings:
     """At most so much in memory, and never more than half of what the tmpfs has."""
     disk_bytes: int = 4096 * MIB
     """At most so much on disk: some dozen times the memory tier, a fraction of a small disk."""
-    disk_reserve: float = 0.1
-    """Share of the disk that stays free: running jobs need it more than later ones."""
+    reserve: float = 0.1
+    """Share of the disk, and of the machine's memory, that stays free: running jobs need it more
+    than later ones."""
 
 
 @dataclass(frozen=True, slots=True)

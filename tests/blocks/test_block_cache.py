@@ -23,7 +23,7 @@ A, B, C = (kept_key(name * 32, 0) for name in "abc")
 
 
 def budgets(memory: int = 100, disk: int = 300) -> CacheSettings:
-    return CacheSettings(memory_bytes=memory, disk_bytes=disk, disk_reserve=0.0)
+    return CacheSettings(memory_bytes=memory, disk_bytes=disk, reserve=0.0)
 
 
 class Shelf:
@@ -37,7 +37,7 @@ class Shelf:
         self.jobs.mkdir()
         self.tmpfs = tmpfs
         self.cache = BlockCache(
-            self.store.directory, memory=self.memory, settings=settings, memory_room=self.room
+            self.store.directory, memory=self.memory, settings=settings, room=self.room
         )
 
     def room(self, directory: Path) -> int:
@@ -103,13 +103,21 @@ def test_a_disk_that_is_full_drops_what_was_used_longest_ago(tmp_path: Path) -> 
 
 
 def test_the_disk_keeps_a_reserve_for_those_who_work(tmp_path: Path) -> None:
-    shelf = Shelf(tmp_path, CacheSettings(memory_bytes=0, disk_bytes=100, disk_reserve=1.1))
+    shelf = Shelf(tmp_path, CacheSettings(memory_bytes=0, disk_bytes=100, reserve=1.1))
     assert not shelf.put(A, 10)
     shelf.cache.settings = budgets(memory=0)
     assert shelf.put(A, 10)
-    shelf.cache.settings = CacheSettings(memory_bytes=0, disk_bytes=100, disk_reserve=1.1)
-    shelf.cache.yield_disk()
+    shelf.cache.settings = CacheSettings(memory_bytes=0, disk_bytes=100, reserve=1.1)
+    shelf.cache.make_way()
     assert shelf.tiers() == "gone gone gone"
+
+
+def test_the_memory_tier_makes_way_for_those_who_work(shelf: Shelf) -> None:
+    shelf.put(A, 40)
+    shelf.put(B, 40)
+    shelf.tmpfs = 50
+    shelf.cache.make_way()
+    assert shelf.tiers() == "disk memory gone"
 
 
 def test_the_memory_tier_never_takes_more_than_the_tmpfs_has(tmp_path: Path) -> None:

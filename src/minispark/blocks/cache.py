@@ -28,6 +28,7 @@ import shutil
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -78,9 +79,13 @@ def memory_budget(tmpfs: Path, wanted_bytes: int) -> int:
         return 0
 
 
-def memory_room(directory: Path) -> int:
-    """Return how much a tmpfs can still take: its pages are memory that nobody else can have."""
-    return min(shutil.disk_usage(directory).free, psutil.virtual_memory().available)
+def memory_room(directory: Path, reserve: float) -> int:
+    """Return how much a tmpfs can still take, less than nothing where it has taken too much.
+
+    Its pages are memory that nobody else can have.
+    """
+    memory = psutil.virtual_memory()
+    return min(shutil.disk_usage(directory).free, memory.available - int(memory.total * reserve))
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,12 +131,12 @@ class BlockCache:
         *,
         memory: Path | None,
         settings: CacheSettings,
-        memory_room: Room = memory_room,
+        room: Room | None = None,
     ) -> None:
         self.directory = directory
         self.memory = memory
         self.settings = settings
-        self._memory_room = memory_room
+        self._memory_room = room or partial(memory_room, reserve=settings.reserve)
         self._lock = threading.Lock()
         self._entries: dict[TaskKey, _Entry] = {}
         """The one used longest ago first."""
@@ -197,9 +202,14 @@ class BlockCache:
             for key in list(self._entries):
                 self._drop(key)
 
-    def yield_disk(self) -> None:
-        """Give the disk back what others need of it."""
+    def make_way(self) -> None:
+        """Give back what others need of the memory and of the disk."""
         with self._lock:
+            while self.memory is not None and self._memory_room(self.memory) < 0:
+                oldest = self._oldest(in_memory=True)
+                if oldest is None:
+                    break
+                self._spill(oldest)
             while self._disk_lacks(0) and self._drop_oldest():
                 pass
 
@@ -281,7 +291,7 @@ class BlockCache:
 
     def _disk_lacks(self, size: int) -> bool:
         usage = shutil.disk_usage(self.directory)
-        return usage.free - size < usage.total * self.settings.disk_reserve
+        return usage.free - size < usage.total * self.settings.reserve
 
     def _drop_oldest(self) -> bool:
         oldest = self._oldest(in_memory=False)

@@ -48,7 +48,7 @@ class Keeper:
         """Return what the master has not heard of, None if it knows everything."""
         if self._cache is None:
             return None
-        await asyncio.to_thread(self._cache.yield_disk)
+        await asyncio.to_thread(self._cache.make_way)
         if self._cache.version == self._heard:
             return None
         return await asyncio.to_thread(self._cache.changes, self._heard)
