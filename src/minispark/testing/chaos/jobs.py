@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +135,24 @@ def _word_count(tables: Tables, partitions: int, out: Path | None) -> Job:
     return Job(name, payload, expected.collect(), ordered=False, written=out)
 
 
+def _cached(tables: Tables, partitions: int, _out: Path | None) -> Job:
+    """Count the words that are not rare; those of the whole text are kept for the next such job."""
+    nodes: list[dict[str, Any]] = [
+        {"id": "read", "op": "read_csv", "path": f"{tables.text}/*.csv"},
+        {"id": "split", "op": "flat_map", "fn": "split_words"},
+        {"id": "kept", "op": "cache"},
+        {"id": "short", "op": "filter", "where": "length(token) < 4"},
+        {"id": "sum", "op": "reduce_by_key", "key": "token", "fn": "sum"},
+    ]
+    ids = [node["id"] for node in nodes]
+    edges = [list(edge) for edge in pairwise(ids)]
+    payload = {"name": "cached", "dag": {"nodes": nodes, "edges": edges}, "parallelism": partitions}
+    words = pl.scan_csv(tables.text / "*.csv").select(col("text").str.split(" ").alias("token"))
+    short = words.explode("token").filter(col("token").str.len_chars() < 4)
+    expected = short.group_by("token").agg(pl.len().cast(pl.Int64).alias("count"))
+    return Job("cached", payload, expected.collect(), ordered=False)
+
+
 def _join(tables: Tables, partitions: int, _out: Path | None) -> Job:
     nodes = [
         {"id": "sales", "op": "read_parquet", "path": f"{tables.sales}/*.parquet"},
@@ -225,7 +244,9 @@ KINDS: tuple[Callable[[Tables, int, Path | None], Job], ...] = (
     _sort,
     written_job,
     _join,
+    _cached,
     _query_words,
+    _cached,
     _query_sort,
 )
 """What runs, one after the other. ``out`` is a directory that is not there yet."""

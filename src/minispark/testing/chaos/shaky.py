@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 
 import psutil
 
+from minispark.blocks.cache import CACHE_PREFIX
 from minispark.blocks.format import DATA_SUFFIX
 from minispark.client.local_cluster import ClusterProcess, LocalCluster
 from minispark.clock import monotonic_s
@@ -146,7 +147,8 @@ class ShakyCluster:
         """Do what a step says; return what was done, None if there was nothing to do it to.
 
         Of the blocks of ``job``, those of the stages ``spared`` are left alone: a result that is
-        damaged on its disk after it was delivered is gone, and nobody recomputes it.
+        damaged on its disk after it was delivered is gone, and nobody recomputes it. What is cached
+        may be damaged at any time.
         """
         with self._lock:
             self._take_note()
@@ -169,7 +171,7 @@ class ShakyCluster:
     def blocks(self) -> set[TaskKey]:
         """Return the attempts whose blocks lie on the disks of workers that live."""
         found = self.directory.glob(f"work/*/blocks/*{DATA_SUFFIX}")
-        return {TaskKey.parse(path.stem) for path in found}
+        return {TaskKey.parse(p.stem) for p in found if not p.name.startswith(CACHE_PREFIX)}
 
     def close(self) -> None:
         """End all processes and the network; the directory stays."""
@@ -276,6 +278,7 @@ class ShakyCluster:
     def _to_block(self, step: Step, job: str, spared: Collection[int]) -> str | None:
         blocks = sorted(self.directory.glob(f"work/*/blocks/{job}.*{DATA_SUFFIX}"))
         blocks = [path for path in blocks if TaskKey.parse(path.stem).stage not in spared]
+        blocks += sorted(self.directory.glob(f"work/*/blocks/{CACHE_PREFIX}*{DATA_SUFFIX}"))
         if not blocks:
             return None
         path = blocks[step.victim % len(blocks)]
