@@ -9,6 +9,7 @@ Covers: names, units and text. Does not cover: where the figures come from (`clu
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache
 from importlib.metadata import version
 
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, CollectorRegistry, generate_latest
@@ -55,8 +56,12 @@ def _text(families: list[Metric]) -> bytes:
 
 
 def _build() -> Iterator[Metric]:
-    found = {"version": version("minispark-engine"), "polars": version("polars")}
-    yield InfoMetricFamily("minispark_build", "Versions of this process.", value=found)
+    yield InfoMetricFamily("minispark_build", "Versions of this process.", value=_versions())
+
+
+@cache
+def _versions() -> dict[str, str]:
+    return {"version": version("minispark-engine"), "polars": version("polars")}
 
 
 def _master(system: SystemMetrics) -> Iterator[Metric]:

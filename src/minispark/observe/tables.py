@@ -62,7 +62,7 @@ class StageState:
     def __init__(self, stage: Stage) -> None:
         self.stage = stage
         self.reports: dict[int, TaskReport] = {}
-        self.sums = Sums(scans_rows=self.scans_rows)
+        self.sums = Sums(tasks=stage.partitions, scans_rows=self.scans_rows)
         self.first_launch: float | None = None
         self.last_success: float | None = None
         self._launched: set[int] = set()
