@@ -4,7 +4,7 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test chaos simulate lint docs wheel format setup bench lock clean \
+.PHONY: help demo test chaos simulate lint docs wheel format setup setup-browser bench lock clean \
 	build build-debug run-master run-worker run-client-submit run-client-join run-client-status \
 	create-test-data create-large-data create-1m-data create-join-data \
 	test-metrics test-fault-tolerance test-cache test-load-balancing test-parallel-tasks test-round-robin \
@@ -178,6 +178,9 @@ wheel: $(VENV)/.development ## Build a wheel into dist/
 format: $(VENV)/.development ## Format the code and mend what can be mended
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
+
+setup-browser: ## Install Chromium, which the tests of the web pages drive (Debian, Ubuntu)
+	@./scripts/install-browser.sh
 
 setup: $(VENV)/.development ## Make .venv with everything for development
 

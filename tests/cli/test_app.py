@@ -35,6 +35,7 @@ COMMANDS = [
     "chaos",
     "predict",
     "replay",
+    "report",
     "simulate",
     "doctor",
     "top",

@@ -51,6 +51,8 @@ MASTER = {
     ("GET", "/api/v1/pulse"): LOOKS,
     ("GET", f"{JOB}/sheet"): LOOKS,
     ("GET", f"{JOB}/timeline"): LOOKS,
+    ("GET", f"{JOB}/story"): LOOKS,
+    ("GET", f"{JOB}/why"): LOOKS,
     ("GET", "/api/v1/jobs"): LOOKS,
     ("GET", JOB): LOOKS,
     ("GET", f"{JOB}/tasks"): LOOKS,

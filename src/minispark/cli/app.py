@@ -20,6 +20,7 @@ from minispark.cli import (
     metrics,
     predict,
     replay,
+    report,
     run,
     simulate,
     sql,
@@ -66,6 +67,7 @@ app.command("ui")(ui.ui)
 app.command("chaos")(chaos.chaos)
 app.command("predict")(predict.predict)
 app.command("replay")(replay.replay)
+app.command("report")(report.report)
 app.command("simulate")(simulate.simulate)
 app.command("top")(top.top)
 app.command("doctor")(doctor.doctor)

@@ -18,6 +18,7 @@ from minispark.cli.terminal import (
     rate_text,
 )
 from minispark.observe import JobMetrics, JobView, StageRow
+from minispark.observe.why import Advice
 
 __all__ = [
     "print_figures",
@@ -25,6 +26,7 @@ __all__ = [
     "print_jobs",
     "print_json",
     "print_stages",
+    "print_why",
     "print_workers",
 ]
 
@@ -45,6 +47,12 @@ def print_job(view: JobView, rows: Sequence[StageRow]) -> None:
     if view.error is not None:
         output.print(render(view.error).rstrip(), markup=False)
     print_stages(rows)
+
+
+def print_why(advice: Sequence[Advice]) -> None:
+    """Print what stands out in a job, and the changes to make."""
+    for one in advice:
+        output.print(f"why ({one.rule}): {one.what}\n  {one.change}", markup=False)
 
 
 def print_jobs(views: Sequence[JobView]) -> None:

@@ -28,18 +28,20 @@ def status(
     """Show how a job stands, stage by stage."""
     from functools import partial
 
-    from minispark.cli.figures import print_job, print_json
+    from minispark.cli.figures import print_job, print_json, print_why
     from minispark.cli.remote import wait_for
     from minispark.engines.http import MasterClient
 
     with MasterClient(master) as client:
         follow = partial(wait_for, client, quiet=json, owner=False)
         view = (follow if watch else client.job)(job_id)
-        rows = client.stages(job_id)
+        rows, why = client.stages(job_id), client.why(job_id)
     if json:
-        print_json(view.model_dump(mode="json") | {"rows": [r.model_dump() for r in rows]})
+        found = {"rows": [r.model_dump() for r in rows], "why": [a.model_dump() for a in why]}
+        print_json(view.model_dump(mode="json") | found)
     else:
         print_job(view, rows)
+        print_why(why)
 
 
 def jobs(

@@ -31,6 +31,7 @@ from minispark.errors import (
     UsageError,
 )
 from minispark.observe.views import ENDED, JobMetrics, JobView, StageRow
+from minispark.observe.why import Advice
 from minispark.plan.stages import StageGraph
 from minispark.tls import TRUST_HINT, client_context, trust_problem
 from minispark.wire.http import auth_headers, error_from, versions
@@ -158,6 +159,11 @@ class MasterClient:
         """Return the workers with their load."""
         found = json.loads(self._get("/api/v1/workers"))
         return _listed(found, "workers")
+
+    def why(self, job_id: str) -> list[Advice]:
+        """Return what stands out in a job, with the changes to make."""
+        found = json.loads(self._get(f"/api/v1/jobs/{job_id}/why"))
+        return [Advice.model_validate(one) for one in found["why"]]
 
     def login_link(self, place: str = "/") -> str:
         """Return a link that logs a browser in, once, and leads to ``place``."""

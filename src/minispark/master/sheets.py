@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Generic, TypeVar
 
 from minispark.clock import monotonic_s, wall_s
@@ -12,13 +13,17 @@ from minispark.master.history import History
 from minispark.master.outcome import Outcome
 from minispark.master.parts import Parts
 from minispark.observe.record import JobRecord
+from minispark.scheduler.commands import JobStatus
 from minispark.ui import (
+    MAX_LINES,
     OutputFiles,
     OutputRows,
     Sheet,
     Shown,
+    StoryDocument,
     Timeline,
     sheet_of,
+    story_document,
     timeline_of,
 )
 
@@ -67,6 +72,7 @@ class Sheets:
         self._history = history
         self._sheets: _Kept[Sheet] = _Kept()
         self._timelines: _Kept[Timeline] = _Kept()
+        self._stories: _Kept[StoryDocument] = _Kept()
 
     async def sheet(self, job: str) -> Sheet:
         """Return everything that the page of a job shows.
@@ -89,6 +95,18 @@ class Sheets:
             self._timelines, job, lambda record: timeline_of(record, slots=slots, now=wall_s())
         )
 
+    async def story(self, job: str) -> StoryDocument:
+        """Tell the journal of a job, step by step."""
+        book = self._parts.book
+        version = _END if book.outcome(job) is not None else book.view(job).version
+        known = self._stories.get(job, version)
+        if known is not None:
+            return known
+        lines = await self._history.events(job, limit=MAX_LINES + 1, after=0)
+        cut = len(lines) > MAX_LINES
+        told = await asyncio.to_thread(story_document, job, lines[:MAX_LINES], cut=cut)
+        return self._stories.put(job, version, told)
+
     async def _made(self, kept: _Kept[Made], job: str, make: Callable[[JobRecord], Made]) -> Made:
         book = self._parts.book
         view, ended = book.view(job), book.outcome(job) is not None
@@ -105,13 +123,17 @@ class Sheets:
         outcome = book.outcome(job)
         slots = self._slots()
         if outcome is not None:
-            return _shown_outcome(outcome, slots)
+            return replace(_shown_outcome(outcome, slots), up=self._up())
         return Shown(
+            up=self._up(),
             view=book.view(job),
             rows=book.stage_rows(job),
             metrics=book.metrics(job, now=wall_s()),
             slots=slots,
         )
+
+    def _up(self) -> int:
+        return sum(entry.slots for entry in self._parts.registry.up())
 
     def _slots(self) -> dict[str, int]:
         return {entry.worker_id: entry.slots for entry in self._parts.registry.all()}
@@ -130,6 +152,7 @@ def _shown_outcome(outcome: Outcome, slots: dict[str, int]) -> Shown:
                 bytes=sum(block.meta.length for block in result.blocks),
             )
             for result in outcome.results
+            if outcome.view.status is JobStatus.SUCCEEDED
         ],
         files=[
             OutputFiles(

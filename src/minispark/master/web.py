@@ -27,8 +27,9 @@ from minispark.master.answers import RefusedError
 from minispark.master.models import ERRORS, ErrorAnswer
 from minispark.master.registry import WorkerEntry
 from minispark.master.service import Service
+from minispark.observe.why import Advice
 from minispark.tokens import Level
-from minispark.ui import ASSETS, Pages, Reader, Sheet, Timeline
+from minispark.ui import ASSETS, Pages, Reader, Sheet, StoryDocument, Timeline
 from minispark.wire.cookies import CookieKey
 from minispark.wire.guard import level_of_request
 
@@ -70,6 +71,13 @@ class LinkWanted(BaseModel):
     """Where a link should lead."""
 
     next: str = "/"
+
+
+class AdviceList(BaseModel):
+    """What stands out in a job, and the changes to make."""
+
+    job_id: str
+    why: list[Advice]
 
 
 class LoginLink(BaseModel):
@@ -140,6 +148,17 @@ def _add_documents(routes: APIRouter, service: Service) -> None:
     async def timeline(job_id: str) -> Response:
         """Show every attempt of a job, laid into lanes of workers and slots."""
         return _document(await service.sheets.timeline(job_id))
+
+    @routes.get("/api/v1/jobs/{job_id}/story", response_model=StoryDocument)
+    async def story(job_id: str) -> Response:
+        """Tell a job step by step: what the scheduler knew, what it decided, by which rule."""
+        return _document(await service.sheets.story(job_id))
+
+    @routes.get("/api/v1/jobs/{job_id}/why", response_model=AdviceList)
+    async def why(job_id: str) -> Response:
+        """Say why a job was not faster, and what to change."""
+        sheet = await service.sheets.sheet(job_id)
+        return _document(AdviceList(job_id=job_id, why=sheet.advice))
 
 
 def _add_pages(routes: APIRouter, service: Service, pages: Pages) -> None:

@@ -12,6 +12,10 @@ from minispark.scheduler.commands import JobStatus
 __all__ = ["Moment", "Sentence", "headline"]
 
 
+_NAMED = 2
+"""More lost workers are counted only: it is one sentence."""
+
+
 class Moment(BaseModel):
     """A time within a sentence: whoever shows it knows the reader's time zone."""
 
@@ -27,7 +31,10 @@ def headline(record: JobRecord, view: JobView, metrics: JobMetrics) -> Sentence:
     if view.waiting is not None:
         parts.append([f"it waits: {view.waiting}"])
     lost = sorted(record.lost_workers.items(), key=lambda pair: pair[1])
-    parts += [[f"worker {worker} lost at ", Moment(at=at)] for worker, at in lost]
+    if len(lost) > _NAMED:
+        parts.append([f"{many(len(lost), 'worker')} lost, the last at ", Moment(at=lost[-1][1])])
+    else:
+        parts += [[f"worker {worker} lost at ", Moment(at=at)] for worker, at in lost]
     if metrics.retries:
         verb = "ran" if view.finished_at is not None else "run"
         if metrics.retries == 1:

@@ -72,13 +72,15 @@ class Shown:
     files: Sequence[OutputFiles] = ()
     slots: Mapping[str, int] = field(default_factory=dict)
     """Slots of the workers that are known."""
+    up: int = 0
+    """Slots of those that are up."""
 
 
 def sheet_of(record: JobRecord, shown: Shown, *, now: float) -> Sheet:
     """Gather what the page of a job shows."""
     facts = Facts(
         record=record,
-        slots=sum(shown.slots.values()),
+        slots=shown.up,
         bytes_spilled=shown.metrics.bytes_spilled,
     )
     return Sheet(

@@ -1,9 +1,10 @@
 // The page of a job: keeps plan and timeline up to date, and makes the address say what is chosen.
 
 import {localTimes, refresh, watch} from "./live.js";
-import {documentOf, durationText, isReport} from "./documents.js";
+import {documentOf, isReport} from "./documents.js";
 import {choose, drawPlan} from "./dag.js";
 import {TimelineView} from "./timeline.js";
+import {StoryPlayer} from "./story.js";
 
 const jobId = document.getElementById("pulse").dataset.job;
 const dag = document.getElementById("dag");
@@ -15,6 +16,12 @@ const lanes = new TimelineView(document.getElementById("lanes"), {
   legend: document.getElementById("legend"),
   onChoose: (id) => history.replaceState(null, "", `#task-${id}`),
 });
+
+const player = new StoryPlayer(document.getElementById("story-player"));
+
+async function showStory() {
+  player.show(await documentOf(jobId, "story"));
+}
 
 async function showPlan() {
   plan = (await documentOf(jobId, "sheet")).graph;
@@ -58,6 +65,13 @@ function followAddress() {
       document.getElementById("timeline").scrollIntoView({block: "start"});
     }
   }
+  if (hash.startsWith("#step-")) {
+    const index = player.find(Number(hash.slice(6)));
+    if (index >= 0) {
+      player.go(index);
+      document.getElementById("story").scrollIntoView({block: "start"});
+    }
+  }
   choose(dag, hash);
   document.querySelector("tr.chosen")?.classList.remove("chosen");
   const target = hash && document.getElementById(hash.slice(1));
@@ -66,18 +80,29 @@ function followAddress() {
 
 addEventListener("hashchange", followAddress);
 
+// The story is long and low on the page: it is fetched when somebody comes near.
+let storyWanted = false;
+new IntersectionObserver((entries) => {
+  if (storyWanted || !entries.some((entry) => entry.isIntersecting)) return;
+  storyWanted = true;
+  showStory().then(followAddress);
+}, {rootMargin: "400px"}).observe(document.getElementById("story"));
+
 await Promise.all([showPlan(), showTimeline({now: true})]);
+if (location.hash.startsWith("#step-") || isReport) {
+  storyWanted = true;
+  await showStory();
+}
 localTimes(document);
 followAddress();
 document.documentElement.dataset.ready = String(Math.round(performance.now()));
 
-if (!isReport && document.getElementById("now").dataset.status !== "") {
-  const ended = ["SUCCEEDED", "FAILED", "CANCELLED"].includes(document.getElementById("now").dataset.status);
-  if (!ended) {
-    watch(document.getElementById("pulse").dataset.pulse, async (news) => {
-      await refresh();
-      await showPlan();
-      await showTimeline({now: news.ended});
-    });
-  }
+const {status} = document.getElementById("now").dataset;
+if (!isReport && !["SUCCEEDED", "FAILED", "CANCELLED"].includes(status)) {
+  watch(document.getElementById("pulse").dataset.pulse, async (news) => {
+    await refresh();
+    await showPlan();
+    await showTimeline({now: news.ended});
+    if (storyWanted && news.ended) await showStory();
+  });
 }

@@ -92,6 +92,12 @@ document.addEventListener("click", (event) => {
   if (button) cancel(button);
 });
 
+// A form would not say where it comes from: no page of ours sends a Referer.
+document.getElementById("logout")?.addEventListener("click", async () => {
+  await fetch("/logout", {method: "POST"});
+  location.assign("/login");
+});
+
 localTimes(document);
 const pulse = document.getElementById("pulse");
 if (pulse?.dataset.pulse && !pulse.dataset.job) watch(pulse.dataset.pulse, refresh);

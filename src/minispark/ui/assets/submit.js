@@ -1,5 +1,7 @@
 // Sends a JSON job and shows, word by word, what is wrong with it.
 
+import "./live.js";
+
 const form = document.getElementById("submit");
 const text = document.getElementById("job");
 const fault = document.getElementById("fault");

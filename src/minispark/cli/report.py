@@ -1,0 +1,46 @@
+"""``minispark report``: the page of a job as a file, or its timeline as a trace."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from minispark.cli.options import Master
+
+__all__ = ["report"]
+
+
+def report(
+    job_id: Annotated[str, typer.Argument(metavar="ID", help="The id that `submit` printed.")],
+    *,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Where to write; else ID.html or ID.trace.json.", show_default=False),
+    ] = None,
+    trace: Annotated[
+        bool,
+        typer.Option("--trace", help="Write a Chrome trace, for ui.perfetto.dev or speedscope."),
+    ] = False,
+    master: Master = None,
+) -> None:
+    """Write the page of a job as one HTML file that needs no master and no network."""
+    import json
+
+    from minispark.engines.http import MasterClient
+    from minispark.ui import Sheet, StoryDocument, Timeline, report_html, trace_of
+
+    path = f"/api/v1/jobs/{job_id}"
+    with MasterClient(master) as client:
+        timeline = Timeline.model_validate(client.get_json(f"{path}/timeline"))
+        if trace:
+            text = json.dumps(trace_of(timeline))
+        else:
+            sheet = Sheet.model_validate(client.get_json(f"{path}/sheet"))
+            story = StoryDocument.model_validate(client.get_json(f"{path}/story"))
+            text = report_html(sheet, timeline, story)
+    target = output or Path(f"{job_id}.trace.json" if trace else f"{job_id}.html")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(text, encoding="utf-8")
+    typer.echo(str(target))

@@ -1,0 +1,257 @@
+"""The pages of a real cluster in a real browser."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, expect
+from tests.ui.conftest import Eyes
+
+import minispark as ms
+from minispark.client.local_cluster import LocalCluster
+from minispark.errors import MinisparkError
+
+pytestmark = pytest.mark.process
+
+EVIL = '<img src=x onerror="alert(1)">'
+END = "</script><script>alert(2)</script>"
+ROWS = 40_000
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pages")
+    for part in range(4):
+        numbers = pl.DataFrame({"n": range(part * ROWS, (part + 1) * ROWS)})
+        numbers.write_csv(folder / f"n{part}.csv")
+    (folder / "words.csv").write_text("text\n" + "a b a c\n" * 50_000)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def cluster(folder: Path) -> Iterator[LocalCluster]:
+    options = ["--heartbeat-timeout", "5"]
+    with LocalCluster(workers=2, threads=1, data_root=folder, master_options=options) as running:
+        yield running
+
+
+@pytest.fixture
+def logged_in(eyes: Eyes, cluster: LocalCluster) -> Eyes:
+    eyes.page.goto(cluster.client.login_link())
+    return eyes
+
+
+def word_count(name: str = "words", **changes: Any) -> dict[str, Any]:
+    nodes = [
+        {"id": "read", "op": "read_csv", "path": "words.csv"},
+        {"id": "flat", "op": "flat_map", "fn": "tokenize"},
+        {"id": "agg", "op": "reduce_by_key", "key": "token", "fn": "sum"},
+    ]
+    edges = [["read", "flat"], ["flat", "agg"]]
+    return {"name": name, "dag": {"nodes": nodes, "edges": edges}, "parallelism": 3, **changes}
+
+
+def held(gate: str) -> Callable[[pl.Series], pl.Series]:
+    """A function that waits until a file is there."""
+
+    def hold(values: pl.Series) -> pl.Series:
+        import time
+        from pathlib import Path
+
+        while not Path(gate).exists():
+            time.sleep(0.02)
+        return values
+
+    return hold
+
+
+def in_background(work: Callable[[], object]) -> threading.Thread:
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    return thread
+
+
+def test_a_job_from_login_to_its_story(logged_in: Eyes, cluster: LocalCluster) -> None:
+    page = logged_in.page
+    expect(page.get_by_role("heading", name="Jobs")).to_be_visible()
+    expect(page.locator("#cluster")).to_contain_text("2 workers up")
+    page.get_by_role("link", name="Submit").click()
+
+    # What is wrong is said where it was typed.
+    page.get_by_label("JSON job").fill('{"name": "x", "dag": {"nodes": [], "edges": []}}')
+    page.get_by_role("button", name="Submit").click()
+    expect(page.locator("#fault")).to_contain_text("MS-")
+    logged_in.faults.clear()  # The browser notes every answer that is an error.
+
+    page.get_by_label("JSON job").fill(json.dumps(word_count()))
+    page.get_by_role("button", name="Submit").click()
+    page.wait_for_url("**/jobs/job-*")
+    # Live: this page is never loaded again.
+    expect(page.locator("#headline")).to_contain_text("Done in", timeout=30_000)
+    logged_in.ready()
+    expect(page.locator("#now")).to_have_attribute("data-status", "SUCCEEDED")
+    expect(page.locator("#dag svg a")).not_to_have_count(0)
+    expect(page.locator("#output-agg")).to_contain_text("3 rows")
+
+    page.get_by_role("button", name="Nodes").click()
+    expect(page.locator("#dag")).to_contain_text("flat")
+    page.locator("#dag a", has_text="flat").first.click()
+    assert page.url.endswith("#node-flat")
+
+    # The timeline by keyboard: what is chosen has an address.
+    page.locator("#lanes canvas").focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    assert re.search(r"#task-job-.*\.\d+\.0\.\d+\.0$", page.url)
+    expect(page.locator("#task-detail")).to_contain_text("succeeded after")
+
+    page.locator("#story").scroll_into_view_if_needed()
+    expect(page.locator("#story-step")).to_contain_text("the job arrived")
+    first = page.locator("#story-step").inner_text()
+    page.locator("#story-next").click()
+    expect(page.locator("#story-step")).not_to_have_text(first)
+    assert "#step-" in page.url
+    page.locator("#story-slider").focus()
+    page.keyboard.press("End")
+    expect(page.locator("#story")).to_contain_text(re.compile(r"Step (\d+) of \1,"))
+    page.reload()
+    logged_in.ready()
+    expect(page.locator("#story")).to_contain_text(re.compile(r"Step (\d+) of \1,"))
+    logged_in.picture("job")
+
+    with page.expect_download() as download:
+        page.get_by_role("link", name="csv", exact=True).click()
+    assert "a,100000" in Path(download.value.path()).read_text()
+
+    page.get_by_role("link", name="Jobs").click()
+    expect(page.locator("#jobs")).to_contain_text("SUCCEEDED")
+    page.get_by_role("button", name="Log out").click()
+    expect(page.locator("main")).to_contain_text("minispark ui")
+
+
+def test_names_stay_text_and_a_users_traceback_is_shown(
+    logged_in: Eyes, cluster: LocalCluster, folder: Path
+) -> None:
+    job = word_count(f"{EVIL}{END}")
+    job["dag"]["nodes"][1]["id"] = EVIL
+    job["dag"]["edges"] = [["read", EVIL], [EVIL, "agg"]]
+    named = cluster.client.submit_json(job)
+    cluster.client.wait(named)
+
+    def fail(values: pl.Series) -> pl.Series:
+        msg = f"value {EVIL}{END} is bad"
+        raise ValueError(msg)
+
+    query = pl.scan_csv(folder / "n0.csv").select(
+        pl.col("n").map_batches(fail, return_dtype=pl.Int64, is_elementwise=True).alias(EVIL)
+    )
+    with pytest.raises(MinisparkError):
+        query.collect(engine=ms.Engine(cluster.url, token=cluster.token))
+    failed = cluster.client.jobs()[0].job_id
+
+    page = logged_in.page
+    page.goto(cluster.url)
+    expect(page.locator(f"#{named}")).to_contain_text(EVIL)
+    for job_id in (named, failed):
+        page.goto(f"{cluster.url}/jobs/{job_id}")
+        logged_in.ready()
+        page.goto(f"{cluster.url}/jobs/{job_id}/events")
+    page.goto(f"{cluster.url}/jobs/{named}")
+    logged_in.ready()
+    expect(page.locator("h1")).to_have_text(f"{EVIL}{END}")
+    expect(page.locator("#dag a title", has_text=EVIL)).not_to_have_count(0)
+
+    page.goto(f"{cluster.url}/jobs/{failed}")
+    logged_in.ready()
+    expect(page.locator("#now")).to_have_attribute("data-status", "FAILED")
+    page.locator("#problem-1 summary").click()
+    expect(page.locator("#problem-1")).to_contain_text("raise ValueError(msg)")
+    expect(page.locator("#problem-1")).to_contain_text(f"value {EVIL}{END} is bad")
+    expect(page.locator("#problem-1")).to_contain_text(f"log {EVIL}")
+    assert page.locator("img").count() == 0
+    logged_in.picture("traceback")
+
+
+def test_a_killed_worker_goes_down_and_its_task_moves(
+    logged_in: Eyes, cluster: LocalCluster, folder: Path, tmp_path: Path
+) -> None:
+    gate = tmp_path / "open"
+    numbers = pl.scan_csv(folder / "n*.csv").select(
+        pl.col("n").map_batches(held(str(gate)), return_dtype=pl.Int64, is_elementwise=True)
+    )
+    engine = ms.Engine(cluster.url, token=cluster.token, parallelism=4)
+    found: list[int] = []
+    thread = in_background(lambda: found.append(numbers.collect(engine=engine).height))
+    page = logged_in.page
+    page.goto(cluster.url)
+    running = page.locator("#jobs tr", has_text="RUNNING")
+    expect(running).to_have_count(1)
+    running.get_by_role("link").first.click()
+    logged_in.ready()
+    expect(page.locator("#now")).to_have_attribute("data-status", "RUNNING")
+    share = page.locator("#share-table tbody tr")
+    expect(share).to_have_count(2)
+
+    workers = page.context.new_page()
+    workers.goto(f"{cluster.url}/workers")
+    expect(workers.locator(".badge.up")).to_have_count(2)
+    expect(workers.locator("#workers .chip")).not_to_have_count(0)
+    cluster.workers[0].kill()
+    try:
+        expect(workers.locator(".badge.down")).to_have_count(1, timeout=15_000)
+        workers.close()
+        expect(page.locator("#headline")).to_contain_text("lost at")
+        expect(page.locator("#headline")).to_contain_text("run again")
+        logged_in.picture("worker-lost")
+    finally:
+        gate.touch()
+    expect(page.locator("#headline")).to_contain_text("Done in", timeout=30_000)
+    expect(page.locator("#headline")).to_contain_text("ran again")
+    expect(page.locator("#advice")).to_contain_text("ended with their worker")
+    thread.join(20)
+    assert found == [4 * ROWS]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_pages_are_accessible(
+    browser: Browser, cluster: LocalCluster, tmp_path: Path, scheme: str
+) -> None:
+    from minispark.ui import Sheet, StoryDocument, Timeline, report_html
+
+    client = cluster.client
+    client.wait(client.submit_json(word_count("accessible")))
+    jobs = client.jobs()
+    shown = {jobs[0].job_id, *(job.job_id for job in jobs if job.status == "FAILED")}
+    parts = (("sheet", Sheet), ("timeline", Timeline), ("story", StoryDocument))
+    made = [
+        model.model_validate(client.get_json(f"/api/v1/jobs/{jobs[0].job_id}/{name}"))
+        for name, model in parts
+    ]
+    report = tmp_path / "report.html"
+    report.write_text(report_html(*made))  # type: ignore[arg-type]
+    context = browser.new_context(color_scheme=scheme, bypass_csp=True)  # axe is put in
+    page = context.new_page()
+    page.goto(client.login_link())
+    paths = ["/", "/workers", "/submit", *(f"/jobs/{job}" for job in sorted(shown))]
+    paths += [f"/jobs/{jobs[0].job_id}/events", "/login"]
+    for url in [*(cluster.url + path for path in paths), report.as_uri()]:
+        page.goto(url)
+        if "/jobs/" in url and "/events" not in url:
+            page.wait_for_selector("html[data-ready]")
+        serious = [
+            (url, found["id"], [node["target"] for node in found["nodes"]][:3])
+            for found in Axe().run(page).response["violations"]
+            if found["impact"] in ("serious", "critical")
+        ]
+        assert serious == []
+        width = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+        assert width <= 0, url
+    context.close()

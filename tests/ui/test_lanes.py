@@ -1,0 +1,51 @@
+"""Attempts in lanes: never more at a time than a worker has slots."""
+
+from __future__ import annotations
+
+import itertools
+
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.ui.records import key_of
+
+from minispark.observe.record import Attempt
+from minispark.ui.lanes import lanes_of
+
+
+def attempt(number: int, start: float, end: float | None, took: float | None) -> Attempt:
+    status = "RUNNING" if end is None else "SUCCEEDED"
+    return Attempt(key_of(0, number), "w", start, end, status, took_s=took)
+
+
+def test_who_waits_stands_in_line() -> None:
+    first = attempt(0, 0.0, 10.0, 10.0)
+    waited = attempt(1, 0.0, 20.0, 9.5)
+    taken_back = attempt(2, 0.0, 5.0, None)
+    (worker,) = lanes_of([first, waited, taken_back], slots={"w": 1}, now=20.0)
+    found = {place.attempt.key.partition: place for place in worker.places}
+    assert (found[0].lane, found[1].lane, found[2].lane) == (0, 0, None)
+    assert found[1].begin == 10.5
+
+
+def test_what_runs_goes_on_to_now() -> None:
+    running = [attempt(number, 1.0, None, None) for number in range(3)]
+    (worker,) = lanes_of(running, slots={"w": 2}, now=4.0)
+    assert [place.lane for place in worker.places] == [0, 1, None]
+    assert {place.end for place in worker.places} == {4.0}
+
+
+times = st.floats(0, 100).map(lambda value: round(value, 3))
+
+
+@given(st.lists(st.tuples(times, times, times), max_size=40), st.integers(1, 4))
+def test_no_lane_holds_two_at_a_time(raw: list[tuple[float, float, float]], slots: int) -> None:
+    attempts = [
+        attempt(number, start, start + length, min(took, length))
+        for number, (start, length, took) in enumerate(raw)
+    ]
+    for worker in lanes_of(attempts, slots={"w": slots}, now=300.0):
+        assert worker.lanes == slots
+        assert len(worker.places) == len(attempts)
+        for lane in range(slots):
+            own = [place for place in worker.places if place.lane == lane]
+            assert all(a.end <= b.begin for a, b in itertools.pairwise(own) if b.begin < b.end)

@@ -1,0 +1,82 @@
+"""A report opens from a file, without anything else; a trace is one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from playwright.sync_api import expect
+from tests.ui.conftest import Eyes
+from tests.ui.records import EVIL, finished_record, key_of
+
+from minispark.errors import ErrorInfo, TaskError
+from minispark.observe.record import JobRecord
+from minispark.observe.story import StoryLine
+from minispark.scheduler.commands import JobStatus
+from minispark.ui import (
+    Sheet,
+    Shown,
+    StoryDocument,
+    Timeline,
+    report_html,
+    sheet_of,
+    story_document,
+    timeline_of,
+    trace_of,
+)
+
+
+def documents(record: JobRecord) -> tuple[Sheet, Timeline, StoryDocument]:
+    shown = Shown(view=record.view(), rows=record.stage_rows(), metrics=record.metrics(), up=2)
+    lines = [StoryLine(1, "job_cancel_requested", 1.0, {"job": record.job_id}, [])]
+    return (
+        sheet_of(record, shown, now=9.0),
+        timeline_of(record, slots={"a": 1}, now=9.0),
+        story_document(record.job_id, lines, cut=False),
+    )
+
+
+def test_a_report_opens_from_a_file(eyes: Eyes, tmp_path: Path) -> None:
+    record = finished_record()
+    failure = TaskError(ErrorInfo("MS-212", EVIL, detail=f"Traceback\n{EVIL}"))
+    key = key_of(1, 0, attempt=1)
+    record.launched(key, "a", 5.0)
+    record.failed(key, failure, "a", 6.0, log=(EVIL,))
+    record.finished(JobStatus.FAILED, record.explain(failure, key), 6.0)
+    path = tmp_path / "report.html"
+    path.write_text(report_html(*documents(record)), encoding="utf-8")
+    page = eyes.page
+    page.context.set_offline(True)
+    page.goto(path.as_uri())
+    eyes.ready()
+    expect(page.locator("h1")).to_have_text(EVIL)
+    expect(page.locator("#headline")).to_contain_text("Failed after")
+    expect(page.locator("#dag svg a")).not_to_have_count(0)
+    expect(page.locator("#story-step h3")).not_to_be_empty()
+    page.locator("#lanes canvas").focus()
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("#task-detail")).to_contain_text("partition")
+    page.locator("#problem-1 summary").click()
+    expect(page.locator("#problem-1 pre").first).to_contain_text(EVIL)
+    assert page.locator("img").count() == 0
+    eyes.picture("report")
+
+
+def test_a_trace_is_in_the_format_of_chrome() -> None:
+    _, timeline, _ = documents(finished_record())
+    trace = json.loads(json.dumps(trace_of(timeline)))
+    tasks = [event for event in trace["traceEvents"] if event["ph"] == "X"]
+    names = [event for event in trace["traceEvents"] if event["ph"] == "M"]
+    assert len(tasks) + len(names) == len(trace["traceEvents"])
+    assert len(tasks) == len(timeline.lane) > 0
+    for event in tasks:
+        assert {"name", "cat", "ph", "ts", "dur", "pid", "tid", "args"} <= event.keys()
+        assert event["ts"] >= 0
+        assert event["dur"] >= 0
+        assert isinstance(event["pid"], int)
+    known = {(n["pid"], n["tid"]) for n in names if n["name"] == "thread_name"}
+    assert {(event["pid"], event["tid"]) for event in tasks} <= known
+    for lane in known:
+        own = sorted((e["ts"], e["dur"]) for e in tasks if (e["pid"], e["tid"]) == lane)
+        ends = [start + took for start, took in own]
+        assert all(end <= begin + 1 for end, (begin, _) in zip(ends, own[1:], strict=False))
