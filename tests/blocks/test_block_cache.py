@@ -260,6 +260,8 @@ class CacheMachine(RuleBasedStateMachine):
         assert cache.memory_bytes == sum(in_memory.values()) <= self.MEMORY
         assert cache.disk_bytes == sum(on_disk.values()) <= self.DISK
         assert list(cache._entries) == self.order
+        assert cache._added.keys() == cache._entries.keys()
+        assert cache._in_memory.total() == len(in_memory)
 
 
 TestCacheMachine = CacheMachine.TestCase

@@ -26,9 +26,11 @@ from __future__ import annotations
 import os
 import shutil
 import threading
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import takewhile
 from pathlib import Path
 
 import psutil
@@ -111,7 +113,6 @@ class _Entry:
     meta: BlockMeta
     bytes: int
     in_memory: bool
-    version: int
 
 
 class BlockCache:
@@ -140,6 +141,10 @@ class BlockCache:
         self._lock = threading.Lock()
         self._entries: dict[TaskKey, _Entry] = {}
         """The one used longest ago first."""
+        self._added: dict[TaskKey, int] = {}
+        """Since which version each is here, in that order."""
+        self._in_memory: Counter[str] = Counter()
+        """How many blocks in memory are of each node."""
         self._removed: dict[TaskKey, int] = {}
         self._forgotten = 0
         self.version = 0
@@ -173,8 +178,9 @@ class BlockCache:
                 return False
             self.version += 1
             self._removed.pop(key, None)
-            self._entries[key] = _Entry(meta, size, in_memory, self.version)
-            self._count(size, in_memory=in_memory)
+            self._added[key] = self.version
+            self._entries[key] = _Entry(meta, size, in_memory)
+            self._count(key, size, in_memory=in_memory)
             self.spills += not in_memory
             return True
 
@@ -218,13 +224,8 @@ class BlockCache:
         with self._lock:
             if not self._forgotten <= since <= self.version:
                 since = 0
-            added = tuple(
-                KeptBlock(key, entry.meta)
-                for key, entry in self._entries.items()
-                if entry.version > since
-            )
-            gone = self._removed.items() if since else ()
-            removed = tuple(key for key, version in gone if version > since)
+            added = tuple(KeptBlock(k, self._entries[k].meta) for k in _after(since, self._added))
+            removed = tuple(_after(since, self._removed)) if since else ()
             return CacheChanges(since, self.version, added, removed)
 
     def figures(self) -> dict[str, float]:
@@ -271,8 +272,8 @@ class BlockCache:
             return
         if self.memory is not None:
             (self.memory / self._name(key)).unlink(missing_ok=True)
-        self._count(-entry.bytes, in_memory=True)
-        self._count(entry.bytes, in_memory=False)
+        self._count(key, -entry.bytes, in_memory=True)
+        self._count(key, entry.bytes, in_memory=False)
         entry.in_memory = False
         self.spills += 1
 
@@ -302,12 +303,18 @@ class BlockCache:
     # The books.
 
     def _oldest(self, *, in_memory: bool, but: str = "") -> TaskKey | None:
+        if in_memory and self._in_memory[but] == self._in_memory.total():
+            return None  # Without a look: a node may have tens of thousands.
         entries = self._entries.items()
         return next((k for k, e in entries if e.in_memory is in_memory and k.job != but), None)
 
-    def _count(self, size: int, *, in_memory: bool) -> None:
+    def _count(self, key: TaskKey, size: int, *, in_memory: bool) -> None:
+        """Add to a tier, or take away what is negative."""
         if in_memory:
             self.memory_bytes += size
+            self._in_memory[key.job] += 1 if size > 0 else -1
+            if not self._in_memory[key.job]:
+                del self._in_memory[key.job]
         else:
             self.disk_bytes += size
 
@@ -315,8 +322,9 @@ class BlockCache:
         entry = self._entries.pop(key, None)
         if entry is None:
             return
-        self._count(-entry.bytes, in_memory=entry.in_memory)
+        self._count(key, -entry.bytes, in_memory=entry.in_memory)
         self._remove_files(key)
+        del self._added[key]
         self.version += 1
         self._removed[key] = self.version
         if len(self._removed) > _MAX_REMOVED:
@@ -337,6 +345,11 @@ class BlockCache:
 
     def _name(self, key: TaskKey) -> str:
         return f"{key.block_id}{DATA_SUFFIX}"
+
+
+def _after(since: int, versions: dict[TaskKey, int]) -> Iterator[TaskKey]:
+    """Yield what came after a version, the latest first."""
+    return takewhile(lambda key: versions[key] > since, reversed(versions))
 
 
 def _bring(source: Path, target: Path, size: int) -> None:
