@@ -133,7 +133,7 @@ def test_what_became_of_workers_and_of_the_master_is_told() -> None:
     then = replace(then, system=then.system.model_copy(update={"master": restarted}))
     now = next_look(Client(then), first)
     assert {said for _, said in events(now)} == {
-        "worker w-1 is DOWN",
+        "worker w-1 was last heard; it is DOWN",
         "worker w-3 is UP",
         "the master was started again",
     }

@@ -166,8 +166,8 @@ def print_job_metrics(metrics: JobMetrics) -> None:
             ("run again", f"{metrics.retries}" + (f" ({troubles})" if troubles else "")),
             (
                 "shuffled",
-                f"{bytes_text(metrics.bytes_shuffled)}, "
-                f"{bytes_text(metrics.bytes_fetched)} of it over HTTP",
+                f"{bytes_text(metrics.bytes_shuffled)}; "
+                f"{bytes_text(metrics.bytes_fetched)} fetched over HTTP",
             ),
             ("spilled", bytes_text(metrics.bytes_spilled)),
             ("cache", f"{metrics.cache_hits} hits, {metrics.cache_misses} misses"),

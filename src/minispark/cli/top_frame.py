@@ -77,6 +77,10 @@ def events(seen: Look) -> list[tuple[float, str]]:
             found.append((view.finished_at, f"{view.job_id} {how} after {took}{why}"))
         elif view.waiting:
             found.append((seen.system.at, f"{view.job_id} waits: {view.waiting}"))
+    for worker in seen.system.workers:
+        if worker.status == "DOWN":
+            heard_at = seen.system.at - worker.heartbeat_age_s
+            found.append((heard_at, f"worker {worker.worker_id} was last heard; it is DOWN"))
     return sorted(found, key=lambda one: one[0], reverse=True)
 
 

@@ -43,7 +43,7 @@ def next_look(client: MasterClient, before: Look) -> Look:
     told = [
         (now.system.at, f"worker {worker.worker_id} is {worker.status}")
         for worker in now.system.workers
-        if old.get(worker.worker_id) != worker.status
+        if worker.status not in ("DOWN", old.get(worker.worker_id))
     ]
     if before.system.master.epoch != now.system.master.epoch:
         told.append((now.system.at, "the master was started again"))

@@ -122,9 +122,10 @@ class Figures:
 
 
 def worker_figures(entry: WorkerEntry, *, now: float) -> WorkerFigures:
-    """Describe a worker; ``now`` is monotonic."""
+    """Describe a worker; ``now`` is monotonic. One that is gone takes nothing of its machine."""
+    gone = {"cpu_percent", "memory_bytes"} if entry.status == "DOWN" else set()
     return WorkerFigures.from_told(
-        entry.metrics,
+        {name: value for name, value in entry.metrics.items() if name not in gone},
         worker_id=entry.worker_id,
         status=entry.status,
         slots=entry.slots,

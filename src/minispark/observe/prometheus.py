@@ -105,7 +105,7 @@ def _totals(system: SystemMetrics) -> Iterator[Metric]:
         ("minispark_operator_records", "Records out of all operators.", totals.all_records),
         ("minispark_read_bytes", "Bytes read from files.", totals.bytes_read),
         ("minispark_shuffle_bytes", "Bytes from stage to stage.", totals.bytes_shuffled),
-        ("minispark_fetched_bytes", "Of those, bytes over HTTP.", totals.bytes_fetched),
+        ("minispark_fetched_bytes", "Bytes of blocks that came over HTTP.", totals.bytes_fetched),
         ("minispark_spilled_bytes", "Bytes that did not fit in memory.", totals.bytes_spilled),
         ("minispark_cache_hits", "Partitions found in the cache.", totals.cache_hits),
         ("minispark_cache_misses", "Partitions not found in the cache.", totals.cache_misses),

@@ -144,7 +144,7 @@ class JobMetrics(BaseModel):
     bytes_read: int
     bytes_shuffled: int
     bytes_fetched: int = 0
-    """Of the bytes shuffled, those that came over HTTP; the others were mapped."""
+    """Bytes of blocks that came over HTTP, of caches too; the others were mapped."""
     bytes_spilled: int = 0
     cache_hits: int = 0
     cache_misses: int = 0
