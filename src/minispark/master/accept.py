@@ -128,7 +128,11 @@ def sink_directories(graph: StageGraph, data_root: Path | None) -> dict[int, Pat
 
 
 def check_sinks(
-    graph: StageGraph, directories: Mapping[int, Path], *, busy: Iterable[Path]
+    graph: StageGraph,
+    directories: Mapping[int, Path],
+    *,
+    busy: Iterable[Path],
+    data_root: Path | None,
 ) -> None:
     """Check that a job may write where it wants to. Touches the disk: call it in a thread.
 
@@ -147,7 +151,7 @@ def check_sinks(
                 409, ErrorInfo("MS-141", f"another output goes to {specs[stage].path} already")
             )
         taken.add(resolved)
-        _check_not_read(graph, specs[stage], resolved)
+        _check_not_read(graph, specs[stage], resolved, data_root or Path())
         try:
             sinks.prepare(directory, overwrite=specs[stage].overwrite)
         except UsageError as error:
@@ -156,7 +160,7 @@ def check_sinks(
             raise _bad(f"cannot write to {specs[stage].path}: {error.strerror}") from error
 
 
-def _check_not_read(graph: StageGraph, sink: SinkSpec, directory: Path) -> None:
+def _check_not_read(graph: StageGraph, sink: SinkSpec, directory: Path, root: Path) -> None:
     if not sink.overwrite:
         return
     read = {
@@ -168,7 +172,7 @@ def _check_not_read(graph: StageGraph, sink: SinkSpec, directory: Path) -> None:
         for split in splits
     }
     for path in read:
-        if Path(path).is_absolute() and Path(path).resolve().is_relative_to(directory):
+        if (root / path).resolve().is_relative_to(directory):
             raise _bad(
                 f"the job reads {sink.path}, which it would overwrite",
                 field="path",

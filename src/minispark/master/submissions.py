@@ -146,7 +146,8 @@ class Submissions:
         async with self._outputs:
             # Still held when the job is in the book: two must not find the same place free.
             busy = [path for job in parts.book.live.values() for path in job.directories.values()]
-            await asyncio.to_thread(check_sinks, graph, directories, busy=busy)
+            root = parts.config.data_root
+            await asyncio.to_thread(check_sinks, graph, directories, busy=busy, data_root=root)
             return await self._begin(name, graph, directories, weight=weight, key=key)
 
     async def _begin(
