@@ -259,9 +259,10 @@ def test_a_block_that_changes_on_the_way(cluster: LocalCluster, tmp_path: Path) 
     with relayed(source.url, spoil_at=2_000) as url, pytest.raises(BlockUnavailable):
         for _ in range(10):
             fetch_block(replace(source, url=url), settings=ours)
-    for wrong in (replace(ours, ca_file=None), replace(ours, token=None)):
-        with pytest.raises(BlockUnavailable):
-            fetch_block(source, settings=wrong)
+    wrong = {"not trusted": replace(ours, ca_file=None), "401": replace(ours, token=None)}
+    for said, settings in wrong.items():
+        with pytest.raises(BlockUnavailable, match=said):
+            fetch_block(source, settings=settings)
 
 
 def worker(url: str, folder: Path, *options: str) -> subprocess.CompletedProcess[bytes]:

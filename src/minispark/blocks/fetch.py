@@ -32,7 +32,7 @@ from minispark.blocks.errors import BlockUnavailable
 from minispark.blocks.format import DATA_SUFFIX
 from minispark.blocks.host import host_identity
 from minispark.blocks.meta import BlockSource
-from minispark.tls import client_context
+from minispark.tls import client_context, trust_problem
 from minispark.tokens import BlockKey
 
 __all__ = [
@@ -162,7 +162,8 @@ def _request(source: BlockSource, settings: FetchSettings) -> memoryview:
                 return _laid_down(response, settings.spool)
         except httpx2.HTTPError as error:
             problem = error
-    reason = f"{source.url} does not deliver: {type(problem).__name__} {problem}"
+    why = trust_problem(problem) or f"{type(problem).__name__} {problem}"
+    reason = f"{source.url} does not deliver: {why}"
     raise BlockUnavailable(source.key, reason) from problem
 
 
