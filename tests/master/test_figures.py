@@ -108,6 +108,22 @@ def test_a_job_at_work_counts_and_its_failures_are_retold(bench: Any) -> None:
     asyncio.run(story())
 
 
+def test_a_code_that_a_worker_made_up_is_not_shown(bench: Any) -> None:
+    async def story() -> None:
+        async with bench.master() as client:
+            worker = await bench.worker(client)
+            job = await client.submit(bench.one_stage())
+            (task,) = (await worker.poll()).tasks
+            await worker.report(worker.fail(task, TaskError(ErrorInfo(SECRET, "no"))))
+            await client.ended(job)
+            for path in ("/metrics", "/api/v1/metrics/failures", "/api/v1/metrics/system"):
+                text = (await client.get(path)).text
+                assert SECRET not in text
+                assert "MS-201" in text
+
+    asyncio.run(story())
+
+
 def test_workers_are_shown_with_what_they_said(bench: Any) -> None:
     async def story() -> None:
         async with bench.master() as client:

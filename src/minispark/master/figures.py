@@ -21,6 +21,7 @@ from minispark.observe.cluster import (
     SystemMetrics,
     Totals,
     WorkerFigures,
+    known_code,
 )
 from minispark.observe.process import ProcessTree
 from minispark.observe.views import JobMetrics, JobView
@@ -138,7 +139,7 @@ def _job_failures(view: JobView, metrics: JobMetrics) -> JobFailures:
     return JobFailures(
         job_id=view.job_id,
         status=view.status,
-        code=None if view.error is None else view.error.code,
+        code=None if view.error is None else known_code(view.error.code),
         by_kind=metrics.failures,
         retries=metrics.retries,
         last_failure_at=metrics.last_failure_at,

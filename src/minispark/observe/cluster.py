@@ -5,6 +5,7 @@ Ids, statuses, counts and times only: these figures may be read without a token 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import get_args
 
@@ -25,6 +26,7 @@ __all__ = [
     "SystemMetrics",
     "Totals",
     "WorkerFigures",
+    "known_code",
 ]
 
 FAILURE_KINDS: tuple[str, ...] = tuple(
@@ -33,6 +35,7 @@ FAILURE_KINDS: tuple[str, ...] = tuple(
     # A cancelled attempt is no failure.
     if kind is not Cancelled
 )
+_CODE = re.compile(r"MS-[0-9]{3}")
 
 
 class Latency(BaseModel):
@@ -147,7 +150,7 @@ class Totals(BaseModel):
         for view, metrics in jobs:
             _count(statuses, view.status.value)
             if view.error is not None and view.status is JobStatus.FAILED:
-                _count(codes, view.error.code)
+                _count(codes, known_code(view.error.code))
             for kind, number in metrics.failures.items():
                 _count(kinds, kind, number)
             for name in _SUMMED:
@@ -256,6 +259,11 @@ class FailuresMetrics(BaseModel):
     by_worker: Mapping[str, int]
     workers_down: int
     jobs: list[JobFailures]
+
+
+def known_code(code: str) -> str:
+    """Return a code if it can be one of ours: it comes from a worker, and anybody may read it."""
+    return code if _CODE.fullmatch(code) else "MS-201"
 
 
 def _count(counts: dict[str, int], name: str, number: int = 1) -> None:
