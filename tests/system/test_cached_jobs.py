@@ -76,7 +76,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     with LocalCluster(
         2,
         data_root=root,
-        master_options=["--heartbeat-timeout", "1"],
+        master_options=["--heartbeat-timeout", "4"],
         worker_options=["--heartbeat", "0.2", "--cache-max-mb", "8"],
     ) as cluster:
         yield Shop(cluster, root)
