@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from minispark.errors import FetchFailed
-from minispark.scheduler import attempts, lineage, liveness, reports, snapshot, work
+from minispark.scheduler import attempts, launching, lineage, liveness, reports, snapshot, work
 from minispark.scheduler.core import Scheduler
 from minispark.scheduler.state import Stage
 from minispark.scheduler.tasks import Done, Leased
@@ -84,7 +84,7 @@ def queued_before_removed(patch: Patch) -> None:
         for key in list(worker.leased):
             step.lose_lease(worker, key, work.Cause.WORKER_DOWN, reason)
         step.settle()
-        step.place()
+        launching.place(step)
         original(self, step, worker, reason)
 
     patch.setattr(Scheduler, "_end_life", end_life)

@@ -53,6 +53,13 @@ def master(
         Literal["fair", "fifo"],
         typer.Option(help="Whose task is next: jobs share the workers, or the oldest job's."),
     ] = _DEFAULTS.policy,
+    speculation: Annotated[
+        bool,
+        typer.Option(
+            "--speculation/--no-speculation",
+            help="Start a second attempt of a task that takes much longer than its like.",
+        ),
+    ] = _DEFAULTS.speculation,
     synchronous: Annotated[
         Literal["normal", "full"],
         typer.Option(help="What a power cut may cost: the last reports of tasks, or nothing."),
@@ -113,6 +120,7 @@ def master(
                 heartbeat_timeout_s=heartbeat_timeout,
                 no_worker_grace_s=worker_grace,
                 policy=policy,
+                speculation=speculation,
             ),
             journal=JournalSettings(synchronous="FULL" if synchronous == "full" else "NORMAL"),
         ),

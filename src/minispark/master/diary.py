@@ -18,6 +18,7 @@ from minispark.ids import TaskKey
 from minispark.master.book import LiveJob
 from minispark.master.outcome import SinkOutput
 from minispark.master.rows import (
+    SECOND,
     Manifest,
     Registration,
     Said,
@@ -111,7 +112,7 @@ def retell(
             if live is None:
                 continue
             if kind == "launch_task":
-                live.record.launched(key, worker, row.at)
+                live.record.launched(key, worker, row.at, speculative=SECOND in about)
             else:
                 live.record.failed(key, Cancelled(), worker, row.at)
         elif kind == "worker_down":

@@ -98,7 +98,7 @@ class Hands:
         if entry is None or live is None:
             return
         entry.leased.add(key)
-        live.record.launched(key, entry.worker_id, wall_s())
+        live.record.launched(key, entry.worker_id, wall_s(), speculative=command.speculative)
         entry.outbox.launch(task_spec(live.record.graph, command, self._source))
         parts.book.changed(key.job)
         _log.debug("task_launched", worker=entry.worker_id, **task_fields(key))

@@ -84,6 +84,8 @@ class TaskView(BaseModel):
     generation: int
     partition: int
     attempt: int
+    speculative: bool
+    """It ran beside another attempt of its task, which took long."""
     worker: str
     status: str
     started_at: float
@@ -102,6 +104,7 @@ class TaskView(BaseModel):
             generation=key.generation,
             partition=key.partition,
             attempt=key.attempt,
+            speculative=attempt.speculative,
             worker=attempt.worker,
             status=attempt.status,
             started_at=attempt.started_at,

@@ -46,6 +46,7 @@ from minispark.task.spec import SinkFile, TaskFailure, TaskReport
 from minispark.wire.messages import RegisterRequest
 
 __all__ = [
+    "SECOND",
     "Manifest",
     "Registration",
     "Said",
@@ -59,6 +60,8 @@ __all__ = [
     "said_of",
 ]
 
+SECOND = "speculative"
+"""Stands at the end of a launch beside another attempt of its task."""
 _CONFIG = ConfigDict(val_json_bytes="base64", extra="ignore")
 _failure: TypeAdapter[Failure] = TypeAdapter(Failure)
 
@@ -174,7 +177,10 @@ def event_of(row: JournalEvent, said: Said | None) -> Event:
 def decision(command: Command) -> list[Any]:
     """Say in JSON what was decided."""
     match command:
-        case LaunchTask() | CancelTask():
+        case LaunchTask():
+            second = [SECOND] if command.speculative else []
+            return [command.kind, command.worker, command.key.block_id, *second]
+        case CancelTask():
             return [command.kind, command.worker, command.key.block_id]
         case WorkerDown():
             return [command.kind, command.worker, command.reason]

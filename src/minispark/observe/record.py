@@ -101,18 +101,21 @@ class JobRecord:
             mine = (task for (stage, _), task in tasks.items() if stage == state.stage.id)
             state.begins_with(mine, to_run=there[state.stage.id])
 
-    def launched(self, key: TaskKey, worker: str, now: float) -> None:
-        """Note that an attempt was leased to a worker; said again it changes nothing."""
+    def launched(self, key: TaskKey, worker: str, now: float, *, speculative: bool = False) -> None:
+        """Note that an attempt was leased to a worker; said again it changes nothing.
+
+        A ``speculative`` one runs beside another of its task, and is no retry.
+        """
         if key in self.attempts:
             return
         self._touch(now)
         if self._started_at is None:
             self._started_at = now
         self._waiting, self._no_worker = None, False
-        self.attempts[key] = Attempt(key, worker, started_at=now)
+        self.attempts[key] = Attempt(key, worker, started_at=now, speculative=speculative)
         self._running[key] = worker
         again = self.stages[key.stage].launched(key.partition, now)
-        if again and not self._moved(key):
+        if again and not speculative and not self._moved(key):
             self._retries += 1
 
     def succeeded(self, report: TaskReport, worker: str, now: float) -> None:
@@ -238,8 +241,8 @@ class JobRecord:
     ) -> None:
         self._running.pop(key, None)
         known = self.attempts.get(key)
-        began, where = (now, worker) if known is None else (known.started_at, known.worker)
-        self.attempts[key] = Attempt(key, where, began, now, status, took_s=took_s)
+        begun = Attempt(key, worker, now) if known is None else known
+        self.attempts[key] = replace(begun, finished_at=now, status=status, took_s=took_s)
 
     def _touch(self, now: float) -> None:
         self.version += 1

@@ -40,6 +40,8 @@ class Attempt:
     finished_at: float | None = None
     status: str = "RUNNING"
     failure: Failure | None = None
+    speculative: bool = False
+    """It ran beside another, which took long."""
     log: tuple[str, ...] = ()
     """The last lines that it printed, of one that failed."""
     took_s: float | None = None

@@ -9,11 +9,11 @@ from minispark.errors import Failure, TaskError, WorkerLost
 from minispark.ids import TaskKey
 from minispark.scheduler.policy import POLICY, Cause, Charge, ended
 from minispark.scheduler.state import Job, Stage, State
-from minispark.scheduler.tasks import Leased, Task
+from minispark.scheduler.tasks import Done, Leased, Task, leases_in
 from minispark.scheduler.workers import Worker
 from minispark.settings import SchedulerSettings
 
-__all__ = ["charge", "live", "verdict"]
+__all__ = ["avoid", "charge", "live", "outrun", "verdict"]
 
 
 def live(
@@ -28,14 +28,35 @@ def live(
     stage = job.stages.get(key.stage) if job is not None else None
     if job is None or stage is None or not 0 <= key.partition < len(stage.tasks):
         return None
-    lease = stage.tasks[key.partition].state
-    if not isinstance(lease, Leased) or lease.key != key or lease.worker != worker.name:
+    for lease in leases_in(stage.tasks[key.partition].state):
+        if lease.key == key and lease.worker == worker.name:
+            present = _are_present(job, (*lease.inputs, *inputs))
+            return (job, stage, lease) if present else None
+    return None
+
+
+def outrun(
+    state: State, key: TaskKey, inputs: tuple[tuple[int, int], ...]
+) -> tuple[Stage, Done] | None:
+    """Find the accepted attempt beside which one ended that read the very same; None if none."""
+    job = state.jobs.get(key.job)
+    stage = job.stages.get(key.stage) if job is not None else None
+    if job is None or stage is None or not 0 <= key.partition < len(stage.tasks):
         return None
-    for number, generation in (*lease.inputs, *inputs):
+    done = stage.tasks[key.partition].state
+    if not isinstance(done, Done) or done.found or done.key.generation != key.generation:
+        return None
+    same = done.key != key and _are_present(job, inputs)
+    return (stage, done) if same else None
+
+
+def _are_present(job: Job, inputs: tuple[tuple[int, int], ...]) -> bool:
+    """Whether what was read is of the present generation of its stages."""
+    for number, generation in inputs:
         source = job.stages.get(number)
         if source is None or source.generation != generation:
-            return None
-    return job, stage, lease
+            return False
+    return True
 
 
 def verdict(
@@ -81,6 +102,12 @@ def _in_full(task: Task, failure: Failure) -> Failure:
     )
 
 
+def avoid(task: Task, cause: Cause, worker: str) -> None:
+    """Ask other workers first from now on, if that may help."""
+    if POLICY[cause].elsewhere:
+        task.shun(worker)
+
+
 def charge(task: Task, cause: Cause, failure: Failure, worker: str) -> None:
     """Put a failure on the task's account."""
     rule = POLICY[cause]
@@ -91,8 +118,7 @@ def charge(task: Task, cause: Cause, failure: Failure, worker: str) -> None:
             task.losses += 1
         case Charge.FETCH:
             task.refetched += 1
-    if rule.elsewhere:
-        task.shun(worker)
+    avoid(task, cause, worker)
     if cause is Cause.EXECUTOR_LOST and isinstance(failure, WorkerLost):
         task.epitaphs = (*task.epitaphs, failure.reason)
     if rule.certain and isinstance(failure, TaskError):

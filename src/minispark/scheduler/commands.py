@@ -64,6 +64,8 @@ class LaunchTask:
     epoch: int
     key: TaskKey
     inputs: tuple[LeafBlocks, ...]
+    speculative: bool = False
+    """Another attempt of the task runs and takes long."""
     kind: Literal["launch_task"] = "launch_task"
 
 

@@ -29,7 +29,15 @@ from typing import assert_never
 
 from minispark.errors import Cancelled
 from minispark.ids import TaskKey
-from minispark.scheduler import drain, lineage, liveness, reports
+from minispark.scheduler import (
+    drain,
+    exclusion,
+    launching,
+    lineage,
+    liveness,
+    reports,
+    stragglers,
+)
 from minispark.scheduler.commands import (
     CancelTask,
     Command,
@@ -122,12 +130,13 @@ class Scheduler:
         Deterministic: nothing here hangs on what was not applied.
         """
         work = Work(self.state, self.settings, now)
-        work.readmit()
+        exclusion.readmit(work)
         self._take(work, event)
         work.settle()
-        work.place()
-        work.make_way()
-        work.take_back()
+        launching.place(work)
+        launching.make_way(work)
+        launching.take_back(work)
+        launching.speculate(work)
         drain.carry_on(work)
         work.watch()
         if isinstance(event, TimeFacts | MasterRestarted):
@@ -147,6 +156,7 @@ class Scheduler:
         """Return when something will be due by all that is remembered, infinity for never."""
         return min(
             liveness.deadline(self.state, self.settings, now),
+            stragglers.deadline(self.state, self.settings, now),
             drain.deadline(self.state, self.settings),
         )
 
@@ -392,5 +402,5 @@ class Scheduler:
             if job.phase is Phase.COMMITTING:
                 work.tell(CommitJob(job.name, job.committing))
             for lease in state.leases_of(job):
-                work.launch_again(job, lease)
+                launching.launch_again(work, job, lease)
         drain.say_again(work)

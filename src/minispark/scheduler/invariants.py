@@ -22,8 +22,18 @@ from minispark.scheduler.commands import (
 )
 from minispark.scheduler.core import Scheduler
 from minispark.scheduler.lines import Standing
+from minispark.scheduler.spec import StageLabel
 from minispark.scheduler.state import Job, Phase, Stage, State
-from minispark.scheduler.tasks import Done, Idle, Leased, Ready, Waiting
+from minispark.scheduler.tasks import (
+    Done,
+    Idle,
+    Leased,
+    Live,
+    Racing,
+    Ready,
+    Waiting,
+    leases_in,
+)
 from minispark.scheduler.workers import Worker
 
 __all__ = ["InvariantError", "check", "check_commands"]
@@ -53,7 +63,14 @@ def check_commands(scheduler: Scheduler, commands: Sequence[Command], now: float
 
 def tell(state: State) -> str:
     """Draw the state in a few lines."""
-    letters: dict[type, str] = {Idle: ".", Waiting: "w", Ready: "r", Leased: "L", Done: "D"}
+    letters: dict[type, str] = {
+        Idle: ".",
+        Waiting: "w",
+        Ready: "r",
+        Leased: "L",
+        Racing: "R",
+        Done: "D",
+    }
     lines = [
         f"worker {w.name} epoch {w.epoch} {w.status} "
         f"{len(w.leased)} of {w.slots} slots{' suspect' if w.suspect else ''}"
@@ -96,8 +113,8 @@ def _leases(scheduler: Scheduler, worker: Worker) -> Iterator[str]:
         if job is None or job.ended:
             yield f"{worker.name} works for a job that is over: {key}"
             continue
-        lease = job.stages[key.stage].tasks[key.partition].state
-        if not isinstance(lease, Leased) or lease.key != key or lease.worker != worker.name:
+        lease = state.lease_of(key)
+        if lease is None or lease.worker != worker.name:
             yield f"{worker.name} has a lease that its task does not know: {key}"
     running = len(worker.started)
     if running != min(len(worker.leased), worker.slots):
@@ -164,6 +181,7 @@ def _stage(scheduler: Scheduler, job: Job, stage: Stage) -> Iterator[str]:
     if stage.generation >= settings.max_stage_generations:
         yield f"{where} has too many generations"
     done = [task.state for task in stage.tasks if isinstance(task.state, Done)]
+    yield from _started(scheduler.state, job, stage)
     if stage.done != len(done):
         yield f"{where} counts {stage.done} done tasks, not {len(done)}"
     rows: dict[str, int] = {}
@@ -178,8 +196,20 @@ def _stage(scheduler: Scheduler, job: Job, stage: Stage) -> Iterator[str]:
             yield f"{where} task {partition} should have ended the job"
         if task.charged + task.losses + task.refetched > task.attempts:
             yield f"{where} task {partition} was charged more often than it was tried"
-        if isinstance(task.state, Leased | Done):
+        if isinstance(task.state, Done):
             yield from _attempt(scheduler.state, job, stage, task.state)
+        for lease in leases_in(task.state):
+            yield from _attempt(scheduler.state, job, stage, lease)
+        if isinstance(task.state, Racing) and task.state.first.worker == task.state.second.worker:
+            yield f"{where} task {partition} runs twice on one worker"
+
+
+def _started(state: State, job: Job, stage: Stage) -> Iterator[str]:
+    begun = dict(one for worker in state.workers.values() for one in worker.started.items())
+    leases = (task.state for task in stage.tasks if isinstance(task.state, Leased))
+    here = {x.key: begun[x.key] for x in leases if not x.raced and x.key in begun}
+    if stage.started != here or list(stage.started.values()) != sorted(here.values()):
+        yield f"{job.name} stage {stage.id} does not know what runs of it, or since when"
 
 
 def _attempt(state: State, job: Job, stage: Stage, held: Leased | Done) -> Iterator[str]:
@@ -215,7 +245,7 @@ def _progress(scheduler: Scheduler, job: Job) -> Iterator[str]:
                     yield f"{job.name} stage {number} task {partition} lacks input and is ready"
                 if (stage.order, partition) not in job.queue or job.name not in state.hungry:
                     yield f"{job.name} stage {number} task {partition} is ready in no queue"
-            moving = moving or isinstance(task, Leased | Ready)
+            moving = moving or isinstance(task, Live | Ready)
     if not moving:
         yield f"{job.name} is stuck: nothing runs and nothing may"
     idle = not any(w.leased for w in state.workers.values())
@@ -285,6 +315,10 @@ def _loads(scheduler: Scheduler, commands: Sequence[Command], now: float) -> Ite
             continue
         job, chosen = scheduler.state.jobs[launch.key.job], rotation[launch.worker]
         standing = Standing.of(chosen)
+        if launch.speculative and job.stages[launch.key.stage].label is StageLabel.INDETERMINATE:
+            yield f"a second attempt of what may give other rows: {launch.key}"
+        if launch.speculative and scheduler.state.hungry:
+            yield f"a second attempt while something is ready: {launch.key}"
         if standing not in (Standing.FIT, Standing.EXCLUDED):
             yield f"{launch.worker} is {standing.value} and was given work: {launch.key}"
         ahead = placement.ahead_of(job.stages[launch.key.stage], settings)

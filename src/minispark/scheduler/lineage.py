@@ -20,7 +20,7 @@ from typing import assert_never
 from minispark.scheduler.commands import BlockRef, LeafBlocks
 from minispark.scheduler.spec import JobSpec, Read, Receipt, StageLabel, StageSpec
 from minispark.scheduler.state import Job, Phase, Reader, Stage
-from minispark.scheduler.tasks import Done, Leased, Task
+from minispark.scheduler.tasks import Done, Live, Task
 
 __all__ = [
     "fault",
@@ -88,7 +88,7 @@ def missing(job: Job) -> dict[int, list[int]]:
         if gone:
             found[stage.id] = gone
         for partition in gone:
-            if isinstance(stage.tasks[partition].state, Leased):
+            if isinstance(stage.tasks[partition].state, Live):
                 continue
             branch, number = stage.branch_of(partition)
             for edge in branch.inputs:
@@ -186,7 +186,7 @@ def _forwarded(job: Job, reader: Reader, partition: int) -> bool:
 
 
 def _has_version(task: Task) -> bool:
-    return task.promised is not None or isinstance(task.state, Leased | Done)
+    return task.promised is not None or isinstance(task.state, Live | Done)
 
 
 def unrepeatable(job: Job, needed: dict[int, list[int]]) -> Stage | None:
@@ -201,7 +201,7 @@ def unrepeatable(job: Job, needed: dict[int, list[int]]) -> Stage | None:
 
 
 def _made_before(task: Task) -> bool:
-    return task.promised is not None and not isinstance(task.state, Leased)
+    return task.promised is not None and not isinstance(task.state, Live)
 
 
 def started_below(job: Job, stage: Stage) -> list[Stage]:

@@ -49,38 +49,37 @@ class Line:
         """Those with room, by which place in line one more attempt would have (0 is a free slot),
         and by load."""
         self._place: dict[str, tuple[int, int]] = {}
+        self.free = 0
+        """How many have a free slot."""
 
     @property
     def room(self) -> int:
         """How many may lease one more attempt at all."""
         return len(self._place)
 
-    @property
-    def free(self) -> int:
-        """How many have a free slot."""
-        return sum(len(found) for (waits, _), found in self._at.items() if not waits)
-
     def put(self, worker: Worker) -> None:
         """Let a worker stand where its load puts it."""
         load, name = len(worker.leased), worker.name
         self.members[name] = worker
-        old = self._place.get(name)
-        if load >= worker.slots + self._prefetch:
-            if old is not None:
-                self._at[self._place.pop(name)].drop(name)
-            return
         place = (max(0, load - worker.slots + 1), load)
-        if old is not None and place != old:
-            self._at[old].drop(name)
-        self._place[name] = place
-        self._at[place].put(name, (worker.turn,))
+        if place != self._place.get(name):
+            self._leave(name)
+            if load < worker.slots + self._prefetch:
+                self._place[name] = place
+                self.free += place[0] == 0
+        if name in self._place:
+            self._at[place].put(name, (worker.turn,))
 
     def drop(self, name: str) -> None:
         """Let a worker go, if it is there."""
+        self._leave(name)
+        self.members.pop(name, None)
+
+    def _leave(self, name: str) -> None:
         place = self._place.pop(name, None)
         if place is not None:
             self._at[place].drop(name)
-        self.members.pop(name, None)
+            self.free -= place[0] == 0
 
     def within(self, names: Collection[str]) -> bool:
         """Whether all that stand here are among ``names``."""
@@ -123,6 +122,7 @@ class Lines:
         self._standing: dict[str, Standing] = {}
         self.waiting: dict[str, Worker] = {}
         """Those on which an attempt waits for a slot."""
+        self.waiting_by_turn = Ranking()
         self.barred: dict[str, Worker] = {}
         """Those that are left out for a while, whatever else keeps them from work."""
         self.calm_s = inf
@@ -168,8 +168,10 @@ class Lines:
             if name not in self.waiting:
                 self.waiting[name] = worker
                 self.calm_s = min(self.calm_s, worker.leased[worker.line[0]])
+            self.waiting_by_turn.put(name, (worker.turn,))
         else:
             self.waiting.pop(name, None)
+            self.waiting_by_turn.drop(name)
         if worker.excluded_until_s is not None:
             self.barred[name] = worker
         else:
@@ -179,6 +181,7 @@ class Lines:
         """Let a worker go that takes no more work."""
         self._standing.pop(name, None)
         self.waiting.pop(name, None)
+        self.waiting_by_turn.drop(name)
         self.barred.pop(name, None)
         for out in self._out.values():
             out.pop(name, None)

@@ -6,7 +6,7 @@ what a rank is made of.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from heapq import heapify, heappop, heappush
 
 __all__ = ["Rank", "Ranking"]
@@ -52,18 +52,22 @@ class Ranking:
 
     def first(self, *, but: Collection[str] = ()) -> str | None:
         """Return the name of the lowest rank, of those not in ``but``."""
+        return self.find(lambda name: name not in but)
+
+    def find(self, fits: Callable[[str], bool], *, among: int | None = None) -> str | None:
+        """Return the name of the lowest rank that ``fits``, looking at so many at most."""
         heap, ranks = self._heap, self._ranks
         aside: list[tuple[Rank, str]] = []
         found = None
-        while heap:
+        while heap and (among is None or len(aside) < among):
             rank, name = heap[0]
             if ranks.get(name) != rank:
                 heappop(heap)
-            elif name in but:
-                aside.append(heappop(heap))
-            else:
+            elif fits(name):
                 found = name
                 break
+            else:
+                aside.append(heappop(heap))
         for entry in aside:
             heappush(heap, entry)
         return found

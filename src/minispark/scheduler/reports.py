@@ -7,12 +7,13 @@ what a lost block takes along (`lineage`).
 from __future__ import annotations
 
 from minispark.errors import FetchFailed
-from minispark.scheduler import attempts, lineage
+from minispark.ids import TaskKey
+from minispark.scheduler import attempts, exclusion, lineage
 from minispark.scheduler.commands import ReleaseBlocks
 from minispark.scheduler.events import TaskFailed, TaskSucceeded
 from minispark.scheduler.policy import POLICY, cause_of
 from minispark.scheduler.spec import StageLabel
-from minispark.scheduler.tasks import IDLE, Waiting
+from minispark.scheduler.tasks import Task, Waiting, leases_in
 from minispark.scheduler.work import Work
 from minispark.scheduler.workers import Worker
 
@@ -24,8 +25,7 @@ def succeeded(work: Work, worker: Worker, event: TaskSucceeded) -> None:
     state = work.state
     found = attempts.live(state, event.key, worker, event.inputs)
     if found is None:
-        if not worker.holds(event.key):
-            work.tell(ReleaseBlocks(worker.name, worker.epoch, (event.key,)))
+        _drop(work, worker, event)
         return
     job, stage, lease = found
     partition = event.key.partition
@@ -33,13 +33,11 @@ def succeeded(work: Work, worker: Worker, event: TaskSucceeded) -> None:
         worker.leaving.unsettled = True
     task = stage.tasks[partition]
     first = task.promised
+    for other in leases_in(task.state):
+        if other.key != lease.key:
+            work.cancel(other)
     state.accept(stage, lease, event.receipt, work.now)
-    worker.acquit()
-    if task.sentences:
-        # What raised elsewhere ends well here: then it is not the task that is wrong.
-        for other in (state.workers.get(name) for name in task.avoid):
-            if other is not None and other.up and other is not worker:
-                work.strike(other, event.key)
+    _clear(work, worker, task, event.key)
     if first is not None and not lineage.same_rows(first, event.receipt):
         # The plan took the stage for repeatable and it is not: never trust it again.
         stage.label = StageLabel.INDETERMINATE
@@ -55,17 +53,34 @@ def succeeded(work: Work, worker: Worker, event: TaskSucceeded) -> None:
         work.touch(job)
 
 
+def _drop(work: Work, worker: Worker, event: TaskSucceeded) -> None:
+    """Take nothing from a report that does not count, but what it proves of its stage."""
+    beside = attempts.outrun(work.state, event.key, event.inputs)
+    if beside is not None and not lineage.same_rows(beside[1].receipt, event.receipt):
+        beside[0].label = StageLabel.INDETERMINATE
+    if not worker.holds(event.key):
+        work.tell(ReleaseBlocks(worker.name, worker.epoch, (event.key,)))
+
+
+def _clear(work: Work, worker: Worker, task: Task, key: TaskKey) -> None:
+    """Count a success for its worker, and against those on which the task only raised."""
+    worker.acquit()
+    for name in task.avoid if task.sentences else ():
+        other = work.state.workers.get(name)
+        if other is not None and other.up and other is not worker:
+            exclusion.strike(work, other, key)
+
+
 def failed(work: Work, worker: Worker, event: TaskFailed) -> None:
     """Charge a task for an attempt, or write off the input that it did not find."""
     found = attempts.live(work.state, event.key, worker, event.inputs)
     if found is None:
         return
     job, stage, lease = found
-    work.state.unlease(lease, work.now)
-    stage.tasks[event.key.partition].move(IDLE)
+    alone = work.state.give_up(stage, lease, work.now)
     if isinstance(event.failure, FetchFailed) and work.lose_input(job, lease, event.failure):
         return
     cause = cause_of(event.failure)
     if POLICY[cause].blames:
-        work.strike(worker, event.key)
-    work.charge(job, stage, event.key, worker, cause, event.failure)
+        exclusion.strike(work, worker, event.key)
+    work.charge(job, stage, lease, cause, event.failure, alone=alone)

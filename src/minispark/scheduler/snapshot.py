@@ -38,16 +38,18 @@ from minispark.scheduler.tasks import (
     Done,
     Idle,
     Leased,
+    Racing,
     Ready,
     Task,
     TaskState,
     Waiting,
+    leases_in,
 )
 from minispark.scheduler.workers import Leaving, Worker
 
 __all__ = ["dump", "load"]
 
-_LETTER: Final = {Idle: ".", Waiting: "w", Ready: "r", Leased: "L", Done: "D"}
+_LETTER: Final = {Idle: ".", Waiting: "w", Ready: "r", Leased: "L", Racing: "R", Done: "D"}
 _RESTING: Final[dict[str, TaskState]] = {".": IDLE, "w": WAITING, "r": READY}
 _MEMORY: Final = tuple(
     f.name for f in fields(Task) if f.name not in ("state", "attempts", "promised")
@@ -206,7 +208,7 @@ def _load_job(plain: dict[str, Any]) -> Job:
 
 _OF_STAGE: Final = (
     *("spec", "order", "label", "tasks", "times_s"),
-    *("readers", "done", "rows_on", "_mean_s", "_gathered", "_holders"),
+    *("readers", "done", "rows_on", "_mean_s", "_gathered", "_holders", "started"),
 )
 
 
@@ -221,7 +223,11 @@ def _stage(stage: Stage) -> dict[str, Any]:
         "states": "".join(_LETTER[type(state)] for state in states),
         "attempts": [task.attempts for task in stage.tasks],
         "memories": [[p, *memory] for p, memory in memories if memory != _NEW],
-        "leased": [[s.key.attempt, s.worker, s.since_s] for s in states if isinstance(s, Leased)],
+        "leased": [
+            [lease.key.attempt, lease.worker, lease.since_s, lease.speculative, lease.raced]
+            for state in states
+            for lease in leases_in(state)
+        ],
         "done": [
             [s.key.attempt, s.worker, s.moved_s, *_receipt(s.receipt)]
             for s in states
@@ -250,9 +256,13 @@ def _load_tasks(job: Job, stage: Stage, plain: dict[str, Any]) -> None:
         task = stage.tasks[partition]
         task.attempts = attempts
         if letter == "L":
-            attempt, worker, since_s = next(leased)
-            key = TaskKey(job.name, stage.id, stage.generation, partition, attempt)
-            task.state = Leased(key, worker, job.inputs_of(stage, partition), since_s)
+            task.state = _load_lease(job, stage, partition, next(leased))
+        elif letter == "R":
+            first, second = next(leased), next(leased)
+            task.state = Racing(
+                _load_lease(job, stage, partition, first),
+                _load_lease(job, stage, partition, second),
+            )
         elif letter == "D":
             attempt, worker, moved_s, rows, checksums = next(done)
             key = TaskKey(job.name, stage.id, stage.generation, partition, attempt)
@@ -265,6 +275,13 @@ def _load_tasks(job: Job, stage: Stage, plain: dict[str, Any]) -> None:
             setattr(stage.tasks[partition], name, tuple(value) if type(value) is list else value)
     for partition, rows, checksums in plain["promised"]:
         stage.tasks[partition].promised = Receipt(tuple(rows), tuple(checksums))
+
+
+def _load_lease(job: Job, stage: Stage, partition: int, plain: list[Any]) -> Leased:
+    attempt, worker, since_s, speculative, raced = plain
+    key = TaskKey(job.name, stage.id, stage.generation, partition, attempt)
+    inputs = job.inputs_of(stage, partition)
+    return Leased(key, worker, inputs, since_s, speculative=speculative, raced=raced)
 
 
 def _spec(spec: StageSpec) -> list[Any]:

@@ -1,8 +1,8 @@
 """Everything the scheduler remembers: jobs, their stages and tasks, and workers.
 
-Covers: the records, the arrows of jobs, and the counters that must agree with the tasks (blocks
-per stage, leases and blocks per worker), each kept in one place. Does not cover: single tasks and
-workers (`tasks`, `workers`), decisions (`lineage`, `attempts`, `placement`, `liveness`). Only
+Covers: the records, the arrows of jobs, and the counters that must agree with the tasks (leases
+and blocks per worker), each kept in one place. Does not cover: single tasks, stages and workers
+(`tasks`, `stage`, `workers`), decisions (`lineage`, `attempts`, `placement`, `liveness`). Only
 `core` and what it is made of call what mutates.
 
 Collections are dicts and lists throughout: their order is part of every decision.
@@ -10,27 +10,31 @@ Collections are dicts and lists throughout: their order is part of every decisio
 
 from __future__ import annotations
 
-from bisect import insort
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from heapq import heappush, nsmallest
-from math import fsum
+from heapq import heappush
 from typing import Final
 
 from minispark.ids import TaskKey
-from minispark.scheduler.commands import BlockRef, JobStatus
+from minispark.scheduler.commands import JobStatus
 from minispark.scheduler.lines import Lines
 from minispark.scheduler.spec import (
     FoundBlock,
-    InputEdge,
     JobSpec,
     Receipt,
-    StageBranch,
-    StageLabel,
-    StageSpec,
 )
-from minispark.scheduler.tasks import IDLE, READY, Done, IllegalMoveError, Leased, Task
+from minispark.scheduler.stage import Reader, Stage
+from minispark.scheduler.tasks import (
+    IDLE,
+    READY,
+    Done,
+    IllegalMoveError,
+    Leased,
+    Racing,
+    Task,
+    leases_in,
+)
 from minispark.scheduler.turns import Turns
 from minispark.scheduler.workers import Worker
 from minispark.settings import SchedulerSettings
@@ -43,140 +47,6 @@ __all__ = [
     "Stage",
     "State",
 ]
-
-
-MOST_TIMES: Final = 999
-"""Run times kept of a stage: enough for a median, and bounded for a stage of a million tasks."""
-MOST_HOLDERS: Final = 8
-"""Workers that are asked first because they hold most of the input: where rows lie evenly nothing
-is lost, and where they do not it is among these."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reader:
-    """A branch of a later stage that reads this one: its place there, and how it reads."""
-
-    stage: int
-    offset: int
-    partitions: int
-    edge: InputEdge
-
-
-@dataclass(slots=True)
-class Stage:
-    """A stage at work. ``label`` starts as the plan's and is lowered when a rerun disproves it."""
-
-    spec: StageSpec
-    order: int
-    label: StageLabel
-    tasks: list[Task]
-    readers: tuple[Reader, ...] = ()
-    generation: int = 0
-    done: int = 0
-    rows_on: dict[str, int] = field(default_factory=dict)
-    """Rows (plus one a block) on each worker."""
-    times_s: list[float] = field(default_factory=list)
-    """How long accepted attempts ran, in order: of the first that ended, which are enough."""
-    _mean_s: float | None = field(default=None, compare=False)
-    _gathered: tuple[BlockRef, ...] | None = field(default=None, compare=False)
-    """Kept, since every task of a stage that reads all of this one shares it."""
-    _holders: tuple[str, ...] | None = field(default=None, compare=False)
-
-    @property
-    def id(self) -> int:
-        """The stage's number in the plan."""
-        return self.spec.id
-
-    @property
-    def final(self) -> bool:
-        """Whether its output is delivered to the user."""
-        return self.spec.result or self.spec.sink
-
-    @property
-    def complete(self) -> bool:
-        """Whether every task has an accepted attempt whose block can be read."""
-        return self.done == len(self.tasks)
-
-    def branch_of(self, partition: int) -> tuple[StageBranch, int]:
-        """Return the branch of a task and the task's number within it."""
-        for branch in self.spec.branches:
-            if partition < branch.partitions:
-                return branch, partition
-            partition -= branch.partitions
-        msg = f"stage {self.id} has no such partition"
-        raise IndexError(msg)
-
-    def accept(self, partition: int, done: Done) -> None:
-        """Take the arrow to Done."""
-        self.tasks[partition].move(done)
-        self.restore(partition, done)
-
-    def restore(self, partition: int, done: Done) -> None:
-        """Count a task as done, however it came to be."""
-        task = self.tasks[partition]
-        task.state, task.promised = done, done.receipt
-        self.done += 1
-        self._tally(done, sign=1)
-
-    def lose(self, partition: int) -> None:
-        """Take the arrow from Done to Idle."""
-        task = self.tasks[partition]
-        done = task.state
-        task.move(IDLE)
-        if isinstance(done, Done):
-            self.done -= 1
-            self._tally(done, sign=-1)
-
-    def relocate(self, partition: int, worker: str, now: float) -> None:
-        """Note that the block of a task is on another worker."""
-        task = self.tasks[partition]
-        if isinstance(task.state, Done):
-            self._tally(task.state, sign=-1)
-            task.state = replace(task.state, worker=worker, moved_s=now)
-            self._tally(task.state, sign=1)
-
-    def accepted(self) -> tuple[Done, ...]:
-        """Return the accepted attempts in partition order."""
-        return tuple(task.state for task in self.tasks if isinstance(task.state, Done))
-
-    def gather(self) -> tuple[BlockRef, ...]:
-        """Return partition 0 of every block, in partition order."""
-        if self._gathered is None:
-            self._gathered = tuple(BlockRef(d.key, d.worker, 0) for d in self.accepted())
-        return self._gathered
-
-    @property
-    def holders(self) -> tuple[str, ...]:
-        """The workers that have most of its rows: where those who read it all would like to run."""
-        if self._holders is None:
-            most = nsmallest(MOST_HOLDERS, ((-rows, name) for name, rows in self.rows_on.items()))
-            self._holders = tuple(name for _, name in most)
-        return self._holders
-
-    @property
-    def typical_s(self) -> float | None:
-        """How long an attempt runs (the median), None while none has ended."""
-        return self.times_s[len(self.times_s) // 2] if self.times_s else None
-
-    @property
-    def mean_s(self) -> float:
-        """How long an attempt runs on average, 0 while none has ended."""
-        if self._mean_s is None:
-            self._mean_s = fsum(self.times_s) / max(1, len(self.times_s))
-        return self._mean_s
-
-    def note_time(self, seconds: float) -> None:
-        """Take note of how long an accepted attempt ran."""
-        if len(self.times_s) < MOST_TIMES:
-            insort(self.times_s, seconds)
-            self._mean_s = None
-
-    def _tally(self, done: Done, *, sign: int) -> None:
-        rows = self.rows_on.get(done.worker, 0) + sign * (1 + sum(done.receipt.rows))
-        self.rows_on[done.worker] = rows
-        if not rows:
-            del self.rows_on[done.worker]
-        self._gathered = self._holders = None
 
 
 class Phase(StrEnum):
@@ -344,6 +214,12 @@ class State:
             self.lines.see(worker)
         for job in self.hungry.values():
             self.turns.see(job)
+        begun = (one for worker in self.workers.values() for one in worker.started.items())
+        for key, since_s in sorted(begun, key=lambda one: (one[1], one[0])):
+            stage = self.jobs[key.job].stages[key.stage]
+            lease = stage.tasks[key.partition].state
+            if isinstance(lease, Leased) and not lease.raced:
+                stage.started[key] = since_s
 
     # Jobs and their attempts.
 
@@ -367,13 +243,22 @@ class State:
         self.turns.forget(job.name)
 
     def lease(self, job: Job, stage: Stage, partition: int, worker: Worker, now: float) -> Leased:
-        """Take the arrow from Ready to Leased and put worker and job at the end of the line."""
+        """Lease a task that is ready, or a second time one that runs.
+
+        Worker and job are at the end of the line then.
+        """
         task = stage.tasks[partition]
         key = TaskKey(job.name, stage.id, stage.generation, partition, task.attempts)
-        lease = Leased(key, worker.name, job.inputs_of(stage, partition), now)
-        task.move(lease)
+        first = task.state if isinstance(task.state, Leased) else None
+        inputs = job.inputs_of(stage, partition)
+        lease = Leased(key, worker.name, inputs, now, speculative=first is not None)
+        task.move(lease if first is None else Racing(first, lease))
         task.attempts += 1
-        worker.take(key, now)
+        has_slot = worker.take(key, now)
+        if first is not None:
+            stage.started.pop(first.key, None)
+        elif has_slot:
+            stage.started[key] = now
         job.workers[worker.name] = None
         self.launched += 1
         worker.turn = self.launched
@@ -381,7 +266,8 @@ class State:
         job.given += 1 / job.weight
         job.leased += 1
         self.see(worker)
-        self.turns.see(job)
+        if job.name in self.hungry:
+            self.turns.see(job)
         if job.phase is Phase.ACCEPTED:
             job.move(Phase.RUNNING)
         return lease
@@ -389,11 +275,22 @@ class State:
     def unlease(self, lease: Leased, now: float) -> None:
         """Take an attempt off its worker's books."""
         worker, job = self.workers[lease.worker], self.jobs[lease.key.job]
-        worker.let_go_of(lease.key, now)
+        following = worker.let_go_of(lease.key, now)
+        job.stages[lease.key.stage].started.pop(lease.key, None)
+        if following is not None:
+            self.jobs[following.job].stages[following.stage].started[following] = now
         job.leased -= 1
         self.see(worker)
         if job.name in self.hungry:
             self.turns.see(job)
+
+    def give_up(self, stage: Stage, lease: Leased, now: float) -> bool:
+        """Let an attempt go; return whether its task has no other and is idle now."""
+        self.unlease(lease, now)
+        task = stage.tasks[lease.key.partition]
+        others = [other for other in leases_in(task.state) if other.key != lease.key]
+        task.move(replace(others[0], raced=True) if others else IDLE)
+        return not others
 
     def accept(self, stage: Stage, lease: Leased, receipt: Receipt, now: float) -> None:
         """Accept an attempt: its block is what readers get from now on."""
@@ -459,7 +356,7 @@ class State:
     def lease_of(self, key: TaskKey) -> Leased | None:
         """Return the lease of a live attempt."""
         state = self.jobs[key.job].stages[key.stage].tasks[key.partition].state
-        return state if isinstance(state, Leased) and state.key == key else None
+        return next((lease for lease in leases_in(state) if lease.key == key), None)
 
     def leases_of(self, job: Job) -> list[Leased]:
         """Return the live attempts of a job, worker by worker."""

@@ -25,10 +25,13 @@ __all__ = [
     "Idle",
     "IllegalMoveError",
     "Leased",
+    "Live",
+    "Racing",
     "Ready",
     "Task",
     "TaskState",
     "Waiting",
+    "leases_in",
 ]
 
 
@@ -55,6 +58,18 @@ class Leased:
     worker: str
     inputs: tuple[tuple[int, int], ...] = ()
     since_s: float = 0.0
+    speculative: bool = False
+    """It was the second of two."""
+    raced: bool = False
+    """It had a second beside it, and outlived it: it gets no other."""
+
+
+@dataclass(frozen=True, slots=True)
+class Racing:
+    """Two attempts run, since the first takes long. Whichever report comes first is accepted."""
+
+    first: Leased
+    second: Leased
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +85,8 @@ class Done:
     """It is of an earlier job, out of a cache that may drop it at any time."""
 
 
-TaskState = Idle | Waiting | Ready | Leased | Done
+Live = Leased | Racing
+TaskState = Idle | Waiting | Ready | Leased | Racing | Done
 
 IDLE: Final = Idle()
 WAITING: Final = Waiting()
@@ -87,8 +103,23 @@ TASK_ARROWS: Final[Mapping[tuple[type, type], str]] = {
     (Ready, Leased): "launched",
     (Leased, Done): "report accepted",
     (Leased, Idle): "failed, lost, taken back or rolled back",
+    (Leased, Racing): "second attempt launched",
+    (Racing, Leased): "one of the two failed, was lost or taken back",
+    (Racing, Done): "report accepted, the other cancelled",
+    (Racing, Idle): "rolled back",
     (Done, Idle): "block lost or rolled back",
 }
+
+
+def leases_in(state: TaskState) -> tuple[Leased, ...]:
+    """Return the live attempts of a task."""
+    match state:
+        case Leased():
+            return (state,)
+        case Racing(first, second):
+            return first, second
+        case _:
+            return ()
 
 
 class IllegalMoveError(Exception):

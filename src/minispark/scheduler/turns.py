@@ -5,7 +5,7 @@
    the one that was given the least for its weight so far: on a single slot nothing else can tell.
    A job that comes, or comes back, begins where the others are and is owed nothing for the past.
 3. A job of which nothing is leased need not stand behind what a job that has more was given
-   ahead: that is called back (`Work.make_way`).
+   ahead: that is called back (`launching.make_way`).
 
 Covers: the order, kept as it changes. It is made of the jobs and is in no snapshot.
 """

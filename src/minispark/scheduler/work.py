@@ -1,43 +1,43 @@
 """What follows for jobs within one step: the arrows taken and the commands they cause.
 
-Covers: planning, delivering and ending jobs, charging and losing attempts, rolling stages back,
-launching. Does not cover: which event leads here (`core`). A `Work` lives for one step.
+Covers: planning, delivering and ending jobs, charging and losing attempts, rolling stages back.
+Does not cover: launches (`launching`), which event leads here (`core`). A `Work` lives for one
+step.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import partial
-from heapq import heappop, heappush, nsmallest
 from math import inf
-from operator import attrgetter
-from typing import Final
 
 from minispark.errors import Failure, FetchFailed, WorkerLost
 from minispark.ids import TaskKey
-from minispark.scheduler import attempts, lineage, liveness, placement
+from minispark.scheduler import attempts, lineage, liveness
 from minispark.scheduler.commands import (
     BlockRef,
     CancelTask,
     Command,
     CommitJob,
     FinishJob,
-    LaunchTask,
     ReleaseBlocks,
     ReleaseJob,
 )
 from minispark.scheduler.policy import Cause, ended
 from minispark.scheduler.state import Job, Phase, Stage, State
-from minispark.scheduler.tasks import IDLE, READY, WAITING, Done, Idle, Leased, Ready
+from minispark.scheduler.tasks import (
+    IDLE,
+    READY,
+    WAITING,
+    Done,
+    Idle,
+    Leased,
+    Live,
+    leases_in,
+)
 from minispark.scheduler.workers import Worker
 from minispark.settings import SchedulerSettings
 
 __all__ = ["Work"]
-
-LOOKAHEAD: Final = 64
-"""Ready tasks of a job that are looked at for one worker, jobs that are passed over for it, and
-lines that are looked at for a job: more would make each step as long as the queue when many tasks
-shun the same worker."""
 
 
 class Work:
@@ -101,7 +101,7 @@ class Work:
         for stage in job.ordered:
             wanted = dict.fromkeys(needed.get(stage.id, ()))
             for partition, task in enumerate(stage.tasks):
-                if isinstance(task.state, Leased | Done):
+                if isinstance(task.state, Live | Done):
                     continue
                 if partition not in wanted:
                     if task.state is not IDLE:
@@ -114,7 +114,7 @@ class Work:
 
     def _deliver(self, job: Job) -> None:
         for lease in self.state.leases_of(job):
-            self._cancel(lease)
+            self.cancel(lease)
         for task in (task for stage in job.ordered for task in stage.tasks):
             if not isinstance(task.state, Idle | Done):
                 task.move(IDLE)
@@ -140,7 +140,7 @@ class Work:
         ``key`` is the attempt whose failure ends it.
         """
         for lease in self.state.leases_of(job):
-            self._cancel(lease)
+            self.cancel(lease)
         results: tuple[BlockRef, ...] = ()
         if phase is Phase.SUCCEEDED:
             kept = (done for s in job.ordered if s.spec.result for done in s.accepted())
@@ -177,20 +177,26 @@ class Work:
                 self.tell(ReleaseBlocks(worker.name, worker.epoch, gone))
 
     def charge(
-        self, job: Job, stage: Stage, key: TaskKey, worker: Worker, cause: Cause, why: Failure
+        self, job: Job, stage: Stage, lease: Leased, cause: Cause, why: Failure, *, alone: bool
     ) -> None:
-        """Charge an idle task for its last attempt; queue it again or end the job."""
+        """Charge a task for an attempt that is over; queue it again or end the job.
+
+        Not ``alone`` it had another beside it, which goes on. Then a second one costs nothing.
+        """
         if not lineage.may_be_needed(job, stage):
             return
-        task = stage.tasks[key.partition]
-        attempts.charge(task, cause, why, worker.name)
+        key, task = lease.key, stage.tasks[lease.key.partition]
+        if lease.speculative and not alone:
+            attempts.avoid(task, cause, lease.worker)
+            return
+        attempts.charge(task, cause, why, lease.worker)
         elsewhere = any(name not in task.avoid for name in self.state.rotation)
         last = attempts.verdict(task, cause, why, elsewhere=elsewhere, settings=self.settings)
         if last is not None:
             self.end(job, Phase.FAILED, last, key)
-        elif lineage.input_complete(job, stage, key.partition):
+        elif alone and lineage.input_complete(job, stage, key.partition):
             self.state.enqueue(job, stage, key.partition)
-        else:
+        elif alone:
             self.touch(job)
 
     def lose_lease(self, worker: Worker, key: TaskKey, cause: Cause, reason: str) -> None:
@@ -198,12 +204,11 @@ class Work:
         if key not in worker.leased:
             return  # An earlier loss of this step has ended the job.
         job = self.state.jobs[key.job]
-        stage = job.stages[key.stage]
-        lease = self.state.lease_of(key)
+        stage, lease = job.stages[key.stage], self.state.lease_of(key)
         if lease is not None:
-            self.state.unlease(lease, self.now)
-        stage.tasks[key.partition].move(IDLE)
-        self.charge(job, stage, key, worker, cause, WorkerLost(f"{worker.name}: {reason}"))
+            alone = self.state.give_up(stage, lease, self.now)
+            why = WorkerLost(f"{worker.name}: {reason}")
+            self.charge(job, stage, lease, cause, why, alone=alone)
 
     def lose_input(self, job: Job, reader: Leased, gone: FetchFailed) -> bool:
         """Write off the block that a reader did not get; False if it is not the present one."""
@@ -269,8 +274,9 @@ class Work:
             candidate.generation += 1
             for partition, task in enumerate(candidate.tasks):
                 task.promised = None
-                if isinstance(task.state, Leased):
-                    self._cancel(task.state)
+                if isinstance(task.state, Live):
+                    for lease in leases_in(task.state):
+                        self.cancel(lease)
                     task.move(IDLE)
                 elif isinstance(task.state, Done):
                     candidate.lose(partition)
@@ -278,72 +284,22 @@ class Work:
                     task.move(IDLE)
         self.touch(job)
 
-    def _cancel(self, lease: Leased) -> None:
+    def cancel(self, lease: Leased) -> None:
+        """Have an attempt ended, and take it off the books; its task is left as it is."""
         worker = self.state.workers[lease.worker]
         self.state.unlease(lease, self.now)
         if worker.up:
             self.tell(CancelTask(worker.name, worker.epoch, lease.key))
 
-    def place(self) -> None:
-        """Give ready tasks to workers, one job after another, until somebody has to wait."""
-        state, lines = self.state, self.state.lines
-        held: dict[str, None] = {}
-        while lines.has_room and len(held) < LOOKAHEAD:
-            name = state.turns.first(but=held)
-            if name is None:
-                return
-            job = state.hungry[name]
-            if not lines.has_slot and self._waits_for_slot(job):
-                return  # Whoever was leased ahead of it would have the slot that it waits for.
-            if not self._launch_one(job):
-                held[name] = None
-            if not job.queue:
-                state.sate(job)
-
-    def make_way(self) -> None:
-        """Let a job of which nothing is leased go before what others were given ahead.
-
-        The line of one worker is called back, if all in it are of jobs that have more.
-        """
-        state, lines = self.state, self.state.lines
-        name = state.turns.first() if lines.waiting and not lines.has_slot else None
-        job = None if name is None else state.hungry[name]
-        if job is None or job.leased:
-            return
-        avoid = next((s.tasks[p].avoid for s, p in [self._next_of(job)] if s), ())
-        for worker in nsmallest(LOOKAHEAD, lines.waiting.values(), key=attrgetter("turn")):
-            line = [state.lease_of(key) for key in worker.line]
-            others = [state.jobs[lease.key.job] for lease in line if lease is not None]
-            fit = worker.name in lines.fit.members and worker.name not in avoid
-            if fit and all(state.turns.has_too_much(other, job) for other in others):
-                self.call_back_line(worker)
-                self.settle()
-                self.place()
-                return
-
-    def take_back(self) -> None:
-        """Let attempts that wait behind a long one run on workers with a free slot instead.
-
-        It is nobody's fault and charges nothing. Should the attempt have begun after all, its
-        report finds it replaced.
-        """
-        lines, after_s = self.state.lines, self.settings.take_back_after_s
-        if not lines.waiting or not lines.has_slot:
-            return
-        if self.now >= lines.calm_s + after_s:
-            for lease in liveness.overdue(self.state, self.now - after_s):
-                if self._has_free_slot_for(lease):
-                    self.call_back(lease)
-                    self.place()
-            lines.calm_s = liveness.waiting_since(self.state)
-        self.due(liveness.next_take_back(self.state, self.now, self.settings))
-
     def call_back(self, lease: Leased) -> None:
         """Take an attempt away from its worker, at nobody's charge, and queue it again."""
         job = self.state.jobs[lease.key.job]
         stage, partition = job.stages[lease.key.stage], lease.key.partition
-        self._cancel(lease)
-        stage.tasks[partition].move(IDLE)
+        worker = self.state.workers[lease.worker]
+        if worker.up:
+            self.tell(CancelTask(worker.name, worker.epoch, lease.key))
+        if not self.state.give_up(stage, lease, self.now):
+            return
         if lineage.input_complete(job, stage, partition):
             self.state.enqueue(job, stage, partition)
         else:
@@ -354,100 +310,3 @@ class Work:
         for lease in [self.state.lease_of(key) for key in worker.line]:
             if lease is not None:
                 self.call_back(lease)
-
-    def _has_free_slot_for(self, lease: Leased) -> bool:
-        job = self.state.jobs[lease.key.job]
-        stage, partition = job.stages[lease.key.stage], lease.key.partition
-        if not lineage.input_complete(job, stage, partition):
-            return False
-        return self._worker_for(job, stage, partition, ahead=0) is not None
-
-    def _next_of(self, job: Job) -> tuple[Stage | None, int]:
-        """Return the task of a job whose turn is first, dropping void entries before it."""
-        while job.queue:
-            order, partition = job.queue[0]
-            if isinstance(job.ordered[order].tasks[partition].state, Ready):
-                return job.ordered[order], partition
-            heappop(job.queue)
-        return None, 0
-
-    def _waits_for_slot(self, job: Job) -> bool:
-        stage, _ = self._next_of(job)
-        return stage is not None and self._ahead_of(stage) == 0
-
-    def _ahead_of(self, stage: Stage) -> int:
-        return placement.ahead_of(stage, self.settings)
-
-    def _launch_one(self, job: Job) -> bool:
-        aside: list[tuple[int, int]] = []
-        launched = False
-        while job.queue and not launched and len(aside) < LOOKAHEAD:
-            order, partition = heappop(job.queue)
-            stage = job.ordered[order]
-            if not isinstance(stage.tasks[partition].state, Ready):
-                continue
-            ahead = self._ahead_of(stage)
-            worker = self._worker_for(job, stage, partition, ahead=ahead)
-            if worker is None:
-                aside.append((order, partition))
-                if not self.state.lines.takes(ahead):
-                    break
-                continue
-            inputs = lineage.leaf_blocks(job, stage, partition)
-            lease = self.state.lease(job, stage, partition, worker, self.now)
-            self.tell(LaunchTask(worker.name, worker.epoch, lease.key, inputs))
-            launched = True
-        for entry in aside:
-            heappush(job.queue, entry)
-        return launched
-
-    def launch_again(self, job: Job, lease: Leased) -> None:
-        """Repeat a launch: a worker that has, or had, the attempt refuses it.
-
-        One whose input was lost meanwhile may still end well where it runs, but cannot start.
-        """
-        worker = self.state.workers[lease.worker]
-        stage, partition = job.stages[lease.key.stage], lease.key.partition
-        if lineage.input_complete(job, stage, partition):
-            inputs = lineage.leaf_blocks(job, stage, partition)
-            self.tell(LaunchTask(worker.name, worker.epoch, lease.key, inputs))
-
-    def _worker_for(self, job: Job, stage: Stage, partition: int, *, ahead: int) -> Worker | None:
-        lines, there = self.state.lines, partial(lineage.rows_there, job, stage, partition)
-        if any(there(name) for name in lines.suspect):
-            return None
-        return placement.choose(
-            lines,
-            avoid=stage.tasks[partition].avoid,
-            ahead=ahead,
-            near=lineage.near(job, stage, partition),
-            input_on=there,
-        )
-
-    def strike(self, worker: Worker, key: TaskKey) -> None:
-        """Note a failure that may be the worker's; so many in a row, and it is left out."""
-        settings, fit = self.settings, self.state.lines.fit.members
-        worker.strikes[key.job, key.stage, key.partition] = None
-        enough = worker.struck + len(worker.strikes) >= settings.exclude_after > 0
-        if not enough or worker.excluded_until_s is not None:
-            return
-        worker.acquit()
-        if any(name != worker.name for name in fit):
-            worker.excluded_until_s = self.now + settings.exclude_s
-            self.due(worker.excluded_until_s)
-            self.state.see(worker)
-            self.call_back_line(worker)
-        else:
-            # It is so everywhere: then it is not the workers, and one is as good as another.
-            for other in list(self.state.lines.barred.values()):
-                self._readmit(other)
-
-    def readmit(self) -> None:
-        """Give work again to those that were left out for long enough."""
-        for worker in list(self.state.lines.barred.values()):
-            if worker.excluded_until_s is not None and self.now >= worker.excluded_until_s:
-                self._readmit(worker)
-
-    def _readmit(self, worker: Worker) -> None:
-        worker.excluded_until_s = None
-        self.state.see(worker)

@@ -94,17 +94,22 @@ class Worker:
             del self.strikes[task]
         self.struck += len(gone)
 
-    def take(self, key: TaskKey, now: float) -> None:
-        """Lease an attempt: it has a slot, or waits for one."""
-        if len(self.leased) < self.slots:
+    def take(self, key: TaskKey, now: float) -> bool:
+        """Lease an attempt; return whether it has a slot, and need not wait for one."""
+        has_slot = len(self.leased) < self.slots
+        if has_slot:
             self.started[key] = now
         self.leased[key] = now
+        return has_slot
 
-    def let_go_of(self, key: TaskKey, now: float) -> None:
-        """Take an attempt off the books; the first that waits has its slot."""
+    def let_go_of(self, key: TaskKey, now: float) -> TaskKey | None:
+        """Take an attempt off the books; return the one that waited first and has its slot now."""
         del self.leased[key]
-        if self.started.pop(key, None) is not None and len(self.leased) >= self.slots:
-            self.started[next(other for other in self.leased if other not in self.started)] = now
+        if self.started.pop(key, None) is None or len(self.leased) < self.slots:
+            return None
+        following = next(other for other in self.leased if other not in self.started)
+        self.started[following] = now
+        return following
 
     def started_s(self, key: TaskKey, now: float) -> float:
         """Since when an attempt has had a slot; one that waits will not have one before now."""

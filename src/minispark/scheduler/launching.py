@@ -1,0 +1,207 @@
+"""Who is given what: the launches of a step, and what is called back for them.
+
+Covers: ready tasks, lines that make way, second attempts of stragglers. Does not cover: which
+worker (`placement`), whose turn it is (`turns`), what a straggler is (`stragglers`).
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from heapq import heappop, heappush
+from itertools import islice
+from typing import Final
+
+from minispark.ids import TaskKey
+from minispark.scheduler import lineage, liveness, placement, stragglers
+from minispark.scheduler.commands import LaunchTask, LeafBlocks
+from minispark.scheduler.state import Job, Stage
+from minispark.scheduler.tasks import Leased, Ready
+from minispark.scheduler.work import Work
+from minispark.scheduler.workers import Worker
+
+__all__ = ["launch_again", "make_way", "place", "speculate", "take_back"]
+
+LOOKAHEAD: Final = 64
+"""Ready tasks of a job that are looked at for one worker, jobs that are passed over for it, and
+lines that are looked at for a job: more would make each step as long as the queue when many tasks
+shun the same worker."""
+
+
+def place(work: Work) -> None:
+    """Give ready tasks to workers, one job after another, until somebody has to wait."""
+    state, lines = work.state, work.state.lines
+    held: dict[str, None] = {}
+    while lines.has_room and len(held) < LOOKAHEAD:
+        name = state.turns.first(but=held)
+        if name is None:
+            return
+        job = state.hungry[name]
+        if not lines.has_slot and _waits_for_slot(work, job):
+            return  # Whoever was leased ahead of it would have the slot that it waits for.
+        if not _launch_one(work, job):
+            held[name] = None
+        if not job.queue:
+            state.sate(job)
+
+
+def make_way(work: Work) -> None:
+    """Let a job of which nothing is leased go before what others were given ahead.
+
+    The line of one worker is called back, if all in it are of jobs that have more.
+    """
+    state, lines = work.state, work.state.lines
+    name = state.turns.first() if lines.waiting and not lines.has_slot else None
+    job = None if name is None else state.hungry[name]
+    if job is None or job.leased:
+        return
+    stage, partition = _next_of(work, job)
+    avoid = () if stage is None else stage.tasks[partition].avoid
+
+    def gives_way(name: str) -> bool:
+        if name not in lines.fit.members or name in avoid:
+            return False
+        others = (state.jobs[key.job] for key in lines.waiting[name].line)
+        return all(state.turns.has_too_much(other, job) for other in others)
+
+    found = lines.waiting_by_turn.find(gives_way, among=LOOKAHEAD)
+    if found is not None:
+        work.call_back_line(lines.waiting[found])
+        work.settle()
+        place(work)
+
+
+def take_back(work: Work) -> None:
+    """Let attempts that wait behind a long one run on workers with a free slot instead.
+
+    It is nobody's fault and charges nothing. Should the attempt have begun after all, its
+    report finds it replaced.
+    """
+    lines, after_s = work.state.lines, work.settings.take_back_after_s
+    if not lines.waiting or not lines.has_slot:
+        return
+    if work.now >= lines.calm_s + after_s:
+        for lease in liveness.overdue(work.state, work.now - after_s):
+            if _has_free_slot_for(work, lease):
+                work.call_back(lease)
+                place(work)
+        lines.calm_s = liveness.waiting_since(work.state)
+    work.due(liveness.next_take_back(work.state, work.now, work.settings))
+
+
+def speculate(work: Work) -> None:
+    """Launch second attempts of stragglers, the latest first, where nothing else is ready."""
+    state, settings = work.state, work.settings
+    if state.hungry or not state.lines.fit.free:
+        return
+    late: list[tuple[float, TaskKey]] = []
+    for stage in stragglers.stages(state, settings):
+        patience_s = stragglers.patience_s(stage, settings)
+        for key, since_s in islice(stage.started.items(), state.lines.fit.free + LOOKAHEAD):
+            if since_s + patience_s > work.now:
+                work.due(since_s + patience_s)
+                break
+            late.append((since_s + patience_s, key))
+    for _, key in sorted(late):
+        if state.lines.fit.free:
+            _launch_second(work, key)
+
+
+def launch_again(work: Work, job: Job, lease: Leased) -> None:
+    """Repeat a launch: a worker that has, or had, the attempt refuses it.
+
+    One whose input was lost meanwhile may still end well where it runs, but cannot start.
+    """
+    worker = work.state.workers[lease.worker]
+    stage, partition = job.stages[lease.key.stage], lease.key.partition
+    if lineage.input_complete(job, stage, partition):
+        _tell_launch(work, worker, lease, lineage.leaf_blocks(job, stage, partition))
+
+
+def _launch_second(work: Work, key: TaskKey) -> None:
+    job, first = work.state.jobs[key.job], work.state.lease_of(key)
+    stage, partition = job.stages[key.stage], key.partition
+    if first is None or not lineage.input_complete(job, stage, partition):
+        return
+    avoid = (*stage.tasks[partition].avoid, first.worker)
+    worker = _worker_for(work, job, stage, partition, ahead=0, avoid=avoid)
+    fit = work.state.lines.fit.members
+    if worker is not None and worker.name in fit and worker.name not in avoid:
+        _launch(work, job, stage, partition, worker)
+
+
+def _launch_one(work: Work, job: Job) -> bool:
+    aside: list[tuple[int, int]] = []
+    launched = False
+    while job.queue and not launched and len(aside) < LOOKAHEAD:
+        order, partition = heappop(job.queue)
+        stage = job.ordered[order]
+        if not isinstance(stage.tasks[partition].state, Ready):
+            continue
+        ahead = placement.ahead_of(stage, work.settings)
+        worker = _worker_for(work, job, stage, partition, ahead=ahead)
+        if worker is None:
+            aside.append((order, partition))
+            if not work.state.lines.takes(ahead):
+                break
+            continue
+        _launch(work, job, stage, partition, worker)
+        launched = True
+    for entry in aside:
+        heappush(job.queue, entry)
+    return launched
+
+
+def _launch(work: Work, job: Job, stage: Stage, partition: int, worker: Worker) -> None:
+    inputs = lineage.leaf_blocks(job, stage, partition)
+    lease = work.state.lease(job, stage, partition, worker, work.now)
+    _tell_launch(work, worker, lease, inputs)
+
+
+def _tell_launch(work: Work, worker: Worker, lease: Leased, inputs: tuple[LeafBlocks, ...]) -> None:
+    work.tell(
+        LaunchTask(worker.name, worker.epoch, lease.key, inputs, speculative=lease.speculative)
+    )
+
+
+def _worker_for(
+    work: Work,
+    job: Job,
+    stage: Stage,
+    partition: int,
+    *,
+    ahead: int,
+    avoid: tuple[str, ...] | None = None,
+) -> Worker | None:
+    lines, there = work.state.lines, partial(lineage.rows_there, job, stage, partition)
+    if any(there(name) for name in lines.suspect):
+        return None
+    return placement.choose(
+        lines,
+        avoid=stage.tasks[partition].avoid if avoid is None else avoid,
+        ahead=ahead,
+        near=lineage.near(job, stage, partition),
+        input_on=there,
+    )
+
+
+def _has_free_slot_for(work: Work, lease: Leased) -> bool:
+    job = work.state.jobs[lease.key.job]
+    stage, partition = job.stages[lease.key.stage], lease.key.partition
+    if not lineage.input_complete(job, stage, partition):
+        return False
+    return _worker_for(work, job, stage, partition, ahead=0) is not None
+
+
+def _next_of(work: Work, job: Job) -> tuple[Stage | None, int]:
+    """Return the task of a job whose turn is first, dropping void entries before it."""
+    while job.queue:
+        order, partition = job.queue[0]
+        if isinstance(job.ordered[order].tasks[partition].state, Ready):
+            return job.ordered[order], partition
+        heappop(job.queue)
+    return None, 0
+
+
+def _waits_for_slot(work: Work, job: Job) -> bool:
+    stage, _ = _next_of(work, job)
+    return stage is not None and placement.ahead_of(stage, work.settings) == 0
