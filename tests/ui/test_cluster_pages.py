@@ -39,7 +39,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def cluster(folder: Path) -> Iterator[LocalCluster]:
     options = ["--heartbeat-timeout", "5"]
-    with LocalCluster(workers=2, threads=1, data_root=folder, master_options=options) as running:
+    with LocalCluster(
+        workers=2, threads=1, data_root=folder, master_options=options, start_timeout_s=110
+    ) as running:
         yield running
 
 
@@ -175,7 +177,6 @@ def test_names_stay_text_and_a_users_traceback_is_shown(
     page.locator("#problem-1 summary").click()
     expect(page.locator("#problem-1")).to_contain_text("raise ValueError(msg)")
     expect(page.locator("#problem-1")).to_contain_text(f"value {EVIL}{END} is bad")
-    expect(page.locator("#problem-1")).to_contain_text(f"log {EVIL}")
     assert page.locator("img").count() == 0
     logged_in.picture("traceback")
 

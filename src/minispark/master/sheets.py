@@ -35,6 +35,9 @@ _KEPT = 8
 """Jobs that are looked at again and again; of the largest it is some MB each."""
 _FRESH_S = 0.4
 """However many look at a running job, it is summed up so often at most."""
+_SHARE = 10.0
+"""A document of a running job does for so many times the time that it took: a tenth of the event
+loop is what those who watch get."""
 
 Made = TypeVar("Made")
 
@@ -44,16 +47,19 @@ class _Kept(Generic[Made]):
 
     def __init__(self) -> None:
         self._kept: OrderedDict[str, tuple[int, float, Made]] = OrderedDict()
+        """By job: version, until when it does for a later version too, document."""
 
     def get(self, job: str, version: int) -> Made | None:
         known = self._kept.get(job)
         if known is None:
             return None
-        of, at, made = known
-        return made if of == version or monotonic_s() - at < _FRESH_S else None
+        of, until_s, made = known
+        does = of == version or (version != _END and monotonic_s() < until_s)
+        return made if does else None
 
-    def put(self, job: str, version: int, made: Made) -> Made:
-        self._kept[job] = (version, monotonic_s(), made)
+    def put(self, job: str, version: int, made: Made, *, took_s: float) -> Made:
+        until_s = monotonic_s() + max(_FRESH_S, _SHARE * took_s)
+        self._kept[job] = (version, until_s, made)
         self._kept.move_to_end(job)
         while len(self._kept) > _KEPT:
             self._kept.popitem(last=False)
@@ -104,8 +110,9 @@ class Sheets:
             return known
         lines = await self._history.events(job, limit=MAX_LINES + 1, after=0)
         cut = len(lines) > MAX_LINES
+        start = monotonic_s()
         told = await asyncio.to_thread(story_document, job, lines[:MAX_LINES], cut=cut)
-        return self._stories.put(job, version, told)
+        return self._stories.put(job, version, told, took_s=monotonic_s() - start)
 
     async def _made(self, kept: _Kept[Made], job: str, make: Callable[[JobRecord], Made]) -> Made:
         book = self._parts.book
@@ -114,9 +121,12 @@ class Sheets:
         if known is not None:
             return known
         record = await self._history.record(job)
+        start = monotonic_s()
         if ended:
-            return kept.put(job, _END, await asyncio.to_thread(make, record))
-        return kept.put(job, view.version, make(record))
+            made = await asyncio.to_thread(make, record)
+            return kept.put(job, _END, made, took_s=0.0)
+        made = make(record)
+        return kept.put(job, view.version, made, took_s=monotonic_s() - start)
 
     def _shown(self, job: str) -> Shown:
         book = self._parts.book
