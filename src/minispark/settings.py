@@ -98,8 +98,9 @@ class SchedulerSettings:
     first_prefetch: int = 2
     """So many while nobody knows how long the tasks of a stage take, and at least so many of
     those that are not long."""
-    prefetch_s: float = 0.1
-    """Work that waits on a worker where tasks are short: several round trips of a busy master."""
+    prefetch_s: float = 0.5
+    """Work that waits on a worker where tasks are short. How long they take is seen from here, with
+    round trips: were it less than one of a busy master, lines would stay short because they are."""
     prefetch_task_s: float = 0.5
     """A stage whose tasks take longer leases nothing ahead: beside them a round trip is nothing,
     and what is leased ahead stands in the way of other jobs."""
