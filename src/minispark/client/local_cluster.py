@@ -272,7 +272,8 @@ class LocalCluster:
                 msg = f"{ended.name} ended while it started"
                 raise MinisparkError(msg, detail=ended.last_words())
             if monotonic_s() > deadline:
-                names = ", ".join(process.name for process in processes)
+                names = ", ".join(process.name for process in processes) or "workers"
                 msg = f"{names} did not get ready within {self._timeout_s:g} s"
-                raise MinisparkError(msg, detail=processes[-1].last_words())
+                said = processes[-1].last_words() if processes else None
+                raise MinisparkError(msg, detail=said)
             pause.wait(_POLL_S)
