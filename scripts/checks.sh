@@ -29,10 +29,10 @@ value() { python3 -c 'import json, sys; d = json.load(sys.stdin); print(eval(sys
 
 # wait_until WHAT COMMAND...: tries until the command succeeds; DEADLINE_S is how long.
 wait_until() {
-  local what=$1 until=$((SECONDS + ${DEADLINE_S:-60}))
+  local what=$1 until=$((SECONDS + ${DEADLINE_S:-120}))
   shift
   until "$@" 2>/dev/null; do
-    ((SECONDS < until)) || die "waited ${DEADLINE_S:-60} s in vain: $what"
+    ((SECONDS < until)) || die "waited ${DEADLINE_S:-120} s in vain: $what"
     sleep 0.05
   done
 }

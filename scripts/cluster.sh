@@ -21,9 +21,12 @@ finish() {
   if ((code != 0)); then
     tail -n 5 "$work"/*.log >&2 2>/dev/null || true
   fi
-  for pid in "${pids[@]}"; do
-    # One that was stopped would not hear that it should end.
-    kill -CONT "$pid" 2>/dev/null && kill "$pid" 2>/dev/null
+  # Asked twice: the first time a worker only drains. One that was stopped would hear neither.
+  for _ in 1 2; do
+    for pid in "${pids[@]}"; do
+      kill -CONT "$pid" 2>/dev/null && kill "$pid" 2>/dev/null
+    done
+    sleep 0.5
   done
   wait 2>/dev/null
   rm -rf "${leftovers[@]}"
