@@ -33,8 +33,13 @@ from minispark.wire.guard import SUBMIT, VIEW, WORKER
 ROOT = Path(__file__).parents[1]
 SOURCE, PAGES, SITE = ROOT / "docs", ROOT / "target" / "docs", ROOT / "target" / "site"
 SETTINGS = ROOT / "src" / "minispark" / "settings.py"
-OUTSIDE = ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "LICENSE")
-"""Pages that lie beside ``docs/`` and that its pages link to."""
+OUTSIDE = {
+    "CHANGELOG.md": "changelog.md",
+    "CONTRIBUTING.md": "contributing.md",
+    "LICENSE": "license.md",
+    "SECURITY.md": "reporting.md",
+}
+"""Pages that lie beside ``docs/``, and what they are called in the site."""
 
 
 def cli_page() -> str:
@@ -125,16 +130,23 @@ def _fields(node: ast.ClassDef) -> Iterator[tuple[str, str, str]]:
         yield ast.unparse(statement.target), value, why.replace("|", "\\|")
 
 
+def _in_site(link: re.Match[str]) -> str:
+    """Lead a link to a page beside ``docs/``, or from there into it, to its place in the site."""
+    above, page, rest = link.groups()
+    if page in OUTSIDE:
+        return f"]({OUTSIDE[page]}{rest})"
+    return f"]({'' if above == 'docs/' else above}{page}{rest})"
+
+
 def write_pages() -> None:
     """Lay all pages into ``target/docs``."""
     shutil.rmtree(PAGES, ignore_errors=True)
     shutil.copytree(SOURCE, PAGES)
-    for name in OUTSIDE:
-        shutil.copy(ROOT / name, PAGES / (name if name.endswith(".md") else f"{name}.md"))
+    for name, here in OUTSIDE.items():
+        shutil.copy(ROOT / name, PAGES / here)
+    link = re.compile(r"\]\((\.\./|docs/|)([\w./-]+)([^)]*)\)")
     for page in PAGES.rglob("*.md"):
-        # What lies beside docs/ in the repository lies in the site itself.
-        text = re.sub(r"\]\(\.\./(" + "|".join(OUTSIDE) + r")\)", r"](\1)", page.read_text())
-        page.write_text(text.replace("](LICENSE)", "](LICENSE.md)").replace("](docs/", "]("))
+        page.write_text(link.sub(_in_site, page.read_text()))
     (PAGES / "cli.md").write_text(cli_page())
     (PAGES / "rest.md").write_text(rest_page())
     (PAGES / "limits.md").write_text(limits_page())

@@ -82,8 +82,13 @@ def test_the_site_has_every_page() -> None:
 
     listed = named(config["nav"])
     there = {str(p.relative_to(DOCS)) for p in DOCS.glob("*.md")}
-    assert there <= set(listed)
-    beside = MADE | set(build_docs.OUTSIDE) | {"decisions/README.md"}
+    linked = {
+        link.partition("#")[0]
+        for page in PAGES
+        for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text())
+    }
+    assert there <= {*listed, *linked, *(link.removeprefix("docs/") for link in linked)}
+    beside = MADE | set(build_docs.OUTSIDE.values()) | {"decisions/README.md"}
     assert set(listed) <= there | beside
 
 
