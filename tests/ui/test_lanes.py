@@ -6,10 +6,11 @@ import itertools
 
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.ui.records import key_of
+from tests.ui.records import finished_record, key_of, report_of
 
 from minispark.observe.record import Attempt
 from minispark.ui.lanes import lanes_of
+from minispark.ui.timeline import timeline_of
 
 
 def attempt(number: int, start: float, end: float | None, took: float | None) -> Attempt:
@@ -49,3 +50,15 @@ def test_no_lane_holds_two_at_a_time(raw: list[tuple[float, float, float]], slot
         for lane in range(slots):
             own = [place for place in worker.places if place.lane == lane]
             assert all(a.end <= b.begin for a, b in itertools.pairwise(own) if b.begin < b.end)
+
+
+def test_a_second_attempt_is_marked_from_its_launch_to_its_end() -> None:
+    record = finished_record()
+    late = key_of(1, 1, attempt=1)
+    record.launched(late, "b", 4.6, speculative=True)
+    for ended in (False, True):
+        if ended:
+            record.succeeded(report_of(late, took_s=0.1), "b", 4.9)
+        line = timeline_of(record, slots={}, now=9.0)
+        (second,) = line.speculative
+        assert (line.stage[second], line.partition[second], line.attempt[second]) == (1, 1, 1)

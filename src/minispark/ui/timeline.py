@@ -6,18 +6,15 @@ Columns, not rows: 10,000 attempts are half a megabyte instead of three.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 from pydantic import BaseModel
 
-from minispark.observe.record import Attempt, JobRecord
+from minispark.observe.record import JobRecord
 from minispark.observe.sums import rows_out
 from minispark.ui.lanes import lanes_of
 
 __all__ = ["STATES", "Timeline", "TimelineWorker", "timeline_of"]
 
-_SAME_STEP_S = 0.005
-"""One step of the scheduler may take an attempt back and launch the next."""
 STATES = ("RUNNING", "SUCCEEDED", "FAILED", "CANCELLED")
 
 
@@ -72,7 +69,7 @@ def timeline_of(record: JobRecord, *, slots: Mapping[str, int], now: float) -> T
     for number, worker in enumerate(found):
         for place in worker.places:
             key = place.attempt.key
-            if _speculative(record, place.attempt):
+            if place.attempt.speculative:
                 line.speculative.append(len(line.lane))
             line.worker.append(number)
             line.lane.append(-1 if place.lane is None else place.lane)
@@ -88,14 +85,3 @@ def timeline_of(record: JobRecord, *, slots: Mapping[str, int], now: float) -> T
             mine = report is not None and report.key == key
             line.rows.append(rows_out(report) if report is not None and mine else 0)
     return line
-
-
-def _speculative(record: JobRecord, attempt: Attempt) -> bool:
-    """Whether it was sent while an earlier attempt of the task ran on."""
-    key = attempt.key
-    if key.attempt == 0:
-        return False
-    before = record.attempts.get(replace(key, attempt=key.attempt - 1))
-    if before is None:
-        return False
-    return before.finished_at is None or before.finished_at > attempt.started_at + _SAME_STEP_S
