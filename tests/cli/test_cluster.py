@@ -269,6 +269,19 @@ def test_a_job_is_stepped_through(cluster: Cluster, submitted: Callable[..., str
     assert f"{job_id} has {len(steps)} steps" in beyond.stderr
 
 
+def test_a_job_is_predicted(cluster: Cluster, submitted: Callable[..., str]) -> None:
+    job_id = submitted("--input", "data/text.csv", "--parallelism", "3")
+    assert cluster.run("status", job_id, "--watch").returncode == 0
+    told = cluster.run("predict", job_id, "--workers", "3")
+    assert told.returncode == 0, told.stderr
+    assert f"{job_id} would take " in told.stdout
+    assert "on 3 workers of 1 slots" in told.stdout
+    found = json.loads(cluster.run("predict", job_id, "--workers", "1", "--json").stdout)
+    assert sum(stage["tasks"] for stage in found["stages"]) > 1
+    assert 0 < found["total_s"] < 60
+    assert found["measured_s"] > 0
+
+
 def test_a_job_is_cancelled(cluster: Cluster, submitted: Callable[..., str]) -> None:
     big = cluster.directory / "data" / "big.csv"
     with big.open("w") as file:
