@@ -16,10 +16,12 @@ from minispark.testing.sim import Recipe, SimulationError, World
 from minispark.testing.sim.batch import simulate
 from minispark.testing.sim.blocks import make_block
 from minispark.testing.sim.faults import KINDS
+from minispark.testing.sim.journal import Row
+from minispark.testing.sim.master import Master
 from minispark.testing.sim.world import run
 
 HISTORIES = int(os.environ.get("MINISPARK_TEST_HISTORIES", "1000"))
-BATCHES = 4
+BATCHES = 8
 
 
 @pytest.mark.parametrize("batch", range(BATCHES))
@@ -35,13 +37,19 @@ def test_every_history_ends_well(batch: int) -> None:
 def test_histories_see_what_they_are_there_for() -> None:
     """Every kind of fault strikes, and what they should lead to happens."""
     struck: Counter[str] = Counter()
-    told = ""
-    for seed in range(150):
-        world = World(Recipe(seed))
+    told, standings = "", {""}
+
+    def see(master: Master, _: Row) -> None:
+        for worker in master.scheduler.worker_status():
+            standings.add("EXCLUDED" if worker.excluded else worker.status)
+
+    for seed in range(120):
+        world = World(Recipe(seed), witness=see)
         world.run()
         struck.update(world.faults.struck)
         told += world.story()
     assert set(struck) == set(KINDS)
+    assert standings == {"", "UP", "DOWN", "DRAINING", "EXCLUDED"}
     for sign in (
         "generation=1",
         "fetch_failed",

@@ -20,7 +20,7 @@ RATES: Final[Mapping[str, tuple[float, str]]] = {
     "hopeless": (0.05, "an attempt meets bad data, or raises the same sentence each time"),
     "lying": (0.5, "a stage that is said to be repeatable gives other rows each time"),
     "straggling": (0.2, "an attempt takes ten times as long"),
-    "commit": (0.3, "the files of a job cannot be published"),
+    "commit": (1.0, "the files of a job cannot be published"),
 }
 """Kinds that strike an occasion with a probability: the most it is drawn as, and what it is."""
 

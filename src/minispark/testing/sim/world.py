@@ -12,7 +12,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Final
+from typing import Final, Literal
 
 from minispark.errors import UsageError
 from minispark.ids import TaskKey
@@ -80,13 +80,15 @@ class World:
         chances = Chances(recipe.seed)
         self.agenda = Agenda()
         self.faults = Faults(chances.of("faults"), recipe.without)
-        self.truth = Truth(self.faults, _SETTINGS)
+        policies: tuple[Literal["fair", "fifo"], ...] = ("fair", "fair", "fifo")
+        settings = replace(_SETTINGS, policy=chances.of("settings").choice(policies))
+        self.truth = Truth(self.faults, settings)
         self.network = Network(self.agenda, self.faults, chances.of("network"))
         self.witness = witness
         self.rows: list[tuple[float, int, Row]] = []
         self.healed = False
         self._chance = chances.of("world")
-        self._around = Surroundings(self.agenda, self.truth, self, _SETTINGS, chances.of("master"))
+        self._around = Surroundings(self.agenda, self.truth, self, settings, chances.of("master"))
         self.master = self._start(StateDir(cluster=0))
         self.former: Master | None = None
         """A master whose place another took while it lived."""
