@@ -81,6 +81,7 @@ class _Run:
         self.ended: JobStatus | None = None
         self._chance = Random(0)  # noqa: S311 - the same each time
         self._reports: list[tuple[float, int, TaskSucceeded]] = []
+        self._called_back: dict[TaskKey, None] = {}
         self.readers: dict[TaskKey, LaunchTask] = {}
         self._maps = tasks - _READERS
         for number in range(workers):
@@ -113,7 +114,9 @@ class _Run:
             report = TaskSucceeded(command.key, command.worker, 1, _RECEIPT)
             heappush(self._reports, (self.now + 0.5 + self._chance.random(), self.steps, report))
         elif isinstance(command, CancelTask):
-            self.readers.pop(command.key, None)  # It waited behind another, and goes elsewhere.
+            # It waited behind another, and goes elsewhere.
+            self.readers.pop(command.key, None)
+            self._called_back[command.key] = None
         elif isinstance(command, FinishJob):
             self.ended = command.status
 
@@ -124,7 +127,9 @@ class _Run:
                 self._beat_all()
                 continue
             self.now, _, report = heappop(self._reports)
-            if len(self._reports) == 0:
+            if report.key in self._called_back:
+                continue
+            if self.done == self._maps - 1:
                 self.decided_s, self.spent_s = self.spent_s, 0.0
             self.step(report)
             self.done += 1
