@@ -6,7 +6,8 @@ source "$(dirname "$0")/cluster.sh"
 
 max_load_diff=2
 say "a master, a worker of one slot and one of four"
-start_master
+# Workers that hold still are not to be taken for dead meanwhile.
+start_master --heartbeat-timeout 60
 start_worker small --threads 1
 start_worker big --threads 4
 workers_up small big

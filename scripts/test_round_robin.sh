@@ -5,7 +5,8 @@
 source "$(dirname "$0")/cluster.sh"
 
 say "a master and three workers of two slots"
-start_master
+# Workers that hold still are not to be taken for dead meanwhile.
+start_master --heartbeat-timeout 60
 for name in a b c; do start_worker "$name" --threads 2; done
 workers_up a b c
 need_data large data/large.txt
