@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 PICTURES = Path(__file__).parents[2] / "build" / "screenshots"
+DEADLINE_MS = 20_000.0
 _ARGUMENTS = [
     *("--no-sandbox", "--disable-quic", "--disable-background-networking"),
     *("--disable-component-update", "--disable-sync", "--no-first-run"),
@@ -31,6 +32,7 @@ def chromium() -> str:
 @pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     path = chromium()
+    expect.set_options(timeout=DEADLINE_MS)
     with sync_playwright() as playwright:
         running = playwright.chromium.launch(executable_path=path, args=_ARGUMENTS)
         yield running
@@ -69,7 +71,7 @@ class Eyes:
 @pytest.fixture
 def eyes(browser: Browser) -> Iterator[Eyes]:
     context = browser.new_context(viewport={"width": 1280, "height": 900})
-    context.set_default_timeout(20_000)
+    context.set_default_timeout(DEADLINE_MS)
     found = Eyes(context.new_page())
     yield found
     context.close()

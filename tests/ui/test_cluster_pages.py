@@ -209,6 +209,7 @@ def test_a_killed_worker_goes_down_and_its_task_moves(
     try:
         expect(workers.locator(".badge.down")).to_have_count(1, timeout=15_000)
         workers.close()
+        page.bring_to_front()
         expect(page.locator("#headline")).to_contain_text("lost at")
         expect(page.locator("#headline")).to_contain_text("run again")
         logged_in.picture("worker-lost")
