@@ -35,6 +35,7 @@ from minispark.scheduler.events import (
     WorkerRegistered,
 )
 from minispark.scheduler.spec import InputEdge, JobSpec, Read, Receipt, StageBranch, StageSpec
+from minispark.scheduler.workers import Worker
 from minispark.settings import SchedulerSettings
 
 __all__ = ["Scale", "measure"]
@@ -42,6 +43,7 @@ __all__ = ["Scale", "measure"]
 _READERS: Final = 8
 """Tasks of the last stage: each reads a block of every task before it."""
 _RECEIPT: Final = Receipt((1_000,) * _READERS, (1,) * _READERS)
+_HEARTBEAT_S: Final = 2.0
 _TELL_EVERY: Final = 10_000
 
 
@@ -81,6 +83,7 @@ class _Run:
         self.ended: JobStatus | None = None
         self._chance = Random(0)  # noqa: S311 - the same each time
         self._reports: list[tuple[float, int, TaskSucceeded]] = []
+        self._beaten_s = 0.0
         self._called_back: dict[TaskKey, None] = {}
         self.readers: dict[TaskKey, LaunchTask] = {}
         self._maps = tasks - _READERS
@@ -137,9 +140,11 @@ class _Run:
                 progress(self.done)
 
     def _beat_all(self) -> None:
-        """Somebody is overdue, or may be: let all show that they live, which is not timed here."""
+        """Let the timer come, and all show that they live now and then: that is not timed here."""
         self.now = max(self.now, self.scheduler.wake_s)
-        workers = self.scheduler.state.workers.values()
+        workers: list[Worker] = []
+        if self.now >= self._beaten_s + _HEARTBEAT_S:
+            workers, self._beaten_s = list(self.scheduler.state.workers.values()), self.now
         beats = [WorkerHeartbeat(w.name, 1, tuple(w.leased)) for w in workers]
         events: list[Event] = [*beats, TimerFired()]
         for event in events:
