@@ -8,15 +8,17 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import polars as pl
+import psutil
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, expect
 from tests.ui.conftest import Eyes
 
 import minispark as ms
-from minispark.client.local_cluster import LocalCluster
+from minispark.client.local_cluster import ClusterProcess, LocalCluster
 from minispark.errors import MinisparkError
 
 pytestmark = pytest.mark.process
@@ -73,6 +75,16 @@ def held(gate: str) -> Callable[[pl.Series], pl.Series]:
         return values
 
     return hold
+
+
+def busy_worker(cluster: LocalCluster) -> ClusterProcess:
+    """The process of a worker that runs something."""
+    url = next(w["url"] for w in cluster.client.workers() if w["active_tasks"])
+    for process in cluster.workers:
+        open_ports = psutil.Process(process.pid).net_connections()
+        if urlsplit(url).port in {one.laddr.port for one in open_ports if one.status == "LISTEN"}:
+            return process
+    raise AssertionError(url)
 
 
 def in_background(work: Callable[[], object]) -> threading.Thread:
@@ -205,7 +217,7 @@ def test_a_killed_worker_goes_down_and_its_task_moves(
     workers.goto(f"{cluster.url}/workers")
     expect(workers.locator(".badge.up")).to_have_count(2)
     expect(workers.locator("#workers .chip")).not_to_have_count(0)
-    cluster.workers[0].kill()
+    busy_worker(cluster).kill()
     try:
         expect(workers.locator(".badge.down")).to_have_count(1, timeout=15_000)
         workers.close()

@@ -151,8 +151,11 @@ class JobRecord:
 
     def worker_lost(self, worker: str, reason: str, now: float) -> None:
         """Note that the attempts that ran on a worker ended with it."""
-        if not self.ended and any(a.worker == worker for a in self.attempts.values()):
-            self.lost_workers.setdefault(worker, now)
+        had = any(attempt.worker == worker for attempt in self.attempts.values())
+        if had and not self.ended and worker not in self.lost_workers:
+            self.lost_workers[worker] = now
+            if worker not in self._running.values():
+                self._touch(now)
         for key in [key for key, where in self._running.items() if where == worker]:
             self.failed(key, WorkerLost(reason), worker, now)
 
