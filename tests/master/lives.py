@@ -73,7 +73,11 @@ class Life:
     async def bury(self) -> None:
         """Wait until the threads of this life are gone."""
         self.die()
-        await asyncio.gather(*self.service.parts.background, return_exceptions=True)
+        background = self.service.parts.background
+        for task in background:
+            if getattr(task.get_coro(), "__qualname__", "") == "Load.watch":
+                task.cancel()  # It has no end of its own.
+        await asyncio.gather(*background, return_exceptions=True)
         await self.service._planner.close()
         await asyncio.to_thread(self.journal.close)
 
