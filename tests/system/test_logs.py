@@ -68,7 +68,7 @@ def test_text_is_for_people_and_libraries_log_the_same_way(tmp_path: Path) -> No
         "from minispark.settings import LogSettings\n"
         "configure_logs(LogSettings(sys.argv[1]), worker='w-1')\n"
         "logger('worker').info('hello', number=1)\n"
-        "logging.getLogger('some.library').warning('careful: %s', 'API_KEY=abc123')\n"
+        "logging.getLogger('another.package').warning('careful: %s', 'API_KEY=abc123')\n"
     )
 
     def said(form: str) -> list[str]:
@@ -83,5 +83,5 @@ def test_text_is_for_people_and_libraries_log_the_same_way(tmp_path: Path) -> No
     # Off a terminal auto is JSON.
     (own, foreign) = [json.loads(line) for line in said("auto")]
     assert (own["event"], own["number"], own["worker"]) == ("hello", 1, "w-1")
-    assert (foreign["logger"], foreign["level"]) == ("some.library", "warning")
+    assert (foreign["logger"], foreign["level"]) == ("another.package", "warning")
     assert "abc123" not in json.dumps(foreign)
