@@ -330,7 +330,7 @@ from minispark.master import MasterConfig, serve
 given = json.loads(sys.argv[1])
 given["state_dir"] = Path(given["state_dir"])
 given["planner_command"] = tuple(given["planner_command"])
-serve(MasterConfig(**given), on_ready=lambda url: print(url, flush=True))
+serve(MasterConfig(**given), on_ready=lambda url, link: print(url, flush=True))
 """
 
 

@@ -91,8 +91,10 @@ def test_a_worker_killed_in_the_middle(cluster: LocalCluster, text: Path) -> Non
     rows = {row.id: row for row in client.stages(job_id)}
     assert rows["read"].records_out == LINES
     assert rows["sum"].records_in == LINES * 10
-    workers = {worker["worker_id"]: worker["status"] for worker in client.workers()}
-    assert sorted(workers.values()) == ["DOWN", "UP"]
+    _until(
+        lambda: sorted(worker["status"] for worker in client.workers()) == ["DOWN", "UP"],
+        "saw the worker down",
+    )
 
 
 def test_an_executor_killed_in_the_middle(cluster: LocalCluster, text: Path) -> None:
