@@ -19,7 +19,7 @@ from minispark.plan.stages import (
     Stage,
     StageGraph,
 )
-from minispark.wire.guard import host_name, is_loopback
+from minispark.wire.hosts import host_name, is_loopback
 from minispark.wire.http import (
     auth_headers,
     compare_versions,

@@ -23,7 +23,8 @@ from minispark.master.web import is_page, web_routes
 from minispark.observe.logs import logger
 from minispark.ui import Pages
 from minispark.wire.cookies import CookieKey
-from minispark.wire.guard import LOOPBACK_NAMES, Guard, GuardPolicy, host_name, is_loopback
+from minispark.wire.guard import Guard, GuardPolicy
+from minispark.wire.hosts import LOOPBACK_NAMES, host_name, is_loopback
 from minispark.wire.http import error_body
 from minispark.wire.messages import PROTOCOL
 

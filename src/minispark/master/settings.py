@@ -17,7 +17,7 @@ from minispark.settings import (
 )
 from minispark.tls import check_certificate
 from minispark.tokens import Level, derive
-from minispark.wire.guard import is_loopback
+from minispark.wire.hosts import is_loopback
 
 __all__ = ["MasterConfig", "check_config"]
 

@@ -33,12 +33,12 @@ from minispark.errors import ErrorInfo
 from minispark.settings import DoorSettings
 from minispark.tokens import Keyring, Level
 from minispark.wire.cookies import CookieKey
+from minispark.wire.hosts import host_name
 from minispark.wire.http import error_body
 from minispark.wire.throttle import Throttle, peer_of
 
 __all__ = [
     "BLOCKS",
-    "LOOPBACK_NAMES",
     "SECURITY_HEADERS",
     "SUBMIT",
     "VIEW",
@@ -46,12 +46,8 @@ __all__ = [
     "Guard",
     "GuardPolicy",
     "Rule",
-    "host_name",
-    "is_loopback",
     "level_of_request",
 ]
-
-LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
 VIEW = frozenset({Level.VIEW, Level.SUBMIT, Level.ROOT})
 SUBMIT = frozenset({Level.SUBMIT, Level.ROOT})
@@ -74,18 +70,6 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
-
-
-def is_loopback(host: str) -> bool:
-    """Whether an address to bind is reachable from this machine only."""
-    return host in LOOPBACK_NAMES or re.fullmatch(r"127(\.\d{1,3}){3}", host) is not None
-
-
-def host_name(netloc: str) -> str:
-    """Return the name in a ``Host`` header, without port, brackets and a trailing dot."""
-    name = netloc.strip().lower()
-    name = name[1:].partition("]")[0] if name.startswith("[") else name.partition(":")[0]
-    return name.removesuffix(".")
 
 
 def level_of_request(scope: Scope) -> Level | None:

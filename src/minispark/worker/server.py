@@ -30,7 +30,8 @@ from minispark.task.hashing import hash_vector
 from minispark.tls import check_certificate, server_tls
 from minispark.tokens import BlockKey
 from minispark.wire.doorstep import server_options
-from minispark.wire.guard import LOOPBACK_NAMES, App, is_loopback
+from minispark.wire.guard import App
+from minispark.wire.hosts import LOOPBACK_NAMES, is_loopback
 from minispark.wire.http import versions
 from minispark.wire.messages import RegisterRequest
 from minispark.worker.agent import Agent

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from minispark.settings import CacheSettings
-from minispark.wire.guard import is_loopback
+from minispark.wire.hosts import is_loopback
 
 __all__ = ["WorkerConfig"]
 
