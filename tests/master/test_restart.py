@@ -227,7 +227,8 @@ def test_a_journal_of_the_first_release_keeps_what_had_ended(bench: Any, tmp_pat
         left = await _killed(bench, before, tmp_path)
         db = sqlite3.connect(left / "journal.db")
         db.executescript(
-            "DROP TABLE snapshots; DROP TABLE mentions; ALTER TABLE jobs DROP COLUMN staging; "
+            "DROP TABLE snapshots; DROP TABLE mentions; DROP TABLE news; "
+            "ALTER TABLE jobs DROP COLUMN staging; "
             "ALTER TABLE events DROP COLUMN now; ALTER TABLE events DROP COLUMN commands; "
             "PRAGMA user_version = 1"
         )

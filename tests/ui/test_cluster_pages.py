@@ -217,10 +217,25 @@ def test_a_killed_worker_goes_down_and_its_task_moves(
     workers.goto(f"{cluster.url}/workers")
     expect(workers.locator(".badge.up")).to_have_count(2)
     expect(workers.locator("#workers .chip")).not_to_have_count(0)
+    events = page.context.new_page()
+    events.goto(f"{cluster.url}/events")
+    expect(events.locator("#events tbody tr").first).to_contain_text("was submitted")
     busy_worker(cluster).kill()
     try:
         expect(workers.locator(".badge.down")).to_have_count(1, timeout=15_000)
         workers.close()
+        # Live: loaded before it happened.
+        lost = events.locator("#events tr", has_text="was lost")
+        expect(lost.locator("td.said a")).to_have_count(1)
+        Eyes(events).picture("events")
+        events.get_by_role("link", name="Workers", exact=True).last.focus()
+        events.keyboard.press("Enter")
+        events.wait_for_url("**/events?about=worker")
+        expect(events.locator("#events tbody tr").first).to_contain_text("is DOWN")
+        expect(events.locator("#events")).not_to_contain_text("was submitted")
+        events.locator("#events tr", has_text="is DOWN").get_by_role("link").first.click()
+        assert "#event-" in events.url
+        events.close()
         page.bring_to_front()
         expect(page.locator("#headline")).to_contain_text("lost at")
         expect(page.locator("#headline")).to_contain_text("run again")
@@ -254,7 +269,7 @@ def test_pages_are_accessible(
     context = browser.new_context(color_scheme=scheme, bypass_csp=True)  # axe is put in
     page = context.new_page()
     page.goto(client.login_link())
-    paths = ["/", "/workers", "/submit", *(f"/jobs/{job}" for job in sorted(shown))]
+    paths = ["/", "/workers", "/events", "/submit", *(f"/jobs/{job}" for job in sorted(shown))]
     paths += [f"/jobs/{jobs[0].job_id}/events", "/login"]
     for url in [*(cluster.url + path for path in paths), report.as_uri()]:
         page.goto(url)

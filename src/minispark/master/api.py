@@ -23,6 +23,7 @@ from minispark.master.models import (
     Health,
     JobList,
     JobResults,
+    NewsList,
     StageTable,
     TaskList,
     WorkerList,
@@ -33,6 +34,7 @@ from minispark.master.results import FORMATS
 from minispark.master.service import Service
 from minispark.master.state import StateView, state_view
 from minispark.observe.cluster import FailuresMetrics, JobsMetrics, SystemMetrics
+from minispark.observe.news import About
 from minispark.observe.prometheus import CONTENT_TYPE, cluster_text
 from minispark.observe.views import JobMetrics, JobView
 from minispark.scheduler.commands import JobStatus
@@ -197,6 +199,16 @@ def _add_figures(routes: APIRouter, service: Service) -> None:
 
 def _add_history(routes: APIRouter, service: Service) -> None:
     history = service.history
+
+    @routes.get("/api/v1/events", response_model=NewsList)
+    async def news(
+        about: About | None = None, limit: Limit = 100, after: After | None = None
+    ) -> Response:
+        """List what happened in the cluster, newest first: to workers, jobs, attempts, the master.
+
+        The last 5,000 of each are kept.
+        """
+        return answer(await history.news(about=about, limit=limit, after=after))
 
     @routes.get("/api/v1/jobs/{job_id}/tasks", response_model=TaskList)
     async def tasks(job_id: str, limit: Limit = 100, after: str | None = None) -> Response:

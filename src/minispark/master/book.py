@@ -166,6 +166,10 @@ class JobBook:
         results = () if outcome is None else outcome.results
         return [block.meta for result in results for block in result.blocks if block.key == key]
 
+    def knows(self, job: str) -> bool:
+        """Whether a job is at work or kept."""
+        return job in self.live or job in self.ended
+
     def view(self, job: str) -> JobView:
         """How a job stands."""
         outcome = self.outcome(job)

@@ -29,6 +29,7 @@ from minispark.master.rows import (
     jobs_of,
 )
 from minispark.observe.journal import Journal, JournalEvent
+from minispark.observe.news import News
 from minispark.scheduler.commands import Command
 from minispark.scheduler.events import (
     Event,
@@ -54,11 +55,20 @@ class _Published(BaseModel):
 
 
 class Diary:
-    """Writes to a journal in the master's terms; ``live`` names the jobs at work."""
+    """Writes to a journal in the master's terms; ``live`` names the jobs at work.
 
-    def __init__(self, journal: Journal, live: Callable[[], Iterable[str]]) -> None:
+    ``tell`` says what a fact, what was said of it and the decisions mean for the cluster.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        live: Callable[[], Iterable[str]],
+        tell: Callable[[Event, object, Sequence[Command]], list[News]],
+    ) -> None:
         self._journal = journal
         self._live = live
+        self._tell = tell
 
     def step(self, fact: Event, now: float, commands: list[Command], said: object) -> None:
         """Note one step of the scheduler; ``said`` is what the fact was made of."""
@@ -74,6 +84,7 @@ class Diary:
             now=now,
             commands=[decision(command) for command in commands] or None,
             mentions=[other for other in about if other != job],
+            news=self._tell(fact, said, commands),
             synced=isinstance(fact, JobSubmitted | JobCommitted),
         )
 

@@ -36,12 +36,12 @@ FIGURES = (
 
 RULES = (
     Rule(_GET, re.compile(r"/healthz|/openapi\.json|/docs"), VIEW),
-    Rule(_GET, re.compile(r"/api/v1/(jobs|workers|state)"), VIEW),
+    Rule(_GET, re.compile(r"/api/v1/(jobs|workers|state|events)"), VIEW),
     Rule(_GET, re.compile(r"/metrics|/api/v1/metrics/(system|jobs|failures)"), VIEW),
     Rule(
         _GET, re.compile(rf"{_JOB}(/(metrics|stages|tasks|events|sheet|timeline|story|why))?"), VIEW
     ),
-    Rule(_GET, re.compile(r"/|/workers|/jobs/[^/]+(/events)?|/login|/assets/.+"), VIEW),
+    Rule(_GET, re.compile(r"/|/workers|/events|/jobs/[^/]+(/events)?|/login|/assets/.+"), VIEW),
     Rule(_GET, re.compile(r"/api/v1/pulse"), VIEW),
     Rule(_POST, re.compile(r"/api/v1/login-links|/logout"), VIEW),
     Rule(_GET, re.compile(r"/submit"), SUBMIT),

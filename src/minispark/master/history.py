@@ -14,9 +14,10 @@ from minispark.clock import monotonic_s
 from minispark.master.answers import no_such_job
 from minispark.master.book import JobBook, LiveJob
 from minispark.master.diary import retell
-from minispark.master.models import EventView, TaskView
+from minispark.master.models import EventView, NewsList, NewsView, TaskView
 from minispark.master.rows import said_of
 from minispark.observe.journal import Journal, JournalEvent
+from minispark.observe.news import About, read_news
 from minispark.observe.record import JobRecord
 from minispark.wire.messages import GraphMessage
 
@@ -63,6 +64,17 @@ class History:
         """
         self._book.outcome(job)
         return [EventView.of(row) for row in await self._rows(job, limit=limit, after=after)]
+
+    async def news(self, *, about: About | None, after: int | None, limit: int) -> NewsList:
+        """Return what happened in the cluster, newest first, before a line of it."""
+        found = await asyncio.to_thread(
+            read_news, self._journal.path, about=about, before=after, limit=limit + 1
+        )
+        page = [
+            NewsView.of(line, kept=line.news.job is not None and self._book.knows(line.news.job))
+            for line in found[:limit]
+        ]
+        return NewsList(events=page, after=page[-1].id if len(found) > limit else None)
 
     async def plan(self, job: str) -> str:
         """Return the plan of a job, a `GraphMessage` as JSON.

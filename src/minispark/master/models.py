@@ -13,6 +13,7 @@ from minispark.master.outcome import Outcome, SinkOutput
 from minispark.master.registry import WorkerEntry
 from minispark.observe.cluster import WorkerFigures
 from minispark.observe.journal import JournalEvent
+from minispark.observe.news import About, StoredNews
 from minispark.observe.record import Attempt, JobRecord
 from minispark.observe.views import JobView, StageRow
 from minispark.scheduler.commands import JobStatus
@@ -26,6 +27,8 @@ __all__ = [
     "Health",
     "JobList",
     "JobResults",
+    "NewsList",
+    "NewsView",
     "NodeResult",
     "StageTable",
     "TaskList",
@@ -146,6 +149,49 @@ class EventList(BaseModel):
 
     job_id: str
     events: list[EventView]
+    after: int | None = None
+
+
+class NewsView(BaseModel):
+    """Something that happened in the cluster."""
+
+    id: int
+    at: float
+    about: About
+    kind: str
+    """What happened, in a word: `down`, `submitted`, `failed`, `restarted`, ..."""
+    said: str
+    """What happened, in a sentence about the worker, the job, the attempt or the master."""
+    worker: str | None
+    job_id: str | None
+    job_name: str | None
+    task: str | None
+    """The attempt, as the task list names it."""
+    kept: bool
+    """Whether the job is still kept, so that it can be looked at."""
+
+    @classmethod
+    def of(cls, line: StoredNews, *, kept: bool) -> NewsView:
+        """Describe a line."""
+        news = line.news
+        return cls(
+            id=line.number,
+            at=line.at,
+            about=news.about,
+            kind=news.kind,
+            said=news.said,
+            worker=news.worker,
+            job_id=news.job,
+            job_name=news.name,
+            task=news.task,
+            kept=kept,
+        )
+
+
+class NewsList(BaseModel):
+    """What happened, newest first; ``after`` asks for the next page, None on the last."""
+
+    events: list[NewsView]
     after: int | None = None
 
 

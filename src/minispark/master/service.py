@@ -30,10 +30,12 @@ from minispark.master.restore import restore
 from minispark.master.settings import MasterConfig
 from minispark.master.sheets import Sheets
 from minispark.master.submissions import Submissions
+from minispark.master.teller import Teller
 from minispark.master.tracing import Tracing
 from minispark.master.workers import WorkerDesk
 from minispark.observe.journal import Journal
 from minispark.observe.logs import logger
+from minispark.observe.news import News
 from minispark.observe.traces import Traces, otlp_exporter
 from minispark.scheduler.commands import Command
 from minispark.scheduler.core import Scheduler
@@ -56,7 +58,8 @@ class Service:
         self.broken: str | None = None
         """Why the master could not go on."""
         book = JobBook(retained=config.limits.retained_jobs)
-        diary = Diary(journal, lambda: list(book.live))
+        teller = Teller(book, identity, lambda: carrier.scheduler)
+        diary = Diary(journal, lambda: list(book.live), teller.tell)
         carrier = Carrier(
             Scheduler(config.scheduler),
             journal,
@@ -126,6 +129,7 @@ class Service:
         await asyncio.gather(*background, return_exceptions=True)
         await self._planner.close()
         if self.broken is None:
+            self._note("stopped", "the master was stopped")
             self.parts.carrier.snapshot()
         if not await asyncio.to_thread(self.parts.journal.close):
             _log.error("journal_not_written", reason=self.parts.carrier.trouble)
@@ -149,9 +153,14 @@ class Service:
         trouble = self.parts.carrier.trouble
         if trouble is None:
             _log.info("journal_written_again")
+            self._note("journal_back", "the journal can be written again")
         else:
             _log.error("journal_cannot_be_written", reason=trouble)
+            self._note("journal_trouble", f"the journal cannot be written: {trouble}")
         self.parts.tell_waiting()
+
+    def _note(self, kind: str, said: str) -> None:
+        self.parts.journal.news(News("master", kind, said), at=wall_s())
 
     def _carry_out(self, command: Command) -> None:
         try:

@@ -27,6 +27,7 @@ from minispark.master.answers import RefusedError
 from minispark.master.models import ERRORS, ErrorAnswer
 from minispark.master.registry import WorkerEntry
 from minispark.master.service import Service
+from minispark.observe.news import About
 from minispark.observe.why import Advice
 from minispark.tokens import Level
 from minispark.ui import ASSETS, Pages, Reader, Sheet, StoryDocument, Timeline
@@ -189,6 +190,15 @@ def _add_pages(routes: APIRouter, service: Service, pages: Pages) -> None:
         entries = registry.all()
         rows = [_worker(service, entry) for entry in entries]
         return show(request, "workers.html", workers=rows, **_load(entries))
+
+    @routes.get("/events", include_in_schema=False)
+    async def news_page(
+        request: Request,
+        about: About | None = None,
+        after: Annotated[int | None, Query(ge=0, le=2**62)] = None,
+    ) -> Response:
+        page = await service.history.news(about=about, after=after, limit=_EVENTS)
+        return show(request, "news.html", page=page, about=about or "", after=after)
 
     @routes.get("/submit", include_in_schema=False)
     async def submit_page(request: Request) -> Response:

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from pydantic_core import to_json
 
+from minispark.observe.news import News, prune_news, write_news
 from minispark.observe.schema import open_database, transaction
 from minispark.observe.writer import Writer
 from minispark.settings import JournalSettings
@@ -204,9 +205,13 @@ class Journal:
         now: float | None = None,
         commands: object = None,
         mentions: Collection[str] = (),
+        news: Collection[News] = (),
         synced: bool = False,
     ) -> int:
-        """Append an event; ``mentions`` are the other jobs for which it decided something."""
+        """Append an event; ``mentions`` are the other jobs for which it decided something.
+
+        ``news`` is what it means for the cluster.
+        """
         self._seq += 1
         seq = self._seq
 
@@ -218,8 +223,14 @@ class Journal:
             )
             if mentions:
                 db.executemany("INSERT INTO mentions VALUES (?, ?)", ((m, seq) for m in mentions))
+            if news:
+                write_news(db, news, at=at)
 
         return self._writer.put(write, synced=synced)
+
+    def news(self, line: News, *, at: float) -> int:
+        """Note what happened in the cluster, where no event tells it."""
+        return self._writer.put(lambda db: write_news(db, [line], at=at))
 
     def snapshot(self, state: object, *, version: int, now: float, at: float) -> int:
         """Keep the scheduler as it is after the last event, and delete what nobody needs now."""
@@ -232,6 +243,7 @@ class Journal:
             )
             for statement in _PRUNE:
                 db.execute(statement)
+            prune_news(db)
             db.execute(f"PRAGMA incremental_vacuum({_FREE_PAGES})").fetchall()
 
         return self._writer.put(write)

@@ -90,6 +90,10 @@ class JobRecord:
         """Whether an attempt of it is queued or running."""
         return bool(self._running)
 
+    def running_on(self, worker: str) -> list[TaskKey]:
+        """Attempts that are queued or running on a worker."""
+        return [key for key, where in self._running.items() if where == worker]
+
     def begins_with(self, found: Iterable[FoundTask], now: float) -> None:
         """Note what was there before the job, and need not be computed."""
         tasks = {(task.key.stage, task.key.partition): task for task in found}
@@ -156,7 +160,7 @@ class JobRecord:
             self.lost_workers[worker] = now
             if worker not in self._running.values():
                 self._touch(now)
-        for key in [key for key, where in self._running.items() if where == worker]:
+        for key in self.running_on(worker):
             self.failed(key, WorkerLost(reason), worker, now)
 
     def waits(self, why: str | None, *, now: float, no_worker: bool = False) -> None:

@@ -7,6 +7,7 @@
     events     one row a fact, in order        until no job and no snapshot needs it
     mentions   (job, seq)                      facts of others that decided something for a job
     snapshots  the scheduler after ``seq``     the newest two
+    news       what happened in the cluster    the last of each kind
 """
 
 from __future__ import annotations
@@ -17,11 +18,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from minispark.errors import MinisparkError, UsageError
+from minispark.observe.news import NEWS
 from minispark.settings import JournalSettings
 
 __all__ = ["SCHEMA_VERSION", "open_database", "transaction"]
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 _WAL_BYTES = 64 << 20
 """What the write-ahead log may keep on disk once it was copied into the file."""
 
@@ -66,7 +68,7 @@ ALTER TABLE events ADD COLUMN now REAL;
 ALTER TABLE events ADD COLUMN commands TEXT;
 {_REPLAY}
 """
-_STEPS = {0: _JOBS + _REPLAY, 1: _FROM_1}
+_STEPS = {0: _JOBS + _REPLAY + NEWS, 1: _FROM_1 + NEWS, 2: NEWS}
 """From each version that is understood to this one; 0 is an empty file."""
 
 
