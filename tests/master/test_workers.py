@@ -11,6 +11,7 @@ from minispark.ids import TaskKey
 from minispark.settings import SchedulerSettings
 from minispark.task.hashing import hash_vector
 from minispark.wire.http import versions
+from minispark.wire.messages import ReportReply, ReportRequest
 
 
 def test_a_worker_is_listed_with_its_load(bench: Any) -> None:
@@ -223,5 +224,24 @@ def test_a_block_that_does_not_fit_its_stage_is_a_failure(bench: Any) -> None:
             await worker.report(type(whole)(spec.key, part))
             view = await client.ended(job)
             assert (view["status"], view["error"]["code"]) == ("FAILED", "MS-217")
+
+    asyncio.run(story())
+
+
+def test_an_answer_to_reports_brings_what_a_poll_would(bench: Any) -> None:
+    async def story() -> None:
+        async with bench.master() as client:
+            worker = await bench.worker(client)
+            await client.submit(bench.two_stages(tasks=1))
+            (first,) = (await worker.poll()).tasks
+            held = asyncio.create_task(worker.poll())
+            message = ReportRequest(epoch=worker.epoch, reports=(worker.run(first),), more=True)
+            answer = await worker.send(f"/{worker.name}/reports", message)
+            told = ReportReply.model_validate_json(answer.content)
+            assert [spec.key.stage for spec in told.tasks] == [1, 1]
+            again = await worker.send(f"/{worker.name}/reports", message)
+            assert ReportReply.model_validate_json(again.content).tasks == ()
+            await client.submit(bench.one_stage(), name="another")
+            assert [spec.key.stage for spec in (await held).tasks] == [0]
 
     asyncio.run(story())

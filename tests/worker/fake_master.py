@@ -17,6 +17,7 @@ from minispark.wire.messages import (
     PollReply,
     RegisterReply,
     RegisterRequest,
+    ReportReply,
     ReportRequest,
     WorkerReply,
 )
@@ -92,13 +93,13 @@ class FakeMaster:
 
     async def _reports(self, request: Request) -> Response:
         if not self.known:
-            return _json(WorkerReply(register_again=True))
+            return _json(ReportReply(register_again=True))
         self.reports.append(ReportRequest.model_validate_json(await request.body()))
         self.changed.set()
         if self.lose_answers:
             self.lose_answers -= 1
             return Response(status_code=502)
-        return _json(WorkerReply())
+        return _json(ReportReply())
 
     async def _heartbeat(self, request: Request) -> Response:
         self.heartbeats.append(HeartbeatRequest.model_validate_json(await request.body()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Annotated, TypeVar
 
 from fastapi import APIRouter, Header, Request
@@ -23,6 +24,7 @@ from minispark.wire.messages import (
     PollRequest,
     RegisterReply,
     RegisterRequest,
+    ReportReply,
     ReportRequest,
     ResultBlocks,
     WorkerReply,
@@ -86,17 +88,22 @@ def _add_workers(routes: APIRouter, service: Service) -> None:
         message = await _read(request, ReportRequest)
         entry = desk.current(worker_id, message.epoch)
         if entry is None:
-            return reply(None)
+            return answer(ReportReply(register_again=True, master_epoch=master_epoch))
         carrier.check()
         # First: whoever hears that a job has ended may send the next one at once.
         entry.hear_of_cache(message.cache)
-        for report in message.reports:
-            desk.report(entry, report)
-        if message.moved:
-            desk.moved(entry, message.moved)
-        # The worker forgets a report once it is answered: not before it is durable.
-        await carrier.durable()
-        return reply(entry)
+        with entry.outbox.answering() if message.more else nullcontext():
+            for report in message.reports:
+                desk.report(entry, report)
+            if message.moved:
+                desk.moved(entry, message.moved)
+            # The worker forgets a report once it is answered: not before it is durable.
+            await carrier.durable()
+            answered = ReportReply(master_epoch=master_epoch, cache_version=entry.cache_version)
+            # As in a poll: nothing is taken from the outbox for a worker that has hung up.
+            if message.more and not await request.is_disconnected():
+                entry.outbox.drain(answered)
+        return answer(answered)
 
 
 def _add_goodbyes(routes: APIRouter, service: Service) -> None:
@@ -132,7 +139,7 @@ def _add_polls(routes: APIRouter, service: Service) -> None:
         # Nothing is taken from the outbox for a worker that has hung up.
         if not await entry.outbox.wait(message.wait_s) or await request.is_disconnected():
             return answer(PollReply(master_epoch=master_epoch))
-        return answer(entry.outbox.drain(master_epoch=master_epoch))
+        return answer(entry.outbox.drain(PollReply(master_epoch=master_epoch)))
 
 
 def _add_jobs(routes: APIRouter, service: Service) -> None:

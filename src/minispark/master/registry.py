@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from minispark.blocks.cache import CacheChanges
 from minispark.blocks.meta import BlockMeta
@@ -18,6 +19,8 @@ __all__ = ["Outbox", "Registry", "WorkerEntry"]
 
 _MAX_DOWN = 100
 """Workers that are gone and still listed: each start of a worker may bring a new name."""
+
+_Reply = TypeVar("_Reply", bound=PollReply)
 
 
 class Outbox:
@@ -36,11 +39,13 @@ class Outbox:
         self._closed = False
         self._waiter: asyncio.Future[None] | None = None
         self._turn = 0
+        self._answering = 0
 
     def launch(self, task: TaskSpec) -> None:
         """Send a task."""
         self._tasks[task.key] = task
-        self._wake()
+        if not self._answering:
+            self._wake()
 
     def cancel(self, key: TaskKey) -> bool:
         """Take a task back; return True if it had not been sent yet."""
@@ -109,20 +114,28 @@ class Outbox:
             or self._register_again
         )
 
-    def drain(self, *, master_epoch: int) -> PollReply:
-        """Take what there is."""
-        reply = PollReply(
-            tasks=tuple(self._tasks.values()),
-            cancel=tuple(self._cancel),
-            release=tuple(self._release),
-            release_jobs=tuple(self._release_jobs),
-            move=tuple(self._move.values()),
-            cache_used=tuple(self._cache_used),
-            cache_drop=tuple(self._cache_drop),
-            dismissed=self._dismissed,
-            register_again=self._register_again,
-            master_epoch=master_epoch,
-        )
+    @contextlib.contextmanager
+    def answering(self) -> Iterator[None]:
+        """Leave tasks to an answer that is about to be given, in place of a held poll."""
+        self._answering += 1
+        try:
+            yield
+        finally:
+            self._answering -= 1
+            if self._urgent:
+                self._wake()
+
+    def drain(self, reply: _Reply) -> _Reply:
+        """Move what there is into a reply."""
+        reply.tasks = tuple(self._tasks.values())
+        reply.cancel = tuple(self._cancel)
+        reply.release = tuple(self._release)
+        reply.release_jobs = tuple(self._release_jobs)
+        reply.move = tuple(self._move.values())
+        reply.cache_used = tuple(self._cache_used)
+        reply.cache_drop = tuple(self._cache_drop)
+        reply.dismissed = self._dismissed
+        reply.register_again = self._register_again
         self._tasks.clear()
         self._cancel.clear()
         self._release.clear()

@@ -5,7 +5,7 @@ Routes (all but ``/healthz`` need ``Authorization: Bearer``)::
     worker -> master
       POST   /internal/v1/workers                 RegisterRequest  -> RegisterReply
       POST   /internal/v1/workers/{id}/poll       PollRequest      -> PollReply   (held open)
-      POST   /internal/v1/workers/{id}/reports    ReportRequest    -> WorkerReply
+      POST   /internal/v1/workers/{id}/reports    ReportRequest    -> ReportReply
       POST   /internal/v1/workers/{id}/heartbeat  HeartbeatRequest -> WorkerReply
       POST   /internal/v1/workers/{id}/drain?epoch=N               -> WorkerReply
       DELETE /internal/v1/workers/{id}?epoch=N                     -> WorkerReply
@@ -42,6 +42,7 @@ __all__ = [
     "PollRequest",
     "RegisterReply",
     "RegisterRequest",
+    "ReportReply",
     "ReportRequest",
     "ResultBlocks",
     "Versions",
@@ -130,13 +131,21 @@ class PollReply(_Message):
 class ReportRequest(_Message):
     """Attempts that ended, and blocks that were fetched as a poll's ``move`` told.
 
-    ``cache`` is what the worker's cache has since the version that the master last answered.
+    ``cache`` is what the worker's cache has since the version that the master last answered. With
+    ``more`` the answer brings what the next poll would: tasks for those that ended.
     """
 
     epoch: int
     reports: tuple[TaskReport | TaskFailure, ...]
     moved: tuple[TaskKey, ...] = ()
     cache: CacheChanges | None = None
+    more: bool = False
+
+
+class ReportReply(PollReply):
+    """Reports were taken; of its cache the master knows what it had at ``cache_version``."""
+
+    cache_version: int = 0
 
 
 class HeartbeatRequest(_Message):

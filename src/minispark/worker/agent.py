@@ -54,9 +54,11 @@ __all__ = ["Agent", "Executors"]
 _MAX_REPORTS = 256
 """Outcomes in one message: a long break of the master must not make one huge one."""
 
-_LINGER_S = 0.01
-"""How long outcomes wait for more to go with them while attempts are in line here: no slot waits
-for the answer then, and for tasks of a millisecond the messages would cost more than the work."""
+_LINGER_S = 0.025
+"""How long outcomes wait for more to go with them while more attempts than these are in line here:
+no slot waits for the answer then, and for tasks of a millisecond the messages would cost more than
+the work."""
+_LINGER_STEP_S = 0.005
 _UNHEARD_S = 5.0
 """A worker that wants to leave and gets no answer for so long, besides the time between two
 heartbeats, goes: its master has ended too, and nobody can take its blocks."""
@@ -240,21 +242,28 @@ class Agent:
         backoff = Backoff()
         while True:
             await self._something_ended.wait()
-            if self.machine.in_line and len(self._unsent) < _MAX_REPORTS:
-                await asyncio.sleep(_LINGER_S)
+            await self._linger()
             batch, moved = self._unsent[:_MAX_REPORTS], self._moved[:_MAX_REPORTS]
             if not batch and not moved:
                 self._something_ended.clear()
                 continue
             news = await self._keeper.news()
             try:
-                self._keeper.heard(await self._link.report(epoch, batch, moved=moved, cache=news))
+                reply = await self._link.report(epoch, batch, moved=moved, cache=news)
             except MasterUnreachableError:
                 await asyncio.sleep(backoff.next_s())
                 continue
             backoff.reset()
             del self._unsent[: len(batch)]
             del self._moved[: len(moved)]
+            self._keeper.heard(reply.cache_version)
+            self._obey(reply)
+
+    async def _linger(self) -> None:
+        """Let outcomes wait for more, as long as the line here lasts longer than they wait."""
+        until_s = monotonic_s() + _LINGER_S
+        while len(self._unsent) < self.machine.in_line and monotonic_s() < until_s:
+            await asyncio.sleep(_LINGER_STEP_S)
 
     async def _heartbeat(self, epoch: int) -> None:
         while True:

@@ -26,6 +26,7 @@ from minispark.wire.messages import (
     PollRequest,
     RegisterReply,
     RegisterRequest,
+    ReportReply,
     ReportRequest,
     WorkerReply,
 )
@@ -114,16 +115,15 @@ class MasterLink:
         *,
         moved: Sequence[TaskKey] = (),
         cache: CacheChanges | None = None,
-    ) -> int:
+    ) -> ReportReply:
         """Say how attempts ended, which blocks were brought here, and what the cache has.
 
-        Returns the version of the cache of which the master knows.
+        The answer brings new tasks: for short ones a poll of their own would cost as much again.
         """
         request = ReportRequest(
-            epoch=epoch, reports=tuple(outcomes), moved=tuple(moved), cache=cache
+            epoch=epoch, reports=tuple(outcomes), moved=tuple(moved), cache=cache, more=True
         )
-        reply = await self._post(f"{self._worker}/reports", request, WorkerReply)
-        return _known(reply).cache_version
+        return _known(await self._post(f"{self._worker}/reports", request, ReportReply))
 
     async def heartbeat(
         self,
