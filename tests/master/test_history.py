@@ -10,8 +10,10 @@ import httpx2
 import pytest
 
 from minispark.errors import ErrorInfo, OutOfMemory, TaskError, TimedOut
+from minispark.master import stories
 from minispark.settings import SchedulerSettings
 from minispark.task.spec import TaskFailure
+from minispark.ui import plot
 
 
 async def _failed_once(bench: Any, client: Any) -> tuple[str, Any]:
@@ -249,5 +251,41 @@ def test_the_weight_of_a_job_reaches_the_scheduler(bench: Any) -> None:
             for weight in (0, 1000, "x", True):
                 reply = await client.submit_json(weight=weight)
                 assert (reply.status_code, reply.json()["error"]["field"]) == (422, "weight")
+
+    asyncio.run(story())
+
+
+def test_a_story_is_read_page_by_page_while_it_goes_on(
+    bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (plot, stories):
+        monkeypatch.setattr(module, "STEPS_PER_PAGE", 3)
+
+    async def story() -> None:
+        async with bench.master() as client:
+            job, worker = await _failed_once(bench, client)
+            path = f"/api/v1/jobs/{job}/story"
+            begun = (await client.get(path, step=99)).json()
+            assert begun["first"] == 1
+            assert begun["total"] == len(begun["steps"]) == 3
+            (again,) = (await worker.poll()).tasks
+            await worker.report(worker.run(again))
+            await worker.work(polls=1)
+            await client.ended(job)
+            lines = (await client.get(f"/api/v1/jobs/{job}/events")).json()["events"]
+            told, number = [], 1
+            while True:
+                page = (await client.get(path, step=number)).json()
+                assert (page["first"], page["total"]) == (number, len(lines))
+                told += [step["seq"] for step in page["steps"]]
+                number += len(page["steps"])
+                if number > page["total"]:
+                    break
+            assert told == [line["seq"] for line in lines]
+            last = (await client.get(path, seq=told[-1])).json()
+            assert last == page
+            assert (await client.get(path, seq=10**9)).json() == page
+            assert (await client.get(path, step=0)).status_code == 422
+            assert (await client.get("/api/v1/jobs/job-x/story")).status_code == 404
 
     asyncio.run(story())

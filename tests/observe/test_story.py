@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import pytest
 
 from minispark.observe.story import Step, StoryLine, story
 from minispark.testing.chaos import journals
+from minispark.ui import STEPS_PER_PAGE, Plot
 
 KEPT = sorted((Path(__file__).parent.parent / "chaos" / "journals").glob("*.gz"))
 
@@ -129,3 +133,69 @@ def test_a_kind_of_a_later_version_is_named() -> None:
     (step,) = story([StoryLine(1, "moon_rose", 0.0, {}, [["howl", "w1"]])])
     assert step.what == "moon rose"
     assert step.decided[0].sentence == "howl"
+
+
+def large(tasks: int) -> list[StoryLine]:
+    """A job of so many tasks on ten workers, one of which is lost on the way."""
+    stages = [{"id": 0, "branches": [{"partitions": tasks, "inputs": []}]}]
+    launches: list[list[object]] = [
+        ["launch_task", f"w{number % 10}", f"job-1.0.0.{number}.0"] for number in range(tasks)
+    ]
+    lines = [
+        StoryLine(1, "job_submitted", 0.0, {"job": {"job": "job-1", "stages": stages}}, launches)
+    ]
+    for number in range(tasks):
+        if number % 10:
+            lines.append(success(2 + number, (0, number, 0), f"w{number % 10}", []))
+    lost: list[list[object]] = [["worker_down", "w0", "no heartbeat"]]
+    moved = range(0, tasks, 10)
+    lost += [["launch_task", "w1", f"job-1.0.0.{number}.1"] for number in moved]
+    back = [["cancel_task", "w1", f"job-1.0.0.{number}.1"] for number in moved]
+    back += [["launch_task", "w2", f"job-1.0.0.{number}.2"] for number in moved]
+    silent = {"silent": [["w0", 1]], "stranded": []}
+    lines.append(StoryLine(tasks + 2, "time_facts", 9.0, silent, lost))
+    lines.append(StoryLine(tasks + 3, "time_facts", 9.5, {}, back))
+    lines += [success(tasks + 4 + n, (0, n, 2), "w2", []) for n in moved]
+    return lines
+
+
+def steps_of_python(tasks: int) -> int:
+    """How many lines of code it takes to tell such a job."""
+    lines, count = large(tasks), 0
+
+    def trace(frame: FrameType, event: str, argument: object) -> Any:
+        nonlocal count
+        count += 1
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        plot = Plot("job-1")
+        plot.take(lines)
+    finally:
+        sys.settrace(before)
+    assert plot.told == len(lines)
+    return count
+
+
+def test_a_job_twice_as_large_takes_twice_the_work() -> None:
+    """Counted, not timed: what each line told anew of all tasks would be four times the work."""
+    work = [steps_of_python(tasks) for tasks in (250, 500, 1_000)]
+    assert work[1] / work[0] < 2.2
+    assert work[2] / work[1] < 2.2
+
+
+def test_a_story_is_told_by_pages_that_make_up_the_whole() -> None:
+    lines = large(700)
+    whole = story(lines, job="job-1")
+    plot = Plot("job-1")
+    for begin in range(0, len(lines), 100):
+        plot.take(lines[begin : begin + 100])
+    assert plot.told == len(whole)
+    pages = [plot.page(number, total=0) for number in range(1, len(whole) + 1, STEPS_PER_PAGE)]
+    assert [page.first for page in pages] == [1 + n * STEPS_PER_PAGE for n in range(len(pages))]
+    told = [step for page in pages for step in page.steps]
+    assert [(s.seq, s.what, s.done) for s in told] == [(s.seq, s.what, s.knew.done) for s in whole]
+    assert plot.page(len(whole), total=0) == pages[-1] == plot.page(10**9, total=0)
+    assert told[-1].done == 700

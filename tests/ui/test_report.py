@@ -14,13 +14,13 @@ from minispark.observe.record import JobRecord
 from minispark.observe.story import StoryLine
 from minispark.scheduler.commands import JobStatus
 from minispark.ui import (
+    Plot,
     Sheet,
     Shown,
     StoryDocument,
     Timeline,
     report_html,
     sheet_of,
-    story_document,
     timeline_of,
     trace_of,
 )
@@ -29,10 +29,12 @@ from minispark.ui import (
 def documents(record: JobRecord) -> tuple[Sheet, Timeline, StoryDocument]:
     shown = Shown(view=record.view(), rows=record.stage_rows(), metrics=record.metrics(), up=2)
     lines = [StoryLine(1, "job_cancel_requested", 1.0, {"job": record.job_id}, [])]
+    plot = Plot(record.job_id)
+    plot.take(lines)
     return (
         sheet_of(record, shown, now=9.0),
         timeline_of(record, slots={"a": 1}, now=9.0),
-        story_document(record.job_id, lines, cut=False),
+        plot.page(1, total=1),
     )
 
 

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from minispark.cli.options import Master
 
+if TYPE_CHECKING:
+    from minispark.engines.http import MasterClient
+    from minispark.ui import StoryDocument
+
 __all__ = ["report"]
+
+_MAX_STEPS = 5_000
+"""Steps of the story that a file gets, some 3 MB; `minispark replay` has all."""
 
 
 def report(
@@ -29,7 +36,7 @@ def report(
     import json
 
     from minispark.engines.http import MasterClient
-    from minispark.ui import Sheet, StoryDocument, Timeline, report_html, trace_of
+    from minispark.ui import Sheet, Timeline, report_html, trace_of
 
     path = f"/api/v1/jobs/{job_id}"
     with MasterClient(master) as client:
@@ -38,9 +45,22 @@ def report(
             text = json.dumps(trace_of(timeline))
         else:
             sheet = Sheet.model_validate(client.get_json(f"{path}/sheet"))
-            story = StoryDocument.model_validate(client.get_json(f"{path}/story"))
-            text = report_html(sheet, timeline, story)
+            text = report_html(sheet, timeline, _story(client, path))
     target = output or Path(f"{job_id}.trace.json" if trace else f"{job_id}.html")
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(text, encoding="utf-8")
     typer.echo(str(target))
+
+
+def _story(client: MasterClient, path: str) -> StoryDocument:
+    """Fetch the story of a job, page by page."""
+    from minispark.ui import StoryDocument
+
+    whole = StoryDocument.model_validate(client.get_json(f"{path}/story"))
+    while len(whole.steps) < min(whole.total, _MAX_STEPS):
+        page = client.get_json(f"{path}/story", step=len(whole.steps) + 1)
+        more = StoryDocument.model_validate(page).steps
+        if not more:
+            break
+        whole.steps += more
+    return whole

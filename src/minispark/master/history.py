@@ -63,7 +63,19 @@ class History:
             There is no such job.
         """
         self._book.outcome(job)
-        return [EventView.of(row) for row in await self._rows(job, limit=limit, after=after)]
+        rows = await self._rows(job, limit=limit, after=after)
+        return await asyncio.to_thread(lambda: [EventView.of(row) for row in rows])
+
+    async def count(self, job: str, *, before: int | None = None) -> int:
+        """Return how many events the journal has of a job, or has before one.
+
+        Raises
+        ------
+        RefusedError
+            There is no such job.
+        """
+        self._book.outcome(job)
+        return await asyncio.to_thread(self._journal.count_events, job, before=before)
 
     async def news(self, *, about: About | None, after: int | None, limit: int) -> NewsList:
         """Return what happened in the cluster, newest first, before a line of it."""

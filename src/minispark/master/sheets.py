@@ -12,18 +12,16 @@ from minispark.clock import monotonic_s, wall_s
 from minispark.master.history import History
 from minispark.master.outcome import Outcome
 from minispark.master.parts import Parts
+from minispark.master.stories import Stories
 from minispark.observe.record import JobRecord
 from minispark.scheduler.commands import JobStatus
 from minispark.ui import (
-    MAX_LINES,
     OutputFiles,
     OutputRows,
     Sheet,
     Shown,
-    StoryDocument,
     Timeline,
     sheet_of,
-    story_document,
     timeline_of,
 )
 
@@ -78,7 +76,7 @@ class Sheets:
         self._history = history
         self._sheets: _Kept[Sheet] = _Kept()
         self._timelines: _Kept[Timeline] = _Kept()
-        self._stories: _Kept[StoryDocument] = _Kept()
+        self.stories = Stories(history)
 
     async def sheet(self, job: str) -> Sheet:
         """Return everything that the page of a job shows.
@@ -100,19 +98,6 @@ class Sheets:
         return await self._made(
             self._timelines, job, lambda record: timeline_of(record, slots=slots, now=wall_s())
         )
-
-    async def story(self, job: str) -> StoryDocument:
-        """Tell the journal of a job, step by step."""
-        book = self._parts.book
-        version = _END if book.outcome(job) is not None else book.view(job).version
-        known = self._stories.get(job, version)
-        if known is not None:
-            return known
-        lines = await self._history.events(job, limit=MAX_LINES + 1, after=0)
-        cut = len(lines) > MAX_LINES
-        start = monotonic_s()
-        told = await asyncio.to_thread(story_document, job, lines[:MAX_LINES], cut=cut)
-        return self._stories.put(job, version, told, took_s=monotonic_s() - start)
 
     async def _made(self, kept: _Kept[Made], job: str, make: Callable[[JobRecord], Made]) -> Made:
         book = self._parts.book

@@ -47,6 +47,7 @@ _PACE_S = 0.5
 """Least time between two pulses: faster nobody reads."""
 _QUIET_S = 2.0
 """A pulse comes at least so often: load changes without any event."""
+Number = Annotated[int, Query(ge=1, le=2**62)]
 _JOBS = 50
 _EVENTS = 200
 
@@ -151,9 +152,14 @@ def _add_documents(routes: APIRouter, service: Service) -> None:
         return _document(await service.sheets.timeline(job_id))
 
     @routes.get("/api/v1/jobs/{job_id}/story", response_model=StoryDocument)
-    async def story(job_id: str) -> Response:
-        """Tell a job step by step: what the scheduler knew, what it decided, by which rule."""
-        return _document(await service.sheets.story(job_id))
+    async def story(
+        job_id: str, step: Number = 1, seq: Annotated[int | None, Query(ge=0, le=2**62)] = None
+    ) -> Response:
+        """Tell a job step by step: what the scheduler knew, what it decided, by which rule.
+
+        A page of it: the one with a step, by its number or by the number of its event.
+        """
+        return _document(await service.sheets.stories.page(job_id, step=step, seq=seq))
 
     @routes.get("/api/v1/jobs/{job_id}/why", response_model=AdviceList)
     async def why(job_id: str) -> Response:

@@ -1,7 +1,7 @@
 """A job's journal as a story: what happened, what the scheduler knew then, what it decided and why.
 
-Covers: `story` and what it returns, plain values. Does not cover: the sentences (`story_words`),
-what is known of the job meanwhile (`story_state`), where the lines come from.
+Covers: `Storyteller` and what it returns, plain values. Does not cover: the sentences
+(`story_words`), what is known of the job meanwhile (`story_state`), where the lines come from.
 
 The journal names facts and decisions, no reasons: the rule behind a decision is what can be told
 from the lines before it. See ``docs/states.md`` for the rules themselves.
@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from minispark.observe.story_state import Known, Progress
-from minispark.observe.story_words import Deed, happening, tell
+from minispark.observe.story_words import Deed, Together, happening, tell
 
-__all__ = ["Deed", "Known", "Line", "Step", "StoryLine", "story"]
+__all__ = ["Deed", "Known", "Line", "Step", "StoryLine", "Storyteller", "story"]
 
 
 class Line(Protocol):
@@ -66,23 +66,32 @@ class Step:
     decided: tuple[Deed, ...]
 
 
-def story(events: Iterable[Line], *, job: str | None = None) -> list[Step]:
-    """Tell the lines of one job, oldest first; ``job`` is the one that they were asked for.
+class Storyteller:
+    """Tells the lines of one job, oldest first, one after the other.
 
-    Decisions about other jobs, which a line may hold too, are left out.
+    ``job`` is the one that they were asked for: decisions about other jobs, which a line may hold
+    too, are left out.
     """
-    steps: list[Step] = []
-    progress = Progress(job)
-    for line in events:
+
+    def __init__(self, job: str | None = None) -> None:
+        self._progress = Progress(job)
+
+    def tell(self, line: Line) -> Step:
+        """Tell the next line."""
+        progress = self._progress
         what = happening(progress, line.kind, line.payload)
         progress.take(line.kind, line.payload)
         knew = progress.known()
+        together = Together(line.kind, line.decisions)
         decided: list[Deed] = []
-        for decision in line.decisions:
-            kind, *about = decision
-            if not progress.concerns(kind, about):
-                continue
-            decided.append(tell(progress, kind, about, line.kind, line.decisions))
-            progress.carry_out(kind, about)
-        steps.append(Step(line.seq, line.at, what, knew, tuple(decided)))
-    return steps
+        for kind, *about in line.decisions:
+            if progress.concerns(kind, about):
+                decided.append(tell(progress, kind, about, together))
+                progress.carry_out(kind, about)
+        return Step(line.seq, line.at, what, knew, tuple(decided))
+
+
+def story(events: Iterable[Line], *, job: str | None = None) -> list[Step]:
+    """Tell all lines of one job."""
+    teller = Storyteller(job)
+    return [teller.tell(line) for line in events]

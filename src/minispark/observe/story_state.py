@@ -1,8 +1,11 @@
-"""What is known of a job from its journal alone, line after line."""
+"""What is known of a job from its journal alone, line after line.
+
+Sums are kept up as things happen: a line costs what it tells of, however large the job is.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -51,6 +54,29 @@ class TaskSoFar:
     generation: int = 0
     launched: int = 0
     gone: str | None = None
+    summed: str = "waiting"
+    """What its stage counts it as."""
+
+
+@dataclass(slots=True)
+class StageSoFar:
+    """A stage, as far as it was told of; ``spec`` is None where the line that brought it is not."""
+
+    spec: Mapping[str, Any] | None = None
+    tasks: dict[int, TaskSoFar] = field(default_factory=dict)
+    width: int = 0
+    running: int = 0
+    done: int = 0
+    generation: int = 0
+
+    def sum_up(self, task: TaskSoFar) -> None:
+        """Count a task that has changed."""
+        state = "running" if task.running else "waiting" if task.done_on is None else "done"
+        if state != task.summed:
+            self.running += (state == "running") - (task.summed == "running")
+            self.done += (state == "done") - (task.summed == "done")
+            task.summed = state
+        self.generation = max(self.generation, task.generation)
 
 
 class Progress:
@@ -58,10 +84,12 @@ class Progress:
 
     def __init__(self, job: str | None) -> None:
         self.job = job
-        self.stages: dict[int, dict[str, Any]] = {}
-        self.tasks: dict[_Place, TaskSoFar] = {}
-        self.workers: dict[str, None] = {}
         self.ended = False
+        self._stages: dict[int, StageSoFar] = {}
+        self._loads: dict[str, int] = {}
+        """Attempts on each worker that is not known to be gone."""
+        self._touched: dict[str, dict[_Place, None]] = {}
+        """Tasks that each worker ran or may have the block of."""
 
     def concerns(self, kind: str, about: list[Any]) -> bool:
         """Whether a decision is about this job, or about no job."""
@@ -87,23 +115,28 @@ class Progress:
                 name = name["job"]
         return None if self.job is None or name in (None, self.job) else str(name)
 
+    def spec(self, stage: int) -> Mapping[str, Any] | None:
+        """Return a stage as the job brought it."""
+        found = self._stages.get(stage)
+        return None if found is None else found.spec
+
     def task(self, key: TaskKey) -> TaskSoFar:
         """Return what is known of the task of an attempt."""
-        return self.tasks.setdefault((key.stage, key.partition), TaskSoFar())
+        return self._stage(key.stage).tasks.setdefault(key.partition, TaskSoFar())
 
     def known(self) -> Known:
         """Sum up."""
-        stages = tuple(self._stage(number, spec) for number, spec in self.stages.items())
-        loads = dict.fromkeys(self.workers, 0)
-        for task in self.tasks.values():
-            for worker in task.running.values():
-                loads[worker] = loads.get(worker, 0) + 1
+        stages = tuple(
+            KnownStage(number, stage.width, stage.running, stage.done, stage.generation)
+            for number, stage in self._stages.items()
+            if stage.spec is not None
+        )
         return Known(
             waiting=sum(stage.waiting for stage in stages),
             running=sum(stage.running for stage in stages),
             done=sum(stage.done for stage in stages),
             stages=stages,
-            workers=loads,
+            workers=dict(self._loads),
         )
 
     def take(self, kind: str, payload: Any) -> None:
@@ -118,15 +151,13 @@ class Progress:
             case "worker_registered":
                 # Whatever an earlier life of it had is gone.
                 self._lose_worker(payload["worker"], "its worker registered anew")
-                self.workers[payload["worker"]] = None
+                self._loads[payload["worker"]] = 0
             case "heartbeat_facts":
                 for key in self._mine(payload.get("lost", ())):
                     self._end_attempt(key, "its worker did not know it")
             case "blocks_moved":
                 for key in self._mine(payload["keys"]):
-                    task = self.tasks.get((key.stage, key.partition))
-                    if task is not None and task.done_on:
-                        task.done_on = payload["worker"]
+                    self._moved(key, payload["worker"])
             case _:
                 pass
 
@@ -134,21 +165,11 @@ class Progress:
         """Take in what was decided."""
         match kind:
             case "launch_task":
-                worker, block = about[:2]
-                key = TaskKey.parse(block)
-                task = self.task(key)
-                if key.generation > task.generation:
-                    self._begin_anew(key)
-                task.running[block] = worker
-                task.done_on = None
-                task.launched += 1
-                self.workers[worker] = None
+                self._launched(TaskKey.parse(about[1]), about[1], about[0])
             case "cancel_task":
-                task = self.task(TaskKey.parse(about[1]))
-                task.running.pop(about[1], None)
-                task.gone = "it was called back"
+                self._end_attempt(TaskKey.parse(about[1]), "it was called back")
             case "worker_down":
-                self.workers.pop(about[0], None)
+                self._loads.pop(about[0], None)
                 self._lose_worker(about[0], f"its worker is gone ({about[1]})")
             case "finish_job":
                 self.ended = True
@@ -158,66 +179,90 @@ class Progress:
     def _mine(self, keys: Iterable[Mapping[str, Any]]) -> list[TaskKey]:
         return [_key(key) for key in keys if self.job in (None, key["job"])]
 
+    def _stage(self, number: int) -> StageSoFar:
+        return self._stages.setdefault(number, StageSoFar())
+
     def _submitted(self, spec: Mapping[str, Any]) -> None:
         self.job = self.job or spec["job"]
-        for stage in spec["stages"]:
-            self.stages[stage["id"]] = dict(stage)
-            for partition in range(_width(stage)):
-                self.tasks[stage["id"], partition] = TaskSoFar()
+        for plain in spec["stages"]:
+            width = sum(branch["partitions"] for branch in plain["branches"])
+            tasks = {partition: TaskSoFar() for partition in range(width)}
+            self._stages.pop(plain["id"], None)
+            self._stages[plain["id"]] = StageSoFar(dict(plain), tasks, width)
+
+    def _launched(self, key: TaskKey, block: str, worker: str) -> None:
+        stage, task = self._stage(key.stage), self.task(key)
+        if key.generation > task.generation:
+            self._begin_anew(stage, key.generation)
+        self._drop(task, block)
+        task.running[block] = worker
+        task.done_on = None
+        task.launched += 1
+        stage.sum_up(task)
+        self._loads[worker] = self._loads.get(worker, 0) + 1
+        self._touch(worker, key)
 
     def _reported(self, kind: str, payload: Mapping[str, Any]) -> None:
-        report = payload["report"]
+        report, worker = payload["report"], payload["worker"]
         key = _key(report["key"])
-        task = self.task(key)
         if kind == "task_succeeded":
-            task.running.pop(key.block_id, None)
-            task.done_on = payload["worker"]
+            task = self.task(key)
+            self._drop(task, key.block_id)
+            task.done_on = worker
+            self._stage(key.stage).sum_up(task)
+            self._touch(worker, key)
             return
         failure = report["failure"]
         self._end_attempt(key, f"attempt {key.attempt + 1} failed")
         if failure["kind"] == "fetch_failed":
-            task.gone = "it could not read its input"
-            lost = self.tasks.get((failure["stage"], failure["partition"]))
+            self.task(key).gone = "it could not read its input"
+            stage = self._stage(failure["stage"])
+            lost = stage.tasks.get(failure["partition"])
             if lost is not None and lost.done_on:
                 lost.done_on, lost.gone = None, "its block could not be read"
+                stage.sum_up(lost)
+
+    def _moved(self, key: TaskKey, worker: str) -> None:
+        task = self._stage(key.stage).tasks.get(key.partition)
+        if task is not None and task.done_on:
+            task.done_on = worker
+            self._touch(worker, key)
 
     def _end_attempt(self, key: TaskKey, why: str) -> None:
         task = self.task(key)
-        task.running.pop(key.block_id, None)
+        self._drop(task, key.block_id)
         task.gone = why
+        self._stage(key.stage).sum_up(task)
 
     def _lose_worker(self, worker: str, why: str) -> None:
-        for task in self.tasks.values():
+        for number, partition in self._touched.pop(worker, ()):
+            stage = self._stages[number]
+            task = stage.tasks.get(partition)
+            if task is None:  # The line that brought the job came after others of it.
+                continue
             for block in [b for b, where in task.running.items() if where == worker]:
-                del task.running[block]
+                self._drop(task, block)
                 task.gone = why
             if task.done_on == worker:
                 task.done_on, task.gone = None, f"its block is lost: {why}"
+            stage.sum_up(task)
 
-    def _begin_anew(self, first: TaskKey) -> None:
+    def _begin_anew(self, stage: StageSoFar, generation: int) -> None:
         """Roll a stage back: it has begun as a later generation."""
-        for (stage, _), task in self.tasks.items():
-            if stage == first.stage:
-                task.running.clear()
-                task.done_on, task.generation = None, first.generation
-                task.gone = "its stage began anew"
+        for task in stage.tasks.values():
+            for block in list(task.running):
+                self._drop(task, block)
+            task.done_on, task.generation = None, generation
+            task.gone = "its stage began anew"
+            stage.sum_up(task)
 
-    def _stage(self, number: int, spec: Mapping[str, Any]) -> KnownStage:
-        tasks = list(self._of(number))
-        return KnownStage(
-            stage=number,
-            tasks=_width(spec),
-            running=sum(bool(task.running) for task in tasks),
-            done=sum(task.done_on is not None and not task.running for task in tasks),
-            generation=max((task.generation for task in tasks), default=0),
-        )
+    def _drop(self, task: TaskSoFar, block: str) -> None:
+        worker = task.running.pop(block, None)
+        if worker in self._loads:
+            self._loads[worker] -= 1
 
-    def _of(self, number: int) -> Iterator[TaskSoFar]:
-        return (task for (stage, _), task in self.tasks.items() if stage == number)
-
-
-def _width(stage: Mapping[str, Any]) -> int:
-    return sum(branch["partitions"] for branch in stage["branches"])
+    def _touch(self, worker: str, key: TaskKey) -> None:
+        self._touched.setdefault(worker, {})[key.stage, key.partition] = None
 
 
 def _key(plain: Mapping[str, Any]) -> TaskKey:

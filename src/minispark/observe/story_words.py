@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -13,7 +13,7 @@ from minispark.ids import TaskKey
 from minispark.observe.failures import error_of
 from minispark.observe.story_state import Progress
 
-__all__ = ["Deed", "happening", "tell"]
+__all__ = ["Deed", "Together", "happening", "tell"]
 
 _failure: TypeAdapter[Failure] = TypeAdapter(Failure)
 
@@ -26,6 +26,30 @@ class Deed:
     rule: str
 
 
+class Together:
+    """What was decided at once: each decision is told with an eye on the others."""
+
+    def __init__(self, event: str, decisions: Iterable[list[Any]]) -> None:
+        self.event = event
+        self.ends = False
+        self._of: dict[str, set[tuple[str, int, int]]] = {
+            "launch_task": set(),
+            "cancel_task": set(),
+        }
+        for kind, *about in decisions:
+            self.ends = self.ends or kind in ("finish_job", "commit_job")
+            if kind in self._of:
+                self._of[kind].add(_task_of(TaskKey.parse(about[1])))
+
+    def launches(self, key: TaskKey) -> bool:
+        """Whether an attempt of the task of ``key`` is launched."""
+        return _task_of(key) in self._of["launch_task"]
+
+    def cancels(self, key: TaskKey) -> bool:
+        """Whether an attempt of the task of ``key`` is cancelled."""
+        return _task_of(key) in self._of["cancel_task"]
+
+
 def happening(progress: Progress, kind: str, payload: Any) -> str:
     """Say what happened; a kind that is not known is named."""
     word = _HAPPENED.get(kind)
@@ -34,15 +58,13 @@ def happening(progress: Progress, kind: str, payload: Any) -> str:
     return said if other is None else f"of {other}: {said}"
 
 
-def tell(
-    progress: Progress, kind: str, about: list[Any], event: str, all_of_it: Sequence[list[Any]]
-) -> Deed:
-    """Say what was decided and why; ``event`` led to it, among ``all_of_it``."""
+def tell(progress: Progress, kind: str, about: list[Any], together: Together) -> Deed:
+    """Say what was decided and why."""
     match kind:
         case "launch_task":
-            return _launch(progress, about, event, all_of_it)
+            return _launch(progress, about, together)
         case "cancel_task":
-            return _cancel(progress, about, event, all_of_it)
+            return _cancel(progress, about, together)
         case "finish_job":
             return _finish(about)
         case "commit_job":
@@ -137,9 +159,7 @@ _HAPPENED: Final[Mapping[str, Callable[[Any], str]]] = {
 # What was decided.
 
 
-def _launch(
-    progress: Progress, about: list[Any], event: str, all_of_it: Sequence[list[Any]]
-) -> Deed:
+def _launch(progress: Progress, about: list[Any], together: Together) -> Deed:
     worker, block = about[:2]
     key = TaskKey.parse(block)
     task = progress.task(key)
@@ -157,7 +177,7 @@ def _launch(
         why = "its stage begins anew: a lost block of it, or below it, may come out otherwise"
     elif not task.launched:
         why = _first(progress, key)
-    elif event != "task_failed" and _called_back(key, all_of_it):
+    elif together.event != "task_failed" and together.cancels(key):
         why = "it waited in another worker's line while a slot was free here"
     else:
         why = f"{task.gone or 'it is needed once more'}, so it runs again"
@@ -165,7 +185,7 @@ def _launch(
 
 
 def _first(progress: Progress, key: TaskKey) -> str:
-    stage = progress.stages.get(key.stage)
+    stage = progress.spec(key.stage)
     if stage is None:
         return "it is needed"  # The line that brought the job is not among these.
     sources = [edge["stage"] for branch in stage["branches"] for edge in branch["inputs"]]
@@ -175,29 +195,17 @@ def _first(progress: Progress, key: TaskKey) -> str:
     return f"all it reads is there (stage {named})"
 
 
-def _called_back(key: TaskKey, all_of_it: Sequence[list[Any]]) -> bool:
-    cancelled = (TaskKey.parse(d[2]) for d in all_of_it if d[0] == "cancel_task")
-    return any(_same_task(key, other) for other in cancelled)
-
-
-def _same_task(one: TaskKey, other: TaskKey) -> bool:
-    return (one.job, one.stage, one.partition) == (other.job, other.stage, other.partition)
-
-
-def _cancel(
-    progress: Progress, about: list[Any], event: str, all_of_it: Sequence[list[Any]]
-) -> Deed:
+def _cancel(progress: Progress, about: list[Any], together: Together) -> Deed:
     worker, block = about[:2]
     key = TaskKey.parse(block)
     sentence = f"have {worker} end {_task(key)}"
-    launches = [TaskKey.parse(d[2]) for d in all_of_it if d[0] == "launch_task"]
-    if progress.ended or any(d[0] in ("finish_job", "commit_job") for d in all_of_it):
+    if progress.ended or together.ends:
         return Deed(sentence, "all that is delivered is there, or the job is over")
     if progress.task(key).done_on is not None:
         return Deed(sentence, "another attempt of the task was first")
-    if any(_same_task(key, other) for other in launches):
+    if together.launches(key):
         return Deed(sentence, "it waits behind another while a slot is free elsewhere")
-    if event == "heartbeat_facts":
+    if together.event == "heartbeat_facts":
         return Deed(sentence, "nobody waits for it")
     return Deed(sentence, "what it reads is made anew, or its worker leaves")
 
@@ -247,6 +255,10 @@ _SIMPLE: Final[Mapping[str, tuple[Callable[[list[Any]], str], str]]] = {
 
 
 # Words.
+
+
+def _task_of(key: TaskKey) -> tuple[str, int, int]:
+    return key.job, key.stage, key.partition
 
 
 def _task(key: TaskKey | Mapping[str, Any]) -> str:

@@ -1,7 +1,7 @@
 """What people see in a browser: pages, the documents they are made of, and the report as a file."""
 
 from minispark.ui.pages import ASSETS, Asset, Pages, Reader
-from minispark.ui.plot import MAX_LINES, StoryDocument, story_document
+from minispark.ui.plot import STEPS_PER_PAGE, Plot, StoryDocument
 from minispark.ui.report import report_html
 from minispark.ui.sheet import OutputFiles, OutputRows, Sheet, Shown, sheet_of
 from minispark.ui.timeline import Timeline, timeline_of
@@ -9,11 +9,12 @@ from minispark.ui.trace import trace_of
 
 __all__ = [
     "ASSETS",
-    "MAX_LINES",
+    "STEPS_PER_PAGE",
     "Asset",
     "OutputFiles",
     "OutputRows",
     "Pages",
+    "Plot",
     "Reader",
     "Sheet",
     "Shown",
@@ -21,7 +22,6 @@ __all__ = [
     "Timeline",
     "report_html",
     "sheet_of",
-    "story_document",
     "timeline_of",
     "trace_of",
 ]

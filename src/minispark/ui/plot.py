@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable
+from heapq import nsmallest
 
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 
-from minispark.observe.story import Line, Step, story
+from minispark.observe.story import Line, Step, Storyteller
 
-__all__ = ["MAX_LINES", "StoryDocument", "story_document"]
+__all__ = ["STEPS_PER_PAGE", "Plot", "StoryDocument"]
 
-MAX_LINES = 2_000
-"""Lines of the journal that are told on a page: each sums up all tasks before it."""
+STEPS_PER_PAGE = 250
+"""Steps that are asked for at a time: about 150 kB, told in some 20 ms."""
 _MAX_DEEDS = 40
 _MAX_WORKERS = 12
 
@@ -49,22 +51,60 @@ class ToldStep(BaseModel):
     """Decisions that are not listed."""
 
 
+_steps: TypeAdapter[list[ToldStep]] = TypeAdapter(list[ToldStep])
+
+
 class StoryDocument(BaseModel):
-    """The steps of a job; ``cut`` where there are more lines than are told here."""
+    """Steps of a job that follow each other: ``first`` is the number of the first, from 1."""
 
     job_id: str
+    first: int
+    total: int
+    """How many there are in all."""
     steps: list[ToldStep]
-    cut: bool
 
 
-def story_document(job: str, lines: Iterable[Line], *, cut: bool) -> StoryDocument:
-    """Tell a job's lines."""
-    return StoryDocument(job_id=job, steps=[_told(s) for s in story(lines, job=job)], cut=cut)
+class Plot:
+    """The story of a job, told page by page; lines are taken in order and once."""
+
+    def __init__(self, job: str) -> None:
+        self.job = job
+        self.last = 0
+        """Number of the last line that was told."""
+        self._teller = Storyteller(job)
+        self._pages: list[bytes] = []
+        """Pages that are full, as JSON and packed: steps are much alike, and there may be many."""
+        self._open: list[ToldStep] = []
+
+    @property
+    def told(self) -> int:
+        """How many steps were told."""
+        return len(self._pages) * STEPS_PER_PAGE + len(self._open)
+
+    def take(self, lines: Iterable[Line]) -> None:
+        """Tell more."""
+        for line in lines:
+            self._open.append(_told(self._teller.tell(line)))
+            self.last = line.seq
+            if len(self._open) == STEPS_PER_PAGE:
+                self._pages.append(zlib.compress(_steps.dump_json(self._open), 1))
+                self._open = []
+
+    def page(self, step: int, *, total: int) -> StoryDocument:
+        """Return the page that has a step, or the last that there is."""
+        number = (max(1, min(step, self.told)) - 1) // STEPS_PER_PAGE
+        steps = self._open
+        if number < len(self._pages):
+            steps = _steps.validate_json(zlib.decompress(self._pages[number]))
+        first = number * STEPS_PER_PAGE + 1
+        return StoryDocument(
+            job_id=self.job, first=first, total=max(total, self.told), steps=list(steps)
+        )
 
 
 def _told(step: Step) -> ToldStep:
     knew = step.knew
-    busy = sorted(knew.workers.items(), key=lambda pair: (-pair[1], pair[0]))[:_MAX_WORKERS]
+    busy = nsmallest(_MAX_WORKERS, knew.workers.items(), key=lambda pair: (-pair[1], pair[0]))
     return ToldStep(
         seq=step.seq,
         at=step.at,

@@ -5,9 +5,9 @@ const inside = embedded && JSON.parse(embedded.textContent);
 
 export const isReport = Boolean(inside);
 
-export async function documentOf(job, name) {
+export async function documentOf(job, name, asked = {}) {
   if (inside) return inside[name];
-  const reply = await fetch(`/api/v1/jobs/${encodeURIComponent(job)}/${name}`);
+  const reply = await fetch(`/api/v1/jobs/${encodeURIComponent(job)}/${name}?${new URLSearchParams(asked)}`);
   if (!reply.ok) throw new Error(`HTTP ${reply.status}`);
   return reply.json();
 }

@@ -9,7 +9,7 @@ import {StoryPlayer} from "./story.js";
 const jobId = document.getElementById("pulse").dataset.job;
 const dag = document.getElementById("dag");
 const buttons = {stages: document.getElementById("show-stages"), nodes: document.getElementById("show-nodes")};
-let drawn = "stages", plan = null, painted = "", nextTimeline = 0;
+let drawn = "stages", plan = null, painted = "", nextTimeline = 0, storyWanted = false;
 
 const lanes = new TimelineView(document.getElementById("lanes"), {
   detail: document.getElementById("task-detail"),
@@ -17,11 +17,7 @@ const lanes = new TimelineView(document.getElementById("lanes"), {
   onChoose: (id) => history.replaceState(null, "", `#task-${id}`),
 });
 
-const player = new StoryPlayer(document.getElementById("story-player"));
-
-async function showStory() {
-  player.show(await documentOf(jobId, "story"));
-}
+const player = new StoryPlayer(document.getElementById("story-player"), async (asked) => ({...await documentOf(jobId, "story", asked), whole: isReport}));
 
 async function showPlan() {
   plan = (await documentOf(jobId, "sheet")).graph;
@@ -56,7 +52,7 @@ document.getElementById("zoom-in").addEventListener("click", () => lanes.zoom(0.
 document.getElementById("zoom-out").addEventListener("click", () => lanes.zoom(1.6));
 document.getElementById("zoom-all").addEventListener("click", () => lanes.move(0, Infinity));
 
-function followAddress() {
+async function followAddress() {
   const hash = location.hash;
   if (hash.startsWith("#task-") && lanes.data) {
     const index = lanes.find(decodeURIComponent(hash.slice(6)));
@@ -66,11 +62,10 @@ function followAddress() {
     }
   }
   if (hash.startsWith("#step-")) {
-    const index = player.find(Number(hash.slice(6)));
-    if (index >= 0) {
-      player.go(index);
-      document.getElementById("story").scrollIntoView({block: "start"});
-    }
+    storyWanted = true;
+    const found = await player.goToEvent(Number(hash.slice(6)));
+    if (!found) await player.show();
+    else document.getElementById("story").scrollIntoView({block: "start"});
   }
   choose(dag, hash);
   document.querySelector("tr.chosen")?.classList.remove("chosen");
@@ -81,20 +76,19 @@ function followAddress() {
 addEventListener("hashchange", followAddress);
 
 // The story is long and low on the page: it is fetched when somebody comes near.
-let storyWanted = false;
 new IntersectionObserver((entries) => {
   if (storyWanted || !entries.some((entry) => entry.isIntersecting)) return;
   storyWanted = true;
-  showStory().then(followAddress);
+  player.show();
 }, {rootMargin: "400px"}).observe(document.getElementById("story"));
 
 await Promise.all([showPlan(), showTimeline({now: true})]);
-if (location.hash.startsWith("#step-") || isReport) {
+if (isReport) {
   storyWanted = true;
-  await showStory();
+  await player.show();
 }
 localTimes(document);
-followAddress();
+await followAddress();
 document.documentElement.dataset.ready = String(Math.round(performance.now()));
 
 const {status} = document.getElementById("now").dataset;
@@ -103,6 +97,6 @@ if (!isReport && !["SUCCEEDED", "FAILED", "CANCELLED"].includes(status)) {
     await refresh();
     await showPlan();
     await showTimeline({now: news.ended});
-    if (storyWanted && news.ended) await showStory();
+    if (storyWanted && news.ended) await player.show();
   });
 }

@@ -9,10 +9,14 @@ function element(name, attributes = {}, ...children) {
 }
 
 export class StoryPlayer {
-  constructor(container) {
+  // `load({step})` and `load({seq})` give the page of the story that has a step.
+  constructor(container, load) {
     this.container = container;
+    this.load = load;
     this.at = 0;
-    this.steps = [];
+    this.total = 0;
+    this.steps = new Map();
+    this.turn = 0;
     this.slider = element("input", {type: "range", min: 1, max: 1, value: 1, id: "story-slider", "aria-label": "Step of the story"});
     this.count = element("span", {class: "muted"});
     const back = element("button", {type: "button", id: "story-back"}, "Back"), next = element("button", {type: "button", id: "story-next"}, "Next");
@@ -22,25 +26,54 @@ export class StoryPlayer {
     container.replaceChildren(element("div", {class: "toolbar"}, back, next, this.count), this.slider, this.step, this.note);
     back.addEventListener("click", () => this.go(this.at - 1, {tell: true}));
     next.addEventListener("click", () => this.go(this.at + 1, {tell: true}));
-    this.slider.addEventListener("input", () => this.go(Number(this.slider.value) - 1, {tell: true}));
+    this.slider.addEventListener("input", () => this.go(Number(this.slider.value), {tell: true}));
   }
 
-  show(story) {
-    const last = this.steps.length === 0 || this.at === this.steps.length - 1;
-    this.steps = story.steps;
-    this.slider.max = Math.max(1, this.steps.length);
-    this.note.textContent = story.cut ? `The first ${this.steps.length} events; all of them: minispark replay ${story.job_id}` : "";
-    if (this.steps.length) this.go(last && !location.hash.startsWith("#step-") && this.told ? this.steps.length - 1 : this.at);
+  // Looks again at how long the story is: who stood at its end stands at the new one.
+  async show() {
+    const atEnd = this.told && this.at === this.total, {first, steps} = this.keep(await this.load({step: this.at || 1}));
+    if (!steps.length) return;
+    await this.go(atEnd ? this.total : this.at || first);
   }
 
-  find(seq) { return this.steps.findIndex((step) => step.seq === seq); }
+  keep(page) {
+    page.steps.forEach((step, index) => this.steps.set(page.first + index, step));
+    // What a report leaves out cannot be shown.
+    this.total = page.whole ? page.first + page.steps.length - 1 : page.total;
+    this.slider.max = Math.max(1, this.total);
+    this.note.textContent = this.total < page.total ? `The first ${this.total} of ${page.total} steps; all of them: minispark replay ${page.job_id}` : "";
+    return page;
+  }
 
-  go(index, {tell = false} = {}) {
-    this.at = Math.min(Math.max(index, 0), this.steps.length - 1);
-    const step = this.steps[this.at];
-    this.slider.value = this.at + 1;
-    this.slider.setAttribute("aria-valuetext", `step ${this.at + 1} of ${this.steps.length}: ${step.what}`);
-    this.count.replaceChildren(`Step ${this.at + 1} of ${this.steps.length}, `, element("a", {href: `#step-${step.seq}`}, `event ${step.seq}`), `, ${new Date(step.at * 1000).toLocaleTimeString()}`);
+  async goToEvent(seq) {
+    const page = this.keep(await this.load({seq}));
+    const index = page.steps.findIndex((step) => step.seq === seq);
+    if (index < 0) return false;
+    await this.go(page.first + index);
+    return true;
+  }
+
+  async go(number, {tell = false} = {}) {
+    if (!this.total) return;
+    const turn = ++this.turn, at = Math.min(Math.max(number, 1), this.total);
+    if (!this.steps.has(at)) {
+      this.count.textContent = `Step ${at} of ${this.total} …`;
+      // Whoever drags the slider asks for one page after the other: only the last is fetched.
+      await new Promise((done) => setTimeout(done, 60));
+      if (turn !== this.turn) return;
+      try {
+        this.keep(await this.load({step: at}));
+      } catch {
+        this.count.textContent = `Step ${at} cannot be read now`;
+      }
+      if (turn !== this.turn) return;
+    }
+    const step = this.steps.get(at);
+    if (!step) return;
+    this.at = at;
+    this.slider.value = at;
+    this.slider.setAttribute("aria-valuetext", `step ${at} of ${this.total}: ${step.what}`);
+    this.count.replaceChildren(`Step ${at} of ${this.total}, `, element("a", {href: `#step-${step.seq}`}, `event ${step.seq}`), `, ${new Date(step.at * 1000).toLocaleTimeString()}`);
     this.step.replaceChildren(element("h3", {}, step.what), this.known(step), ...this.decided(step));
     if (tell) { this.told = true; history.replaceState(null, "", `#step-${step.seq}`); }
   }
