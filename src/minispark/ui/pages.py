@@ -10,10 +10,11 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template, select_autoescape
 
 from minispark.errors import ErrorInfo
 from minispark.observe.words import bytes_words, count_words, duration_words, many
@@ -72,45 +73,41 @@ class Pages:
     """Renders pages; ``cluster`` is shown on each. ``bundled`` pages name no other file."""
 
     def __init__(self, cluster: str, *, bundled: bool = False) -> None:
-        digest = hashlib.sha256()
-        for asset in ASSETS.values():
-            digest.update(asset.body)
-        self.version = digest.hexdigest()[:12]
-        self._environment = Environment(
-            loader=PackageLoader("minispark.ui"),
-            autoescape=select_autoescape(default=True, default_for_string=True),
-            undefined=StrictUndefined,
-            auto_reload=False,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        self._environment.filters |= {
-            "bytes": bytes_words,
-            "count": count_words,
-            "duration": duration_words,
-            "many": many,
-            "iso": _iso,
-            "clock": _clock,
-            "number_of": lambda name: name.removeprefix("stage-"),
-        }
-        self._environment.globals |= {
-            "asset": lambda name: f"/assets/{self.version}/{name}",
-            "cluster": cluster,
-            "bundled": bundled,
-        }
+        self._same = {"cluster": cluster, "bundled": bundled}
         # Loading a template runs the code that it became: none of that while requests come in.
-        self._templates = {
-            name: self._environment.get_template(name)
-            for name in self._environment.list_templates()
-        }
+        self._templates = _load_templates()
 
     def render(self, template: str, reader: Reader, **values: Any) -> str:
         """Render a template."""
-        return self._templates[template].render(reader=reader, **values)
+        return self._templates[template].render(reader=reader, **self._same, **values)
 
     def refused(self, status: int, info: ErrorInfo) -> str:
         """Render a refusal for somebody who wanted to read a page."""
         return self.render("refused.html", Reader(), status=status, error=info)
+
+
+@cache
+def _load_templates() -> Mapping[str, Template]:
+    version = hashlib.sha256(b"".join(asset.body for asset in ASSETS.values())).hexdigest()[:12]
+    environment = Environment(
+        loader=PackageLoader("minispark.ui"),
+        autoescape=select_autoescape(default=True, default_for_string=True),
+        undefined=StrictUndefined,
+        auto_reload=False,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "bytes": bytes_words,
+        "count": count_words,
+        "duration": duration_words,
+        "many": many,
+        "iso": _iso,
+        "clock": _clock,
+        "number_of": lambda name: name.removeprefix("stage-"),
+    }
+    environment.globals["asset"] = lambda name: f"/assets/{version}/{name}"
+    return {name: environment.get_template(name) for name in environment.list_templates()}
 
 
 def _iso(at: float) -> str:
