@@ -30,9 +30,11 @@ def configure_logs(settings: LogSettings | None = None, **fields: Any) -> None:
     terminal = sys.stderr.isatty()
     as_text = settings.format == "text" or (settings.format == "auto" and terminal)
     colours = terminal and not os.environ.get("NO_COLOR")
-    shared = _shared(fields, as_text=as_text)
+    shared = _shared(fields)
     last: Any = (
-        structlog.dev.ConsoleRenderer(colors=colours)
+        structlog.dev.ConsoleRenderer(
+            colors=colours, exception_formatter=structlog.dev.plain_traceback
+        )
         if as_text
         else structlog.processors.JSONRenderer(default=str)
     )
@@ -61,18 +63,18 @@ def task_fields(key: TaskKey) -> dict[str, Any]:
     }
 
 
-def _shared(fields: dict[str, Any], *, as_text: bool) -> list[Any]:
+def _shared(fields: dict[str, Any]) -> list[Any]:
     def add_fields(_logger: Any, _method: str, event: Any) -> Any:
         return {**fields, **event}
 
-    shared = [
+    return [
         structlog.contextvars.merge_contextvars,
         add_fields,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        # Here, before secrets are masked, and not by a renderer, which would show local variables.
+        structlog.processors.format_exc_info,
     ]
-    # The renderer for people draws exceptions itself.
-    return shared if as_text else [*shared, structlog.processors.format_exc_info]
 
 
 def _take_over_logging(shared: list[Any], last: Any) -> None:
