@@ -30,7 +30,7 @@ from minispark.master.service import Service
 from minispark.observe.news import About
 from minispark.observe.why import Advice
 from minispark.tokens import Level
-from minispark.ui import ASSETS, Pages, Reader, Sheet, StoryDocument, Timeline
+from minispark.ui import ASSETS, VERSION, Pages, Reader, Sheet, StoryDocument, Timeline
 from minispark.wire.cookies import CookieKey
 from minispark.wire.guard import level_of_request
 
@@ -105,7 +105,7 @@ def web_routes(service: Service, pages: Pages, cookies: CookieKey) -> APIRouter:
     @routes.get("/assets/{version}/{name:path}", include_in_schema=False)
     async def asset(version: str, name: str) -> Response:
         found = ASSETS.get(name)
-        if found is None or version != pages.version:
+        if found is None or version != VERSION:
             raise RefusedError(404, ErrorInfo("MS-404", "there is no such file"))
         return Response(found.body, media_type=found.media_type, headers=_KEEP)
 

@@ -20,7 +20,7 @@ from minispark.errors import ErrorInfo
 from minispark.observe.words import bytes_words, count_words, duration_words, many
 from minispark.tokens import Level
 
-__all__ = ["ASSETS", "Asset", "Pages", "Reader"]
+__all__ = ["ASSETS", "VERSION", "Asset", "Pages", "Reader"]
 
 _ROOT = Path(__file__).parent / "assets"
 _TYPES = {
@@ -55,6 +55,8 @@ def _load() -> dict[str, Asset]:
 
 ASSETS: Mapping[str, Asset] = _load()
 """All that is served: names that are not here are nowhere."""
+VERSION = hashlib.sha256(b"".join(asset.body for asset in ASSETS.values())).hexdigest()[:12]
+"""Stands in the address of each, and changes with any of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,6 @@ class Pages:
 
 @cache
 def _load_templates() -> Mapping[str, Template]:
-    version = hashlib.sha256(b"".join(asset.body for asset in ASSETS.values())).hexdigest()[:12]
     environment = Environment(
         loader=PackageLoader("minispark.ui"),
         autoescape=select_autoescape(default=True, default_for_string=True),
@@ -106,7 +107,7 @@ def _load_templates() -> Mapping[str, Template]:
         "clock": _clock,
         "number_of": lambda name: name.removeprefix("stage-"),
     }
-    environment.globals["asset"] = lambda name: f"/assets/{version}/{name}"
+    environment.globals["asset"] = lambda name: f"/assets/{VERSION}/{name}"
     return {name: environment.get_template(name) for name in environment.list_templates()}
 
 
