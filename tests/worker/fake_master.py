@@ -81,6 +81,9 @@ class FakeMaster:
             )
         )
 
+    def _answer(self, reply: PollReply | WorkerReply) -> Response:
+        return _json(reply.model_copy(update={"master_epoch": self.master_epoch}))
+
     async def _poll(self, request: Request) -> Response:
         await request.body()
         self.polls += 1
@@ -88,23 +91,23 @@ class FakeMaster:
         while self.known and not self.replies:
             await asyncio.sleep(0.002)
         if not self.known:
-            return _json(PollReply(register_again=True))
-        return _json(self.replies.popleft())
+            return self._answer(PollReply(register_again=True))
+        return self._answer(self.replies.popleft())
 
     async def _reports(self, request: Request) -> Response:
         if not self.known:
-            return _json(ReportReply(register_again=True))
+            return self._answer(ReportReply(register_again=True))
         self.reports.append(ReportRequest.model_validate_json(await request.body()))
         self.changed.set()
         if self.lose_answers:
             self.lose_answers -= 1
             return Response(status_code=502)
-        return _json(ReportReply())
+        return self._answer(ReportReply())
 
     async def _heartbeat(self, request: Request) -> Response:
         self.heartbeats.append(HeartbeatRequest.model_validate_json(await request.body()))
         self.changed.set()
-        return _json(WorkerReply(register_again=not self.known))
+        return self._answer(WorkerReply(register_again=not self.known))
 
     async def _drain(self, request: Request) -> Response:
         self.drained.append(int(request.query_params["epoch"]))
@@ -112,12 +115,12 @@ class FakeMaster:
         if self.lose_answers:
             self.lose_answers -= 1
             return Response(status_code=502)
-        return _json(WorkerReply())
+        return self._answer(WorkerReply())
 
     async def _leave(self, request: Request) -> Response:
         self.left.append(int(request.query_params["epoch"]))
         self.changed.set()
-        return _json(WorkerReply())
+        return self._answer(WorkerReply())
 
     def app(self) -> Starlette:
         worker = "/internal/v1/workers/{worker}"

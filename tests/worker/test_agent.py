@@ -333,6 +333,22 @@ def test_an_older_life_of_the_master_is_refused(tmp_path):
             w.master.master_epoch = 2
             await w.master.until(lambda: w.agent.machine.epoch is not None, "acceptance")
 
+
+def test_what_an_older_life_of_the_master_says_is_not_done(tmp_path):
+    async def scenario() -> None:
+        async with world(tmp_path) as w:
+            w.master.master_epoch = 0
+            polls = w.master.polls
+            w.master.say(PollReply(tasks=(spec(0),)))
+            await w.master.until(lambda: w.master.polls > polls, "another poll")
+            assert not w.executors.started
+            w.master.master_epoch = 1
+            w.master.say(PollReply(tasks=(spec(1),)))
+            await w.started(spec(1))
+            assert w.executors.started[0].key == spec(1).key
+
+    asyncio.run(scenario())
+
     asyncio.run(scenario())
 
 

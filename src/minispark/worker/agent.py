@@ -17,7 +17,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import replace
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from minispark.blocks.cache import BlockCache
 from minispark.blocks.fetch import FetchSettings
@@ -28,7 +28,7 @@ from minispark.ids import TaskKey
 from minispark.observe.logs import logger, task_fields
 from minispark.task.sinks import discard_part
 from minispark.task.spec import TaskFailure, TaskReport, TaskSpec
-from minispark.wire.messages import PollReply, RegisterReply, RegisterRequest
+from minispark.wire.messages import PollReply, RegisterReply, RegisterRequest, WorkerReply
 from minispark.worker.keeper import Keeper
 from minispark.worker.link import Backoff, MasterLink, RegisterAgain
 from minispark.worker.machine import (
@@ -64,6 +64,9 @@ _UNHEARD_S = 5.0
 heartbeats, goes: its master has ended too, and nobody can take its blocks."""
 
 _log = logger("worker")
+
+
+Reply = TypeVar("Reply", bound=PollReply | WorkerReply)
 
 
 class _MayLeave(Exception):  # noqa: N818 - what was wished for, not a mistake
@@ -173,8 +176,7 @@ class Agent:
                     _log.warning("waiting_for_master", url=self._link.url, reason=str(error))
                 await asyncio.sleep(backoff.next_s())
                 continue
-            if self._is_older(reply):
-                _log.error("older_master_refused", master_epoch=reply.master_epoch)
+            if reply.cluster_id == self._cluster_id and self._is_older(reply):
                 await asyncio.sleep(backoff.next_s())
                 continue
             break
@@ -192,20 +194,29 @@ class Agent:
         self._on_registered()
         return reply.epoch
 
-    def _is_older(self, reply: RegisterReply) -> bool:
+    @property
+    def _cluster_id(self) -> str | None:
+        return None if self._master is None else self._master.cluster_id
+
+    def _is_older(self, reply: RegisterReply | PollReply | WorkerReply) -> bool:
         """Whether a master speaks whose successor this worker has already met."""
-        known = self._master
-        return (
-            known is not None
-            and known.cluster_id == reply.cluster_id
-            and reply.master_epoch < known.master_epoch
-        )
+        older = self._master is not None and reply.master_epoch < self._master.master_epoch
+        if older:
+            _log.error("older_master_refused", master_epoch=reply.master_epoch)
+        return older
+
+    def _heeded(self, reply: Reply) -> Reply:
+        """Return an answer, if it is not that of a master whose successor is known."""
+        if self._is_older(reply):
+            msg = "an earlier life of the master answers"
+            raise MasterUnreachableError(msg)
+        return reply
 
     async def _poll(self, epoch: int) -> None:
         trouble = _Trouble(self._link.url)
         while True:
             try:
-                reply = await self._link.poll(epoch, self._config.poll_s)
+                reply = self._heeded(await self._link.poll(epoch, self._config.poll_s))
             except MasterUnreachableError as error:
                 await trouble.pause(error)
                 continue
@@ -249,7 +260,8 @@ class Agent:
                 continue
             news = await self._keeper.news()
             try:
-                reply = await self._link.report(epoch, batch, moved=moved, cache=news)
+                answer = await self._link.report(epoch, batch, moved=moved, cache=news)
+                reply = self._heeded(answer)
             except MasterUnreachableError:
                 await asyncio.sleep(backoff.next_s())
                 continue
@@ -273,7 +285,7 @@ class Agent:
                 _log.warning("worker_full" if full else "worker_has_room", what=full or self._full)
             self._full = full
             try:
-                reply = await self._link.heartbeat(
+                answer = await self._link.heartbeat(
                     epoch,
                     # An unsent report is still ours to give: the master must not call it lost.
                     (*self.machine.attempts, *(outcome.key for outcome in self._unsent)),
@@ -283,6 +295,7 @@ class Agent:
                     cache=await self._keeper.news(),
                     full=full,
                 )
+                reply = self._heeded(answer)
             except MasterUnreachableError as error:
                 _log.debug("heartbeat_not_answered", reason=str(error))
             else:
