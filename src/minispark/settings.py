@@ -99,8 +99,7 @@ class SchedulerSettings:
     """So many while nobody knows how long the tasks of a stage take, and at least so many of
     those that are not long."""
     prefetch_s: float = 0.5
-    """Work that waits on a worker where tasks are short. How long they take is seen from here, with
-    round trips: were it less than one of a busy master, lines would stay short because they are."""
+    """Work that waits on a worker where tasks are short: some round trips of a busy master."""
     prefetch_task_s: float = 0.5
     """A stage whose tasks take longer leases nothing ahead: beside them a round trip is nothing,
     and what is leased ahead stands in the way of other jobs."""

@@ -28,11 +28,12 @@ Wrap = Callable[[httpx2.Request, Callable[[], Awaitable[httpx2.Response]]], Awai
 class Life:
     """One life of a master. `die_after` says when it ends as if killed."""
 
-    def __init__(self, config: MasterConfig) -> None:
+    def __init__(self, config: MasterConfig, disk: str = "one") -> None:
         self.dead = asyncio.Event()
         self.writes = 0
         self.journal = Journal(config.state_dir / "journal.db", config.journal)
-        self.service = Service(config, self.journal, identify(self.journal, new_cluster_id="c"))
+        identity = identify(self.journal, new_cluster_id="c", disk=disk)
+        self.service = Service(config, self.journal, identity)
         self.app = create_app(self.service)
         self._limit: int | None = None
         self._carried = True

@@ -18,9 +18,12 @@ from typing import Any
 import httpx2
 import pytest
 
+from minispark.blocks.host import disk_identity
 from minispark.config import find_discovery
 from minispark.errors import MinisparkError, UsageError
 from minispark.master import running
+from minispark.master.restore import identify
+from minispark.observe.journal import Journal
 from minispark.plan.stages import SinkSpec
 from minispark.settings import JournalSettings, Limits, SchedulerSettings
 from minispark.wire.http import auth_headers
@@ -240,6 +243,24 @@ def test_a_journal_of_the_first_release_keeps_what_had_ended(bench: Any, tmp_pat
             assert "earlier version" in view["error"]["message"]
 
     asyncio.run(story())
+
+
+def test_attempts_are_numbered_anew_where_the_last_may_be_missing(tmp_path: Path) -> None:
+    def life(state: Path) -> int:
+        journal = Journal(state / "journal.db")
+        try:
+            found = identify(journal, new_cluster_id="c", disk=disk_identity(state))
+        finally:
+            journal.close()
+        return found.attempts
+
+    state, copy = tmp_path / "state", tmp_path / "copy"
+    state.mkdir()
+    assert [life(state), life(state)] == [0, 0]
+    shutil.copytree(state, copy)
+    assert [life(copy), life(copy), life(state)] == [3000, 3000, 0]
+    shutil.move(copy / "journal.db", state / "journal.db")
+    assert life(state) == 5000
 
 
 def test_a_second_master_on_the_state_is_refused(bench: Any) -> None:

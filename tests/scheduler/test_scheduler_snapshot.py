@@ -14,6 +14,7 @@ from minispark.scheduler.commands import CommitJob
 from minispark.scheduler.events import (
     JobSubmitted,
     MasterRestarted,
+    TaskSucceeded,
     WorkerHeartbeat,
     WorkerLeft,
     WorkerRegistered,
@@ -153,6 +154,15 @@ def test_what_a_task_remembers_of_its_failures_is_kept() -> None:
     assert (task.charged, task.avoid) == (1, ("w0",))
 
 
+def test_where_launches_may_be_missing_attempts_are_numbered_from_further_on() -> None:
+    play = Play("w0")
+    play.submit(single())
+    play.tell(MasterRestarted(2000))
+    assert play.failed(key(0, 0), OutOfMemory(1)) == [play.launch(key(0, 0, 2000), "w0")]
+    play.tell(MasterRestarted(2000))
+    assert play.failed(key(0, 0, 2000), OutOfMemory(1)) == [play.launch(key(0, 0, 2001), "w0")]
+
+
 def test_a_hundred_thousand_tasks_are_kept() -> None:
     scheduler = Scheduler(SchedulerSettings())
     for number in range(8):
@@ -164,5 +174,6 @@ def test_a_hundred_thousand_tasks_are_kept() -> None:
     for partition in range(1_000, 100_000):
         worker = workers[partition % 8]
         lease = state.lease(job, job.stages[0], partition, worker, 1.0)
-        state.accept(job.stages[0], lease, receipt, 1.0)
+        ended = TaskSucceeded(lease.key, worker.name, 1, receipt, seconds=0.5)
+        state.accept(job.stages[0], lease, ended, 1.0)
     assert snapshot.load(json.loads(json.dumps(snapshot.dump(state)))) == state

@@ -221,7 +221,8 @@ class Driver:
         # The scheduler drops what it has given up, and the record holds only what it accepts.
         if report.key in self._scheduler.active_attempts(WORKER):
             self._keep(job, report)
-        self._step(e.TaskSucceeded(report.key, WORKER, _EPOCH, receipt, _pairs(report)))
+        ran_s = report.duration_s
+        self._step(e.TaskSucceeded(report.key, WORKER, _EPOCH, receipt, _pairs(report), ran_s))
 
     def _keep(self, job: _Job, report: TaskReport) -> None:
         """Remember a report that is about to be accepted."""

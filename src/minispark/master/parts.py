@@ -34,6 +34,8 @@ class Identity:
 
     cluster_id: str
     master_epoch: int
+    attempts: int = 0
+    """From where on it numbers attempts; not 0 if it may not know of all launches."""
 
 
 @dataclass(slots=True)

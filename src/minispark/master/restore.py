@@ -32,6 +32,7 @@ from minispark.observe.record import JobRecord
 from minispark.plan.stages import StageGraph
 from minispark.scheduler.commands import FinishJob, JobStatus
 from minispark.scheduler.core import Scheduler
+from minispark.scheduler.events import ATTEMPTS_OF_A_LIFE
 from minispark.wire.messages import GraphMessage
 
 __all__ = ["identify", "restore"]
@@ -42,15 +43,21 @@ _VERSION_BITS = 32
 _log = logger("master")
 
 
-def identify(journal: Journal, *, new_cluster_id: str) -> Identity:
-    """Begin a new life: the cluster's id stays, the master's epoch goes up."""
+def identify(journal: Journal, *, new_cluster_id: str, disk: str) -> Identity:
+    """Begin a new life: the cluster's id stays, the master's epoch goes up.
+
+    ``disk`` is another than in the last life where the end of the journal may be missing.
+    """
     cluster = journal.meta("cluster_id")
     if cluster is None:
         cluster = new_cluster_id
         journal.set_meta("cluster_id", cluster)
     epoch = int(journal.meta("master_epoch") or 0) + 1
     journal.set_meta("master_epoch", str(epoch))
-    return Identity(cluster, epoch)
+    if epoch > 1 and journal.meta("disk") != disk:
+        journal.set_meta("attempts", str(ATTEMPTS_OF_A_LIFE * epoch))
+    journal.set_meta("disk", disk)
+    return Identity(cluster, epoch, int(journal.meta("attempts") or 0))
 
 
 def restore(parts: Parts) -> list[Callable[[], None]]:

@@ -123,7 +123,8 @@ class ToldSuccess(_Told):
             rows_checksums=tuple(part.rows_checksum for part in block.partitions),
         )
         inputs = tuple((read.stage, read.generation) for read in self.report.inputs)
-        return TaskSucceeded(self.report.key, self.worker, self.epoch, receipt, inputs)
+        took_s = self.report.duration_s
+        return TaskSucceeded(self.report.key, self.worker, self.epoch, receipt, inputs, took_s)
 
 
 class ToldFailure(_Told):

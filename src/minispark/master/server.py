@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager, contextmanager
 
 import uvicorn
 
+from minispark.blocks.host import disk_identity
 from minispark.config import advertise, secure_dir, withdraw
 from minispark.errors import MinisparkError, UsageError
 from minispark.master.app import create_app
@@ -130,7 +131,8 @@ def _owned(config: MasterConfig) -> Iterator[Service]:
     lock = StateLock(config.state_dir)
     try:
         journal = Journal(config.state_dir / "journal.db", config.journal)
-        identity = identify(journal, new_cluster_id=secrets.token_hex(4))
+        new_id, disk = secrets.token_hex(4), disk_identity(config.state_dir)
+        identity = identify(journal, new_cluster_id=new_id, disk=disk)
         yield Service(config, journal, identity)
     finally:
         lock.release()

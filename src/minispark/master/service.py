@@ -105,7 +105,7 @@ class Service:
         carrier = self.parts.carrier
         carrier.start()
         carrier.snapshot()
-        carrier.feed(MasterRestarted())
+        carrier.feed(MasterRestarted(self.parts.identity.attempts))
         for step in todo:
             step()
         self._hands.retain()

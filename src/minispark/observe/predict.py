@@ -252,6 +252,7 @@ class _Run:
         receipt = self._job.receipts.get((key.stage, key.partition), Receipt())
         stages = {stage.id: stage for stage in self._job.spec.stages}
         read = {e.stage: None for b in stages[key.stage].branches for e in b.inputs}
-        report = TaskSucceeded(key, worker.name, 1, receipt, tuple((s, 0) for s in read))
+        took_s = self._job.seconds.get((key.stage, key.partition), self._usual_s)
+        report = TaskSucceeded(key, worker.name, 1, receipt, tuple((s, 0) for s in read), took_s)
         self._after(self._job.round_s / 2, report, "")
         self._fill(worker)

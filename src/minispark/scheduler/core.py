@@ -212,7 +212,7 @@ class Scheduler:
             case TimeFacts():
                 self._take_time(work, event)
             case MasterRestarted():
-                self._restart(work)
+                self._restart(work, event.attempts)
             case WorkerHeartbeat() | TimerFired():
                 msg = f"nobody has decided what follows from {event}"
                 raise TypeError(msg)
@@ -394,11 +394,13 @@ class Scheduler:
             if job is not None and not job.ended:
                 work.end(job, Phase.FAILED, liveness.epitaph(self.state, self.settings))
 
-    def _restart(self, work: Work) -> None:
+    def _restart(self, work: Work, attempts: int) -> None:
         """Say again what may not have been heard; who has heard it is not disturbed."""
         state = self.state
         self._signs.begin_anew(state, work.now)
         for job in state.jobs.values():
+            for task in (task for stage in job.ordered for task in stage.tasks):
+                task.attempts = max(task.attempts, attempts)
             if job.phase is Phase.COMMITTING:
                 work.tell(CommitJob(job.name, job.committing))
             for lease in state.leases_of(job):

@@ -8,13 +8,14 @@ and `TimeFacts`, or into nothing.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from minispark.errors import Failure
 from minispark.ids import TaskKey
 from minispark.scheduler.spec import JobSpec, Receipt
 
 __all__ = [
+    "ATTEMPTS_OF_A_LIFE",
     "BlocksMoved",
     "Event",
     "HeartbeatFacts",
@@ -33,6 +34,10 @@ __all__ = [
     "WorkerLeft",
     "WorkerRegistered",
 ]
+
+
+ATTEMPTS_OF_A_LIFE: Final = 1_000
+"""A master that may not know of the last launches numbers attempts from so many for each life."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,13 +155,17 @@ class WorkerLeft:
 
 @dataclass(frozen=True, slots=True)
 class TaskSucceeded:
-    """An attempt ended well. ``inputs`` are (stage, generation) pairs that it read."""
+    """An attempt ended well. ``inputs`` are (stage, generation) pairs that it read.
+
+    ``seconds`` is how long it ran by its own clock.
+    """
 
     key: TaskKey
     worker: str
     epoch: int
     receipt: Receipt
     inputs: tuple[tuple[int, int], ...] = ()
+    seconds: float | None = None
     kind: Literal["task_succeeded"] = "task_succeeded"
 
 
@@ -193,8 +202,13 @@ class TimeFacts:
 
 @dataclass(frozen=True, slots=True)
 class MasterRestarted:
-    """All that was journaled has been applied, and the world has had time to go on without us."""
+    """All that was journaled has been applied, and the world has had time to go on without us.
 
+    Where the last launches may be missing in the journal, attempts are numbered from ``attempts``
+    on: no two may have the same name.
+    """
+
+    attempts: int = 0
     kind: Literal["master_restarted"] = "master_restarted"
 
 

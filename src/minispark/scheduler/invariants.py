@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from math import inf
 
-from minispark.scheduler import lineage, liveness, placement
+from minispark.scheduler import lineage, liveness, prefetch
 from minispark.scheduler.commands import (
     BlockRef,
     CancelTask,
@@ -321,7 +321,7 @@ def _loads(scheduler: Scheduler, commands: Sequence[Command], now: float) -> Ite
             yield f"a second attempt while something is ready: {launch.key}"
         if standing not in (Standing.FIT, Standing.EXCLUDED):
             yield f"{launch.worker} is {standing.value} and was given work: {launch.key}"
-        ahead = placement.ahead_of(job.stages[launch.key.stage], settings)
+        ahead = prefetch.ahead_of(job.stages[launch.key.stage], settings)
         room = [
             n for name, n in load.items()
             if n < rotation[name].slots + ahead and Standing.of(rotation[name]) is standing

@@ -9,11 +9,13 @@ from __future__ import annotations
 from functools import partial
 from heapq import heappop, heappush
 from itertools import islice
+from math import inf
 from typing import Final
 
 from minispark.ids import TaskKey
 from minispark.scheduler import lineage, liveness, placement, stragglers
 from minispark.scheduler.commands import LaunchTask, LeafBlocks
+from minispark.scheduler.prefetch import ahead_of
 from minispark.scheduler.state import Job, Stage
 from minispark.scheduler.tasks import Leased, Ready
 from minispark.scheduler.work import Work
@@ -32,16 +34,14 @@ def place(work: Work) -> None:
     state, lines = work.state, work.state.lines
     held: dict[str, None] = {}
     while lines.has_room and len(held) < LOOKAHEAD:
-        name = state.turns.first(but=held)
-        if name is None:
-            return
-        job = state.hungry[name]
-        if not lines.has_slot and _waits_for_slot(work, job):
+        place = lines.shortest
+        name = state.turns.first(but=held, place=place)
+        if name is None or (place and state.turns.needs_slot(name)):
             return  # Whoever was leased ahead of it would have the slot that it waits for.
+        job = state.hungry[name]
         if not _launch_one(work, job):
             held[name] = None
-        if not job.queue:
-            state.sate(job)
+        state.look_again(job)
 
 
 def make_way(work: Work) -> None:
@@ -54,8 +54,8 @@ def make_way(work: Work) -> None:
     job = None if name is None else state.hungry[name]
     if job is None or job.leased:
         return
-    stage, partition = _next_of(work, job)
-    avoid = () if stage is None else stage.tasks[partition].avoid
+    head = job.head
+    avoid = () if head is None else head.tasks[job.queue[0][1]].avoid
 
     def gives_way(name: str) -> bool:
         if name not in lines.fit.members or name in avoid:
@@ -93,14 +93,21 @@ def speculate(work: Work) -> None:
     state, settings = work.state, work.settings
     if state.hungry or not state.lines.fit.free:
         return
+    look_from_s = stragglers.look_from_s(state, settings)
+    if look_from_s > work.now:
+        work.due(look_from_s)
+        return
+    state.patient_s = state.begun_s = inf
     late: list[tuple[float, TaskKey]] = []
     for stage in stragglers.stages(state, settings):
         patience_s = stragglers.patience_s(stage, settings)
         for key, since_s in islice(stage.started.items(), state.lines.fit.free + LOOKAHEAD):
-            if since_s + patience_s > work.now:
-                work.due(since_s + patience_s)
+            due_s = since_s + patience_s
+            state.patient_s = min(state.patient_s, due_s)
+            if due_s > work.now:
+                work.due(due_s)
                 break
-            late.append((since_s + patience_s, key))
+            late.append((due_s, key))
     for _, key in sorted(late):
         if state.lines.fit.free:
             _launch_second(work, key)
@@ -137,11 +144,11 @@ def _launch_one(work: Work, job: Job) -> bool:
         stage = job.ordered[order]
         if not isinstance(stage.tasks[partition].state, Ready):
             continue
-        ahead = placement.ahead_of(stage, work.settings)
+        ahead = ahead_of(stage, work.settings)
         worker = _worker_for(work, job, stage, partition, ahead=ahead)
         if worker is None:
             aside.append((order, partition))
-            if not work.state.lines.takes(ahead):
+            if work.state.lines.shortest > ahead:
                 break
             continue
         _launch(work, job, stage, partition, worker)
@@ -190,18 +197,3 @@ def _has_free_slot_for(work: Work, lease: Leased) -> bool:
     if not lineage.input_complete(job, stage, partition):
         return False
     return _worker_for(work, job, stage, partition, ahead=0) is not None
-
-
-def _next_of(work: Work, job: Job) -> tuple[Stage | None, int]:
-    """Return the task of a job whose turn is first, dropping void entries before it."""
-    while job.queue:
-        order, partition = job.queue[0]
-        if isinstance(job.ordered[order].tasks[partition].state, Ready):
-            return job.ordered[order], partition
-        heappop(job.queue)
-    return None, 0
-
-
-def _waits_for_slot(work: Work, job: Job) -> bool:
-    stage, _ = _next_of(work, job)
-    return stage is not None and placement.ahead_of(stage, work.settings) == 0

@@ -7,11 +7,9 @@ Covers: the standing of each worker, and lines by load. Does not cover: which ru
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Collection
 from enum import Enum
 from math import inf
-from operator import attrgetter
 
 from minispark.scheduler.ranking import Ranking
 from minispark.scheduler.workers import Worker
@@ -45,10 +43,12 @@ class Line:
         self._diff = max_load_diff
         self._prefetch = max_prefetch
         self.members: dict[str, Worker] = {}
-        self._at: dict[tuple[int, int], Ranking] = defaultdict(Ranking)
+        self._at: dict[tuple[int, int], Ranking] = {}
         """Those with room, by which place in line one more attempt would have (0 is a free slot),
-        and by load."""
+        and by load; no entry is empty."""
         self._place: dict[str, tuple[int, int]] = {}
+        self.shortest: float = inf
+        """The best place in line that one more attempt may have, infinity for none."""
         self.free = 0
         """How many have a free slot."""
 
@@ -68,6 +68,9 @@ class Line:
                 self._place[name] = place
                 self.free += place[0] == 0
         if name in self._place:
+            if place not in self._at:
+                self._at[place] = Ranking()
+                self.shortest = min(self.shortest, place[0])
             self._at[place].put(name, (worker.turn,))
 
     def drop(self, name: str) -> None:
@@ -79,22 +82,21 @@ class Line:
         place = self._place.pop(name, None)
         if place is not None:
             self._at[place].drop(name)
+            if not self._at[place]:
+                del self._at[place]
+                self.shortest = min((waits for waits, _ in self._at), default=inf)
             self.free -= place[0] == 0
 
     def within(self, names: Collection[str]) -> bool:
         """Whether all that stand here are among ``names``."""
         return len(self.members) <= sum(name in self.members for name in names)
 
-    def takes(self, ahead: int) -> bool:
-        """Whether anybody may lease one more attempt that has at most this place in line."""
-        return any(waits <= ahead and len(found) for (waits, _), found in self._at.items())
-
     def pick(self, avoid: Collection[str], *, ahead: int) -> Worker | None:
         """Return whose turn it is of those that are not too loaded, None if nobody may.
 
         If no slot is free it may be one where the attempt has to wait: at place ``ahead`` at most.
         """
-        places = [p for p, found in self._at.items() if p[0] <= ahead and len(found)]
+        places = [place for place in self._at if place[0] <= ahead]
         if not places:
             return None
         most = min(load for _, load in places) + self._diff
@@ -107,9 +109,13 @@ class Line:
         return self._place.get(one) == self._place.get(other)
 
     def _first(self, places: list[tuple[int, int]], avoid: Collection[str]) -> Worker | None:
-        names = (self._at[place].first(but=avoid) for place in places)
-        found = [self.members[name] for name in names if name is not None]
-        return min(found, key=attrgetter("turn"), default=None)
+        best: Worker | None = None
+        for place in places:
+            name = self._at[place].first(but=avoid)
+            if name is not None:
+                worker = self.members[name]
+                best = worker if best is None or worker.turn < best.turn else best
+        return best
 
 
 class Lines:
@@ -143,9 +149,10 @@ class Lines:
         """Whether anybody may lease one more attempt at all."""
         return bool(self.fit.room or self.excluded.room)
 
-    def takes(self, ahead: int) -> bool:
-        """Whether anybody may lease one more attempt that has at most this place in line."""
-        return self.fit.takes(ahead) or self.excluded.takes(ahead)
+    @property
+    def shortest(self) -> float:
+        """The best place in line that one more attempt may have, infinity for none."""
+        return min(self.fit.shortest, self.excluded.shortest)
 
     @property
     def has_slot(self) -> bool:

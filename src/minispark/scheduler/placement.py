@@ -4,7 +4,7 @@
 2. A worker is eligible when ``active_tasks <= min_load + max_load_diff``, and never leases more
    than its slots and ``max_prefetch``.
 3. One with a free slot comes before one where the attempt would wait. How many may wait hangs on
-   how long the tasks of the stage take (`ahead_of`): none if long, up to ``max_prefetch`` if short.
+   how long the tasks of the stage take (`prefetch`): none if long, up to ``max_prefetch`` if short.
 4. One that is full or suspect gets nothing. One that is excluded gets nothing while somebody else
    would do: never is a job stranded because of it.
 5. Workers on which the task failed are left out while any other is there.
@@ -18,25 +18,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable
 
 from minispark.scheduler.lines import Line, Lines
-from minispark.scheduler.state import Stage
 from minispark.scheduler.workers import Worker
-from minispark.settings import SchedulerSettings
 
-__all__ = ["ahead_of", "choose"]
-
-_LEAST_S = 1e-6
-
-
-def ahead_of(stage: Stage, settings: SchedulerSettings) -> int:
-    """Return how many attempts of a stage may wait for the slots of one worker."""
-    typical_s = stage.typical_s
-    if typical_s is None:
-        return min(settings.first_prefetch, settings.max_prefetch)
-    if typical_s > settings.prefetch_task_s:
-        return 0
-    # Reports come several at a time: the median may be 0 where the mean is not.
-    fill = settings.prefetch_s / max(stage.mean_s, _LEAST_S)
-    return min(settings.max_prefetch, max(settings.first_prefetch, int(fill)))
+__all__ = ["choose"]
 
 
 def choose(

@@ -50,9 +50,21 @@ class Ranking:
         """Let a name go, if it is there."""
         self._ranks.pop(name, None)
 
+    def rank(self, name: str) -> Rank:
+        """Return the rank of a name that is in."""
+        return self._ranks[name]
+
     def first(self, *, but: Collection[str] = ()) -> str | None:
         """Return the name of the lowest rank, of those not in ``but``."""
-        return self.find(lambda name: name not in but)
+        if but:
+            return self.find(lambda name: name not in but)
+        heap, ranks = self._heap, self._ranks
+        while heap:
+            rank, name = heap[0]
+            if ranks.get(name) == rank:
+                return name
+            heappop(heap)
+        return None
 
     def find(self, fits: Callable[[str], bool], *, among: int | None = None) -> str | None:
         """Return the name of the lowest rank that ``fits``, looking at so many at most."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from minispark.errors import FetchFailed
 from minispark.ids import TaskKey
-from minispark.scheduler import attempts, exclusion, lineage
+from minispark.scheduler import attempts, exclusion, lineage, stragglers
 from minispark.scheduler.commands import ReleaseBlocks
 from minispark.scheduler.events import TaskFailed, TaskSucceeded
 from minispark.scheduler.policy import POLICY, cause_of
@@ -36,7 +36,8 @@ def succeeded(work: Work, worker: Worker, event: TaskSucceeded) -> None:
     for other in leases_in(task.state):
         if other.key != lease.key:
             work.cancel(other)
-    state.accept(stage, lease, event.receipt, work.now)
+    state.accept(stage, lease, event, work.now)
+    stragglers.note(state, job, stage, work.settings)
     _clear(work, worker, task, event.key)
     if first is not None and not lineage.same_rows(first, event.receipt):
         # The plan took the stage for repeatable and it is not: never trust it again.

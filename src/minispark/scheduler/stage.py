@@ -73,6 +73,11 @@ class Stage:
         """Whether every task has an accepted attempt whose block can be read."""
         return self.done == len(self.tasks)
 
+    def is_closing(self, share: float) -> bool:
+        """Whether at least this share of its tasks is done, and not all of them."""
+        total = len(self.tasks)
+        return share * total <= self.done < total and bool(self.times_s)
+
     def branch_of(self, partition: int) -> tuple[StageBranch, int]:
         """Return the branch of a task and the task's number within it."""
         for branch in self.spec.branches:

@@ -13,16 +13,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from heapq import heappush
+from heapq import heappop, heappush
+from math import inf
 from typing import Final
 
 from minispark.ids import TaskKey
 from minispark.scheduler.commands import JobStatus
+from minispark.scheduler.events import TaskSucceeded
 from minispark.scheduler.lines import Lines
 from minispark.scheduler.spec import (
     FoundBlock,
     JobSpec,
-    Receipt,
 )
 from minispark.scheduler.stage import Reader, Stage
 from minispark.scheduler.tasks import (
@@ -158,6 +159,17 @@ class Job:
             raise IllegalMoveError(msg)
         self.phase = to
 
+    @property
+    def head(self) -> Stage | None:
+        """The stage of the next task in the queue; what is void before it is dropped."""
+        while self.queue:
+            order, partition = self.queue[0]
+            stage = self.ordered[order]
+            if stage.tasks[partition].state is READY:
+                return stage
+            heappop(self.queue)
+        return None
+
     def make_ready(self, stage: Stage, partition: int) -> None:
         """Put a task into the queue."""
         stage.tasks[partition].move(READY)
@@ -204,16 +216,29 @@ class State:
     stuck: bool = False
     """Nobody may work: no worker stays, or all are full and nothing runs."""
     lines: Lines = field(default_factory=Lines, compare=False)
-    turns: Turns = field(default_factory=Turns, compare=False)
+    closing: dict[tuple[str, int], None] = field(default_factory=dict, compare=False)
+    """Stages (job, stage) that may have stragglers, and some that no longer may."""
+    patient_s: float = field(default=-inf, compare=False)
+    """Before this none of those that had begun when it was last asked is a straggler."""
+    begun_s: float = field(default=inf, compare=False)
+    """When the first attempt since then has begun."""
+    turns: Turns = field(default_factory=lambda: Turns(SchedulerSettings()), compare=False)
 
     def arrange(self, settings: SchedulerSettings) -> None:
         """Make the indices anew: who was remembered under other settings may stand elsewhere."""
         self.lines = Lines(max_load_diff=settings.max_load_diff, max_prefetch=settings.max_prefetch)
-        self.turns = Turns(settings.policy)
+        self.turns = Turns(settings)
         for worker in self.rotation.values():
             self.lines.see(worker)
         for job in self.hungry.values():
             self.turns.see(job)
+        self.patient_s = -inf
+        self.closing = {
+            (job.name, stage.id): None
+            for job in self.jobs.values()
+            for stage in job.ordered
+            if settings.speculation and stage.is_closing(settings.speculation_quantile)
+        }
         begun = (one for worker in self.workers.values() for one in worker.started.items())
         for key, since_s in sorted(begun, key=lambda one: (one[1], one[0])):
             stage = self.jobs[key.job].stages[key.stage]
@@ -235,6 +260,17 @@ class State:
         if job.name not in self.hungry:
             job.given = max(job.given, self.given)
             self.hungry[job.name] = job
+        elif job.queue[0] != (stage.order, partition):
+            return  # What is next is what it was.
+        self.turns.see(job)
+
+    def look_again(self, job: Job) -> None:
+        """Let a job stand where it belongs after its queue has changed."""
+        if job.name not in self.hungry:
+            return
+        if job.head is None:
+            self.sate(job)
+        else:
             self.turns.see(job)
 
     def sate(self, job: Job) -> None:
@@ -259,6 +295,7 @@ class State:
             stage.started.pop(first.key, None)
         elif has_slot:
             stage.started[key] = now
+            self.begun_s = min(self.begun_s, now)
         job.workers[worker.name] = None
         self.launched += 1
         worker.turn = self.launched
@@ -279,6 +316,7 @@ class State:
         job.stages[lease.key.stage].started.pop(lease.key, None)
         if following is not None:
             self.jobs[following.job].stages[following.stage].started[following] = now
+            self.begun_s = min(self.begun_s, now)
         job.leased -= 1
         self.see(worker)
         if job.name in self.hungry:
@@ -292,12 +330,16 @@ class State:
         task.move(replace(others[0], raced=True) if others else IDLE)
         return not others
 
-    def accept(self, stage: Stage, lease: Leased, receipt: Receipt, now: float) -> None:
+    def accept(self, stage: Stage, lease: Leased, event: TaskSucceeded, now: float) -> None:
         """Accept an attempt: its block is what readers get from now on."""
         worker = self.workers[lease.worker]
-        stage.note_time(now - worker.started_s(lease.key, now))
+        if event.seconds is None:
+            stage.note_time(now - worker.started_s(lease.key, now))
+        else:
+            # Seen from here an attempt takes its round trips too, and it waits in line unseen.
+            stage.note_time(min(max(0.0, event.seconds), now - lease.since_s))
         self.unlease(lease, now)
-        stage.accept(lease.key.partition, Done(lease.key, lease.worker, receipt))
+        stage.accept(lease.key.partition, Done(lease.key, lease.worker, event.receipt))
         worker.blocks.setdefault(lease.key.job, {})[lease.key] = None
 
     def take_over(self, job: Job, found: FoundBlock) -> None:

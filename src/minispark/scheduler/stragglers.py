@@ -21,22 +21,36 @@ from collections.abc import Iterator
 from math import inf
 
 from minispark.scheduler.spec import StageLabel
-from minispark.scheduler.state import Stage, State
+from minispark.scheduler.state import Job, Stage, State
 from minispark.settings import SchedulerSettings
 
-__all__ = ["deadline", "patience_s", "stages"]
+__all__ = ["deadline", "look_from_s", "note", "patience_s", "stages"]
+
+
+def note(state: State, job: Job, stage: Stage, settings: SchedulerSettings) -> None:
+    """Take note that a task of a stage is done, or done no more: its rest may be slow now."""
+    if settings.speculation and stage.is_closing(settings.speculation_quantile):
+        state.closing[job.name, stage.id] = None
+        since_s = next(iter(stage.started.values()), inf)
+        state.patient_s = min(state.patient_s, since_s + patience_s(stage, settings))
+
+
+def look_from_s(state: State, settings: SchedulerSettings) -> float:
+    """Return a time before which nobody is a straggler, so that nobody looks in vain."""
+    if not state.closing:
+        return inf
+    return min(state.patient_s, state.begun_s + settings.speculation_min_s)
 
 
 def stages(state: State, settings: SchedulerSettings) -> Iterator[Stage]:
     """Yield the stages that may have stragglers."""
-    if not settings.speculation:
-        return
-    for job in state.jobs.values():
-        for stage in job.ordered if job.leased else ():
-            total = len(stage.tasks)
-            late = stage.done < total and stage.done >= settings.speculation_quantile * total
-            if late and stage.times_s and stage.label is not StageLabel.INDETERMINATE:
-                yield stage
+    for name, number in list(state.closing):
+        job = state.jobs.get(name)
+        stage = None if job is None else job.stages.get(number)
+        if stage is None or not stage.is_closing(settings.speculation_quantile):
+            del state.closing[name, number]
+        elif stage.label is not StageLabel.INDETERMINATE:
+            yield stage
 
 
 def patience_s(stage: Stage, settings: SchedulerSettings) -> float:

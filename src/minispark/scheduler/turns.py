@@ -12,10 +12,14 @@ Covers: the order, kept as it changes. It is made of the jobs and is in no snaps
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection
-from typing import Literal, Protocol
+from typing import Protocol
 
+from minispark.scheduler.prefetch import ahead_of
 from minispark.scheduler.ranking import Ranking
+from minispark.scheduler.stage import Stage
+from minispark.settings import SchedulerSettings
 
 __all__ = ["Turns"]
 
@@ -29,26 +33,55 @@ class Claim(Protocol):
     leased: int
     given: float
 
+    @property
+    def head(self) -> Stage | None:
+        """The stage of its next task."""
+        ...
+
 
 class Turns:
     """The jobs that have a task ready, whose turn it is first."""
 
-    def __init__(self, policy: Literal["fair", "fifo"] = "fair") -> None:
-        self._fair = policy == "fair"
-        self._ranking = Ranking()
+    def __init__(self, settings: SchedulerSettings) -> None:
+        self._settings = settings
+        self._fair = settings.policy == "fair"
+        self._rankings: dict[int, Ranking] = defaultdict(Ranking)
+        """By how many attempts of the stage that is next may wait on one worker."""
+        self._ahead: dict[str, int] = {}
 
     def see(self, job: Claim) -> None:
         """Let a hungry job stand where it now belongs."""
+        head = job.head
+        ahead = 0 if head is None else ahead_of(head, self._settings)
+        if self._ahead.get(job.name) != ahead:
+            self.forget(job.name)
+            self._ahead[job.name] = ahead
         fair = (job.leased / job.weight, job.given, job.number)
-        self._ranking.put(job.name, fair if self._fair else (job.number,))
+        self._rankings[ahead].put(job.name, fair if self._fair else (job.number,))
 
     def forget(self, job: str) -> None:
         """Let a job go that wants nothing now."""
-        self._ranking.drop(job)
+        ahead = self._ahead.pop(job, None)
+        if ahead is not None:
+            self._rankings[ahead].drop(job)
 
-    def first(self, *, but: Collection[str] = ()) -> str | None:
-        """Return the job whose turn it is, of those not in ``but``."""
-        return self._ranking.first(but=but)
+    def needs_slot(self, job: str) -> bool:
+        """Whether the next task of a job waits on no worker, but for a free slot."""
+        return not self._ahead[job]
+
+    def first(self, *, but: Collection[str] = (), place: float = 0) -> str | None:
+        """Return the job whose turn it is, of those not in ``but``.
+
+        Passed over are those whose next task may wait on a worker, but not at this ``place`` in
+        its line.
+        """
+        found = [
+            (ranking.rank(name), name)
+            for ahead, ranking in self._rankings.items()
+            if ahead >= place or not ahead
+            if (name := ranking.first(but=but)) is not None
+        ]
+        return min(found)[1] if found else None
 
     def has_too_much(self, job: Claim, beside: Claim) -> bool:
         """Whether ``job`` should give up an attempt that waits, so that ``beside`` gets its first.

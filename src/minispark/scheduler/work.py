@@ -12,7 +12,7 @@ from math import inf
 
 from minispark.errors import Failure, FetchFailed, WorkerLost
 from minispark.ids import TaskKey
-from minispark.scheduler import attempts, lineage, liveness
+from minispark.scheduler import attempts, lineage, liveness, stragglers
 from minispark.scheduler.commands import (
     BlockRef,
     CancelTask,
@@ -73,6 +73,7 @@ class Work:
                     self._deliver(job)
                 else:
                     self._plan(job)
+                    self.state.look_again(job)
             # Last, since a rollback touches the job that is being settled.
             self.touched.pop(job.name, None)
 
@@ -247,6 +248,7 @@ class Work:
             stage.lose(partition)
         for partition in lineage.unread(job, stage, partitions):
             stage.tasks[partition].promised = None
+        stragglers.note(self.state, job, stage, self.settings)
         self.touch(job)
 
     def roll_back(self, job: Job, stage: Stage) -> None:

@@ -34,6 +34,10 @@ EVERY: Final[Mapping[str, tuple[tuple[float, ...], str]]] = {
     "drain": ((60.0, 15.0), "a worker wants to leave"),
     "full": ((40.0, 15.0), "a worker's disk is full, and it says so"),
     "restart": ((60.0, 20.0), "the master is killed and started again on its state directory"),
+    "power": (
+        (60.0, 20.0),
+        "the machine of the master loses power, and its last writes",
+    ),
     "disk-full": ((40.0, 15.0), "the master's journal cannot be written for a while"),
     "disk-slow": ((20.0,), "the master's journal takes up to two seconds for a write"),
     "twin": ((60.0,), "a second master is started on a copy of the state directory"),

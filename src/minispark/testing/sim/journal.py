@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
 from minispark.scheduler import Scheduler, snapshot
-from minispark.scheduler.commands import Command
-from minispark.scheduler.events import Event
+from minispark.scheduler.commands import Command, CommitJob, FinishJob
+from minispark.scheduler.events import ATTEMPTS_OF_A_LIFE, Event, JobSubmitted
 from minispark.settings import SchedulerSettings
 from minispark.testing.sim.agenda import Act, Agenda
 
@@ -36,18 +36,44 @@ class StateDir:
     cluster: int
     life: int = 0
     rows: list[Row] = field(default_factory=list)
-    kept: tuple[int, Any] | None = None
-    """A snapshot, and how many rows it holds."""
+    synced: int = 0
+    """How many rows a power cut leaves at least."""
+    kept: list[tuple[int, Any]] = field(default_factory=list)
+    """Snapshots, and how many rows each holds."""
+    attempts: int = 0
+    """From where on its masters number attempts, since they may not know of all launches."""
 
     def copy(self) -> StateDir:
         """Copy the directory, as a careless operator would."""
-        return StateDir(self.cluster, self.life, list(self.rows), self.kept)
+        rows, kept = list(self.rows), list(self.kept)
+        copy = StateDir(self.cluster, self.life, rows, self.synced, kept)
+        copy.doubt()
+        return copy
+
+    def doubt(self) -> None:
+        """Number attempts beyond all that may have been launched: other ones are not known."""
+        self.attempts = (self.life + 1) * ATTEMPTS_OF_A_LIFE
+
+    def cut_power(self, share: float) -> None:
+        """Lose this share of what the disk was not told to write at once."""
+        left = self.synced + int((1 - share) * (len(self.rows) - self.synced))
+        del self.rows[left:]
+        self.kept = [(rows, text) for rows, text in self.kept if rows <= left]
+        self.doubt()
+
+    def extend(self, rows: Iterable[Row]) -> None:
+        """Append rows; the journal is synced where something is promised to somebody outside."""
+        for row in rows:
+            self.rows.append(row)
+            promised = any(isinstance(c, CommitJob | FinishJob) for c in row.commands)
+            if promised or isinstance(row.fact, JobSubmitted):
+                self.synced = len(self.rows)
 
     def replay(self, settings: SchedulerSettings) -> Scheduler:
         """Make the scheduler again; everything must be decided as it was."""
         done, state = 0, None
-        if self.kept is not None:
-            done, text = self.kept
+        if self.kept:
+            done, text = self.kept[-1]
             state = snapshot.load(json.loads(text))
         scheduler = Scheduler(settings, state)
         for row in self.rows[done:]:
@@ -113,7 +139,8 @@ class Journal:
     def snapshot(self, scheduler: Scheduler) -> None:
         """Keep the scheduler as it is; only what is durable is in a snapshot."""
         if not self._queue:
-            self.home.kept = (len(self.home.rows), json.dumps(snapshot.dump(scheduler.state)))
+            text = json.dumps(snapshot.dump(scheduler.state))
+            self.home.kept.append((len(self.home.rows), text))
 
     def close(self) -> None:
         """End with the master: what is not durable is lost."""
@@ -126,7 +153,7 @@ class Journal:
         if not self.open or self._agenda.now < self._broken_until_s:
             return
         recovered = len(self._queue) > 1
-        self.home.rows.extend(self._queue)
+        self.home.extend(self._queue)
         self._queue.clear()
         self._advance()
         if recovered:

@@ -82,7 +82,7 @@ class Master:
                 if isinstance(command, FinishJob):
                     self._around.truth.finished(command)
         self.journal.snapshot(self.scheduler)
-        self._apply(MasterRestarted())
+        self._apply(MasterRestarted(self.home.attempts))
 
     def kill(self) -> None:
         """End, with all that is not durable."""
@@ -135,7 +135,8 @@ class Master:
         known = (row.fact for row in self.home.rows if isinstance(row.fact, JobSubmitted))
         if all(fact.job.job != event.job.job for fact in known):
             self.feed(event)
-        self.journal.after_durable(answer)
+        # What only a deposed one has written down nobody will ask for again.
+        self.journal.after_durable(lambda: None if self.deposed else answer())
 
     def fire(self) -> None:
         """Let the timer come."""

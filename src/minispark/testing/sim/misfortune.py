@@ -34,6 +34,7 @@ class Misfortune:
             "cut": self._cut,
             "one-way": self._cut_one_way,
             "restart": lambda: world.restart(down_s=self._brief_s()),
+            "power": lambda: world.restart(down_s=self._brief_s(), loses=self._chance.random()),
             "disk-full": lambda: world.master.journal.break_for(self._brief_s()),
             "disk-slow": lambda: world.master.journal.slow_for(self._brief_s()),
             "twin": lambda: world.take_over(for_s=self._brief_s()),

@@ -31,7 +31,7 @@ NO_SPACE: Final = TaskError(ErrorInfo("MS-214", "no space left"), transient=True
 _GONE: Final = frozenset(
     (
         *("crash", "goodbye", "hang", "clock", "cut", "one-way", "lost", "late", "drain"),
-        *("restart", "disk-full", "disk-slow", "twin", "wipe"),
+        *("restart", "power", "disk-full", "disk-slow", "twin", "wipe"),
     )
 )
 """Kinds that make a worker seem gone, or be it."""
@@ -68,13 +68,9 @@ class Truth:
         return self._salts
 
     def wrote(self, block: Block, worker: str) -> None:
-        """Take note of a block; an attempt runs once, so it writes once.
-
-        Two masters that do not know of each other may both give the same name.
-        """
+        """Take note of a block; an attempt runs once, so it writes once."""
         known = self.written.setdefault(block.key, {})
-        again = known and block.key not in self._kept and not self.faults.struck["twin"]
-        assert not again, f"an attempt ran twice: {block.key}"
+        assert not known or block.key in self._kept, f"an attempt ran twice: {block.key}"
         known[worker] = block
 
     def kept(self, block: Block, worker: str) -> None:

@@ -258,7 +258,7 @@ class FakeWorker:
         mute = self._label(outcome.key) is StageLabel.INDETERMINATE
         # Rows that cannot be hashed give no proof: there the label alone must do.
         receipt = Receipt((1,), (None if mute else block.version,))
-        return TaskSucceeded(outcome.key, self.name, epoch, receipt, inputs)
+        return TaskSucceeded(outcome.key, self.name, epoch, receipt, inputs, outcome.duration_s)
 
     # What it is told.
 

@@ -252,11 +252,16 @@ class World:
         if self.witness is not None:
             self.witness(master, row)
 
-    def restart(self, *, down_s: float) -> None:
-        """Kill the master and start it again on what it had written down."""
+    def restart(self, *, down_s: float, loses: float = 0.0) -> None:
+        """Kill the master and start it again on what it had written down.
+
+        Of what it had written last, it ``loses`` a share.
+        """
         old = self.master
         if old.alive:
             old.kill()
+            if loses:
+                old.home.cut_power(loses)
             self.agenda.after(down_s, lambda: self._succeed(old.home))
 
     def take_over(self, *, for_s: float) -> None:
