@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 from pydantic import BaseModel
 
-from minispark.ids import TaskKey
 from minispark.observe.record import JobRecord
 from minispark.observe.sums import rows_out
 from minispark.observe.tables import StageState
@@ -51,6 +52,15 @@ class WorkerShare(BaseModel):
     rows: int
 
 
+@dataclass(slots=True)
+class _Share:
+    """A `WorkerShare` in the making: models are slow to add to, ten thousand times."""
+
+    states: Counter[str] = field(default_factory=Counter)
+    busy_s: float = 0.0
+    rows: int = 0
+
+
 _FIGURES: tuple[tuple[str, Unit, Callable[[TaskReport], float]], ...] = (
     ("ran", "s", lambda report: report.duration_s),
     ("rows out", "rows", rows_out),
@@ -83,28 +93,27 @@ def quantiles(record: JobRecord, skews: dict[str, float | None]) -> list[StageQu
 
 def worker_shares(record: JobRecord) -> list[WorkerShare]:
     """Say what each worker did, by name."""
-    shares: dict[str, WorkerShare] = {}
+    shares: dict[str, _Share] = {}
     for key, attempt in record.attempts.items():
-        share = shares.setdefault(
-            attempt.worker,
-            WorkerShare(
-                worker=attempt.worker,
-                attempts=0,
-                succeeded=0,
-                failed=0,
-                running=0,
-                busy_s=0,
-                rows=0,
-            ),
-        )
-        share.attempts += 1
-        share.succeeded += attempt.status == "SUCCEEDED"
-        share.failed += attempt.status == "FAILED"
-        share.running += attempt.status == "RUNNING"
+        share = shares.get(attempt.worker)
+        if share is None:
+            share = shares[attempt.worker] = _Share()
+        share.states[attempt.status] += 1
         share.busy_s += attempt.took_s or 0.0
         report = record.stages[key.stage].reports.get(key.partition)
         share.rows += report.rows_in if report is not None and report.key == key else 0
-    return [shares[name] for name in sorted(shares)]
+    return [
+        WorkerShare(
+            worker=name,
+            attempts=share.states.total(),
+            succeeded=share.states["SUCCEEDED"],
+            failed=share.states["FAILED"],
+            running=share.states["RUNNING"],
+            busy_s=share.busy_s,
+            rows=share.rows,
+        )
+        for name, share in sorted(shares.items())
+    ]
 
 
 def _rows_in(record: JobRecord, state: StageState) -> Quantiles:
@@ -130,13 +139,13 @@ def _stood_in_line(record: JobRecord, reports: Sequence[TaskReport]) -> Quantile
 def _figure(
     name: str, unit: Unit, reports: Sequence[TaskReport], value: Callable[[TaskReport], float]
 ) -> Quantiles:
-    pairs: list[tuple[float, TaskKey]] = sorted(
-        (float(value(report)), report.key) for report in reports
-    )
-    last = len(pairs) - 1
+    values = [float(value(report)) for report in reports]
+    most = reports[values.index(max(values))].key
+    values.sort()
+    last = len(values) - 1
     return Quantiles(
         name=name,
         unit=unit,
-        values=[pairs[round(last * share)][0] for share in (0, 0.25, 0.5, 0.75, 1)],
-        most=pairs[-1][1].block_id,
+        values=[values[round(last * share)] for share in (0, 0.25, 0.5, 0.75, 1)],
+        most=most.block_id,
     )

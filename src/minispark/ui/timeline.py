@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from pydantic import BaseModel
 
+from minispark.ids import TaskKey
 from minispark.observe.record import JobRecord
 from minispark.observe.sums import rows_out
 from minispark.ui.lanes import lanes_of
@@ -66,22 +67,24 @@ def timeline_of(record: JobRecord, *, slots: Mapping[str, int], now: float) -> T
         stages={stage.id: stage.name for stage in record.graph.stages},
         workers=[TimelineWorker(worker=w.worker, lanes=w.lanes) for w in found],
     )
-    for number, worker in enumerate(found):
-        for place in worker.places:
-            key = place.attempt.key
-            if place.attempt.speculative:
-                line.speculative.append(len(line.lane))
-            line.worker.append(number)
-            line.lane.append(-1 if place.lane is None else place.lane)
-            line.stage.append(key.stage)
-            line.generation.append(key.generation)
-            line.partition.append(key.partition)
-            line.attempt.append(key.attempt)
-            line.state.append(STATES.index(place.attempt.status))
-            line.leased_s.append(round(place.attempt.started_at - zero, 4))
-            line.begin_s.append(round(place.begin - zero, 4))
-            line.end_s.append(round(place.end - zero, 4))
-            report = record.stages[key.stage].reports.get(key.partition)
-            mine = report is not None and report.key == key
-            line.rows.append(rows_out(report) if report is not None and mine else 0)
+    places = [place for worker in found for place in worker.places]
+    attempts = [place.attempt for place in places]
+    keys = [attempt.key for attempt in attempts]
+    line.worker = [number for number, worker in enumerate(found) for _ in worker.places]
+    line.lane = [-1 if place.lane is None else place.lane for place in places]
+    line.stage = [key.stage for key in keys]
+    line.generation = [key.generation for key in keys]
+    line.partition = [key.partition for key in keys]
+    line.attempt = [key.attempt for key in keys]
+    line.state = [STATES.index(attempt.status) for attempt in attempts]
+    line.speculative = [n for n, attempt in enumerate(attempts) if attempt.speculative]
+    line.leased_s = [round(attempt.started_at - zero, 4) for attempt in attempts]
+    line.begin_s = [round(place.begin - zero, 4) for place in places]
+    line.end_s = [round(place.end - zero, 4) for place in places]
+    line.rows = [_rows(record, key) for key in keys]
     return line
+
+
+def _rows(record: JobRecord, key: TaskKey) -> int:
+    report = record.stages[key.stage].reports.get(key.partition)
+    return 0 if report is None or report.key != key else rows_out(report)

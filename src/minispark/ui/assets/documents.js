@@ -7,7 +7,9 @@ export const isReport = Boolean(inside);
 
 export async function documentOf(job, name, asked = {}) {
   if (inside) return inside[name];
-  const reply = await fetch(`/api/v1/jobs/${encodeURIComponent(job)}/${name}?${new URLSearchParams(asked)}`);
+  const query = new URLSearchParams(asked).toString();
+  // Without a query the page has asked for it already: the browser goes by the same address.
+  const reply = await fetch(`/api/v1/jobs/${encodeURIComponent(job)}/${name}${query && `?${query}`}`);
   if (!reply.ok) throw new Error(`HTTP ${reply.status}`);
   return reply.json();
 }
