@@ -93,8 +93,9 @@ def _add_workers(routes: APIRouter, service: Service) -> None:
         # First: whoever hears that a job has ended may send the next one at once.
         entry.hear_of_cache(message.cache)
         with entry.outbox.answering() if message.more else nullcontext():
-            for report in message.reports:
-                desk.report(entry, report)
+            with service.parts.journal.together():
+                for report in message.reports:
+                    desk.report(entry, report)
             if message.moved:
                 desk.moved(entry, message.moved)
             # The worker forgets a report once it is answered: not before it is durable.

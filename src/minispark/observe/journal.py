@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Collection, Iterator
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -198,6 +198,10 @@ class Journal:
     def seq(self) -> int:
         """Number of the last event."""
         return self._seq
+
+    def together(self) -> AbstractContextManager[None]:
+        """Write what is asked for within the block in one go; for the steps of one message."""
+        return self._writer.together()
 
     # What is written. Values are never changed afterwards: the writer encodes them.
 

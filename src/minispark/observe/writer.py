@@ -5,7 +5,7 @@ what is written (`journal`).
 
 ::
 
-    put ──> queue ──> [BEGIN, up to `batch` writes, COMMIT] ──> on_durable(number)
+    put ──> queue ──> [BEGIN, about `batch` writes, COMMIT] ──> on_durable(number)
                           │ refused: `trouble` is set, the same batch is tried again
                           └ broken for good: `failure` is set, nothing is durable any more
 """
@@ -16,6 +16,7 @@ import queue
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from minispark.clock import monotonic_s
@@ -59,7 +60,10 @@ class Writer:
         self.durable = 0
         self._db = db
         self._settings = settings
-        self._queue: queue.SimpleQueue[Write | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[list[Write] | None] = queue.SimpleQueue()
+        self._held: list[Write] = []
+        """What was put and not queued yet."""
+        self._holding = False
         self._on_durable: Callable[[int], None] = lambda _number: None
         self._on_trouble: Callable[[], None] = lambda: None
         self._closing_s: float | None = None
@@ -76,8 +80,28 @@ class Writer:
     def put(self, run: Callable[[sqlite3.Connection], object], *, synced: bool = False) -> int:
         """Queue a write; return its number."""
         self.number += 1
-        self._queue.put(Write(self.number, run, synced))
+        self._held.append(Write(self.number, run, synced))
+        if not self._holding:
+            self._let_go()
         return self.number
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Queue at its end what is put within the block: waking the thread costs more than a write.
+
+        Not to be nested.
+        """
+        self._holding = True
+        try:
+            yield
+        finally:
+            self._holding = False
+            self._let_go()
+
+    def _let_go(self) -> None:
+        if self._held:
+            self._queue.put(self._held)
+            self._held = []
 
     @property
     def behind(self) -> bool:
@@ -145,8 +169,8 @@ class Writer:
             item = self._queue.get()
             batch: list[Write] = []
             while item is not None:
-                batch.append(item)
-                if len(batch) == self._settings.batch or self._queue.empty():
+                batch += item
+                if len(batch) >= self._settings.batch or self._queue.empty():
                     break
                 item = self._queue.get()
             ended = item is None

@@ -284,6 +284,7 @@ class Agent:
             if full != self._full:
                 _log.warning("worker_full" if full else "worker_has_room", what=full or self._full)
             self._full = full
+            await self._keeper.make_way()
             try:
                 answer = await self._link.heartbeat(
                     epoch,

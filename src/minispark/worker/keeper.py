@@ -44,12 +44,14 @@ class Keeper:
         if not kept:
             _log.info("block_not_kept", **task_fields(spec.key))
 
+    async def make_way(self) -> None:
+        """Give back what others need of the memory and of the disk."""
+        if self._cache is not None:
+            await asyncio.to_thread(self._cache.make_way)
+
     async def news(self) -> CacheChanges | None:
         """Return what the master has not heard of, None if it knows everything."""
-        if self._cache is None:
-            return None
-        await asyncio.to_thread(self._cache.make_way)
-        if self._cache.version == self._heard:
+        if self._cache is None or self._cache.version == self._heard:
             return None
         return await asyncio.to_thread(self._cache.changes, self._heard)
 
