@@ -29,6 +29,7 @@ __all__ = [
     "PRIVATE",
     "Discovery",
     "advertise",
+    "allows_clear_text",
     "find_ca_file",
     "find_discovery",
     "find_master",
@@ -43,6 +44,7 @@ __all__ = [
 PRIVATE = frozenset({"MINISPARK_TOKEN"})
 """Variables that processes which run other people's plans do not inherit."""
 DEFAULT_MASTER = "http://127.0.0.1:8080"
+_YES = frozenset({"1", "true", "yes", "on"})
 _TOKEN_BYTES = 32
 _MAX_FILE_BYTES = 64 * 1024
 """A token or discovery file is a few hundred bytes; more is not ours."""
@@ -147,6 +149,17 @@ def find_master() -> str:
             return url.rstrip("/")
     found = find_discovery(state_dir())
     return found.url if found is not None else DEFAULT_MASTER
+
+
+def allows_clear_text(url: str) -> bool:
+    """Whether a token may go to a URL in clear text beyond this machine.
+
+    Somebody said so, or the master there is one of this user on this very machine.
+    """
+    if os.environ.get("MINISPARK_INSECURE", "").strip().lower() in _YES:
+        return True
+    found = find_discovery(state_dir())
+    return found is not None and found.url == url.rstrip("/")
 
 
 def find_ca_file(url: str) -> str | None:

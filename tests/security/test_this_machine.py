@@ -18,8 +18,11 @@ import psutil
 import pytest
 
 import minispark as ms
+from minispark import config
 from minispark.client.local_cluster import LocalCluster
 from minispark.engines import places
+from minispark.engines.http import MasterClient
+from minispark.errors import UsageError
 from minispark.scheduler.commands import JobStatus
 from minispark.settings import CacheSettings
 
@@ -252,3 +255,47 @@ def test_names_that_somebody_else_has_taken(
     assert list(trap.iterdir()) == []
     made.close()
     assert [path for path in (tmp_path / "state").rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.parametrize(
+    "url", ["http://192.0.2.1:8080", "http://localhost.example:1", "http://a@b"]
+)
+def test_no_token_goes_beyond_this_machine_in_clear_text(
+    url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("MINISPARK_STATE_DIR", str(tmp_path / "state"))
+    monkeypatch.delenv("MINISPARK_INSECURE", raising=False)
+    with pytest.raises(UsageError, match="clear text") as refused:
+        MasterClient(url, token="t")  # noqa: S106
+    assert (refused.value.info.code, "MINISPARK_INSECURE" in str(refused.value.info.hint)) == (
+        "MS-107",
+        True,
+    )
+    query = pl.DataFrame({"a": [1]}).lazy()
+    with pytest.raises(UsageError, match="clear text"):
+        query.collect(engine=ms.Engine(url, token="t"))  # noqa: S106
+    for harmless in ("http://127.0.0.5:1", "http://[::1]:1", "http://LOCALHOST:1", "https://b"):
+        MasterClient(harmless, token="t").close()  # noqa: S106
+    # The master that this user runs here may have a name that others reach.
+    config.advertise(url, state=tmp_path / "state", token_file=tmp_path / "token")
+    MasterClient(f"{url}/", token="t").close()  # noqa: S106
+    config.withdraw(url, state=tmp_path / "state")
+    monkeypatch.setenv("MINISPARK_INSECURE", "0")
+    with pytest.raises(UsageError):
+        MasterClient(url, token="t")  # noqa: S106
+    monkeypatch.setenv("MINISPARK_INSECURE", "1")
+    MasterClient(url, token="t").close()  # noqa: S106
+
+
+def test_a_worker_sends_its_token_to_no_other_machine_in_clear_text(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "minispark", "worker", "--port", "0"]
+    ended = subprocess.run(
+        [*command, "--master", "http://192.0.2.1:8080"],
+        env={**os.environ, "MINISPARK_STATE_DIR": str(tmp_path / "state"), "MINISPARK_TOKEN": "t"},
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode == 2
+    assert b"MS-107" in ended.stderr, ended.stderr
+    assert b"http://192.0.2.1:8080" in ended.stderr

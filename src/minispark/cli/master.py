@@ -33,7 +33,12 @@ def master(
         list[str] | None, typer.Option(help="A Host name to answer to; may be repeated.")
     ] = None,
     insecure: Annotated[
-        bool, typer.Option("--insecure", help="Allow clear text beyond this machine.")
+        bool,
+        typer.Option(
+            "--insecure",
+            envvar=["MINISPARK_MASTER_INSECURE", "MINISPARK_INSECURE"],
+            help="Allow clear text beyond this machine.",
+        ),
     ] = False,
     tls_cert: TlsCert = None,
     tls_key: TlsKey = None,

@@ -94,7 +94,12 @@ def worker(
         ),
     ] = True,
     insecure: Annotated[
-        bool, typer.Option("--insecure", help="Allow clear text beyond this machine.")
+        bool,
+        typer.Option(
+            "--insecure",
+            envvar=["MINISPARK_WORKER_INSECURE", "MINISPARK_INSECURE"],
+            help="Allow clear text beyond this machine.",
+        ),
     ] = False,
     tls_cert: TlsCert = None,
     tls_key: TlsKey = None,

@@ -34,6 +34,7 @@ from minispark.observe.views import ENDED, JobMetrics, JobView, StageRow
 from minispark.observe.why import Advice
 from minispark.plan.stages import StageGraph
 from minispark.tls import TRUST_HINT, client_context, trust_problem
+from minispark.wire.hosts import check_clear_text
 from minispark.wire.http import auth_headers, error_from, versions
 from minispark.wire.messages import GraphMessage, JobAccepted, PlannedJob, ResultBlocks
 
@@ -72,6 +73,8 @@ class MasterClient:
             own = state / "token"
             self._looked = f"MINISPARK_TOKEN, {own}, the token file that a running master names"
         self.token = token
+        if token is not None:
+            check_clear_text(self.url, allowed=config.allows_clear_text(self.url))
         self.ca_file = config.find_ca_file(self.url)
         self._http = httpx2.Client(
             base_url=self.url,

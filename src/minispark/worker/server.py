@@ -31,7 +31,7 @@ from minispark.tls import check_certificate, server_tls
 from minispark.tokens import BlockKey
 from minispark.wire.doorstep import server_options
 from minispark.wire.guard import App
-from minispark.wire.hosts import LOOPBACK_NAMES, is_loopback
+from minispark.wire.hosts import LOOPBACK_NAMES, check_clear_text, is_loopback
 from minispark.wire.http import versions
 from minispark.wire.messages import RegisterRequest
 from minispark.worker.agent import Agent
@@ -312,6 +312,7 @@ def _listen(host: str, port: int) -> socket.socket:
 
 def _check_safety(config: WorkerConfig) -> None:
     check_certificate(config.tls_cert, config.tls_key)
+    check_clear_text(config.master_url, allowed=config.insecure)
     if is_loopback(config.host) or config.insecure or config.tls_cert is not None:
         return
     msg = f"on {config.host} all data would travel in clear text"
