@@ -80,8 +80,9 @@ def test_the_line_is_as_long_as_the_tasks_are_short() -> None:
         depths[took_s] = prefetch.ahead_of(stage, settings)
     assert depths == {0.0: 64, 0.001: 64, 0.02: 16, 0.1: 4, 0.3: 2, 0.6: 0}
     # One that has nothing to do beside one that has: the median may be 0 where the mean is not.
-    stage.times_s, stage._mean_s = [0.0, 0.05], None
+    stage.times_s, stage.ahead = [0.0, 0.05], None
     assert prefetch.ahead_of(stage, settings) == 16
+    stage.ahead = None
     assert prefetch.ahead_of(stage, SchedulerSettings(max_prefetch=1)) == 1
 
 

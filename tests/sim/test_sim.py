@@ -43,7 +43,7 @@ def test_histories_see_what_they_are_there_for() -> None:
         for worker in master.scheduler.worker_status():
             standings.add("EXCLUDED" if worker.excluded else worker.status)
 
-    for seed in range(120):
+    for seed in range(240):
         world = World(Recipe(seed), witness=see)
         world.run()
         struck.update(world.faults.struck)

@@ -41,7 +41,8 @@ def place(work: Work) -> None:
         job = state.hungry[name]
         if not _launch_one(work, job):
             held[name] = None
-        state.look_again(job)
+        if job.head is None:
+            state.sate(job)
 
 
 def make_way(work: Work) -> None:
@@ -155,6 +156,8 @@ def _launch_one(work: Work, job: Job) -> bool:
         launched = True
     for entry in aside:
         heappush(job.queue, entry)
+    if aside:
+        work.state.look_again(job)
     return launched
 
 

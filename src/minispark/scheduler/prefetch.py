@@ -19,6 +19,12 @@ def ahead_of(stage: Stage, settings: SchedulerSettings) -> int:
 
     A power of two, unless a setting says less: it is to change seldom, and to have few values.
     """
+    if stage.ahead is None:
+        stage.ahead = _ahead_of(stage, settings)
+    return stage.ahead
+
+
+def _ahead_of(stage: Stage, settings: SchedulerSettings) -> int:
     typical_s = stage.typical_s
     if typical_s is None:
         return min(settings.first_prefetch, settings.max_prefetch)

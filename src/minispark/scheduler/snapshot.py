@@ -208,7 +208,7 @@ def _load_job(plain: dict[str, Any]) -> Job:
 
 _OF_STAGE: Final = (
     *("spec", "order", "label", "tasks", "times_s"),
-    *("readers", "done", "rows_on", "_mean_s", "_gathered", "_holders", "started"),
+    *("readers", "done", "rows_on", "ahead", "_gathered", "_holders", "started"),
 )
 
 

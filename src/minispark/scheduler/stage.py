@@ -51,7 +51,8 @@ class Stage:
     """Rows (plus one a block) on each worker."""
     times_s: list[float] = field(default_factory=list)
     """How long accepted attempts ran, in order: of the first that ended, which are enough."""
-    _mean_s: float | None = field(default=None, compare=False)
+    ahead: int | None = field(default=None, compare=False)
+    """How many attempts may wait on a worker, until another time is noted (`prefetch`)."""
     _gathered: tuple[BlockRef, ...] | None = field(default=None, compare=False)
     """Kept, since every task of a stage that reads all of this one shares it."""
     _holders: tuple[str, ...] | None = field(default=None, compare=False)
@@ -142,15 +143,13 @@ class Stage:
     @property
     def mean_s(self) -> float:
         """How long an attempt runs on average, 0 while none has ended."""
-        if self._mean_s is None:
-            self._mean_s = fsum(self.times_s) / max(1, len(self.times_s))
-        return self._mean_s
+        return fsum(self.times_s) / max(1, len(self.times_s))
 
     def note_time(self, seconds: float) -> None:
         """Take note of how long an accepted attempt ran."""
         if len(self.times_s) < MOST_TIMES:
             insort(self.times_s, seconds)
-            self._mean_s = None
+            self.ahead = None
 
     def _tally(self, done: Done, *, sign: int) -> None:
         rows = self.rows_on.get(done.worker, 0) + sign * (1 + sum(done.receipt.rows))

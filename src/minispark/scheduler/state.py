@@ -230,6 +230,8 @@ class State:
         self.turns = Turns(settings)
         for worker in self.rotation.values():
             self.lines.see(worker)
+        for stage in (stage for job in self.jobs.values() for stage in job.ordered):
+            stage.ahead = None
         for job in self.hungry.values():
             self.turns.see(job)
         self.patient_s = -inf

@@ -12,7 +12,6 @@ Covers: the order, kept as it changes. It is made of the jobs and is in no snaps
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Collection
 from typing import Protocol
 
@@ -45,8 +44,8 @@ class Turns:
     def __init__(self, settings: SchedulerSettings) -> None:
         self._settings = settings
         self._fair = settings.policy == "fair"
-        self._rankings: dict[int, Ranking] = defaultdict(Ranking)
-        """By how many attempts of the stage that is next may wait on one worker."""
+        self._rankings: dict[int, Ranking] = {}
+        """By how many attempts of the stage that is next may wait on one worker; none is empty."""
         self._ahead: dict[str, int] = {}
 
     def see(self, job: Claim) -> None:
@@ -56,6 +55,8 @@ class Turns:
         if self._ahead.get(job.name) != ahead:
             self.forget(job.name)
             self._ahead[job.name] = ahead
+            if ahead not in self._rankings:
+                self._rankings[ahead] = Ranking()
         fair = (job.leased / job.weight, job.given, job.number)
         self._rankings[ahead].put(job.name, fair if self._fair else (job.number,))
 
@@ -64,6 +65,8 @@ class Turns:
         ahead = self._ahead.pop(job, None)
         if ahead is not None:
             self._rankings[ahead].drop(job)
+            if not self._rankings[ahead]:
+                del self._rankings[ahead]
 
     def needs_slot(self, job: str) -> bool:
         """Whether the next task of a job waits on no worker, but for a free slot."""
