@@ -210,7 +210,7 @@ from pathlib import Path
 sys.path.insert(0, {folder!r})
 from executor_kit import Desk
 from minispark.worker.executors import ExecutorPool
-from minispark.worker.memory import Memory
+from minispark.blocks.memory import Memory
 
 async def main():
     pool = ExecutorPool(2)

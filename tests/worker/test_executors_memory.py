@@ -6,12 +6,12 @@ import asyncio
 
 from executor_kit import Desk, failure_of, pool_of, run, until
 
+from minispark.blocks.memory import Memory
 from minispark.errors import (
     OutOfMemory,
 )
 from minispark.task.spec import TaskReport
 from minispark.worker.executors import ExecutorPool
-from minispark.worker.memory import Memory
 
 
 def test_the_hungriest_executor_is_killed_before_the_machine_is_full(desk: Desk) -> None:

@@ -33,9 +33,8 @@ from functools import partial
 from itertools import takewhile
 from pathlib import Path
 
-import psutil
-
 from minispark.blocks.format import DATA_SUFFIX
+from minispark.blocks.memory import read_memory
 from minispark.blocks.meta import BlockMeta
 from minispark.ids import TaskKey
 from minispark.settings import CacheSettings
@@ -74,20 +73,25 @@ def memory_home() -> Path:
 
 
 def memory_budget(tmpfs: Path, wanted_bytes: int) -> int:
-    """Return how much of a tmpfs a cache may take: half of it, since others use it too."""
+    """Return how much of a tmpfs a cache may take: half of it, since others use it too.
+
+    And half of the memory, which in a container is what its control group may have.
+    """
+    memory = read_memory()
     try:
-        return min(wanted_bytes, shutil.disk_usage(tmpfs).total // 2)
+        half = shutil.disk_usage(tmpfs).total // 2
     except OSError:
         return 0
+    return min(wanted_bytes, half if memory is None else min(half, memory.total_bytes // 2))
 
 
 def memory_room(directory: Path, reserve: float) -> int:
     """Return how much a tmpfs can still take, less than nothing where it has taken too much.
 
-    Its pages are memory that nobody else can have.
+    Its pages are memory that nobody else can have, in the machine or in the control group.
     """
-    memory = psutil.virtual_memory()
-    return min(shutil.disk_usage(directory).free, memory.available - int(memory.total * reserve))
+    free, memory = shutil.disk_usage(directory).free, read_memory(reserve=reserve)
+    return free if memory is None else min(free, memory.beyond(reserve))
 
 
 @dataclass(frozen=True, slots=True)

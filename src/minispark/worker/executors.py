@@ -22,6 +22,7 @@ from typing import Literal
 
 from minispark.blocks.fetch import FetchSettings
 from minispark.blocks.format import SUFFIXES
+from minispark.blocks.memory import Memory, read_memory
 from minispark.clock import monotonic_s
 from minispark.errors import (
     Cancelled,
@@ -40,7 +41,6 @@ from minispark.task.inputs import input_generations, largest_inputs
 from minispark.task.sinks import discard_part
 from minispark.task.spec import TaskFailure, TaskReport, TaskSpec
 from minispark.worker.executor_process import ExecutorEnded, ExecutorProcess, OutputListener
-from minispark.worker.memory import Memory, read_memory
 
 __all__ = ["ExecutorPool"]
 

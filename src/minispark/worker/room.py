@@ -11,9 +11,9 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from minispark.blocks.memory import Memory, read_memory
 from minispark.blocks.store import BlockStore
 from minispark.settings import RoomSettings
-from minispark.worker.memory import Memory, read_memory
 
 __all__ = ["Readings", "Room", "read"]
 

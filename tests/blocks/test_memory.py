@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import psutil
 import pytest
 
+from minispark.blocks import cache
+from minispark.blocks.memory import Memory, read_memory
 from minispark.blocks.meta import BlockSource, PartitionMeta
 from minispark.errors import OutOfMemory
 from minispark.ids import TaskKey
@@ -14,7 +17,6 @@ from minispark.observe.failures import Place, error_of
 from minispark.plan.stages import Output, OutputKind, ScanFormat, ScanSpec, Split
 from minispark.task.inputs import largest_inputs
 from minispark.task.spec import ScanTask, TaskInput, TaskSpec
-from minispark.worker.memory import Memory, read_memory
 
 MIB = 1 << 20
 
@@ -36,9 +38,12 @@ def machine(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def read(machine: Path) -> Memory | None:
+def read(machine: Path, *, reserve: float = 0.0) -> Memory | None:
     return read_memory(
-        meminfo=machine / "meminfo", own_group=machine / "cgroup", groups=machine / "groups"
+        reserve=reserve,
+        meminfo=machine / "meminfo",
+        own_group=machine / "cgroup",
+        groups=machine / "groups",
     )
 
 
@@ -90,3 +95,23 @@ def test_who_took_too_much_reads_what_and_where() -> None:
     told = error_of(OutOfMemory(200 * MIB, 900 * MIB, bound="machine"))
     assert "less than 200 MB of memory was left on the machine or in its group" in told.message
     assert "it used 900 MB" in told.message
+
+
+def test_a_share_that_is_to_stay_free_is_one_of_each_bound(machine: Path) -> None:
+    group(machine / "groups/pod", max=4800 * MIB, high="max", current=0, stat="file 0")
+    assert read(machine) == Memory(4800 * MIB, 4800 * MIB)
+    tight = read(machine, reserve=0.5)
+    assert tight == Memory(8000 * MIB, 5000 * MIB)
+    assert tight.beyond(0.5) == 1000 * MIB
+
+
+def test_the_cache_takes_what_its_control_group_may_have(
+    machine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pod = machine / "groups/pod"
+    group(pod, max=300 * MIB, high="max", current=200 * MIB, stat="file 0")
+    monkeypatch.setattr(cache, "read_memory", partial(read, machine))
+    assert cache.memory_budget(machine, 1 << 60) == 150 * MIB
+    assert cache.memory_room(machine, 0.1) == 70 * MIB
+    group(pod, current=290 * MIB)
+    assert cache.memory_room(machine, 0.1) < 0

@@ -25,17 +25,25 @@ class Memory:
     total_bytes: int
     free_bytes: int
 
+    def beyond(self, reserve: float) -> int:
+        """Return what may be taken so that a share of all stays free; less than 0: too much is."""
+        return self.free_bytes - int(self.total_bytes * reserve)
+
 
 def read_memory(
-    *, meminfo: Path = _MEMINFO, own_group: Path = _OWN_GROUP, groups: Path = _GROUPS
+    *,
+    reserve: float = 0.0,
+    meminfo: Path = _MEMINFO,
+    own_group: Path = _OWN_GROUP,
+    groups: Path = _GROUPS,
 ) -> Memory | None:
     """Return what this process and its children may take before the kernel steps in.
 
-    That of the machine, or of the control group (version 2) above this process that leaves least.
-    None where the system does not tell.
+    That of the machine, or of the control group (version 2) above this process that leaves least,
+    where a share of each (``reserve``) is to stay free. None where the system does not tell.
     """
     rooms = [*_machine(meminfo), *_groups(own_group, groups)]
-    return min(rooms, key=lambda room: room.free_bytes, default=None)
+    return min(rooms, key=lambda room: room.beyond(reserve), default=None)
 
 
 def _machine(meminfo: Path) -> Iterator[Memory]:
