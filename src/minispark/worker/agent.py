@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import replace
 from typing import Protocol, TypeVar
@@ -54,11 +55,10 @@ __all__ = ["Agent", "Executors"]
 _MAX_REPORTS = 256
 """Outcomes in one message: a long break of the master must not make one huge one."""
 
-_LINGER_S = 0.025
-"""How long outcomes wait for more to go with them while more attempts than these are in line here:
-no slot waits for the answer then, and for tasks of a millisecond the messages would cost more than
-the work."""
-_LINGER_STEP_S = 0.005
+_LINGER_S = 0.05
+"""How long outcomes wait for more to go with them while nobody waits for them (`Agent._more_come`):
+for tasks of a few milliseconds the messages would cost more than the work."""
+_LINGER_STEP_S = 0.01
 _UNHEARD_S = 5.0
 """A worker that wants to leave and gets no answer for so long, besides the time between two
 heartbeats, goes: its master has ended too, and nobody can take its blocks."""
@@ -272,10 +272,19 @@ class Agent:
             self._obey(reply)
 
     async def _linger(self) -> None:
-        """Let outcomes wait for more, as long as the line here lasts longer than they wait."""
         until_s = monotonic_s() + _LINGER_S
-        while len(self._unsent) < self.machine.in_line and monotonic_s() < until_s:
+        while not self._moved and self._more_come() and monotonic_s() < until_s:
             await asyncio.sleep(_LINGER_STEP_S)
+
+    def _more_come(self) -> bool:
+        """Whether all that ended ended well, and of its stages more is in line here than that.
+
+        So no slot waits for the answer, and no job for the last tasks of a stage.
+        """
+        ended = Counter((outcome.key.job, outcome.key.stage) for outcome in self._unsent)
+        in_line = self.machine.in_line()
+        well = all(isinstance(outcome, TaskReport) for outcome in self._unsent)
+        return well and all(count < in_line[stage] for stage, count in ended.items())
 
     async def _heartbeat(self, epoch: int) -> None:
         while True:

@@ -19,6 +19,7 @@ that arrives twice does no harm.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from enum import Enum
 from typing import assert_never
@@ -137,10 +138,9 @@ class Machine:
         """Slots without an attempt."""
         return self.slots - len(self._running)
 
-    @property
-    def in_line(self) -> int:
-        """Attempts that wait for a slot."""
-        return len(self._queued)
+    def in_line(self) -> Counter[tuple[str, int]]:
+        """Count the attempts of each job's stages that wait for a slot."""
+        return Counter((key.job, key.stage) for key in self._queued)
 
     @property
     def attempts(self) -> tuple[TaskKey, ...]:
