@@ -21,6 +21,7 @@ from minispark.task.spec import TaskFailure, TaskReport, TaskSpec
 from minispark.tokens import BlockKey
 from minispark.wire.http import versions
 from minispark.wire.messages import BlockFetch, PollReply, RegisterRequest
+from minispark.worker import agent as agent_module
 from minispark.worker.agent import Agent
 from minispark.worker.app import block_app
 from minispark.worker.link import MasterLink
@@ -186,6 +187,26 @@ def test_a_report_whose_answer_is_lost_is_sent_again(tmp_path):
             w.executors.finish(done(spec(1)))
             await w.master.until(lambda: len(w.master.reports) == 4, "fourth report")
             assert w.master.outcomes()[-1] == done(spec(1))
+
+    asyncio.run(scenario())
+
+
+def test_reports_wait_for_more_of_their_stage_but_not_failures(tmp_path, monkeypatch):
+    monkeypatch.setattr(agent_module, "_LINGER_S", 1000.0)
+
+    async def scenario() -> None:
+        async with world(tmp_path) as w:
+            w.master.say(PollReply(tasks=tuple(map(spec, range(7)))))
+            for number in range(3):
+                await w.started(spec(number))
+                w.executors.finish(done(spec(number)))
+            # As many are in line now as ended: a slot could stand still.
+            await w.master.until(w.master.outcomes, "report")
+            assert w.master.outcomes() == [done(spec(number)) for number in range(3)]
+            failed = TaskFailure(spec(3).key, Cancelled())
+            await w.started(spec(3))
+            w.executors.finish(failed)
+            await w.master.until(lambda: failed in w.master.outcomes(), "report of the failure")
 
     asyncio.run(scenario())
 
