@@ -18,7 +18,7 @@ from minispark.testing.chaos.shaky import ShakyCluster
 from minispark.testing.chaos.suite import SuiteSettings, run_suite
 
 SEED = int(os.environ.get("MINISPARK_CHAOS_SEED", "11"))
-WAIT_S = 20.0
+WAIT_S = 60.0
 
 
 @pytest.mark.process

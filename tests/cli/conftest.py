@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from minispark.cli import main
+from minispark.client import LocalCluster
 
 FOREIGN = ("MINISPARK_", "MASTER_", "WORKER_", "CACHE_", "NO_COLOR", "FORCE_COLOR")
 
@@ -48,3 +49,10 @@ def minispark(
         return Ran(int(left.value.code or 0), captured.out, captured.err)
 
     return run
+
+
+@pytest.fixture(scope="package")
+def small_cluster() -> Iterator[LocalCluster]:
+    """A master and one worker, for tests that leave their processes alone."""
+    with LocalCluster(1) as running:
+        yield running

@@ -95,18 +95,17 @@ def test_a_look_that_fails_is_a_finding(patient: Patient, monkeypatch: pytest.Mo
 
 
 @pytest.mark.process
-def test_a_cluster_that_is_well(minispark: Minispark) -> None:
-    with LocalCluster(1) as cluster:
-        ran = minispark(
-            "doctor",
-            "--json",
-            MINISPARK_MASTER=cluster.url,
-            MINISPARK_TOKEN=cluster.token,
-            MINISPARK_STATE_DIR=str(cluster.directory / "state"),
-        )
-        found = {one["what"]: one for one in json.loads(ran.stdout)}
-        assert found["master"]["verdict"] == found["clock"]["verdict"] == "OK", found
-        assert "1 workers up" in found["master"]["said"]
-        wrong = minispark("doctor", MINISPARK_MASTER=cluster.url, MINISPARK_TOKEN="wrong")  # noqa: S106
+def test_a_cluster_that_is_well(minispark: Minispark, small_cluster: LocalCluster) -> None:
+    ran = minispark(
+        "doctor",
+        "--json",
+        MINISPARK_MASTER=small_cluster.url,
+        MINISPARK_TOKEN=small_cluster.token,
+        MINISPARK_STATE_DIR=str(small_cluster.directory / "state"),
+    )
+    found = {one["what"]: one for one in json.loads(ran.stdout)}
+    assert found["master"]["verdict"] == found["clock"]["verdict"] == "OK", found
+    assert "1 workers up" in found["master"]["said"]
+    wrong = minispark("doctor", MINISPARK_MASTER=small_cluster.url, MINISPARK_TOKEN="wrong")  # noqa: S106
     # Figures may be read without a token on loopback, but not with a wrong one.
     assert (wrong.returncode, "does not accept the token" in wrong.stdout) == (1, True)

@@ -110,11 +110,13 @@ def test_what_is_wrong_is_said(
 
 @pytest.mark.process
 def test_a_cluster_gives_the_same(
-    minispark: Minispark, table: Path, monkeypatch: pytest.MonkeyPatch
+    minispark: Minispark,
+    table: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    small_cluster: LocalCluster,
 ) -> None:
-    with LocalCluster(1) as cluster:
-        monkeypatch.setenv("MINISPARK_TOKEN", cluster.token)
-        ran = minispark("sql", QUERY, "--table", str(table), "--json", "--engine", cluster.url)
+    monkeypatch.setenv("MINISPARK_TOKEN", small_cluster.token)
+    ran = minispark("sql", QUERY, "--table", str(table), "--json", "--engine", small_cluster.url)
     assert ran.returncode == 0, ran.stderr
     assert_frame_equal(rows_of(ran.stdout), expected(table))
 

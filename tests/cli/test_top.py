@@ -10,7 +10,6 @@ import select
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -141,45 +140,44 @@ def test_what_became_of_workers_and_of_the_master_is_told() -> None:
 
 
 @pytest.mark.process
-def test_top_of_a_real_cluster(minispark: Minispark, tmp_path: Path) -> None:
-    with LocalCluster(1) as cluster:
-        known = {"MINISPARK_MASTER": cluster.url, "MINISPARK_TOKEN": cluster.token}
-        once = minispark("top", "--once", **known)
-        assert once.returncode == 0, once.stderr
-        assert "workers 1 up" in once.stdout
-        assert "\x1b" not in once.stdout
-        found = json.loads(minispark("top", "--json", **known).stdout)
-        assert found["system"]["workers_up"] == 1
-        control, terminal = pty.openpty()
-        live = subprocess.Popen(
-            [sys.executable, "-m", "minispark", "top", "--interval", "0.2"],
-            stdin=terminal,
-            stdout=terminal,
-            stderr=terminal,
-            env=os.environ | known | {"TERM": "xterm", "COLUMNS": "100", "LINES": "30"},
-        )
-        os.close(terminal)
-        try:
-            said = b""
-            deadline = monotonic_s() + DEADLINE_S
-            # A second frame begins where the cursor is sent home again.
-            while said.count(b"Mini-Spark") < 2:
-                assert monotonic_s() < deadline, said
-                if select.select([control], [], [], 1.0)[0]:
+def test_top_of_a_real_cluster(minispark: Minispark, small_cluster: LocalCluster) -> None:
+    known = {"MINISPARK_MASTER": small_cluster.url, "MINISPARK_TOKEN": small_cluster.token}
+    once = minispark("top", "--once", **known)
+    assert once.returncode == 0, once.stderr
+    assert "workers 1 up" in once.stdout
+    assert "\x1b" not in once.stdout
+    found = json.loads(minispark("top", "--json", **known).stdout)
+    assert found["system"]["workers_up"] == 1
+    control, terminal = pty.openpty()
+    live = subprocess.Popen(
+        [sys.executable, "-m", "minispark", "top", "--interval", "0.2"],
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        env=os.environ | known | {"TERM": "xterm", "COLUMNS": "100", "LINES": "30"},
+    )
+    os.close(terminal)
+    try:
+        said = b""
+        deadline = monotonic_s() + DEADLINE_S
+        # A second frame begins where the cursor is sent home again.
+        while said.count(b"Mini-Spark") < 2:
+            assert monotonic_s() < deadline, said
+            if select.select([control], [], [], 1.0)[0]:
+                said += os.read(control, 65_536)
+        os.write(control, b"q")
+        while live.poll() is None:
+            assert monotonic_s() < deadline
+            if select.select([control], [], [], 0.2)[0]:
+                try:
                     said += os.read(control, 65_536)
-            os.write(control, b"q")
-            while live.poll() is None:
-                assert monotonic_s() < deadline
-                if select.select([control], [], [], 0.2)[0]:
-                    try:
-                        said += os.read(control, 65_536)
-                    except OSError:
-                        break
-            assert live.wait(DEADLINE_S) == 0
-        finally:
-            live.kill()
-            live.wait()
-            os.close(control)
-        # The screen that was there before comes back.
-        assert b"\x1b[?1049h" in said
-        assert b"\x1b[?1049l" in said
+                except OSError:
+                    break
+        assert live.wait(DEADLINE_S) == 0
+    finally:
+        live.kill()
+        live.wait()
+        os.close(control)
+    # The screen that was there before comes back.
+    assert b"\x1b[?1049h" in said
+    assert b"\x1b[?1049l" in said

@@ -174,7 +174,7 @@ def test_a_killed_worker_costs_time_and_not_the_answer(sales, tmp_path):
         return frame
 
     slow = sales.map_batches(slowly, schema={"sku": pl.String, "qty": pl.Int64})
-    with LocalCluster(2) as cluster:
+    with LocalCluster(2, master_options=["--heartbeat-timeout", "3"]) as cluster:
         runner = ClusterRunner(cluster.url, cluster.token)
         done = {}
 
@@ -189,7 +189,7 @@ def test_a_killed_worker_costs_time_and_not_the_answer(sales, tmp_path):
         victim.kill()
         thread.join(60)
         assert_frame_equal(done["frame"], total(sales).collect(engine="in-memory"))
-        assert psutil.wait_procs(children, timeout=10)[1] == []
+        assert psutil.wait_procs(children, timeout=60)[1] == []
         runner.close()
 
 
@@ -220,7 +220,7 @@ def test_nothing_is_left_of_a_cluster():
         directory = cluster.directory
         assert json.dumps(cluster.logs())
     assert not directory.exists()
-    assert psutil.wait_procs(family, timeout=10)[1] == []
+    assert psutil.wait_procs(family, timeout=60)[1] == []
 
 
 def test_a_process_that_does_not_start_says_why(tmp_path):

@@ -268,7 +268,7 @@ def test_nothing_is_left_behind(words):
     own.close()
     own.close()
     assert not any(directory.exists() for directory in blocks)
-    assert psutil.wait_procs(processes, timeout=10)[1] == []
+    assert psutil.wait_procs(processes, timeout=60)[1] == []
     assert frame["len"].sum() == 3_000  # still mapped
 
 

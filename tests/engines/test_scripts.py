@@ -59,9 +59,9 @@ def test_ctrl_c_ends_a_script_and_its_processes(tmp_path):
         executors = psutil.Process(process.pid).children(recursive=True)
         assert executors
         os.killpg(process.pid, signal.SIGINT)
-        _, err = process.communicate(timeout=30)
+        _, err = process.communicate(timeout=60)
     assert "KeyboardInterrupt" in err
-    assert psutil.wait_procs(executors, timeout=10)[1] == []
+    assert psutil.wait_procs(executors, timeout=60)[1] == []
 
 
 def test_importing_the_package_loads_nothing():

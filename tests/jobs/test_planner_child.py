@@ -43,7 +43,7 @@ def child() -> Iterator[Child]:
     child = Child()
     yield child
     child.process.stdin.close()
-    assert child.process.wait(20) == 0
+    assert child.process.wait(60) == 0
     child.process.stdout.close()
 
 
@@ -103,7 +103,7 @@ def test_it_ends_with_its_input_also_amid_a_request():
     child = Child()
     child.process.stdin.write(b"\0\0\0\xff{")
     child.process.stdin.close()
-    assert child.process.wait(20) == 0
+    assert child.process.wait(60) == 0
     child.process.stdout.close()
 
 

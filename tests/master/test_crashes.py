@@ -34,7 +34,7 @@ async def _through(bench: Any, lives: Lives, graph: Any, *, limit: int, carried:
     async with lives.working(*workers):
         done = asyncio.create_task(_submit_and_wait(lives, graph))
         died = asyncio.create_task(life.dead.wait())
-        await asyncio.wait((done, died), return_when=asyncio.FIRST_COMPLETED, timeout=20)
+        await asyncio.wait((done, died), return_when=asyncio.FIRST_COMPLETED, timeout=60)
         assert done.done() or died.done(), "neither ended nor crashed"
         crashed = not life.spare()
         if crashed:
@@ -143,7 +143,7 @@ def test_killed_at_any_point_of_a_commit_the_output_is_whole_or_absent(
                 graph = bench.two_stages(sink=SinkSpec("csv", str(out)))
                 done = asyncio.create_task(_submit_and_wait(lives, graph))
                 died = asyncio.create_task(life.dead.wait())
-                await asyncio.wait((done, died), return_when=asyncio.FIRST_COMPLETED, timeout=20)
+                await asyncio.wait((done, died), return_when=asyncio.FIRST_COMPLETED, timeout=60)
                 crashed = life.dead.is_set()
                 await lives.end(life)
                 found = set(files(out))
@@ -181,7 +181,7 @@ def test_many_restarts_in_a_row_change_nothing(bench: Any) -> None:
                 # A few more each time: reports that were taken already come again and count too.
                 life.die_after(2 + lives_before, carried=True)
                 died = asyncio.create_task(life.dead.wait())
-                await asyncio.wait((done, died), return_when=asyncio.FIRST_COMPLETED, timeout=20)
+                await asyncio.wait((done, died), return_when=asyncio.FIRST_COMPLETED, timeout=60)
                 died.cancel()
                 if done.done():
                     break

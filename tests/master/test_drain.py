@@ -84,7 +84,7 @@ def test_a_job_reads_on_where_its_blocks_have_gone(bench: Any) -> None:
             running = (await giver.poll()).tasks
             await giver.report(*(giver.run(spec) for spec in running))
             moved: set[str] = set()
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while (await client.get(f"/api/v1/jobs/{job}")).json()["status"] == "RUNNING":
                     answer = await taker.poll(wait_s=1)
                     if answer.move:
@@ -125,7 +125,7 @@ def test_a_master_killed_while_a_worker_leaves_lets_it_leave(bench: Any) -> None
         leaving = asyncio.create_task(_leave(lives, giver))
         taking = asyncio.create_task(_take(lives, taker))
         died = asyncio.create_task(life.dead.wait())
-        await asyncio.wait((leaving, died), return_when=asyncio.FIRST_COMPLETED, timeout=20)
+        await asyncio.wait((leaving, died), return_when=asyncio.FIRST_COMPLETED, timeout=60)
         crashed = not life.spare()
         if crashed:
             await lives.end(life)

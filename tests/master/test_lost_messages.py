@@ -73,7 +73,7 @@ class Fault:
         """Deliver it once the master has given w1 up."""
         line = self._lives.line
         line.held.add("w1")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while await self._status() == "UP":
                 await asyncio.sleep(0.02)
         line.held.clear()
@@ -88,7 +88,7 @@ async def _job(lives: Lives, graph: Any) -> str:
     """Submit a job and follow it to its end; whatever is lost is asked again."""
     client = lives.client
     job: str = await lives.insist(lambda: client.submit(graph, key="k"))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         seen = -1
         while True:
             ask = partial(client.get, f"/api/v1/jobs/{job}", wait_s=5, seen=seen)
@@ -168,7 +168,7 @@ def test_what_ends_something_ends_it_once(bench: Any, route: str, kind: str) -> 
                 for worker in (await client.get("/api/v1/workers")).json()["workers"]
             }
             assert statuses["w2"] == "UP"
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 while (await client.get("/api/v1/workers")).json()["workers"][0]["status"] == "UP":
                     await asyncio.sleep(0.02)
             if route != "drain":

@@ -380,7 +380,7 @@ def test_a_master_process_starts_and_stops_cleanly(bench: Any) -> None:
         )
         assert listed.json() == {"jobs": [], "after": None}
         process.send_signal(signal.SIGTERM)
-        _, log = process.communicate(timeout=20)
+        _, log = process.communicate(timeout=60)
         assert process.returncode == 0, log
         assert find_discovery(state) is None
         lines = [json.loads(line) for line in log.splitlines()]

@@ -27,7 +27,7 @@ class Durable:
 
     def wait(self, number: int) -> None:
         with self._changed:
-            assert self._changed.wait_for(lambda: self.number >= number, timeout=10)
+            assert self._changed.wait_for(lambda: self.number >= number, timeout=60)
 
 
 def test_what_is_durable_is_read_back(tmp_path: Path) -> None:
@@ -216,6 +216,6 @@ def test_a_write_that_can_never_be_done_is_said(tmp_path: Path) -> None:
     journal.start(lambda _number: None, said.set)
     journal.job_accepted("j1", {}, name="one", at=1.0)
     journal.job_accepted("j1", {}, name="twice", at=1.0)
-    assert said.wait(10)
+    assert said.wait(60)
     assert isinstance(journal.failure, sqlite3.IntegrityError)
     assert not journal.close()

@@ -39,11 +39,11 @@ class Watcher:
 
     def wait_durable(self, number: int) -> None:
         with self._changed:
-            assert self._changed.wait_for(lambda: self.durable >= number, timeout=20)
+            assert self._changed.wait_for(lambda: self.durable >= number, timeout=60)
 
     def wait_troubles(self, count: int) -> None:
         with self._changed:
-            assert self._changed.wait_for(lambda: len(self.troubles) >= count, timeout=20)
+            assert self._changed.wait_for(lambda: len(self.troubles) >= count, timeout=60)
 
 
 def test_a_locked_database_is_waited_for(tmp_path: Path) -> None:
@@ -123,11 +123,11 @@ _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
 resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, hard))
 for number in range(wanted):
     journal.event("x", {"number": number, "text": "x" * 10_000}, job="j", at=0.0)
-assert said.wait(20), "the disk was never full"
+assert said.wait(60), "the disk was never full"
 print(journal.trouble)
 assert not last.is_set()
 resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
-assert over.wait(20) and last.wait(20), "it did not go on"
+assert over.wait(60) and last.wait(60), "it did not go on"
 assert journal.failure is None and journal.close()
 again = Journal(path)
 assert [row.seq for row in again.read_events("j")] == list(range(1, wanted + 1))

@@ -14,7 +14,7 @@ from minispark.master import MasterConfig, running
 from minispark.settings import DoorSettings, Limits
 
 TOKEN = "the-shared-secret-of-these-tests"  # noqa: S105
-DEADLINE_S = 30
+DEADLINE_S = 60
 LOOK = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 Line = tuple[asyncio.StreamReader, asyncio.StreamWriter]

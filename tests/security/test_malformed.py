@@ -7,6 +7,7 @@ import io
 import json
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -127,14 +128,19 @@ ERRORS = (b"400", b"401", b"403", b"404", b"405", b"408", b"413", b"431", b"501"
 def test_frames_without_a_token(cluster: LocalCluster) -> None:
     """Nothing but a refusal, whole or cut off, and nothing has changed."""
     before = state_of(cluster)
-    for name, frame in FRAMES.items():
-        for sent in (frame, frame[: len(frame) // 2], frame[:-1]):
-            for half_close in (True, False) if sent is frame else (True,):
-                heard = told(cluster, sent, half_close=half_close)
-                answers = heard.split(b"HTTP/1.1 ")[1:]
-                assert all(answer[:3] in ERRORS for answer in answers), (name, heard[:500])
-                assert bool(heard) == bool(answers), (name, heard[:500])
-                assert b"job-" not in heard
+    shown = [
+        (name, sent, half_close)
+        for name, frame in FRAMES.items()
+        for sent in (frame, frame[: len(frame) // 2], frame[:-1])
+        for half_close in ((True, False) if sent is frame else (True,))
+    ]
+    with ThreadPoolExecutor(8) as crowd:
+        all_heard = crowd.map(lambda one: told(cluster, one[1], half_close=one[2]), shown)
+        for (name, *_), heard in zip(shown, all_heard, strict=True):
+            answers = heard.split(b"HTTP/1.1 ")[1:]
+            assert all(answer[:3] in ERRORS for answer in answers), (name, heard[:500])
+            assert bool(heard) == bool(answers), (name, heard[:500])
+            assert b"job-" not in heard
     assert state_of(cluster) == before
 
 

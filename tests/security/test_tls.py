@@ -99,7 +99,7 @@ def test_a_job_by_tls_only(cluster: LocalCluster, tmp_path: Path) -> None:
 def test_no_port_speaks_clear_text(cluster: LocalCluster) -> None:
     for port in ports(cluster):
         with socket.create_connection(("127.0.0.1", port), 5) as plain:
-            plain.settimeout(20)
+            plain.settimeout(60)
             plain.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
             try:
                 answer = plain.recv(1_000)

@@ -142,7 +142,7 @@ def cluster() -> Iterator[tuple[LocalCluster, Path]]:
             for worker in workers:
                 worker.terminate()
             for worker in workers:
-                worker.wait(20)
+                worker.wait(60)
 
 
 def query() -> pl.LazyFrame:

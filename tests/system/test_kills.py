@@ -40,7 +40,10 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[LocalCluster]:
-    with LocalCluster(workers=2, threads=1, directory=tmp_path / "cluster") as running:
+    missed = ["--heartbeat-timeout", "3"]
+    with LocalCluster(
+        workers=2, threads=1, directory=tmp_path / "cluster", master_options=missed
+    ) as running:
         yield running
 
 

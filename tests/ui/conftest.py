@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 PICTURES = Path(__file__).parents[2] / "build" / "screenshots"
-DEADLINE_MS = 20_000.0
+DEADLINE_MS = 60_000.0
 _ARGUMENTS = [
     *("--no-sandbox", "--disable-quic", "--disable-background-networking"),
     *("--disable-component-update", "--disable-sync", "--no-first-run"),

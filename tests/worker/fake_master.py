@@ -160,7 +160,7 @@ async def serving(app, port: int = 0) -> AsyncIterator[str]:
         )
     )
     task = asyncio.create_task(server.serve())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not server.started:
             await asyncio.sleep(0.002)
     try:

@@ -337,7 +337,7 @@ def test_what_will_never_pass_ends_the_worker(tmp_path, answer, said):
         async with serving(master.app()) as url:
             agent = agent_for(url, tmp_path, FakeExecutors())
             with pytest.raises(UsageError, match=said):
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(60):
                     await agent.run()
             await agent.close()
 
@@ -389,7 +389,7 @@ def test_a_worker_that_shall_leave_asks_until_it_is_heard_and_waits_for_its_dism
             await master.until(master.outcomes, "report")
             assert not running.done()
             master.say(PollReply(dismissed=True))
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 await running
             await agent.close()
             assert (master.left, set(master.drained)) == ([1], {1})
@@ -411,7 +411,7 @@ def test_a_worker_that_shall_leave_goes_when_its_master_is_gone(tmp_path, monkey
             await master.until(lambda: master.polls, "first poll")
             assert agent.drain()
             await master.until(lambda: master.drained, "it was heard")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await running
         await agent.close()
 

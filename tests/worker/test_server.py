@@ -65,7 +65,7 @@ def test_a_worker_process_from_start_to_end(tmp_path):
                 assert offer.url in worker.stdout.read().decode().splitlines()
                 assert master.left == [1]
                 assert list(tmp_path.iterdir()) == []
-                assert psutil.wait_procs(executors, timeout=10)[1] == []
+                assert psutil.wait_procs(executors, timeout=60)[1] == []
             finally:
                 worker.kill()
                 worker.wait()
@@ -89,7 +89,7 @@ def test_executors_end_with_a_worker_that_is_killed(tmp_path):
                 executors = psutil.Process(worker.pid).children(recursive=True)
                 worker.kill()
                 worker.wait()
-                assert psutil.wait_procs(executors, timeout=10)[1] == []
+                assert psutil.wait_procs(executors, timeout=60)[1] == []
             finally:
                 worker.kill()
                 worker.wait()

@@ -102,7 +102,8 @@ class LocalCluster:
     worker_options, master_options
         More options for the command line, as in ``["--task-timeout", "5"]``.
     start_timeout_s
-        How long the processes may take until they are ready.
+        How long the processes may take until they are ready. One that ends before is noticed at
+        once; this is for machines that are busy.
     """
 
     def __init__(
@@ -114,7 +115,7 @@ class LocalCluster:
         data_root: Path | None = None,
         worker_options: Sequence[str] = (),
         master_options: Sequence[str] = (),
-        start_timeout_s: float = 60.0,
+        start_timeout_s: float = 120.0,
     ) -> None:
         self.token = secrets.token_urlsafe(32)
         self.url = ""
