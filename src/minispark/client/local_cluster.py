@@ -35,7 +35,8 @@ from minispark.worker.directory import sweep
 
 __all__ = ["ClusterProcess", "LocalCluster"]
 
-_POLL_S = 0.01
+_POLL_S = 0.05
+"""Asking more often would take the time of those that start."""
 _STOP_S = 10.0
 """A process that has not ended by itself so long after it was asked is killed."""
 _LOG_LINES = 20
