@@ -5,7 +5,7 @@
 source "$(dirname "$0")/cluster.sh"
 
 say "a master and two workers"
-start_master
+start_master --heartbeat-timeout 5
 start_worker a --threads 2
 start_worker b --threads 2
 workers_up a b

@@ -19,8 +19,9 @@ from minispark.testing.sim.journal import Row
 from minispark.testing.sim.master import Master
 from minispark.testing.sim.world import run
 
-HISTORIES = int(os.environ.get("MINISPARK_TEST_HISTORIES", "1000"))
-BATCHES = 8
+HISTORIES = int(os.environ.get("MINISPARK_TEST_HISTORIES", "400"))
+"""Few, for every run; `make simulate` lives as many as one likes."""
+BATCHES = 4
 
 
 @pytest.mark.parametrize("batch", range(BATCHES))
