@@ -11,11 +11,14 @@ each time, so they cannot be out of date; they are in the site only.
 from __future__ import annotations
 
 import ast
+import base64
+import hashlib
 import re
 import secrets
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,6 +36,11 @@ from minispark.wire.guard import SUBMIT, VIEW, WORKER
 ROOT = Path(__file__).parents[1]
 SOURCE, PAGES, SITE = ROOT / "docs", ROOT / "target" / "docs", ROOT / "target" / "site"
 SETTINGS = ROOT / "src" / "minispark" / "settings.py"
+MERMAID = "12.3.0"
+"""Of the major version that the theme asks for."""
+MERMAID_SHA512 = (
+    "4113TdXeLAsMruJ79OpFL5O8+LTFXhQqZ260rF3tgUmiNAtRm4Uume04I+65PRN6yZ69J4f8rVYWW8zRk65UYw=="
+)
 OUTSIDE = {
     "CHANGELOG.md": "changelog.md",
     "CONTRIBUTING.md": "contributing.md",
@@ -152,10 +160,49 @@ def write_pages() -> None:
     (PAGES / "limits.md").write_text(limits_page())
 
 
+def own_mermaid(bundle: str) -> str:
+    """Have the theme's script load Mermaid, which draws the diagrams, from beside itself."""
+    elsewhere = re.compile(r'"https://unpkg\.com/mermaid@[^"]+"')
+    here = "new URL('mermaid.min.js',document.querySelector('script[src*=\"/bundle.\"]').src).href"
+    changed, times = elsewhere.subn(lambda _: here, bundle)
+    if times != 1:
+        msg = f"the theme names Mermaid {times} times: see how it loads it now"
+        raise SystemExit(msg)
+    return changed
+
+
+def bring_mermaid() -> None:
+    """Put Mermaid into the site, so that its diagrams are drawn without any other."""
+    npm, name = shutil.which("npm"), f"mermaid-{MERMAID}.tgz"
+    package = ROOT / "target" / name
+    if npm is not None and not package.is_file():
+        command = [npm, "pack", "--silent", f"mermaid@{MERMAID}", "--pack-destination", "target"]
+        subprocess.run(command, cwd=ROOT, check=False, stdout=subprocess.DEVNULL)  # noqa: S603
+    if not package.is_file():
+        sys.stderr.write("npm did not bring Mermaid: diagrams need unpkg.com to be drawn\n")
+        return
+    found = base64.b64encode(hashlib.sha512(package.read_bytes()).digest()).decode()
+    if found != MERMAID_SHA512:
+        msg = f"{package} is not what it was"
+        raise SystemExit(msg)
+    scripts = SITE / "assets" / "javascripts"
+    with tarfile.open(package) as archive:
+        for member, target in (
+            ("dist/mermaid.min.js", "mermaid.min.js"),
+            ("LICENSE", "mermaid.txt"),
+        ):
+            file = archive.extractfile(f"package/{member}")
+            assert file is not None  # noqa: S101
+            (scripts / target).write_bytes(file.read())
+    (bundle,) = scripts.glob("bundle.*.min.js")
+    bundle.write_text(own_mermaid(bundle.read_text()))
+
+
 if __name__ == "__main__":
     write_pages()
     if "--pages" not in sys.argv:
         subprocess.run(
             [sys.executable, "-m", "zensical", "build", "--clean", "--strict"], cwd=ROOT, check=True
         )
+        bring_mermaid()
         sys.stdout.write(f"{SITE}/index.html\n")

@@ -182,4 +182,7 @@ def test_the_site_builds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     subprocess.run(
         [sys.executable, "-m", "zensical", "build", "--strict"], cwd=tmp_path, check=True
     )
-    assert "POST /api/v1/jobs" in (tmp_path / "target" / "site" / "rest" / "index.html").read_text()
+    site = tmp_path / "target" / "site"
+    assert "POST /api/v1/jobs" in (site / "rest" / "index.html").read_text()
+    (bundle,) = site.glob("assets/javascripts/bundle.*.min.js")
+    assert "unpkg.com/mermaid" not in build_docs.own_mermaid(bundle.read_text())

@@ -21,6 +21,7 @@ from minispark.observe import JobMetrics, JobView, StageRow
 from minispark.observe.why import Advice
 
 __all__ = [
+    "FUSED",
     "print_figures",
     "print_job",
     "print_jobs",
@@ -29,6 +30,8 @@ __all__ = [
     "print_why",
     "print_workers",
 ]
+
+FUSED = "Fused nodes run as one query: each is told an equal part of its time."
 
 
 def print_json(value: object) -> None:
@@ -132,6 +135,8 @@ def print_stages(rows: Sequence[StageRow]) -> None:
         ],
         numbers=("duration", "tasks", "records"),
     )
+    if any(row.fused for row in nodes):
+        output.print(FUSED)
 
 
 def _status(row: StageRow) -> str:

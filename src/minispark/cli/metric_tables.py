@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from minispark.cli.figures import FUSED
 from minispark.cli.terminal import (
     bytes_text,
     count_text,
@@ -192,7 +193,7 @@ def print_job_metrics(metrics: JobMetrics) -> None:
         numbers=("records in", "records out", "time", "skew"),
     )
     if any(node.fused for node in metrics.nodes):
-        output.print("Fused nodes run as one query: each is told an equal part of its time.")
+        output.print(FUSED)
 
 
 def print_worker(figures: Mapping[str, Any]) -> None:

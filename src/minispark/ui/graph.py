@@ -1,4 +1,8 @@
-"""The plan of a job as boxes and arrows: DAG nodes, the stages they were fused into, exchanges."""
+"""The plan of a job that runs or ran, as data for the page, which draws it (``dag.js``).
+
+DAG nodes, the stages they were fused into, exchanges. A plan that did not run has a picture of
+its own, for notebooks (`minispark.plan.picture`).
+"""
 
 from __future__ import annotations
 
