@@ -98,7 +98,7 @@ data/sales.csv: | $(CLIENT)
 ##@ Tests
 
 test: $(VENV)/.development ## Run the test suite (TEST_JOBS=N processes)
-	@$(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadscope
+	@$(BIN)/python -m pytest -n $(TEST_JOBS) --dist worksteal
 
 test-metrics: $(CLIENT) ## Read every figure as anybody may, with curl
 	@./scripts/test_metrics.sh

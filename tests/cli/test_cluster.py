@@ -97,6 +97,8 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
         yield Services(directory, master, workers)
     finally:
         for service in reversed(started):
+            # With the second signal a worker does not wait for somebody to take its blocks.
+            service.process.send_signal(signal.SIGINT)
             service.stop()
 
 

@@ -126,9 +126,10 @@ class Seed:
     def end(self) -> None:
         """End all that was started, and what that started. A worker, asked once, only drains."""
         for process in reversed(self.running):
-            for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGKILL):
+            for numbers in ((signal.SIGTERM, signal.SIGINT), (signal.SIGKILL,)):
                 with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, number)
+                    for number in numbers:
+                        os.killpg(process.pid, number)
                 if group_ended(process):
                     break
 
