@@ -28,7 +28,7 @@ from minispark.wire.http import auth_headers
 
 pytestmark = pytest.mark.process
 
-ANSWER_S = 60
+ANSWER_S = 120
 LIMITS = Limits()
 HEAD = b"POST /api/v1/jobs HTTP/1.1\r\nHost: localhost\r\n"
 
