@@ -33,7 +33,7 @@ moved() {
   ask "/api/v1/jobs/$1/tasks?limit=1000" | holds "what $2 held was done by another worker" "(lambda lost:
     len(lost) > 0 and all(any((o['stage'], o['partition'], o['status']) == (t['stage'], t['partition'],
     'SUCCEEDED') and o['worker'] != t['worker'] for o in d['tasks']) for t in lost))([t for t in d['tasks']
-    if t['worker'] == '$2' and t['status'] == 'FAILED'])"
+    if t['worker'] == '$2' and t['status'] != 'SUCCEEDED'])"
 }
 
 say "worker2 is killed in the middle of a job"
