@@ -69,6 +69,12 @@ class StageSoFar:
     done: int = 0
     generation: int = 0
 
+    @property
+    def delivers_files(self) -> bool:
+        """Whether what its tasks have done is in files only, and stays when a worker goes."""
+        spec = self.spec or {}
+        return bool(spec.get("sink")) and not spec.get("result")
+
     def sum_up(self, task: TaskSoFar) -> None:
         """Count a task that has changed."""
         state = "running" if task.running else "waiting" if task.done_on is None else "done"
@@ -243,7 +249,7 @@ class Progress:
             for block in [b for b, where in task.running.items() if where == worker]:
                 self._drop(task, block)
                 task.gone = why
-            if task.done_on == worker:
+            if task.done_on == worker and not stage.delivers_files:
                 task.done_on, task.gone = None, f"its block is lost: {why}"
             stage.sum_up(task)
 
