@@ -24,7 +24,7 @@ from minispark.observe.journal import Journal
 from minispark.plan.stages import Branch, Label, Output, OutputKind, ResultSpec, Stage, StageGraph
 from minispark.task.spec import TaskReport
 from minispark.wire.http import versions
-from minispark.wire.messages import RegisterRequest
+from minispark.wire.messages import PollReply, RegisterRequest
 
 WORKERS = 16
 SLOTS = 32
@@ -52,7 +52,7 @@ def service_on(state: Path) -> Service:
     """A master on a state directory, not started."""
     config = MasterConfig(state_dir=state, token="bench")  # noqa: S106
     journal = Journal(state / "journal.db")
-    return Service(config, journal, identify(journal, new_cluster_id="bench"))
+    return Service(config, journal, identify(journal, new_cluster_id="bench", disk="here"))
 
 
 async def run(state: Path, *, tasks: int, done: int) -> Service:
@@ -79,7 +79,7 @@ async def run(state: Path, *, tasks: int, done: int) -> Service:
     reported = 0
     while reported < done:
         for entry in entries:
-            for spec in entry.outbox.drain(master_epoch=1).tasks:
+            for spec in entry.outbox.drain(PollReply()).tasks:
                 nodes = {f"n{spec.key.stage}": 10}
                 desk.report(entry, TaskReport(spec.key, block, nodes=nodes, rows_in=10))
                 reported += 1
