@@ -145,6 +145,26 @@ def test_a_commit_cut_short_before_its_mark_ends_the_same(
     assert not (out / f"_minispark-{JOB}").exists()
 
 
+@pytest.mark.parametrize("steps", range(4))
+def test_what_a_failed_commit_published_is_taken_back(tmp_path: Path, steps: int) -> None:
+    out = tmp_path / "out"
+    files = write(tmp_path, ROWS, ROWS.clear(), ROWS.reverse(), ROWS)
+    if steps < 3:
+        with pytest.raises(Crash):
+            sinks.commit(
+                files, directory=out, job=JOB, overwrite=False, rename=crashing_after(steps)
+            )
+        (out / "part-00003.csv").write_text("mine")
+    else:
+        sinks.commit(files, directory=out, job=JOB, overwrite=False)
+    strange = replace(files[0], final="../notes.txt", staged="nowhere")
+    (tmp_path / "notes.txt").write_text("mine")
+    sinks.withdraw([*files, strange], directory=out, job=JOB)
+    sinks.abort(out, JOB)
+    assert tree(out) == ({"part-00003.csv": b"mine"} if steps < 3 else {})
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
 def test_only_accepted_attempts_are_published(tmp_path: Path) -> None:
     write(tmp_path, ROWS.head(1), attempt=0)
     accepted = write(tmp_path, ROWS, attempt=1)

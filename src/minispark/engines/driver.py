@@ -270,13 +270,18 @@ class Driver:
 
     async def _commit(self, job: str, keys: tuple[TaskKey, ...]) -> None:
         failure: Failure | None = None
+        staged = [
+            (files, sinks.sink_directory(sink, self._data_root), sink.overwrite)
+            for sink, files in self._staged(job, keys)
+        ]
         try:
-            for sink, files in self._staged(job, keys):
-                directory = sinks.sink_directory(sink, self._data_root)
+            for files, directory, overwrite in staged:
                 await asyncio.to_thread(
-                    sinks.commit, files, directory=directory, job=job, overwrite=sink.overwrite
+                    sinks.commit, files, directory=directory, job=job, overwrite=overwrite
                 )
         except Exception as error:  # whatever it is, the job has failed by it
+            for files, directory, _ in staged:
+                await asyncio.to_thread(sinks.withdraw, files, directory=directory, job=job)
             failure = failure_of(error)
         self._step(e.JobCommitted(job) if failure is None else e.JobCommitFailed(job, failure))
 

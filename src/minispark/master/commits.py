@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from minispark.errors import ErrorInfo, Failure, MinisparkError, TaskError
@@ -40,17 +40,25 @@ def manifests_of(
     ]
 
 
-def publish(job: str, graph: StageGraph, manifests: Iterable[Manifest]) -> list[SinkOutput]:
-    """Give the files their final names; done twice it is the same. Blocks: call it in a thread."""
+def publish(job: str, graph: StageGraph, manifests: Sequence[Manifest]) -> list[SinkOutput]:
+    """Give the files their final names; done twice it is the same. Blocks: call it in a thread.
+
+    Where that fails, all that got its final name is taken back.
+    """
     found = []
-    for manifest in manifests:
-        names = sinks.commit(
-            manifest.files,
-            directory=Path(manifest.directory),
-            job=job,
-            overwrite=manifest.overwrite,
-        )
-        found.append(sink_output(graph, manifest.stage, manifest.files, names))
+    try:
+        for manifest in manifests:
+            names = sinks.commit(
+                manifest.files,
+                directory=Path(manifest.directory),
+                job=job,
+                overwrite=manifest.overwrite,
+            )
+            found.append(sink_output(graph, manifest.stage, manifest.files, names))
+    except (OSError, MinisparkError):
+        for manifest in manifests:
+            sinks.withdraw(manifest.files, directory=Path(manifest.directory), job=job)
+        raise
     return found
 
 

@@ -31,7 +31,7 @@ from minispark.plan.stages import SinkSpec
 from minispark.task.confine import is_inside
 from minispark.task.spec import SinkFile
 
-__all__ = ["abort", "commit", "discard_part", "prepare", "sink_directory", "write_part"]
+__all__ = ["abort", "commit", "discard_part", "prepare", "sink_directory", "withdraw", "write_part"]
 
 _SUCCESS = "_SUCCESS"
 _STAGING = "_minispark-"
@@ -176,6 +176,20 @@ def commit(
     return tuple(file.final for file in kept)
 
 
+def withdraw(files: Sequence[SinkFile], *, directory: Path, job: str) -> None:
+    """Take back what a commit that failed has published: output is there as a whole, or absent.
+
+    A file that is still staged was not published: under its final name is somebody else's.
+    """
+    named = [file for file in _kept(files) if _is_named_right(file, job)]
+    ours = [file for file in named if not (directory / file.staged).exists()]
+    published = [directory / file.final for file in ours if (directory / file.final).exists()]
+    if published:
+        (directory / _SUCCESS).unlink(missing_ok=True)
+    for path in published:
+        path.unlink(missing_ok=True)
+
+
 def abort(directory: Path, job: str) -> None:
     """Remove what attempts of ``job`` staged; nothing to remove is no error."""
     shutil.rmtree(directory / f"{_STAGING}{job}", ignore_errors=True)
@@ -187,22 +201,26 @@ def _kept(files: Sequence[SinkFile]) -> list[SinkFile]:
 
 
 def _check_names(file: SinkFile, job: str) -> None:
+    if not _is_named_right(file, job):
+        msg = f"{file.staged!r} -> {file.final!r} are no file names of a sink of {job}"
+        raise UsageError(msg)
+
+
+def _is_named_right(file: SinkFile, job: str) -> bool:
     folder, _, name = file.staged.partition("/")
     match = _STAGED_PART.fullmatch(name)
     try:
         key = TaskKey.parse(match["block"]) if match else None
     except ValueError:
         key = None
-    if (
-        match is None
-        or key is None
-        or folder != f"{_STAGING}{job}"
-        or key.job != job
-        or file.final != f"{match['part']}.{match['format']}"
-        or match["part"] != f"part-{key.partition:05d}"
-    ):
-        msg = f"{file.staged!r} -> {file.final!r} are no file names of a sink of {job}"
-        raise UsageError(msg)
+    return (
+        match is not None
+        and key is not None
+        and folder == f"{_STAGING}{job}"
+        and key.job == job
+        and file.final == f"{match['part']}.{match['format']}"
+        and match["part"] == f"part-{key.partition:05d}"
+    )
 
 
 def _check_published(

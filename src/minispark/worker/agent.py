@@ -210,6 +210,9 @@ class Agent:
         if self._is_older(reply):
             msg = "an earlier life of the master answers"
             raise MasterUnreachableError(msg)
+        if self._master is not None and reply.master_epoch > self._master.master_epoch:
+            update = {"master_epoch": reply.master_epoch}
+            self._master = self._master.model_copy(update=update)
         return reply
 
     async def _poll(self, epoch: int) -> None:

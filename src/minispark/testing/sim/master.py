@@ -70,8 +70,8 @@ class Master:
         self.journal.on_recovery = self.fire
         self.scheduler: Scheduler = home.replay(around.settings)
         self._epochs = home.life << _EPOCHS
-        last_s = home.rows[-1].now if home.rows else 0.0
-        self._behind_s = around.agenda.now - last_s
+        self._began_s = around.agenda.now
+        self._last_s = home.rows[-1].now if home.rows else 0.0
         """The scheduler's time stood still while there was no master."""
         self._checks = Checks(around.truth, (c for row in home.rows for c in row.commands))
 
@@ -95,14 +95,14 @@ class Master:
     @property
     def now(self) -> float:
         """The scheduler's own time."""
-        return self._around.agenda.now - self._behind_s
+        return self._last_s + (self._around.agenda.now - self._began_s)
 
     @property
     def wake_s(self) -> float:
         """When its timer is due."""
         if not self.alive or self.journal.trouble:
             return inf
-        return self.scheduler.wake_s + self._behind_s
+        return self._began_s + (self.scheduler.wake_s - self._last_s)
 
     # What it is told.
 
@@ -134,6 +134,7 @@ class Master:
             return
         known = (row.fact for row in self.home.rows if isinstance(row.fact, JobSubmitted))
         if all(fact.job.job != event.job.job for fact in known):
+            self._around.truth.submissions[event.job.job] += 1
             self.feed(event)
         # What only a deposed one has written down nobody will ask for again.
         self.journal.after_durable(lambda: None if self.deposed else answer())
@@ -182,7 +183,7 @@ class Master:
     def _commit(self, command: CommitJob) -> None:
         around = self._around
         if around.truth.faults.strikes("commit"):
-            around.truth.failed_commits[command.job] = None
+            around.truth.withdrawn(command.job)
             self._soon(lambda: self._answer(JobCommitFailed(command.job, NO_SPACE)))
             return
         self._publish(command, 0)

@@ -59,6 +59,8 @@ class Truth:
         """Jobs with a ``_SUCCESS``."""
         self.failed_commits: dict[str, None] = {}
         self.ended: dict[str, FinishJob] = {}
+        self.submissions: Counter[str] = Counter()
+        """How many masters took a job in."""
         self._kept: dict[TaskKey, None] = {}
         self._salts = 0
 
@@ -68,9 +70,13 @@ class Truth:
         return self._salts
 
     def wrote(self, block: Block, worker: str) -> None:
-        """Take note of a block; an attempt runs once, so it writes once."""
+        """Take note of a block; an attempt runs once, so it writes once.
+
+        A job that two masters took in would have two names in the real world.
+        """
         known = self.written.setdefault(block.key, {})
-        assert not known or block.key in self._kept, f"an attempt ran twice: {block.key}"
+        one = self.submissions[block.key.job] <= 1
+        assert not known or block.key in self._kept or not one, f"an attempt ran twice: {block.key}"
         known[worker] = block
 
     def kept(self, block: Block, worker: str) -> None:
@@ -80,6 +86,10 @@ class Truth:
         """
         self.written[block.key] = {worker: block}
         self._kept[block.key] = None
+
+    def was_kept(self, key: TaskKey) -> bool:
+        """Whether a block is of an earlier job."""
+        return key in self._kept
 
     def moved(self, block: Block, worker: str) -> None:
         """Take note that a worker has a block that another wrote."""
@@ -99,6 +109,12 @@ class Truth:
         files = self.published.setdefault(key.job, {})
         place = (key.stage, key.partition)
         assert files.setdefault(place, key) == key, f"two attempts publish {place} of {key.job}"
+
+    def withdrawn(self, job: str) -> None:
+        """Take note of a commit that failed, and took back what it, or one before, published."""
+        self.failed_commits[job] = None
+        self.published.pop(job, None)
+        self.success.pop(job, None)
 
     def finished(self, finish: FinishJob) -> None:
         """Take note of the end of a job, and compare it with what really happened.

@@ -313,11 +313,14 @@ class World:
 
     def deletes(self, worker: str, key: TaskKey) -> None:
         """Look whether somebody still counts on a block that was deleted by order."""
-        if self.faults.struck["twin"]:
-            return  # The other one did: the block is lost, and made again when somebody asks.
+        if self.faults.struck["twin"] or self.faults.struck["power"]:
+            # The other one did, or one that knew more: it is lost, and made again if need be.
+            return
         state = self._listens_to(worker).scheduler.state
         job, known = state.jobs.get(key.job), state.workers.get(worker)
         counts = job is not None and known is not None and job.counts_on(key)
+        if counts and self.truth.was_kept(key):
+            return  # In the real world a cache has it under a name of its own.
         epoch = self.workers[worker].machine.epoch
         current = known is not None and known.up and known.epoch == epoch and known.holds(key)
         assert not (counts and current), f"{worker} was told to delete what is needed: {key}"
