@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from pydantic_core import from_json
+
 from minispark.clock import monotonic_s, wall_s
 from minispark.errors import ErrorInfo, MinisparkError
 from minispark.master.accept import sink_directories
@@ -100,7 +102,7 @@ def _read_rows(
         said = None
         try:
             said = said_of(row)
-            decided = json.loads(row.commands) if row.commands else ()
+            decided = from_json(row.commands) if row.commands else ()
             retell(live, row, said, decided)
             ends.update((one[1], finish_of(one)) for one in decided if one[0] == "finish_job")
         # Whatever is wrong with a row, the jobs that ended must be there.

@@ -248,8 +248,15 @@ class JobRecord:
     ) -> None:
         self._running.pop(key, None)
         known = self.attempts.get(key)
-        begun = Attempt(key, worker, now) if known is None else known
-        self.attempts[key] = replace(begun, finished_at=now, status=status, took_s=took_s)
+        self.attempts[key] = Attempt(
+            key,
+            worker if known is None else known.worker,
+            started_at=now if known is None else known.started_at,
+            finished_at=now,
+            status=status,
+            took_s=took_s,
+            speculative=known is not None and known.speculative,
+        )
 
     def _touch(self, now: float) -> None:
         self.version += 1

@@ -82,6 +82,8 @@ def take_back(work: Work) -> None:
         return
     if work.now >= lines.calm_s + after_s:
         for lease in liveness.overdue(work.state, work.now - after_s):
+            if not lines.has_slot:
+                break
             if _has_free_slot_for(work, lease):
                 work.call_back(lease)
                 place(work)

@@ -174,7 +174,7 @@ class Lines:
         if len(worker.leased) > worker.slots:
             if name not in self.waiting:
                 self.waiting[name] = worker
-                self.calm_s = min(self.calm_s, worker.leased[worker.line[0]])
+                self.calm_s = min(self.calm_s, worker.leased[worker.first_in_line])
             self.waiting_by_turn.put(name, (worker.turn,))
         else:
             self.waiting.pop(name, None)

@@ -197,7 +197,7 @@ def overdue(state: State, limit_s: float) -> list[Leased]:
 def waiting_since(state: State) -> float:
     """Return since when some attempt has waited for a slot, infinity if none does."""
     waiting = state.lines.waiting.values()
-    return min((w.leased[w.line[0]] for w in waiting), default=inf)
+    return min((w.leased[w.first_in_line] for w in waiting), default=inf)
 
 
 def deadline(state: State, settings: SchedulerSettings, now: float) -> float:

@@ -107,7 +107,7 @@ class Worker:
         del self.leased[key]
         if self.started.pop(key, None) is None or len(self.leased) < self.slots:
             return None
-        following = next(other for other in self.leased if other not in self.started)
+        following = self.first_in_line
         self.started[following] = now
         return following
 
@@ -119,6 +119,11 @@ class Worker:
     def line(self) -> list[TaskKey]:
         """The attempts that wait for a slot, the next one first."""
         return [key for key in self.leased if key not in self.started]
+
+    @property
+    def first_in_line(self) -> TaskKey:
+        """The attempt that waits for the next slot, where one has to wait."""
+        return next(key for key in self.leased if key not in self.started)
 
     @property
     def last_in_line(self) -> TaskKey | None:
