@@ -14,6 +14,10 @@ job=$(submit --input data/large.csv --parallelism 4)
 succeeds "$job"
 lines=$(python3 -c 'import csv; print(sum(map(bool, csv.reader(open("data/large.csv")))) - 1)')
 
+# A worker says what it did with its next heartbeat.
+told() { [[ $(figure /api/v1/metrics/system | value 'sum(w["tasks_done"] for w in d["workers"])') -ge 1 ]]; }
+wait_until "the worker has told of its tasks" told
+
 say "/api/v1/metrics/system"
 figure /api/v1/metrics/system | tee "$work/system" | python3 -m json.tool
 holds "a worker is up" 'd["workers_up"] >= 1' <"$work/system"
