@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,7 +25,7 @@ from minispark.errors import (
     WorkerLost,
 )
 from minispark.task.failures import PANIC_CODE
-from minispark.task.spec import TaskFailure, TaskReport
+from minispark.task.spec import TaskFailure, TaskReport, TaskSpec
 from minispark.worker.executors import ExecutorPool
 
 DEATHS = {
@@ -32,6 +34,18 @@ DEATHS = {
     "import os; os._exit(3)": "exit code 3",
     "import os; os.write(2, b'last words\\n'); os._exit(4)": "last words: last words",
 }
+
+
+@asynccontextmanager
+async def one_hangs(
+    desk: Desk,
+) -> AsyncIterator[tuple[ExecutorPool, TaskSpec, asyncio.Task[TaskReport | TaskFailure]]]:
+    """A pool of one executor, busy with an attempt that does not end by itself."""
+    async with pool_of(1) as pool:
+        spec, sign = desk.hanging()
+        running = asyncio.create_task(pool.run(spec))
+        await until(sign.exists)
+        yield pool, spec, running
 
 
 def test_a_dying_executor_costs_one_attempt(desk: Desk) -> None:
@@ -100,10 +114,7 @@ def test_time_runs_out(desk: Desk) -> None:
 
 def test_a_running_and_a_waiting_attempt_are_cancelled(desk: Desk) -> None:
     async def story() -> None:
-        async with pool_of(1) as pool:
-            spec, sign = desk.hanging()
-            running = asyncio.create_task(pool.run(spec))
-            await until(sign.exists)
+        async with one_hangs(desk) as (pool, spec, running):
             waiting = asyncio.create_task(pool.run(desk.task()))
             behind = asyncio.create_task(pool.run(desk.task()))
             await asyncio.sleep(0)
@@ -122,10 +133,7 @@ def test_a_running_and_a_waiting_attempt_are_cancelled(desk: Desk) -> None:
 
 def test_a_killed_attempt_leaves_no_block(desk: Desk) -> None:
     async def story() -> None:
-        async with pool_of(1) as pool:
-            spec, sign = desk.hanging()
-            running = asyncio.create_task(pool.run(spec))
-            await until(sign.exists)
+        async with one_hangs(desk) as (pool, spec, running):
             for suffix in (".arrow", ".idx", ".arrow.tmp", ".idx.tmp"):
                 (desk.store.directory / f"{spec.key.block_id}{suffix}").touch()
             await pool.cancel(spec.key)
@@ -137,10 +145,7 @@ def test_a_killed_attempt_leaves_no_block(desk: Desk) -> None:
 
 def test_a_caller_that_gives_up_frees_the_slot(desk: Desk) -> None:
     async def story() -> None:
-        async with pool_of(1) as pool:
-            spec, sign = desk.hanging()
-            running = asyncio.create_task(pool.run(spec))
-            await until(sign.exists)
+        async with one_hangs(desk) as (pool, _, running):
             waiting = asyncio.create_task(pool.run(desk.task()))
             await asyncio.sleep(0)
             for given_up in (waiting, running):
@@ -154,10 +159,7 @@ def test_a_caller_that_gives_up_frees_the_slot(desk: Desk) -> None:
 
 def test_closing_ends_what_runs_waits_and_starts(desk: Desk) -> None:
     async def story() -> None:
-        async with pool_of(1) as pool:
-            spec, sign = desk.hanging()
-            running = asyncio.create_task(pool.run(spec))
-            await until(sign.exists)
+        async with one_hangs(desk) as (pool, _, running):
             waiting = asyncio.create_task(pool.run(desk.task()))
             await asyncio.sleep(0)
             await pool.close()

@@ -34,9 +34,9 @@ def place(work: Work) -> None:
     state, lines = work.state, work.state.lines
     held: dict[str, None] = {}
     while lines.has_room and len(held) < LOOKAHEAD:
-        place = lines.shortest
-        name = state.turns.first(but=held, place=place)
-        if name is None or (place and state.turns.needs_slot(name)):
+        shortest = lines.shortest
+        name = state.turns.first(but=held, place=shortest)
+        if name is None or (shortest and state.turns.needs_slot(name)):
             return  # Whoever was leased ahead of it would have the slot that it waits for.
         job = state.hungry[name]
         if not _launch_one(work, job):
