@@ -22,11 +22,8 @@ finish() {
     tail -n 5 "$work"/*.log >&2 2>/dev/null || true
   fi
   # Asked twice: the first time a worker only drains. One that was stopped would hear neither.
-  for _ in 1 2; do
-    for pid in "${pids[@]}"; do
-      kill -CONT "$pid" 2>/dev/null && kill "$pid" 2>/dev/null
-    done
-    sleep 0.5
+  for pid in "${pids[@]}"; do
+    { kill -TERM "$pid" && kill -INT "$pid" && kill -CONT "$pid"; } 2>/dev/null || true
   done
   wait 2>/dev/null
   rm -rf "${leftovers[@]}"
@@ -100,8 +97,8 @@ need_data() { [[ -s $2 ]] || "$minispark" data "$1" --output "$2"; }
 # submit ARGUMENT...: prints the id of the job.
 submit() { "$minispark" submit --no-wait "$@"; }
 
-status() { ask "/api/v1/jobs/$1" | value 'd["status"]'; }
-ended() { [[ $(status "$1") =~ ^(SUCCEEDED|FAILED|CANCELLED)$ ]]; }
+# ended JOB: the master answers once it has, or after a while.
+ended() { [[ $(ask "/api/v1/jobs/$1?wait_s=20" | value 'd["status"]') =~ ^(SUCCEEDED|FAILED|CANCELLED)$ ]]; }
 
 # succeeds JOB: waits for its end.
 succeeds() {

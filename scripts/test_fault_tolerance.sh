@@ -5,9 +5,9 @@
 source "$(dirname "$0")/cluster.sh"
 
 say "a master and two workers"
-start_master --heartbeat-timeout 5
-start_worker a --threads 2
-start_worker b --threads 2
+start_master --heartbeat-timeout 3
+start_worker a --threads 2 --heartbeat 0.5
+start_worker b --threads 2 --heartbeat 0.5
 workers_up a b
 need_data 1m data/benchmark_1m.csv
 need_data large data/large.csv

@@ -34,6 +34,14 @@ def test_importing_the_package_loads_neither_polars_nor_the_http_libraries() -> 
     assert {"polars", "fastapi", "httpx2", "pydantic"}.isdisjoint(json.loads(out))
 
 
+def test_what_speaks_to_a_master_waits_for_polars_only_where_there_are_rows() -> None:
+    code = "import sys, minispark.cli.remote, minispark.cli.figures; print('polars' in sys.modules)"
+    out = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout
+    assert out == "False\n"
+
+
 def test_the_exceptions_form_one_tree() -> None:
     for name in minispark.__all__:
         value = getattr(minispark, name)

@@ -15,7 +15,7 @@ import pytest
 from minispark.engines.base import JobOutcome
 from minispark.engines.local import LocalRunner
 from minispark.jobs import plan_job
-from minispark.observe import JobMetrics
+from minispark.observe.views import JobMetrics
 from minispark.settings import MIB, CacheSettings, PlanSettings
 from minispark.testing.twice import TwiceRunner
 

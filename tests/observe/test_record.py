@@ -14,7 +14,9 @@ from minispark.errors import (
     WorkerLost,
 )
 from minispark.ids import TaskKey
-from minispark.observe import JobRecord, block_source, error_of, job_spec, task_spec
+from minispark.observe.failures import error_of
+from minispark.observe.record import JobRecord
+from minispark.observe.specs import block_source, job_spec, task_spec
 from minispark.plan.stages import (
     Branch,
     Label,

@@ -15,9 +15,9 @@ import pytest
 
 from minispark.blocks.errors import BlockUnavailable
 from minispark.blocks.fetch import FetchSettings, read_block
-from minispark.blocks.format import DATA_SUFFIX, write_block
+from minispark.blocks.format import write_block
 from minispark.blocks.host import host_identity
-from minispark.blocks.meta import BlockSource
+from minispark.blocks.meta import DATA_SUFFIX, BlockSource
 from minispark.ids import TaskKey
 from minispark.plan.stages import Output, OutputKind
 from minispark.task.run import attempt

@@ -14,7 +14,7 @@ from tests.system.test_faults import until
 
 from minispark.blocks.cache import memory_home
 from minispark.client.local_cluster import ClusterProcess, LocalCluster
-from minispark.observe import JobMetrics
+from minispark.observe.views import JobMetrics
 
 pytestmark = pytest.mark.process
 

@@ -20,7 +20,7 @@ from polars.testing import assert_frame_equal
 
 from minispark.client.local_cluster import ClusterProcess, LocalCluster
 from minispark.engines.http import MasterClient
-from minispark.observe import JobView
+from minispark.observe.views import JobView
 from minispark.plan import PlanOutput, plan_outputs
 from minispark.plan.stages import SinkSpec, StageGraph
 from minispark.settings import PlanSettings

@@ -17,7 +17,7 @@ from polars.testing import assert_frame_equal
 import minispark as ms
 from minispark.client.local_cluster import LocalCluster
 from minispark.engines.http import MasterClient
-from minispark.observe import JobView
+from minispark.observe.views import JobView
 
 pytestmark = pytest.mark.process
 

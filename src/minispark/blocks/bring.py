@@ -19,7 +19,8 @@ import httpx2
 
 from minispark.blocks.errors import BlockUnavailable
 from minispark.blocks.fetch import FetchSettings, block_client
-from minispark.blocks.format import DATA_SUFFIX, INDEX_SUFFIX
+from minispark.blocks.format import INDEX_SUFFIX
+from minispark.blocks.meta import DATA_SUFFIX
 from minispark.ids import TaskKey
 
 __all__ = ["bring_block"]

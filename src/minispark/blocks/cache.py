@@ -33,9 +33,8 @@ from functools import partial
 from itertools import takewhile
 from pathlib import Path
 
-from minispark.blocks.format import DATA_SUFFIX
 from minispark.blocks.memory import read_memory
-from minispark.blocks.meta import BlockMeta
+from minispark.blocks.meta import DATA_SUFFIX, BlockMeta
 from minispark.ids import TaskKey
 from minispark.settings import CacheSettings
 

@@ -21,19 +21,21 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import httpx2
 import polars as pl
 import pyarrow as pa
 import pyarrow.ipc
 
 from minispark.blocks.checksums import bytes_checksum
 from minispark.blocks.errors import BlockUnavailable
-from minispark.blocks.format import DATA_SUFFIX
 from minispark.blocks.host import host_identity
-from minispark.blocks.meta import BlockSource
+from minispark.blocks.meta import DATA_SUFFIX, BlockSource
 from minispark.tls import client_context, trust_problem
 from minispark.tokens import BlockKey
+
+if TYPE_CHECKING:
+    import httpx2
 
 __all__ = [
     "FetchSettings",
@@ -133,6 +135,9 @@ def _map(source: BlockSource) -> memoryview | None:
 
 
 def _request(source: BlockSource, settings: FetchSettings) -> memoryview:
+    # Executors that map all they read need no HTTP client, and start the sooner.
+    import httpx2
+
     if source.url is None:
         raise BlockUnavailable(source.key, "lies on another host, and no worker serves it")
     client = block_client(settings)
@@ -183,6 +188,8 @@ def block_client(settings: FetchSettings) -> httpx2.Client:
 
 @cache
 def _client(connect_s: float, read_s: float, ca_file: str | None) -> httpx2.Client:
+    import httpx2
+
     # Proxies from the environment would be handed the token.
     client = httpx2.Client(
         timeout=httpx2.Timeout(read_s, connect=connect_s),

@@ -30,20 +30,19 @@ import xxhash
 
 from minispark.blocks.checksums import bytes_checksum, rows_checksum
 from minispark.blocks.errors import BlockUnavailable
-from minispark.blocks.meta import BlockMeta, PartitionMeta
+from minispark.blocks.meta import DATA_SUFFIX, BlockMeta, PartitionMeta
 from minispark.errors import UnsupportedError
 from minispark.ids import TaskKey
 
 if TYPE_CHECKING:
     from polars._typing import PolarsDataType
 
-__all__ = ["DATA_SUFFIX", "EMPTY_BLOCK", "INDEX_SUFFIX", "SUFFIXES", "read_index", "write_block"]
+__all__ = ["EMPTY_BLOCK", "INDEX_SUFFIX", "SUFFIXES", "read_index", "write_block"]
 
 _VERSION = 1
 _ALIGNMENT = 64
 """Arrow's own recommendation: the widest vector registers."""
 
-DATA_SUFFIX = ".arrow"
 INDEX_SUFFIX = ".idx"
 _TEMPORARY = ".tmp"
 SUFFIXES = (DATA_SUFFIX, INDEX_SUFFIX, DATA_SUFFIX + _TEMPORARY, INDEX_SUFFIX + _TEMPORARY)

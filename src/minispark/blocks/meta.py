@@ -6,7 +6,10 @@ from dataclasses import dataclass
 
 from minispark.ids import TaskKey
 
-__all__ = ["BlockMeta", "BlockSource", "PartitionMeta"]
+__all__ = ["DATA_SUFFIX", "BlockMeta", "BlockSource", "PartitionMeta"]
+
+DATA_SUFFIX = ".arrow"
+"""Of the file that holds the rows; it is named after the block."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,8 @@ from math import inf
 from pathlib import Path
 
 from minispark.blocks.cache import CACHE_PREFIX
-from minispark.blocks.format import DATA_SUFFIX, SUFFIXES
+from minispark.blocks.format import SUFFIXES
+from minispark.blocks.meta import DATA_SUFFIX
 from minispark.config import secure_dir
 from minispark.ids import TaskKey
 

@@ -14,7 +14,7 @@ import polars as pl
 from minispark.cli.figures import print_figures, print_json, print_stages
 from minispark.cli.options import master_of
 from minispark.cli.terminal import count_text, notes, output, phase, print_table
-from minispark.observe import JobMetrics, StageRow
+from minispark.observe.views import JobMetrics, StageRow
 
 __all__ = ["absolute", "run_and_show"]
 

@@ -17,7 +17,7 @@ from minispark.cli.terminal import (
     print_table,
     rate_text,
 )
-from minispark.observe import JobMetrics, JobView, StageRow
+from minispark.observe.views import JobMetrics, JobView, StageRow
 from minispark.observe.why import Advice
 
 __all__ = [

@@ -22,7 +22,8 @@ from minispark.ids import TaskKey, job_id
 from minispark.jobs import Job, compile_job, parse_job, plan_job
 from minispark.jobs.operators import Read
 from minispark.jobs.paths import find_inputs
-from minispark.observe import JobMetrics, JobRecord, StageRow
+from minispark.observe.record import JobRecord
+from minispark.observe.views import JobMetrics, StageRow
 from minispark.plan import StageGraph
 from minispark.plan.counters import counting
 from minispark.plan.stages import Branch, Label, Output, OutputKind, SinkSpec, Stage

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from minispark.cli.terminal import notes
-from minispark.observe import JobView
+from minispark.observe.views import JobView
 
 __all__ = ["job_progress"]
 

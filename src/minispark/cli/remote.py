@@ -8,7 +8,7 @@ from minispark.cli.progress import job_progress
 from minispark.cli.terminal import notes
 from minispark.engines.base import raise_unless_succeeded
 from minispark.engines.http import MasterClient
-from minispark.observe import JobView
+from minispark.observe.views import JobView
 
 __all__ = ["follow", "wait_for"]
 

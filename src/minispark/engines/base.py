@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
-
-import polars as pl
+from typing import TYPE_CHECKING, Protocol
 
 from minispark.errors import (
     ErrorInfo,
@@ -17,6 +15,9 @@ from minispark.errors import (
 from minispark.observe.views import JobMetrics, JobView, StageRow
 from minispark.plan.stages import OutputKind, StageGraph
 from minispark.scheduler.commands import JobStatus
+
+if TYPE_CHECKING:
+    import polars as pl
 
 __all__ = [
     "JobFigures",
@@ -118,5 +119,7 @@ def sinks_of(graph: StageGraph) -> dict[str, str]:
 
 def concatenated(parts: Sequence[pl.DataFrame]) -> pl.DataFrame:
     """Put partitions together without a copy; where all are empty, one tells the columns."""
+    import polars as pl
+
     filled = [part for part in parts if part.height] or [part for part in parts if part.width][:1]
     return pl.concat(filled, rechunk=False) if filled else pl.DataFrame()

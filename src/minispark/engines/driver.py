@@ -29,15 +29,10 @@ from minispark.clock import monotonic_s, wall_s
 from minispark.engines.places import BlockPlaces
 from minispark.errors import Failure, FetchFailed
 from minispark.ids import TaskKey, job_id
-from minispark.observe import (
-    FoundTask,
-    JobRecord,
-    block_source,
-    error_of,
-    find_kept,
-    job_spec,
-    task_spec,
-)
+from minispark.observe.failures import error_of
+from minispark.observe.found import FoundTask, find_kept
+from minispark.observe.record import JobRecord
+from minispark.observe.specs import block_source, job_spec, task_spec
 from minispark.observe.views import JobView
 from minispark.plan.stages import OutputKind, SinkSpec, StageGraph
 from minispark.scheduler import commands as c

@@ -14,10 +14,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx2
-import polars as pl
 from pydantic import TypeAdapter
 
 from minispark import config
@@ -37,6 +36,9 @@ from minispark.tls import TRUST_HINT, client_context, trust_problem
 from minispark.wire.hosts import check_clear_text
 from minispark.wire.http import auth_headers, error_from, versions
 from minispark.wire.messages import GraphMessage, JobAccepted, PlannedJob, ResultBlocks
+
+if TYPE_CHECKING:
+    import polars as pl
 
 __all__ = ["MasterClient"]
 
@@ -224,6 +226,8 @@ class MasterClient:
 
     def result_frame(self, job_id: str, *, node: str | None = None) -> pl.DataFrame:
         """Return the result of a job as a DataFrame."""
+        import polars as pl
+
         buffer = io.BytesIO()
         with self.results(job_id, node=node) as response:
             for chunk in response.iter_bytes():

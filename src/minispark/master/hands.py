@@ -14,8 +14,8 @@ from minispark.master.commits import commit_failure, discard, manifests_of, publ
 from minispark.master.outcome import Outcome, Placed, node_results
 from minispark.master.parts import Parts
 from minispark.master.rows import Manifest
-from minispark.observe import block_source, task_spec
 from minispark.observe.logs import logger, task_fields
+from minispark.observe.specs import block_source, task_spec
 from minispark.scheduler.commands import (
     BlockRef,
     CancelTask,

@@ -23,8 +23,9 @@ from minispark.master.book import LiveJob
 from minispark.master.parts import Parts
 from minispark.master.planner import Planner
 from minispark.master.rows import Submission
-from minispark.observe import JobRecord, job_spec
 from minispark.observe.logs import logger
+from minispark.observe.record import JobRecord
+from minispark.observe.specs import job_spec
 from minispark.observe.views import JobView
 from minispark.plan.stages import StageGraph
 from minispark.scheduler.events import JobCancelRequested, JobSubmitted

@@ -1,22 +1,8 @@
-"""Watches: what a job did, as records, views and a journal. Never writes back to the scheduler."""
+"""Watches: what a job did, as records, views and a journal. Never writes back to the scheduler.
 
-from minispark.observe.failures import error_of
-from minispark.observe.found import FoundTask, find_kept
-from minispark.observe.record import Attempt, JobRecord
-from minispark.observe.specs import block_source, job_spec, task_spec
-from minispark.observe.views import JobMetrics, JobView, StageProgress, StageRow
+``record`` what is known of a job · ``views`` what others are shown of it · ``journal`` what
+outlives the master · ``specs`` what the scheduler says · ``found`` what earlier jobs kept ·
+``logs`` lines.
 
-__all__ = [
-    "Attempt",
-    "FoundTask",
-    "JobMetrics",
-    "JobRecord",
-    "JobView",
-    "StageProgress",
-    "StageRow",
-    "block_source",
-    "error_of",
-    "find_kept",
-    "job_spec",
-    "task_spec",
-]
+Nothing is re-exported here: a process that only writes logs need not wait for the rest.
+"""

@@ -24,10 +24,10 @@ import json
 import re
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
-from fastapi import HTTPException
+from starlette.exceptions import HTTPException
 
 from minispark.errors import ErrorInfo
 from minispark.settings import DoorSettings
@@ -325,14 +325,19 @@ def _limited(receive: Receive, limit: int, *, pause_s: float) -> Receive:
             async with asyncio.timeout(pause_s):
                 message = await receive()
         except TimeoutError:
-            raise HTTPException(408, error_body(_too_slow(pause_s))) from None
+            raise _refused(408, _too_slow(pause_s)) from None
         taken += len(message.get("body", b""))
         if taken > limit:
-            raise HTTPException(413, error_body(_large(limit)))
+            raise _refused(413, _large(limit))
         ended = not message.get("more_body", False)
         return message
 
     return counted
+
+
+def _refused(status: int, info: ErrorInfo) -> HTTPException:
+    # FastAPI's own takes a document, but a worker need not wait for the import of FastAPI.
+    return HTTPException(status, cast("str", error_body(info)))
 
 
 def _secured(send: Send) -> Send:

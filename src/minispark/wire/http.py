@@ -9,10 +9,7 @@ from functools import cache
 from importlib import metadata
 from typing import Any
 
-import polars as pl
-
 from minispark.errors import ErrorInfo
-from minispark.plan.polars_plan import plan_header
 from minispark.wire.messages import Versions
 
 __all__ = [
@@ -29,6 +26,11 @@ _DISTRIBUTION = "minispark-engine"
 @cache
 def versions() -> Versions:
     """Return the versions of this process."""
+    # Most commands that speak to a master do not send plans, and start the sooner.
+    import polars as pl
+
+    from minispark.plan.polars_plan import plan_header
+
     return Versions(
         python=platform.python_version(),
         polars=pl.__version__,

@@ -11,7 +11,7 @@ import asyncio
 from pathlib import Path
 
 from minispark.blocks.cache import BlockCache, CacheChanges
-from minispark.blocks.format import DATA_SUFFIX
+from minispark.blocks.meta import DATA_SUFFIX
 from minispark.ids import TaskKey
 from minispark.observe.logs import logger, task_fields
 from minispark.task.spec import TaskFailure, TaskReport, TaskSpec

@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 import psutil
 
 from minispark.blocks.cache import CACHE_PREFIX
-from minispark.blocks.format import DATA_SUFFIX
+from minispark.blocks.meta import DATA_SUFFIX
 from minispark.client.local_cluster import ClusterProcess, LocalCluster
 from minispark.clock import monotonic_s
 from minispark.ids import TaskKey
