@@ -18,7 +18,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 INSTALL_SELF = $(PIP) install --no-deps --no-build-isolation --editable .
 
 LINES ?= 1000000
-TEST_JOBS ?= 2
+# Tests wait for processes a third of their time: three at a time keep two cores busy.
+TEST_JOBS ?= 3
 JOBS ?= 100
 HISTORIES ?= 100000
 

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tempfile
 
 import pytest
 from hypothesis import HealthCheck, settings
 from tests.security import watch
+
+# Hundreds of processes start here: they must not compile the same code again each time.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # Machines are noisy and shared: how long an example takes says nothing about the code.
 settings.register_profile(

@@ -33,7 +33,8 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
     words = [f"w{number}" for number in range(2000)]
     weights = [1 / (rank + 1) for rank in range(len(words))]
     path = tmp_path_factory.mktemp("kills") / "text.csv"
-    lines = (" ".join(dice.choices(words, weights, k=10)) for _ in range(LINES))
+    drawn = dice.choices(words, weights, k=LINES * 10)
+    lines = (" ".join(drawn[n : n + 10]) for n in range(0, len(drawn), 10))
     path.write_text("text\n" + "\n".join(lines) + "\n")
     return path
 
