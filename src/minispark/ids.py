@@ -7,7 +7,10 @@ cluster (made with the state directory), the epoch of the master and a counter.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
+
+from pydantic import GetCoreSchemaHandler
+from pydantic_core import CoreSchema, core_schema
 
 __all__ = ["TaskKey", "job_id"]
 
@@ -21,11 +24,11 @@ def job_id(cluster: str, epoch: int, number: int) -> str:
     return f"job-{cluster}-{epoch}-{number}"
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class TaskKey:
+class TaskKey(NamedTuple):
     """One attempt of one task. Attempts are append-only: a retry is a new key.
 
-    ``generation`` counts how often the stage as a whole was rolled back, from 0.
+    ``generation`` counts how often the stage as a whole was rolled back, from 0. A tuple, since
+    the scheduler looks up a dozen of them for each report; in JSON it is an object.
     """
 
     job: str
@@ -53,4 +56,25 @@ class TaskKey:
             int(parts["generation"]),
             int(parts["partition"]),
             int(parts["attempt"]),
+        )
+
+    @classmethod
+    def __get_pydantic_core_schema__(
+        cls, _source: object, _handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        text, number = core_schema.str_schema(), core_schema.int_schema()
+        fields = core_schema.typed_dict_schema(
+            {
+                name: core_schema.typed_dict_field(text if name == "job" else number)
+                for name in cls._fields
+            }
+        )
+        named = core_schema.no_info_after_validator_function(lambda found: cls(**found), fields)
+        known = core_schema.is_instance_schema(cls)
+        return core_schema.json_or_python_schema(
+            json_schema=named,
+            python_schema=core_schema.union_schema([known, named], mode="left_to_right"),
+            serialization=core_schema.plain_serializer_function_ser_schema(
+                cls._asdict, return_schema=fields
+            ),
         )

@@ -97,7 +97,7 @@ def measured(lines: Iterable[Line], job: str) -> Measured:
             spec, begun_s = _spec.validate_python(line.payload["job"]), line.at
         elif line.kind == "task_succeeded" and line.payload["counted"]:
             report = line.payload["report"]
-            key = TaskKey(**{name: report["key"][name] for name in TaskKey.__slots__})
+            key = TaskKey(**{name: report["key"][name] for name in TaskKey._fields})
             if key.job == job:
                 place = (key.stage, key.partition)
                 seconds[place] = report["duration_s"]

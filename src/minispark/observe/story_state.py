@@ -272,4 +272,4 @@ class Progress:
 
 
 def _key(plain: Mapping[str, Any]) -> TaskKey:
-    return TaskKey(**{name: plain[name] for name in TaskKey.__slots__})
+    return TaskKey(**{name: plain[name] for name in TaskKey._fields})

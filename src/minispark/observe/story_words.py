@@ -262,7 +262,7 @@ def _task_of(key: TaskKey) -> tuple[str, int, int]:
 
 
 def _task(key: TaskKey | Mapping[str, Any]) -> str:
-    found = key if isinstance(key, TaskKey) else TaskKey(**{n: key[n] for n in TaskKey.__slots__})
+    found = key if isinstance(key, TaskKey) else TaskKey(**{n: key[n] for n in TaskKey._fields})
     again = f", attempt {found.attempt + 1}" if found.attempt else ""
     anew = f", generation {found.generation + 1}" if found.generation else ""
     return f"task {found.partition} of stage {found.stage}{again}{anew}"

@@ -135,10 +135,11 @@ def _standing(state: State, worker: Worker) -> Iterator[str]:
     }
     if [where for where, here in found.items() if here] != [standing]:
         yield f"{name} is {standing.value} and stands elsewhere"
-    if (name in lines.waiting) != bool(worker.line):
+    known = (name in lines.waiting, name in lines.waiting_by_turn, name in lines.waiting_by_time)
+    if known != (bool(worker.line),) * 3:
         yield f"{name} has {len(worker.line)} attempts that wait, and nobody knows"
-    if any(worker.leased[key] < lines.calm_s for key in worker.line):
-        yield f"an attempt waits on {name} since before {lines.calm_s}"
+    elif worker.line and lines.waiting_by_time.rank(name)[0] != worker.leased[worker.line[-1]]:
+        yield f"the last attempt in line of {name} stands elsewhere"
     if (name in lines.barred) != (worker.excluded_until_s is not None):
         yield f"{name} would be left out for ever, or not at all"
 
@@ -249,7 +250,7 @@ def _progress(scheduler: Scheduler, job: Job) -> Iterator[str]:
     if not moving:
         yield f"{job.name} is stuck: nothing runs and nothing may"
     idle = not any(w.leased for w in state.workers.values())
-    if idle and state.lines.has_room and not state.lines.suspect:
+    if idle and state.lines.shortest < inf and not state.lines.suspect:
         yield f"{job.name} has work and every worker is idle"
     stuck = len(state.lines.full) == len(state.rotation) and (idle or not state.rotation)
     if stuck and job.stranded_s is None and liveness.grace_s(state, settings) < inf:

@@ -33,8 +33,7 @@ def place(work: Work) -> None:
     """Give ready tasks to workers, one job after another, until somebody has to wait."""
     state, lines = work.state, work.state.lines
     held: dict[str, None] = {}
-    while lines.has_room and len(held) < LOOKAHEAD:
-        shortest = lines.shortest
+    while len(held) < LOOKAHEAD and (shortest := lines.shortest) <= state.turns.furthest:
         name = state.turns.first(but=held, place=shortest)
         if name is None or (shortest and state.turns.needs_slot(name)):
             return  # Whoever was leased ahead of it would have the slot that it waits for.
@@ -77,17 +76,17 @@ def take_back(work: Work) -> None:
     It is nobody's fault and charges nothing. Should the attempt have begun after all, its
     report finds it replaced.
     """
-    lines, after_s = work.state.lines, work.settings.take_back_after_s
-    if not lines.waiting or not lines.has_slot:
-        return
-    if work.now >= lines.calm_s + after_s:
-        for lease in liveness.overdue(work.state, work.now - after_s):
-            if not lines.has_slot:
-                break
-            if _has_free_slot_for(work, lease):
-                work.call_back(lease)
-                place(work)
-        lines.calm_s = liveness.waiting_since(work.state)
+    lines = work.state.lines
+    looked_at: dict[str, None] = {}
+    while lines.waiting and lines.has_slot and len(looked_at) < LOOKAHEAD:
+        name = lines.waiting_by_time.first(but=looked_at)
+        lease = None if name is None else work.state.last_in_line(name)
+        if lease is None or work.now < lease.since_s + work.settings.take_back_after_s:
+            break
+        looked_at[lease.worker] = None
+        if _has_free_slot_for(work, lease):
+            work.call_back(lease)
+            place(work)
     work.due(liveness.next_take_back(work.state, work.now, work.settings))
 
 
@@ -185,7 +184,7 @@ def _worker_for(
     avoid: tuple[str, ...] | None = None,
 ) -> Worker | None:
     lines, there = work.state.lines, partial(lineage.rows_there, job, stage, partition)
-    if any(there(name) for name in lines.suspect):
+    if lines.suspect and any(there(name) for name in lines.suspect):
         return None
     return placement.choose(
         lines,

@@ -52,11 +52,6 @@ class Line:
         self.free = 0
         """How many have a free slot."""
 
-    @property
-    def room(self) -> int:
-        """How many may lease one more attempt at all."""
-        return len(self._place)
-
     def put(self, worker: Worker) -> None:
         """Let a worker stand where its load puts it."""
         load, name = len(worker.leased), worker.name
@@ -89,6 +84,8 @@ class Line:
 
     def within(self, names: Collection[str]) -> bool:
         """Whether all that stand here are among ``names``."""
+        if not names:
+            return not self.members
         return len(self.members) <= sum(name in self.members for name in names)
 
     def pick(self, avoid: Collection[str], *, ahead: int) -> Worker | None:
@@ -96,26 +93,20 @@ class Line:
 
         If no slot is free it may be one where the attempt has to wait: at place ``ahead`` at most.
         """
-        places = [place for place in self._at if place[0] <= ahead]
-        if not places:
+        if self.shortest > ahead:
             return None
-        most = min(load for _, load in places) + self._diff
-        level = [place for place in places if place[1] <= most]
-        free = self._first([place for place in level if not place[0]], avoid)
-        return free or self._first([place for place in level if place[0]], avoid)
+        most = min(load for waits, load in self._at if waits <= ahead) + self._diff
+        best: tuple[bool, int, Worker] | None = None
+        for (waits, load), ranking in self._at.items():
+            if waits <= ahead and load <= most and (name := ranking.first(but=avoid)) is not None:
+                worker = self.members[name]
+                one = (waits > 0, worker.turn, worker)
+                best = one if best is None or one[:2] < best[:2] else best
+        return None if best is None else best[2]
 
     def alike(self, one: str, other: str) -> bool:
         """Whether two are equally loaded, and equally free."""
         return self._place.get(one) == self._place.get(other)
-
-    def _first(self, places: list[tuple[int, int]], avoid: Collection[str]) -> Worker | None:
-        best: Worker | None = None
-        for place in places:
-            name = self._at[place].first(but=avoid)
-            if name is not None:
-                worker = self.members[name]
-                best = worker if best is None or worker.turn < best.turn else best
-        return best
 
 
 class Lines:
@@ -129,10 +120,10 @@ class Lines:
         self.waiting: dict[str, Worker] = {}
         """Those on which an attempt waits for a slot."""
         self.waiting_by_turn = Ranking()
+        self.waiting_by_time = Ranking()
+        """By since when the last one in line waits."""
         self.barred: dict[str, Worker] = {}
         """Those that are left out for a while, whatever else keeps them from work."""
-        self.calm_s = inf
-        """No attempt has waited since before this: a bound, so that nobody looks in vain."""
 
     @property
     def suspect(self) -> dict[str, Worker]:
@@ -143,11 +134,6 @@ class Lines:
     def full(self) -> dict[str, Worker]:
         """Those that have no room for more."""
         return self._out[Standing.FULL]
-
-    @property
-    def has_room(self) -> bool:
-        """Whether anybody may lease one more attempt at all."""
-        return bool(self.fit.room or self.excluded.room)
 
     @property
     def shortest(self) -> float:
@@ -171,26 +157,29 @@ class Lines:
             self.fit.put(worker)
         elif standing is Standing.EXCLUDED:
             self.excluded.put(worker)
-        if len(worker.leased) > worker.slots:
-            if name not in self.waiting:
-                self.waiting[name] = worker
-                self.calm_s = min(self.calm_s, worker.leased[worker.first_in_line])
+        last = worker.last_in_line
+        if last is not None:
+            self.waiting[name] = worker
             self.waiting_by_turn.put(name, (worker.turn,))
-        else:
-            self.waiting.pop(name, None)
-            self.waiting_by_turn.drop(name)
+            self.waiting_by_time.put(name, (worker.leased[last], worker.turn))
+        elif name in self.waiting:
+            self._wait_no_more(name)
         if worker.excluded_until_s is not None:
             self.barred[name] = worker
-        else:
-            self.barred.pop(name, None)
+        elif name in self.barred:
+            del self.barred[name]
 
     def forget(self, name: str) -> None:
         """Let a worker go that takes no more work."""
         self._standing.pop(name, None)
-        self.waiting.pop(name, None)
-        self.waiting_by_turn.drop(name)
+        self._wait_no_more(name)
         self.barred.pop(name, None)
         for out in self._out.values():
             out.pop(name, None)
         self.fit.drop(name)
         self.excluded.drop(name)
+
+    def _wait_no_more(self, name: str) -> None:
+        self.waiting.pop(name, None)
+        self.waiting_by_turn.drop(name)
+        self.waiting_by_time.drop(name)

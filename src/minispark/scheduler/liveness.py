@@ -18,7 +18,6 @@ from minispark.ids import TaskKey
 from minispark.scheduler.events import HeartbeatFacts, WorkerHeartbeat
 from minispark.scheduler.policy import ended
 from minispark.scheduler.state import Job, State
-from minispark.scheduler.tasks import Leased
 from minispark.scheduler.workers import Worker
 from minispark.settings import SchedulerSettings
 
@@ -29,9 +28,7 @@ __all__ = [
     "grace_s",
     "next_take_back",
     "nobody_works",
-    "overdue",
     "stranded",
-    "waiting_since",
 ]
 
 
@@ -183,23 +180,6 @@ def epitaph(state: State, settings: SchedulerSettings) -> Failure:
     )
 
 
-def overdue(state: State, limit_s: float) -> list[Leased]:
-    """Return the last attempt in line of each worker that waits since ``limit_s`` or longer.
-
-    The one that has waited longest first.
-    """
-    lasts = (w.last_in_line for w in state.lines.waiting.values())
-    leases = (state.lease_of(key) for key in lasts if key is not None)
-    late = [lease for lease in leases if lease is not None and lease.since_s <= limit_s]
-    return sorted(late, key=lambda lease: (lease.since_s, state.workers[lease.worker].turn))
-
-
-def waiting_since(state: State) -> float:
-    """Return since when some attempt has waited for a slot, infinity if none does."""
-    waiting = state.lines.waiting.values()
-    return min((w.leased[w.first_in_line] for w in waiting), default=inf)
-
-
 def deadline(state: State, settings: SchedulerSettings, now: float) -> float:
     """Return when something will be due by what is remembered, infinity for never."""
     return min(*_deadlines(state, settings), next_take_back(state, now, settings), inf)
@@ -208,15 +188,15 @@ def deadline(state: State, settings: SchedulerSettings, now: float) -> float:
 def next_take_back(state: State, now: float, settings: SchedulerSettings) -> float:
     """Return when an attempt will have waited too long behind another, infinity for never.
 
-    One that has by now found nobody to take it: the next event may bring somebody.
+    Where one has by now and nobody could take it, the next event may bring somebody; without
+    one it is looked again after as long.
     """
     lines, after_s = state.lines, settings.take_back_after_s
-    if not lines.waiting or not lines.has_slot:
+    name = lines.waiting_by_time.first() if lines.has_slot else None
+    if name is None:
         return inf
-    if lines.calm_s + after_s > now:
-        return lines.calm_s + after_s
-    waits = (w.leased[key] + after_s for w in lines.waiting.values() for key in w.line)
-    return min((due_s for due_s in waits if due_s > now), default=inf)
+    since_s, _ = lines.waiting_by_time.rank(name)
+    return since_s + after_s if since_s + after_s > now else now + after_s
 
 
 def _deadlines(state: State, settings: SchedulerSettings) -> Iterator[float]:

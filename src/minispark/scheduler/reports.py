@@ -50,7 +50,7 @@ def succeeded(work: Work, worker: Worker, event: TaskSucceeded) -> None:
             job, later, number
         ):
             state.enqueue(job, later, number)
-    if stage.final and job.complete:
+    if stage.final and stage.complete and job.complete:
         work.touch(job)
 
 

@@ -402,6 +402,11 @@ class State:
         state = self.jobs[key.job].stages[key.stage].tasks[key.partition].state
         return next((lease for lease in leases_in(state) if lease.key == key), None)
 
+    def last_in_line(self, worker: str) -> Leased | None:
+        """Return the attempt that waits for a slot of a worker longest from now, if one does."""
+        key = self.workers[worker].last_in_line
+        return None if key is None else self.lease_of(key)
+
     def leases_of(self, job: Job) -> list[Leased]:
         """Return the live attempts of a job, worker by worker."""
         found: list[Leased] = []

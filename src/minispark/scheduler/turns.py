@@ -68,6 +68,11 @@ class Turns:
             if not self._rankings[ahead]:
                 del self._rankings[ahead]
 
+    @property
+    def furthest(self) -> int:
+        """The worst place in a worker's line that somebody's next task may have, -1 for nobody."""
+        return max(self._rankings, default=-1)
+
     def needs_slot(self, job: str) -> bool:
         """Whether the next task of a job waits on no worker, but for a free slot."""
         return not self._ahead[job]
