@@ -135,10 +135,9 @@ def _standing(state: State, worker: Worker) -> Iterator[str]:
     }
     if [where for where, here in found.items() if here] != [standing]:
         yield f"{name} is {standing.value} and stands elsewhere"
-    known = (name in lines.waiting, name in lines.waiting_by_turn, name in lines.waiting_by_time)
-    if known != (bool(worker.line),) * 3:
+    if (name in lines.waiting) != bool(worker.line):
         yield f"{name} has {len(worker.line)} attempts that wait, and nobody knows"
-    elif worker.line and lines.waiting_by_time.rank(name)[0] != worker.leased[worker.line[-1]]:
+    elif worker.line and lines.waiting.rank(name)[0] != worker.leased[worker.line[-1]]:
         yield f"the last attempt in line of {name} stands elsewhere"
     if (name in lines.barred) != (worker.excluded_until_s is not None):
         yield f"{name} would be left out for ever, or not at all"

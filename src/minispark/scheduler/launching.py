@@ -60,12 +60,12 @@ def make_way(work: Work) -> None:
     def gives_way(name: str) -> bool:
         if name not in lines.fit.members or name in avoid:
             return False
-        others = (state.jobs[key.job] for key in lines.waiting[name].line)
+        others = (state.jobs[key.job] for key in state.workers[name].line)
         return all(state.turns.has_too_much(other, job) for other in others)
 
-    found = lines.waiting_by_turn.find(gives_way, among=LOOKAHEAD)
+    found = lines.waiting.find(gives_way, among=LOOKAHEAD)
     if found is not None:
-        work.call_back_line(lines.waiting[found])
+        work.call_back_line(state.workers[found])
         work.settle()
         place(work)
 
@@ -79,7 +79,7 @@ def take_back(work: Work) -> None:
     lines = work.state.lines
     looked_at: dict[str, None] = {}
     while lines.waiting and lines.has_slot and len(looked_at) < LOOKAHEAD:
-        name = lines.waiting_by_time.first(but=looked_at)
+        name = lines.waiting.first(but=looked_at)
         lease = None if name is None else work.state.last_in_line(name)
         if lease is None or work.now < lease.since_s + work.settings.take_back_after_s:
             break

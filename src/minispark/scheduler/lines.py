@@ -115,25 +115,15 @@ class Lines:
     def __init__(self, *, max_load_diff: int = 0, max_prefetch: int = 0) -> None:
         self.fit = Line(max_load_diff=max_load_diff, max_prefetch=max_prefetch)
         self.excluded = Line(max_load_diff=max_load_diff, max_prefetch=max_prefetch)
-        self._out: dict[Standing, dict[str, Worker]] = {Standing.SUSPECT: {}, Standing.FULL: {}}
+        self.suspect: dict[str, Worker] = {}
+        """Those that somebody could not read from, and that have not spoken since."""
+        self.full: dict[str, Worker] = {}
+        """Those that have no room for more."""
         self._standing: dict[str, Standing] = {}
-        self.waiting: dict[str, Worker] = {}
-        """Those on which an attempt waits for a slot."""
-        self.waiting_by_turn = Ranking()
-        self.waiting_by_time = Ranking()
-        """By since when the last one in line waits."""
+        self.waiting = Ranking()
+        """Those on which an attempt waits for a slot, by since when the last in line does."""
         self.barred: dict[str, Worker] = {}
         """Those that are left out for a while, whatever else keeps them from work."""
-
-    @property
-    def suspect(self) -> dict[str, Worker]:
-        """Those that somebody could not read from, and that have not spoken since."""
-        return self._out[Standing.SUSPECT]
-
-    @property
-    def full(self) -> dict[str, Worker]:
-        """Those that have no room for more."""
-        return self._out[Standing.FULL]
 
     @property
     def shortest(self) -> float:
@@ -151,19 +141,20 @@ class Lines:
         if self._standing.get(name) is not standing:
             self.forget(name)
             self._standing[name] = standing
-            if standing in self._out:
-                self._out[standing][name] = worker
-        if standing is Standing.FIT:
-            self.fit.put(worker)
-        elif standing is Standing.EXCLUDED:
-            self.excluded.put(worker)
+        match standing:
+            case Standing.FIT:
+                self.fit.put(worker)
+            case Standing.EXCLUDED:
+                self.excluded.put(worker)
+            case Standing.FULL:
+                self.full[name] = worker
+            case Standing.SUSPECT:
+                self.suspect[name] = worker
         last = worker.last_in_line
         if last is not None:
-            self.waiting[name] = worker
-            self.waiting_by_turn.put(name, (worker.turn,))
-            self.waiting_by_time.put(name, (worker.leased[last], worker.turn))
-        elif name in self.waiting:
-            self._wait_no_more(name)
+            self.waiting.put(name, (worker.leased[last], worker.turn))
+        else:
+            self.waiting.drop(name)
         if worker.excluded_until_s is not None:
             self.barred[name] = worker
         elif name in self.barred:
@@ -172,14 +163,8 @@ class Lines:
     def forget(self, name: str) -> None:
         """Let a worker go that takes no more work."""
         self._standing.pop(name, None)
-        self._wait_no_more(name)
-        self.barred.pop(name, None)
-        for out in self._out.values():
-            out.pop(name, None)
+        self.waiting.drop(name)
+        for others in (self.suspect, self.full, self.barred):
+            others.pop(name, None)
         self.fit.drop(name)
         self.excluded.drop(name)
-
-    def _wait_no_more(self, name: str) -> None:
-        self.waiting.pop(name, None)
-        self.waiting_by_turn.drop(name)
-        self.waiting_by_time.drop(name)

@@ -192,10 +192,10 @@ def next_take_back(state: State, now: float, settings: SchedulerSettings) -> flo
     one it is looked again after as long.
     """
     lines, after_s = state.lines, settings.take_back_after_s
-    name = lines.waiting_by_time.first() if lines.has_slot else None
+    name = lines.waiting.first() if lines.has_slot else None
     if name is None:
         return inf
-    since_s, _ = lines.waiting_by_time.rank(name)
+    since_s, _ = lines.waiting.rank(name)
     return since_s + after_s if since_s + after_s > now else now + after_s
 
 

@@ -178,6 +178,8 @@ class Job:
     def inputs_of(self, stage: Stage, partition: int) -> tuple[tuple[int, int], ...]:
         """Return the stages that a task reads, each with its present generation."""
         branch, _ = stage.branch_of(partition)
+        if not branch.inputs:
+            return ()
         read = dict.fromkeys(edge.stage for edge in branch.inputs)
         return tuple((number, self.stages[number].generation) for number in read)
 
