@@ -7,10 +7,7 @@ cluster (made with the state directory), the epoch of the master and a counter.
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
-
-from pydantic import GetCoreSchemaHandler
-from pydantic_core import CoreSchema, core_schema
+from typing import Any, NamedTuple
 
 __all__ = ["TaskKey", "job_id"]
 
@@ -59,22 +56,21 @@ class TaskKey(NamedTuple):
         )
 
     @classmethod
-    def __get_pydantic_core_schema__(
-        cls, _source: object, _handler: GetCoreSchemaHandler
-    ) -> CoreSchema:
-        text, number = core_schema.str_schema(), core_schema.int_schema()
-        fields = core_schema.typed_dict_schema(
-            {
-                name: core_schema.typed_dict_field(text if name == "job" else number)
-                for name in cls._fields
-            }
-        )
-        named = core_schema.no_info_after_validator_function(lambda found: cls(**found), fields)
-        known = core_schema.is_instance_schema(cls)
-        return core_schema.json_or_python_schema(
-            json_schema=named,
-            python_schema=core_schema.union_schema([known, named], mode="left_to_right"),
-            serialization=core_schema.plain_serializer_function_ser_schema(
-                cls._asdict, return_schema=fields
-            ),
-        )
+    def __get_pydantic_core_schema__(cls, _source: object, _handler: object) -> dict[str, Any]:
+        # Spelled out, since what the scheduler imports does not import pydantic.
+        kinds = {name: {"type": "str" if name == "job" else "int"} for name in cls._fields}
+        fields = {
+            name: {"type": "typed-dict-field", "schema": kind, "required": True}
+            for name, kind in kinds.items()
+        }
+        plain = {"type": "typed-dict", "fields": fields}
+        build = {"type": "no-info", "function": lambda found: cls(**found)}
+        named = {"type": "function-after", "function": build, "schema": plain}
+        known = {"type": "is-instance", "cls": cls}
+        written = {"type": "function-plain", "function": cls._asdict, "return_schema": plain}
+        return {
+            "type": "json-or-python",
+            "json_schema": named,
+            "python_schema": {"type": "union", "choices": [known, named], "mode": "left_to_right"},
+            "serialization": written,
+        }

@@ -37,7 +37,8 @@ def test_what_is_durable_is_read_back(tmp_path: Path) -> None:
     journal.set_meta("cluster", "abcd")
     journal.start(durable)
     journal.job_accepted("j1", {"plan": b"\x00\xff"}, name="one", at=1.0, idempotency_key="k")
-    journal.event("task_failed", {"key": TaskKey("j1", 0, 0, 0, 0)}, job="j1", at=2.0)
+    payload = {"key": TaskKey("j1", 0, 0, 0, 0)._asdict()}
+    journal.event("task_failed", payload, job="j1", at=2.0)
     number = journal.job_ended("j1", {"view": 1}, status="SUCCEEDED", at=3.0)
     journal.job_accepted("j2", {}, name="two", at=4.0)
     durable.wait(number)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from tests.ui.records import finished_record, graph_of, key_of, report_of
 
@@ -89,7 +87,7 @@ def test_failures_are_told_by_kind() -> None:
 
 def test_a_rollback() -> None:
     record = record_of([(10, 0.1)] * 4)
-    record.launched(replace(key_of(0, 0), generation=1), "a", 3.0)
+    record.launched(key_of(0, 0)._replace(generation=1), "a", 3.0)
     assert rules(record) == ["rollback"]
 
 

@@ -143,7 +143,7 @@ def test_nodes_are_counted_anew_for_each_task(bench) -> None:
     plan = counted(counted(WORDS.lazy(), "read").filter(pl.col("n") > 3), "big")
     spec = bench.task(plan, bench.leaf("words", FIRST, SECOND))
     for number in range(2):
-        again = replace(spec, key=replace(spec.key, attempt=number))
+        again = replace(spec, key=spec.key._replace(attempt=number))
         assert run_task(again, fetch=FETCH).nodes == {"read": 5, "big": 2}
 
 

@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -120,7 +119,7 @@ def test_a_running_and_a_waiting_attempt_are_cancelled(desk: Desk) -> None:
             await asyncio.sleep(0)
             with pytest.raises(ValueError, match="here already"):
                 await pool.run(spec)
-            await pool.cancel(replace(spec.key, partition=2))
+            await pool.cancel(spec.key._replace(partition=2))
             assert failure_of(await waiting) == Cancelled()
             assert not running.done()
             await pool.cancel(spec.key)

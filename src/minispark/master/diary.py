@@ -19,6 +19,7 @@ from minispark.master.book import LiveJob
 from minispark.master.outcome import SinkOutput
 from minispark.master.rows import (
     SECOND,
+    Fact,
     Manifest,
     Registration,
     Said,
@@ -78,7 +79,7 @@ class Diary:
             about = self._live()  # An earlier life of the worker may have run their tasks.
         self._journal.event(
             fact.kind,
-            fact if said is None else said,
+            Fact.model_construct(fact) if said is None else said,
             job=job,
             at=wall_s(),
             now=now,

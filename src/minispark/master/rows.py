@@ -13,7 +13,7 @@ import json
 from collections.abc import Callable, Iterable
 from typing import Any, get_args
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter
+from pydantic import BaseModel, ConfigDict, RootModel, TypeAdapter
 
 from minispark.errors import Failure
 from minispark.ids import TaskKey
@@ -47,6 +47,7 @@ from minispark.wire.messages import RegisterRequest
 
 __all__ = [
     "SECOND",
+    "Fact",
     "Manifest",
     "Registration",
     "Said",
@@ -148,6 +149,10 @@ class Submission(BaseModel):
     def event(self) -> JobSubmitted:
         """Tell the scheduler."""
         return JobSubmitted(self.job)
+
+
+class Fact(RootModel[Event]):
+    """A fact that the scheduler decided itself."""
 
 
 Said = Registration | ToldSuccess | ToldFailure | Submission

@@ -240,7 +240,7 @@ class JobRecord:
 
     def _moved(self, key: TaskKey) -> bool:
         """Whether an attempt takes the place of one that had only waited for a slot."""
-        before = self.attempts.get(replace(key, attempt=key.attempt - 1))
+        before = self.attempts.get(key._replace(attempt=key.attempt - 1))
         return before is not None and before.status in ("RUNNING", "CANCELLED")
 
     def _close(

@@ -137,7 +137,7 @@ class _TwicePool(ExecutorPool):
         await asyncio.gather(super().close(), self._second.close())
 
     async def run(self, spec: TaskSpec) -> TaskReport | TaskFailure:
-        again = replace(spec, key=replace(spec.key, attempt=spec.key.attempt + _SECOND))
+        again = replace(spec, key=spec.key._replace(attempt=spec.key.attempt + _SECOND))
         first, second = await asyncio.gather(super().run(spec), self._second.run(again))
         try:
             if isinstance(first, TaskReport) and isinstance(second, TaskReport):
@@ -148,7 +148,7 @@ class _TwicePool(ExecutorPool):
         return first
 
     async def cancel(self, key: TaskKey) -> None:
-        again = replace(key, attempt=key.attempt + _SECOND)
+        again = key._replace(attempt=key.attempt + _SECOND)
         await asyncio.gather(super().cancel(key), self._second.cancel(again))
 
 
