@@ -11,9 +11,7 @@ from typing import Any, NamedTuple
 
 __all__ = ["TaskKey", "job_id"]
 
-_BLOCK_ID = re.compile(
-    r"(?P<job>[a-z0-9-]+)\.(?P<stage>\d+)\.(?P<generation>\d+)\.(?P<partition>\d+)\.(?P<attempt>\d+)"
-)
+_BLOCK_ID = re.compile(r"([a-z0-9-]+)\.(\d+)\.(\d+)\.(\d+)\.(\d+)")
 
 
 def job_id(cluster: str, epoch: int, number: int) -> str:
@@ -46,14 +44,8 @@ class TaskKey(NamedTuple):
         if match is None:
             msg = f"not a block id: {block_id[:80]!r}"
             raise ValueError(msg)
-        parts = match.groupdict()
-        return cls(
-            parts["job"],
-            int(parts["stage"]),
-            int(parts["generation"]),
-            int(parts["partition"]),
-            int(parts["attempt"]),
-        )
+        job, stage, generation, partition, attempt = match.groups()
+        return cls(job, int(stage), int(generation), int(partition), int(attempt))
 
     @classmethod
     def __get_pydantic_core_schema__(cls, _source: object, _handler: object) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from minispark.testing.chaos.journals import replay as replayed
 
 FOLDER = Path(__file__).parent / "journals"
 KEPT = sorted(FOLDER.glob("*.jsonl.gz"))
-MIGRATIONS = {2: "jobs that were running end FAILED and say why"}
+MIGRATIONS = dict.fromkeys((2, 3), "jobs that were running end FAILED and say why")
 """Versions of the scheduler whose journals this build does not replay, and what it does instead."""
 
 

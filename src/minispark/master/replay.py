@@ -7,11 +7,10 @@ scheduler, and nothing it says of running jobs can be trusted.
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from typing import Any
 
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 
 from minispark.master.rows import Registration, Said, decision, event_of
 from minispark.observe.journal import JournalEvent, Snapshot
@@ -57,7 +56,7 @@ class Replay:
             )
             return
         try:
-            self._load(json.loads(snapshot.state))
+            self._load(from_json(snapshot.state))
         # Whatever is wrong with it: the jobs that ended must still be there.
         except Exception as error:
             self.broken = f"its snapshot cannot be read: {type(error).__name__}"

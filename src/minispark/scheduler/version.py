@@ -6,7 +6,7 @@ from typing import Final
 
 __all__ = ["SCHEDULER_VERSION"]
 
-SCHEDULER_VERSION: Final = 3
+SCHEDULER_VERSION: Final = 4
 """Raise it by one whenever equal facts at equal times may lead to other commands, or a snapshot to
 another state: a rule of placement, a price in the policy table, a default of `SchedulerSettings`, a
 field of an event, of a command or of what is remembered. Not for what only watches, and not for
