@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import stat
 from pathlib import Path
 
@@ -12,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minispark.blocks.checksums import rows_checksum
-from minispark.blocks.errors import BlockUnavailable
-from minispark.blocks.format import read_index, write_block
+from minispark.blocks.format import write_block
 from minispark.blocks.meta import PartitionMeta
 from minispark.blocks.store import BlockStore
 from minispark.errors import UnsupportedError
@@ -42,57 +40,12 @@ def test_only_the_first_partition_tells_its_columns_when_empty(store: BlockStore
     assert meta.partitions[1].length == 0
 
 
-def test_files_are_private_and_no_temporary_stays(store: BlockStore) -> None:
+def test_a_block_is_one_private_file_and_no_temporary_stays(store: BlockStore) -> None:
     write_block(store.directory, KEY, [ROWS])
     assert stat.S_IMODE(store.directory.stat().st_mode) == 0o700
-    files = sorted(store.directory.iterdir())
-    assert [file.name for file in files] == [f"{KEY.block_id}.arrow", f"{KEY.block_id}.idx"]
-    assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
-
-
-def test_the_index_gives_the_receipt_back(store: BlockStore) -> None:
-    meta = write_block(store.directory, KEY, [ROWS, ROWS.clear(), ROWS.head(2)])
-    assert read_index(store.directory, KEY) == meta
-
-
-def test_every_changed_byte_of_an_index_is_found(store: BlockStore) -> None:
-    meta = write_block(store.directory, KEY, [ROWS, ROWS])
-    path = store.directory / f"{KEY.block_id}.idx"
-    whole = path.read_bytes()
-    for position in range(len(whole)):
-        broken = bytearray(whole)
-        broken[position] ^= 0x04
-        path.write_bytes(broken)
-        with pytest.raises(BlockUnavailable):
-            read_index(store.directory, KEY)
-    path.write_bytes(whole[:-1])
-    with pytest.raises(BlockUnavailable):
-        read_index(store.directory, KEY)
-    path.write_bytes(whole)
-    assert read_index(store.directory, KEY) == meta
-
-
-@pytest.mark.parametrize("text", ["", "[]", "3", "{}", '{"index":{"version":9},"checksum":1}'])
-def test_what_is_no_index_is_unavailable(store: BlockStore, text: str) -> None:
-    (store.directory / f"{KEY.block_id}.idx").write_text(text)
-    with pytest.raises(BlockUnavailable):
-        read_index(store.directory, KEY)
-
-
-def test_the_index_of_another_block_is_refused(store: BlockStore) -> None:
-    write_block(store.directory, KEY, [ROWS])
-    other = TaskKey("job-a-1-1", 2, 0, 3, 2)
-    (store.directory / f"{KEY.block_id}.idx").rename(store.directory / f"{other.block_id}.idx")
-    with pytest.raises(BlockUnavailable, match="another block"):
-        read_index(store.directory, other)
-    with pytest.raises(BlockUnavailable, match="no index"):
-        read_index(store.directory, KEY)
-
-
-def test_the_index_is_plain_json(store: BlockStore) -> None:
-    write_block(store.directory, KEY, [ROWS])
-    index = json.loads((store.directory / f"{KEY.block_id}.idx").read_text())["index"]
-    assert (index["version"], index["block"]) == (1, KEY.block_id)
+    (file,) = store.directory.iterdir()
+    assert file.name == f"{KEY.block_id}.arrow"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
 def test_a_full_disk_leaves_nothing(store: BlockStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,18 +58,11 @@ def test_a_full_disk_leaves_nothing(store: BlockStore, monkeypatch: pytest.Monke
     assert list(store.directory.iterdir()) == []
 
 
-@pytest.mark.parametrize("renames", [0, 1])
-def test_cut_short_between_the_renames_leaves_nothing(
-    store: BlockStore, monkeypatch: pytest.MonkeyPatch, renames: int
+def test_cut_short_before_the_rename_leaves_nothing(
+    store: BlockStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    done = []
-    original = Path.rename
-
     def rename(self: Path, target: Path) -> Path:
-        if len(done) == renames:
-            raise OSError(errno.EIO, "Input/output error")
-        done.append(target)
-        return original(self, target)
+        raise OSError(errno.EIO, "Input/output error")
 
     monkeypatch.setattr(Path, "rename", rename)
     with pytest.raises(OSError, match="Input/output"):

@@ -29,15 +29,12 @@ def test_an_id_has_one_spelling(store: BlockStore) -> None:
     assert store.path_of("job.00.0.0.0") == store.path_of("job.0.0.0.0")
 
 
-def test_deleting_takes_the_data_the_index_and_what_was_unfinished(store: BlockStore) -> None:
+def test_deleting_takes_the_data_and_what_was_unfinished(store: BlockStore) -> None:
     for key in KEYS:
         write_block(store.directory, key, [ROWS])
     (store.directory / f"{KEYS[0].block_id}.arrow.tmp").touch()
     store.delete(KEYS[:2])
-    assert sorted(file.name for file in store.directory.iterdir()) == [
-        f"{KEYS[2].block_id}.arrow",
-        f"{KEYS[2].block_id}.idx",
-    ]
+    assert [file.name for file in store.directory.iterdir()] == [f"{KEYS[2].block_id}.arrow"]
     store.delete(KEYS)
     store.delete(KEYS)
     assert list(store.directory.iterdir()) == []
@@ -47,7 +44,7 @@ def test_a_sweep_takes_every_block_and_nothing_else(store: BlockStore) -> None:
     write_block(store.directory, KEYS[0], [ROWS])
     other = store.directory / "notes.txt"
     other.write_text("mine")
-    assert store.sweep() == 2
+    assert store.sweep() == 1
     assert list(store.directory.iterdir()) == [other]
 
 

@@ -133,7 +133,7 @@ def test_a_running_and_a_waiting_attempt_are_cancelled(desk: Desk) -> None:
 def test_a_killed_attempt_leaves_no_block(desk: Desk) -> None:
     async def story() -> None:
         async with one_hangs(desk) as (pool, spec, running):
-            for suffix in (".arrow", ".idx", ".arrow.tmp", ".idx.tmp"):
+            for suffix in (".arrow", ".arrow.tmp"):
                 (desk.store.directory / f"{spec.key.block_id}{suffix}").touch()
             await pool.cancel(spec.key)
             await running

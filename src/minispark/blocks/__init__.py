@@ -1,9 +1,9 @@
-"""Blocks: what tasks write and read. One file and an index per attempt, verified by every reader.
+"""Blocks: what tasks write and read. One file per attempt, verified by every reader.
 
 Here is what can be known of a block without reading it; the rest costs an import of pyarrow or of
 an HTTP client, which the command line shall not wait for:
 
-- `minispark.blocks.format` writes a block and reads its index
+- `minispark.blocks.format` writes a block
 - `minispark.blocks.fetch` reads a partition, mapped or over HTTP
 - `minispark.blocks.store` is a worker's block directory
 - `minispark.blocks.host` tells who may map whose files

@@ -19,7 +19,6 @@ import httpx2
 
 from minispark.blocks.errors import BlockUnavailable
 from minispark.blocks.fetch import FetchSettings, block_client
-from minispark.blocks.format import INDEX_SUFFIX
 from minispark.blocks.meta import DATA_SUFFIX
 from minispark.ids import TaskKey
 
@@ -60,19 +59,17 @@ def bring_block(
 
 
 def _link(key: TaskKey, name: TaskKey, directory: Path, into: Path) -> bool:
-    # The index first, as when a block is written: who sees the data sees the index too. What a
-    # cache keeps has none, and its name may be a link into memory.
-    for suffix in (INDEX_SUFFIX, DATA_SUFFIX) if name == key else (DATA_SUFFIX,):
-        source = (directory / f"{name.block_id}{suffix}").resolve()
-        target = into / f"{key.block_id}{suffix}"
+    # What a cache keeps may be a link into memory.
+    source = (directory / f"{name.block_id}{DATA_SUFFIX}").resolve()
+    target = into / f"{key.block_id}{DATA_SUFFIX}"
+    try:
+        with contextlib.suppress(FileExistsError):
+            os.link(source, target)
+    except OSError:
         try:
-            with contextlib.suppress(FileExistsError):
-                os.link(source, target)
-        except OSError:
-            try:
-                _copy(source, target)
-            except FileNotFoundError:
-                return False
+            _copy(source, target)
+        except FileNotFoundError:
+            return False
     return True
 
 

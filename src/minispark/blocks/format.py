@@ -4,7 +4,6 @@
 
     <block directory>/             0700
       job-3f9a-1-7.2.0.5.0.arrow   0600  the partitions, one after another
-      job-3f9a-1-7.2.0.5.0.idx     0600  JSON: where each begins, its rows and checksums
 
 Each partition is a complete Arrow IPC stream and begins at a multiple of 64 bytes, so that a
 reader can map it without a copy. A partition without rows takes no bytes (every reader knows the
@@ -12,24 +11,26 @@ columns of what it reads), but for partition 0, whose empty stream still tells t
 empty result. Uncompressed: LZ4 takes four times as long to write as the disk cache does, and a
 mapped block must not be.
 
-Both files are written under temporary names and renamed, the index first: who sees the data
-sees the index too, and a block without data was never finished. Nothing is synced: after a power
-loss the checksums find out and the task runs again.
+Its index, where each partition begins, its rows and checksums, is the receipt that goes with the
+task's report into the journal (`BlockMeta`). It does not lie beside the block: what every reader
+is to believe must not be lost or harmed together with what it vouches for, and a second file
+costs a task of a few rows a tenth of its time.
+
+The file is written under a temporary name and renamed: what has the block's name was finished.
+Nothing is synced: after a power loss the checksums find out and the task runs again.
 """
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, cast
+from typing import IO, TYPE_CHECKING, cast
 
 import polars as pl
 import xxhash
 
 from minispark.blocks.checksums import bytes_checksum, rows_checksum
-from minispark.blocks.errors import BlockUnavailable
 from minispark.blocks.meta import DATA_SUFFIX, BlockMeta, PartitionMeta
 from minispark.errors import UnsupportedError
 from minispark.ids import TaskKey
@@ -37,15 +38,12 @@ from minispark.ids import TaskKey
 if TYPE_CHECKING:
     from polars._typing import PolarsDataType
 
-__all__ = ["EMPTY_BLOCK", "INDEX_SUFFIX", "SUFFIXES", "read_index", "write_block"]
+__all__ = ["EMPTY_BLOCK", "SUFFIXES", "write_block"]
 
-_VERSION = 1
 _ALIGNMENT = 64
 """Arrow's own recommendation: the widest vector registers."""
 
-INDEX_SUFFIX = ".idx"
-_TEMPORARY = ".tmp"
-SUFFIXES = (DATA_SUFFIX, INDEX_SUFFIX, DATA_SUFFIX + _TEMPORARY, INDEX_SUFFIX + _TEMPORARY)
+SUFFIXES = (DATA_SUFFIX, DATA_SUFFIX + ".tmp")
 """Every name that a block can have on disk begins with its id and ends with one of these."""
 
 _NO_BYTES = bytes_checksum(b"")
@@ -58,7 +56,7 @@ def write_block(
 ) -> BlockMeta:
     """Write the partitions of an attempt's output and return their receipt.
 
-    Either both files are there under their final names, or none is.
+    The file is there under its final name, whole, or not at all.
 
     Raises
     ------
@@ -68,46 +66,15 @@ def write_block(
         The disk is full or refuses.
     """
     _check_dtypes(parts[0].schema)
-    data, index, staged_data, staged_index = (
-        directory / f"{key.block_id}{suffix}" for suffix in SUFFIXES
-    )
+    block, staged = (directory / f"{key.block_id}{suffix}" for suffix in SUFFIXES)
     try:
-        with _create(staged_data) as file:
+        with _create(staged) as file:
             meta = _write_partitions(file, parts, row_checksums=row_checksums)
-        with _create(staged_index) as file:
-            file.write(_index_bytes(key, meta))
-        staged_index.rename(index)
-        staged_data.rename(data)
+        staged.rename(block)
     except BaseException:
-        for path in (staged_data, staged_index, index):
-            path.unlink(missing_ok=True)
+        staged.unlink(missing_ok=True)
         raise
     return meta
-
-
-def read_index(directory: Path, key: TaskKey) -> BlockMeta:
-    """Read a block's receipt back from its index file.
-
-    Raises
-    ------
-    BlockUnavailable
-        There is no index, or it is not what was written for this key.
-    """
-    path = directory / f"{key.block_id}{INDEX_SUFFIX}"
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise BlockUnavailable(key, f"no index: {error.strerror}") from error
-    try:
-        outer = json.loads(raw)
-        body = outer["index"]
-        if outer["checksum"] != bytes_checksum(_canonical(body)):
-            raise BlockUnavailable(key, "the index is corrupt")
-        if (body["version"], body["block"]) != (_VERSION, key.block_id):
-            raise BlockUnavailable(key, "the index belongs to another block or version")
-        return BlockMeta(tuple(PartitionMeta(*entry) for entry in body["partitions"]))
-    except (ValueError, KeyError, TypeError) as error:
-        raise BlockUnavailable(key, "the index cannot be read") from error
 
 
 class _HashingWriter:
@@ -158,23 +125,6 @@ def _write_partitions(
 def _create(path: Path) -> IO[bytes]:
     flags = os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)
     return os.fdopen(os.open(path, flags, 0o600), "wb")
-
-
-def _index_bytes(key: TaskKey, meta: BlockMeta) -> bytes:
-    body = {
-        "version": _VERSION,
-        "block": key.block_id,
-        "partitions": [
-            [part.offset, part.length, part.rows, part.checksum, part.rows_checksum]
-            for part in meta.partitions
-        ],
-    }
-    text = _canonical(body)
-    return b'{"index":' + text + b',"checksum":' + str(bytes_checksum(text)).encode() + b"}"
-
-
-def _canonical(body: Any) -> bytes:
-    return json.dumps(body, separators=(",", ":")).encode()
 
 
 def _check_dtypes(schema: pl.Schema) -> None:
