@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import polars as pl
 from polars.lazyframe.resolver import FilterExpr, LazyFrameResolver
 
-__all__ = ["Leaf", "LeafAsk", "bind", "listen"]
+__all__ = ["Binding", "Leaf", "LeafAsk", "bind", "listen"]
 
 Binding = Callable[[pl.Schema], pl.LazyFrame]
 

@@ -36,6 +36,7 @@ __all__ = [
     "on_top",
     "pack",
     "parse",
+    "parse_bytes",
     "plain_body",
     "plan_header",
     "post_order",
@@ -108,7 +109,11 @@ def parse(frame: pl.LazyFrame) -> Node:
     PlanUnreadableError
         The plan is too deep or not laid out as expected; it can still run whole.
     """
-    data = frame.serialize()
+    return parse_bytes(frame.serialize())
+
+
+def parse_bytes(data: bytes) -> Node:
+    """Read a plan as `LazyFrame.serialize` has written it; else as `parse`."""
     try:
         arena = msgpack.unpackb(data[_HEADER_BYTES:], strict_map_key=False)
         return _Reader(arena).root()

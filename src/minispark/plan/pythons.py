@@ -10,21 +10,39 @@ import io
 import pickle
 from typing import Any
 
+import polars as pl
+import polars.datatypes.classes
+
 from minispark.plan.counters import NodeCounter
+from minispark.plan.leaves import Leaf
 from minispark.plan.markers import CacheHint, PartitionHint
 from minispark.plan.polars_plan import Node, children
 
-__all__ = ["cached_node", "counted_node", "hinted_partitions", "is_python", "uncounted"]
+__all__ = [
+    "cached_node",
+    "counted_node",
+    "hinted_partitions",
+    "is_python",
+    "leaf_of",
+    "uncounted",
+]
 
 _OURS: dict[tuple[str, str], type] = {
-    (kind.__module__, kind.__qualname__): kind for kind in (NodeCounter, PartitionHint, CacheHint)
+    (kind.__module__, kind.__qualname__): kind
+    for kind in (NodeCounter, PartitionHint, CacheHint, Leaf)
 }
+_DTYPES = {
+    (kind.__module__, kind.__qualname__): kind
+    for kind in vars(polars.datatypes.classes).values()
+    if isinstance(kind, type) and issubclass(kind, pl.DataType | pl.Field)
+}
+"""What the schema of a leaf is made of."""
 
 
 class _OnlyOurs(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) in _OURS:
-            return _OURS[module, name]
+        if found := _OURS.get((module, name)) or _DTYPES.get((module, name)):
+            return found
         msg = f"{module}.{name} is not ours"
         raise pickle.UnpicklingError(msg)
 
@@ -36,6 +54,20 @@ def _load(data: Any) -> Any:
         return _OnlyOurs(io.BytesIO(bytes(data[start:]))).load()
     except (pickle.UnpicklingError, AttributeError, EOFError, IndexError, ValueError, TypeError):
         return None
+
+
+def leaf_of(node: Node) -> Leaf | None:
+    """Return the leaf that stands in the plan as this node, if it is one.
+
+    A schema may hold what is not only dtypes (the names of an Enum are a column); such a leaf is
+    not recognised.
+    """
+    match node:
+        case Node(kind="Resolver", body={"resolver": {"variant": {"Python": {"resolver": data}}}}):
+            found = _load(data)
+            return found if isinstance(found, Leaf) else None
+        case _:
+            return None
 
 
 def is_python(node: Node) -> bool:

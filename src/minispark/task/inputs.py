@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -11,6 +11,7 @@ import polars as pl
 
 from minispark.blocks.fetch import FetchSettings, fetch_blocks
 from minispark.errors import ErrorInfo
+from minispark.plan.leaves import Binding
 from minispark.plan.stages import ScanFormat
 from minispark.settings import MIB
 from minispark.task.scans import locate_error, open_scan
@@ -20,8 +21,8 @@ __all__ = ["Bindings", "Inputs", "bytes_read", "input_generations", "largest_inp
 
 _LARGEST = 3
 
-Binding = Callable[[pl.Schema], pl.LazyFrame]
-
+_SMALL_BYTES = MIB // 4
+"""Up to so much is read in less time than Polars takes to ask a leaf for it."""
 _FEW_ROWS = 4096
 """Chunks smaller than this on average are put together: each costs the engine its own batch."""
 _MANY_CHUNKS = 16
@@ -115,6 +116,14 @@ class Bindings:
         for scan in self.spec.scans:
             found[scan.leaf] = self._guarded(partial(self._open, scan))
         return found
+
+    def small(self) -> dict[str, Binding]:
+        """Return those that stand for small files."""
+        return {
+            scan.leaf: self._guarded(partial(self._open, scan))
+            for scan in self.spec.scans
+            if sum(split.size for split in scan.splits) <= _SMALL_BYTES
+        }
 
     def bad_record(self, error: BaseException) -> ErrorInfo | None:
         """Find the record of an input file that made the fragment fail, if it was one."""

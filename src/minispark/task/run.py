@@ -17,6 +17,7 @@ from minispark.blocks.format import EMPTY_BLOCK
 from minispark.clock import monotonic_s
 from minispark.errors import JobFailedError
 from minispark.plan.counters import counting
+from minispark.plan.fragments import filled
 from minispark.plan.leaves import bind
 from minispark.task.confine import check_options, check_plan
 from minispark.task.failures import failure_of, is_of_system
@@ -72,16 +73,15 @@ def attempt(spec: TaskSpec, *, fetch: FetchSettings) -> TaskReport | TaskFailure
 
 
 def _collect(spec: TaskSpec, inputs: Inputs) -> tuple[pl.DataFrame, Mapping[str, int]]:
-    # Never kept for the next task: a leaf's answer is cached in its LazyFrame.
-    plan = pl.LazyFrame.deserialize(io.BytesIO(spec.fragment))
     if spec.data_root is not None:
-        check_plan(plan, Path(spec.data_root))
+        check_plan(pl.LazyFrame.deserialize(io.BytesIO(spec.fragment)), Path(spec.data_root))
         for scan in spec.scans:
             check_options(scan.spec)
     bindings = Bindings(spec, inputs)
     with bind(bindings.leaves()), counting() as nodes:
         try:
-            frame = plan.collect(engine="streaming")
+            # Never kept for the next task: a leaf's answer is cached in its LazyFrame.
+            frame = filled(spec.fragment, bindings.small()).collect(engine="streaming")
         except (Exception, PanicException) as error:
             if bindings.error is not None:
                 raise bindings.error from None
