@@ -49,6 +49,8 @@ __all__ = [
 _HEADER_BYTES = 79
 _INLINE_INPUTS = ("Union", "HConcat", "SinkMultiple")
 """Kinds whose ``inputs`` are plans in place, not references."""
+_SOURCES = ("Resolver", "Scan")
+"""Kinds without inputs and with large bodies, in which nothing needs to be looked for."""
 _UNREADABLE = (
     ValueError,
     KeyError,
@@ -174,7 +176,7 @@ class _Reader:
                 for key, inner in body.items()
             }
         else:
-            node.body = self._resolve(body)
+            node.body = body if node.kind in _SOURCES else self._resolve(body)
 
     def _inline(self, value: Any) -> Node:
         node = Node("", None)
@@ -206,12 +208,12 @@ def _found(value: Any) -> Iterator[Node]:
 
 def children(node: Node) -> tuple[Node, ...]:
     """Inputs of a node in the order of its body, each once."""
-    return tuple(dict.fromkeys(_found(node.body)))
+    return tuple(dict.fromkeys(inputs(node)))
 
 
 def inputs(node: Node) -> tuple[Node, ...]:
     """Inputs of a node, one that is read twice twice."""
-    return tuple(_found(node.body))
+    return () if node.kind in _SOURCES else tuple(_found(node.body))
 
 
 def post_order(root: Node, *, known: Container[Node] = ()) -> list[Node]:
@@ -345,6 +347,8 @@ class _Writer:
     def _value(self, node: Node) -> Any:
         if node.body is None:
             return node.kind
+        if node.kind in _SOURCES:
+            return {node.kind: node.body}
         if node.kind in _INLINE_INPUTS:
             body = {
                 key: [self._value(child) for child in inner]
