@@ -67,10 +67,11 @@ def watched() -> set[int]:
 
 def watch(serves: Callable[[FrameType | None], bool]) -> None:
     """Watch this process, for good; ``serves(frame)`` says whether what runs is a master."""
-    where = folder()
+    # A process that ends forgets the names of its modules first.
+    where, events = folder(), EVENTS
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
-        if event not in EVENTS:
+        if event not in events:
             return
         frame = sys._getframe(1)
         if not serves(frame) or _allowed(event, arguments, frame):
