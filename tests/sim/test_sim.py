@@ -19,7 +19,7 @@ from minispark.testing.sim.journal import Row
 from minispark.testing.sim.master import Master
 from minispark.testing.sim.world import run
 
-HISTORIES = int(os.environ.get("MINISPARK_TEST_HISTORIES", "600"))
+HISTORIES = int(os.environ.get("MINISPARK_TEST_HISTORIES", "1000"))
 """Few, for every run; `make simulate` lives as many as one likes."""
 BATCHES = 4
 
