@@ -71,8 +71,8 @@ def restore(parts: Parts) -> list[Callable[[], None]]:
     parts.book.forgotten = Totals.model_validate_json(journal.meta(TOTALS) or "{}")
     stored = journal.jobs()
     live = {job.job: _live(parts, job) for job in stored if job.outcome is None}
-    replay = Replay(journal.last_snapshot(), empty=not stored and journal.seq == 0)
     with _no_collection():
+        replay = Replay(journal.last_snapshot(), empty=not stored and journal.seq == 0)
         rows, ends = _read_rows(journal, replay, live)
     if replay.broken is None:
         todo = _go_on(parts, replay, stored, live, ends)
