@@ -8,7 +8,6 @@ import random
 import socket
 import threading
 from collections.abc import Iterator
-from dataclasses import asdict
 
 import pytest
 import uvicorn
@@ -68,7 +67,7 @@ def write_story(journal: Journal) -> None:
     journal.event("job_submitted", {"job": job}, job=JOB, at=0.0, commands=launches)
     for number in range(TASKS):
         report = {
-            "key": asdict(key_of(0, number)),
+            "key": key_of(0, number)._asdict(),
             "block": {"partitions": [{"rows": number}]},
             "duration_s": 1.0,
         }
