@@ -20,7 +20,7 @@ import typer
 
 from minispark.cli.terminal import phase, print_table
 from minispark.client.local_cluster import LocalCluster
-from minispark.plan import PlanOutput, plan_outputs
+from minispark.plan.build import PlanOutput, plan_outputs
 from minispark.plan.stages import (
     Branch,
     Label,

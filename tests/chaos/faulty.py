@@ -12,7 +12,7 @@ from tests.system.test_json_operators import OPERATORS, build_job
 
 from minispark.engines.local import LocalRunner
 from minispark.jobs import plan_job
-from minispark.plan import PlanOutput, plan_outputs
+from minispark.plan.build import PlanOutput, plan_outputs
 from minispark.settings import PlanSettings
 
 QUERIES = [*ORDERED, *UNORDERED]

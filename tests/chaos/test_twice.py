@@ -12,7 +12,7 @@ import pytest
 from tests.chaos.faulty import NO_BROADCAST, QUERIES, check_operator, check_query
 from tests.system.test_json_operators import OPERATORS
 
-from minispark.plan import PlanOutput, plan_outputs
+from minispark.plan.build import PlanOutput, plan_outputs
 from minispark.plan.stages import Label, StageGraph
 from minispark.testing.twice import TwiceRunner
 

@@ -18,7 +18,7 @@ import polars as pl
 import pytest
 
 from minispark.client.local_cluster import LocalCluster
-from minispark.plan import PlanOutput, plan_outputs
+from minispark.plan.build import PlanOutput, plan_outputs
 
 from .test_cluster import own_environment
 

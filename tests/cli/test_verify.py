@@ -12,7 +12,7 @@ import pytest
 
 from minispark.client.local_cluster import LocalCluster
 from minispark.observe.receipts import compare, receipts_of
-from minispark.plan import PlanOutput, plan_outputs
+from minispark.plan.build import PlanOutput, plan_outputs
 from minispark.plan.stages import Branch, Label, Output, OutputKind, SinkSpec, Stage, StageGraph
 from minispark.settings import PlanSettings
 

@@ -18,7 +18,7 @@ from minispark.errors import (
     UsageError,
 )
 from minispark.observe.views import ENDED
-from minispark.plan import PlanOutput, plan_outputs
+from minispark.plan.build import PlanOutput, plan_outputs
 from minispark.plan.stages import SinkSpec, StageGraph
 from minispark.settings import PlanSettings
 

@@ -11,7 +11,7 @@ from polars.testing import assert_frame_equal
 from minispark.engines.local import LocalRunner
 from minispark.engines.places import has_room
 from minispark.errors import JobFailedError, UsageError
-from minispark.plan import PlanOutput, plan_outputs
+from minispark.plan.build import PlanOutput, plan_outputs
 from minispark.plan.leaves import Leaf
 from minispark.plan.stages import (
     Branch,

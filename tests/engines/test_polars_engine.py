@@ -11,7 +11,7 @@ from minispark.engines.base import JobFigures, JobOutcome
 from minispark.engines.local import LocalRunner
 from minispark.engines.whole import fits_whole
 from minispark.errors import JobFailedError, UnsupportedError
-from minispark.plan import PlanOutput, plan_outputs
+from minispark.plan.build import PlanOutput, plan_outputs
 
 TOKEN = "t" * 24
 

@@ -9,7 +9,7 @@ import pytest
 
 from minispark.master.accept import check_sinks, sink_directories
 from minispark.master.answers import RefusedError
-from minispark.plan import PlanOutput, plan_outputs
+from minispark.plan.build import PlanOutput, plan_outputs
 from minispark.plan.stages import SinkSpec, StageGraph
 from minispark.settings import PlanSettings
 

@@ -11,7 +11,7 @@ from minispark.errors import UsageError
 from minispark.ids import TaskKey
 from minispark.master.commits import publish
 from minispark.master.rows import Manifest
-from minispark.plan import PlanOutput, plan_outputs
+from minispark.plan.build import PlanOutput, plan_outputs
 from minispark.plan.stages import SinkSpec
 from minispark.task import sinks
 

@@ -9,7 +9,8 @@ import polars as pl
 import pytest
 from polars import col
 
-from minispark.plan import PlanOutput, build, plan_outputs
+from minispark.plan import build
+from minispark.plan.build import PlanOutput, plan_outputs
 from minispark.plan.check import PlanBrokenError, check
 from minispark.plan.polars_plan import Node, leaf_node, on_top, parse, post_order, substitute
 from minispark.plan.relation import Draft, Part

@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 from polars import col
 
-from minispark.plan import PlanOutput, plan_outputs
+from minispark.plan.build import PlanOutput, plan_outputs
 from minispark.plan.counters import counted
 from minispark.plan.explain import render
 from minispark.plan.markers import cached, partitioned

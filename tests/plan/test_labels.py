@@ -10,10 +10,10 @@ import polars as pl
 import pytest
 from polars import col
 
-from minispark.plan import PlanOutput, StageGraph, plan_outputs
+from minispark.plan.build import PlanOutput, plan_outputs
 from minispark.plan.labels import label_of
 from minispark.plan.polars_plan import Node, leaf_node, on_top
-from minispark.plan.stages import Label
+from minispark.plan.stages import Label, StageGraph
 from minispark.settings import PlanSettings
 from minispark.testing import run_inline
 

@@ -9,7 +9,7 @@ import pytest
 from polars.testing import assert_frame_equal
 from tests.plan.queries import ORDERED, UNORDERED, write_files
 
-from minispark.plan import PlanOutput, plan_outputs
+from minispark.plan.build import PlanOutput, plan_outputs
 from minispark.settings import PlanSettings
 from minispark.testing import run_inline
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from polars import col
 from polars.testing import assert_frame_equal
 
-from minispark.plan import PlanOutput, plan_outputs
+from minispark.plan.build import PlanOutput, plan_outputs
 from minispark.settings import PlanSettings
 from minispark.testing import run_inline
 

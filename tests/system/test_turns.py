@@ -14,7 +14,7 @@ import pytest
 
 from minispark.client.local_cluster import LocalCluster
 from minispark.engines.http import MasterClient
-from minispark.plan import PlanOutput, plan_outputs
+from minispark.plan.build import PlanOutput, plan_outputs
 from minispark.plan.stages import StageGraph
 from minispark.settings import PlanSettings
 

@@ -24,9 +24,8 @@ from minispark.jobs.operators import Read
 from minispark.jobs.paths import find_inputs
 from minispark.observe.record import JobRecord
 from minispark.observe.views import JobMetrics, StageRow
-from minispark.plan import StageGraph
 from minispark.plan.counters import counting
-from minispark.plan.stages import Branch, Label, Output, OutputKind, SinkSpec, Stage
+from minispark.plan.stages import Branch, Label, Output, OutputKind, SinkSpec, Stage, StageGraph
 from minispark.scheduler.commands import JobStatus
 from minispark.task.sinks import abort, commit, prepare, sink_directory, write_part
 from minispark.task.spec import TaskReport

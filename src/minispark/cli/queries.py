@@ -13,7 +13,7 @@ from minispark.cli.options import master_of
 from minispark.cli.terminal import count_text, notes, output, print_table
 from minispark.engines.polars_engine import Engine
 from minispark.errors import UsageError
-from minispark.plan import PlanOutput, plan_outputs
+from minispark.plan.build import PlanOutput, plan_outputs
 from minispark.plan.explain import render
 from minispark.settings import PlanSettings
 

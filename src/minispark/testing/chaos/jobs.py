@@ -15,7 +15,7 @@ from polars import col
 from polars.testing import assert_frame_equal
 
 from minispark.jobs import plan_job
-from minispark.plan import PlanOutput, plan_outputs
+from minispark.plan.build import PlanOutput, plan_outputs
 from minispark.plan.stages import OutputKind, StageGraph
 from minispark.settings import PlanSettings
 
