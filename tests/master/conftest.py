@@ -39,12 +39,14 @@ from minispark.wire.http import auth_headers, versions
 from minispark.wire.messages import (
     GraphMessage,
     HeartbeatRequest,
+    Membership,
     PlannedJob,
     PollReply,
     PollRequest,
     RegisterReply,
     RegisterRequest,
     ReportRequest,
+    WorkerReply,
 )
 
 TOKEN = "a-test-token"  # noqa: S105
@@ -172,7 +174,7 @@ class FakeWorker:
         self.name = name
         self.directory = directory
         self.slots = slots
-        self.epoch = 0
+        self.member = Membership(cluster_id="", epoch=0)
         self.released_jobs: list[str] = []
         self.cancelled: list[TaskKey] = []
         self.ran: list[TaskSpec] = []
@@ -194,15 +196,29 @@ class FakeWorker:
         )
         return request.model_copy(update=changes)
 
-    async def register(self) -> FakeWorker:
+    async def register(self, **changes: Any) -> FakeWorker:
         self.directory.mkdir(exist_ok=True)
-        reply = await self.send("", self.request())
+        reply = await self.send("", self.request(**changes))
         assert reply.status_code == 200, reply.text
-        self.epoch = RegisterReply.model_validate_json(reply.content).epoch
+        self.member = RegisterReply.model_validate_json(reply.content).member
         return self
 
+    @property
+    def epoch(self) -> int:
+        return self.member.epoch
+
+    async def drain(self) -> WorkerReply:
+        path = f"/internal/v1/workers/{self.name}/drain"
+        reply = await self.client.http.post(path, params=self.member.model_dump())
+        assert reply.status_code == 200, reply.text
+        return WorkerReply.model_validate_json(reply.content)
+
+    async def leave(self) -> httpx2.Response:
+        path = f"/internal/v1/workers/{self.name}"
+        return await self.client.http.delete(path, params=self.member.model_dump())
+
     async def poll(self, *, wait_s: float = 10.0) -> PollReply:
-        message = PollRequest(epoch=self.epoch, wait_s=wait_s)
+        message = PollRequest(member=self.member, wait_s=wait_s)
         reply = await self.send(f"/{self.name}/poll", message)
         assert reply.status_code == 200, reply.text
         answer = PollReply.model_validate_json(reply.content)
@@ -211,21 +227,21 @@ class FakeWorker:
         return answer
 
     async def report(self, *reports: TaskReport | TaskFailure) -> dict[str, Any]:
-        message = ReportRequest(epoch=self.epoch, reports=reports)
+        message = ReportRequest(member=self.member, reports=reports)
         reply = await self.send(f"/{self.name}/reports", message)
         assert reply.status_code == 200, reply.text
         return dict(reply.json())
 
     async def heartbeat(self, *attempts: TaskKey, **metrics: float) -> dict[str, Any]:
         message = HeartbeatRequest(
-            epoch=self.epoch, attempts=attempts, free_slots=1, metrics=metrics
+            member=self.member, attempts=attempts, free_slots=1, metrics=metrics
         )
         reply = await self.send(f"/{self.name}/heartbeat", message)
         return dict(reply.json())
 
     async def heartbeat_full(self, full: str | None, *held: str) -> None:
         message = HeartbeatRequest(
-            epoch=self.epoch, attempts=(), free_slots=1, full=full, held_jobs=held
+            member=self.member, attempts=(), free_slots=1, full=full, held_jobs=held
         )
         reply = await self.send(f"/{self.name}/heartbeat", message)
         assert reply.status_code == 200, reply.text

@@ -12,14 +12,7 @@ from typing import Any
 from lives import Lives
 
 from minispark.settings import SchedulerSettings
-from minispark.wire.messages import PollReply, ReportRequest, WorkerReply
-
-
-async def _drain(worker: Any) -> WorkerReply:
-    path = f"/internal/v1/workers/{worker.name}/drain?epoch={worker.epoch}"
-    reply = await worker.client.http.post(path)
-    assert reply.status_code == 200, reply.text
-    return WorkerReply.model_validate_json(reply.content)
+from minispark.wire.messages import PollReply, ReportRequest
 
 
 async def _fetch(worker: Any, answer: PollReply) -> None:
@@ -29,7 +22,7 @@ async def _fetch(worker: Any, answer: PollReply) -> None:
         for path in Path(block.directory).glob(f"{block.key.block_id}*"):
             shutil.copy(path, worker.directory)
     message = ReportRequest(
-        epoch=worker.epoch, reports=(), moved=tuple(block.key for block in answer.move)
+        member=worker.member, reports=(), moved=tuple(block.key for block in answer.move)
     )
     reply = await worker.send(f"/{worker.name}/reports", message)
     assert reply.status_code == 200, reply.text
@@ -48,7 +41,7 @@ def test_results_of_a_worker_that_leaves_are_kept(bench: Any) -> None:
             await giver.work(polls=2)
             await client.ended(job)
             taker = await bench.worker(client, "taker")
-            said = await _drain(giver)
+            said = await giver.drain()
             assert (said.register_again, said.master_epoch) == (False, 1)
             assert await _statuses(client) == {"giver": "DRAINING", "taker": "UP"}
             answer = await taker.poll()
@@ -56,7 +49,7 @@ def test_results_of_a_worker_that_leaves_are_kept(bench: Any) -> None:
             assert {block.url for block in answer.move} == {"http://giver:1"}
             await _fetch(taker, answer)
             assert (await giver.poll()).dismissed
-            await client.http.delete(f"/internal/v1/workers/giver?epoch={giver.epoch}")
+            await giver.leave()
             shutil.rmtree(giver.directory)
             path = f"/api/v1/jobs/{job}/results"
             csv = await client.get(path, format="csv")
@@ -79,8 +72,8 @@ def test_a_job_reads_on_where_its_blocks_have_gone(bench: Any) -> None:
             first = (await giver.poll()).tasks
             taker = await bench.worker(client, "taker")
             await giver.report(*(giver.run(spec) for spec in first))
-            await _drain(giver)
-            assert (await _drain(giver)).register_again is False
+            await giver.drain()
+            assert (await giver.drain()).register_again is False
             running = (await giver.poll()).tasks
             await giver.report(*(giver.run(spec) for spec in running))
             moved: set[str] = set()
@@ -154,11 +147,10 @@ HASTY = SchedulerSettings(lost_task_grace_s=0.5)
 
 
 async def _leave(lives: Lives, worker: Any) -> None:
-    await lives.insist(lambda: _drain(worker))
+    await lives.insist(worker.drain)
     while not (await lives.insist(lambda: worker.poll(wait_s=5))).dismissed:
         pass
-    path = f"/internal/v1/workers/{worker.name}?epoch={worker.epoch}"
-    await lives.insist(lambda: lives.client.http.delete(path))
+    await lives.insist(worker.leave)
 
 
 async def _take(lives: Lives, worker: Any) -> None:

@@ -152,7 +152,7 @@ def test_workers_are_shown_with_what_they_said(bench: Any) -> None:
             # Where a worker is stays for those with a token.
             assert {"url", "metrics"} <= set(seen) - set(shown)
             assert system["slots"] == 4
-            await client.http.delete(f"/internal/v1/workers/w1?epoch={worker.epoch}")
+            await worker.leave()
             gone = (await client.get("/api/v1/workers")).json()["workers"][0]
             assert (gone["status"], gone["cpu_percent"], gone["retries"]) == ("DOWN", None, 3)
 

@@ -64,7 +64,7 @@ async def report(worker: Any, reports: list[TaskReport], *, version: int) -> int
         if report.key.stage == 0
     )
     message = ReportRequest(
-        epoch=worker.epoch,
+        member=worker.member,
         reports=tuple(reports),
         cache=CacheChanges(version - 1, version, added=kept),
     )
@@ -160,7 +160,7 @@ def test_nothing_is_found_on_a_worker_that_leaves(bench: Any) -> None:
             worker = await bench.worker(client)
             await first_job(client, worker)
             other = await bench.worker(client, "w2")
-            await client.http.delete(f"/internal/v1/workers/w1?epoch={worker.epoch}")
+            await worker.leave()
             await submit(client)
             assert [spec.key.stage for spec in (await other.poll()).tasks] == [0] * PARTS
 

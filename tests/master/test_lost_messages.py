@@ -151,11 +151,10 @@ def test_what_ends_something_ends_it_once(bench: Any, route: str, kind: str) -> 
         job = await client.submit(bench.two_stages(tasks=4), key="k")
         assert (await w1.poll()).tasks
         fault = Fault(lives, route, kind, 1)
-        base = f"/internal/v1/workers/w1?epoch={w1.epoch}"
         if route == "leave":
-            await lives.insist(lambda: client.http.delete(base))
+            await lives.insist(w1.leave)
         elif route == "drain":
-            await lives.insist(lambda: client.http.post(base.replace("?", "/drain?")))
+            await lives.insist(w1.drain)
         else:
             reply = await lives.insist(lambda: client.http.delete(f"/api/v1/jobs/{job}"))
             assert reply.json()["status"] == "CANCELLED"

@@ -313,7 +313,7 @@ def test_a_master_whose_journal_is_locked_waits(bench: Any) -> None:
             other = sqlite3.connect(bench.config.state_dir / "journal.db", isolation_level=None)
             other.execute("BEGIN EXCLUSIVE")
             message = ReportRequest(
-                epoch=worker.epoch, reports=tuple(worker.run(spec) for spec in first)
+                member=worker.member, reports=tuple(worker.run(spec) for spec in first)
             )
             for path, body in (
                 ("/internal/v1/workers/w1/reports", message.model_dump_json()),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from typing import Any
 
 import pytest
@@ -77,6 +78,32 @@ def test_an_old_life_of_a_worker_is_told_to_register(bench: Any) -> None:
     asyncio.run(story())
 
 
+def test_a_worker_of_a_cluster_that_was_wiped_is_told_to_register(bench: Any) -> None:
+    """Though its epoch is just that of the worker which has its name now, who works on."""
+
+    async def story() -> None:
+        async with bench.master() as client:
+            old = await bench.worker(client)
+        shutil.rmtree(bench.config.state_dir)
+        async with bench.master() as client:
+            new = await bench.worker(client)
+            assert new.epoch == old.epoch
+            job = await client.submit(bench.one_stage())
+            old.client = client
+            assert (await old.poll()).register_again
+            (spec,) = (await new.poll()).tasks
+            assert (await old.report(new.run(spec)))["register_again"]
+            assert (await old.heartbeat())["register_again"]
+            assert (await old.drain()).register_again
+            await old.leave()
+            (view,) = (await client.get("/api/v1/workers")).json()["workers"]
+            assert (view["status"], view["active_tasks"]) == ("UP", 1)
+            await new.report(new.run(spec))
+            assert (await client.ended(job))["status"] == "SUCCEEDED"
+
+    asyncio.run(story())
+
+
 def test_a_worker_that_starts_at_the_address_of_another_takes_its_place(bench: Any) -> None:
     """It was restarted on the same port: what the old one ran starts again at once."""
 
@@ -109,14 +136,9 @@ def test_a_displaced_worker_may_come_back_once_the_other_is_gone(bench: Any) -> 
         async with bench.master() as client:
             old = await bench.worker(client, "old")
             new = await bench.worker(client, "new")
-            await new.send("", new.request(url=old.request().url))
+            await new.register(url=old.request().url)
             assert (await old.send("", old.request())).status_code == 409
-            (entry,) = [
-                w
-                for w in (await client.get("/api/v1/workers")).json()["workers"]
-                if w["worker_id"] == "new"
-            ]
-            await client.http.delete(f"/internal/v1/workers/new?epoch={entry['epoch']}")
+            await new.leave()
             assert (await old.send("", old.request())).status_code == 200
 
     asyncio.run(story())
@@ -179,7 +201,7 @@ def test_a_worker_that_leaves_is_down_at_once(bench: Any) -> None:
     async def story() -> None:
         async with bench.master() as client:
             worker = await bench.worker(client)
-            reply = await client.http.delete(f"/internal/v1/workers/w1?epoch={worker.epoch}")
+            reply = await worker.leave()
             assert reply.status_code == 200
             (view,) = (await client.get("/api/v1/workers")).json()["workers"]
             assert (view["status"], view["active_tasks"]) == ("DOWN", 0)
@@ -235,7 +257,7 @@ def test_an_answer_to_reports_brings_what_a_poll_would(bench: Any) -> None:
             await client.submit(bench.two_stages(tasks=1))
             (first,) = (await worker.poll()).tasks
             held = asyncio.create_task(worker.poll())
-            message = ReportRequest(epoch=worker.epoch, reports=(worker.run(first),), more=True)
+            message = ReportRequest(member=worker.member, reports=(worker.run(first),), more=True)
             answer = await worker.send(f"/{worker.name}/reports", message)
             told = ReportReply.model_validate_json(answer.content)
             assert [spec.key.stage for spec in told.tasks] == [1, 1]

@@ -14,6 +14,7 @@ from starlette.routing import Route
 
 from minispark.wire.messages import (
     HeartbeatRequest,
+    Membership,
     PollReply,
     RegisterReply,
     RegisterRequest,
@@ -77,7 +78,8 @@ class FakeMaster:
         self.changed.set()
         return _json(
             RegisterReply(
-                epoch=self.epoch, master_epoch=self.master_epoch, cluster_id=self.cluster_id
+                member=Membership(cluster_id=self.cluster_id, epoch=self.epoch),
+                master_epoch=self.master_epoch,
             )
         )
 

@@ -136,7 +136,7 @@ def test_a_task_is_filled_in_run_and_reported(tmp_path):
             w.executors.finish(done(spec(0)))
             await w.master.until(w.master.outcomes, "report")
             assert w.master.outcomes() == [done(spec(0))]
-            assert w.master.reports[0].epoch == 1
+            assert w.master.reports[0].member.epoch == 1
 
     asyncio.run(scenario())
 
@@ -243,7 +243,9 @@ def test_register_again_ends_what_runs_and_begins_a_new_epoch(tmp_path):
             await w.started(spec(0))
             w.executors.finish(done(spec(0)))
             await w.master.until(w.master.outcomes, "report")
-            assert [(r.epoch, r.reports) for r in w.master.reports] == [(2, (done(spec(0)),))]
+            assert [(r.member.epoch, r.reports) for r in w.master.reports] == [
+                (2, (done(spec(0)),))
+            ]
 
     asyncio.run(scenario())
 

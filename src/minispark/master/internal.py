@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import nullcontext
 from typing import Annotated, TypeVar
 
-from fastapi import APIRouter, Header, Request
+from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, ValidationError
 
@@ -19,6 +19,7 @@ from minispark.wire.http import compare_versions, versions
 from minispark.wire.messages import (
     HeartbeatRequest,
     JobAccepted,
+    Membership,
     PlannedJob,
     PollReply,
     PollRequest,
@@ -33,6 +34,7 @@ from minispark.wire.messages import (
 __all__ = ["internal_routes"]
 
 Key = Annotated[str | None, Header(alias="Idempotency-Key", max_length=200)]
+Member = Annotated[Membership, Query()]
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -66,16 +68,15 @@ def _add_workers(routes: APIRouter, service: Service) -> None:
         identity = service.parts.identity
         return answer(
             RegisterReply(
-                epoch=entry.epoch,
+                member=Membership(cluster_id=identity.cluster_id, epoch=entry.epoch),
                 master_epoch=identity.master_epoch,
-                cluster_id=identity.cluster_id,
             )
         )
 
     @routes.post("/workers/{worker_id}/heartbeat")
     async def heartbeat(worker_id: str, request: Request) -> Response:
         message = await _read(request, HeartbeatRequest)
-        entry = desk.current(worker_id, message.epoch)
+        entry = desk.current(worker_id, message.member)
         if entry is None:
             return reply(None)
         keep = desk.heartbeat(entry, message)
@@ -86,7 +87,7 @@ def _add_workers(routes: APIRouter, service: Service) -> None:
     @routes.post("/workers/{worker_id}/reports")
     async def reports(worker_id: str, request: Request) -> Response:
         message = await _read(request, ReportRequest)
-        entry = desk.current(worker_id, message.epoch)
+        entry = desk.current(worker_id, message.member)
         if entry is None:
             return answer(ReportReply(register_again=True, master_epoch=master_epoch))
         carrier.check()
@@ -112,16 +113,16 @@ def _add_goodbyes(routes: APIRouter, service: Service) -> None:
     master_epoch = service.parts.identity.master_epoch
 
     @routes.post("/workers/{worker_id}/drain")
-    async def drain(worker_id: str, epoch: int) -> Response:
-        entry = desk.current(worker_id, epoch)
+    async def drain(worker_id: str, member: Member) -> Response:
+        entry = desk.current(worker_id, member)
         if entry is not None:
             desk.drain(entry)
             await carrier.durable()
         return answer(WorkerReply(register_again=entry is None, master_epoch=master_epoch))
 
     @routes.delete("/workers/{worker_id}")
-    async def leave(worker_id: str, epoch: int) -> Response:
-        entry = desk.current(worker_id, epoch)
+    async def leave(worker_id: str, member: Member) -> Response:
+        entry = desk.current(worker_id, member)
         if entry is not None:
             desk.leave(entry)
             await carrier.durable()
@@ -134,7 +135,7 @@ def _add_polls(routes: APIRouter, service: Service) -> None:
     @routes.post("/workers/{worker_id}/poll")
     async def poll(worker_id: str, request: Request) -> Response:
         message = await _read(request, PollRequest)
-        entry = service.workers.current(worker_id, message.epoch)
+        entry = service.workers.current(worker_id, message.member)
         if entry is None:
             return answer(PollReply(register_again=True, master_epoch=master_epoch))
         # Nothing is taken from the outbox for a worker that has hung up.

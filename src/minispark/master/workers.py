@@ -27,7 +27,7 @@ from minispark.scheduler.events import (
 from minispark.task.hashing import hash_vector
 from minispark.task.spec import TaskFailure, TaskReport
 from minispark.wire.http import compare_versions, versions
-from minispark.wire.messages import HeartbeatRequest, RegisterRequest
+from minispark.wire.messages import HeartbeatRequest, Membership, RegisterRequest
 
 __all__ = ["WorkerDesk"]
 
@@ -65,9 +65,11 @@ class WorkerDesk:
         parts.tell_waiting()
         return entry
 
-    def current(self, worker: str, epoch: int) -> WorkerEntry | None:
-        """Return a worker that speaks under its current epoch; it lives."""
-        return self._parts.registry.current(worker, epoch)
+    def current(self, worker: str, member: Membership) -> WorkerEntry | None:
+        """Return a worker of this cluster that speaks under its current epoch; it lives."""
+        if member.cluster_id != self._parts.identity.cluster_id:
+            return None
+        return self._parts.registry.current(worker, member.epoch)
 
     def heartbeat(
         self, entry: WorkerEntry, request: HeartbeatRequest

@@ -7,8 +7,8 @@ Routes (all but ``/healthz`` need ``Authorization: Bearer``)::
       POST   /internal/v1/workers/{id}/poll       PollRequest      -> PollReply   (held open)
       POST   /internal/v1/workers/{id}/reports    ReportRequest    -> ReportReply
       POST   /internal/v1/workers/{id}/heartbeat  HeartbeatRequest -> WorkerReply
-      POST   /internal/v1/workers/{id}/drain?epoch=N               -> WorkerReply
-      DELETE /internal/v1/workers/{id}?epoch=N                     -> WorkerReply
+      POST   /internal/v1/workers/{id}/drain?cluster_id=C&epoch=N  -> WorkerReply
+      DELETE /internal/v1/workers/{id}?cluster_id=C&epoch=N        -> WorkerReply
     client -> master
       POST   /internal/v1/jobs                    PlannedJob       -> JobAccepted (Idempotency-Key)
       GET    /internal/v1/jobs/{id}/blocks                         -> ResultBlocks
@@ -36,6 +36,7 @@ __all__ = [
     "GraphMessage",
     "HeartbeatRequest",
     "JobAccepted",
+    "Membership",
     "NodeBlocks",
     "PlannedJob",
     "PollReply",
@@ -81,18 +82,29 @@ class RegisterRequest(_Message):
     hashes: tuple[int, ...] = ()
 
 
-class RegisterReply(_Message):
-    """The master takes the worker under an epoch; every later message carries it."""
+class Membership(BaseModel):
+    """Where a worker is registered, and under which epoch; all that it says carries this.
 
-    epoch: int
-    master_epoch: int
+    Of another cluster an epoch says nothing: a new state directory begins with the first again.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
     cluster_id: str
+    epoch: int
+
+
+class RegisterReply(_Message):
+    """The master takes the worker."""
+
+    member: Membership
+    master_epoch: int
 
 
 class PollRequest(_Message):
     """Ask for work; the master answers at once if there is any, else within ``wait_s``."""
 
-    epoch: int
+    member: Membership
     wait_s: float = Field(ge=0, le=60)
 
 
@@ -135,7 +147,7 @@ class ReportRequest(_Message):
     ``more`` the answer brings what the next poll would: tasks for those that ended.
     """
 
-    epoch: int
+    member: Membership
     reports: tuple[TaskReport | TaskFailure, ...]
     moved: tuple[TaskKey, ...] = ()
     cache: CacheChanges | None = None
@@ -155,7 +167,7 @@ class HeartbeatRequest(_Message):
     "disk" or "memory". Metrics have ``disk_free_bytes`` and ``block_bytes``.
     """
 
-    epoch: int
+    member: Membership
     attempts: tuple[TaskKey, ...]
     free_slots: int
     metrics: dict[str, float] = {}

@@ -29,7 +29,13 @@ from minispark.ids import TaskKey
 from minispark.observe.logs import logger, task_fields
 from minispark.task.sinks import discard_part
 from minispark.task.spec import TaskFailure, TaskReport, TaskSpec
-from minispark.wire.messages import PollReply, RegisterReply, RegisterRequest, WorkerReply
+from minispark.wire.messages import (
+    Membership,
+    PollReply,
+    RegisterReply,
+    RegisterRequest,
+    WorkerReply,
+)
 from minispark.worker.keeper import Keeper
 from minispark.worker.link import Backoff, MasterLink, RegisterAgain
 from minispark.worker.machine import (
@@ -129,17 +135,17 @@ class Agent:
     async def run(self) -> None:
         """Serve epoch after epoch, until it may leave; or end by an error or a cancel."""
         while not self._shall_leave.is_set():
-            epoch = await self._begin_epoch()
+            member = await self._begin_epoch()
             try:
                 async with asyncio.TaskGroup() as loops:
-                    loops.create_task(self._poll(epoch))
-                    loops.create_task(self._report(epoch))
-                    loops.create_task(self._heartbeat(epoch))
-                    loops.create_task(self._leave(epoch))
+                    loops.create_task(self._poll(member))
+                    loops.create_task(self._report(member))
+                    loops.create_task(self._heartbeat(member))
+                    loops.create_task(self._leave(member))
             except* RegisterAgain:
-                _log.warning("register_again", epoch=epoch)
+                _log.warning("register_again", epoch=member.epoch)
             except* _MayLeave:
-                _log.info("may_leave", epoch=epoch)
+                _log.info("may_leave", epoch=member.epoch)
             if not self._shall_leave.is_set():
                 self._carry_out(Unregistered())
 
@@ -150,9 +156,9 @@ class Agent:
 
     async def close(self) -> None:
         """Say goodbye and end what runs. The master hands the attempts to others."""
-        if self.machine.epoch is not None:
+        if self._master is not None and self.machine.epoch is not None:
             try:
-                await self._link.leave(self.machine.epoch)
+                await self._link.leave(self._master.member)
             except (MasterUnreachableError, RegisterAgain) as error:
                 _log.info("goodbye_not_heard", reason=str(error))
         for task in self._work:
@@ -166,7 +172,7 @@ class Agent:
         active = {"active_tasks": float(len(self.machine.attempts))}
         return {**active, **self.vitals.measure(), **self._keeper.figures()}
 
-    async def _begin_epoch(self) -> int:
+    async def _begin_epoch(self) -> Membership:
         backoff = Backoff()
         while True:
             try:
@@ -176,11 +182,12 @@ class Agent:
                     _log.warning("waiting_for_master", url=self._link.url, reason=str(error))
                 await asyncio.sleep(backoff.next_s())
                 continue
-            if reply.cluster_id == self._cluster_id and self._is_older(reply):
+            member = reply.member
+            if member.cluster_id == self._cluster_id and self._is_older(reply):
                 await asyncio.sleep(backoff.next_s())
                 continue
             break
-        if self._master is not None and self._master.cluster_id != reply.cluster_id:
+        if self._cluster_id not in (None, member.cluster_id):
             self._keeper.clear()
             self._store.sweep()
         self._master = reply
@@ -189,14 +196,14 @@ class Agent:
         self._unsent.clear()
         self._moved.clear()
         self._heard_s = monotonic_s()
-        self._carry_out(Registered(reply.epoch))
-        _log.info("registered", master=self._link.url, epoch=reply.epoch, slots=self.machine.slots)
+        self._carry_out(Registered(member.epoch))
+        _log.info("registered", master=self._link.url, epoch=member.epoch, slots=self.machine.slots)
         self._on_registered()
-        return reply.epoch
+        return member
 
     @property
     def _cluster_id(self) -> str | None:
-        return None if self._master is None else self._master.cluster_id
+        return None if self._master is None else self._master.member.cluster_id
 
     def _is_older(self, reply: RegisterReply | PollReply | WorkerReply) -> bool:
         """Whether a master speaks whose successor this worker has already met."""
@@ -215,11 +222,11 @@ class Agent:
             self._master = self._master.model_copy(update=update)
         return reply
 
-    async def _poll(self, epoch: int) -> None:
+    async def _poll(self, member: Membership) -> None:
         trouble = _Trouble(self._link.url)
         while True:
             try:
-                reply = self._heeded(await self._link.poll(epoch, self._config.poll_s))
+                reply = self._heeded(await self._link.poll(member, self._config.poll_s))
             except MasterUnreachableError as error:
                 await trouble.pause(error)
                 continue
@@ -252,7 +259,7 @@ class Agent:
             timeout_s=limit_s if spec.timeout_s is None else spec.timeout_s,
         )
 
-    async def _report(self, epoch: int) -> None:
+    async def _report(self, member: Membership) -> None:
         backoff = Backoff()
         while True:
             await self._something_ended.wait()
@@ -263,7 +270,7 @@ class Agent:
                 continue
             news = await self._keeper.news()
             try:
-                answer = await self._link.report(epoch, batch, moved=moved, cache=news)
+                answer = await self._link.report(member, batch, moved=moved, cache=news)
                 reply = self._heeded(answer)
             except MasterUnreachableError:
                 await asyncio.sleep(backoff.next_s())
@@ -289,7 +296,7 @@ class Agent:
         well = all(isinstance(outcome, TaskReport) for outcome in self._unsent)
         return well and all(count < in_line[stage] for stage, count in ended.items())
 
-    async def _heartbeat(self, epoch: int) -> None:
+    async def _heartbeat(self, member: Membership) -> None:
         while True:
             sent_at = wall_s()
             full, figures = await asyncio.to_thread(self._room.ask)
@@ -299,7 +306,7 @@ class Agent:
             await self._keeper.make_way()
             try:
                 answer = await self._link.heartbeat(
-                    epoch,
+                    member,
                     # An unsent report is still ours to give: the master must not call it lost.
                     (*self.machine.attempts, *(outcome.key for outcome in self._unsent)),
                     free_slots=self.machine.free_slots,
@@ -317,7 +324,7 @@ class Agent:
                 self._tidy(reply.keep, sent_at)
             await asyncio.sleep(self._config.heartbeat_s)
 
-    async def _leave(self, epoch: int) -> None:
+    async def _leave(self, member: Membership) -> None:
         """Once it shall leave: say so until that is answered, then wait to be dismissed."""
         await self._shall_leave.wait()
         backoff = Backoff()
@@ -326,7 +333,7 @@ class Agent:
         while monotonic_s() < self._heard_s + limit_s:
             if not said:
                 with contextlib.suppress(MasterUnreachableError):
-                    await self._link.drain(epoch)
+                    await self._link.drain(member)
                     said, self._heard_s = True, monotonic_s()
             await asyncio.sleep(backoff.next_s())
         _log.warning("no_master_to_leave", url=self._link.url)

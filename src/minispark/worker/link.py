@@ -22,6 +22,7 @@ from minispark.tls import TRUST_HINT, client_context, trust_problem
 from minispark.wire.http import auth_headers, error_from
 from minispark.wire.messages import (
     HeartbeatRequest,
+    Membership,
     PollReply,
     PollRequest,
     RegisterReply,
@@ -98,11 +99,11 @@ class MasterLink:
             msg = f"there is no Mini-Spark master at {self.url}"
             raise UsageError(msg, hint="Name it with --master URL.") from error
 
-    async def poll(self, epoch: int, wait_s: float) -> PollReply:
+    async def poll(self, member: Membership, wait_s: float) -> PollReply:
         """Ask for work; the master answers within ``wait_s``."""
         reply = await self._post(
             f"{self._worker}/poll",
-            PollRequest(epoch=epoch, wait_s=wait_s),
+            PollRequest(member=member, wait_s=wait_s),
             PollReply,
             timeout_s=wait_s + _ANSWER_S,
         )
@@ -110,7 +111,7 @@ class MasterLink:
 
     async def report(
         self,
-        epoch: int,
+        member: Membership,
         outcomes: Sequence[TaskReport | TaskFailure],
         *,
         moved: Sequence[TaskKey] = (),
@@ -121,13 +122,13 @@ class MasterLink:
         The answer brings new tasks: for short ones a poll of their own would cost as much again.
         """
         request = ReportRequest(
-            epoch=epoch, reports=tuple(outcomes), moved=tuple(moved), cache=cache, more=True
+            member=member, reports=tuple(outcomes), moved=tuple(moved), cache=cache, more=True
         )
         return _known(await self._post(f"{self._worker}/reports", request, ReportReply))
 
     async def heartbeat(
         self,
-        epoch: int,
+        member: Membership,
         attempts: tuple[TaskKey, ...],
         *,
         free_slots: int,
@@ -138,7 +139,7 @@ class MasterLink:
     ) -> WorkerReply:
         """Say that the worker lives, and what it holds; return what it shall keep of jobs."""
         request = HeartbeatRequest(
-            epoch=epoch,
+            member=member,
             attempts=attempts,
             free_slots=free_slots,
             metrics=metrics,
@@ -148,15 +149,15 @@ class MasterLink:
         )
         return _known(await self._post(f"{self._worker}/heartbeat", request, WorkerReply))
 
-    async def drain(self, epoch: int) -> None:
+    async def drain(self, member: Membership) -> None:
         """Say that this worker wants to leave; the poll says when it may."""
-        path, params = f"{self._worker}/drain", {"epoch": str(epoch)}
+        path, params = f"{self._worker}/drain", _query(member)
         body = await self._send("POST", path, params=params, timeout_s=_ANSWER_S)
         _known(WorkerReply.model_validate_json(body))
 
-    async def leave(self, epoch: int) -> None:
+    async def leave(self, member: Membership) -> None:
         """Say goodbye."""
-        await self._send("DELETE", self._worker, params={"epoch": str(epoch)}, timeout_s=2.0)
+        await self._send("DELETE", self._worker, params=_query(member), timeout_s=2.0)
 
     async def _post(
         self, path: str, body: BaseModel, reply: type[_Reply], *, timeout_s: float = _ANSWER_S
@@ -197,6 +198,10 @@ def _known(reply: _Reply) -> _Reply:
     if getattr(reply, "register_again", False):
         raise RegisterAgain
     return reply
+
+
+def _query(member: Membership) -> dict[str, str]:
+    return {"cluster_id": member.cluster_id, "epoch": str(member.epoch)}
 
 
 def _refused(url: str, response: httpx2.Response) -> Exception:
