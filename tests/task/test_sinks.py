@@ -145,6 +145,19 @@ def test_a_commit_cut_short_before_its_mark_ends_the_same(
     assert not (out / f"_minispark-{JOB}").exists()
 
 
+def test_a_commit_that_somebody_takes_back_meanwhile_leaves_no_mark(tmp_path: Path) -> None:
+    files = write(tmp_path, ROWS, ROWS)
+    out = tmp_path / "out"
+
+    def rename(source: Path, target: Path) -> None:
+        source.replace(target)
+        (out / "part-00000.csv").unlink(missing_ok=True)
+
+    with pytest.raises(FileNotFoundError, match=r"part-00000\.csv was not published"):
+        sinks.commit(files, directory=out, job=JOB, overwrite=False, rename=rename)
+    assert set(tree(out)) == {"part-00001.csv"}
+
+
 @pytest.mark.parametrize("steps", range(4))
 def test_what_a_failed_commit_published_is_taken_back(tmp_path: Path, steps: int) -> None:
     out = tmp_path / "out"

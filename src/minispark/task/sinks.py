@@ -169,6 +169,8 @@ def commit(
         for file in staged:
             _sync(directory / file.staged)
             rename(directory / file.staged, directory / file.final)
+        # Whoever took one back meanwhile leaves no output that looks whole.
+        _check_published(kept, (), directory, overwrite=overwrite)
         _sync(directory)
         success.touch()
         _sync(directory)

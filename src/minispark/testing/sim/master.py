@@ -30,6 +30,7 @@ from minispark.testing.sim.agenda import Act, Agenda
 from minispark.testing.sim.checks import Checks
 from minispark.testing.sim.journal import Journal, Row, StateDir
 from minispark.testing.sim.truth import NO_SPACE, Truth
+from minispark.testing.sim.worker import Membership
 
 __all__ = ["Master", "Messenger", "Surroundings"]
 
@@ -106,16 +107,14 @@ class Master:
 
     # What it is told.
 
-    def register(self, worker: str, slots: int, answer: Callable[[int, int, int], None]) -> None:
+    def register(self, worker: str, slots: int, answer: Callable[[Membership], None]) -> None:
         """Take a worker under a new epoch."""
         if not self.alive or self.journal.trouble:
             return
         self._epochs += 1
-        epoch = self._epochs
-        home = self.home
-        self.feed(WorkerRegistered(worker, epoch, slots))
-        cluster, life = home.cluster, home.life
-        self.journal.after_durable(lambda: answer(epoch, cluster, life))
+        member = Membership(self.home.cluster, self.home.life, self._epochs)
+        self.feed(WorkerRegistered(worker, member.epoch, slots))
+        self.journal.after_durable(lambda: answer(member))
 
     def hear(self, events: tuple[Event, ...], answer: Act | None) -> None:
         """Take a message in; what would have to be written is refused while it cannot be."""
@@ -189,8 +188,10 @@ class Master:
         self._publish(command, 0)
 
     def _publish(self, command: CommitJob, number: int) -> None:
-        """Rename one file after the other: the master may die between any two."""
+        """Rename one file after the other; before each the master may die or lose its place."""
         truth = self._around.truth
+        if self.deposed:
+            return
         if number < len(command.sinks):
             truth.publishes(command.sinks[number])
             self._soon(lambda: self._publish(command, number + 1))

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from random import Random
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from minispark.blocks.meta import BlockMeta
 from minispark.errors import Cancelled, ErrorInfo, Failure, FetchFailed, TaskError
@@ -52,7 +52,7 @@ from minispark.worker.machine import (
     Unregistered,
 )
 
-__all__ = ["HEARTBEAT_S", "FakeWorker", "Masters"]
+__all__ = ["HEARTBEAT_S", "FakeWorker", "Masters", "Membership"]
 
 HEARTBEAT_S: Final = 2.0
 _AGAIN_S: Final = 1.0
@@ -62,14 +62,24 @@ _OUTPUT: Final = Output(OutputKind.SINGLE)
 MachineEvent = Registered | Unregistered | Dispatched | CancelAsked | Ended
 
 
+class Membership(NamedTuple):
+    """As what a worker is registered: in which cluster, by which life of its master."""
+
+    cluster: int
+    master: int
+    epoch: int
+
+
 class Masters(Protocol):
     """Whoever listens at the master's address, if anybody does."""
 
-    def register(self, worker: FakeWorker, answer: Callable[[int, int, int], None]) -> None:
-        """Offer a worker; the answer is its epoch, the cluster and the master's life."""
+    def register(self, worker: FakeWorker, answer: Callable[[Membership], None]) -> None:
+        """Offer a worker; the answer is what it is from now on."""
 
-    def hear(self, worker: str, events: tuple[Event, ...], answer: Act | None = None) -> None:
-        """Take what a worker says; the answer comes once it is durable."""
+    def hear(
+        self, worker: str, cluster: int, events: tuple[Event, ...], answer: Act | None = None
+    ) -> None:
+        """Take what a member of a cluster says; the answer comes once it is durable."""
 
     def deletes(self, worker: str, key: TaskKey) -> None:
         """Take note that a worker deletes a block because it was told to."""
@@ -106,11 +116,12 @@ class FakeWorker:
 
     def _begin(self) -> None:
         self.machine = Machine(self.slots)
-        self._known: tuple[int, int] | None = None
+        self._known: Membership | None = None
         self._running: dict[TaskKey, LaunchTask] = {}
         self._launches: dict[TaskKey, LaunchTask] = {}
         self._unsent: dict[TaskKey, TaskReport | TaskFailure] = {}
         self._sending = False
+        self._last_move = 0
         self.draining = False
         self.blocks.clear()
 
@@ -184,39 +195,41 @@ class FakeWorker:
     # What it says.
 
     def _say(self, events: tuple[Event, ...], answer: Act | None = None) -> None:
-        life = self.life
+        assert self._known is not None, "it speaks before it is registered"
+        life, cluster = self.life, self._known.cluster
 
         def answered() -> None:
             if answer is not None:
                 self._network.carry(self.name, "down", lambda: self.receive(life, answer))
 
         told = None if answer is None else answered
-        self._network.carry(self.name, "up", lambda: self._masters.hear(self.name, events, told))
+        self._network.carry(
+            self.name, "up", lambda: self._masters.hear(self.name, cluster, events, told)
+        )
 
     def _register(self, life: int) -> None:
-        def answer(epoch: int, cluster: int, master: int) -> None:
+        def answer(member: Membership) -> None:
             self._network.carry(
-                self.name,
-                "down",
-                lambda: self.receive(life, lambda: self._registered(epoch, cluster, master)),
+                self.name, "down", lambda: self.receive(life, lambda: self._registered(member))
             )
 
         if self.machine.epoch is None:
             self._network.carry(self.name, "up", lambda: self._masters.register(self, answer))
             self._later(_AGAIN_S * (1 + self._chance.random()), lambda: self._register(life))
 
-    def _registered(self, epoch: int, cluster: int, master: int) -> None:
+    def _registered(self, member: Membership) -> None:
         known = self._known
-        if self.machine.epoch is not None and self.machine.epoch >= epoch:
-            return
-        if known is not None and known[0] == cluster and master < known[1]:
-            return  # An older master: its successor is known.
-        if known is not None and known[0] != cluster:
+        if known is not None and known.cluster == member.cluster:
+            # An older master, whose successor is known; or an answer that came before, which
+            # over HTTP nobody would wait for any more.
+            if member.master < known.master or member.epoch <= known.epoch:
+                return
+        elif known is not None:
             self.blocks.clear()
-        self._known = (cluster, master)
+        self._known = member
         self._unsent.clear()
         self.draining = False
-        self._step(Registered(epoch))
+        self._step(Registered(member.epoch))
 
     def _beat(self) -> None:
         self._beat_once()
@@ -262,8 +275,19 @@ class FakeWorker:
 
     # What it is told.
 
-    def obey(self, command: Command) -> None:
-        """Do what the master says, if it is said to this epoch."""
+    def obey(self, cluster: int, number: int, command: Command) -> None:
+        """Do what the master of a cluster says, if it is said to this epoch.
+
+        Over HTTP all that a master says answers a request, which names the cluster and the epoch;
+        and it comes once, so that no release follows the order, given after it, to have that
+        block again. Here both are seen by the ``number`` of an order.
+        """
+        if self._known is None or self._known.cluster != cluster:
+            return
+        if isinstance(command, ReleaseBlocks) and number < self._last_move:
+            return
+        if isinstance(command, MoveBlocks):
+            self._last_move = max(self._last_move, number)
         match command:
             case ReleaseBlocks(keys=keys):
                 for key in keys:
@@ -293,13 +317,22 @@ class FakeWorker:
             case CancelTask():
                 self._step(CancelAsked((command.key,)))
             case RequireRegistration():
-                self._step(Unregistered())
-                self._register(self.life)
+                self._register_again()
             case MoveBlocks():
                 seconds = self._chance.choice((0.1, 2.0, 15.0)) * self._chance.random()
                 self._later(seconds, lambda: self._fetch(command))
             case DismissWorker():
                 self.die(saying_goodbye=True)
+
+    def disown(self, cluster: int) -> None:
+        """Hear from a master that it knows no member of that cluster."""
+        member = self._known if self.machine.epoch is not None else None
+        if member is not None and member.cluster == cluster:
+            self._register_again()
+
+    def _register_again(self) -> None:
+        self._step(Unregistered())
+        self._register(self.life)
 
     def _delete(self, key: TaskKey) -> None:
         if self.blocks.pop(key, None) is not None:

@@ -31,7 +31,7 @@ from minispark.testing.sim.misfortune import Misfortune
 from minispark.testing.sim.network import LATE_S, Network
 from minispark.testing.sim.recipe import Chances, Recipe
 from minispark.testing.sim.truth import Truth
-from minispark.testing.sim.worker import FakeWorker
+from minispark.testing.sim.worker import FakeWorker, Membership
 
 __all__ = ["MOST_JOBS", "MOST_WORKERS", "History", "SimulationError", "World", "run"]
 
@@ -87,6 +87,7 @@ class World:
         self.witness = witness
         self.rows: list[tuple[float, int, Row]] = []
         self.healed = False
+        self._orders = 0
         self._chance = chances.of("world")
         self._around = Surroundings(self.agenda, self.truth, self, settings, chances.of("master"))
         self.master = self._start(StateDir(cluster=0))
@@ -303,13 +304,19 @@ class World:
         bound = former is not None and former.alive and worker in self._faithful
         return former if bound and former is not None else self.master
 
-    def register(self, worker: FakeWorker, answer: Callable[[int, int, int], None]) -> None:
+    def register(self, worker: FakeWorker, answer: Callable[[Membership], None]) -> None:
         """Take a registration (`Masters`)."""
         self._listens_to(worker.name).register(worker.name, worker.slots, answer)
 
-    def hear(self, worker: str, events: tuple[Event, ...], answer: Act | None = None) -> None:
+    def hear(
+        self, worker: str, cluster: int, events: tuple[Event, ...], answer: Act | None = None
+    ) -> None:
         """Take a message (`Masters`)."""
-        self._listens_to(worker).hear(events, answer)
+        master = self._listens_to(worker)
+        if cluster == master.home.cluster:
+            master.hear(events, answer)
+        elif master.alive:
+            self._bring(worker, lambda found: found.disown(cluster))
 
     def deletes(self, worker: str, key: TaskKey) -> None:
         """Look whether somebody still counts on a block that was deleted by order."""
@@ -327,11 +334,15 @@ class World:
 
     def tell(self, master: Master, worker: str, command: Command) -> None:
         """Bring a command to a worker (`Messenger`)."""
-        found = self.workers.get(worker)
-        if found is None or self._listens_to(worker) is not master:
-            return
+        if worker in self.workers and self._listens_to(worker) is master:
+            self._orders += 1
+            cluster, number = master.home.cluster, self._orders
+            self._bring(worker, lambda found: found.obey(cluster, number, command))
+
+    def _bring(self, worker: str, say: Callable[[FakeWorker], None]) -> None:
+        found = self.workers[worker]
         life = found.life
-        self.network.carry(worker, "down", lambda: found.receive(life, lambda: found.obey(command)))
+        self.network.carry(worker, "down", lambda: found.receive(life, lambda: say(found)))
 
     # Clients.
 
