@@ -68,6 +68,16 @@ def test_the_environment_names_a_file_that_holds_the_token(
     assert config.find_token(tmp_path / "state") == "given"
 
 
+def test_where_the_token_is_that_a_master_is_given_or_makes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert config.token_place(tmp_path) == str(tmp_path / "token")
+    monkeypatch.setenv("MINISPARK_TOKEN_FILE", "/run/secrets/token")
+    assert config.token_place(tmp_path) == "/run/secrets/token"
+    monkeypatch.setenv("MINISPARK_TOKEN", "given")
+    assert config.token_place(tmp_path) == "that of MINISPARK_TOKEN"
+
+
 def test_a_linked_state_dir_is_refused(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "state").symlink_to(tmp_path / "real")

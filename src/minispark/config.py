@@ -37,6 +37,7 @@ __all__ = [
     "read_token_file",
     "secure_dir",
     "state_dir",
+    "token_place",
     "withdraw",
     "write_private",
 ]
@@ -129,6 +130,13 @@ def find_token(state: Path, *, create: bool = False) -> str | None:
     with contextlib.suppress(OSError):
         return read_token_file(Path(found.token_file))
     return None
+
+
+def token_place(state: Path) -> str:
+    """Say where `find_token` finds the secret that a master makes or is given."""
+    if os.environ.get("MINISPARK_TOKEN"):
+        return "that of MINISPARK_TOKEN"
+    return os.environ.get("MINISPARK_TOKEN_FILE") or str(state / "token")
 
 
 def read_token_file(path: Path) -> str:

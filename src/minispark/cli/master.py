@@ -104,7 +104,7 @@ def master(
             [
                 ("URL", url),
                 ("web page", f"{link}  (opens once; another: minispark ui)"),
-                ("token", str(token_file or state / "token")),
+                ("token", str(token_file or config.token_place(state))),
                 ("next", f"minispark worker --master {url} --port 9000"),
             ],
         )
