@@ -117,6 +117,8 @@ class FakeWorker:
     def _begin(self) -> None:
         self.machine = Machine(self.slots)
         self._known: Membership | None = None
+        self._asked = self._answered = 0
+        """How many registrations were asked for, and which of them are no more waited for."""
         self._running: dict[TaskKey, LaunchTask] = {}
         self._launches: dict[TaskKey, LaunchTask] = {}
         self._unsent: dict[TaskKey, TaskReport | TaskFailure] = {}
@@ -208,25 +210,32 @@ class FakeWorker:
         )
 
     def _register(self, life: int) -> None:
+        if self.machine.epoch is not None:
+            return
+        self._asked += 1
+        number = self._asked
+
+        def heard(member: Membership) -> None:
+            if number > self._answered:
+                self._registered(member)
+
         def answer(member: Membership) -> None:
             self._network.carry(
-                self.name, "down", lambda: self.receive(life, lambda: self._registered(member))
+                self.name, "down", lambda: self.receive(life, lambda: heard(member))
             )
 
-        if self.machine.epoch is None:
-            self._network.carry(self.name, "up", lambda: self._masters.register(self, answer))
-            self._later(_AGAIN_S * (1 + self._chance.random()), lambda: self._register(life))
+        self._network.carry(self.name, "up", lambda: self._masters.register(self, answer))
+        self._later(_AGAIN_S * (1 + self._chance.random()), lambda: self._register(life))
 
     def _registered(self, member: Membership) -> None:
         known = self._known
-        if known is not None and known.cluster == member.cluster:
-            # An older master, whose successor is known; or an answer that came before, which
-            # over HTTP nobody would wait for any more.
-            if member.master < known.master or member.epoch <= known.epoch:
-                return
-        elif known is not None:
+        if known is not None and known.cluster != member.cluster:
             self.blocks.clear()
+        elif known is not None and member.master < known.master:
+            return  # An older master: its successor is known.
         self._known = member
+        # Over HTTP nobody waits for the answers to earlier requests any more.
+        self._answered = self._asked
         self._unsent.clear()
         self.draining = False
         self._step(Registered(member.epoch))
