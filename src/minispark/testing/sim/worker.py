@@ -118,7 +118,7 @@ class FakeWorker:
         self.machine = Machine(self.slots)
         self._known: Membership | None = None
         self._asked = self._answered = 0
-        """How many registrations were asked for, and which of them are no more waited for."""
+        """How many registrations were asked for, and which of them was answered last."""
         self._running: dict[TaskKey, LaunchTask] = {}
         self._launches: dict[TaskKey, LaunchTask] = {}
         self._unsent: dict[TaskKey, TaskReport | TaskFailure] = {}
@@ -215,27 +215,28 @@ class FakeWorker:
         self._asked += 1
         number = self._asked
 
-        def heard(member: Membership) -> None:
-            if number > self._answered:
-                self._registered(member)
-
         def answer(member: Membership) -> None:
             self._network.carry(
-                self.name, "down", lambda: self.receive(life, lambda: heard(member))
+                self.name,
+                "down",
+                lambda: self.receive(life, lambda: self._registered(number, member)),
             )
 
         self._network.carry(self.name, "up", lambda: self._masters.register(self, answer))
         self._later(_AGAIN_S * (1 + self._chance.random()), lambda: self._register(life))
 
-    def _registered(self, member: Membership) -> None:
+    def _registered(self, request: int, member: Membership) -> None:
         known = self._known
-        if known is not None and known.cluster != member.cluster:
+        if request < self._answered:
+            return  # Over HTTP nobody waits for it any more.
+        if known is not None and known.cluster == member.cluster:
+            if member.master < known.master or member.epoch <= known.epoch:
+                return  # An older master, whose successor is known; or a copy.
+        elif known is not None:
+            if request == self._answered:
+                return  # One request was brought to two clusters.
             self.blocks.clear()
-        elif known is not None and member.master < known.master:
-            return  # An older master: its successor is known.
-        self._known = member
-        # Over HTTP nobody waits for the answers to earlier requests any more.
-        self._answered = self._asked
+        self._known, self._answered = member, request
         self._unsent.clear()
         self.draining = False
         self._step(Registered(member.epoch))
