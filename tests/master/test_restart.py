@@ -225,6 +225,7 @@ def test_a_journal_of_the_first_release_keeps_what_had_ended(bench: Any, tmp_pat
         assert (spec.key.job, other.key.job) == tuple(jobs)
         await worker.report(worker.run(spec))
         await client.ended(jobs[0])
+        await worker.report()  # Answered once the end of the job is written too.
 
     async def story() -> None:
         left = await _killed(bench, before, tmp_path)

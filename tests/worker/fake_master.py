@@ -16,6 +16,7 @@ from minispark.wire.messages import (
     HeartbeatRequest,
     Membership,
     PollReply,
+    PollRequest,
     RegisterReply,
     RegisterRequest,
     ReportReply,
@@ -87,12 +88,12 @@ class FakeMaster:
         return _json(reply.model_copy(update={"master_epoch": self.master_epoch}))
 
     async def _poll(self, request: Request) -> Response:
-        await request.body()
+        epoch = PollRequest.model_validate_json(await request.body()).member.epoch
         self.polls += 1
         self.changed.set()
-        while self.known and not self.replies:
+        while self.known and epoch == self.epoch and not self.replies:
             await asyncio.sleep(0.002)
-        if not self.known:
+        if not self.known or epoch != self.epoch:
             return self._answer(PollReply(register_again=True))
         return self._answer(self.replies.popleft())
 

@@ -123,7 +123,7 @@ class FakeWorker:
         self._launches: dict[TaskKey, LaunchTask] = {}
         self._unsent: dict[TaskKey, TaskReport | TaskFailure] = {}
         self._sending = False
-        self._last_move = 0
+        self._last_wanted = 0
         self.draining = False
         self.blocks.clear()
 
@@ -289,15 +289,15 @@ class FakeWorker:
         """Do what the master of a cluster says, if it is said to this epoch.
 
         Over HTTP all that a master says answers a request, which names the cluster and the epoch;
-        and it comes once, so that no release follows the order, given after it, to have that
-        block again. Here both are seen by the ``number`` of an order.
+        and it comes once, so that no release comes after the order, given later, to have such a
+        block again: an earlier ``number`` tells.
         """
         if self._known is None or self._known.cluster != cluster:
             return
-        if isinstance(command, ReleaseBlocks) and number < self._last_move:
+        if isinstance(command, ReleaseBlocks | ReleaseJob) and number < self._last_wanted:
             return
-        if isinstance(command, MoveBlocks):
-            self._last_move = max(self._last_move, number)
+        if isinstance(command, LaunchTask | MoveBlocks):
+            self._last_wanted = max(self._last_wanted, number)
         match command:
             case ReleaseBlocks(keys=keys):
                 for key in keys:
