@@ -30,8 +30,18 @@ def is_controller(config: pytest.Config) -> bool:
     return not hasattr(config, "workerinput")
 
 
+def leave_home() -> None:
+    """Keep what this user has of Mini-Spark, a running master for one, out of every test."""
+    for name in list(os.environ):
+        if name.startswith("MINISPARK_") and not name.startswith("MINISPARK_TEST_"):
+            del os.environ[name]
+    os.environ.pop("MASTER_URL", None)
+    os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="minispark-state-")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     if is_controller(config):
+        leave_home()
         os.environ[watch.FOLDER] = tempfile.mkdtemp(prefix="minispark-watch-")
     watch.redirect_masters()
     watch.watch(watch.in_master)
@@ -52,3 +62,4 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     if is_controller(config):
         shutil.rmtree(watch.folder(), ignore_errors=True)
+        shutil.rmtree(os.environ["XDG_STATE_HOME"], ignore_errors=True)
