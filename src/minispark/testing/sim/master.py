@@ -29,8 +29,8 @@ from minispark.settings import SchedulerSettings
 from minispark.testing.sim.agenda import Act, Agenda
 from minispark.testing.sim.checks import Checks
 from minispark.testing.sim.journal import Journal, Row, StateDir
+from minispark.testing.sim.masters import Membership
 from minispark.testing.sim.truth import NO_SPACE, Truth
-from minispark.testing.sim.worker import Membership
 
 __all__ = ["Master", "Messenger", "Surroundings"]
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from random import Random
-from typing import Final, NamedTuple, Protocol
+from typing import Final
 
 from minispark.blocks.meta import BlockMeta
 from minispark.errors import Cancelled, ErrorInfo, Failure, FetchFailed, TaskError
@@ -37,6 +36,7 @@ from minispark.task.spec import InputGeneration, TaskFailure, TaskReport, TaskSp
 from minispark.testing.sim.agenda import Act, Agenda
 from minispark.testing.sim.blocks import Block, make_block
 from minispark.testing.sim.faults import Faults
+from minispark.testing.sim.masters import Masters, Membership
 from minispark.testing.sim.network import Network
 from minispark.testing.sim.truth import FAILURES, NO_SPACE, Truth
 from minispark.worker.machine import (
@@ -52,7 +52,7 @@ from minispark.worker.machine import (
     Unregistered,
 )
 
-__all__ = ["HEARTBEAT_S", "FakeWorker", "Masters", "Membership"]
+__all__ = ["HEARTBEAT_S", "FakeWorker"]
 
 HEARTBEAT_S: Final = 2.0
 _AGAIN_S: Final = 1.0
@@ -60,29 +60,6 @@ _AGAIN_S: Final = 1.0
 _OUTPUT: Final = Output(OutputKind.SINGLE)
 
 MachineEvent = Registered | Unregistered | Dispatched | CancelAsked | Ended
-
-
-class Membership(NamedTuple):
-    """As what a worker is registered: in which cluster, by which life of its master."""
-
-    cluster: int
-    master: int
-    epoch: int
-
-
-class Masters(Protocol):
-    """Whoever listens at the master's address, if anybody does."""
-
-    def register(self, worker: FakeWorker, answer: Callable[[Membership], None]) -> None:
-        """Offer a worker; the answer is what it is from now on."""
-
-    def hear(
-        self, worker: str, cluster: int, events: tuple[Event, ...], answer: Act | None = None
-    ) -> None:
-        """Take what a member of a cluster says; the answer comes once it is durable."""
-
-    def deletes(self, worker: str, key: TaskKey) -> None:
-        """Take note that a worker deletes a block because it was told to."""
 
 
 class FakeWorker:
@@ -222,7 +199,9 @@ class FakeWorker:
                 lambda: self.receive(life, lambda: self._registered(number, member)),
             )
 
-        self._network.carry(self.name, "up", lambda: self._masters.register(self, answer))
+        self._network.carry(
+            self.name, "up", lambda: self._masters.register(self.name, self.slots, answer)
+        )
         self._later(_AGAIN_S * (1 + self._chance.random()), lambda: self._register(life))
 
     def _registered(self, request: int, member: Membership) -> None:

@@ -27,11 +27,12 @@ from minispark.testing.sim.faults import Faults
 from minispark.testing.sim.jobs import draw_job, steady
 from minispark.testing.sim.journal import Row, StateDir
 from minispark.testing.sim.master import Master, Surroundings
+from minispark.testing.sim.masters import Membership
 from minispark.testing.sim.misfortune import Misfortune
 from minispark.testing.sim.network import LATE_S, Network
 from minispark.testing.sim.recipe import Chances, Recipe
 from minispark.testing.sim.truth import Truth
-from minispark.testing.sim.worker import FakeWorker, Membership
+from minispark.testing.sim.worker import FakeWorker
 
 __all__ = ["MOST_JOBS", "MOST_WORKERS", "History", "SimulationError", "World", "run"]
 
@@ -304,9 +305,9 @@ class World:
         bound = former is not None and former.alive and worker in self._faithful
         return former if bound and former is not None else self.master
 
-    def register(self, worker: FakeWorker, answer: Callable[[Membership], None]) -> None:
+    def register(self, worker: str, slots: int, answer: Callable[[Membership], None]) -> None:
         """Take a registration (`Masters`)."""
-        self._listens_to(worker.name).register(worker.name, worker.slots, answer)
+        self._listens_to(worker).register(worker, slots, answer)
 
     def hear(
         self, worker: str, cluster: int, events: tuple[Event, ...], answer: Act | None = None
