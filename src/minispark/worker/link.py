@@ -151,13 +151,13 @@ class MasterLink:
 
     async def drain(self, member: Membership) -> None:
         """Say that this worker wants to leave; the poll says when it may."""
-        path, params = f"{self._worker}/drain", _query(member)
+        path, params = f"{self._worker}/drain", member.model_dump()
         body = await self._send("POST", path, params=params, timeout_s=_ANSWER_S)
         _known(WorkerReply.model_validate_json(body))
 
     async def leave(self, member: Membership) -> None:
         """Say goodbye."""
-        await self._send("DELETE", self._worker, params=_query(member), timeout_s=2.0)
+        await self._send("DELETE", self._worker, params=member.model_dump(), timeout_s=2.0)
 
     async def _post(
         self, path: str, body: BaseModel, reply: type[_Reply], *, timeout_s: float = _ANSWER_S
@@ -174,7 +174,7 @@ class MasterLink:
         *,
         timeout_s: float,
         content: bytes | None = None,
-        params: dict[str, str] | None = None,
+        params: dict[str, str | int] | None = None,
     ) -> bytes:
         headers = {} if content is None else {"Content-Type": "application/json"}
         try:
@@ -198,10 +198,6 @@ def _known(reply: _Reply) -> _Reply:
     if getattr(reply, "register_again", False):
         raise RegisterAgain
     return reply
-
-
-def _query(member: Membership) -> dict[str, str]:
-    return {"cluster_id": member.cluster_id, "epoch": str(member.epoch)}
 
 
 def _refused(url: str, response: httpx2.Response) -> Exception:
