@@ -87,6 +87,18 @@ ORDERED: dict[str, Query] = {
     "asof": lambda left, right: left.sort("a").join_asof(
         right.filter(col("a").is_not_null()).sort("a"), on="a"
     ),
+    "explode of a column that goes": lambda left, right: (
+        left.with_columns(col("s").str.split(" ").alias("l")).explode("l").select("id", "a")
+    ),
+    "window of columns that go": lambda left, right: left.with_columns(n=pl.len().over("a")).select(
+        "a", "n"
+    ),
+    "window of rows": lambda left, right: left.select(
+        d=col("id").diff(), o=col("id").diff().over("a"), r=col("b").rank().over("s")
+    ),
+    "sql window": lambda left, right: pl.SQLContext(t=left).execute(
+        "select id, row_number() over (partition by a order by id) as n from t"
+    ),
     "left join keeps order": lambda left, right: left.join(
         right.unique("a", keep="first", maintain_order=True),
         on="a",
@@ -120,6 +132,28 @@ UNORDERED: dict[str, Query] = {
     ).agg(col("b").filter(col("a") > 5).sum()),
     "sql": lambda left, right: pl.SQLContext(t=left, r=right).execute(
         "select t.a, sum(b) x, count(*) n from t join r on t.a = r.a where id > 10 group by t.a"
+    ),
+    "sql intersect all": lambda left, right: pl.SQLContext(t=left, r=right).execute(
+        "select a from t intersect all select a from r"
+    ),
+    "sql except all": lambda left, right: pl.SQLContext(t=left, r=right).execute(
+        "select a from t except all select a from r"
+    ),
+    "sql qualify": lambda left, right: pl.SQLContext(t=left).execute(
+        "select id, a from t qualify row_number() over (partition by a order by id) = 1"
+    ),
+    "sql unnest": lambda left, right: pl.SQLContext(
+        t=left.with_columns(col("s").str.split(" ").alias("l"))
+    ).execute("select a, id from (select a, id, unnest(l) as e from t)"),
+    "group_by no key": lambda left, right: left.group_by([]).agg(pl.len(), col("b").sum()),
+    "group_by a selector of nothing": lambda left, right: left.group_by(pl.selectors.date()).agg(
+        col("b").median()
+    ),
+    "group_by a literal": lambda left, right: left.group_by(pl.lit(1)).agg(
+        col("b").median(), pl.len()
+    ),
+    "group_by a literal, split": lambda left, right: left.group_by(pl.lit(1)).agg(
+        col("b").sum(), pl.len()
     ),
     "sql aggregates": lambda left, right: left.group_by("a").agg(
         pl.sql_expr("sum(b * id)").alias("x"),

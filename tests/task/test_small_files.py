@@ -1,11 +1,11 @@
-"""Scans of small files stand in the plan of a task; they must read as leaves would."""
+"""Small files of every format, whole in one task."""
 
 from __future__ import annotations
 
 import gzip
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import polars as pl
 import pytest
@@ -15,7 +15,6 @@ from scan_kit import cut
 from minispark.blocks.fetch import FetchSettings
 from minispark.errors import TaskError
 from minispark.plan.leaves import Leaf
-from minispark.task import inputs
 from minispark.task.run import attempt, run_task
 from minispark.task.spec import ScanTask, TaskFailure, TaskSpec
 
@@ -80,32 +79,15 @@ def _task(
 
 @pytest.mark.parametrize("query", QUERIES)
 @pytest.mark.parametrize("make", FILES)
-def test_small_files_are_read_without_asking_a_leaf(
-    bench, rows_of, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: str, query: str
-) -> None:
+def test_small_files_are_read_whole(bench, rows_of, tmp_path: Path, make: str, query: str) -> None:
     file = FILES[make](tmp_path)
     spec = _task(bench, file, QUERIES[query])
-
-    def asked(self: Leaf, **_: object) -> NoReturn:
-        raise AssertionError(self.name)
-
-    monkeypatch.setattr(Leaf, "resolve_lazyframe", asked)
     report = run_task(spec, fetch=FETCH)
-    monkeypatch.undo()
-    expected = QUERIES[query](file).collect()
-    assert_frame_equal(rows_of(spec, report)[0], expected)
-    monkeypatch.setattr(inputs, "_SMALL_BYTES", -1)
-    by_leaf = run_task(spec, fetch=FETCH)
-    assert_frame_equal(rows_of(spec, by_leaf)[0], expected)
-    assert by_leaf.bytes_read == report.bytes_read > 0
+    assert_frame_equal(rows_of(spec, report)[0], QUERIES[query](file).collect())
+    assert report.bytes_read > 0
 
 
-@pytest.mark.parametrize("small", [True, False])
-def test_what_is_wrong_with_a_file_is_said_alike(
-    bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small: bool
-) -> None:
-    if not small:
-        monkeypatch.setattr(inputs, "_SMALL_BYTES", -1)
+def test_what_is_wrong_with_a_small_file_is_named(bench, tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("n,text\n1,x\nbad,y\n")
     schema = {"n": pl.Int64, "text": pl.String}

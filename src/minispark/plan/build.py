@@ -21,6 +21,7 @@ from minispark.plan.polars_plan import (
     Node,
     PlanUnreadableError,
     children,
+    executable,
     inputs,
     merge_equal,
     pack,
@@ -279,7 +280,7 @@ def _stage(draft: Draft) -> Stage:
 
 
 def _branch(part: Part) -> Branch:
-    return Branch(pack(part.node), part.partitions, part.scans, part.inputs)
+    return Branch(pack(executable(part.node)), part.partitions, part.scans, part.inputs)
 
 
 def _whole_graph(outputs: Sequence[PlanOutput], *, why: str) -> StageGraph:

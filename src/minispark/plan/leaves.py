@@ -1,10 +1,16 @@
-"""Leaves: what stands in a fragment for rows that come from elsewhere.
+"""Leaves: what stands in a fragment for rows that come from another stage or from files.
 
-A `Leaf` is a `LazyFrameResolver`. While planning, Polars' optimizer calls it with the
-projection, filters and limit that the rows below may be cut down to; it notes them. In an
-executor it resolves to the frame bound under its name.
+There are two kinds, one for each time of a fragment's life.
 
-Covers: the leaf node and its two uses. Does not cover: what the planner does with what a leaf
+- `PlanningLeaf` is a `LazyFrameResolver`. Polars' optimizer calls it with the projection, filters
+  and limit that the rows below may be cut down to, and the planner listens.
+- `Leaf` stands in fragments that run. Polars replaces it with the rows bound to its name before it
+  optimizes, so that the fragment is optimized and runs like a query over these rows.
+
+A fragment never runs with a `PlanningLeaf`: Polars' streaming engine takes the columns of a
+resolver for its whole schema after the optimizer has dropped some (``docs/polars-resolver.md``).
+
+Covers: the leaves and their binding. Does not cover: what the planner does with what a leaf
 was asked (`pushdown`), how blocks and files become frames (`minispark.task`).
 """
 
@@ -14,13 +20,15 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import polars as pl
 from polars.lazyframe.resolver import FilterExpr, LazyFrameResolver
 
-__all__ = ["Binding", "Leaf", "LeafAsk", "bind", "listen"]
+__all__ = ["Binding", "Leaf", "LeafAsk", "LeafCallback", "PlanningLeaf", "bind", "listen"]
 
 Binding = Callable[[pl.Schema], pl.LazyFrame]
+"""Returns rows with the columns and dtypes of the schema, in that order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,22 +41,56 @@ class LeafAsk:
     limit: int | None
 
 
-# Of the process, not of a context: Polars resolves in any thread, and a leaf that found nothing
-# there would silently be empty. An executor runs one task at a time; planners take turns.
+# Of the process, not of a context: Polars resolves in any thread. An executor runs one task at a
+# time; planners take turns.
 _bound: list[Mapping[str, Binding]] = []
 _asked: list[list[LeafAsk]] = []
 _listening = threading.Lock()
 
 
-class Leaf(LazyFrameResolver):
-    """A named input of a fragment with a pinned schema. Pickled by reference inside plans."""
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """A named input of a fragment that runs, with the columns that it had at planning."""
+
+    name: str
+    schema: Mapping[str, pl.DataType]
+
+    def lazy(self) -> pl.LazyFrame:
+        """Return a plan that is only this leaf."""
+        empty = pl.LazyFrame(schema=self.schema)._ldf
+        # The public `pipe_with_schema` wraps the callback in a closure, which is pickled as code.
+        return pl.LazyFrame._from_pyldf(empty.pipe_with_schema(LeafCallback(self.name)))
+
+
+class LeafCallback:
+    """What Polars calls for the rows of a leaf; pickled by reference inside plans."""
+
+    def __init__(self, leaf: str) -> None:
+        self.leaf = leaf
+
+    def __call__(self, frames_and_schemas: tuple[Any, Any]) -> Any:
+        """Return the bound rows in the form that Polars takes from `pipe_with_schema`.
+
+        Where nothing runs, as when a fragment is explained, these are no rows.
+
+        Raises
+        ------
+        KeyError
+            A task runs that binds nothing to the leaf.
+        """
+        (empty,), (columns,) = frames_and_schemas
+        return _bound[-1][self.leaf](pl.Schema(columns))._ldf if _bound else empty
+
+
+class PlanningLeaf(LazyFrameResolver):
+    """A leaf while the planner works: it keeps what the optimizer asks for, and is always empty."""
 
     def __init__(self, name: str, schema: Mapping[str, pl.DataType]) -> None:
         self.name = name
         self.columns = dict(schema)
 
     def schema(self) -> dict[str, pl.DataType]:
-        """Columns and dtypes, as they were at planning."""
+        """Return columns and dtypes."""
         return self.columns
 
     def resolve_lazyframe(
@@ -71,19 +113,14 @@ class Leaf(LazyFrameResolver):
                     limit=limit,
                 )
             )
-        if _bound:
-            frame = _bound[-1][self.name](pl.Schema(self.columns))
-        else:
-            frame = pl.LazyFrame(schema=self.columns)
-        # No column at all is asked of a leaf that only tells how many rows there are.
-        if projection == []:
-            return frame
-        return frame.select(list(self.columns) if projection is None else projection)
+        # No column at all is asked of a leaf that only says how many rows there are.
+        names = projection or list(self.columns)
+        return pl.LazyFrame(schema={name: self.columns[name] for name in names})
 
 
 @contextmanager
 def bind(frames: Mapping[str, Binding]) -> Iterator[None]:
-    """Resolve leaves to ``frames[name](schema)`` within the block."""
+    """Replace leaves with ``frames[name](schema)`` in plans that run within the block."""
     _bound.append(frames)
     try:
         yield
@@ -93,7 +130,7 @@ def bind(frames: Mapping[str, Binding]) -> Iterator[None]:
 
 @contextmanager
 def listen() -> Iterator[list[LeafAsk]]:
-    """Collect what leaves are asked within the block."""
+    """Collect what planning leaves are asked within the block."""
     asked: list[LeafAsk] = []
     with _listening:
         _asked.append(asked)

@@ -19,7 +19,7 @@ from typing import Any
 import msgpack
 import polars as pl
 
-from minispark.plan.leaves import Leaf
+from minispark.plan.leaves import Leaf, PlanningLeaf
 
 __all__ = [
     "LeafNode",
@@ -27,6 +27,7 @@ __all__ = [
     "PlanUnreadableError",
     "children",
     "every_node",
+    "executable",
     "expression",
     "expression_body",
     "frame_of",
@@ -383,16 +384,22 @@ def frame_of(root: Node) -> pl.LazyFrame:
 
 
 def leaf_node(name: str, schema: Mapping[str, pl.DataType]) -> LeafNode:
-    """Return the node of a `Leaf`."""
-    node = parse(Leaf(name, schema).lazy())
+    """Return the node of a `PlanningLeaf`."""
+    node = parse(PlanningLeaf(name, schema).lazy())
     return LeafNode(node.kind, node.body, name, schema)
+
+
+def executable(root: Node) -> Node:
+    """Return a fragment as it runs: with a `Leaf` for every `PlanningLeaf`."""
+    leaves = (node for node in post_order(root) if isinstance(node, LeafNode))
+    return substitute(root, {node: parse(Leaf(node.leaf, node.schema).lazy()) for node in leaves})
 
 
 def on_top(
     node: Node, schema: Mapping[str, pl.DataType], build: Callable[[pl.LazyFrame], pl.LazyFrame]
 ) -> Node:
     """Put what ``build`` does, written in Polars' own words, on top of ``node``."""
-    below = Leaf("below", schema).lazy()
+    below = PlanningLeaf("below", schema).lazy()
     plan = parse(build(below))
     leaves = (found for found in post_order(plan) if found.kind == "Resolver")
     return substitute(plan, dict.fromkeys(leaves, node))

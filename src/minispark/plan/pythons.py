@@ -1,6 +1,6 @@
 """Recognises our own Python objects inside a plan, without running anybody else's.
 
-Resolvers and functions stand in a plan as pickles. Only the classes named here are ever loaded;
+Functions stand in a plan as pickles. Only the classes named here are ever loaded;
 any other pickle is somebody's code and stays opaque.
 """
 
@@ -10,11 +10,8 @@ import io
 import pickle
 from typing import Any
 
-import polars as pl
-import polars.datatypes.classes
-
 from minispark.plan.counters import NodeCounter
-from minispark.plan.leaves import Leaf
+from minispark.plan.leaves import LeafCallback
 from minispark.plan.markers import CacheHint, PartitionHint
 from minispark.plan.polars_plan import Node, children
 
@@ -22,26 +19,20 @@ __all__ = [
     "cached_node",
     "counted_node",
     "hinted_partitions",
+    "is_leaf",
     "is_python",
-    "leaf_of",
     "uncounted",
 ]
 
 _OURS: dict[tuple[str, str], type] = {
     (kind.__module__, kind.__qualname__): kind
-    for kind in (NodeCounter, PartitionHint, CacheHint, Leaf)
+    for kind in (NodeCounter, PartitionHint, CacheHint, LeafCallback)
 }
-_DTYPES = {
-    (kind.__module__, kind.__qualname__): kind
-    for kind in vars(polars.datatypes.classes).values()
-    if isinstance(kind, type) and issubclass(kind, pl.DataType | pl.Field)
-}
-"""What the schema of a leaf is made of."""
 
 
 class _OnlyOurs(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
-        if found := _OURS.get((module, name)) or _DTYPES.get((module, name)):
+        if found := _OURS.get((module, name)):
             return found
         msg = f"{module}.{name} is not ours"
         raise pickle.UnpicklingError(msg)
@@ -56,18 +47,13 @@ def _load(data: Any) -> Any:
         return None
 
 
-def leaf_of(node: Node) -> Leaf | None:
-    """Return the leaf that stands in the plan as this node, if it is one.
-
-    A schema may hold what is not only dtypes (the names of an Enum are a column); such a leaf is
-    not recognised.
-    """
+def is_leaf(node: Node) -> bool:
+    """Whether the plan node is a `Leaf`, which only reads what its task binds to it."""
     match node:
-        case Node(kind="Resolver", body={"resolver": {"variant": {"Python": {"resolver": data}}}}):
-            found = _load(data)
-            return found if isinstance(found, Leaf) else None
+        case Node(kind="PipeWithSchema", body={"callback": data}):
+            return isinstance(_load(data), LeafCallback)
         case _:
-            return None
+            return False
 
 
 def is_python(node: Node) -> bool:

@@ -6,8 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import NoReturn
 
 import polars as pl
+from polars import selectors as cs
 
 from minispark.blocks.fetch import FetchSettings, fetch_blocks
 from minispark.errors import ErrorInfo
@@ -21,8 +23,6 @@ __all__ = ["Bindings", "Inputs", "bytes_read", "input_generations", "largest_inp
 
 _LARGEST = 3
 
-_SMALL_BYTES = MIB // 4
-"""Up to so much is read in less time than Polars takes to ask a leaf for it."""
 _FEW_ROWS = 4096
 """Chunks smaller than this on average are put together: each costs the engine its own batch."""
 _MANY_CHUNKS = 16
@@ -99,8 +99,8 @@ def largest_inputs(spec: TaskSpec) -> tuple[str, ...]:
 class Bindings:
     """The leaves of a fragment as `minispark.plan.leaves.bind` takes them.
 
-    Polars calls them from within its optimizer and wraps what they raise, so the first error is
-    kept here in its own type.
+    Polars calls them once for each use of a leaf, and wraps what they raise. So the frame of a leaf
+    is kept for its next use, and the first error in its own type.
     """
 
     spec: TaskSpec
@@ -116,14 +116,6 @@ class Bindings:
         for scan in self.spec.scans:
             found[scan.leaf] = self._guarded(partial(self._open, scan))
         return found
-
-    def small(self) -> dict[str, Binding]:
-        """Return those that stand for small files."""
-        return {
-            scan.leaf: self._guarded(partial(self._open, scan))
-            for scan in self.spec.scans
-            if sum(split.size for split in scan.splits) <= _SMALL_BYTES
-        }
 
     def bad_record(self, error: BaseException) -> ErrorInfo | None:
         """Find the record of an input file that made the fragment fail, if it was one."""
@@ -149,12 +141,16 @@ class Bindings:
         return None if self.spec.data_root is None else Path(self.spec.data_root)
 
     def _guarded(self, binding: Binding) -> Binding:
+        rows: list[pl.LazyFrame] = []
+
         def bind(schema: pl.Schema) -> pl.LazyFrame:
             try:
-                return binding(schema)
+                if not rows:
+                    rows.append(binding(schema))
             except Exception as error:
                 self.error = self.error or error
                 raise
+            return rows[0]
 
         return bind
 
@@ -181,14 +177,28 @@ def _conserved(wanted: TaskInput, frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def _as_leaf(frame: pl.DataFrame, schema: pl.Schema) -> pl.LazyFrame:
-    """Check the columns that are there; the stage below ships none that nobody asked for."""
+    """Return the rows of blocks with the columns of a leaf.
+
+    The stage below sends no column that its readers did not ask for at planning. Each of these has
+    an expression in its place that raises if it is evaluated after all.
+    """
     if not frame.columns and not frame.height:
         return pl.LazyFrame(schema=schema)
-    found = frame.schema
-    for name, dtype in found.items():
+    sent = frame.schema
+    for name, dtype in sent.items():
         if name in schema and dtype != schema[name]:
             msg = f"an input block has column {name!r} as {dtype}, not {schema[name]}"
             raise TypeError(msg)
-    names = [name for name in schema if name in found]
-    # A selection of no columns would lose the number of rows.
-    return frame.lazy().select(names) if names and names != frame.columns else frame.lazy()
+    if list(sent) == list(schema):
+        return frame.lazy()
+    unsent = [_unsent(name, dtype) for name, dtype in schema.items() if name not in sent]
+    return frame.lazy().with_columns(unsent).select(cs.by_name(*schema))
+
+
+def _unsent(name: str, dtype: pl.DataType) -> pl.Expr:
+    def evaluated(_: pl.Series) -> NoReturn:
+        msg = f"column {name!r} is read, which the stage below was not asked for"
+        raise AssertionError(msg)
+
+    empty = pl.lit(None, dtype)
+    return empty.map_batches(evaluated, dtype, is_elementwise=True, returns_scalar=True).alias(name)

@@ -17,7 +17,6 @@ from minispark.blocks.format import EMPTY_BLOCK
 from minispark.clock import monotonic_s
 from minispark.errors import JobFailedError
 from minispark.plan.counters import counting
-from minispark.plan.fragments import filled
 from minispark.plan.leaves import bind
 from minispark.task.confine import check_options, check_plan
 from minispark.task.failures import failure_of, is_of_system
@@ -74,14 +73,13 @@ def attempt(spec: TaskSpec, *, fetch: FetchSettings) -> TaskReport | TaskFailure
 
 def _collect(spec: TaskSpec, inputs: Inputs) -> tuple[pl.DataFrame, Mapping[str, int]]:
     if spec.data_root is not None:
-        check_plan(pl.LazyFrame.deserialize(io.BytesIO(spec.fragment)), Path(spec.data_root))
+        check_plan(_plan(spec), Path(spec.data_root))
         for scan in spec.scans:
             check_options(scan.spec)
     bindings = Bindings(spec, inputs)
     with bind(bindings.leaves()), counting() as nodes:
         try:
-            # Never kept for the next task: a leaf's answer is cached in its LazyFrame.
-            frame = filled(spec.fragment, bindings.small()).collect(engine="streaming")
+            frame = _plan(spec).collect(engine="streaming")
         except (Exception, PanicException) as error:
             if bindings.error is not None:
                 raise bindings.error from None
@@ -91,3 +89,7 @@ def _collect(spec: TaskSpec, inputs: Inputs) -> tuple[pl.DataFrame, Mapping[str,
                     raise JobFailedError.from_info(bad) from error
             raise
         return frame, dict(nodes)
+
+
+def _plan(spec: TaskSpec) -> pl.LazyFrame:
+    return pl.LazyFrame.deserialize(io.BytesIO(spec.fragment))
