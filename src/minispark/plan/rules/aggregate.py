@@ -9,7 +9,7 @@ import polars as pl
 from polars.exceptions import PolarsError
 
 from minispark.plan.aggregates import SplitAggregates, split_aggregates
-from minispark.plan.expressions import expand, is_elementwise, names_of
+from minispark.plan.expressions import expand, is_constant, is_elementwise, names_of
 from minispark.plan.labels import is_order_free
 from minispark.plan.polars_plan import (
     Node,
@@ -47,11 +47,18 @@ def group_by(cutter: Cutter, node: Node, relations: Mapping[Node, Relation]) -> 
         return run_whole(cutter, node, relations, why="group_by that keeps order")
     if not is_order_free(aggregates):
         relation = cutter.settle(relation)
-    width = cutter.exchange_width(relation)
-    moved = cutter.exchange(
-        relation, [expression(key) for key in keys], partitions=width, name="group_by"
-    )
-    return append(node, moved)
+    columns = [expression(key) for key in _distributing(keys)]
+    width = cutter.exchange_width(relation) if columns else 1
+    return append(node, cutter.exchange(relation, columns, partitions=width, name="group_by"))
+
+
+def _distributing(keys: Sequence[Any]) -> list[Any]:
+    """Return the keys that may differ between rows; without any, all rows are one group.
+
+    Polars makes a group of a constant key even where there are no rows, so such a group_by must not
+    run on an empty partition.
+    """
+    return [key for key in keys if not is_constant(key)]
 
 
 def _shape(
@@ -118,7 +125,7 @@ def _two_steps(
         tuple(part.under(on_top(part.node, schema, partial)) for part in relation.parts),
         relation.bytes,
     )
-    width = 1 if ordered else cutter.exchange_width(relation)
+    width = cutter.exchange_width(relation) if _distributing(key_bodies) and not ordered else 1
     columns = [pl.col(name) for name in key_names]
     moved = cutter.exchange(partials, columns, partitions=width, name="partial group_by")
     top = on_top(moved.only.node, cutter.schema(moved), final)
