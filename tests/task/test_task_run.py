@@ -115,6 +115,53 @@ def test_a_lost_row_is_noticed(bench, monkeypatch: pytest.MonkeyPatch) -> None:
         run_task(spec, fetch=FETCH)
 
 
+PLANNED = (("word", "String"), ("n", "Int64"))
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        (WORDS.lazy().select("n", "word"), "the columns ['n', 'word'], not ['word', 'n']"),
+        (WORDS.lazy().select("word"), "the columns ['word'], not ['word', 'n']"),
+        (WORDS.lazy().with_columns(pl.col("n").cast(pl.Int32)), "column 'n' as Int32, not Int64"),
+    ],
+)
+@pytest.mark.parametrize("kind", OutputKind)
+def test_rows_that_are_not_what_the_stage_promises_are_written_nowhere(
+    bench, tmp_path: Path, kind: OutputKind, query: pl.LazyFrame, said: str
+) -> None:
+    sink = SinkSpec("csv", str(tmp_path / "out")) if kind is OutputKind.SINK else None
+    keys = (pl.col("word").meta.serialize(),) if kind is OutputKind.HASH else ()
+    output = Output(kind, 2 if keys else 1, keys, sink, columns=PLANNED)
+    inputs = bench.leaf("words", FIRST)
+    before = sorted(tmp_path.rglob("*"))
+    outcome = attempt(bench.task(query, inputs, output=output), fetch=FETCH)
+    assert isinstance(outcome, TaskFailure)
+    assert isinstance(outcome.failure, TaskError)
+    assert outcome.failure.error.code == "MS-219"
+    assert outcome.failure.error.message == f"stage 9 gave {said}; nothing was written"
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("partitions", [3, 20])
+def test_a_split_that_loses_rows_is_an_error(
+    bench, monkeypatch: pytest.MonkeyPatch, partitions: int
+) -> None:
+    output = Output(OutputKind.HASH, partitions, (pl.col("word").meta.serialize(),))
+    spec = bench.task(WORDS.lazy(), bench.leaf("words", FIRST), output=output)
+    monkeypatch.setattr(outputs, "_parts", lambda frame, place, count: [frame.head(1)] * 2)
+    with pytest.raises(JobFailedError, match="the split of 3 rows by key has 2 rows"):
+        run_task(spec, fetch=FETCH)
+
+
+def test_a_column_that_was_not_sent_cannot_be_read(bench) -> None:
+    spec = bench.task(WORDS.lazy(), bench.leaf("words", FIRST.select("word")))
+    outcome = attempt(spec, fetch=FETCH)
+    assert isinstance(outcome, TaskFailure)
+    assert isinstance(outcome.failure, TaskError)
+    assert "column 'n' is read, which" in outcome.failure.error.message
+
+
 @pytest.mark.parametrize("partitions", [1, 3, 20])
 def test_rows_go_where_their_key_says(bench, rows_of, partitions: int) -> None:
     output = Output(OutputKind.HASH, partitions, (pl.col("word").meta.serialize(),))

@@ -15,6 +15,7 @@ from pathlib import Path
 import polars as pl
 
 from minispark.plan.check import PlanBrokenError, check
+from minispark.plan.columns import columns_of_schema
 from minispark.plan.expressions import is_random
 from minispark.plan.fingerprint import name_cached
 from minispark.plan.polars_plan import (
@@ -270,6 +271,7 @@ def _stage(draft: Draft) -> Stage:
             keys=tuple(key.meta.serialize() for key in draft.keys),
             key_texts=tuple(str(key) for key in draft.keys),
             sink=draft.sink,
+            columns=columns_of_schema(draft.schema),
         ),
         label=draft.label,
         nodes=tuple(dict.fromkeys(node for node in nodes if node is not None)),

@@ -58,6 +58,7 @@ def _narrow(draft: Draft, asks: Sequence[LeafAsk | None]) -> None:
         replace(part, node=on_top(part.node, draft.schema, build)) for part in draft.parts
     ]
     if columns != list(draft.schema):
+        draft.schema = {name: draft.schema[name] for name in columns}
         draft.pushed.append(f"columns {', '.join(columns)}")
     draft.pushed += [f"filter {expr}" for expr in filters]
 

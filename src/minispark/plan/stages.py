@@ -23,6 +23,7 @@ from typing import Any
 __all__ = [
     "Branch",
     "CachedNode",
+    "Columns",
     "Label",
     "Output",
     "OutputKind",
@@ -37,6 +38,10 @@ __all__ = [
     "StageGraph",
     "StageInput",
 ]
+
+
+Columns = tuple[tuple[str, str], ...]
+"""Name and dtype of each column, in order."""
 
 
 class Label(StrEnum):
@@ -152,7 +157,7 @@ class Output:
 
     ``keys`` are serialised expressions over the stage's columns; ``partitions`` how many parts
     the block has (1 unless HASH). ``key_texts`` are the same for people: who shows a plan need not
-    open it.
+    open it. ``columns`` are those that the rows must have; empty where only Polars knows.
     """
 
     kind: OutputKind
@@ -160,6 +165,7 @@ class Output:
     keys: tuple[bytes, ...] = ()
     sink: SinkSpec | None = None
     key_texts: tuple[str, ...] = ()
+    columns: Columns = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,12 +11,17 @@ import polars as pl
 
 from minispark.blocks.format import EMPTY_BLOCK, write_block
 from minispark.blocks.meta import BlockMeta
+from minispark.errors import JobFailedError
+from minispark.plan.columns import columns_of_schema, difference
 from minispark.plan.stages import Output, OutputKind, SinkSpec
 from minispark.task.hashing import key_hash
 from minispark.task.sinks import write_part
 from minispark.task.spec import SinkFile, TaskSpec
 
-__all__ = ["Written", "split_by_key", "write_output"]
+__all__ = ["BROKEN_PROMISE_CODE", "Written", "split_by_key", "write_output"]
+
+BROKEN_PROMISE_CODE = "MS-219"
+"""A task's rows are not what its stage promises."""
 
 _PLACE = "__minispark_partition"
 _MASKED_PARTITIONS = 8
@@ -34,8 +39,15 @@ class Written:
 
 
 def write_output(spec: TaskSpec, frame: pl.DataFrame) -> Written:
-    """Write the rows of a task as its output says."""
+    """Write the rows of a task as its output says.
+
+    Raises
+    ------
+    JobFailedError
+        The rows are not what the stage promises. Nothing is written.
+    """
     output = spec.output
+    _check_columns(spec, frame)
     match output.kind:
         case OutputKind.SINK:
             return Written(EMPTY_BLOCK, _write_sink(spec, output.sink, frame))
@@ -57,6 +69,14 @@ def split_by_key(frame: pl.DataFrame, output: Output) -> list[pl.DataFrame]:
         return [frame] * count
     keys = [pl.Expr.deserialize(io.BytesIO(key)) for key in output.keys]
     place = (key_hash(frame, keys) % count).cast(pl.UInt32)
+    parts = _parts(frame, place, count)
+    rows = sum(part.height for part in parts)
+    if rows != frame.height:
+        raise _broken(f"the split of {frame.height} rows by key has {rows} rows")
+    return parts
+
+
+def _parts(frame: pl.DataFrame, place: pl.Series, count: int) -> list[pl.DataFrame]:
     if count <= _MASKED_PARTITIONS:
         return [frame.filter(place == number) for number in range(count)]
     parts = frame.with_columns(place.alias(_PLACE)).partition_by(
@@ -64,6 +84,18 @@ def split_by_key(frame: pl.DataFrame, output: Output) -> list[pl.DataFrame]:
     )
     nothing = frame.clear()
     return [parts.get((number,), nothing) for number in range(count)]
+
+
+def _check_columns(spec: TaskSpec, frame: pl.DataFrame) -> None:
+    planned = spec.output.columns
+    found = difference(planned, columns_of_schema(frame.schema)) if planned else None
+    if found is not None:
+        raise _broken(f"stage {spec.key.stage} gave {found}")
+
+
+def _broken(what: str) -> JobFailedError:
+    hint = "This is a fault of Mini-Spark. Please report it with the query."
+    return JobFailedError(f"{what}; nothing was written", code=BROKEN_PROMISE_CODE, hint=hint)
 
 
 def _write_sink(spec: TaskSpec, sink: SinkSpec | None, frame: pl.DataFrame) -> SinkFile | None:
