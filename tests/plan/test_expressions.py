@@ -5,6 +5,7 @@ from __future__ import annotations
 import polars as pl
 import pytest
 from polars import col
+from polars.exceptions import InvalidOperationError
 
 from minispark.plan.aggregates import split_aggregates
 from minispark.plan.expressions import expand, is_elementwise, is_random, is_separable
@@ -133,3 +134,33 @@ def test_aggregates_that_split_share_their_partial_columns(expr: pl.Expr, partia
 )
 def test_aggregates_that_do_not_split(expr: pl.Expr) -> None:
     assert split_aggregates([expression_body(expr)], SCHEMA, keys=()) is None
+
+
+HALF = 2**31
+
+
+def final_step(expr: pl.Expr, *partials: list[int]) -> pl.DataFrame:
+    """Return what the final step makes of the partial columns of some partitions."""
+    schema = {"a": pl.Int64(), "b": pl.Float64(), "f": pl.Boolean()}
+    split = split_aggregates([expression_body(expr)], schema, keys=())
+    assert split is not None
+    empty = pl.LazyFrame(schema=schema).select(split.partial)
+    rows = pl.DataFrame(
+        [
+            pl.Series(name, values, dtype)
+            for (name, dtype), values in zip(empty.collect_schema().items(), partials, strict=True)
+        ]
+    )
+    return rows.lazy().select(split.final).select(split.outputs).collect()
+
+
+@pytest.mark.parametrize("expr", [pl.len(), col("a").count(), col("f").sum()], ids=str)
+def test_a_count_that_its_dtype_cannot_hold_is_an_error(expr: pl.Expr) -> None:
+    assert final_step(expr, [HALF, HALF - 1]).item() == 2**32 - 1
+    assert final_step(expr, [HALF, HALF - 1]).dtypes == [pl.UInt32]
+    with pytest.raises(InvalidOperationError, match="conversion from `u64` to `u32` failed"):
+        final_step(expr, [HALF, HALF])
+
+
+def test_a_mean_of_more_rows_than_32_bits_count_is_right() -> None:
+    assert final_step(col("b").mean(), [2.0**33, 2.0**33], [2**32 - 1, 2**32 + 1]).item() == 2.0

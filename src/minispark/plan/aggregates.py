@@ -110,7 +110,7 @@ class _Splitter:
     def _take(self, body: Any) -> pl.Expr:
         """Plan one aggregate; return the column that holds its value after the final step."""
         if body == "Len":
-            return self._column(pl.len(), "sum")
+            return self._counted(pl.len())
         ((kind, payload),) = body["Agg"].items()
         if kind in ("Min", "Max"):
             dtype = self._dtype(self._input(payload["input"]))
@@ -120,10 +120,13 @@ class _Splitter:
             return self._column(expression(body), method)
         if kind == "Count":
             self._input(payload["input"])
-            return self._column(expression(body), "sum")
+            return self._counted(expression(body))
         if kind == "Sum":
-            if self._dtype(self._input(payload)) not in _SUMMED:
+            dtype = self._dtype(self._input(payload))
+            if dtype not in _SUMMED:
                 raise _NotSplitError
+            if dtype == pl.Boolean:
+                return self._counted(expression(body))
             return self._column(expression(body), "sum")
         if kind == "Mean":
             return self._mean(self._input(payload))
@@ -144,8 +147,12 @@ class _Splitter:
         if not (dtype.is_integer() or dtype.is_float()):
             raise _NotSplitError
         total = self._column(rows.cast(pl.Float64).sum(), "sum")
-        count = self._column(rows.count(), "sum")
+        count = self._column(rows.count().cast(pl.UInt64), "sum")
         return pl.when(count > 0).then(total / count).cast(self._dtype(rows.mean()))
+
+    def _counted(self, partial: pl.Expr) -> pl.Expr:
+        """Plan a number of rows: summed as 64 bits, an error if Polars' type cannot hold it."""
+        return self._column(partial.cast(pl.UInt64), "sum").cast(self._dtype(partial))
 
     def _dtype(self, expr: pl.Expr) -> pl.DataType:
         return self.rows.select(expr).collect_schema().dtypes()[0]
