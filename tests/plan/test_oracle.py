@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
 import pytest
+from polars import col
+from polars.exceptions import PolarsError
 from polars.testing import assert_frame_equal
 from tests.plan.queries import ORDERED, UNORDERED, write_files
 
@@ -39,6 +42,50 @@ def test_rows_equal_plain_polars(name: str, files: tuple[Path, Path], tmp_path: 
         assert not any("could not be cut" in stage.why for stage in graph.stages)
         found = run_inline(graph, tmp_path, job=f"job-{len(label)}-0-0").results["out"]
         assert_frame_equal(found, expected, check_row_order=name in ORDERED)
+
+
+FLAGS: dict[str, tuple[pl.QueryOptFlags, Callable[[pl.LazyFrame], pl.LazyFrame]]] = {
+    "no collapse of sorts": (
+        pl.QueryOptFlags(sort_collapse=False),
+        lambda left: (
+            left.select((col("a") - 9).fill_null(1), "id").sort(pl.all()).sort(col("a").cum_prod())
+        ),
+    ),
+    "no pushdown of columns": (
+        pl.QueryOptFlags(projection_pushdown=False),
+        lambda left: (
+            left.group_by("a").agg(col("s").max()).with_columns(n=col("s").cast(int)).select("a")
+        ),
+    ),
+    "none": (pl.QueryOptFlags.none(), lambda left: left.sort("b", "id").sort("a").select("id")),
+}
+
+
+@pytest.mark.parametrize("name", FLAGS)
+def test_optimizer_flags_mean_what_they_mean_in_polars(
+    name: str, files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    flags, make = FLAGS[name]
+    query = make(pl.scan_csv(files[0]))
+    for optimizations in (flags, pl.QueryOptFlags()):
+        expected = outcome(
+            lambda given=optimizations: query.collect(engine="streaming", optimizations=given)
+        )
+        for settings in SETTINGS.values():
+            graph = plan_outputs(
+                [PlanOutput("out", query)], settings=settings, optimizations=optimizations
+            )
+            got = outcome(lambda graph=graph: run_inline(graph, tmp_path).results["out"])
+            assert got == expected
+
+
+def outcome(run: Callable[[], pl.DataFrame]) -> object:
+    """Return the rows, sorted if there is one column, or the class of what was raised."""
+    try:
+        rows = run()
+    except PolarsError as error:
+        return type(error)
+    return rows.rows() if rows.width > 1 else sorted(rows.rows())
 
 
 def test_the_size_of_a_scan_that_is_not_split_counts(files: tuple[Path, Path]) -> None:

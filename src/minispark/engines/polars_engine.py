@@ -145,8 +145,7 @@ class Engine(polars.lazyframe.engine.Engine):
     ) -> pl.DataFrame:
         """Run a query and return its rows.
 
-        Which optimizations are on changes how the query runs here, never what it gives; a plan
-        that is shared out is optimized part by part as it must be.
+        ``optimizations`` apply to every part of a plan that is cut.
 
         Raises
         ------
@@ -166,7 +165,9 @@ class Engine(polars.lazyframe.engine.Engine):
 
     def _collect(self, lf: pl.LazyFrame, optimizations: pl.QueryOptFlags) -> pl.DataFrame:
         with main_out_of_sight():
-            graph = plan_outputs([PlanOutput(_RESULT, lf)], settings=self._settings)
+            graph = plan_outputs(
+                [PlanOutput(_RESULT, lf)], settings=self._settings, optimizations=optimizations
+            )
         if fits_whole(graph, limit_bytes=self._whole_bytes):
             return collect_whole(lf, optimizations=optimizations)
         with ProgressLine(self._progress) as line:

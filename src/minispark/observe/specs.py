@@ -81,6 +81,7 @@ def task_spec(
             for leaf in launch.inputs
         ),
         output=stage.output,
+        optimizations=stage.optimizations,
         timeout_s=timeout_s,
         keep=kept_name(stage, key.partition),
     )

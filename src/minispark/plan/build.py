@@ -18,6 +18,7 @@ from minispark.plan.check import PlanBrokenError, check
 from minispark.plan.columns import columns_of_schema
 from minispark.plan.expressions import is_random
 from minispark.plan.fingerprint import name_cached
+from minispark.plan.optimizations import changed_flags
 from minispark.plan.polars_plan import (
     Node,
     PlanUnreadableError,
@@ -51,6 +52,7 @@ from minispark.plan.stages import (
     Branch,
     CachedNode,
     Label,
+    OptimizerFlags,
     Output,
     OutputKind,
     ResultSpec,
@@ -92,12 +94,13 @@ def plan_outputs(
     *,
     settings: PlanSettings | None = None,
     data_root: Path | None = None,
+    optimizations: pl.QueryOptFlags | None = None,
     describe: bool = False,
 ) -> StageGraph:
     """Cut the plans of ``outputs`` into stages.
 
-    Equal subplans are computed once. ``describe`` adds the optimized logical plan as text, which
-    costs Polars another look at the files.
+    Equal subplans are computed once. ``optimizations`` apply to every stage. ``describe`` adds the
+    optimized logical plan as text, which costs Polars another look at the files.
 
     Raises
     ------
@@ -106,10 +109,11 @@ def plan_outputs(
     UsageError
         An input path matches no file.
     """
+    flags = () if optimizations is None else changed_flags(optimizations)
     try:
-        graph = _cut(outputs, Cutter(settings or PlanSettings(), data_root))
+        graph = _cut(outputs, Cutter(settings or PlanSettings(), data_root, flags))
     except (PlanUnreadableError, PlanBrokenError, RecursionError) as error:
-        graph = _whole_graph(outputs, why=f"it could not be cut: {error}")
+        graph = _whole_graph(outputs, why=f"it could not be cut: {error}", optimizations=flags)
     if not describe:
         return graph
     plans = (f"{output.name}:\n{output.frame.explain(engine='streaming')}" for output in outputs)
@@ -129,9 +133,9 @@ def _cut(outputs: Sequence[PlanOutput], cutter: Cutter) -> StageGraph:
     # Before anything is pushed down: what other readers need makes no other rows of a cached one.
     name_cached(drafts)
     fixed = [*results, *(draft for draft in drafts if draft.cached is not None)]
-    push_down(drafts, {draft.id for draft in fixed})
+    push_down(drafts, {draft.id for draft in fixed}, cutter.optimizations)
     check(drafts)
-    return _graph(drafts, outputs, results, scans.bytes)
+    return _graph(cutter, drafts, outputs, results, scans.bytes)
 
 
 def _roots(outputs: Sequence[PlanOutput]) -> list[Node]:
@@ -246,10 +250,14 @@ def _renumbered(part: Part, number: Mapping[int, int]) -> Part:
 
 
 def _graph(
-    drafts: Sequence[Draft], outputs: Sequence[PlanOutput], results: Sequence[Draft], size: int
+    cutter: Cutter,
+    drafts: Sequence[Draft],
+    outputs: Sequence[PlanOutput],
+    results: Sequence[Draft],
+    size: int,
 ) -> StageGraph:
     return StageGraph(
-        stages=tuple(_stage(draft) for draft in drafts),
+        stages=tuple(_stage(draft, cutter.optimizations) for draft in drafts),
         results=tuple(
             ResultSpec(output.name, draft.id, tuple(draft.schema))
             for output, draft in zip(outputs, results, strict=True)
@@ -259,7 +267,7 @@ def _graph(
     )
 
 
-def _stage(draft: Draft) -> Stage:
+def _stage(draft: Draft, optimizations: OptimizerFlags) -> Stage:
     nodes = (counted_node(node) for part in draft.parts for node in post_order(part.node))
     return Stage(
         id=draft.id,
@@ -278,6 +286,7 @@ def _stage(draft: Draft) -> Stage:
         pushed=tuple(draft.pushed),
         why=draft.why,
         cached=None if draft.cached is None else CachedNode(draft.cached, draft.fingerprint),
+        optimizations=optimizations,
     )
 
 
@@ -285,7 +294,9 @@ def _branch(part: Part) -> Branch:
     return Branch(pack(executable(part.node)), part.partitions, part.scans, part.inputs)
 
 
-def _whole_graph(outputs: Sequence[PlanOutput], *, why: str) -> StageGraph:
+def _whole_graph(
+    outputs: Sequence[PlanOutput], *, why: str, optimizations: OptimizerFlags = ()
+) -> StageGraph:
     """Run plans that could not be read, each in one task."""
     stages = tuple(
         Stage(
@@ -297,6 +308,7 @@ def _whole_graph(outputs: Sequence[PlanOutput], *, why: str) -> StageGraph:
             ),
             label=Label.INDETERMINATE,
             why=why,
+            optimizations=optimizations,
         )
         for number, output in enumerate(outputs)
     )

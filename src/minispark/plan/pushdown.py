@@ -16,32 +16,35 @@ import polars as pl
 
 from minispark.plan.expressions import is_random, is_separable
 from minispark.plan.leaves import LeafAsk, listen
+from minispark.plan.optimizations import query_flags
 from minispark.plan.polars_plan import expression_body, frame_of, on_top
 from minispark.plan.relation import Draft, Part
+from minispark.plan.stages import OptimizerFlags
 
 __all__ = ["push_down"]
 
 
-def push_down(drafts: Sequence[Draft], fixed: set[int]) -> None:
-    """Cut every stage's rows down to what its readers ask for, but for those that are ``fixed``."""
+def push_down(drafts: Sequence[Draft], fixed: set[int], optimizations: OptimizerFlags = ()) -> None:
+    """Reduce every stage's rows to what its readers ask for, except those that are ``fixed``."""
+    flags = query_flags(optimizations)
     asked: dict[int, list[LeafAsk | None]] = defaultdict(list)
     for draft in reversed(drafts):
         if draft.id not in fixed and asked[draft.id]:
             _narrow(draft, asked[draft.id])
         for part in draft.parts:
-            asks = _asks(part)
+            asks = _asks(part, flags)
             for entry in part.inputs:
                 found = [ask for ask in asks if ask.leaf == entry.leaf]
                 asked[entry.stage] += found or [None]
 
 
-def _asks(part: Part) -> list[LeafAsk]:
+def _asks(part: Part, flags: pl.QueryOptFlags) -> list[LeafAsk]:
     """Let Polars optimize a fragment, and hear what it asks of its leaves."""
     quotes = {scan.quotes for scan in part.scans}
     if all(entry.leaf in quotes for entry in part.inputs):
         return []
     with listen() as asks:
-        frame_of(part.node).explain(engine="streaming")
+        frame_of(part.node).explain(engine="streaming", optimizations=flags)
     return asks
 
 

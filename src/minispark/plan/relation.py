@@ -16,7 +16,15 @@ import polars as pl
 
 from minispark.plan.labels import label_of, settled
 from minispark.plan.polars_plan import LeafNode, Node, frame_of, leaf_node
-from minispark.plan.stages import Label, OutputKind, ReadMode, ScanInput, SinkSpec, StageInput
+from minispark.plan.stages import (
+    Label,
+    OptimizerFlags,
+    OutputKind,
+    ReadMode,
+    ScanInput,
+    SinkSpec,
+    StageInput,
+)
 from minispark.settings import PlanSettings
 
 __all__ = ["Cutter", "Draft", "Part", "Relation"]
@@ -88,8 +96,14 @@ class Draft:
 class Cutter:
     """Holds the drafts of one plan; the rules call it to move rows."""
 
-    def __init__(self, settings: PlanSettings, data_root: Path | None) -> None:
+    def __init__(
+        self,
+        settings: PlanSettings,
+        data_root: Path | None,
+        optimizations: OptimizerFlags = (),
+    ) -> None:
         self.settings = settings
+        self.optimizations = optimizations
         self.data_root = data_root
         self.drafts: list[Draft] = []
         self.scans = 0

@@ -25,6 +25,7 @@ __all__ = [
     "CachedNode",
     "Columns",
     "Label",
+    "OptimizerFlags",
     "Output",
     "OutputKind",
     "ReadMode",
@@ -42,6 +43,9 @@ __all__ = [
 
 Columns = tuple[tuple[str, str], ...]
 """Name and dtype of each column, in order."""
+
+OptimizerFlags = tuple[tuple[str, bool], ...]
+"""Flags of Polars' optimizer that differ from its defaults, by name."""
 
 
 class Label(StrEnum):
@@ -194,6 +198,7 @@ class Stage:
     why: str = ""
     """Why the stage runs in one task, where it does."""
     cached: CachedNode | None = None
+    optimizations: OptimizerFlags = ()
 
     @property
     def partitions(self) -> int:

@@ -18,6 +18,7 @@ from minispark.clock import monotonic_s
 from minispark.errors import JobFailedError
 from minispark.plan.counters import counting
 from minispark.plan.leaves import bind
+from minispark.plan.optimizations import query_flags
 from minispark.task.confine import check_options, check_plan
 from minispark.task.failures import failure_of, is_of_system
 from minispark.task.inputs import Bindings, Inputs, bytes_read, input_generations, read_inputs
@@ -79,7 +80,8 @@ def _collect(spec: TaskSpec, inputs: Inputs) -> tuple[pl.DataFrame, Mapping[str,
     bindings = Bindings(spec, inputs)
     with bind(bindings.leaves()), counting() as nodes:
         try:
-            frame = _plan(spec).collect(engine="streaming")
+            flags = query_flags(spec.optimizations)
+            frame = _plan(spec).collect(engine="streaming", optimizations=flags)
         except (Exception, PanicException) as error:
             if bindings.error is not None:
                 raise bindings.error from None

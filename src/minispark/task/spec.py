@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from minispark.blocks.meta import BlockMeta, BlockSource
 from minispark.errors import Failure
 from minispark.ids import TaskKey
-from minispark.plan.stages import Output, ScanInput, ScanSpec, Split
+from minispark.plan.stages import OptimizerFlags, Output, ScanInput, ScanSpec, Split
 
 __all__ = [
     "InputGeneration",
@@ -56,6 +56,7 @@ class TaskSpec:
     scans: tuple[ScanTask, ...]
     inputs: tuple[TaskInput, ...]
     output: Output
+    optimizations: OptimizerFlags = ()
     block_directory: str = ""
     """Where the block goes; the worker fills it in."""
     data_root: str | None = None

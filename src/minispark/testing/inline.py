@@ -76,6 +76,7 @@ def _spec(
         scans=tuple(scan_task(scan, number) for scan in branch.scans),
         inputs=inputs,
         output=stage.output,
+        optimizations=stage.optimizations,
         block_directory=str(directory),
         data_root=None if data_root is None else str(data_root),
     )
