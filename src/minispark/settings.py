@@ -41,6 +41,8 @@ class PlanSettings:
     """A join side whose input files are smaller is sent whole to every task."""
     max_partitions: int = 65_536
     """More would be a mistyped number."""
+    planning_s: float = 60.0
+    """A plan that takes longer to cut runs whole: the rules are quadratic in a plan's depth."""
 
 
 @dataclass(frozen=True, slots=True)

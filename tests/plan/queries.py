@@ -79,6 +79,12 @@ ORDERED: dict[str, Query] = {
     "rows of a join": lambda left, right: left.join(right, on="a").select(pl.len()),
     "python": lambda left, right: left.map_batches(lambda batch: batch.head(3)),
     "head of groups": lambda left, right: left.group_by("a").agg(pl.len()).sort("len", "a").head(5),
+    "pivot": lambda left, right: (
+        left.group_by("a", "s")
+        .agg(col("b").sum())
+        .pivot("s", on_columns=["x", "y", "zz"], index="a", values="b", maintain_order=True)
+        .sort("a")
+    ),
     "unpivot": lambda left, right: left.unpivot(index="a", on=["b"]),
     "rank": lambda left, right: left.select(col("id").rank()),
     "explode keeps rows": lambda left, right: left.select(

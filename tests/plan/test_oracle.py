@@ -99,3 +99,15 @@ def test_the_size_of_a_scan_that_is_not_split_counts(files: tuple[Path, Path]) -
         names[limit] = {stage.name for stage in graph.stages}
     assert "broadcast" in names[1 << 20]
     assert "broadcast" not in names[0]
+
+
+def test_a_plan_that_takes_too_long_to_cut_runs_whole(
+    files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    query = pl.scan_csv(files[0]).group_by("a").agg(col("b").sum()).sort("a")
+    settings = PlanSettings(single_task_bytes=0, parallelism=5, planning_s=-1)
+    graph = plan_outputs([PlanOutput("out", query)], settings=settings)
+    assert [stage.why for stage in graph.stages] == [
+        "it could not be cut: planning took longer than -1 s"
+    ]
+    assert_frame_equal(run_inline(graph, tmp_path).results["out"], query.collect())

@@ -183,6 +183,7 @@ def _relations(
     readers.update(roots)
     relations: dict[Node, Relation] = {}
     for node in nodes:
+        cutter.check_time()
         relation = _relation(cutter, node, relations, scans)
         if readers[node] > 1 and _worth_keeping(cutter, node, relation):
             relation = cutter.materialise(relation, "shared")

@@ -20,6 +20,7 @@ import msgpack
 import polars as pl
 
 from minispark.plan.leaves import Leaf, PlanningLeaf
+from minispark.plan.node_kinds import KINDS, holds_reference, is_reference
 
 __all__ = [
     "LeafNode",
@@ -48,15 +49,13 @@ __all__ = [
 ]
 
 _HEADER_BYTES = 79
-_INLINE_INPUTS = ("Union", "HConcat", "SinkMultiple")
-"""Kinds whose ``inputs`` are plans in place, not references."""
-_SOURCES = ("Resolver", "Scan")
-"""Kinds without inputs and with large bodies, in which nothing needs to be looked for."""
 _UNREADABLE = (
-    ValueError,
+    AttributeError,
+    IndexError,
     KeyError,
-    TypeError,
     RecursionError,
+    TypeError,
+    ValueError,
     msgpack.exceptions.UnpackException,
 )
 
@@ -119,10 +118,12 @@ def parse_bytes(data: bytes) -> Node:
     """Read a plan as `LazyFrame.serialize` has written it; else as `parse`."""
     try:
         arena = msgpack.unpackb(data[_HEADER_BYTES:], strict_map_key=False)
-        return _Reader(arena).root()
+        root = _Reader(arena).root()
+        post_order(root)
     except _UNREADABLE as e:
         msg = f"the binary plan could not be read: {e!r}"
         raise PlanUnreadableError(msg) from e
+    return root
 
 
 def every_node(frame: pl.LazyFrame) -> list[Node]:
@@ -142,10 +143,6 @@ def every_node(frame: pl.LazyFrame) -> list[Node]:
         raise PlanUnreadableError(msg) from e
 
 
-def _is_reference(value: Any) -> bool:
-    return isinstance(value, dict) and value.keys() == {"idx", "version"}
-
-
 class _Reader:
     def __init__(self, arena: dict[str, Any]) -> None:
         self.arena = arena
@@ -161,23 +158,25 @@ class _Reader:
         return self.nodes[self.arena["root"]["idx"]]
 
     def _fill(self, node: Node, value: Any) -> None:
-        if isinstance(value, str):
-            node.kind, node.body = value, None
-            return
         ((node.kind, body),) = value.items()
-        if node.kind == "DataFrameScan":
-            index = body["df"]["idx"]
-            if index not in self.data:
-                self.data[index] = _Data(self.arena["dataframes"][index]["value"])
-            node.body = {**body, "df": self.data[index]}
-        elif node.kind in _INLINE_INPUTS:
-            inputs = [self._inline(value) for value in body["inputs"]]
-            node.body = {
-                key: inputs if key == "inputs" else self._resolve(inner)
-                for key, inner in body.items()
-            }
-        else:
-            node.body = body if node.kind in _SOURCES else self._resolve(body)
+        kind = KINDS[node.kind]
+        if kind.opaque:
+            node.body = body
+            return
+        found: dict[str, Any] = {}
+        for field, inner in body.items():
+            if field in kind.inputs:
+                found[field] = self._resolve(inner)
+            elif field in kind.inline:
+                found[field] = [self._inline(plan) for plan in inner]
+            elif field in kind.frames:
+                found[field] = self._frame(inner["idx"])
+            elif holds_reference(inner):
+                msg = f"{node.kind}.{field} holds a reference of unknown meaning"
+                raise ValueError(msg)
+            else:
+                found[field] = inner
+        node.body = found
 
     def _inline(self, value: Any) -> Node:
         node = Node("", None)
@@ -185,25 +184,27 @@ class _Reader:
         return node
 
     def _resolve(self, value: Any) -> Any:
-        if isinstance(value, dict):
-            if _is_reference(value):
-                return self.nodes[value["idx"]]
-            return {key: self._resolve(inner) for key, inner in value.items()}
-        if isinstance(value, list) and value and not isinstance(value[0], int):
-            return [self._resolve(inner) for inner in value]
-        return value
+        if is_reference(value):
+            return self.nodes[value["idx"]]
+        return [self._resolve(inner) for inner in value] if isinstance(value, list) else value
+
+    def _frame(self, index: int) -> _Data:
+        if index not in self.data:
+            self.data[index] = _Data(self.arena["dataframes"][index]["value"])
+        return self.data[index]
+
+
+def _fields(node: Node) -> tuple[str, ...]:
+    """Fields of a node's body in which its inputs are."""
+    kind = KINDS[node.kind]
+    return kind.inputs + kind.inline
 
 
 def _found(value: Any) -> Iterator[Node]:
     if isinstance(value, Node):
         yield value
-    elif isinstance(value, dict):
-        for inner in value.values():
-            yield from _found(inner)
     elif isinstance(value, list):
         for inner in value:
-            if isinstance(inner, int):
-                return
             yield from _found(inner)
 
 
@@ -214,15 +215,21 @@ def children(node: Node) -> tuple[Node, ...]:
 
 def inputs(node: Node) -> tuple[Node, ...]:
     """Inputs of a node, one that is read twice twice."""
-    return () if node.kind in _SOURCES else tuple(_found(node.body))
+    return tuple(found for field in _fields(node) for found in _found(node.body[field]))
 
 
 def post_order(root: Node, *, known: Container[Node] = ()) -> list[Node]:
-    """All nodes below and with ``root``, inputs first, but for those ``known`` and what is below.
+    """All nodes below and with ``root``, inputs first, except those ``known`` and what is below.
 
     No recursion: chains may be long.
+
+    Raises
+    ------
+    PlanUnreadableError
+        A node is its own input, directly or through others.
     """
     done: dict[Node, None] = {}
+    above: set[Node] = set()
     stack: list[tuple[Node, bool]] = [(root, False)]
     while stack:
         node, expanded = stack.pop()
@@ -231,6 +238,10 @@ def post_order(root: Node, *, known: Container[Node] = ()) -> list[Node]:
         if expanded:
             done[node] = None
             continue
+        if node in above:
+            msg = f"a {node.kind} node of the binary plan is its own input"
+            raise PlanUnreadableError(msg)
+        above.add(node)
         stack.append((node, True))
         stack.extend((child, False) for child in reversed(children(node)) if child not in done)
     return list(done)
@@ -241,19 +252,20 @@ def with_body(node: Node, **fields: Any) -> Node:
     return Node(node.kind, {**node.body, **fields})
 
 
-def _swap(value: Any, new: Mapping[Node, Node]) -> Any:
+def _mapped(value: Any, change: Callable[[Node], Any]) -> Any:
+    """Return the value of a field of inputs with something else in the place of each node."""
     if isinstance(value, Node):
-        return new.get(value, value)
-    if isinstance(value, dict):
-        return {key: _swap(inner, new) for key, inner in value.items()}
-    if isinstance(value, list) and value and not isinstance(value[0], int):
-        return [_swap(inner, new) for inner in value]
-    return value
+        return change(value)
+    return [_mapped(inner, change) for inner in value] if isinstance(value, list) else value
+
+
+def _with_inputs(node: Node, change: Callable[[Node], Any]) -> dict[str, Any]:
+    return {**node.body, **{name: _mapped(node.body[name], change) for name in _fields(node)}}
 
 
 def replace_children(node: Node, new: Mapping[Node, Node]) -> Node:
     """Return ``node`` with its direct inputs replaced."""
-    return Node(node.kind, _swap(node.body, new))
+    return Node(node.kind, _with_inputs(node, lambda child: new.get(child, child)))
 
 
 def rewrite(root: Node, change: Callable[[Node], Node]) -> Node:
@@ -312,19 +324,8 @@ def pack(root: Node) -> bytes:
 
 def plain_body(node: Node, number: Mapping[Node, int]) -> Any:
     """Return the body of a node with the numbers of its inputs in their place."""
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, Node):
-            return ["input", number[value]]
-        if isinstance(value, _Data):
-            return value.value
-        if isinstance(value, dict):
-            return {key: plain(inner) for key, inner in value.items()}
-        if isinstance(value, list) and value and not isinstance(value[0], int):
-            return [plain(inner) for inner in value]
-        return value
-
-    return plain(node.body)
+    frames = {name: node.body[name].value for name in KINDS[node.kind].frames}
+    return {**_with_inputs(node, lambda child: ["input", number[child]]), **frames}
 
 
 class _Writer:
@@ -340,36 +341,20 @@ class _Writer:
 
     def arena(self, root: Node) -> dict[str, Any]:
         return {
-            "root": {"idx": self.index[root], "version": 1},
+            "root": self._reference(root),
             "dataframes": self.data,
             "dsl_plans": self.slots,
         }
 
     def _value(self, node: Node) -> Any:
-        if node.body is None:
-            return node.kind
-        if node.kind in _SOURCES:
+        kind = KINDS[node.kind]
+        if kind.opaque:
             return {node.kind: node.body}
-        if node.kind in _INLINE_INPUTS:
-            body = {
-                key: [self._value(child) for child in inner]
-                if key == "inputs"
-                else self._plain(inner)
-                for key, inner in node.body.items()
-            }
-            return {node.kind: body}
-        return {node.kind: self._plain(node.body)}
+        body = _with_inputs(node, self._value if kind.inline else self._reference)
+        return {node.kind: {**body, **{name: self._data(body[name]) for name in kind.frames}}}
 
-    def _plain(self, value: Any) -> Any:
-        if isinstance(value, Node):
-            return {"idx": self.index[value], "version": 1}
-        if isinstance(value, _Data):
-            return self._data(value)
-        if isinstance(value, dict):
-            return {key: self._plain(inner) for key, inner in value.items()}
-        if isinstance(value, list) and value and not isinstance(value[0], int):
-            return [self._plain(inner) for inner in value]
-        return value
+    def _reference(self, node: Node) -> dict[str, int]:
+        return {"idx": self.index[node], "version": 1}
 
     def _data(self, data: _Data) -> dict[str, int]:
         if data not in self.data_index:

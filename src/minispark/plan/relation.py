@@ -14,8 +14,15 @@ from pathlib import Path
 
 import polars as pl
 
+from minispark.clock import monotonic_s
 from minispark.plan.labels import label_of, settled
-from minispark.plan.polars_plan import LeafNode, Node, frame_of, leaf_node
+from minispark.plan.polars_plan import (
+    LeafNode,
+    Node,
+    PlanUnreadableError,
+    frame_of,
+    leaf_node,
+)
 from minispark.plan.stages import (
     Label,
     OptimizerFlags,
@@ -106,8 +113,21 @@ class Cutter:
         self.optimizations = optimizations
         self.data_root = data_root
         self.drafts: list[Draft] = []
+        self._deadline_s = monotonic_s() + settings.planning_s
         self.scans = 0
         self._labels: dict[Node, Label] = {}
+
+    def check_time(self) -> None:
+        """Look whether planning has taken longer than it may.
+
+        Raises
+        ------
+        PlanUnreadableError
+            It has.
+        """
+        if monotonic_s() > self._deadline_s:
+            msg = f"planning took longer than {self.settings.planning_s:g} s"
+            raise PlanUnreadableError(msg)
 
     def schema(self, relation: Relation) -> dict[str, pl.DataType]:
         """Columns and dtypes of a relation (every part delivers the same)."""
