@@ -12,6 +12,7 @@ from polars.exceptions import PolarsError
 from polars.testing import assert_frame_equal
 from tests.plan.queries import ORDERED, UNORDERED, write_files
 
+from minispark.errors import JobFailedError
 from minispark.plan.build import PlanOutput, plan_outputs
 from minispark.settings import PlanSettings
 from minispark.testing import run_inline
@@ -79,12 +80,40 @@ def test_optimizer_flags_mean_what_they_mean_in_polars(
             assert got == expected
 
 
+ENDS: dict[str, Callable[[pl.LazyFrame], pl.LazyFrame]] = {
+    "head": lambda rows: rows.head(3),
+    "head of nothing": lambda rows: rows.head(0),
+    "slice": lambda rows: rows.slice(100, 5),
+    "slice over the bad row": lambda rows: rows.slice(249, 5),
+    "head over the bad row": lambda rows: rows.head(251),
+    "head before the bad row": lambda rows: rows.head(250),
+    "head over it, and a column less": lambda rows: rows.head(251).select("id"),
+    "tail": lambda rows: rows.tail(3),
+    "tail over the bad row": lambda rows: rows.tail(251),
+    "sum of a head": lambda rows: rows.head(3).select(col("n").sum()),
+    "all": lambda rows: rows,
+}
+
+
+@pytest.mark.parametrize("name", ENDS)
+def test_a_row_that_polars_would_not_read_fails_nothing(name: str, tmp_path: Path) -> None:
+    texts = ["7"] * 500
+    texts[250] = "seven"
+    path = tmp_path / "in.parquet"
+    pl.DataFrame({"id": range(500), "s": texts}).write_parquet(path, row_group_size=50)
+    query = ENDS[name](pl.scan_parquet(path).with_columns(n=col("s").cast(pl.Int64)))
+    expected = outcome(lambda: query.collect(engine="streaming"))
+    for settings in SETTINGS.values():
+        graph = plan_outputs([PlanOutput("out", query)], settings=settings)
+        assert outcome(lambda graph=graph: run_inline(graph, tmp_path).results["out"]) == expected
+
+
 def outcome(run: Callable[[], pl.DataFrame]) -> object:
-    """Return the rows, sorted if there is one column, or the class of what was raised."""
+    """Return the rows, sorted if there is one column, or that it failed."""
     try:
         rows = run()
-    except PolarsError as error:
-        return type(error)
+    except (PolarsError, JobFailedError):
+        return "failed"
     return rows.rows() if rows.width > 1 else sorted(rows.rows())
 
 

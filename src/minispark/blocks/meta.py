@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from minispark.errors import ErrorInfo
 from minispark.ids import TaskKey
 
 __all__ = ["DATA_SUFFIX", "BlockMeta", "BlockSource", "PartitionMeta"]
@@ -25,6 +26,8 @@ class PartitionMeta:
     rows: int
     checksum: int
     rows_checksum: int | None = None
+    error: ErrorInfo | None = None
+    """Why there are no more rows: a reader that needs more fails with this."""
 
 
 @dataclass(frozen=True, slots=True)

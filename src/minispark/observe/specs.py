@@ -67,6 +67,7 @@ def task_spec(
     if stage is None:
         raise KeyError(key.stage)
     branch, number = stage.branch_of(key.partition)
+    takes = {entry.leaf: entry.take for entry in branch.inputs}
     return TaskSpec(
         key=key,
         fragment=branch.fragment,
@@ -77,6 +78,7 @@ def task_spec(
                 stage=leaf.stage,
                 generation=leaf.generation,
                 blocks=tuple(sources(ref) for ref in leaf.blocks),
+                take=takes[leaf.leaf],
             )
             for leaf in launch.inputs
         ),

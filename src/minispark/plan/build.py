@@ -281,6 +281,7 @@ def _stage(draft: Draft, optimizations: OptimizerFlags) -> Stage:
             key_texts=tuple(str(key) for key in draft.keys),
             sink=draft.sink,
             columns=columns_of_schema(draft.schema),
+            take=draft.take,
         ),
         label=draft.label,
         nodes=tuple(dict.fromkeys(node for node in nodes if node is not None)),

@@ -89,6 +89,7 @@ class Draft:
     schema: dict[str, pl.DataType]
     label: Label
     kind: OutputKind = OutputKind.SINGLE
+    take: int | None = None
     partitions: int = 1
     keys: tuple[pl.Expr, ...] = ()
     sink: SinkSpec | None = None
@@ -155,13 +156,15 @@ class Cutter:
         self.drafts.append(draft)
         return draft
 
-    def read(self, draft: Draft, mode: ReadMode, *, partitions: int = 1) -> Part:
+    def read(
+        self, draft: Draft, mode: ReadMode, *, partitions: int = 1, take: int | None = None
+    ) -> Part:
         """Open a leaf that reads a stage."""
         leaf = f"stage{draft.id}"
         return Part(
             node=leaf_node(leaf, draft.schema),
             partitions=partitions,
-            inputs=(StageInput(leaf, draft.id, mode),),
+            inputs=(StageInput(leaf, draft.id, mode, take),),
         )
 
     def gather(self, relation: Relation, name: str, *, why: str = "") -> Relation:
@@ -170,6 +173,15 @@ class Cutter:
             return relation
         part = self.read(self.close(relation, name, why=why), ReadMode.ALL)
         return Relation((part,), relation.bytes)
+
+    def gather_some(self, relation: Relation, name: str, take: int) -> Relation:
+        """Bring the first rows into one partition, the last ones where ``take`` is negative.
+
+        What fails over rows that are not among these fails nothing.
+        """
+        draft = self.close(relation, name)
+        draft.take = take
+        return Relation((self.read(draft, ReadMode.ALL, take=take),), relation.bytes)
 
     def broadcast(self, relation: Relation, name: str) -> Part:
         """Let every task of a stage read all rows of ``relation``."""

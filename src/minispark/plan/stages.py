@@ -134,6 +134,8 @@ class StageInput:
     leaf: str
     stage: int
     mode: ReadMode
+    take: int | None = None
+    """How many rows the task needs: the first ones, the last ones where negative; None is all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +172,9 @@ class Output:
     sink: SinkSpec | None = None
     key_texts: tuple[str, ...] = ()
     columns: Columns = ()
+    take: int | None = None
+    """How many rows of a task its reader may need, as in `StageInput`. An error over other rows
+    fails nothing: the task gives the rows that it can, and the error in the place of the rest."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,11 +21,13 @@ from minispark.blocks.errors import BlockUnavailable
 from minispark.errors import ErrorInfo, Failure, FetchFailed, MinisparkError, TaskError
 from minispark.masks import masked_error
 
-__all__ = ["PANIC_CODE", "failure_of", "is_of_system", "sentence"]
+__all__ = ["PANIC_CODE", "error_over_rows", "failure_of", "is_of_system", "sentence"]
 
 PANIC_CODE = "MS-215"
 """Polars itself broke; nobody knows which of its locks are still held."""
 
+_OVER_ROWS = frozenset({"MS-211", "MS-212", "MS-232", "MS-233"})
+"""What the data, a function of the user, the header of a file or one of its records brought."""
 _SENTENCE_CHARS = 300
 _DETAIL_CHARS = 8_000
 """A traceback of runaway recursion has a thousand frames; nobody reads them."""
@@ -44,6 +46,14 @@ def failure_of(error: BaseException) -> Failure:
     if isinstance(failure, TaskError):
         return replace(failure, error=masked_error(failure.error))
     return failure
+
+
+def error_over_rows(error: Exception) -> ErrorInfo | None:
+    """Return the error of a task that other rows would not have met, None for any other."""
+    failure = failure_of(error)
+    if isinstance(failure, TaskError) and failure.error.code in _OVER_ROWS:
+        return failure.error
+    return None
 
 
 def _failure(error: BaseException) -> Failure:

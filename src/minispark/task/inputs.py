@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -12,12 +12,13 @@ import polars as pl
 from polars import selectors as cs
 
 from minispark.blocks.fetch import FetchSettings, fetch_blocks
+from minispark.blocks.meta import BlockSource
 from minispark.errors import ErrorInfo
 from minispark.plan.leaves import Binding
 from minispark.plan.stages import ScanFormat
 from minispark.settings import MIB
 from minispark.task.scans import locate_error, open_scan
-from minispark.task.spec import InputGeneration, ScanTask, TaskInput, TaskSpec
+from minispark.task.spec import InputGeneration, ScanTask, TaskSpec
 
 __all__ = ["Bindings", "Inputs", "bytes_read", "input_generations", "largest_inputs", "read_inputs"]
 
@@ -40,10 +41,12 @@ class Inputs:
 
 
 def read_inputs(spec: TaskSpec, *, fetch: FetchSettings) -> Inputs:
-    """Read and verify all blocks of a task, in partition order.
+    """Read and verify the blocks that a task needs, in partition order.
 
     Raises
     ------
+    JobFailedError
+        One of them has an error in the place of its rows.
     BlockUnavailable
         One of them is gone or not what its receipt promises.
     """
@@ -51,10 +54,11 @@ def read_inputs(spec: TaskSpec, *, fetch: FetchSettings) -> Inputs:
     http_bytes = 0
     for wanted in spec.inputs:
         parts = []
-        for fetched in fetch_blocks(wanted.blocks, settings=fetch):
+        blocks = wanted.needed()
+        for fetched in fetch_blocks(blocks, settings=fetch):
             parts.append(fetched.frame)
             http_bytes += fetched.http_bytes
-        frames[wanted.leaf] = _conserved(wanted, _concatenated(parts))
+        frames[wanted.leaf] = _conserved(wanted.leaf, blocks, _concatenated(parts))
     rows = sum(frame.height for frame in frames.values())
     return Inputs(frames, rows, http_bytes)
 
@@ -168,10 +172,10 @@ def _concatenated(parts: list[pl.DataFrame]) -> pl.DataFrame:
     return whole
 
 
-def _conserved(wanted: TaskInput, frame: pl.DataFrame) -> pl.DataFrame:
-    promised = sum(source.meta.rows for source in wanted.blocks)
+def _conserved(leaf: str, blocks: Sequence[BlockSource], frame: pl.DataFrame) -> pl.DataFrame:
+    promised = sum(source.meta.rows for source in blocks)
     if frame.height != promised:
-        msg = f"leaf {wanted.leaf!r} has {frame.height} rows where {promised} were promised"
+        msg = f"leaf {leaf!r} has {frame.height} rows where {promised} were promised"
         raise AssertionError(msg)
     return frame
 

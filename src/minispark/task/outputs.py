@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import assert_never
 
@@ -11,9 +11,10 @@ import polars as pl
 
 from minispark.blocks.format import EMPTY_BLOCK, write_block
 from minispark.blocks.meta import BlockMeta
-from minispark.errors import JobFailedError
+from minispark.errors import ErrorInfo, JobFailedError
 from minispark.plan.columns import columns_of_schema, difference
 from minispark.plan.stages import Output, OutputKind, SinkSpec
+from minispark.task.collect import Collected
 from minispark.task.hashing import key_hash
 from minispark.task.sinks import write_part
 from minispark.task.spec import SinkFile, TaskSpec
@@ -38,7 +39,7 @@ class Written:
     sink: SinkFile | None = None
 
 
-def write_output(spec: TaskSpec, frame: pl.DataFrame) -> Written:
+def write_output(spec: TaskSpec, collected: Collected) -> Written:
     """Write the rows of a task as its output says.
 
     Raises
@@ -46,7 +47,9 @@ def write_output(spec: TaskSpec, frame: pl.DataFrame) -> Written:
     JobFailedError
         The rows are not what the stage promises. Nothing is written.
     """
-    output = spec.output
+    output, frame = spec.output, collected.frame
+    if collected.error is not None and frame.height == 0:
+        return Written(_ending_in(collected.error, EMPTY_BLOCK))
     _check_columns(spec, frame)
     match output.kind:
         case OutputKind.SINK:
@@ -57,7 +60,12 @@ def write_output(spec: TaskSpec, frame: pl.DataFrame) -> Written:
             parts = split_by_key(frame, output)
         case _:
             assert_never(output.kind)
-    return Written(write_block(Path(spec.block_directory), spec.key, parts))
+    block = write_block(Path(spec.block_directory), spec.key, parts)
+    return Written(block if collected.error is None else _ending_in(collected.error, block))
+
+
+def _ending_in(error: ErrorInfo, block: BlockMeta) -> BlockMeta:
+    return BlockMeta(tuple(replace(part, error=error) for part in block.partitions))
 
 
 def split_by_key(frame: pl.DataFrame, output: Output) -> list[pl.DataFrame]:

@@ -5,23 +5,14 @@ It knows nothing of who runs it; every engine runs tasks by calling `attempt`.
 
 from __future__ import annotations
 
-import io
-from collections.abc import Mapping
-from pathlib import Path
-
-import polars as pl
-from polars.exceptions import PanicException, PolarsError
+from polars.exceptions import PanicException
 
 from minispark.blocks.fetch import FetchSettings
 from minispark.blocks.format import EMPTY_BLOCK
 from minispark.clock import monotonic_s
-from minispark.errors import JobFailedError
-from minispark.plan.counters import counting
-from minispark.plan.leaves import bind
-from minispark.plan.optimizations import query_flags
-from minispark.task.confine import check_options, check_plan
-from minispark.task.failures import failure_of, is_of_system
-from minispark.task.inputs import Bindings, Inputs, bytes_read, input_generations, read_inputs
+from minispark.task.collect import collect
+from minispark.task.failures import failure_of
+from minispark.task.inputs import bytes_read, input_generations, read_inputs
 from minispark.task.outputs import write_output
 from minispark.task.spec import TaskFailure, TaskReport, TaskSpec
 
@@ -45,13 +36,13 @@ def run_task(spec: TaskSpec, *, fetch: FetchSettings) -> TaskReport:
     if spec.fragment == NO_FRAGMENT:
         return TaskReport(key=spec.key, block=EMPTY_BLOCK)
     inputs = read_inputs(spec, fetch=fetch)
-    frame, nodes = _collect(spec, inputs)
-    written = write_output(spec, frame)
+    collected = collect(spec, inputs)
+    written = write_output(spec, collected)
     return TaskReport(
         key=spec.key,
         block=written.block,
         inputs=input_generations(spec),
-        nodes=nodes,
+        nodes=collected.nodes,
         rows_in=inputs.rows,
         bytes_read=bytes_read(spec.scans),
         bytes_fetched=inputs.http_bytes,
@@ -70,28 +61,3 @@ def attempt(spec: TaskSpec, *, fetch: FetchSettings) -> TaskReport | TaskFailure
         failure = failure_of(error)
     duration_s = monotonic_s() - started_s
     return TaskFailure(spec.key, failure, input_generations(spec), duration_s)
-
-
-def _collect(spec: TaskSpec, inputs: Inputs) -> tuple[pl.DataFrame, Mapping[str, int]]:
-    if spec.data_root is not None:
-        check_plan(_plan(spec), Path(spec.data_root))
-        for scan in spec.scans:
-            check_options(scan.spec)
-    bindings = Bindings(spec, inputs)
-    with bind(bindings.leaves()), counting() as nodes:
-        try:
-            flags = query_flags(spec.optimizations)
-            frame = _plan(spec).collect(engine="streaming", optimizations=flags)
-        except (Exception, PanicException) as error:
-            if bindings.error is not None:
-                raise bindings.error from None
-            if isinstance(error, PolarsError | PanicException) and not is_of_system(error):
-                bad = bindings.bad_record(error)
-                if bad is not None:
-                    raise JobFailedError.from_info(bad) from error
-            raise
-        return frame, dict(nodes)
-
-
-def _plan(spec: TaskSpec) -> pl.LazyFrame:
-    return pl.LazyFrame.deserialize(io.BytesIO(spec.fragment))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from minispark.blocks.meta import BlockMeta, BlockSource
-from minispark.errors import Failure
+from minispark.errors import Failure, JobFailedError
 from minispark.ids import TaskKey
 from minispark.plan.stages import OptimizerFlags, Output, ScanInput, ScanSpec, Split
 
@@ -30,6 +30,29 @@ class TaskInput:
     stage: int
     generation: int
     blocks: tuple[BlockSource, ...]
+    take: int | None = None
+    """How many rows the task needs: the first ones, the last ones where negative; None is all."""
+
+    def needed(self) -> tuple[BlockSource, ...]:
+        """Return the blocks that hold the rows which the task needs.
+
+        Raises
+        ------
+        JobFailedError
+            A task that made one of them failed over rows that are needed.
+        """
+        backwards = self.take is not None and self.take < 0
+        needed: list[BlockSource] = []
+        rows = 0
+        for source in reversed(self.blocks) if backwards else self.blocks:
+            if self.take is not None and rows >= abs(self.take):
+                break
+            needed.append(source)
+            rows += source.meta.rows
+            error = source.meta.error
+            if error is not None and rows < abs(self.take or 0):
+                raise JobFailedError.from_info(error)
+        return tuple(reversed(needed) if backwards else needed)
 
 
 @dataclass(frozen=True, slots=True)

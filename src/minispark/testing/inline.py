@@ -67,7 +67,13 @@ def _spec(
 ) -> TaskSpec:
     branch, number = stage.branch_of(partition)
     inputs = tuple(
-        TaskInput(entry.leaf, entry.stage, 0, _sources(graph, entry, number, run, directory))
+        TaskInput(
+            entry.leaf,
+            entry.stage,
+            0,
+            _sources(graph, entry, number, run, directory),
+            entry.take,
+        )
         for entry in branch.inputs
     )
     return TaskSpec(

@@ -35,9 +35,11 @@ def slice_rows(cutter: Cutter, node: Node, relations: Mapping[Node, Relation]) -
         (below,) = children(child)
         return _top_k(cutter, node, child, relations[below])
     relation = cutter.settle(relations[child])
-    if not relation.single and local <= _LOCAL_ROWS:
-        relation = append(with_body(node, offset=min(offset, 0), len=local), relation)
-    return append(node, cutter.gather(relation, "head" if offset >= 0 else "tail"))
+    name = "head" if offset >= 0 else "tail"
+    if relation.single or local > _LOCAL_ROWS:
+        return append(node, cutter.gather(relation, name))
+    ends = append(with_body(node, offset=min(offset, 0), len=local), relation)
+    return append(node, cutter.gather_some(ends, name, local if offset >= 0 else -local))
 
 
 def _top_k(cutter: Cutter, node: Node, sort_node: Node, relation: Relation) -> Relation:
