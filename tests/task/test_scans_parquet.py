@@ -10,7 +10,10 @@ from polars.exceptions import PolarsError
 from polars.testing import assert_frame_equal
 from scan_kit import cut, in_tasks
 
+from minispark.blocks.fetch import FetchSettings
 from minispark.errors import UsageError
+from minispark.plan.leaves import Leaf
+from minispark.task.run import run_task
 from minispark.task.scans import open_scan
 from minispark.task.spec import ScanTask
 
@@ -93,3 +96,18 @@ def test_what_is_no_parquet_is_named(tmp_path: Path) -> None:
     (tmp_path / "b.parquet").write_bytes(b"PAR?")
     with pytest.raises(UsageError, match=r"b\.parquet is not a Parquet file"):
         cut(pl.scan_parquet(tmp_path), 1)
+
+
+def test_the_order_of_a_scan_is_kept_under_expressions_of_literals(
+    bench, rows_of, tmp_path: Path
+) -> None:
+    rows = pl.select(n=pl.int_range(400_000))
+    rows.write_parquet(tmp_path / "a.parquet", row_group_size=5_000)
+    scan = pl.scan_parquet(tmp_path / "a.parquet")
+    source, (task,) = cut(scan, 1)
+    parity = pl.when(pl.col("n") % 7 > 3).then(1).otherwise(2).alias("parity")
+    plan = Leaf("s", scan.collect_schema()).lazy().select(parity)
+    for attempt in range(8):
+        spec = bench.task(plan, scans=[ScanTask("s", source.spec, task)], attempt=attempt)
+        report = run_task(spec, fetch=FetchSettings())
+        assert_frame_equal(rows_of(spec, report)[0], rows.select(parity))

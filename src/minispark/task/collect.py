@@ -17,7 +17,7 @@ from polars.exceptions import PanicException, PolarsError
 from minispark.errors import ErrorInfo, JobFailedError
 from minispark.plan.counters import counting
 from minispark.plan.leaves import bind
-from minispark.plan.optimizations import query_flags
+from minispark.plan.optimizations import fragment_flags
 from minispark.task.confine import check_options, check_plan
 from minispark.task.failures import error_over_rows, is_of_system
 from minispark.task.inputs import Bindings, Inputs
@@ -80,7 +80,7 @@ def _run(spec: TaskSpec, inputs: Inputs, plan: pl.LazyFrame) -> Collected:
     bindings = Bindings(spec, inputs)
     with bind(bindings.leaves()), counting() as nodes:
         try:
-            flags = query_flags(spec.optimizations)
+            flags = fragment_flags(spec.optimizations)
             frame = plan.collect(engine="streaming", optimizations=flags)
         except (Exception, PanicException) as error:
             if bindings.error is not None:
