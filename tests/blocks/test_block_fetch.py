@@ -114,6 +114,17 @@ def test_a_frame_without_columns_keeps_its_rows(
     assert read(written(store, pl.DataFrame(height=7))[0]).shape == (7, 0)
 
 
+@pytest.mark.parametrize("names", [["", "column_0"], ["*", "^a.*$"], ["a\0b", "column_0"]])
+def test_columns_come_back_under_their_names(
+    store: BlockStore, read: Callable[[BlockSource], pl.DataFrame], names: list[str]
+) -> None:
+    frame = pl.DataFrame({"first": [1, 2], "second": ["a", "b"]})
+    frame.columns = names
+    back = read(written(store, frame)[0])
+    assert back.columns == names
+    assert back.rows() == frame.rows()
+
+
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(parts=dataframes(lazy=False, max_size=8, excluded_dtypes=[pl.Object, pl.Array(pl.Int8, 0)]))
 def test_any_frame_comes_back_as_it_was(

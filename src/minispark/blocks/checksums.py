@@ -29,7 +29,12 @@ def bytes_checksum(data: bytes | memoryview) -> int:
 
 def rows_checksum(frame: pl.DataFrame) -> int | None:
     """Return the order-independent checksum of the rows, None if no column can be hashed."""
-    exact = [column for column in frame.iter_columns() if _is_exact(column.dtype)]
+    # By place: a frame made of series calls one without a name as it likes.
+    exact = [
+        column.alias(str(place))
+        for place, column in enumerate(frame.iter_columns())
+        if _is_exact(column.dtype)
+    ]
     if not exact:
         return None
     if frame.height == 0:

@@ -219,7 +219,10 @@ def _decode(data: memoryview) -> pl.DataFrame:
         except pa.ArrowNotImplementedError:
             pass  # 128-bit integers: Polars' own extension of the format
         else:
-            frame = pl.from_arrow(table, rechunk=False)
+            # By place: Polars gives a column without a name one of its own.
+            places = [str(place) for place in range(table.num_columns)]
+            frame = pl.from_arrow(table.rename_columns(places), rechunk=False)
             if isinstance(frame, pl.DataFrame):
+                frame.columns = table.column_names
                 return frame
     return pl.read_ipc_stream(io.BytesIO(data))

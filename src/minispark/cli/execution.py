@@ -15,6 +15,7 @@ from minispark.cli.figures import print_figures, print_json, print_stages
 from minispark.cli.options import master_of
 from minispark.cli.terminal import count_text, notes, output, phase, print_table
 from minispark.observe.views import JobMetrics, StageRow
+from minispark.plan.names import exact_columns
 
 __all__ = ["absolute", "run_and_show"]
 
@@ -93,8 +94,9 @@ def _run_there(job: Mapping[str, Any], url: str) -> _Ran:
 def _first(frame: pl.DataFrame, top: int, order_by: str | None) -> pl.DataFrame:
     if order_by is None:
         return frame.head(top)
-    others = [name for name in frame.columns if name != order_by]
-    return frame.sort(order_by, *others, descending=[True] + [False] * len(others)).head(top)
+    by = [order_by, *(name for name in frame.columns if name != order_by)]
+    descending = [name == order_by for name in by]
+    return frame.sort(exact_columns(by), descending=descending).head(top)
 
 
 def _print_rows(frame: pl.DataFrame, top: int, order_by: str | None) -> None:

@@ -21,6 +21,7 @@ from minispark.engines.base import (
 from minispark.engines.http import MasterClient
 from minispark.errors import MinisparkError
 from minispark.observe.views import JobView
+from minispark.plan.names import with_columns_in_order
 from minispark.plan.stages import StageGraph
 
 __all__ = ["ClusterRunner"]
@@ -46,7 +47,7 @@ class ClusterRunner:
         sinks = sinks_of(graph)
 
         def read(node: str) -> pl.DataFrame:
-            return self._read(job_id, node).select(columns[node])
+            return with_columns_in_order(self._read(job_id, node), columns[node])
 
         return JobOutcome(
             job_id=job_id,

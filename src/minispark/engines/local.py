@@ -33,6 +33,7 @@ from minispark.engines.driver import Driver, Finished
 from minispark.engines.places import BlockPlaces
 from minispark.ids import TaskKey
 from minispark.observe.views import JobView
+from minispark.plan.names import with_columns_in_order
 from minispark.plan.stages import StageGraph
 from minispark.settings import CacheSettings, SchedulerSettings
 from minispark.worker.executors import ExecutorPool
@@ -175,7 +176,7 @@ class LocalRunner:
             if result.node not in sinks:
                 sources = finished.blocks.get(result.stage, [])
                 parts = [read_block(source, settings=self._fetch) for source in sources]
-                frames[result.node] = concatenated(parts).select(result.columns)
+                frames[result.node] = with_columns_in_order(concatenated(parts), result.columns)
         figures = JobFigures(
             finished.record.metrics(), tuple(finished.record.stage_rows()), self.slots
         )

@@ -19,6 +19,7 @@ from minispark.engines.http import MasterClient
 from minispark.errors import MinisparkError, UsageError
 from minispark.observe.receipts import Compared, compare, receipts_of
 from minispark.observe.views import JobView
+from minispark.plan.names import exact_columns
 from minispark.plan.stages import Output, OutputKind, StageGraph
 
 __all__ = ["OtherRows", "Verification", "unpublished", "verify"]
@@ -141,7 +142,7 @@ def _first_rows(
 def _counted(frame: pl.DataFrame) -> Counter[tuple[str, ...]]:
     """Count rows; floats, whose last bits may differ, are left out."""
     exact = [name for name, dtype in frame.schema.items() if not dtype.is_float()]
-    return Counter(tuple(map(str, row)) for row in frame.select(exact).iter_rows())
+    return Counter(tuple(map(str, row)) for row in frame.select(exact_columns(exact)).iter_rows())
 
 
 def _some(rows: Counter[tuple[str, ...]]) -> tuple[str, ...]:

@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 
 import polars as pl
 
+from minispark.plan.names import exact_column
+
 __all__ = ["FILTERS", "MAPS", "SPLITTERS", "reducer", "row_count", "words"]
 
 _BREAKS = r"[\t-\r\x{85}\x{A0}\x{1680}\x{2000}-\x{200A}\x{2028}\x{2029}\x{202F}\x{205F}\x{3000}]"
@@ -22,7 +24,7 @@ def words(column: str) -> pl.Expr:
     other white space pay for that. Where all characters are ASCII, looking for two or three single
     bytes finds these rows at the speed of memory; only the others need the whole pattern.
     """
-    text = pl.col(column)
+    text = exact_column(column)
     ascii_only = text.str.len_bytes() == text.str.len_chars()
     ascii_breaks = text.str.contains("[\t\n\r]") | text.str.contains("[\x0b\x0c]")
     breaks = pl.when(ascii_only).then(ascii_breaks).otherwise(text.str.contains(_BREAKS))
@@ -68,7 +70,7 @@ _REDUCERS: Mapping[str, Callable[[pl.Expr], pl.Expr]] = {
 
 def reducer(fn: str, value: str) -> pl.Expr:
     """Return the aggregate ``fn`` of a column."""
-    return _REDUCERS[fn](pl.col(value))
+    return _REDUCERS[fn](exact_column(value))
 
 
 def row_count(fn: str) -> pl.Expr:

@@ -35,6 +35,7 @@ from minispark.jobs.operators import (
 from minispark.jobs.queries import run_query
 from minispark.jobs.suggest import listed, shown
 from minispark.jobs.tables import Table, columns, expression, fail, text_column
+from minispark.plan.names import exact_column, exact_columns
 from minispark.plan.markers import partitioned
 
 __all__ = ["MAIN_FIELDS", "transform"]
@@ -74,8 +75,8 @@ def _map(node: Map, tables: Sequence[Table]) -> pl.LazyFrame:
     column = text_column(node, node.column, table, default="token")
     if node.fn is None or node.fn == "pair_with_one":
         one = pl.lit(1, dtype=pl.Int64).alias("value")
-        return table.frame.select(pl.col(column).alias("key"), one)
-    return table.frame.with_columns(MAPS[node.fn](pl.col(column)).alias(column))
+        return table.frame.select(exact_column(column).alias("key"), one)
+    return table.frame.with_columns(MAPS[node.fn](exact_column(column)).alias(column))
 
 
 def _filter(node: Filter, tables: Sequence[Table]) -> pl.LazyFrame:
@@ -83,7 +84,7 @@ def _filter(node: Filter, tables: Sequence[Table]) -> pl.LazyFrame:
     if node.fn is None:
         return table.frame.filter(expression(node, "where", node.where or "", table))
     column = text_column(node, node.column, table, default="token")
-    return table.frame.filter(FILTERS[node.fn](pl.col(column)))
+    return table.frame.filter(FILTERS[node.fn](exact_column(column)))
 
 
 def _reduced(node: ReduceByKey | Reduce, table: Table, keys: Sequence[str]) -> pl.Expr:
@@ -108,7 +109,7 @@ def _reduced(node: ReduceByKey | Reduce, table: Table, keys: Sequence[str]) -> p
 def _reduce_by_key(node: ReduceByKey, tables: Sequence[Table]) -> pl.LazyFrame:
     (table,) = tables
     keys = columns(node, "key", names(node.key), table)
-    return table.frame.group_by(keys).agg(_reduced(node, table, keys))
+    return table.frame.group_by(exact_columns(keys)).agg(_reduced(node, table, keys))
 
 
 def _reduce(node: Reduce, tables: Sequence[Table]) -> pl.LazyFrame:
@@ -121,15 +122,18 @@ def _join(node: Join, tables: Sequence[Table]) -> pl.LazyFrame:
     if node.how == "cross":
         _check_suffix(node, left, right, ())
         return left.frame.join(right.frame, how="cross", suffix=node.suffix)
-    both = node.on is not None
-    left_on = columns(node, "on" if both else "left_on", names(node.on or node.left_on), left)
-    right_on = columns(node, "on" if both else "right_on", names(node.on or node.right_on), right)
+    if node.on is not None:
+        left_on = columns(node, "on", names(node.on), left)
+        right_on = columns(node, "on", names(node.on), right)
+    else:
+        left_on = columns(node, "left_on", names(node.left_on), left)
+        right_on = columns(node, "right_on", names(node.right_on), right)
     if node.how not in _LEFT_ONLY:
         _check_suffix(node, left, right, right_on)
     return left.frame.join(
         right.frame,
-        left_on=left_on,
-        right_on=right_on,
+        left_on=exact_columns(left_on),
+        right_on=exact_columns(right_on),
         how=node.how,
         suffix=node.suffix,
         coalesce=True,
@@ -147,7 +151,7 @@ def _check_suffix(node: Join, left: Table, right: Table, right_on: Sequence[str]
 
 def _aggregate(node: Aggregate, tables: Sequence[Table]) -> pl.LazyFrame:
     (table,) = tables
-    keys = columns(node, "by", names(node.by), table) if node.by else []
+    keys = columns(node, "by", names(node.by), table)
     made = []
     for name, text in node.aggs.items():
         if name in keys:
@@ -157,7 +161,7 @@ def _aggregate(node: Aggregate, tables: Sequence[Table]) -> pl.LazyFrame:
             what = f"{shown(text)} (of {shown(name)}) is no aggregate"
             fail(node, "aggs", what, hint=f"write sum({text}), max({text}), count(*) ...")
         made.append(expr)
-    return table.frame.group_by(keys).agg(made) if keys else table.frame.select(made)
+    return table.frame.group_by(exact_columns(keys)).agg(made) if keys else table.frame.select(made)
 
 
 def _aggregates(expr: pl.Expr, table: Table) -> bool:
@@ -171,7 +175,7 @@ def _aggregates(expr: pl.Expr, table: Table) -> bool:
 def _select(node: Select, tables: Sequence[Table]) -> pl.LazyFrame:
     (table,) = tables
     if isinstance(node.columns, list):
-        return table.frame.select(columns(node, "columns", node.columns, table))
+        return table.frame.select(exact_columns(columns(node, "columns", node.columns, table)))
     return table.frame.select(
         [expression(node, "columns", text, table, name=name) for name, text in node.columns.items()]
     )
@@ -205,13 +209,14 @@ def _distinct(node: Distinct, tables: Sequence[Table]) -> pl.LazyFrame:
     (table,) = tables
     if node.subset is None:
         return table.frame.unique()
-    return table.frame.unique(subset=columns(node, "subset", names(node.subset), table))
+    subset = columns(node, "subset", names(node.subset), table)
+    return table.frame.unique(subset=exact_columns(subset))
 
 
 def _sort(node: Sort, tables: Sequence[Table]) -> pl.LazyFrame:
     (table,) = tables
     return table.frame.sort(
-        columns(node, "by", names(node.by), table),
+        exact_columns(columns(node, "by", names(node.by), table)),
         descending=node.descending,
         nulls_last=node.nulls_last,
         maintain_order=True,

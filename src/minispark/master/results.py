@@ -23,6 +23,7 @@ from minispark.blocks.fetch import FetchSettings, read_block
 from minispark.errors import ErrorInfo
 from minispark.master.answers import RefusedError
 from minispark.master.outcome import Outcome, SinkOutput
+from minispark.plan.names import with_columns_in_order
 from minispark.wire.messages import NodeBlocks
 
 __all__ = ["FORMATS", "ResultStream", "chosen", "open_stream"]
@@ -117,14 +118,13 @@ def _block_frames(result: NodeBlocks, fetch: FetchSettings) -> Frames:
     """Batches of rows; at least one, so that an empty result has its columns."""
     if not result.blocks:
         raise _gone(result.node, "it was made before the master was restarted")
-    columns = list(result.columns)
     given = False
     for source in result.blocks:
         frame = read_block(source, settings=fetch)
         if frame.height == 0 and given:
             continue
         given = True
-        yield from _batches(frame if frame.columns == columns else frame.select(columns))
+        yield from _batches(with_columns_in_order(frame, result.columns))
 
 
 def _batches(frame: pl.DataFrame) -> Frames:

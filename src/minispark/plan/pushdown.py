@@ -14,6 +14,7 @@ from dataclasses import replace
 
 import polars as pl
 
+from minispark.plan.names import exact_columns
 from minispark.plan.expressions import is_random, is_separable
 from minispark.plan.leaves import LeafAsk, listen
 from minispark.plan.optimizations import query_flags
@@ -55,7 +56,7 @@ def _narrow(draft: Draft, asks: Sequence[LeafAsk | None]) -> None:
         return
 
     def build(rows: pl.LazyFrame) -> pl.LazyFrame:
-        return (rows.filter(*filters) if filters else rows).select(columns)
+        return (rows.filter(*filters) if filters else rows).select(exact_columns(columns))
 
     draft.parts = [
         replace(part, node=on_top(part.node, draft.schema, build)) for part in draft.parts

@@ -14,6 +14,7 @@ from polars import selectors as cs
 from minispark.blocks.fetch import FetchSettings, fetch_blocks
 from minispark.blocks.meta import BlockSource
 from minispark.errors import ErrorInfo
+from minispark.plan.names import with_columns_in_order
 from minispark.plan.leaves import Binding
 from minispark.plan.stages import ScanFormat
 from minispark.settings import MIB
@@ -164,7 +165,7 @@ def _concatenated(parts: list[pl.DataFrame]) -> pl.DataFrame:
     if not filled:
         return next((part for part in parts if part.width), pl.DataFrame())
     columns = filled[0].columns
-    alike = [part if part.columns == columns else part.select(columns) for part in filled]
+    alike = [with_columns_in_order(part, columns) for part in filled]
     whole = pl.concat(alike, how="vertical", rechunk=False)
     chunks = whole.n_chunks()
     if chunks > _MANY_CHUNKS and whole.height < chunks * _FEW_ROWS:

@@ -29,6 +29,7 @@ import polars as pl
 from polars.exceptions import PolarsError
 
 from minispark.errors import JobFailedError
+from minispark.plan.names import exact_columns
 from minispark.plan.scan_files import is_compressed
 from minispark.plan.stages import Split
 from minispark.task.scan_inputs import checked, is_whole, runs
@@ -126,7 +127,7 @@ class CsvReader:
             raise_if_empty=options.raise_if_empty,
             glob=False,
             **options.reader,
-        ).select(names)
+        ).select(exact_columns(names))
 
     def part(self, split: Split, path: Path) -> pl.LazyFrame:
         """The records that begin in a split."""

@@ -10,6 +10,7 @@ from typing import Protocol
 import polars as pl
 from polars.exceptions import PanicException, PolarsError
 
+from minispark.plan.names import exact_columns
 from minispark.plan.stages import ScanFormat, ScanSpec, Split
 from minispark.task.scan_csv import CsvOptions, CsvReader
 from minispark.task.scan_records import Bytes, count_byte, record_start
@@ -76,7 +77,7 @@ class CsvSuspect:
 
     def read(self, data: Bytes, begin: int, end: int) -> pl.LazyFrame:
         """See `Suspect`."""
-        return self.strict.framed(data, self.body, begin, end).select(self.columns)
+        return self.strict.framed(data, self.body, begin, end).select(exact_columns(self.columns))
 
     def count(self, data: Bytes, end: int) -> int:
         """See `Suspect`."""
@@ -119,7 +120,7 @@ class LinesSuspect:
         if self.spec.format is ScanFormat.TEXT:
             return pl.scan_lines(data[begin:end], **self.spec.options)
         frame = pl.scan_ndjson(data[begin:end], schema=self.schema, **self.spec.options)
-        return frame.select(self.columns)
+        return frame.select(exact_columns(self.columns))
 
     def count(self, data: Bytes, end: int) -> int:
         """See `Suspect`."""

@@ -9,6 +9,7 @@ import polars as pl
 from polars.exceptions import PolarsError
 
 from minispark.plan.aggregates import SplitAggregates, split_aggregates
+from minispark.plan.names import exact_columns
 from minispark.plan.expressions import expand, is_constant, is_elementwise, names_of
 from minispark.plan.labels import is_order_free
 from minispark.plan.polars_plan import (
@@ -109,24 +110,24 @@ def _two_steps(
     schema, result = schemas
     key_bodies, key_names = keys
     ordered = body["maintain_order"]
+    columns = exact_columns(key_names)
     by = [expression(key).alias(name) for key, name in zip(key_bodies, key_names, strict=True)]
 
     def partial(rows: pl.LazyFrame) -> pl.LazyFrame:
         return rows.group_by(by, maintain_order=ordered).agg(split.partial)
 
     def final(rows: pl.LazyFrame) -> pl.LazyFrame:
-        groups = rows.group_by(key_names, maintain_order=ordered).agg(split.final)
+        groups = rows.group_by(columns, maintain_order=ordered).agg(split.final)
         predicates = split.outputs[len(result) - len(key_names) :]
         for predicate in predicates:
             groups = groups.filter(predicate)
-        return groups.select([*map(pl.col, key_names), *_named(split, result, skip=len(key_names))])
+        return groups.select([*columns, *_named(split, result, skip=len(key_names))])
 
     partials = Relation(
         tuple(part.under(on_top(part.node, schema, partial)) for part in relation.parts),
         relation.bytes,
     )
     width = cutter.exchange_width(relation) if _distributing(key_bodies) and not ordered else 1
-    columns = [pl.col(name) for name in key_names]
     moved = cutter.exchange(partials, columns, partitions=width, name="partial group_by")
     top = on_top(moved.only.node, cutter.schema(moved), final)
     return Relation((moved.only.under(top),), relation.bytes)

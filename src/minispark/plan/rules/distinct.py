@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import polars as pl
 
+from minispark.plan.names import exact_columns
 from minispark.plan.expressions import expand, is_elementwise
 from minispark.plan.labels import settled_node
 from minispark.plan.polars_plan import Node, children, expression
@@ -36,7 +37,7 @@ def distinct(cutter: Cutter, node: Node, relations: Mapping[Node, Relation]) -> 
 def _keys(node: Node, schema: dict[str, pl.DataType]) -> list[pl.Expr] | None:
     subset = node.body["options"]["subset"]
     if subset is None:
-        keys = [pl.col(name) for name in schema]
+        keys = exact_columns(schema)
     else:
         expanded = [expand(body, schema) for body in subset]
         if any(part is None for part in expanded):

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import polars as pl
 
+from minispark.plan.names import exact_columns
 from minispark.plan.expressions import is_constant, is_elementwise, is_separable
 from minispark.plan.polars_plan import Node, children
 from minispark.plan.pythons import cached_node, counted_node, hinted_partitions, uncounted
@@ -85,5 +86,4 @@ def _repartition(cutter: Cutter, child: Node, relation: Relation, wanted: int) -
     names = [name for name, dtype in schema.items() if dtype.is_numeric() or dtype in _HASHED]
     if wanted == 1 or not names:
         return cutter.gather(relation, "repartition")
-    keys = [pl.col(name) for name in names]
-    return cutter.exchange(relation, keys, partitions=wanted, name="repartition")
+    return cutter.exchange(relation, exact_columns(names), partitions=wanted, name="repartition")

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import polars as pl
 
+from minispark.plan.names import exact_column
 from minispark.plan.polars_plan import Node, children, frame_of, leaf_node, on_top, replace_children
 from minispark.plan.relation import Cutter, Part, Relation
 from minispark.plan.rules.whole import merge
@@ -32,7 +33,7 @@ def _shaped(part: Part, schema: dict[str, pl.DataType], result: dict[str, pl.Dat
     if list(schema.items()) == list(result.items()):
         return part
     columns = [
-        pl.col(name).cast(dtype) if name in schema else pl.lit(None, dtype).alias(name)
+        exact_column(name).cast(dtype) if name in schema else pl.lit(None, dtype).alias(name)
         for name, dtype in result.items()
     ]
     return part.under(on_top(part.node, schema, lambda rows: rows.select(columns)))
