@@ -73,7 +73,7 @@ QUERIES: dict[str, Query] = {
 }
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     names=st.lists(NAMES, min_size=2, max_size=4, unique=True).filter(
         lambda names: not any(name.startswith("\1") for name in names)
