@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from job_kit import Node, fan_in
+from job_kit import Node, fan_in, refused
 
 from minispark.jobs import plan_job
 from minispark.testing.inline import run_inline
@@ -135,3 +136,28 @@ def test_rows_equal_plain_polars(names: list[str], name: str, rows: int) -> None
         assert _rows(found) == _rows(expected)
     finally:
         shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("name", ["*", "^a.*$", "^$", "a b", 'say "a"'])
+def test_a_quoted_name_in_an_expression_is_that_column(name: str, root: Path) -> None:
+    table = pl.DataFrame({"a": [1, 2], "b": [30, 40]})
+    table.columns = ["a", name]
+    table.write_parquet(root / "in.parquet")
+    read = {"id": "in", "op": "read_parquet", "path": "in.parquet"}
+    quoted = '"' + name.replace('"', '""') + '"'
+    for fields, expected in (
+        ({"op": "aggregate", "aggs": {"s": f"sum({quoted}) + count(*)"}}, [(72,)]),
+        ({"op": "filter", "where": f"{quoted} > 30"}, [(2, 40)]),
+        ({"op": "select", "columns": {"s": f"{quoted} + a"}}, [(31,), (42,)]),
+    ):
+        job = fan_in({"id": "out", **fields}, read)
+        found = run_inline(plan_job(job, data_root=root), root, data_root=root).results["out"]
+        assert found.rows() == expected
+
+
+def test_a_quoted_pattern_that_is_no_column_is_named(root: Path) -> None:
+    pl.DataFrame({"a": [1]}).write_parquet(root / "in.parquet")
+    read = {"id": "in", "op": "read_parquet", "path": "in.parquet"}
+    error = refused(fan_in({"id": "out", "op": "filter", "where": '"*" > 0'}, read), root)
+    assert error.code == "MS-164"
+    assert "no column '*'" in error.message

@@ -17,6 +17,7 @@ from polars.exceptions import ColumnNotFoundError, PolarsError
 from minispark.errors import UsageError
 from minispark.jobs.operators import Operator
 from minispark.jobs.suggest import did_you_mean, listed, shown
+from minispark.plan.expressions import without_patterns
 
 __all__ = ["Table", "columns", "expression", "fail", "polars_failed", "text_column"]
 
@@ -89,6 +90,9 @@ def expression(
     of = f" (of {shown(name)})" if name is not None else ""
     try:
         expr = pl.sql_expr(text)
+        if expr.meta.has_multiple_outputs():
+            # Polars takes a quoted name for a pattern.
+            expr = without_patterns(expr)
         roots = expr.meta.root_names()
     except PolarsError as error:
         fail(node, field, f"{shown(text)}{of} is no expression: {_sentence(error)}")

@@ -25,6 +25,7 @@ __all__ = [
     "is_separable",
     "names_of",
     "walk",
+    "without_patterns",
 ]
 
 _REMEMBERED = 4096
@@ -166,6 +167,25 @@ def _fill(body: Any, column: str) -> Any:
     if isinstance(body, list) and not (body and isinstance(body[0], int)):
         return [_fill(inner, column) for inner in body]
     return body
+
+
+def without_patterns(expr: pl.Expr) -> pl.Expr:
+    """Return ``expr`` with a column in the place of each pattern: the one of just that name."""
+    return expression(_without_patterns(expression_body(expr)))
+
+
+def _without_patterns(body: Any) -> Any:
+    match body:
+        case {"Selector": "Wildcard"}:
+            return {"Column": "*"}
+        case {"Selector": {"Matches": str(name)}}:
+            return {"Column": name}
+        case dict():
+            return {key: _without_patterns(inner) for key, inner in body.items()}
+        case [first, *_] if not isinstance(first, int):
+            return [_without_patterns(inner) for inner in body]
+        case _:
+            return body
 
 
 def expand(
