@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from polars.testing.parametric import dataframes
 
+from minispark.plan.columns import exact_column
 from minispark.plan.stages import Output, OutputKind
 from minispark.task.hashing import hash_vector, key_hash
 from minispark.task.outputs import split_by_key
@@ -105,6 +106,17 @@ def test_splitting_keeps_rows_order_and_columns(partitions: int) -> None:
     assert sum(map(len, words)) == len(set().union(*words)) == 501
     if 1 < partitions < 100:
         assert min(part.height for part in parts) > 5_000 / partitions / 3
+
+
+@pytest.mark.parametrize("partitions", [8, 9])
+@pytest.mark.parametrize("names", [["*", "^.*$"], ["__minispark_key_0", "__minispark_partition"]])
+def test_splitting_keeps_columns_of_whatever_names(names: list[str], partitions: int) -> None:
+    frame = pl.select(k=pl.int_range(50) % 7, v=pl.int_range(50))
+    frame.columns = names
+    key = exact_column(names[0]).meta.serialize()
+    parts = split_by_key(frame, Output(OutputKind.HASH, partitions, (key,)))
+    assert {tuple(part.columns) for part in parts} == {tuple(names)}
+    assert sorted(row for part in parts for row in part.rows()) == sorted(frame.rows())
 
 
 def test_splitting_nothing_gives_the_columns_of_every_partition() -> None:

@@ -168,7 +168,8 @@ def _aggregates(expr: pl.Expr, table: Table) -> bool:
     """Whether an expression gives one value a group; otherwise Polars would give its list."""
     empty = pl.LazyFrame(schema=dict(table.schema))
     (dtype,) = empty.select(expr).collect_schema().dtypes()
-    grouped = empty.group_by(pl.lit(1, dtype=pl.Int64).alias("\0group")).agg(expr).collect_schema()
+    key = pl.lit(1, dtype=pl.Int64).alias(expr.meta.output_name() + "_key")
+    grouped = empty.group_by(key).agg(expr).collect_schema()
     return grouped.dtypes()[1] != pl.List(dtype)
 
 
