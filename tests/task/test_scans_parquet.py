@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet
 import pytest
 from polars.exceptions import PolarsError
 from polars.testing import assert_frame_equal
@@ -61,6 +63,36 @@ def test_a_filter_reaches_a_file_that_is_read_whole(tmp_path: Path) -> None:
         ScanTask("s", source.spec, task), frame.collect_schema(), quotes=None, data_root=None
     )
     assert "SELECTION" in opened.filter(pl.col("a") > 990).explain()
+
+
+WIDE = [pl.Int128(), pl.UInt128(), pl.List(pl.Int128), pl.Struct({"w": pl.UInt128})]
+
+
+@pytest.mark.parametrize("dtype", WIDE, ids=str)
+@pytest.mark.parametrize("partitions", [1, 4])
+def test_dtypes_that_only_polars_has(tmp_path: Path, dtype: pl.DataType, partitions: int) -> None:
+    wide = pl.Series(range(400), dtype=pl.Int64)
+    values = pl.Series([{"w": n} for n in wide]) if dtype == pl.Struct else wide
+    rows = pl.DataFrame({"a": wide, "wide": values.cast(dtype)})
+    rows.write_parquet(tmp_path / "a.parquet", row_group_size=100)
+    frame = pl.scan_parquet(tmp_path)
+    assert_frame_equal(in_tasks(frame, partitions), rows)
+    _, tasks = cut(frame, partitions)
+    assert [len(task) for task in tasks] == [1] * partitions
+
+
+def test_a_file_that_only_polars_reads_is_one_split(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: object) -> None:
+        raise pa.ArrowNotImplementedError
+
+    monkeypatch.setattr(pyarrow.parquet, "read_metadata", refuse)
+    _rows(1000).write_parquet(tmp_path / "a.parquet", row_group_size=100)
+    frame = pl.scan_parquet(tmp_path)
+    _, tasks = cut(frame, 3)
+    assert [(split.start, split.end) for task in tasks for split in task] == [(0, 1000)]
+    assert_frame_equal(in_tasks(frame, 3), frame.collect())
 
 
 def test_another_order_of_columns(tmp_path: Path) -> None:

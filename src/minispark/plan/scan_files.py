@@ -12,17 +12,26 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import polars as pl
 from polars.exceptions import PolarsError
 
 from minispark.errors import UsageError
 
+if TYPE_CHECKING:
+    from pyarrow.parquet import FileMetaData
+
 __all__ = ["FileInfo", "RowGroups", "expand", "is_compressed", "pinned", "row_groups"]
 
 _COMPRESSED = (b"\x1f\x8b", b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda", b"\x28\xb5\x2f\xfd")
 """First bytes by which Polars knows gzip, zlib at four levels and zstd."""
 _SHOWN_PATHS = 5
+_MAGIC = b"PAR1"
+_TAIL_BYTES = 8
+"""A Parquet file ends with the length of its footer and `_MAGIC`."""
+_ARROW_SCHEMA = b"ARROW:schema"
+"""The key in a footer under which writers keep the dtypes that the columns had before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +126,7 @@ def pinned(path: str, *, sniff: bool) -> FileInfo:
 
 
 def row_groups(path: str) -> RowGroups:
-    """Read the footer of a Parquet file.
+    """Return where the row groups of a Parquet file end; it is one of them if only Polars reads it.
 
     Raises
     ------
@@ -125,16 +134,42 @@ def row_groups(path: str) -> RowGroups:
         The file is not Parquet.
     """
     # Only for Parquet: it takes longer to load than most plans take to make.
-    import pyarrow.parquet as pq
+    from pyarrow import ArrowException
 
     try:
-        footer = pq.read_metadata(path)
-    except (OSError, ValueError) as error:
-        msg = f"{path} is not a Parquet file: {error}"
-        raise UsageError(msg, code="MS-116", file=path) from error
+        footer = _footer(Path(path))
+    except (ArrowException, OSError):
+        return _one_group(path)
     rows, sizes = [0], [0]
     for index in range(footer.num_row_groups):
         group = footer.row_group(index)
         rows.append(rows[-1] + group.num_rows)
         sizes.append(sizes[-1] + group.total_byte_size)
     return RowGroups(tuple(rows[1:]), tuple(sizes[1:]))
+
+
+def _footer(path: Path) -> FileMetaData:
+    """Read a footer without the Arrow schema in it: pyarrow has not all of Polars' dtypes."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with path.open("rb") as file:
+        end = file.seek(0, os.SEEK_END)
+        file.seek(max(end - _TAIL_BYTES, 0))
+        tail = file.read()
+        length = int.from_bytes(tail[:4], "little")
+        file.seek(max(end - _TAIL_BYTES - length, 0))
+        footer = file.read(length)
+    other_key = b"-" * len(_ARROW_SCHEMA)
+    return pq.read_metadata(
+        pa.BufferReader(_MAGIC + footer.replace(_ARROW_SCHEMA, other_key) + tail)
+    )
+
+
+def _one_group(path: str) -> RowGroups:
+    try:
+        rows = pl.scan_parquet(path, glob=False).select(pl.len()).collect(engine="streaming").item()
+        return RowGroups((rows,), (Path(path).stat().st_size,))
+    except (PolarsError, OSError) as error:
+        msg = f"{path} is not a Parquet file: {error}"
+        raise UsageError(msg, code="MS-116", file=path) from error

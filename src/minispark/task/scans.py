@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-import pyarrow.parquet as pq
 
+from minispark.plan.scan_files import row_groups
 from minispark.plan.stages import ScanFormat, Split
 from minispark.task.scan_csv import count_quotes, open_csv
 from minispark.task.scan_errors import locate_error
@@ -112,4 +112,4 @@ def _open_parquet(scan: ScanTask, schema: pl.Schema, data_root: Path | None) -> 
 
 
 def _is_whole_parquet(split: Split, path: Path) -> bool:
-    return split.start == 0 and split.end == pq.read_metadata(path).num_rows
+    return split.start == 0 and split.end == row_groups(str(path)).total_rows
