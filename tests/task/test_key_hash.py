@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from polars.testing.parametric import dataframes
 
-from minispark.plan.columns import exact_column
+from minispark.plan.names import exact_column
 from minispark.plan.stages import Output, OutputKind
 from minispark.task.hashing import hash_vector, key_hash
 from minispark.task.outputs import split_by_key

@@ -71,9 +71,10 @@ WIDE = [pl.Int128(), pl.UInt128(), pl.List(pl.Int128), pl.Struct({"w": pl.UInt12
 @pytest.mark.parametrize("dtype", WIDE, ids=str)
 @pytest.mark.parametrize("partitions", [1, 4])
 def test_dtypes_that_only_polars_has(tmp_path: Path, dtype: pl.DataType, partitions: int) -> None:
-    wide = pl.Series(range(400), dtype=pl.Int64)
-    values = pl.Series([{"w": n} for n in wide]) if dtype == pl.Struct else wide
-    rows = pl.DataFrame({"a": wide, "wide": values.cast(dtype)})
+    number = pl.int_range(400)
+    wide = pl.struct(w=number) if dtype == pl.Struct else number
+    wide = pl.concat_list(number) if dtype == pl.List else wide
+    rows = pl.select(a=number, wide=wide.cast(dtype))
     rows.write_parquet(tmp_path / "a.parquet", row_group_size=100)
     frame = pl.scan_parquet(tmp_path)
     assert_frame_equal(in_tasks(frame, partitions), rows)

@@ -35,8 +35,8 @@ from minispark.jobs.operators import (
 from minispark.jobs.queries import run_query
 from minispark.jobs.suggest import listed, shown
 from minispark.jobs.tables import Table, columns, expression, fail, text_column
-from minispark.plan.names import exact_column, exact_columns
 from minispark.plan.markers import partitioned
+from minispark.plan.names import exact_column, exact_columns
 
 __all__ = ["MAIN_FIELDS", "transform"]
 

@@ -14,9 +14,9 @@ from dataclasses import replace
 
 import polars as pl
 
-from minispark.plan.names import exact_columns
 from minispark.plan.expressions import is_random, is_separable
 from minispark.plan.leaves import LeafAsk, listen
+from minispark.plan.names import exact_columns
 from minispark.plan.optimizations import query_flags
 from minispark.plan.polars_plan import expression_body, frame_of, on_top
 from minispark.plan.relation import Draft, Part

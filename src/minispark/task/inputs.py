@@ -14,8 +14,8 @@ from polars import selectors as cs
 from minispark.blocks.fetch import FetchSettings, fetch_blocks
 from minispark.blocks.meta import BlockSource
 from minispark.errors import ErrorInfo
-from minispark.plan.names import with_columns_in_order
 from minispark.plan.leaves import Binding
+from minispark.plan.names import with_columns_in_order
 from minispark.plan.stages import ScanFormat
 from minispark.settings import MIB
 from minispark.task.scans import locate_error, open_scan

@@ -9,9 +9,9 @@ import polars as pl
 from polars.exceptions import PolarsError
 
 from minispark.plan.aggregates import SplitAggregates, split_aggregates
-from minispark.plan.names import exact_columns
 from minispark.plan.expressions import expand, is_constant, is_elementwise, names_of
 from minispark.plan.labels import is_order_free
+from minispark.plan.names import exact_columns
 from minispark.plan.polars_plan import (
     Node,
     children,

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 import polars as pl
 
-from minispark.plan.names import exact_columns
 from minispark.plan.expressions import expand, is_elementwise
 from minispark.plan.labels import settled_node
+from minispark.plan.names import exact_columns
 from minispark.plan.polars_plan import Node, children, expression
 from minispark.plan.relation import Cutter, Relation
 from minispark.plan.rules.whole import append, run_whole

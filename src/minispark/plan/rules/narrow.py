@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import polars as pl
 
-from minispark.plan.names import exact_columns
 from minispark.plan.expressions import is_constant, is_elementwise, is_separable
+from minispark.plan.names import exact_columns
 from minispark.plan.polars_plan import Node, children
 from minispark.plan.pythons import cached_node, counted_node, hinted_partitions, uncounted
 from minispark.plan.relation import Cutter, Relation
