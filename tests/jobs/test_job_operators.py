@@ -407,6 +407,23 @@ def test_csv_cannot_hold_lists(write, root):
     compile_job(parse_job(chain(lists, step("write_parquet", path="o"))), data_root=root)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "op", "hint"),
+    [
+        (pl.Binary(), "write_csv", "use write_parquet"),
+        (pl.Binary(), "write_jsonl", "use write_parquet"),
+        (pl.List(pl.Binary), "write_jsonl", "use write_parquet"),
+        (pl.Duration(), "write_csv", "use write_jsonl or write_parquet"),
+    ],
+)
+def test_what_a_format_cannot_hold_is_said_before_it_runs(root, dtype, op, hint):
+    pl.DataFrame(schema={"a": pl.Int64, "b": dtype}).write_parquet(root / "in.parquet")
+    read = {"id": "in", "op": "read_parquet", "path": "in.parquet"}
+    info = refused(chain(read, step(op, path="o")), root)
+    assert (info.field, info.hint) == ("op", hint)
+    assert "cannot hold the column 'b'" in info.message
+
+
 def test_unknown_dtypes_are_refused_with_the_nearest(root):
     (root / "a.csv").write_text("a\n1\n")
     for name, meant in (("int64", "Int64"), ("Strng", "String"), ("double", "Float64")):

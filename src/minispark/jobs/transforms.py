@@ -37,10 +37,11 @@ from minispark.jobs.suggest import listed, shown
 from minispark.jobs.tables import Table, columns, expression, fail, text_column
 from minispark.plan.markers import partitioned
 from minispark.plan.names import exact_column, exact_columns
+from minispark.task.formats import unwritable_column
 
 __all__ = ["MAIN_FIELDS", "transform"]
 
-_NESTED = (pl.List, pl.Array, pl.Struct)
+_FORMATS = {"csv": "CSV", "jsonl": "JSON", "parquet": "Parquet"}
 _LEFT_ONLY = ("semi", "anti")
 
 
@@ -241,10 +242,14 @@ def _cache(_node: Cache, tables: Sequence[Table]) -> pl.LazyFrame:
 
 def _write(node: Write, tables: Sequence[Table]) -> pl.LazyFrame:
     (table,) = tables
-    nested = [name for name, dtype in table.schema.items() if isinstance(dtype, _NESTED)]
-    if node.op == "write_csv" and nested:
-        what = f"CSV cannot hold the nested column {shown(nested[0])}"
-        fail(node, "op", what, hint="use write_jsonl or write_parquet")
+    format_ = node.op.removeprefix("write_")
+    name = unwritable_column(format_, table.schema)
+    if name is not None:
+        what = f"{_FORMATS[format_]} cannot hold the column {shown(name)} of {table.schema[name]}"
+        able = [
+            f"write_{other}" for other in _FORMATS if not unwritable_column(other, table.schema)
+        ]
+        fail(node, "op", what, hint=f"use {' or '.join(able)}" if able else "cast the column")
     return table.frame
 
 

@@ -13,11 +13,11 @@ import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import IO, Final
 
 import polars as pl
-import pyarrow as pa
 
 from minispark.blocks.checksums import bytes_checksum
 from minispark.blocks.fetch import FetchSettings
@@ -27,6 +27,8 @@ from minispark.master.results import chosen, open_stream
 __all__ = ["Download", "download"]
 
 _CHUNK_BYTES = 1 << 20
+_VERSIONS = (pl.__version__, metadata.version("minispark-engine"))
+"""Others may encode the same rows otherwise."""
 _RANGE: Final = re.compile(r"bytes=(\d{1,18})-(\d{1,18})?")
 
 
@@ -85,7 +87,7 @@ def download(
 def _tag(outcome: Outcome, node: str | None, format_: str, root: Path | None) -> str:
     """Name the bytes of a download: the same as long as nothing they are made of has changed."""
     result = chosen(outcome, node)
-    parts = [outcome.view.job_id, str(result.node), format_, pl.__version__, pa.__version__]
+    parts = [outcome.view.job_id, str(result.node), format_, *_VERSIONS]
     if isinstance(result, SinkOutput):
         for path in (Path(root or "") / result.path / name for name in result.files):
             found = path.stat() if path.exists() else None

@@ -7,16 +7,17 @@ block at a time is mapped or fetched, one batch of it at a time encoded; the who
 from __future__ import annotations
 
 import io
+import re
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import polars as pl
-import pyarrow as pa
-import pyarrow.ipc
-import pyarrow.parquet
+from polars.exceptions import InvalidOperationError, PanicException, PolarsError
+from polars.io.plugins import register_io_source
 
 from minispark.blocks.errors import BlockUnavailable
 from minispark.blocks.fetch import FetchSettings, read_block
@@ -24,14 +25,22 @@ from minispark.errors import ErrorInfo
 from minispark.master.answers import RefusedError
 from minispark.master.outcome import Outcome, SinkOutput
 from minispark.plan.names import with_columns_in_order
+from minispark.task.failures import sentence
+from minispark.task.formats import unwritable_column
+from minispark.task.scan_records import mapped, record_start
 from minispark.wire.messages import NodeBlocks
 
 __all__ = ["FORMATS", "ResultStream", "chosen", "open_stream"]
 
 _BATCH_ROWS = 65_536
 _CHUNK_BYTES = 1 << 20
+_GLOB = re.compile(r"[*?\[]")
+_ROW_GROUP_ROWS = 4 * _BATCH_ROWS
+"""Given, so that equal rows give equal files: by default it depends on the machine."""
 _OLDEST = pl.CompatLevel.oldest()
 """String views are newer than many readers of Arrow files."""
+_STREAM_END = b"\xff\xff\xff\xff\0\0\0\0"
+"""The last eight bytes of an Arrow stream."""
 
 Frames = Iterator[pl.DataFrame]
 
@@ -65,10 +74,10 @@ def open_stream(
         There is no such result, its rows are gone, or the format cannot hold them.
     """
     result = chosen(outcome, node)
-    encode, media_type = FORMATS[format_]
     try:
         if isinstance(result, NodeBlocks):
-            chunks = encode(_block_frames(result, replace(fetch, spool=spool)), spool)
+            frames = _block_frames(result, replace(fetch, spool=spool))
+            chunks = _encoded(frames, format_, spool)
         else:
             chunks = _file_chunks(result, Path(root or "") / result.path, format_, spool)
         first = next(chunks, b"")
@@ -76,18 +85,9 @@ def open_stream(
         raise _gone(result.node, error.reason) from error
     except FileNotFoundError as error:
         raise _gone(result.node, f"{error.filename} was removed") from error
-    except (pl.exceptions.PolarsError, pa.ArrowException) as error:
-        raise RefusedError(
-            422,
-            ErrorInfo(
-                "MS-145",
-                f"{format_} cannot hold these columns: {error}",
-                node=result.node,
-                field="format",
-                hint="Choose another format, or cast the columns in the job.",
-            ),
-        ) from error
-    return ResultStream(chain((first,), chunks), media_type, format_)
+    except (PolarsError, PanicException) as error:
+        raise _cannot_hold(format_, result.node, sentence(error)) from error
+    return ResultStream(chain((first,), chunks), FORMATS[format_][1], format_)
 
 
 def chosen(outcome: Outcome, node: str | None) -> NodeBlocks | SinkOutput:
@@ -114,16 +114,24 @@ def chosen(outcome: Outcome, node: str | None) -> NodeBlocks | SinkOutput:
     raise RefusedError(404, info)
 
 
+def _cannot_hold(format_: str, node: str | None, why: str) -> RefusedError:
+    info = ErrorInfo(
+        "MS-145",
+        f"{format_} cannot hold these columns: {why}",
+        node=node,
+        field="format",
+        hint="Choose another format, or cast the columns in the job.",
+    )
+    return RefusedError(422, info)
+
+
 def _block_frames(result: NodeBlocks, fetch: FetchSettings) -> Frames:
     """Batches of rows; at least one, so that an empty result has its columns."""
     if not result.blocks:
         raise _gone(result.node, "it was made before the master was restarted")
-    given = False
-    for source in result.blocks:
+    # The first batch says what the format cannot hold, so it has rows if there are any.
+    for source in [one for one in result.blocks if one.meta.rows] or result.blocks[:1]:
         frame = read_block(source, settings=fetch)
-        if frame.height == 0 and given:
-            continue
-        given = True
         yield from _batches(with_columns_in_order(frame, result.columns))
 
 
@@ -140,19 +148,31 @@ def _file_chunks(sink: SinkOutput, directory: Path, format_: str, spool: Path) -
         if path.is_symlink():
             raise _gone(sink.node, f"{path} is a link now")
     if sink.format == format_ and format_ in ("csv", "jsonl"):
-        header = b""
-        if format_ == "csv":
-            header = pl.read_csv(paths[0], n_rows=0, infer_schema=False).write_csv().encode()
-        return _joined(paths, header)
+        return _joined(paths, _header(paths[0]) if format_ == "csv" else b"")
+    return _encoded(_file_frames(sink.format, paths), format_, spool)
+
+
+def _encoded(frames: Frames, format_: str, spool: Path) -> Iterator[bytes]:
+    first = next(frames)
+    name = unwritable_column(format_, first.schema)
+    if name is not None:
+        msg = f"the column {name!r} holds {first.schema[name]}"
+        raise InvalidOperationError(msg)
     encode, _ = FORMATS[format_]
-    return encode(_file_frames(sink.format, paths), spool)
+    return encode(chain((first,), frames), spool)
+
+
+def _header(path: Path) -> bytes:
+    """Return the first record of a CSV file, which all files of a job have in common."""
+    with mapped(path) as data:
+        return data[: record_start(data, 1, quote=b'"', odd=data[:1] == b'"')]
 
 
 def _joined(paths: list[Path], header: bytes) -> Iterator[bytes]:
     for number, path in enumerate(paths):
         with path.open("rb") as file:
-            if number > 0 and file.read(len(header)) != header:
-                file.seek(0)
+            if number > 0:
+                file.seek(len(header))
             while chunk := file.read(_CHUNK_BYTES):
                 yield chunk
 
@@ -160,17 +180,23 @@ def _joined(paths: list[Path], header: bytes) -> Iterator[bytes]:
 def _file_frames(format_: str, paths: list[Path]) -> Frames:
     if format_ == "parquet":
         for path in paths:
-            yield from _batches(pl.read_parquet(path))
+            yield from _batches(pl.read_parquet(path, glob=False))
         return
     # All files have the same columns, but only all rows together tell their types.
     if format_ == "csv":
-        whole = pl.scan_csv(paths, infer_schema_length=None).collect_schema()
+        whole = pl.scan_csv(paths, infer_schema_length=None, glob=False).collect_schema()
         for path in paths:
-            yield from _batches(pl.read_csv(path, schema=whole))
+            yield from _batches(pl.read_csv(path, schema=whole, glob=False))
     else:
-        whole = pl.scan_ndjson(paths, infer_schema_length=None).collect_schema()
-        for path in paths:
-            yield from _batches(pl.read_ndjson(path, schema=whole))
+        sources: list[Any] = [_unexpanded(path) for path in paths]
+        whole = pl.scan_ndjson(sources, infer_schema_length=None).collect_schema()
+        for source in sources:
+            yield from _batches(pl.read_ndjson(source, schema=whole))
+
+
+def _unexpanded(path: Path) -> Path | bytes:
+    """Return what the reader of JSON lines takes as it stands; it has no option for paths."""
+    return path.read_bytes() if _GLOB.search(str(path)) else path
 
 
 def _csv(frames: Frames, _spool: Path) -> Iterator[bytes]:
@@ -188,60 +214,45 @@ def _jsonl(frames: Frames, _spool: Path) -> Iterator[bytes]:
 
 
 def _arrow(frames: Frames, _spool: Path) -> Iterator[bytes]:
-    out = _Drain()
-    writer = None
-    for frame in frames:
-        table = frame.to_arrow(compat_level=_OLDEST)
-        if writer is None:
-            writer = pyarrow.ipc.new_stream(pa.PythonFile(out, mode="w"), table.schema)
-        writer.write_table(table)
-        yield out.take()
-    if writer is not None:
-        writer.close()
-    yield out.take()
+    """Encode each batch as a stream; all have one schema, which is sent once, and so is the end."""
+    for number, frame in enumerate(frames):
+        out = io.BytesIO()
+        frame.write_ipc_stream(out, compat_level=_OLDEST)
+        stream = out.getvalue().removesuffix(_STREAM_END)
+        # A message: four bytes of mark, four of length, then so much of metadata; no body here.
+        schema_bytes = 8 + int.from_bytes(stream[4:8], "little")
+        yield stream[schema_bytes if number else 0 :]
+    yield _STREAM_END
 
 
 def _parquet(frames: Frames, spool: Path) -> Iterator[bytes]:
     # Its footer, which readers want first, comes last.
     with tempfile.TemporaryDirectory(dir=spool) as directory:
         path = Path(directory) / "result.parquet"
-        writer = None
-        for frame in frames:
-            table = frame.to_arrow(compat_level=_OLDEST)
-            if writer is None:
-                writer = pyarrow.parquet.ParquetWriter(path, table.schema, compression="zstd")
-            writer.write_table(table)
-        if writer is not None:
-            writer.close()
+        _write_parquet(frames, path)
         with path.open("rb") as file:
             while chunk := file.read(_CHUNK_BYTES):
                 yield chunk
 
 
-class _Drain(io.RawIOBase):
-    """A file that only grows; what was written so far can be taken away."""
+def _write_parquet(frames: Frames, path: Path) -> None:
+    first, errors = next(frames), list[Exception]()
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._held = bytearray()
-        self._taken = 0
+    def batches(*_: object) -> Frames:
+        try:
+            yield from chain((first,), frames)
+        except Exception as error:
+            # Polars makes an error of its own of it.
+            errors.append(error)
+            raise
 
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: bytes, /) -> int:  # type: ignore[override]
-        view = memoryview(data).cast("B")
-        self._held += view
-        return len(view)
-
-    def tell(self) -> int:
-        return self._taken + len(self._held)
-
-    def take(self) -> bytes:
-        data = bytes(self._held)
-        self._taken += len(data)
-        self._held.clear()
-        return data
+    rows = register_io_source(batches, schema=first.schema)
+    try:
+        rows.sink_parquet(path, row_group_size=_ROW_GROUP_ROWS, engine="streaming")
+    except (PolarsError, PanicException, OSError):
+        if errors:
+            raise errors[0] from None
+        raise
 
 
 FORMATS: dict[str, tuple[Callable[[Frames, Path], Iterator[bytes]], str]] = {
