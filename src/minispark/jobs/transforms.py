@@ -247,7 +247,7 @@ def _write(node: Write, tables: Sequence[Table]) -> pl.LazyFrame:
     if name is not None:
         what = f"{_FORMATS[format_]} cannot hold the column {shown(name)} of {table.schema[name]}"
         able = [
-            f"write_{other}" for other in _FORMATS if not unwritable_column(other, table.schema)
+            f"write_{other}" for other in _FORMATS if unwritable_column(other, table.schema) is None
         ]
         fail(node, "op", what, hint=f"use {' or '.join(able)}" if able else "cast the column")
     return table.frame
