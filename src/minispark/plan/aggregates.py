@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import polars as pl
-from polars.exceptions import PolarsError
+from polars.exceptions import PanicException, PolarsError
 
 from minispark.plan.expressions import is_constant, is_separable, walk
 from minispark.plan.polars_plan import expression, expression_body
@@ -70,7 +70,7 @@ def split_aggregates(
     try:
         for body in bodies:
             splitter.add(body)
-    except (_NotSplitError, PolarsError, ValueError, TypeError):
+    except (_NotSplitError, PolarsError, PanicException, ValueError, TypeError):
         return None
     return splitter.split
 

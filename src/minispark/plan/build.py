@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import polars as pl
+from polars.exceptions import PanicException
 
 from minispark.plan.check import PlanBrokenError, check
 from minispark.plan.columns import columns_of_schema
@@ -112,7 +113,7 @@ def plan_outputs(
     flags = () if optimizations is None else changed_flags(optimizations)
     try:
         graph = _cut(outputs, Cutter(settings or PlanSettings(), data_root, flags))
-    except (PlanUnreadableError, PlanBrokenError, RecursionError) as error:
+    except (PlanUnreadableError, PlanBrokenError, RecursionError, PanicException) as error:
         graph = _whole_graph(outputs, why=f"it could not be cut: {error}", optimizations=flags)
     if not describe:
         return graph

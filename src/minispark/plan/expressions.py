@@ -12,13 +12,14 @@ from typing import Any
 
 import msgpack
 import polars as pl
-from polars.exceptions import PolarsError
+from polars.exceptions import PanicException, PolarsError
 
 from minispark.plan.polars_plan import expression, expression_body
 
 __all__ = [
     "columns_of",
     "expand",
+    "expand_all",
     "is_constant",
     "is_elementwise",
     "is_random",
@@ -46,12 +47,17 @@ def walk(body: Any) -> Iterator[Any]:
 def _schemaless(body: Any) -> Any:
     """Make an expression that Polars can judge without a schema.
 
-    A selector becomes a column: what holds for one column holds for each. SQL's own operators
+    A selector becomes a column: what holds for one column holds for each; the same goes for fields
+    of a struct, of which Polars cannot be asked at all. SQL's own operators
     wait for the schema to choose their kernel; each is elementwise, like the one put in place.
     """
     if isinstance(body, dict):
         if body.keys() == {"Selector"}:
             return {"Column": "any"}
+        if _selects_fields(body):
+            field = {"StructExpr": {"FieldByName": "any"}}
+            inner = _schemaless(body["Function"]["input"])
+            return {"Function": {"input": inner, "function": field}}
         if _is_sql_operator(body):
             inputs = [part for part in body["Function"]["input"] if not _is_listed(part)]
             rest = [_schemaless(part) for part in inputs]
@@ -60,6 +66,14 @@ def _schemaless(body: Any) -> Any:
     if isinstance(body, list) and not (body and isinstance(body[0], int)):
         return [_schemaless(inner) for inner in body]
     return body
+
+
+def _selects_fields(body: Any) -> bool:
+    match body:
+        case {"Function": {"function": {"StructExpr": {"SelectFields": _}}}}:
+            return True
+        case _:
+            return False
 
 
 def _is_sql_operator(body: Any) -> bool:
@@ -88,7 +102,7 @@ def is_separable(body: Any) -> bool:
 def _is_separable(packed: bytes) -> bool:
     try:
         return _separable(expression(_schemaless(_unpacked(packed))))
-    except (PolarsError, ValueError, TypeError):
+    except (PolarsError, PanicException, ValueError, TypeError):
         return False
 
 
@@ -102,7 +116,7 @@ def _separable(expr: pl.Expr) -> bool:
         return bool(expr.meta.is_row_separable())
     try:
         own = expr.meta.is_row_separable()
-    except PolarsError:
+    except (PolarsError, PanicException):
         # `list.eval` cannot be asked; its inner expression sees one row's list only.
         own = _is_list_eval(expr)
         inputs = inputs[-1:] if own else inputs
@@ -125,7 +139,7 @@ def _keeps_length(packed: bytes) -> bool:
     expr = expression(_schemaless(body))
     try:
         return bool(expr.meta.is_length_preserving()) or is_constant(body)
-    except PolarsError:
+    except (PolarsError, PanicException):
         return _is_list_eval(expr)
 
 
@@ -155,7 +169,7 @@ def names_of(bodies: Sequence[Any], schema: Mapping[str, pl.DataType]) -> list[s
     try:
         frame = pl.LazyFrame(schema=schema).select([expression(body) for body in bodies])
         return frame.collect_schema().names()
-    except PolarsError:
+    except (PolarsError, PanicException):
         return None
 
 
@@ -209,3 +223,16 @@ def expand(
         return None
     named = isinstance(selectors[0]["Selector"], dict) and "ByName" in selectors[0]["Selector"]
     return [_fill(body, name) for name in names if named or name not in without]
+
+
+def expand_all(
+    bodies: Sequence[Any], schema: Mapping[str, pl.DataType], *, without: Sequence[str] = ()
+) -> list[Any] | None:
+    """Expand each of several expressions; None where one of them cannot be."""
+    expanded: list[Any] = []
+    for body in bodies:
+        written = expand(body, schema, without=without)
+        if written is None:
+            return None
+        expanded += written
+    return expanded

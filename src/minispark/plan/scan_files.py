@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import polars as pl
-from polars.exceptions import PolarsError
+from polars.exceptions import PanicException, PolarsError
 
 from minispark.errors import UsageError
 
@@ -78,7 +78,7 @@ def expand(
     )
     try:
         node = scan._ldf.visit().view_current_node()
-    except (PolarsError, OSError) as error:
+    except (PolarsError, PanicException, OSError) as error:
         raise UsageError(str(error), code="MS-110", file=paths[0]) from error
     found: list[str] = getattr(node, "paths", [])
     if not found:
@@ -170,6 +170,6 @@ def _one_group(path: str) -> RowGroups:
     try:
         rows = pl.scan_parquet(path, glob=False).select(pl.len()).collect(engine="streaming").item()
         return RowGroups((rows,), (Path(path).stat().st_size,))
-    except (PolarsError, OSError) as error:
+    except (PolarsError, PanicException, OSError) as error:
         msg = f"{path} is not a Parquet file: {error}"
         raise UsageError(msg, code="MS-116", file=path) from error

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import polars as pl
-from polars.exceptions import PolarsError
+from polars.exceptions import PanicException, PolarsError
 
 from minispark.plan.aggregates import SplitAggregates, split_aggregates
-from minispark.plan.expressions import expand, is_constant, is_elementwise, names_of
+from minispark.plan.expressions import expand_all, is_constant, is_elementwise, names_of
 from minispark.plan.labels import is_order_free
 from minispark.plan.names import exact_columns
 from minispark.plan.polars_plan import (
@@ -69,13 +69,13 @@ def _shape(
     (child,) = children(node)
     schema = cutter.schema(relation)
     result = _result_schema(node, child, schema)
-    keys = _expand_all(node.body["keys"], schema)
+    keys = expand_all(node.body["keys"], schema)
     if keys is None or not all(is_elementwise(key) for key in keys):
         return None
     key_names = names_of(keys, schema)
     if key_names is None:
         return None
-    aggregates = _expand_all(node.body["aggs"], schema, without=key_names)
+    aggregates = expand_all(node.body["aggs"], schema, without=key_names)
     if aggregates is None or len(result) != len(keys) + len(aggregates):
         return None
     return schema, result, keys, key_names, aggregates
@@ -85,18 +85,6 @@ def _result_schema(node: Node, child: Node, schema: Schema) -> Schema:
     return dict(
         frame_of(replace_children(node, {child: leaf_node("rows", schema)})).collect_schema()
     )
-
-
-def _expand_all(
-    bodies: Sequence[Any], schema: Schema, *, without: Sequence[str] = ()
-) -> list[Any] | None:
-    expanded: list[Any] = []
-    for body in bodies:
-        written = expand(body, schema, without=without)
-        if written is None:
-            return None
-        expanded += written
-    return expanded
 
 
 def _two_steps(
@@ -147,13 +135,13 @@ def select_aggregates(cutter: Cutter, node: Node, relation: Relation) -> Relatio
     """Aggregate all rows: each partition to one row, those gathered, the rest on them."""
     (child,) = children(node)
     schema = cutter.schema(relation)
-    bodies = _expand_all(node.body["expr"], schema)
+    bodies = expand_all(node.body["expr"], schema)
     if bodies is None:
         return None
     split = split_aggregates(bodies, schema, keys=())
     try:
         result = _result_schema(node, child, schema)
-    except PolarsError:
+    except (PolarsError, PanicException):
         return None
     if split is None or len(result) != len(bodies):
         return None

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import polars as pl
 
-from minispark.plan.expressions import expand, is_elementwise
+from minispark.plan.expressions import expand_all, is_elementwise
 from minispark.plan.labels import settled_node
 from minispark.plan.names import exact_columns
 from minispark.plan.polars_plan import Node, children, expression
@@ -39,11 +39,8 @@ def _keys(node: Node, schema: dict[str, pl.DataType]) -> list[pl.Expr] | None:
     if subset is None:
         keys = exact_columns(schema)
     else:
-        expanded = [expand(body, schema) for body in subset]
-        if any(part is None for part in expanded):
-            return None
-        bodies = [body for part in expanded for body in part or ()]
-        if not all(is_elementwise(body) for body in bodies):
+        bodies = expand_all(subset, schema)
+        if bodies is None or not all(is_elementwise(body) for body in bodies):
             return None
         keys = [expression(body) for body in bodies]
     dtypes = pl.LazyFrame(schema=schema).select(keys).collect_schema().dtypes() if keys else []

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import polars as pl
-from polars.exceptions import PolarsError
+from polars.exceptions import PanicException, PolarsError
 
-from minispark.plan.expressions import is_elementwise
+from minispark.plan.expressions import expand_all, is_elementwise
 from minispark.plan.polars_plan import Node, expression, with_body
 from minispark.plan.relation import Cutter, Part, Relation
 from minispark.plan.rules.whole import merge, run_whole
@@ -101,13 +101,16 @@ def _common_keys(
     cutter: Cutter, left: Relation, right: Relation, equal: Any
 ) -> tuple[list[pl.Expr], list[pl.Expr]] | None:
     """Return the keys of both sides, each pair cast to its common type, or None."""
-    bodies: Sequence[Any] = [*equal["left_on"], *equal["right_on"]]
-    if not bodies or not all(is_elementwise(body) for body in bodies):
-        return None
     ours, theirs = cutter.schema(left), cutter.schema(right)
+    left_on, right_on = expand_all(equal["left_on"], ours), expand_all(equal["right_on"], theirs)
+    if not left_on or not right_on or len(left_on) != len(right_on):
+        return None
+    if not all(is_elementwise(body) for body in (*left_on, *right_on)):
+        return None
     found: tuple[list[pl.Expr], list[pl.Expr]] = ([], [])
-    for mine, other in zip(equal["left_on"], equal["right_on"], strict=True):
-        common = _common_type(_dtype(mine, ours), _dtype(other, theirs))
+    for mine, other in zip(left_on, right_on, strict=True):
+        one, another = _dtype(mine, ours), _dtype(other, theirs)
+        common = None if one is None or another is None else _common_type(one, another)
         if common is None:
             return None
         found[0].append(expression(mine).cast(common))
@@ -115,8 +118,10 @@ def _common_keys(
     return found
 
 
-def _dtype(body: Any, schema: Mapping[str, pl.DataType]) -> pl.DataType:
-    return pl.LazyFrame(schema=schema).select(expression(body)).collect_schema().dtypes()[0]
+def _dtype(body: Any, schema: Mapping[str, pl.DataType]) -> pl.DataType | None:
+    """Return the dtype of a key; None for what gives several columns, as fields of a struct."""
+    dtypes = pl.LazyFrame(schema=schema).select(expression(body)).collect_schema().dtypes()
+    return dtypes[0] if len(dtypes) == 1 else None
 
 
 def _common_type(left: pl.DataType, right: pl.DataType) -> pl.DataType | None:
@@ -131,5 +136,5 @@ def _common_type(left: pl.DataType, right: pl.DataType) -> pl.DataType | None:
     frames = [pl.LazyFrame(schema={"key": dtype}) for dtype in (left, right)]
     try:
         return pl.concat(frames, how="vertical_relaxed").collect_schema()["key"]
-    except PolarsError:
+    except (PolarsError, PanicException):
         return None
