@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import typer
+from polars.exceptions import PanicException
 
+from minispark.cli.app import main
 from minispark.cli.failures import exit_code, explain_failure, render
 from minispark.errors import (
     ErrorInfo,
@@ -69,6 +73,21 @@ def test_an_unknown_exception_is_one_line_and_no_traceback(
     assert said.startswith("error[MS-100]: ValueError: odd\n")
     assert "Traceback" not in said
     assert "--debug" in said
+
+
+def test_a_panic_of_polars_is_named(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def panic(*_: object, **__: object) -> None:
+        raise PanicException("called unwrap")
+
+    monkeypatch.delenv("MINISPARK_DEBUG", raising=False)
+    monkeypatch.setattr(typer.main, "get_command", lambda _: SimpleNamespace(main=panic))
+    with pytest.raises(SystemExit) as ended:
+        main(["sql", "select 1"])
+    assert ended.value.code == 1
+    said = capsys.readouterr().err
+    assert said.startswith("error[MS-100]: Polars stopped with an internal error: called unwrap\n")
 
 
 def test_a_file_error_names_the_file(capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,6 +6,7 @@ from collections import Counter
 import polars as pl
 import pytest
 from job_kit import chain, fan_in, refused
+from polars.exceptions import PanicException
 from polars.testing import assert_frame_equal
 
 from minispark.jobs import compile_job, parse_job, plan_job
@@ -454,3 +455,25 @@ def test_a_plan_of_a_thousand_nodes_is_made(sales, root):
     graph = plan_job(chain(sales, *steps), data_root=root)
     assert len(graph.flow) == 151
     assert json.loads(json.dumps(list(graph.flow)))
+
+
+@pytest.mark.parametrize("place", ["collect_schema", "explain"])
+def test_a_panic_of_polars_names_the_node(write, root, monkeypatch, place):
+    def panic(*_, **__):
+        raise PanicException("called unwrap")
+
+    rows = write("rows", [{"a": 1}])
+    job = chain(rows, step("sql", query="select a from rows"))
+    monkeypatch.setattr(f"minispark.jobs.queries.pl.LazyFrame.{place}", panic)
+    info = refused(job, root)
+    assert "Polars stopped with an internal error: called unwrap" in info.message
+    assert info.node == ("rows" if place == "collect_schema" else "out")
+
+
+def test_a_panic_over_no_rows_is_none_of_the_jobs(write, root, monkeypatch):
+    def panic(*_, **__):
+        raise PanicException("called unwrap")
+
+    rows = write("rows", [{"a": 1}])
+    monkeypatch.setattr("minispark.jobs.compile.pl.LazyFrame.collect", panic)
+    compile_job(parse_job(chain(rows, step("distinct"))), data_root=root)

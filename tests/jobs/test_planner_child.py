@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from job_kit import chain
+from polars.exceptions import PanicException
 
 from minispark.jobs.planner_child import answer
 from minispark.settings import PlanSettings
@@ -120,14 +121,24 @@ def test_what_is_printed_does_not_reach_the_parent():
     assert b"noise" in done.stderr
 
 
-def test_a_panic_is_an_answer(monkeypatch):
-    class PanicError(BaseException):
+def test_whatever_is_raised_is_an_answer(monkeypatch):
+    class Ends(BaseException):
         pass
 
+    def end(*_: object, **__: object) -> None:
+        raise Ends("oh\n\nno")
+
+    monkeypatch.setattr("minispark.jobs.planner_child.plan_job", end)
+    found = json.loads(answer(b'{"job": {}}'))
+    assert found["status"] == 500
+    assert "Ends: oh" in found["error"]["message"]
+
+
+def test_a_panic_of_polars_is_named(monkeypatch):
     def panic(*_: object, **__: object) -> None:
-        raise PanicError("oh\n\nno")
+        raise PanicException("called unwrap")
 
     monkeypatch.setattr("minispark.jobs.planner_child.plan_job", panic)
     found = json.loads(answer(b'{"job": {}}'))
-    assert found["status"] == 500
-    assert "PanicError: oh" in found["error"]["message"]
+    assert (found["status"], found["error"]["code"]) == (422, "MS-215")
+    assert found["error"]["message"] == "Polars stopped with an internal error: called unwrap"

@@ -78,6 +78,9 @@ while True:
     elif name == "pid":
         error = {"code": "MS-1", "message": f"{os.getpid()} {count}"}
         reply = {"error": error}
+    elif name == "panic":
+        error = {"code": "MS-215", "message": f"{os.getpid()} {count}"}
+        reply = {"error": error, "status": 422}
     else:
         reply = {"graph": graph}
     data = json.dumps(reply).encode()

@@ -58,6 +58,19 @@ def test_the_child_is_kept_and_replaced_after_its_share(bench: Any) -> None:
     asyncio.run(story())
 
 
+def test_the_child_is_replaced_after_a_panic_of_polars(bench: Any) -> None:
+    async def story() -> None:
+        async with bench.master() as client:
+            pids = []
+            for name in ("pid", "panic", "pid"):
+                reply = await client.submit_json(name=name)
+                assert reply.status_code == 422
+                pids.append(reply.json()["error"]["message"].split()[0])
+            assert pids[0] == pids[1] != pids[2]
+
+    asyncio.run(story())
+
+
 def test_jobs_sent_at_once_get_their_own_answers(bench: Any) -> None:
     async def story() -> None:
         async with bench.master() as client:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
+import polars.selectors as cs
 from polars import col
 
 Query = Callable[[pl.LazyFrame, pl.LazyFrame], pl.LazyFrame]
@@ -86,6 +87,15 @@ ORDERED: dict[str, Query] = {
         .sort("a")
     ),
     "unpivot": lambda left, right: left.unpivot(index="a", on=["b"]),
+    "fields of a struct": lambda left, right: left.select(
+        "id", pl.struct("a", "b").struct.unnest()
+    ),
+    "fields of a struct beside": lambda left, right: left.with_columns(
+        pl.struct(x="a", y="b").struct.field("x", "y") * 2
+    ),
+    "fields of a struct pass": lambda left, right: left.filter(
+        pl.all_horizontal(pl.struct("a", "b").struct.unnest() > 3)
+    ),
     "rank": lambda left, right: left.select(col("id").rank()),
     "explode keeps rows": lambda left, right: left.select(
         "id", col("s").str.split(" ").alias("word")
@@ -115,6 +125,18 @@ ORDERED: dict[str, Query] = {
 
 # And of these it does not.
 UNORDERED: dict[str, Query] = {
+    "join by selected keys": lambda left, right: left.join(
+        left.select("a", "b", w="id"), on=cs.by_name("a", "b")
+    ),
+    "join by fields of a struct": lambda left, right: left.join(
+        left.select("a", "b", w="id"),
+        left_on=pl.struct("a", "b").struct.unnest(),
+        right_on=["a", "b"],
+        suffix="_other",
+    ),
+    "group by fields of a struct": lambda left, right: left.group_by(
+        pl.struct("a", "s").struct.unnest()
+    ).agg(col("b").sum()),
     "group_by": lambda left, right: left.group_by("a").agg(
         col("b").sum(),
         pl.len().alias("n"),

@@ -8,6 +8,7 @@ from dataclasses import replace
 import polars as pl
 import pytest
 from polars import col
+from polars.exceptions import PanicException
 
 from minispark.plan import build
 from minispark.plan.build import PlanOutput, plan_outputs
@@ -125,6 +126,21 @@ def test_a_plan_that_does_not_hold_together_runs_whole(monkeypatch: pytest.Monke
     (stage,) = graph.stages
     assert (stage.partitions, stage.label) == (1, Label.INDETERMINATE)
     assert "stage 1 is wrong" in stage.why
+
+
+def test_what_polars_panics_at_runs_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    def panic(*_: object, **__: object) -> None:
+        raise PanicException("entered unreachable code")
+
+    query = pl.LazyFrame({"k": [1, 1], "v": [2, 3]}).group_by("k").agg(col("v").sum())
+    for place in ("push_down", "survey"):
+        monkeypatch.setattr(build, place, panic)
+        monkeypatch.setattr(pl.LazyFrame, "explain", panic)
+        graph = plan_outputs([PlanOutput("out", query)], describe=True)
+        (stage,) = graph.stages
+        assert "Polars stopped with an internal error: entered unreachable code" in stage.why
+        assert "entered unreachable code" in graph.logical
+        monkeypatch.undo()
 
 
 def test_an_expression_too_deep_to_cut_runs_whole() -> None:

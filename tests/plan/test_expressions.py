@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 import pytest
 from polars import col
-from polars.exceptions import InvalidOperationError
+from polars.exceptions import InvalidOperationError, PanicException
 
 from minispark.plan.aggregates import split_aggregates
 from minispark.plan.expressions import expand, is_elementwise, is_random, is_separable
@@ -23,6 +23,8 @@ SEPARABLE = [
     col("a").str.extract_all(r"\S+"),
     col("a").dt.year(),
     pl.struct("a", "b"),
+    col("a").struct.unnest(),
+    col("a").struct.field("x", "^y.*$") + 1,
     pl.when(col("a") > 1).then(2).otherwise(None),
     pl.sql_expr("a * b"),
     pl.sql_expr("a in (1, 2)"),
@@ -164,3 +166,11 @@ def test_a_count_that_its_dtype_cannot_hold_is_an_error(expr: pl.Expr) -> None:
 
 def test_a_mean_of_more_rows_than_32_bits_count_is_right() -> None:
     assert final_step(col("b").mean(), [2.0**33, 2.0**33], [2**32 - 1, 2**32 + 1]).item() == 2.0
+
+
+def test_what_polars_panics_at_needs_all_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    def panic(_: object) -> bool:
+        raise PanicException("unreachable")
+
+    monkeypatch.setattr("polars.expr.meta.ExprMetaNameSpace.is_row_separable", panic)
+    assert not is_separable(expression_body(col("a") + 123_456_789))

@@ -115,8 +115,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     try:
         code = command.main(given, prog_name="minispark", standalone_mode=False)
         sys.stdout.flush()
-    except (Exception, KeyboardInterrupt) as error:
-        if debug:
+    # A panic of Polars is no Exception.
+    except BaseException as error:
+        if debug or isinstance(error, SystemExit):
             raise
         sys.exit(explain_failure(error))
     sys.exit(code if isinstance(code, int) else 0)

@@ -58,13 +58,17 @@ def explain_failure(error: BaseException) -> int:
             info = ErrorInfo("MS-104", (error.strerror or str(error)), file=str(error.filename))
             sys.stderr.write(render(info, colour=_colour()))
         case _:
-            info = ErrorInfo(
-                "MS-100",
-                f"{type(error).__name__}: {error}",
-                hint="add --debug to see where it comes from",
-            )
-            sys.stderr.write(render(info, colour=_colour()))
+            sys.stderr.write(render(_unexpected(error), colour=_colour()))
     return exit_code(error)
+
+
+def _unexpected(error: BaseException) -> ErrorInfo:
+    from polars.exceptions import PanicException
+
+    what = f"{type(error).__name__}: {error}"
+    if isinstance(error, PanicException):
+        what = f"Polars stopped with an internal error: {error}"
+    return ErrorInfo("MS-100", what, hint="add --debug to see where it comes from")
 
 
 def render(info: ErrorInfo, *, colour: bool = False) -> str:

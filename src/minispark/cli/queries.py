@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 import polars as pl
+from polars.exceptions import PanicException, PolarsError
 
 from minispark.cli.options import master_of
 from minispark.cli.terminal import count_text, notes, output, print_table
@@ -78,7 +79,7 @@ def save_rows(rows: pl.DataFrame, path: Path, chosen: str | None) -> None:
     try:
         _WRITERS[format_](rows, staged)
         staged.replace(path)
-    except pl.exceptions.PolarsError as error:
+    except (PolarsError, PanicException) as error:
         msg = f"{format_} cannot hold these columns: {error}"
         hint = "Choose another format, or cast the columns in the query."
         raise UsageError(msg, file=str(path), hint=hint) from error
@@ -112,7 +113,7 @@ def _query(query: str, tables: Sequence[str]) -> pl.LazyFrame:
     try:
         frame = pl.SQLContext(frames, eager=False).execute(query)
         frame.collect_schema()
-    except pl.exceptions.PolarsError as error:
+    except (PolarsError, PanicException) as error:
         what, *more = str(error).split("\n\n")
         known = ", ".join(frames) or "none; name one with --table NAME=PATH"
         meant = [part for part in more if part.startswith("Did you mean")]
@@ -147,7 +148,7 @@ def _scan(path: str) -> pl.LazyFrame:
     try:
         frame = reader(str(Path(path).absolute()))
         frame.collect_schema()
-    except (pl.exceptions.PolarsError, OSError) as error:
+    except (PolarsError, PanicException, OSError) as error:
         msg = f"the table {path} cannot be read: {error}"
         raise UsageError(msg, code="MS-110", file=path) from error
     return frame

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+from polars.exceptions import PanicException, PolarsError
 
 from minispark.engines.base import raise_unless_succeeded
 from minispark.engines.http import MasterClient
@@ -111,7 +112,7 @@ def _other_rows(
     try:
         second = client.result_frame(again, node=node)
         first = _first_rows(client, graph, node, stage, job_id, second.schema)
-    except (MinisparkError, OSError, pl.exceptions.PolarsError) as error:
+    except (MinisparkError, OSError, PolarsError, PanicException) as error:
         return OtherRows(node, note=f"its first rows cannot be had: {error}")
     if max(first.height, second.height) > _ROWS_COMPARED:
         return OtherRows(node, note=f"more than {_ROWS_COMPARED:,} rows are not compared singly")

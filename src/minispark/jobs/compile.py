@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
-from polars.exceptions import InvalidOperationError, PolarsError, SchemaError
+from polars.exceptions import InvalidOperationError, PanicException, PolarsError, SchemaError
 
 from minispark.errors import UsageError
 from minispark.jobs.contract import Job
@@ -131,7 +131,7 @@ def _resolved(node: Operator, empty: Sequence[Table]) -> dict[str, pl.DataType]:
         frame = transform(node, empty)
         schema = dict(frame.collect_schema())
         _try_types(frame)
-    except PolarsError as error:
+    except (PolarsError, PanicException) as error:
         known = [name for table in empty for name in table.schema]
         raise polars_failed(node, _field(node), error, known) from None
     return schema
@@ -146,7 +146,7 @@ def _try_types(frame: pl.LazyFrame) -> None:
         frame.collect()
     except (InvalidOperationError, SchemaError):
         raise
-    except PolarsError:
+    except (PolarsError, PanicException):
         pass
 
 

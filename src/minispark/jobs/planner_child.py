@@ -23,12 +23,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from polars.exceptions import PolarsError
+from polars.exceptions import PanicException, PolarsError
 
 from minispark.errors import ErrorInfo, MinisparkError
 from minispark.jobs.planning import plan_job
 from minispark.masks import masked_error
 from minispark.settings import PlanSettings
+from minispark.task.failures import PANIC_CODE
 from minispark.wire.messages import GraphMessage
 
 __all__ = ["answer", "main"]
@@ -105,7 +106,10 @@ def answer(request: bytes) -> bytes:
         return _refusal(ErrorInfo("MS-169", message), 422)
     except OSError as error:
         return _refusal(ErrorInfo("MS-170", f"planning the job failed: {_reason(error)}"), 422)
-    except BaseException as error:  # A panic in Polars is none of Exception.
+    except PanicException as error:
+        message = f"Polars stopped with an internal error: {_reason(error)}"
+        return _refusal(ErrorInfo(PANIC_CODE, message), 422)
+    except BaseException as error:
         message = f"planning the job failed: {type(error).__name__}: {_reason(error)}"
         hint = "this is a mistake in the planner, not in the job; please report it"
         return _refusal(ErrorInfo("MS-169", message, hint=hint), 500)

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import polars as pl
-from polars.exceptions import PolarsError
+from polars.exceptions import PanicException, PolarsError
 
 from minispark.errors import UsageError
 from minispark.jobs.operators import Read, ReadCsv, ReadJsonl, ReadParquet, ReadText
 from minispark.jobs.paths import Found, find_inputs
 from minispark.jobs.suggest import did_you_mean, shown
-from minispark.jobs.tables import Table, fail
+from minispark.jobs.tables import Table, fail, polars_reason
 from minispark.plan.markers import partitioned
 
 __all__ = ["DTYPES", "open_source"]
@@ -64,7 +64,7 @@ def open_source(node: Read, data_root: Path | None) -> tuple[Table, Found]:
     frame = _scan(node, list(found.sources), schema)
     try:
         columns = frame.collect_schema()
-    except (PolarsError, OSError) as error:
+    except (PolarsError, PanicException, OSError) as error:
         raise _unreadable(node, error, _culprit(node, found.files, schema)) from None
     if node.partitions is not None:
         frame = partitioned(frame, node.partitions)
@@ -118,16 +118,16 @@ def _culprit(
     for file in files[:_SUSPECTS]:
         try:
             _scan(node, list(dict.fromkeys([files[0], file])), schema).collect_schema()
-        except (PolarsError, OSError):
+        except (PolarsError, PanicException, OSError):
             return file
     return None
 
 
-def _unreadable(node: Read, error: Exception, culprit: str | None) -> UsageError:
-    reason = " ".join(str(error).split("\n\n", maxsplit=1)[0].split())[:300]
+def _unreadable(node: Read, error: BaseException, culprit: str | None) -> UsageError:
     file = culprit or (node.path if isinstance(node.path, str) else node.path[0])
     return UsageError(
-        f"node {shown(node.id)} ({node.op}) cannot read {shown(Path(file).name)}: {reason}",
+        f"node {shown(node.id)} ({node.op}) cannot read {shown(Path(file).name)}: "
+        f"{polars_reason(error)}",
         code="MS-168",
         node=node.id,
         field="path",

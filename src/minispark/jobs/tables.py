@@ -12,14 +12,22 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 import polars as pl
-from polars.exceptions import ColumnNotFoundError, PolarsError
+from polars.exceptions import ColumnNotFoundError, PanicException, PolarsError
 
 from minispark.errors import UsageError
 from minispark.jobs.operators import Operator
 from minispark.jobs.suggest import did_you_mean, listed, shown
 from minispark.plan.expressions import without_patterns
 
-__all__ = ["Table", "columns", "expression", "fail", "polars_failed", "text_column"]
+__all__ = [
+    "Table",
+    "columns",
+    "expression",
+    "fail",
+    "polars_failed",
+    "polars_reason",
+    "text_column",
+]
 
 _MISSING = re.compile(r'unable to find column "(?P<name>(?:[^"\\]|\\.)*)"')
 
@@ -94,8 +102,8 @@ def expression(
             # Polars takes a quoted name for a pattern.
             expr = without_patterns(expr)
         roots = expr.meta.root_names()
-    except PolarsError as error:
-        fail(node, field, f"{shown(text)}{of} is no expression: {_sentence(error)}")
+    except (PolarsError, PanicException) as error:
+        fail(node, field, f"{shown(text)}{of} is no expression: {polars_reason(error)}")
     for root in roots:
         if root not in table.schema:
             _no_column(node, field, root, table.schema, of=f" for {shown(text)}{of}")
@@ -103,19 +111,21 @@ def expression(
 
 
 def polars_failed(
-    node: Operator, field: str, error: PolarsError, known: Iterable[str]
+    node: Operator, field: str, error: PolarsError | PanicException, known: Iterable[str]
 ) -> UsageError:
     """Return what Polars says against a node as our own error."""
     missing = _MISSING.search(str(error)) if isinstance(error, ColumnNotFoundError) else None
     try:
         if missing is not None:
             _no_column(node, field, missing["name"], known)
-        fail(node, field, _sentence(error))
+        fail(node, field, polars_reason(error))
     except UsageError as ours:
         return ours
 
 
-def _sentence(error: PolarsError) -> str:
-    """Return the first paragraph of what Polars says: the rest is its plan."""
+def polars_reason(error: BaseException) -> str:
+    """Return the first paragraph of what Polars says, in one line: the rest is its plan."""
     text = " ".join(str(error).split("\n\n", maxsplit=1)[0].split())
+    if isinstance(error, PanicException):
+        text = f"Polars stopped with an internal error: {text}"
     return text if len(text) <= 300 else f"{text[:300]}..."

@@ -26,6 +26,7 @@ from minispark.master.answers import RefusedError
 from minispark.master.settings import MasterConfig
 from minispark.observe.logs import logger
 from minispark.plan.stages import StageGraph
+from minispark.task.failures import PANIC_CODE
 from minispark.wire.messages import GraphMessage
 
 __all__ = ["Planner"]
@@ -112,6 +113,9 @@ class Planner:
             raise OSError(msg)
         reply = _Reply.model_validate_json(await child.stdout.readexactly(size))
         self._planned += 1
+        if reply.error is not None and reply.error.code == PANIC_CODE:
+            # Which locks Polars still holds there is not known.
+            self._planned = self._limits.jobs_per_planner
         return reply
 
     async def _ready(self) -> asyncio.subprocess.Process:

@@ -87,7 +87,16 @@ def open_stream(
         raise _gone(result.node, f"{error.filename} was removed") from error
     except (PolarsError, PanicException) as error:
         raise _cannot_hold(format_, result.node, sentence(error)) from error
-    return ResultStream(chain((first,), chunks), FORMATS[format_][1], format_)
+    return ResultStream(_without_panics(chain((first,), chunks)), FORMATS[format_][1], format_)
+
+
+def _without_panics(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """Give the bytes; a panic is no Exception, and would not end the answer only."""
+    try:
+        yield from chunks
+    except PanicException as error:
+        msg = f"Polars stopped with an internal error: {sentence(error)}"
+        raise RuntimeError(msg) from error
 
 
 def chosen(outcome: Outcome, node: str | None) -> NodeBlocks | SinkOutput:

@@ -65,6 +65,8 @@ from minispark.settings import PlanSettings
 
 __all__ = ["PlanOutput", "plan_outputs"]
 
+_PANIC = "Polars stopped with an internal error"
+
 Rule = Callable[[Cutter, Node, Mapping[Node, Relation]], Relation]
 
 _RULES: dict[str, Rule] = {
@@ -113,12 +115,22 @@ def plan_outputs(
     flags = () if optimizations is None else changed_flags(optimizations)
     try:
         graph = _cut(outputs, Cutter(settings or PlanSettings(), data_root, flags))
-    except (PlanUnreadableError, PlanBrokenError, RecursionError, PanicException) as error:
+    except (PlanUnreadableError, PlanBrokenError, RecursionError) as error:
         graph = _whole_graph(outputs, why=f"it could not be cut: {error}", optimizations=flags)
+    except PanicException as error:
+        why = f"it could not be cut: {_PANIC}: {error}"
+        graph = _whole_graph(outputs, why=why, optimizations=flags)
     if not describe:
         return graph
-    plans = (f"{output.name}:\n{output.frame.explain(engine='streaming')}" for output in outputs)
+    plans = (f"{output.name}:\n{_described(output.frame)}" for output in outputs)
     return replace(graph, logical="\n".join(plans))
+
+
+def _described(frame: pl.LazyFrame) -> str:
+    try:
+        return frame.explain(engine="streaming")
+    except PanicException as error:
+        return f"{_PANIC}: {error}"
 
 
 def _cut(outputs: Sequence[PlanOutput], cutter: Cutter) -> StageGraph:

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-from polars.exceptions import PolarsError
+from polars.exceptions import PanicException, PolarsError
 
 from minispark.errors import JobFailedError
 from minispark.plan.names import exact_columns
@@ -212,7 +212,7 @@ class CsvReader:
                 quote_char=self.options.reader.get("quote_char", '"'),
                 encoding=self.options.reader.get("encoding", "utf8"),
             ).columns
-        except PolarsError:
+        except (PolarsError, PanicException):
             return
         if self.options.new_columns is not None:
             agree = len(own) == len(names)
