@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import polars as pl
@@ -53,6 +54,52 @@ def test_short_values_and_values_in_each_other() -> None:
     assert masked("1 is true", {"A_TOKEN": "1", "B_TOKEN": "true"}) == "1 is true"
     longer = {"A_TOKEN": VALUE, "B_TOKEN": f"{VALUE}-and-more"}
     assert masked(f"{VALUE}-and-more", longer) == MASK
+
+
+@pytest.mark.parametrize("quote", ['"', "'", "b'"])
+def test_a_secret_that_was_cut(quote: str) -> None:
+    """A text that was shortened has no closing quote."""
+    assert masked(f"DB_PASSWORD = {quote}{VALUE}", {}) == f"DB_PASSWORD = {MASK}"
+    assert masked(f"DB_PASSWORD = {quote}{VALUE}\\", {}) == f"DB_PASSWORD = {MASK}"
+
+
+@pytest.mark.parametrize("before", range(65_000, 65_600, 7))
+def test_a_long_text_is_cut_and_shows_no_part_of_a_secret(before: int) -> None:
+    text = masked("." * before + VALUE + " " * 100_000, {"SOME_SECRET": VALUE})
+    assert len(text) < 70_000
+    assert VALUE[:2] not in text
+
+
+GROWING = {
+    "names": "SECRET",
+    "names and lines": "SECRET_PASSWORD_",
+    "words": "SECRET ",
+    "assignments": 'SECRET="',
+    "open quotes": "SECRET='\"",
+    "escaped quotes": 'SECRET="\\" \\\\',
+    "blanks": "SECRET" + " " * 40,
+    "blanks after a sign": "SECRET=" + " " * 40,
+    "keys": "A_KEY",
+    "bearers": "Bearer ",
+    "blanks after bearers": "Bearer" + " " * 40,
+    "brackets": "SECRET']  =>",
+}
+
+
+def _least_time_s(text: str) -> float:
+    def once() -> float:
+        begin = time.perf_counter()
+        masked(text, {})
+        return time.perf_counter() - begin
+
+    return min(once() for _ in range(5))
+
+
+@pytest.mark.parametrize("name", GROWING)
+def test_the_time_to_mask_grows_as_the_text_does(name: str) -> None:
+    """It is measured against a text of half the length: a quadratic pattern takes four times."""
+    text = (GROWING[name] * 30_000)[:30_000]
+    assert _least_time_s(text * 2) < 3 * _least_time_s(text) + 1e-3
 
 
 def test_every_text_of_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
