@@ -16,7 +16,9 @@ the scheduler and over the wire. Neither is ever matched by its text.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from minispark.bounds import Count, Id, Items, Path, Seconds, Text
 
 __all__ = [
     "Cancelled",
@@ -40,19 +42,19 @@ __all__ = [
 class ErrorInfo:
     """The ``error`` object of INTERFACE: one sentence, where it is, what to do."""
 
-    code: str
-    message: str
-    node: str | None = None
-    field: str | None = None
-    file: str | None = None
-    row: int | None = None
-    hint: str | None = None
-    detail: str | None = None
+    code: Id
+    message: Text
+    node: Text | None = None
+    field: Text | None = None
+    file: Path | None = None
+    row: Count | None = None
+    hint: Text | None = None
+    detail: Text | None = None
     """A user's own traceback, trimmed of ours; nothing else."""
-    stage: str | None = None
+    stage: Text | None = None
     """Where in a job it happened: `id` of a row of its stage table."""
-    partition: int | None = None
-    log: tuple[str, ...] = ()
+    partition: Count | None = None
+    log: Annotated[tuple[Text, ...], Items] = ()
     """The last lines that the task printed."""
 
 
@@ -139,12 +141,12 @@ class TaskError:
 class FetchFailed:
     """An input block is gone or corrupt: the task that made it must run again."""
 
-    job: str
-    stage: int
-    generation: int
-    partition: int
-    attempt: int
-    reason: str
+    job: Id
+    stage: Count
+    generation: Count
+    partition: Count
+    attempt: Count
+    reason: Text
     kind: Literal["fetch_failed"] = "fetch_failed"
 
 
@@ -152,7 +154,7 @@ class FetchFailed:
 class WorkerLost:
     """The worker or the executor process that ran the attempt is gone."""
 
-    reason: str
+    reason: Text
     kind: Literal["worker_lost"] = "worker_lost"
 
 
@@ -164,10 +166,10 @@ class OutOfMemory:
     the machine or in the control group.
     """
 
-    limit_bytes: int
-    used_bytes: int = 0
+    limit_bytes: Count
+    used_bytes: Count = 0
     bound: Literal["given", "machine"] = "given"
-    inputs: tuple[str, ...] = ()
+    inputs: Annotated[tuple[Text, ...], Items] = ()
     """The largest inputs of the task, with their sizes."""
     kind: Literal["out_of_memory"] = "out_of_memory"
 
@@ -176,7 +178,7 @@ class OutOfMemory:
 class TimedOut:
     """The attempt ran longer than its limit."""
 
-    limit_s: float
+    limit_s: Seconds
     kind: Literal["timed_out"] = "timed_out"
 
 

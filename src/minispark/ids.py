@@ -9,8 +9,11 @@ from __future__ import annotations
 import re
 from typing import Any, NamedTuple
 
+from minispark.bounds import MAX_COUNT
+
 __all__ = ["TaskKey", "job_id"]
 
+_MAX_JOB_CHARS = 1_000
 _BLOCK_ID = re.compile(r"([a-z0-9-]+)\.(\d+)\.(\d+)\.(\d+)\.(\d+)")
 
 
@@ -50,7 +53,9 @@ class TaskKey(NamedTuple):
     @classmethod
     def __get_pydantic_core_schema__(cls, _source: object, _handler: object) -> dict[str, Any]:
         # Spelled out, since what the scheduler imports does not import pydantic.
-        kinds = {name: {"type": "str" if name == "job" else "int"} for name in cls._fields}
+        text = {"type": "str", "max_length": _MAX_JOB_CHARS}
+        number = {"type": "int", "ge": 0, "le": MAX_COUNT}
+        kinds = {name: text if name == "job" else number for name in cls._fields}
         fields = {
             name: {"type": "typed-dict-field", "schema": kind, "required": True}
             for name, kind in kinds.items()

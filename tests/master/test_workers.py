@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
 from typing import Any
 
@@ -12,7 +13,7 @@ from minispark.ids import TaskKey
 from minispark.settings import SchedulerSettings
 from minispark.task.hashing import hash_vector
 from minispark.wire.http import versions
-from minispark.wire.messages import ReportReply, ReportRequest
+from minispark.wire.messages import HeartbeatRequest, ReportReply, ReportRequest
 
 
 def test_a_worker_is_listed_with_its_load(bench: Any) -> None:
@@ -30,6 +31,49 @@ def test_a_worker_is_listed_with_its_load(bench: Any) -> None:
     asyncio.run(story())
 
 
+@pytest.mark.parametrize("number", ["Infinity", "-Infinity", "NaN", "-1", "1e308", "9" * 400])
+def test_a_figure_that_is_no_sound_number_is_refused(bench: Any, number: str) -> None:
+    """Whoever lists the workers would have to write it as JSON."""
+
+    async def story() -> None:
+        async with bench.master() as client:
+            worker = await bench.worker(client)
+            await worker.heartbeat(memory_bytes=7.0)
+            message = HeartbeatRequest(member=worker.member, attempts=(), free_slots=1)
+            body = message.model_dump(mode="json") | {"metrics": {"memory_bytes": "NUMBER"}}
+            reply = await client.http.post(
+                "/internal/v1/workers/w1/heartbeat",
+                content=json.dumps(body).replace('"NUMBER"', number),
+            )
+            assert reply.status_code == 422
+            assert reply.json()["error"]["code"] == "MS-112"
+            for path in ("/api/v1/workers", "/metrics", "/api/v1/metrics/system"):
+                assert (await client.get(path)).status_code == 200
+            (view,) = (await client.get("/api/v1/workers")).json()["workers"]
+            assert view["memory_bytes"] == 7
+
+    asyncio.run(story())
+
+
+def test_a_message_of_very_many_values_is_refused_before_it_is_read(bench: Any) -> None:
+    async def story() -> None:
+        async with bench.master() as client:
+            worker = await bench.worker(client)
+            body = b'{"member":[' + b"[]," * 1_000_001 + b"[]]}"
+            reply = await client.http.post("/internal/v1/workers/w1/reports", content=body)
+            assert reply.status_code == 413
+            assert "values" in reply.json()["error"]["message"]
+            named = {"a" * 50_000: "x"}
+            reply = await client.http.post(
+                "/internal/v1/workers/w1/reports", json={"member": named, "reports": []}
+            )
+            assert reply.status_code == 422
+            assert len(reply.content) < 1_000
+            assert (await worker.heartbeat())["register_again"] is False
+
+    asyncio.run(story())
+
+
 @pytest.mark.parametrize(
     ("changes", "status", "says"),
     [
@@ -40,6 +84,8 @@ def test_a_worker_is_listed_with_its_load(bench: Any) -> None:
         ({"worker_id": "../w"}, 422, "worker id"),
         ({"url": "file:///etc"}, 422, "http://HOST:PORT"),
         ({"slots": 0}, 422, "RegisterRequest"),
+        ({"slots": 10**9}, 422, "RegisterRequest"),
+        ({"url": "http://" + "SECRET" * 8_000}, 422, "RegisterRequest"),
     ],
 )
 def test_a_worker_that_does_not_fit_is_refused(

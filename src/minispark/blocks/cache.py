@@ -32,9 +32,11 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import takewhile
 from pathlib import Path
+from typing import Annotated
 
 from minispark.blocks.memory import read_memory
 from minispark.blocks.meta import DATA_SUFFIX, BlockMeta
+from minispark.bounds import Count, Items
 from minispark.ids import TaskKey
 from minispark.settings import CacheSettings
 
@@ -105,10 +107,10 @@ class KeptBlock:
 class CacheChanges:
     """What a cache holds at ``version`` of all that has changed after ``since`` (0: all)."""
 
-    since: int
-    version: int
-    added: tuple[KeptBlock, ...] = ()
-    removed: tuple[TaskKey, ...] = ()
+    since: Count
+    version: Count
+    added: Annotated[tuple[KeptBlock, ...], Items] = ()
+    removed: Annotated[tuple[TaskKey, ...], Items] = ()
 
 
 @dataclass(slots=True)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
+from minispark.bounds import Checksum, Count, Id, Items, Path
 from minispark.errors import ErrorInfo
 from minispark.ids import TaskKey
 
@@ -21,11 +23,11 @@ class PartitionMeta:
     2**64) of the row hashes, without the float columns, or None where the rows cannot be hashed.
     """
 
-    offset: int
-    length: int
-    rows: int
-    checksum: int
-    rows_checksum: int | None = None
+    offset: Count
+    length: Count
+    rows: Count
+    checksum: Checksum
+    rows_checksum: Checksum | None = None
     error: ErrorInfo | None = None
     """Why there are no more rows: a reader that needs more fails with this."""
 
@@ -34,7 +36,7 @@ class PartitionMeta:
 class BlockMeta:
     """The index of a block: the receipt that the scheduler keeps and every reader checks."""
 
-    partitions: tuple[PartitionMeta, ...]
+    partitions: Annotated[tuple[PartitionMeta, ...], Items]
 
     @property
     def rows(self) -> int:
@@ -56,11 +58,11 @@ class BlockSource:
     """
 
     key: TaskKey
-    partition: int
+    partition: Count
     meta: PartitionMeta
-    host: str
-    directory: str
-    url: str | None = None
+    host: Id
+    directory: Path
+    url: Id | None = None
     kept: TaskKey | None = None
     """The name under which it lies there, where that is not ``key``: a cache has kept it."""
 

@@ -18,7 +18,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Annotated
+
+from minispark.bounds import Count, Data, Id, Items, Length, Options, Path, Signed, Text
 
 __all__ = [
     "Branch",
@@ -41,10 +43,10 @@ __all__ = [
 ]
 
 
-Columns = tuple[tuple[str, str], ...]
+Columns = tuple[tuple[Text, Text], ...]
 """Name and dtype of each column, in order."""
 
-OptimizerFlags = tuple[tuple[str, bool], ...]
+OptimizerFlags = tuple[tuple[Id, bool], ...]
 """Flags of Polars' optimizer that differ from its defaults, by name."""
 
 
@@ -98,11 +100,11 @@ class Split:
     file is one split with ``end`` = its size on disk.
     """
 
-    path: str
-    start: int
-    end: int
-    size: int
-    mtime_ns: int
+    path: Path
+    start: Count
+    end: Count
+    size: Count
+    mtime_ns: Signed
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +112,7 @@ class ScanSpec:
     """How to read splits: the format and those reader options that differ from the default."""
 
     format: ScanFormat
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Annotated[Mapping[Id, Options], Items] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,20 +123,20 @@ class ScanInput:
     characters each split holds; None where nothing can be quoted or no file is cut.
     """
 
-    leaf: str
+    leaf: Id
     spec: ScanSpec
-    tasks: tuple[tuple[Split, ...], ...]
-    quotes: str | None = None
+    tasks: Annotated[tuple[Annotated[tuple[Split, ...], Items], ...], Items]
+    quotes: Id | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class StageInput:
     """A leaf that reads the blocks of an earlier stage."""
 
-    leaf: str
-    stage: int
+    leaf: Id
+    stage: Count
     mode: ReadMode
-    take: int | None = None
+    take: Signed | None = None
     """How many rows the task needs: the first ones, the last ones where negative; None is all."""
 
 
@@ -142,18 +144,18 @@ class StageInput:
 class Branch:
     """A fragment, its leaves, and how many partitions of it there are."""
 
-    fragment: bytes
-    partitions: int
-    scans: tuple[ScanInput, ...] = ()
-    inputs: tuple[StageInput, ...] = ()
+    fragment: Data
+    partitions: Count
+    scans: Annotated[tuple[ScanInput, ...], Items] = ()
+    inputs: Annotated[tuple[StageInput, ...], Items] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class SinkSpec:
     """Where a stage's rows are written as files: ``part-00000.csv`` ... by partition."""
 
-    format: str
-    path: str
+    format: Id
+    path: Path
     overwrite: bool = False
 
 
@@ -167,12 +169,12 @@ class Output:
     """
 
     kind: OutputKind
-    partitions: int = 1
-    keys: tuple[bytes, ...] = ()
+    partitions: Count = 1
+    keys: Annotated[tuple[Data, ...], Items] = ()
     sink: SinkSpec | None = None
-    key_texts: tuple[str, ...] = ()
-    columns: Columns = ()
-    take: int | None = None
+    key_texts: Annotated[tuple[Text, ...], Items] = ()
+    columns: Annotated[Columns, Items] = ()
+    take: Signed | None = None
     """How many rows of a task its reader may need, as in `StageInput`. An error over other rows
     fails nothing: the task gives the rows that it can, and the error in the place of the rest."""
 
@@ -184,26 +186,26 @@ class CachedNode:
     Stages with one key give the same rows, in any job; ``key`` is None where nobody could tell.
     """
 
-    node: str
-    key: str | None
+    node: Text
+    key: Id | None
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
     """What lies between two exchanges. ``nodes`` are the DAG nodes that run in it."""
 
-    id: int
-    name: str
-    branches: tuple[Branch, ...]
+    id: Count
+    name: Text
+    branches: Annotated[tuple[Branch, ...], Items]
     output: Output
     label: Label
-    nodes: tuple[str, ...] = ()
-    pushed: tuple[str, ...] = ()
+    nodes: Annotated[tuple[Text, ...], Items] = ()
+    pushed: Annotated[tuple[Text, ...], Items] = ()
     """What the stage above asked for (projection, filters, limit), for `explain`."""
-    why: str = ""
+    why: Text = ""
     """Why the stage runs in one task, where it does."""
     cached: CachedNode | None = None
-    optimizations: OptimizerFlags = ()
+    optimizations: Annotated[OptimizerFlags, Items] = ()
 
     @property
     def partitions(self) -> int:
@@ -224,9 +226,9 @@ class Stage:
 class ResultSpec:
     """A stage whose rows the user asked for, under the name of its node."""
 
-    node: str
-    stage: int
-    columns: tuple[str, ...]
+    node: Text
+    stage: Count
+    columns: Annotated[tuple[Text, ...], Items]
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,11 +239,13 @@ class StageGraph:
     tell records in from records out.
     """
 
-    stages: tuple[Stage, ...]
-    results: tuple[ResultSpec, ...]
-    flow: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    input_bytes: int = 0
-    polars: str = ""
+    stages: Annotated[tuple[Stage, ...], Items]
+    results: Annotated[tuple[ResultSpec, ...], Items]
+    flow: Annotated[Mapping[Text, Annotated[tuple[Text, ...], Items]], Items] = field(
+        default_factory=dict
+    )
+    input_bytes: Count = 0
+    polars: Id = ""
     """Version and schema hash of the binary plan, compared where engines meet."""
-    logical: str = ""
+    logical: Annotated[str, Length(1 << 26)] = ""
     """The optimized logical plan as text, for `explain`."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Annotated
 
 from minispark.blocks.meta import BlockMeta, BlockSource
+from minispark.bounds import Checksum, Count, Data, Id, Items, Path, Seconds, Signed, Text
 from minispark.errors import Failure, JobFailedError
 from minispark.ids import TaskKey
 from minispark.plan.stages import OptimizerFlags, Output, ScanInput, ScanSpec, Split
@@ -26,11 +28,11 @@ __all__ = [
 class TaskInput:
     """The blocks of one leaf, in partition order."""
 
-    leaf: str
-    stage: int
-    generation: int
-    blocks: tuple[BlockSource, ...]
-    take: int | None = None
+    leaf: Id
+    stage: Count
+    generation: Count
+    blocks: Annotated[tuple[BlockSource, ...], Items]
+    take: Signed | None = None
     """How many rows the task needs: the first ones, the last ones where negative; None is all."""
 
     def needed(self) -> tuple[BlockSource, ...]:
@@ -59,10 +61,10 @@ class TaskInput:
 class ScanTask:
     """The splits of one leaf for this task."""
 
-    leaf: str
+    leaf: Id
     spec: ScanSpec
-    splits: tuple[Split, ...]
-    quotes: str | None = None
+    splits: Annotated[tuple[Split, ...], Items]
+    quotes: Id | None = None
 
 
 def scan_task(scan: ScanInput, partition: int) -> ScanTask:
@@ -75,16 +77,16 @@ class TaskSpec:
     """Fragment + named inputs -> output, and nothing else."""
 
     key: TaskKey
-    fragment: bytes
-    scans: tuple[ScanTask, ...]
-    inputs: tuple[TaskInput, ...]
+    fragment: Data
+    scans: Annotated[tuple[ScanTask, ...], Items]
+    inputs: Annotated[tuple[TaskInput, ...], Items]
     output: Output
-    optimizations: OptimizerFlags = ()
-    block_directory: str = ""
+    optimizations: Annotated[OptimizerFlags, Items] = ()
+    block_directory: Path = ""
     """Where the block goes; the worker fills it in."""
-    data_root: str | None = None
+    data_root: Path | None = None
     """What relative paths mean; the worker fills it in."""
-    timeout_s: float | None = None
+    timeout_s: Seconds | None = None
     keep: TaskKey | None = None
     """Under which name the worker keeps the block for later jobs."""
 
@@ -93,19 +95,19 @@ class TaskSpec:
 class InputGeneration:
     """Which generation of an input stage an attempt read."""
 
-    stage: int
-    generation: int
+    stage: Count
+    generation: Count
 
 
 @dataclass(frozen=True, slots=True)
 class SinkFile:
     """A file that an attempt wrote under its staging name, and the name it gets at commit."""
 
-    staged: str
-    final: str
-    rows: int
-    bytes: int
-    rows_checksum: int | None = None
+    staged: Path
+    final: Path
+    rows: Count
+    bytes: Count
+    rows_checksum: Checksum | None = None
     """Of its rows, whatever their order (`minispark.blocks.checksums`)."""
 
 
@@ -115,13 +117,13 @@ class TaskReport:
 
     key: TaskKey
     block: BlockMeta
-    inputs: tuple[InputGeneration, ...] = ()
-    nodes: Mapping[str, int] = field(default_factory=dict)
+    inputs: Annotated[tuple[InputGeneration, ...], Items] = ()
+    nodes: Annotated[Mapping[Text, Count], Items] = field(default_factory=dict)
     """Rows out of each counted DAG node that ran in this task."""
-    rows_in: int = 0
-    bytes_read: int = 0
-    bytes_fetched: int = 0
-    duration_s: float = 0.0
+    rows_in: Count = 0
+    bytes_read: Count = 0
+    bytes_fetched: Count = 0
+    duration_s: Seconds = 0.0
     sink: SinkFile | None = None
 
 
@@ -131,7 +133,7 @@ class TaskFailure:
 
     key: TaskKey
     failure: Failure
-    inputs: tuple[InputGeneration, ...] = ()
-    duration_s: float = 0.0
-    log: tuple[str, ...] = ()
+    inputs: Annotated[tuple[InputGeneration, ...], Items] = ()
+    duration_s: Seconds = 0.0
+    log: Annotated[tuple[Text, ...], Items] = ()
     """The last lines that it printed."""

@@ -25,6 +25,18 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from minispark.blocks.cache import CacheChanges
 from minispark.blocks.meta import BlockSource
+from minispark.bounds import (
+    Checksum,
+    Count,
+    Id,
+    Items,
+    Length,
+    Path,
+    Quantity,
+    Range,
+    Slots,
+    Text,
+)
 from minispark.ids import TaskKey
 from minispark.plan.stages import StageGraph
 from minispark.settings import MAX_WEIGHT, MIN_WEIGHT
@@ -33,6 +45,7 @@ from minispark.task.spec import TaskFailure, TaskReport, TaskSpec
 __all__ = [
     "PROTOCOL",
     "BlockFetch",
+    "Full",
     "GraphMessage",
     "HeartbeatRequest",
     "JobAccepted",
@@ -52,6 +65,11 @@ __all__ = [
 
 PROTOCOL: Literal[1] = 1
 
+_Ids = Annotated[tuple[Id, ...], Items]
+Full = Literal["disk", "memory"]
+"""Why a worker takes no more work."""
+_MAX_METRICS = 200
+"""A worker has about thirty."""
 _CONFIG = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64", extra="forbid")
 
 
@@ -63,23 +81,23 @@ class _Message(BaseModel):
 class Versions(BaseModel):
     """What must agree where two processes meet; ``plan`` is the binary plan's schema hash."""
 
-    python: str
-    polars: str
-    plan: str
-    minispark: str
+    python: Id
+    polars: Id
+    plan: Id
+    minispark: Id
 
 
 class RegisterRequest(_Message):
     """A worker offers itself. ``hashes`` is the fixed vector of key hashes of its CPU."""
 
-    worker_id: str
-    url: str
-    host: str
-    directory: str
-    slots: int = Field(ge=1)
-    threads_per_slot: int = Field(ge=1)
+    worker_id: Id
+    url: Id
+    host: Id
+    directory: Path
+    slots: Slots
+    threads_per_slot: Slots
     versions: Versions
-    hashes: tuple[int, ...] = ()
+    hashes: Annotated[tuple[Checksum, ...], Length(1_000)] = ()
 
 
 class Membership(BaseModel):
@@ -90,32 +108,32 @@ class Membership(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    cluster_id: str
-    epoch: int
+    cluster_id: Id
+    epoch: Count
 
 
 class RegisterReply(_Message):
     """The master takes the worker."""
 
     member: Membership
-    master_epoch: int
+    master_epoch: Count
 
 
 class PollRequest(_Message):
     """Ask for work; the master answers at once if there is any, else within ``wait_s``."""
 
     member: Membership
-    wait_s: float = Field(ge=0, le=60)
+    wait_s: Annotated[float, Range(0, 60)]
 
 
 class BlockFetch(BaseModel):
     """A whole block file that a worker shall have, and where it lies now."""
 
     key: TaskKey
-    host: str
-    directory: str
-    url: str
-    bytes: int
+    host: Id
+    directory: Path
+    url: Id
+    bytes: Count
     kept: TaskKey | None = None
     """The name under which it lies there, where a cache has it."""
 
@@ -128,16 +146,16 @@ class PollReply(_Message):
     blocks ``cache_used``, and those in ``cache_drop`` could not be read.
     """
 
-    tasks: tuple[TaskSpec, ...] = ()
-    cancel: tuple[TaskKey, ...] = ()
-    release: tuple[str, ...] = ()
-    release_jobs: tuple[str, ...] = ()
-    move: tuple[BlockFetch, ...] = ()
-    cache_used: tuple[str, ...] = ()
-    cache_drop: tuple[str, ...] = ()
+    tasks: Annotated[tuple[TaskSpec, ...], Items] = ()
+    cancel: Annotated[tuple[TaskKey, ...], Items] = ()
+    release: _Ids = ()
+    release_jobs: _Ids = ()
+    move: Annotated[tuple[BlockFetch, ...], Items] = ()
+    cache_used: _Ids = ()
+    cache_drop: _Ids = ()
     dismissed: bool = False
     register_again: bool = False
-    master_epoch: int = 0
+    master_epoch: Count = 0
 
 
 class ReportRequest(_Message):
@@ -148,8 +166,8 @@ class ReportRequest(_Message):
     """
 
     member: Membership
-    reports: tuple[TaskReport | TaskFailure, ...]
-    moved: tuple[TaskKey, ...] = ()
+    reports: Annotated[tuple[TaskReport | TaskFailure, ...], Items]
+    moved: Annotated[tuple[TaskKey, ...], Items] = ()
     cache: CacheChanges | None = None
     more: bool = False
 
@@ -157,7 +175,7 @@ class ReportRequest(_Message):
 class ReportReply(PollReply):
     """Reports were taken; of its cache the master knows what it had at ``cache_version``."""
 
-    cache_version: int = 0
+    cache_version: Count = 0
 
 
 class HeartbeatRequest(_Message):
@@ -168,11 +186,11 @@ class HeartbeatRequest(_Message):
     """
 
     member: Membership
-    attempts: tuple[TaskKey, ...]
-    free_slots: int
-    metrics: dict[str, float] = {}
-    held_jobs: tuple[str, ...] = ()
-    full: str | None = None
+    attempts: Annotated[tuple[TaskKey, ...], Items]
+    free_slots: Count
+    metrics: Annotated[dict[Id, Quantity], Length(_MAX_METRICS)] = {}
+    held_jobs: _Ids = ()
+    full: Full | None = None
     cache: CacheChanges | None = None
 
 
@@ -185,18 +203,18 @@ class WorkerReply(_Message):
     """
 
     register_again: bool = False
-    master_epoch: int = 0
-    keep: dict[str, tuple[str, ...]] = {}
-    cache_version: int = 0
+    master_epoch: Count = 0
+    keep: Annotated[dict[Id, _Ids], Items] = {}
+    cache_version: Count = 0
 
 
 class PlannedJob(_Message):
     """A job planned in the client; ``weight`` is its share beside those of other jobs."""
 
-    name: Annotated[str, Field(max_length=200)]
+    name: Annotated[str, Length(200)]
     graph: StageGraph
     versions: Versions
-    weight: float = Field(default=1.0, ge=MIN_WEIGHT, le=MAX_WEIGHT)
+    weight: Annotated[float, Range(MIN_WEIGHT, MAX_WEIGHT)] = 1.0
 
 
 class GraphMessage(_Message):
@@ -208,17 +226,17 @@ class GraphMessage(_Message):
 class JobAccepted(_Message):
     """The job exists."""
 
-    job_id: str
-    status: str = "ACCEPTED"
+    job_id: Id
+    status: Id = "ACCEPTED"
 
 
 class NodeBlocks(BaseModel):
     """Where the rows of one result lie, in partition order."""
 
-    node: str
-    columns: tuple[str, ...]
-    rows: int
-    blocks: tuple[BlockSource, ...]
+    node: Text
+    columns: Annotated[tuple[Text, ...], Items]
+    rows: Count
+    blocks: Annotated[tuple[BlockSource, ...], Items]
 
 
 class ResultBlocks(_Message):
@@ -227,5 +245,5 @@ class ResultBlocks(_Message):
     ``ticket`` is what it shows to the workers that have them, instead of its token.
     """
 
-    nodes: tuple[NodeBlocks, ...]
-    ticket: str | None = Field(default=None, repr=False)
+    nodes: Annotated[tuple[NodeBlocks, ...], Items]
+    ticket: Id | None = Field(default=None, repr=False)

@@ -30,6 +30,7 @@ from minispark.observe.logs import logger, task_fields
 from minispark.task.sinks import discard_part
 from minispark.task.spec import TaskFailure, TaskReport, TaskSpec
 from minispark.wire.messages import (
+    Full,
     Membership,
     PollReply,
     RegisterReply,
@@ -113,7 +114,7 @@ class Agent:
         self._executors = executors
         self._store = store
         self._room = room
-        self._full: str | None = None
+        self._full: Full | None = None
         self._register = register
         self._on_registered = on_registered
         self.machine = Machine(config.slots)

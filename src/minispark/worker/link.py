@@ -21,6 +21,7 @@ from minispark.task.spec import TaskFailure, TaskReport
 from minispark.tls import TRUST_HINT, client_context, trust_problem
 from minispark.wire.http import auth_headers, error_from
 from minispark.wire.messages import (
+    Full,
     HeartbeatRequest,
     Membership,
     PollReply,
@@ -134,7 +135,7 @@ class MasterLink:
         free_slots: int,
         metrics: dict[str, float],
         held_jobs: tuple[str, ...] = (),
-        full: str | None = None,
+        full: Full | None = None,
         cache: CacheChanges | None = None,
     ) -> WorkerReply:
         """Say that the worker lives, and what it holds; return what it shall keep of jobs."""

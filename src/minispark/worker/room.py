@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from minispark.blocks.memory import Memory, read_memory
 from minispark.blocks.store import BlockStore
 from minispark.settings import RoomSettings
+from minispark.wire.messages import Full
 
 __all__ = ["Readings", "Room", "read"]
 
@@ -73,10 +74,10 @@ class Room:
         self._settings = settings or RoomSettings()
         self._full: frozenset[str] = frozenset()
 
-    def ask(self) -> tuple[str | None, dict[str, float]]:
+    def ask(self) -> tuple[Full | None, dict[str, float]]:
         """Return why no more work should come, "disk" or "memory", and what was read."""
         found = self._look()
-        passed = {
+        passed: dict[Full, float] = {
             "disk": self._disk_share(found),
             "memory": self._memory_share(found),
         }

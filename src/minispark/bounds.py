@@ -1,0 +1,123 @@
+"""Bounds of what comes in from other processes, as types of fields.
+
+A field of a message, or of a dataclass that travels in one, is written as ``rows: Count`` and is
+checked where a message is read. Pydantic asks these types for their rules; nothing here imports it,
+since the scheduler knows the same dataclasses.
+
+Covers: numbers that are finite and fit where they are stored, lengths. Does not cover: what a value
+means (`minispark.master.workers`), the size of a body (`minispark.wire.guard`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+__all__ = [
+    "MAX_COUNT",
+    "MAX_ITEMS",
+    "MAX_TEXT_CHARS",
+    "Checksum",
+    "Count",
+    "Data",
+    "Id",
+    "Items",
+    "Length",
+    "Options",
+    "Path",
+    "Quantity",
+    "Range",
+    "Seconds",
+    "Signed",
+    "Slots",
+    "Text",
+]
+
+MAX_COUNT = 2**63 - 1
+"""What SQLite and Arrow can store."""
+MAX_TEXT_CHARS = 100_000
+"""Errors and tracebacks; ours are cut below this (`minispark.masks`)."""
+MAX_ITEMS = 1_000_000
+"""Of one list: a stage has at most 65,536 tasks, and a job some thousand stages."""
+_MAX_OPTION_DEPTH = 20
+_MAX_OPTIONS = 1_000_000
+"""The schema of a wide file is one option with an entry for each column."""
+
+_Schema = dict[str, Any]
+_Handler = Callable[[Any], _Schema]
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Numbers from ``low`` to ``high``: no NaN and no infinity."""
+
+    low: float
+    high: float
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: _Handler) -> _Schema:
+        """Return the rules of the type, with these bounds."""
+        schema = handler(source)
+        if schema["type"] == "float":
+            schema = {**schema, "allow_inf_nan": False}
+        return {**schema, "ge": self.low, "le": self.high}
+
+
+@dataclass(frozen=True, slots=True)
+class Length:
+    """Texts, bytes and collections of at most ``most`` elements."""
+
+    most: int
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: _Handler) -> _Schema:
+        """Return the rules of the type, with this bound."""
+        return {**handler(source), "max_length": self.most}
+
+
+@dataclass(frozen=True, slots=True)
+class _BoundedJson:
+    """Any JSON value, of bounded size and depth and with finite numbers."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: _Handler) -> _Schema:
+        check = {"type": "no-info", "function": _check_json}
+        return {"type": "function-after", "function": check, "schema": handler(source)}
+
+
+def _check_json(given: Any) -> Any:
+    left, seen = [(given, 0)], 0
+    while left:
+        value, depth = left.pop()
+        seen += 1
+        if depth > _MAX_OPTION_DEPTH or seen > _MAX_OPTIONS:
+            msg = "it is nested too deeply or holds too many values"
+            raise ValueError(msg)
+        if isinstance(value, dict):
+            left += [(item, depth + 1) for pair in value.items() for item in pair]
+        elif isinstance(value, list | tuple):
+            left += [(item, depth + 1) for item in value]
+        elif isinstance(value, str) and len(value) > MAX_TEXT_CHARS:
+            msg = f"a text in it has more than {MAX_TEXT_CHARS} characters"
+            raise ValueError(msg)
+        elif isinstance(value, int | float) and not -MAX_COUNT <= value <= MAX_COUNT:
+            msg = "a number in it is not finite, or too large"
+            raise ValueError(msg)
+    return given
+
+
+Id = Annotated[str, Length(1_000)]
+"""The name of a job, a worker, a host or a leaf, a version, or a URL."""
+Path = Annotated[str, Length(10_000)]
+"""Twice the longest path of Linux, in characters."""
+Text = Annotated[str, Length(MAX_TEXT_CHARS)]
+Data = Annotated[bytes, Length(1 << 26)]
+"""A fragment of a plan: as much as a body may hold."""
+Count = Annotated[int, Range(0, MAX_COUNT)]
+Signed = Annotated[int, Range(-MAX_COUNT, MAX_COUNT)]
+Checksum = Annotated[int, Range(0, 2**64 - 1)]
+Slots = Annotated[int, Range(1, 10_000)]
+Seconds = Annotated[float, Range(0, 1e9)]
+"""Up to thirty years."""
+Quantity = Annotated[float, Range(0, 1e18)]
+"""A figure of a worker; the largest are counts of bytes."""
+Items = Length(MAX_ITEMS)
+Options = Annotated[Any, _BoundedJson()]
