@@ -117,6 +117,9 @@ class Limits:
     expression_chars: int = 10_000
     expression_depth: int = 500
     """Deeper expressions end a Polars process with SIGSEGV (3,000 passes, 10,000 does not)."""
+    query_tables: int = 256
+    """How often the queries of a job may read tables, as a query that uses each of its tables twice
+    in the next doubles the plan: 512 take half a minute to plan."""
     plan_timeout_s: float = 60.0
     plan_memory_bytes: int = 4 << 30
     jobs_per_planner: int = 100

@@ -173,3 +173,38 @@ def test_what_passes_holds_no_reader_where_polars_would_see_one(text):
     except pl.exceptions.PolarsError:
         return
     assert "SCAN" not in plan
+
+
+def test_a_query_without_end_is_refused(root):
+    query = "WITH RECURSIVE x AS (SELECT 1 AS a UNION ALL SELECT a + 1 FROM x) SELECT * FROM x"
+    for text in (query, query.replace("RECURSIVE", "/* */ recursive"), f"SELECT * FROM ({query})"):
+        with pytest.raises(SqlRefusedError, match="RECURSIVE"):
+            check_query(text, max_chars=10_000, max_depth=500)
+    check_query('WITH "recursive" AS (SELECT 1) SELECT * FROM x', max_chars=99, max_depth=500)
+
+
+def doubling(source: str, table: str) -> str:
+    return f"SELECT * FROM {source} UNION ALL SELECT * FROM {table}"
+
+
+def test_a_query_that_reads_its_tables_very_often_is_refused(root):
+    """Sixty tables of WITH, each of which reads the one before twice, are 2**59 reads."""
+    (root / "t.csv").write_text("a\n1\n")
+    steps = ["a0 AS (SELECT * FROM t)"]
+    steps += [f"a{i} AS ({doubling(f'a{i - 1}', f'a{i - 1}')})" for i in range(1, 60)]
+    query = f"WITH {', '.join(steps)} SELECT * FROM a59"
+    nodes = [{"id": "t", "op": "read_csv", "path": "t.csv"}, {"id": "q", "op": "sql"}]
+    info = refused(chain(nodes[0], {**nodes[1], "query": query}), root)
+    assert (info.code, info.node, info.field) == ("MS-163", "q", "query")
+    assert "more than 256 tables" in info.message
+
+
+def test_queries_one_after_another_are_counted_together(root):
+    (root / "t.csv").write_text("a\n1\n")
+    nodes = [{"id": "q0", "op": "read_csv", "path": "t.csv"}]
+    nodes += [
+        {"id": f"q{i}", "op": "sql", "query": doubling(f"q{i - 1}", f"q{i - 1}")}
+        for i in range(1, 60)
+    ]
+    info = refused(chain(*nodes), root)
+    assert (info.code, info.node) == ("MS-163", "q9")

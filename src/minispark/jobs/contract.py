@@ -10,7 +10,7 @@ columns, paths, types (`compile`).
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
@@ -34,6 +34,7 @@ from minispark.jobs.operators import (
 )
 from minispark.jobs.suggest import did_you_mean, listed, shown
 from minispark.jobs.tables import fail
+from minispark.plan.sqlreads import table_reads
 from minispark.plan.sqltext import SqlRefusedError, check_expression, check_query
 from minispark.settings import MAX_WEIGHT, MIN_WEIGHT, Limits
 
@@ -97,6 +98,7 @@ def parse_job(obj: object, *, limits: Limits | None = None) -> Job:
         _check_rules(node)
         _check_sql(node, limits)
     ordered, inputs = order_nodes(nodes, [(above, below) for above, below in outer.dag.edges])
+    _check_reads(ordered, inputs, limits)
     return Job(outer.name, tuple(ordered), inputs, outer.parallelism)
 
 
@@ -261,6 +263,26 @@ def _check_sql(node: Operator, limits: Limits) -> None:
                 check_expression(text, **bounds)
         except SqlRefusedError as error:
             fail(node, field, f"{shown(text)}: {error.message}", hint=error.hint)
+
+
+def _check_reads(
+    ordered: Sequence[Operator], inputs: Mapping[str, tuple[str, ...]], limits: Limits
+) -> None:
+    """Bound how often queries read their tables: a plan holds what is read once for each time."""
+    sizes: dict[str, int] = {}
+    for node in ordered:
+        below = {name.lower(): sizes[name] for name in inputs[node.id]}
+        sizes[node.id] = max(below.values(), default=1)
+        if not isinstance(node, Sql):
+            continue
+        reads = table_reads(node.query, max_chars=limits.expression_chars)
+        size = sum(times * below.get(name, 1) for name, times in reads.items())
+        if size > limits.query_tables:
+            most = limits.query_tables
+            msg = f"the query reads more than {most} tables, each counted as often as it is used"
+            hint = "tables of WITH and of queries before this one count with all that they read"
+            fail(node, "query", msg, code="MS-163", hint=hint)
+        sizes[node.id] = max(size, 1)
 
 
 def _expressions(node: Operator) -> list[tuple[str, str]]:

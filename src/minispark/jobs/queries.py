@@ -17,7 +17,7 @@ from minispark.jobs.tables import Table, fail
 
 __all__ = ["run_query"]
 
-_SCAN = re.compile(r"^\s*[A-Za-z ]*\bSCAN\b", re.MULTILINE)
+_SCAN = re.compile(r"^[A-Za-z \t]*\bSCAN\b", re.MULTILINE)
 _UNKNOWN_TABLE = re.compile(r"relation '(?P<name>.*)' was not found", re.DOTALL)
 
 

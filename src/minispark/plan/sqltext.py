@@ -14,7 +14,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
-__all__ = ["SqlRefusedError", "check_expression", "check_query", "files_named"]
+__all__ = [
+    "SqlRefusedError",
+    "Token",
+    "check_expression",
+    "check_query",
+    "files_named",
+    "tokens_of",
+]
 
 
 class SqlRefusedError(Exception):
@@ -27,7 +34,9 @@ class SqlRefusedError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class _Token:
+class Token:
+    """A word, a sign or a text in quotes, as it is written."""
+
     kind: str
     text: str
 
@@ -70,7 +79,7 @@ def check_expression(text: str, *, max_chars: int, max_depth: int) -> None:
     SqlRefusedError
         It does.
     """
-    tokens = _tokens(text, max_chars=max_chars)
+    tokens = tokens_of(text, max_chars=max_chars)
     for token in tokens:
         if token.kind == "word" and token.text.lower() in ("select", "exists"):
             hint = "use an sql node over the tables that it needs"
@@ -87,7 +96,7 @@ def check_query(text: str, *, max_chars: int, max_depth: int) -> None:
     SqlRefusedError
         It does.
     """
-    tokens = _tokens(text, max_chars=max_chars)
+    tokens = tokens_of(text, max_chars=max_chars)
     first = next((token for token in tokens if token.text != "("), None)
     if first is None:
         raise SqlRefusedError("the query is empty")
@@ -95,6 +104,7 @@ def check_query(text: str, *, max_chars: int, max_depth: int) -> None:
         hint = "begin with SELECT or WITH"
         raise SqlRefusedError(f"only a query is allowed, not {first.text[:40]!r}", hint)
     _check_calls(tokens)
+    _check_recursion(tokens)
     _check_depth(tokens, max_depth)
 
 
@@ -106,11 +116,11 @@ def files_named(text: str, *, max_chars: int) -> list[str]:
     SqlRefusedError
         The text cannot be read, or a path does not stand there as plain text.
     """
-    tokens = _tokens(text, max_chars=max_chars)
+    tokens = tokens_of(text, max_chars=max_chars)
     paths: list[str] = []
     for place, name in _read_calls(tokens):
         rest = iter(tokens[place + 2 :])
-        first = next(rest, _Token("end", ""))
+        first = next(rest, Token("end", ""))
         given = [first]
         if first.text == "[":
             given = []
@@ -125,7 +135,14 @@ def files_named(text: str, *, max_chars: int) -> list[str]:
     return paths
 
 
-def _tokens(text: str, *, max_chars: int) -> list[_Token]:
+def tokens_of(text: str, *, max_chars: int) -> list[Token]:
+    """Return what a text consists of, without blanks and comments.
+
+    Raises
+    ------
+    SqlRefusedError
+        It is too long, or something in it is not known.
+    """
     if len(text) > max_chars:
         raise SqlRefusedError(f"it has {len(text):,} characters; at most {max_chars:,} are allowed")
     tokens = list(_cut(text))
@@ -136,7 +153,7 @@ def _tokens(text: str, *, max_chars: int) -> list[_Token]:
     return tokens
 
 
-def _cut(text: str) -> Iterator[_Token]:
+def _cut(text: str) -> Iterator[Token]:
     position, before = 0, ""
     while position < len(text):
         match = _TOKEN.match(text, position)
@@ -152,7 +169,7 @@ def _cut(text: str) -> Iterator[_Token]:
         if kind == "text" and text[position : position + 1] == "'":
             raise SqlRefusedError("a text ends where another begins")
         if kind != "blank":
-            yield _Token(kind, match.group())
+            yield Token(kind, match.group())
 
 
 def _comment_end(text: str, position: int) -> int:
@@ -165,7 +182,7 @@ def _comment_end(text: str, position: int) -> int:
     raise SqlRefusedError("a comment has no end")
 
 
-def _read_calls(tokens: list[_Token]) -> Iterator[tuple[int, str]]:
+def _read_calls(tokens: list[Token]) -> Iterator[tuple[int, str]]:
     """Give place and name of each call of a function that reads files."""
     for place, (token, following) in enumerate(pairwise(tokens)):
         if token.kind not in ("word", "quoted") or following.text != "(":
@@ -175,12 +192,19 @@ def _read_calls(tokens: list[_Token]) -> Iterator[tuple[int, str]]:
             yield place, name
 
 
-def _check_calls(tokens: list[_Token]) -> None:
+def _check_calls(tokens: list[Token]) -> None:
     for _, name in _read_calls(tokens):
         raise SqlRefusedError(f"the table function {name!r} is not allowed", _FILES_HINT)
 
 
-def _check_depth(tokens: list[_Token], max_depth: int) -> None:
+def _check_recursion(tokens: list[Token]) -> None:
+    for token, following in pairwise(tokens):
+        pair = token.text.lower(), following.text.lower()
+        if token.kind == following.kind == "word" and pair == ("with", "recursive"):
+            raise SqlRefusedError("WITH RECURSIVE is not allowed: it may never end")
+
+
+def _check_depth(tokens: list[Token], max_depth: int) -> None:
     """Bound the depth of the tree from above: operators in a row nest, and so do brackets."""
     levels = [_Level()]
     for token in tokens:
