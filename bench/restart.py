@@ -92,7 +92,7 @@ async def measure(state: Path, *, tasks: int, done: int) -> None:
     began = time.perf_counter()
     first = await run(state, tasks=tasks, done=done)
     took = time.perf_counter() - began
-    await first._planner.close()
+    await first._planners.close()
     first.parts.carrier.stop()
     first.parts.journal.close()  # Without the snapshot of a clean stop.
     size = (state / "journal.db").stat().st_size / 1e6

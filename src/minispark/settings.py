@@ -112,6 +112,9 @@ class Limits:
     """What the master accepts: beyond it is a mistake or an attack."""
 
     body_bytes: int = 64 * MIB
+    """A plan of a client may hold its data."""
+    job_bytes: int = 4 * MIB
+    """A JSON job: a thousand nodes with texts of some thousand characters."""
     nodes: int = 1_000
     edges: int = 10_000
     expression_chars: int = 10_000
@@ -123,6 +126,10 @@ class Limits:
     plan_timeout_s: float = 60.0
     plan_memory_bytes: int = 4 << 30
     jobs_per_planner: int = 100
+    planners: int = 3
+    """One is for the shared secret; of the others, a token has one from each address."""
+    waiting_plans: int = 50
+    """Jobs of one token and address that wait for a planner; each is in memory."""
     running_jobs: int = 1_000
     reserved_jobs: int = 100
     """Of those, how many only the shared secret may start: holders of the submit token must not be

@@ -61,7 +61,8 @@ def job(root: Path) -> dict[str, Any]:
 
 def request(job: object, root: Path | None) -> bytes:
     settings = asdict(PlanSettings(single_task_bytes=0))
-    return json.dumps({"job": job, "data_root": root and str(root), "settings": settings}).encode()
+    head = json.dumps({"data_root": root and str(root), "settings": settings})
+    return f"{head}\n{json.dumps(job)}".encode()
 
 
 def test_a_plan_comes_back_and_runs(child, job, root, tmp_path):
@@ -84,7 +85,7 @@ def test_a_wrong_job_is_an_error_and_the_next_is_planned(child, job, root):
     assert "graph" in child.ask(request(job, root))
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"{}", b"\xff", b'{"job": 1}', b"null"])
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"{}", b"\xff", b"{}\n1", b"null\n{}"])
 def test_any_request_has_an_answer(child, body):
     assert child.ask(body)["error"]["code"].startswith("MS-1")
 
@@ -129,7 +130,7 @@ def test_whatever_is_raised_is_an_answer(monkeypatch):
         raise Ends("oh\n\nno")
 
     monkeypatch.setattr("minispark.jobs.planner_child.plan_job", end)
-    found = json.loads(answer(b'{"job": {}}'))
+    found = json.loads(answer(b"{}\n{}"))
     assert found["status"] == 500
     assert "Ends: oh" in found["error"]["message"]
 
@@ -139,6 +140,40 @@ def test_a_panic_of_polars_is_named(monkeypatch):
         raise PanicException("called unwrap")
 
     monkeypatch.setattr("minispark.jobs.planner_child.plan_job", panic)
-    found = json.loads(answer(b'{"job": {}}'))
+    found = json.loads(answer(b"{}\n{}"))
     assert (found["status"], found["error"]["code"]) == (422, "MS-215")
     assert found["error"]["message"] == "Polars stopped with an internal error: called unwrap"
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (b"{", "not JSON"),
+        (b"[" * 100_000, "not JSON"),
+        (b"[]", "JSON object"),
+        (b'{"dag": {"nodes": [1, 2, 3, 4]}}', "at most 3"),
+        (b'{"dag": {"nodes": [], "edges": [1, 2, 3]}}', "at most 2"),
+        (b'{"dag": {"nodes": [{"id": "a", "where": "' + b"a+" * 80 + b'a"}]}}', "at most 100"),
+        (b'{"dag": {"nodes": [{"id": "a", "x": [[[[[[1]]]]]]}]}}', "too deeply"),
+    ],
+)
+def test_a_job_that_is_too_large_is_refused_before_it_is_planned(body, says):
+    limits = {"nodes": 3, "edges": 2, "expression_chars": 100, "expression_depth": 5}
+    found = json.loads(answer(json.dumps({"limits": limits}).encode() + b"\n" + body))
+    assert found["status"] == 422
+    assert says in found["error"]["message"]
+
+
+def test_name_and_weight_are_told(job, root):
+    given = request({**job, "name": "n", "weight": 2}, root)
+    found = json.loads(answer(given))
+    assert (found["name"], found["weight"]) == ("n", 2)
+    found = json.loads(answer(request(job, root)))
+    assert (found["name"], found["weight"]) == ("job", 1)
+
+
+@pytest.mark.parametrize("weight", ["NaN", "Infinity", "1e400", "-1", "1e308", "9" * 500])
+def test_a_weight_that_is_no_sound_number_is_refused(job, root, weight):
+    given = request({**job, "weight": "WEIGHT"}, root).replace(b'"WEIGHT"', weight.encode())
+    found = json.loads(answer(given))
+    assert (found["status"], found["error"]["field"]) == (422, "weight")

@@ -61,8 +61,9 @@ while True:
     head = sys.stdin.buffer.read(4)
     if len(head) < 4:
         break
-    request = json.loads(sys.stdin.buffer.read(int.from_bytes(head, "big")))
-    name = request["job"].get("name")
+    request = sys.stdin.buffer.read(int.from_bytes(head, "big"))
+    job = json.loads(request.partition(bytes([10]))[2])
+    name = job.get("name")
     count += 1
     if name == "crash":
         os.abort()
@@ -82,7 +83,7 @@ while True:
         error = {"code": "MS-215", "message": f"{os.getpid()} {count}"}
         reply = {"error": error, "status": 422}
     else:
-        reply = {"graph": graph}
+        reply = {"graph": graph, "name": name, "weight": job.get("weight", 1)}
     data = json.dumps(reply).encode()
     sys.stdout.buffer.write(len(data).to_bytes(4, "big") + data)
     sys.stdout.buffer.flush()

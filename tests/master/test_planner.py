@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from minispark.settings import Limits
+from minispark.tokens import Level, derive
+from minispark.wire.http import auth_headers
 
 
 @pytest.mark.parametrize(
@@ -93,25 +97,61 @@ def test_a_planner_that_cannot_start_is_an_error_not_a_hang(bench: Any) -> None:
     asyncio.run(story())
 
 
-@pytest.mark.parametrize(
-    ("body", "says"),
-    [
-        (b"{", "not JSON"),
-        (b"[" * 100_000, "not JSON"),
-        (b"[]", "JSON object"),
-        (b'{"dag": {"nodes": [1, 2, 3, 4]}}', "at most 3"),
-        (b'{"dag": {"nodes": [], "edges": [1, 2, 3]}}', "at most 2"),
-        (b'{"dag": {"nodes": [{"id": "a", "where": "' + b"a+" * 80 + b'a"}]}}', "at most 100"),
-        (b'{"dag": {"nodes": [{"id": "a", "x": [[[[[[1]]]]]]}]}}', "too deeply"),
-    ],
-)
-def test_limits_come_before_the_planner(bench: Any, body: bytes, says: str) -> None:
-    limits = Limits(nodes=3, edges=2, expression_chars=100, expression_depth=5)
+def test_who_sends_slow_jobs_waits_for_them_alone(bench: Any) -> None:
+    """One token has one planner from each address, and never the last one."""
 
     async def story() -> None:
-        async with bench.master(limits=limits) as client:
-            reply = await client.http.post("/api/v1/jobs", content=body)
-            assert reply.status_code == 422
-            assert says in reply.json()["error"]["message"]
+        async with bench.master(limits=Limits(plan_timeout_s=30)) as client:
+            lesser = auth_headers(derive(client.config.token, Level.SUBMIT))
+
+            async def submit(name: str) -> int:
+                job = {"name": name, "dag": {}}
+                reply = await client.http.post("/api/v1/jobs", json=job, headers=lesser)
+                return reply.status_code
+
+            slow = [asyncio.create_task(submit("hang")) for _ in range(5)]
+            behind = asyncio.create_task(submit("fine"))
+            for _ in range(3):
+                assert (await client.submit_json(name="fine")).status_code == 202
+            assert not any(task.done() for task in (*slow, behind))
+            for task in (*slow, behind):
+                task.cancel()
+            await asyncio.gather(*slow, behind, return_exceptions=True)
 
     asyncio.run(story())
+
+
+def test_a_job_is_not_parsed_by_the_master(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A body of very many values holds up the planner and nobody else."""
+
+    async def story() -> None:
+        async with bench.master() as client:
+            body = b'{"name": "fine", "dag": [' + b"[]," * 1_000_000 + b"[]]}"
+            read = json.loads
+
+            def refuse(text: Any, **given: Any) -> Any:
+                assert len(text) < len(body)
+                return read(text, **given)
+
+            monkeypatch.setattr(json, "loads", refuse)
+            reply = await client.http.post("/api/v1/jobs", content=body)
+            assert reply.status_code == 202
+
+    asyncio.run(story())
+
+
+def test_a_job_of_very_many_bytes_is_refused(bench: Any) -> None:
+    async def story() -> None:
+        async with bench.master(limits=Limits(job_bytes=1_000)) as client:
+            for body in (b" " * 1_001, [b" " * 600] * 2):
+                content = body if isinstance(body, bytes) else _chunks(body)
+                reply = await client.http.post("/api/v1/jobs", content=content)
+                assert reply.status_code == 413
+                assert reply.json()["error"]["code"] == "MS-604"
+
+    asyncio.run(story())
+
+
+async def _chunks(parts: list[bytes]) -> AsyncIterator[bytes]:
+    for part in parts:
+        yield part

@@ -166,7 +166,7 @@ def test_too_large_a_body_is_refused_announced_or_not(bench: Any) -> None:
             yield b"x" * 1000
 
     async def story() -> None:
-        async with bench.master(limits=Limits(body_bytes=5_000)) as client:
+        async with bench.master(limits=Limits(body_bytes=5_000, job_bytes=5_000)) as client:
             for path in ("/api/v1/jobs", "/internal/v1/jobs"):
                 announced = await client.http.post(path, content=b"x" * 8_000)
                 chunked = await client.http.post(path, content=chunks())

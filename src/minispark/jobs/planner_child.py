@@ -2,10 +2,13 @@
 
 It answers requests on standard input, one after another, on what was its standard output::
 
-    request  {"job": {...}, "data_root": str | null, "settings": {fields of PlanSettings}}
-    answer   {"graph": GraphMessage} | {"error": ErrorInfo, "status": 422 | 500}
+    request  {"data_root": str | null, "settings": {fields of PlanSettings},
+              "limits": {fields of Limits}}, a line break, and the job as it was sent
+    answer   {"name": str, "weight": float, "graph": GraphMessage}
+             | {"error": ErrorInfo, "status": 422 | 500}
 
-Each is a length (four bytes, big-endian) and JSON. Time and memory are limited by the parent, who
+Each is a length (four bytes, big-endian) and JSON. The parent does not read jobs: what makes that
+slow is chosen by those who send them. Time and memory are limited by the parent, who
 also replaces the process after a crash. It ends when its input does, also amid a plan.
 """
 
@@ -25,10 +28,11 @@ from typing import Any, BinaryIO
 
 from polars.exceptions import PanicException, PolarsError
 
-from minispark.errors import ErrorInfo, MinisparkError
+from minispark.errors import ErrorInfo, MinisparkError, UsageError
 from minispark.jobs.planning import plan_job
+from minispark.jobs.sizes import check_limits
 from minispark.masks import masked_error
-from minispark.settings import PlanSettings
+from minispark.settings import Limits, PlanSettings
 from minispark.task.failures import PANIC_CODE
 from minispark.wire.messages import GraphMessage
 
@@ -116,14 +120,33 @@ def answer(request: bytes) -> bytes:
 
 
 def _planned(request: bytes) -> bytes:
-    given = json.loads(request)
-    root = given.get("data_root")
+    head, _, body = request.partition(b"\n")
+    given = json.loads(head)
+    root, limits = given.get("data_root"), Limits(**given.get("limits") or {})
+    job = check_limits(_json(body), limits)
     graph = plan_job(
-        given["job"],
+        job,
         data_root=None if root is None else Path(root),
         settings=PlanSettings(**given.get("settings") or {}),
+        limits=limits,
     )
-    return b'{"graph":' + GraphMessage(graph=graph).model_dump_json().encode() + b"}"
+    said = json.dumps({"name": job.get("name") or "job", "weight": job.get("weight", 1)})
+    plan = GraphMessage(graph=graph).model_dump_json()
+    return f'{said[:-1]}, "graph": {plan}}}'.encode()
+
+
+def _json(body: bytes) -> object:
+    try:
+        return json.loads(body)
+    except RecursionError:
+        raise _not_json("it is nested too deeply") from None
+    except ValueError as error:
+        raise _not_json(str(error)) from error
+
+
+def _not_json(why: str) -> UsageError:
+    hint = 'Send {"name": ..., "dag": {"nodes": [...], "edges": [...]}}.'
+    return UsageError(f"the body is not JSON: {why}", code="MS-111", hint=hint)
 
 
 def _refusal(info: ErrorInfo, status: int) -> bytes:

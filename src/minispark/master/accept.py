@@ -4,71 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 from minispark.errors import ErrorInfo, UsageError
 from minispark.master.answers import RefusedError
 from minispark.master.outcome import sink_stages
 from minispark.plan.stages import Branch, OutputKind, SinkSpec, Stage, StageGraph
-from minispark.settings import MAX_WEIGHT, MIN_WEIGHT, Limits, PlanSettings
+from minispark.settings import Limits, PlanSettings
 from minispark.task import sinks
 
-__all__ = ["check_graph", "check_limits", "check_sinks", "sink_directories", "weight_of"]
-
-
-def check_limits(body: object, limits: Limits) -> Mapping[str, Any]:
-    """Bound the size of a JSON job before any planner sees it.
-
-    Raises
-    ------
-    RefusedError
-        It is no object, or has too many nodes or edges, or too long a text.
-    """
-    if not isinstance(body, dict):
-        raise _bad("a job is a JSON object", field="job")
-    dag = body.get("dag")
-    if isinstance(dag, dict):
-        for name, limit in (("nodes", limits.nodes), ("edges", limits.edges)):
-            found = dag.get(name)
-            if isinstance(found, list) and len(found) > limit:
-                raise _bad(f"the job has {len(found)} {name}; at most {limit} are allowed", name)
-        nodes = dag.get("nodes")
-        for node in nodes if isinstance(nodes, list) else ():
-            _check_texts(node, limits)
-    return body
-
-
-def weight_of(job: Mapping[str, Any]) -> float:
-    """Return the share of the cluster that a job asks for, beside those of other jobs.
-
-    Raises
-    ------
-    RefusedError
-        It is no number, or out of bounds.
-    """
-    weight = job.get("weight", 1)
-    low, high = MIN_WEIGHT, MAX_WEIGHT
-    if isinstance(weight, bool) or not isinstance(weight, int | float):
-        raise _bad("the weight of a job is a number", field="weight")
-    if not low <= weight <= high:
-        raise _bad(f"the weight of a job is a number from {low:g} to {high:g}", field="weight")
-    return float(weight)
-
-
-def _check_texts(node: object, limits: Limits) -> None:
-    name = str(node.get("id"))[:100] if isinstance(node, dict) else None
-    left = [(node, 0)]
-    while left:
-        value, depth = left.pop()
-        if depth > limits.expression_depth:
-            raise _bad("the node is nested too deeply", node=name)
-        if isinstance(value, str) and len(value) > limits.expression_chars:
-            limit = limits.expression_chars
-            raise _bad(f"a text has {len(value)} characters; at most {limit} fit", node=name)
-        if isinstance(value, dict):
-            left += [(item, depth + 1) for item in value.values()]
-        elif isinstance(value, list):
-            left += [(item, depth + 1) for item in value]
+__all__ = ["check_graph", "check_sinks", "sink_directories"]
 
 
 def check_graph(graph: StageGraph, limits: Limits, plan: PlanSettings) -> None:

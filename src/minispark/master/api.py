@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Header, Query, Request
@@ -39,7 +38,7 @@ from minispark.observe.prometheus import CONTENT_TYPE, cluster_text
 from minispark.observe.views import JobMetrics, JobView
 from minispark.scheduler.commands import JobStatus
 from minispark.tokens import BlockKey, Level
-from minispark.wire.guard import level_of_request
+from minispark.wire.guard import caller_of, level_of_request
 from minispark.wire.messages import JobAccepted
 
 __all__ = ["answer", "finished", "public_routes", "spare_places"]
@@ -107,9 +106,11 @@ def _add_jobs(routes: APIRouter, service: Service) -> None:
     )
     async def submit(request: Request, idempotency_key: Key = None) -> Response:
         """Submit a JSON job."""
-        body = _json(await request.body())
         job = await service.jobs.submit_json(
-            body, idempotency_key=idempotency_key, spare=spare_places(request, service)
+            await request.body(),
+            idempotency_key=idempotency_key,
+            spare=spare_places(request, service),
+            who=caller_of(request.scope),
         )
         return answer(JobAccepted(job_id=job), status=202)
 
@@ -278,17 +279,3 @@ def spare_places(request: Request, service: Service) -> int:
         return 0
     limits = service.config.limits
     return min(limits.reserved_jobs, limits.running_jobs // 2)
-
-
-def _json(body: bytes) -> object:
-    try:
-        return json.loads(body)
-    except RecursionError:
-        raise _not_json("it is nested too deeply") from None
-    except ValueError as error:
-        raise _not_json(str(error)) from error
-
-
-def _not_json(why: str) -> RefusedError:
-    hint = 'Send {"name": ..., "dag": {"nodes": [...], "edges": [...]}}.'
-    return RefusedError(422, ErrorInfo("MS-111", f"the body is not JSON: {why}", hint=hint))

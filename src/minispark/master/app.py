@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from minispark.errors import ErrorInfo, MinisparkError
 from minispark.master.answers import RefusedError
 from minispark.master.api import public_routes
-from minispark.master.doors import ALWAYS_OPEN, BROWSER_PATHS, FIGURES, RULES
+from minispark.master.doors import ALWAYS_OPEN, BROWSER_PATHS, FIGURES, OTHER_BYTES, rules
 from minispark.master.internal import internal_routes
 from minispark.master.pages import add_docs_page
 from minispark.master.service import Service
@@ -71,9 +71,9 @@ def guard_policy(config: MasterConfig) -> GuardPolicy:
     return GuardPolicy(
         token=config.token,
         names=frozenset(names),
-        body_bytes=config.limits.body_bytes,
+        body_bytes=min(OTHER_BYTES, config.limits.body_bytes),
         open_routes=ALWAYS_OPEN + (FIGURES if config.figures_open else ()),
-        rules=RULES,
+        rules=rules(config.limits),
         door=config.door,
     )
 

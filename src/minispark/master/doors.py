@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 
+from minispark.settings import Limits
 from minispark.wire.guard import SUBMIT, VIEW, WORKER, Rule
 
-__all__ = ["ALWAYS_OPEN", "BROWSER_PATHS", "FIGURES", "RULES"]
+__all__ = ["ALWAYS_OPEN", "BROWSER_PATHS", "FIGURES", "OTHER_BYTES", "rules"]
 
 _GET = frozenset({"GET", "HEAD"})
 _POST = frozenset({"POST"})
@@ -34,7 +35,10 @@ FIGURES = (
 )
 """Ids, statuses, counts and times: no names, data, code, paths, errors or logs."""
 
-RULES = (
+OTHER_BYTES = 64 << 10
+"""What a body may have where no rule says otherwise: those routes take none, or a short form."""
+
+_RULES = (
     Rule(_GET, re.compile(r"/healthz|/openapi\.json|/docs"), VIEW),
     Rule(_GET, re.compile(r"/api/v1/(jobs|workers|state|events)"), VIEW),
     Rule(_GET, re.compile(r"/metrics|/api/v1/metrics/(system|jobs|failures)"), VIEW),
@@ -47,11 +51,19 @@ RULES = (
     Rule(_GET, re.compile(r"/submit"), SUBMIT),
     # Rows are not looks: who may see that a job runs need not see what it found.
     Rule(_GET, re.compile(rf"{_JOB}/results"), SUBMIT),
-    Rule(_POST, re.compile(r"/api/v1/jobs|/internal/v1/jobs"), SUBMIT),
     Rule(_DELETE, re.compile(_JOB), SUBMIT),
     Rule(_GET, re.compile(r"/internal/v1/jobs/[^/]+/(blocks|plan)"), SUBMIT),
-    Rule(
-        _POST, re.compile(rf"/internal/v1/workers|{_WORKER}/(poll|reports|heartbeat|drain)"), WORKER
-    ),
+    Rule(_POST, re.compile(rf"/internal/v1/workers|{_WORKER}/(poll|drain)"), WORKER),
     Rule(_DELETE, re.compile(_WORKER), WORKER),
 )
+
+
+def rules(limits: Limits) -> tuple[Rule, ...]:
+    """Return which token each route takes, and how much it may be sent."""
+    return (
+        *_RULES,
+        Rule(_POST, re.compile(r"/api/v1/jobs"), SUBMIT, limits.job_bytes),
+        Rule(_POST, re.compile(r"/internal/v1/jobs"), SUBMIT, limits.body_bytes),
+        # Of a worker that has very many blocks, or brought many tasks to an end at once.
+        Rule(_POST, re.compile(rf"{_WORKER}/(reports|heartbeat)"), WORKER, limits.body_bytes),
+    )

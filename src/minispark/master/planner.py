@@ -1,9 +1,11 @@
 """Plans JSON jobs in a child process, kept warm.
 
-Covers: starting, asking, limiting and replacing the child. Does not cover: planning itself
-(`minispark.jobs`). A plan is opaque to the master: what comes back is shapes and bytes.
+Covers: starting, asking, limiting and replacing the child. Does not cover: whose job is next
+(`planners`), planning itself (`minispark.jobs`). Job and plan are opaque to the master: what goes
+there is bytes, and what comes back is shapes and bytes.
 
-Protocol, both ways: four bytes of length (big-endian), then JSON.
+Protocol, both ways: four bytes of length (big-endian), then what `minispark.jobs.planner_child`
+describes.
 """
 
 from __future__ import annotations
@@ -14,11 +16,10 @@ import json
 import os
 import resource
 import signal
-from collections.abc import Mapping
-from dataclasses import asdict
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from minispark.config import PRIVATE
 from minispark.errors import ErrorInfo
@@ -26,10 +27,11 @@ from minispark.master.answers import RefusedError
 from minispark.master.settings import MasterConfig
 from minispark.observe.logs import logger
 from minispark.plan.stages import StageGraph
+from minispark.settings import MAX_WEIGHT, MIN_WEIGHT
 from minispark.task.failures import PANIC_CODE
 from minispark.wire.messages import GraphMessage
 
-__all__ = ["Planner"]
+__all__ = ["PlannedBody", "Planner"]
 
 _MAX_REPLY_BYTES = 1 << 29
 """A plan of 65,536 splits is about 20 MB; more comes from a child gone mad."""
@@ -38,23 +40,36 @@ _LENGTH_BYTES = 4
 _log = logger("master")
 
 
+@dataclass(frozen=True, slots=True)
+class PlannedBody:
+    """A JSON job that was planned."""
+
+    name: str
+    weight: float
+    graph: StageGraph
+
+
 class _Reply(BaseModel):
     model_config = ConfigDict(val_json_bytes="base64")
+    name: Annotated[str, Field(max_length=200)] = "job"
+    weight: Annotated[float, Field(ge=MIN_WEIGHT, le=MAX_WEIGHT)] = 1.0
     graph: GraphMessage | None = None
     error: ErrorInfo | None = None
     status: int = 422
 
 
 class Planner:
-    """One child at a time; the next is started as soon as one is gone."""
+    """One child, which plans one job at a time; the next is started as soon as it is gone."""
 
     def __init__(self, config: MasterConfig) -> None:
         self._command = config.planner_command
         self._limits = config.limits
-        self._fixed: dict[str, Any] = {
+        given = {
             "data_root": None if config.data_root is None else str(config.data_root),
             "settings": asdict(config.plan),
+            "limits": asdict(config.limits),
         }
+        self._head = json.dumps(given).encode() + b"\n"
         self._turn = asyncio.Lock()
         self._child: asyncio.subprocess.Process | None = None
         self._planned = 0
@@ -69,15 +84,15 @@ class Planner:
         async with self._turn:
             await self._end()
 
-    async def plan(self, job: Mapping[str, Any]) -> StageGraph:
-        """Return the plan of a JSON job.
+    async def plan(self, body: bytes) -> PlannedBody:
+        """Return the plan of a JSON job, of which ``body`` is the text.
 
         Raises
         ------
         RefusedError
             The job cannot be planned: what is wrong with it, or that the planner ended over it.
         """
-        request = json.dumps({"job": job, **self._fixed}).encode()
+        request = self._head + body
         async with self._turn:
             try:
                 async with asyncio.timeout(self._limits.plan_timeout_s):
@@ -99,7 +114,7 @@ class Planner:
             raise RefusedError(reply.status, reply.error)
         if reply.graph is None:
             raise _crashed("it sent an empty answer")
-        return reply.graph.graph
+        return PlannedBody(reply.name, reply.weight, reply.graph.graph)
 
     async def _ask(self, request: bytes) -> _Reply:
         child = await self._ready()

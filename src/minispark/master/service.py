@@ -23,7 +23,7 @@ from minispark.master.history import History
 from minispark.master.load import Load
 from minispark.master.logins import Logins
 from minispark.master.parts import Identity, Parts
-from minispark.master.planner import Planner
+from minispark.master.planners import Planners
 from minispark.master.registry import Registry
 from minispark.master.replay import snapshot_of
 from minispark.master.restore import restore
@@ -93,8 +93,8 @@ class Service:
             self._tracing = Tracing(Traces(exporter, cluster_id=identity.cluster_id))
             self.parts.on_ended = self._tracing.ended
         self._hands = Hands(self.parts)
-        self._planner = Planner(config)
-        self.jobs = Submissions(self.parts, self._planner)
+        self._planners = Planners(config)
+        self.jobs = Submissions(self.parts, self._planners)
         self.workers = WorkerDesk(self.parts)
 
     async def start(self) -> None:
@@ -110,7 +110,7 @@ class Service:
             step()
         self._hands.retain()
         self.parts.tell_waiting()
-        self.parts.aside(self._planner.start())
+        self.parts.aside(self._planners.start())
         self.parts.aside(self.load.watch())
         if self._tracing is not None:
             self.parts.aside(self._tracing.run())
@@ -127,7 +127,7 @@ class Service:
         for task in background:
             task.cancel()
         await asyncio.gather(*background, return_exceptions=True)
-        await self._planner.close()
+        await self._planners.close()
         if self.broken is None:
             self._note("stopped", "the master was stopped")
             self.parts.carrier.snapshot()

@@ -6,22 +6,19 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from minispark.clock import wall_s
 from minispark.errors import ErrorInfo
 from minispark.ids import job_id
 from minispark.master.accept import (
     check_graph,
-    check_limits,
     check_sinks,
     sink_directories,
-    weight_of,
 )
 from minispark.master.answers import RefusedError
 from minispark.master.book import LiveJob
 from minispark.master.parts import Parts
-from minispark.master.planner import Planner
+from minispark.master.planners import Planners
 from minispark.master.rows import Submission
 from minispark.observe.logs import logger
 from minispark.observe.record import JobRecord
@@ -29,11 +26,10 @@ from minispark.observe.specs import job_spec
 from minispark.observe.views import JobView
 from minispark.plan.stages import StageGraph
 from minispark.scheduler.events import JobCancelRequested, JobSubmitted
+from minispark.wire.guard import Caller
 from minispark.wire.messages import GraphMessage
 
 __all__ = ["Submissions"]
-
-_MAX_NAME = 200
 
 _log = logger("master")
 
@@ -41,17 +37,19 @@ _log = logger("master")
 class Submissions:
     """Accepts and cancels jobs."""
 
-    def __init__(self, parts: Parts, planner: Planner) -> None:
+    def __init__(self, parts: Parts, planners: Planners) -> None:
         self._parts = parts
-        self._planner = planner
+        self._planners = planners
         self._by_key: dict[str, asyncio.Task[str]] = {}
         self._outputs = asyncio.Lock()
         self._number = 0
 
     async def submit_json(
-        self, body: object, *, idempotency_key: str | None, spare: int = 0
+        self, body: bytes, *, idempotency_key: str | None, who: Caller, spare: int = 0
     ) -> str:
         """Plan a JSON job and accept it; return its id. ``spare`` places for jobs stay free.
+
+        The body is parsed by the planner: here it would hold up everything else.
 
         Raises
         ------
@@ -60,12 +58,10 @@ class Submissions:
         """
 
         async def accept() -> str:
-            job = check_limits(body, self._parts.config.limits)
-            weight = weight_of(job)
             self._check_room(spare)
-            graph = await self._planner.plan(job)
+            job = await self._planners.plan(body, who)
             self._check_room(spare)
-            return await self._accept(_name_of(job), graph, weight=weight, key=idempotency_key)
+            return await self._accept(job.name, job.graph, weight=job.weight, key=idempotency_key)
 
         return await self._once(accept, idempotency_key)
 
@@ -185,8 +181,3 @@ class Submissions:
         parts.tell_waiting()
         await parts.carrier.durable()
         return job
-
-
-def _name_of(job: Mapping[str, Any]) -> str:
-    name = job.get("name")
-    return name[:_MAX_NAME] if isinstance(name, str) and name else "job"

@@ -3,8 +3,8 @@
 A text of a few lines may use each of its tables twice in the next, and so read the first one a
 million times; the plan of it would grow as much.
 
-Covers: counting, from the tokens of a text. What it takes for a table that is none counts once. Does
-not cover: whether the tables exist (Polars says so).
+Covers: counting, from the tokens of a text. What it takes for a table that is none counts once.
+Does not cover: whether the tables exist (Polars says so).
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ __all__ = ["table_reads"]
 
 _BEGINS_TABLES = frozenset({"from", "join"})
 _ENDS_TABLES = frozenset(
-    ["where", "group", "having", "order", "qualify", "limit", "union", "except", "intersect", "select", "values"]
+    {
+        *("where", "group", "having", "order", "qualify", "limit"),
+        *("union", "except", "intersect", "select", "values"),
+    }
 )
 _NO_TABLES = frozenset({"lateral", "select", "unnest", "values", "with"})
 

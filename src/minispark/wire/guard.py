@@ -43,9 +43,11 @@ __all__ = [
     "SUBMIT",
     "VIEW",
     "WORKER",
+    "Caller",
     "Guard",
     "GuardPolicy",
     "Rule",
+    "caller_of",
     "level_of_request",
 ]
 
@@ -78,6 +80,19 @@ def level_of_request(scope: Scope) -> Level | None:
     return level
 
 
+def caller_of(scope: Scope) -> Caller:
+    """Return whose request it is: those who have one token and one address are one."""
+    return Caller(level_of_request(scope), peer_of(scope.get("client")))
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Whom a request is counted for; ``level`` is None without a token."""
+
+    level: Level | None
+    peer: str
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
     """Whose token a route takes. ``path`` must match whole.
@@ -88,6 +103,8 @@ class Rule:
     methods: frozenset[str]
     path: re.Pattern[str]
     levels: frozenset[Level]
+    body_bytes: int | None = None
+    """What a body may have; None is what the policy says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +160,8 @@ class Guard:
             await _answer(send, refusal, page)
             return
         try:
-            body = _limited(receive, self._policy.body_bytes, pause_s=self._policy.door.body_s)
+            limit = self._body_bytes(scope)
+            body = _limited(receive, limit, pause_s=self._policy.door.body_s)
             await self._app(scope, body, _secured(send))
         finally:
             self._throttle.leave(peer)
@@ -162,7 +180,7 @@ class Guard:
             self._foreign_host(scope, headers)
             or _foreign_site(headers)
             or self._not_allowed(scope, headers, peer)
-            or self._too_large(headers)
+            or self._too_large(scope, headers)
         )
 
     def _foreign_host(self, scope: Scope, headers: Mapping[str, list[str]]) -> _Refusal | None:
@@ -216,15 +234,25 @@ class Guard:
 
     def _needed(self, method: str, path: str) -> tuple[frozenset[Level], str | None]:
         """Return the levels that may do this, and the job whose ticket does as well."""
+        rule, job = self._rule(method, path)
+        return (_ROOT if rule is None else rule.levels), job
+
+    def _rule(self, method: str, path: str) -> tuple[Rule | None, str | None]:
+        """Return the rule of a route, and the job that its path names."""
         for rule in self._policy.rules:
             found = rule.path.fullmatch(path) if method in rule.methods else None
             if found is not None:
-                return rule.levels, found.groupdict().get("job")
-        return _ROOT, None
+                return rule, found.groupdict().get("job")
+        return None, None
 
-    def _too_large(self, headers: Mapping[str, list[str]]) -> _Refusal | None:
+    def _body_bytes(self, scope: Scope) -> int:
+        rule, _ = self._rule(scope["method"], scope["path"])
+        own = None if rule is None else rule.body_bytes
+        return self._policy.body_bytes if own is None else own
+
+    def _too_large(self, scope: Scope, headers: Mapping[str, list[str]]) -> _Refusal | None:
         announced = headers.get("content-length", ["0"])[0]
-        limit = self._policy.body_bytes
+        limit = self._body_bytes(scope)
         if announced.isdecimal() and len(announced) < 20 and int(announced) <= limit:
             return None
         return _Refusal(413, _large(limit), headers=((b"connection", b"close"),))
