@@ -283,3 +283,26 @@ def test_memory_is_used_only_where_there_is_plenty(tmp_path):
     assert has_room(tmp_path, 0)
     assert not has_room(tmp_path, 1 << 60)
     assert not has_room(tmp_path / "missing", 0)
+
+
+@pytest.mark.parametrize("failing", [True, False])
+def test_an_output_directory_that_becomes_a_link_ends_only_its_job(
+    tmp_path: Path, failing: bool
+) -> None:
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    root.mkdir()
+    outside.mkdir()
+
+    def exchange(batch: pl.DataFrame) -> pl.DataFrame:
+        (root / "out").symlink_to(outside)
+        if failing:
+            msg = "this job fails"
+            raise ValueError(msg)
+        return batch
+
+    frame = pl.LazyFrame({"a": [1]}).map_batches(exchange, schema={"a": pl.Int64})
+    with LocalRunner(1, data_root=root) as runner:
+        with pytest.raises(JobFailedError, match="this job fails" if failing else "data root"):
+            runner.run(plan(frame, SinkSpec("csv", "out")), name="link")
+        assert list(outside.iterdir()) == []
+        assert runner.run(plan(pl.LazyFrame({"a": [1]})), name="next").frame().rows() == [(1,)]

@@ -28,6 +28,7 @@ import shutil
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import takewhile
@@ -276,7 +277,8 @@ class BlockCache:
             self._drop(key)
             return
         if self.memory is not None:
-            (self.memory / self._name(key)).unlink(missing_ok=True)
+            with suppress(OSError):
+                (self.memory / self._name(key)).unlink(missing_ok=True)
         self._count(key, -entry.bytes, in_memory=True)
         self._count(key, entry.bytes, in_memory=False)
         entry.in_memory = False
@@ -340,7 +342,9 @@ class BlockCache:
         if self.memory is not None:
             places.append(self.memory / self._name(key))
         for place in places:
-            place.unlink(missing_ok=True)
+            # The ledger stays right: a file that cannot be removed goes with the directory.
+            with suppress(OSError):
+                place.unlink(missing_ok=True)
 
     def _path(self, key: TaskKey) -> Path:
         return self.directory / self._name(key)

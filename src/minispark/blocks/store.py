@@ -39,11 +39,12 @@ class BlockStore:
     def delete(self, keys: Iterable[TaskKey]) -> None:
         """Remove blocks, finished or not; those that are not there are no error.
 
-        Readers that mapped a block keep it until they are done.
+        One that cannot be removed stays, and the others go. Readers that mapped a block keep it
+        until they are done.
         """
         for key in keys:
             for suffix in SUFFIXES:
-                (self.directory / f"{key.block_id}{suffix}").unlink(missing_ok=True)
+                _remove(self.directory / f"{key.block_id}{suffix}")
 
     def delete_job(self, job: str, *, keep: Collection[TaskKey] = (), before: float = inf) -> None:
         """Remove every block of a job, finished or not, but those to ``keep`` and later files."""
@@ -51,7 +52,7 @@ class BlockStore:
         for entry in os.scandir(self.directory):
             if not entry.name.startswith(f"{job}.") or not entry.name.endswith(SUFFIXES):
                 continue
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(OSError):
                 if entry.name not in stay and entry.stat().st_mtime < before:
                     Path(entry.path).unlink()
 
@@ -70,8 +71,7 @@ class BlockStore:
         removed = 0
         for entry in os.scandir(self.directory):
             if entry.name.endswith(SUFFIXES) and not entry.is_dir(follow_symlinks=False):
-                Path(entry.path).unlink(missing_ok=True)
-                removed += 1
+                removed += _remove(Path(entry.path))
         return removed
 
     def bytes_on_disk(self) -> int:
@@ -82,6 +82,15 @@ class BlockStore:
         """Return the size of all but what is cached."""
         entries = os.scandir(self.directory)
         return _size(entry for entry in entries if not entry.name.startswith(CACHE_PREFIX))
+
+
+def _remove(path: Path) -> bool:
+    """Remove a file; False where it is there and cannot be removed."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:
+        return False
+    return True
 
 
 def _size(entries: Iterable[os.DirEntry[str]]) -> int:

@@ -16,7 +16,7 @@ import asyncio
 import contextlib
 import itertools
 import secrets
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field, replace
 from math import inf
 from pathlib import Path
@@ -67,6 +67,8 @@ class _Job:
     store: BlockStore
     changed: OnChange
     finished: asyncio.Future[Finished]
+    directories: Mapping[SinkSpec, Path]
+    """Where the files of each sink go, as they were when the job began."""
     reports: dict[TaskKey, TaskReport] = field(default_factory=dict)
     found: dict[TaskKey, FoundTask] = field(default_factory=dict)
 
@@ -106,14 +108,15 @@ class Driver:
 
     async def run(self, job: str, graph: StageGraph, *, name: str, changed: OnChange) -> Finished:
         """Run a job to its end; its result blocks stay until `release`."""
-        for sink in self._sinks(graph):
-            directory = sinks.sink_directory(sink, self._data_root)
+        directories = {sink: sinks.sink_directory(sink, self._data_root) for sink in _sinks(graph)}
+        for sink, directory in directories.items():
             sinks.prepare(directory, overwrite=sink.overwrite)
         known = self._jobs[job] = _Job(
             JobRecord(job, name, graph, wall_s()),
             self._places.store_for(graph.input_bytes),
             changed,
             asyncio.get_running_loop().create_future(),
+            directories,
         )
         if self._cache is None and any(stage.cached is not None for stage in graph.stages):
             self._cache = self._places.cache(self._cache_settings)
@@ -254,8 +257,8 @@ class Driver:
         error = None if command.failure is None else error_of(command.failure)
         job.record.finished(command.status, error, wall_s())
         if command.status is not c.JobStatus.SUCCEEDED:
-            for sink in self._sinks(job.record.graph):
-                sinks.abort(sinks.sink_directory(sink, self._data_root), command.job)
+            for directory in job.directories.values():
+                sinks.abort(directory, command.job)
         blocks: dict[int, list[BlockSource]] = {}
         for ref in command.results:
             blocks.setdefault(ref.key.stage, []).append(self._source(job, ref))
@@ -266,7 +269,7 @@ class Driver:
     async def _commit(self, job: str, keys: tuple[TaskKey, ...]) -> None:
         failure: Failure | None = None
         staged = [
-            (files, sinks.sink_directory(sink, self._data_root), sink.overwrite)
+            (files, self._jobs[job].directories[sink], sink.overwrite)
             for sink, files in self._staged(job, keys)
         ]
         try:
@@ -276,7 +279,8 @@ class Driver:
                 )
         except Exception as error:  # whatever it is, the job has failed by it
             for files, directory, _ in staged:
-                await asyncio.to_thread(sinks.withdraw, files, directory=directory, job=job)
+                with contextlib.suppress(Exception):  # The first error is the one to report.
+                    await asyncio.to_thread(sinks.withdraw, files, directory=directory, job=job)
             failure = failure_of(error)
         self._step(e.JobCommitted(job) if failure is None else e.JobCommitFailed(job, failure))
 
@@ -289,10 +293,6 @@ class Driver:
                 written = (known.reports[key].sink for key in keys if key.stage == stage.id)
                 found.append((stage.output.sink, [file for file in written if file is not None]))
         return found
-
-    def _sinks(self, graph: StageGraph) -> list[SinkSpec]:
-        outputs = (stage.output for stage in graph.stages)
-        return [output.sink for output in outputs if output.sink is not None]
 
     def _set_timer(self, at_s: float) -> None:
         if at_s == self._wake_s:
@@ -314,6 +314,11 @@ class Driver:
         task = asyncio.create_task(work)
         self._work.add(task)
         task.add_done_callback(self._work.discard)
+
+
+def _sinks(graph: StageGraph) -> list[SinkSpec]:
+    outputs = (stage.output for stage in graph.stages)
+    return [output.sink for output in outputs if output.sink is not None]
 
 
 def _pairs(outcome: TaskReport | TaskFailure) -> tuple[tuple[int, int], ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -57,7 +58,8 @@ def publish(job: str, graph: StageGraph, manifests: Sequence[Manifest]) -> list[
             found.append(sink_output(graph, manifest.stage, manifest.files, names))
     except (OSError, MinisparkError):
         for manifest in manifests:
-            sinks.withdraw(manifest.files, directory=Path(manifest.directory), job=job)
+            with contextlib.suppress(OSError):  # The first error is the one to report.
+                sinks.withdraw(manifest.files, directory=Path(manifest.directory), job=job)
         raise
     return found
 

@@ -12,6 +12,7 @@ import re
 import traceback
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 from polars.exceptions import PanicException, PolarsError
@@ -29,6 +30,7 @@ PANIC_CODE = "MS-215"
 _OVER_ROWS = frozenset({"MS-211", "MS-212", "MS-232", "MS-233"})
 """What the data, a function of the user, the header of a file or one of its records brought."""
 _SENTENCE_CHARS = 300
+_TEXTS = ("message", "node", "field", "file", "hint", "detail")
 _DETAIL_CHARS = 8_000
 """A traceback of runaway recursion has a thousand frames; nobody reads them."""
 _OS_ERROR = re.compile(r"\(os error (?P<number>\d+)\)(: (?P<file>[^\n]+))?")
@@ -44,7 +46,9 @@ def failure_of(error: BaseException) -> Failure:
     """Return the failure that stands for ``error``, its texts without known secrets."""
     failure = _failure(error)
     if isinstance(failure, TaskError):
-        return replace(failure, error=masked_error(failure.error))
+        return replace(failure, error=_printable(masked_error(failure.error)))
+    if isinstance(failure, FetchFailed):
+        return replace(failure, reason=_encodable(failure.reason))
     return failure
 
 
@@ -54,6 +58,20 @@ def error_over_rows(error: Exception) -> ErrorInfo | None:
     if isinstance(failure, TaskError) and failure.error.code in _OVER_ROWS:
         return failure.error
     return None
+
+
+def _printable(info: ErrorInfo) -> ErrorInfo:
+    """Return an error whose texts can be sent: JSON holds no half of a surrogate pair.
+
+    Python has them in names of files that are no UTF-8, and users' functions raise what they like.
+    """
+    texts = {name: getattr(info, name) for name in _TEXTS}
+    changed: dict[str, Any] = {name: _encodable(text) for name, text in texts.items() if text}
+    return replace(info, **changed)
+
+
+def _encodable(text: str) -> str:
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _failure(error: BaseException) -> Failure:

@@ -8,7 +8,8 @@ and when the master dismisses it, or answers nothing any more, `run` returns.
 
 Each message may be lost, and so may its answer: reports are sent until answered (the master
 drops what it has already), a poll reply that never arrives is found missing by the heartbeat's
-list of attempts.
+list of attempts. Nothing that a job leaves or says ends a loop: a clean-up that fails is logged
+(`cleanup`), and a report that the master cannot take becomes a failure of its task.
 """
 
 from __future__ import annotations
@@ -18,16 +19,23 @@ import contextlib
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Protocol, TypeVar
 
 from minispark.blocks.cache import BlockCache
 from minispark.blocks.fetch import FetchSettings
 from minispark.blocks.store import BlockStore
 from minispark.clock import monotonic_s, wall_s
-from minispark.errors import Cancelled, MasterUnreachableError, WorkerLost
+from minispark.errors import (
+    Cancelled,
+    ErrorInfo,
+    MasterUnreachableError,
+    MinisparkError,
+    TaskError,
+    WorkerLost,
+)
 from minispark.ids import TaskKey
 from minispark.observe.logs import logger, task_fields
-from minispark.task.sinks import discard_part
 from minispark.task.spec import TaskFailure, TaskReport, TaskSpec
 from minispark.wire.messages import (
     Full,
@@ -37,8 +45,9 @@ from minispark.wire.messages import (
     RegisterRequest,
     WorkerReply,
 )
+from minispark.worker.cleanup import clean_up, discard_staged
 from minispark.worker.keeper import Keeper
-from minispark.worker.link import Backoff, MasterLink, RegisterAgain
+from minispark.worker.link import Backoff, MasterLink, RegisterAgain, ReportRefusedError
 from minispark.worker.machine import (
     CancelAsked,
     Discard,
@@ -70,10 +79,13 @@ _UNHEARD_S = 5.0
 """A worker that wants to leave and gets no answer for so long, besides the time between two
 heartbeats, goes: its master has ended too, and nobody can take its blocks."""
 
+_NOT_SENT = "MS-227"
+
 _log = logger("worker")
 
 
 Reply = TypeVar("Reply", bound=PollReply | WorkerReply)
+Measured = TypeVar("Measured")
 
 
 class _MayLeave(Exception):  # noqa: N818 - what was wished for, not a mistake
@@ -120,6 +132,8 @@ class Agent:
         self.machine = Machine(config.slots)
         self.vitals = Vitals()
         self._unsent: list[TaskReport | TaskFailure] = []
+        self._batch = _MAX_REPORTS
+        """Outcomes in the next message: fewer after one that the master refused."""
         self._staged: dict[TaskKey, TaskSpec] = {}
         """Attempts that staged a file for the commit of their job, until that is released."""
         self._moved: list[TaskKey] = []
@@ -128,6 +142,8 @@ class Agent:
         self._keeper = Keeper(cache)
         self._something_ended = asyncio.Event()
         self._shall_leave = asyncio.Event()
+        self._unmeasured: set[str] = set()
+        """What could not be measured for the last heartbeat."""
         self._heard_s = 0.0
         """When the master last answered anything, monotonic."""
         self._work: set[asyncio.Task[None]] = set()
@@ -160,7 +176,7 @@ class Agent:
         if self._master is not None and self.machine.epoch is not None:
             try:
                 await self._link.leave(self._master.member)
-            except (MasterUnreachableError, RegisterAgain) as error:
+            except (MinisparkError, RegisterAgain) as error:
                 _log.info("goodbye_not_heard", reason=str(error))
         for task in self._work:
             task.cancel()
@@ -172,6 +188,18 @@ class Agent:
         """Return what `/metrics` and the heartbeat say."""
         active = {"active_tasks": float(len(self.machine.attempts))}
         return {**active, **self.vitals.measure(), **self._keeper.figures()}
+
+    def _measured(self, what: str, measure: Callable[[], Measured], default: Measured) -> Measured:
+        """Return what ``measure`` finds, else the default: a heartbeat must not depend on it."""
+        try:
+            found = measure()
+        except Exception as error:
+            if what not in self._unmeasured:
+                _log.warning("not_measured", what=what, reason=f"{type(error).__name__}: {error}")
+            self._unmeasured.add(what)
+            return default
+        self._unmeasured.discard(what)
+        return found
 
     async def _begin_epoch(self) -> Membership:
         backoff = Backoff()
@@ -190,7 +218,7 @@ class Agent:
             break
         if self._cluster_id not in (None, member.cluster_id):
             self._keeper.clear()
-            self._store.sweep()
+            clean_up("blocks of another cluster", self._store.sweep)
         self._master = reply
         # What they left stays until the master says of their jobs that it may go: perhaps it has
         # heard of them, and only its answer was lost.
@@ -245,7 +273,7 @@ class Agent:
         if reply.release:
             self._discard(_keys(reply.release))
         for job in reply.release_jobs:
-            self._store.delete_job(job)
+            clean_up("blocks", partial(self._store.delete_job, job), job=job)
             self._discard(key for key in tuple(self._staged) if key.job == job)
         if reply.dismissed and self._shall_leave.is_set():
             raise _MayLeave
@@ -265,7 +293,7 @@ class Agent:
         while True:
             await self._something_ended.wait()
             await self._linger()
-            batch, moved = self._unsent[:_MAX_REPORTS], self._moved[:_MAX_REPORTS]
+            batch, moved = self._unsent[: self._batch], self._moved[:_MAX_REPORTS]
             if not batch and not moved:
                 self._something_ended.clear()
                 continue
@@ -276,11 +304,28 @@ class Agent:
             except MasterUnreachableError:
                 await asyncio.sleep(backoff.next_s())
                 continue
+            except ReportRefusedError as error:
+                self._refused(len(batch), error)
+                continue
             backoff.reset()
+            self._batch = _MAX_REPORTS
             del self._unsent[: len(batch)]
             del self._moved[: len(moved)]
             self._keeper.heard(reply.cache_version)
             self._obey(reply)
+
+    def _refused(self, count: int, error: ReportRefusedError) -> None:
+        """Send fewer outcomes at a time; one alone becomes a failure that the master can take."""
+        if count > 1:
+            self._batch = count // 2
+            return
+        if not count:
+            self._moved.clear()  # The master asks for the blocks again.
+            return
+        outcome = self._unsent.pop(0)
+        _log.error("report_refused", reason=str(error), **task_fields(outcome.key))
+        if not _is_substitute(outcome):
+            self._unsent.insert(0, _substitute(outcome, error))
 
     async def _linger(self) -> None:
         until_s = monotonic_s() + _LINGER_S
@@ -300,7 +345,9 @@ class Agent:
     async def _heartbeat(self, member: Membership) -> None:
         while True:
             sent_at = wall_s()
-            full, figures = await asyncio.to_thread(self._room.ask)
+            # Blocks go to a disk: where that cannot be read, no more work should come.
+            unread: tuple[str | None, dict[str, float]] = ("disk", {})
+            full, figures = await asyncio.to_thread(self._measured, "room", self._room.ask, unread)
             if full != self._full:
                 _log.warning("worker_full" if full else "worker_has_room", what=full or self._full)
             self._full = full
@@ -311,8 +358,10 @@ class Agent:
                     # An unsent report is still ours to give: the master must not call it lost.
                     (*self.machine.attempts, *(outcome.key for outcome in self._unsent)),
                     free_slots=self.machine.free_slots,
-                    metrics={**self.figures(), **figures},
-                    held_jobs=await asyncio.to_thread(self._held_jobs),
+                    metrics={**self._measured("figures", self.figures, {}), **figures},
+                    held_jobs=await asyncio.to_thread(
+                        self._measured, "held jobs", self._held_jobs, ()
+                    ),
                     cache=await self._keeper.news(),
                     full=full,
                 )
@@ -351,7 +400,8 @@ class Agent:
         """
         for job, block_ids in keep.items():
             kept = _keys(block_ids)
-            self._store.delete_job(job, keep=kept, before=sent_at)
+            delete = partial(self._store.delete_job, job, keep=kept, before=sent_at)
+            clean_up("blocks", delete, job=job)
             self._discard(k for k in tuple(self._staged) if k.job == job and k not in kept)
 
     def _held_jobs(self) -> tuple[str, ...]:
@@ -389,11 +439,11 @@ class Agent:
     def _discard(self, keys: Iterable[TaskKey]) -> None:
         """Delete what attempts have left that nobody wants: blocks, and files not published."""
         gone = tuple(keys)
-        self._store.delete(gone)
+        clean_up("blocks", partial(self._store.delete, gone))
         for key in gone:
             spec = self._staged.pop(key, None)
-            if spec is not None and spec.output.sink is not None:
-                discard_part(spec.output.sink, key=key, data_root=spec.data_root)
+            if spec is not None:
+                discard_staged(spec)
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)
@@ -421,6 +471,24 @@ class _Trouble:
 
 def _keys(block_ids: Iterable[str]) -> list[TaskKey]:
     return [TaskKey.parse(block_id) for block_id in block_ids]
+
+
+def _substitute(outcome: TaskReport | TaskFailure, error: ReportRefusedError) -> TaskFailure:
+    """Return a failure in place of an outcome that cannot be sent."""
+    info = ErrorInfo(
+        _NOT_SENT,
+        f"the report of a task cannot be sent to the master: {error}",
+        hint="See what the task raises or returns; if it is nothing unusual, report it.",
+    )
+    return TaskFailure(outcome.key, TaskError(info), outcome.inputs, outcome.duration_s)
+
+
+def _is_substitute(outcome: TaskReport | TaskFailure) -> bool:
+    return (
+        isinstance(outcome, TaskFailure)
+        and isinstance(outcome.failure, TaskError)
+        and outcome.failure.error.code == _NOT_SENT
+    )
 
 
 def _log_end(outcome: TaskReport | TaskFailure) -> None:

@@ -173,9 +173,14 @@ class ExecutorProcess:
         assert stdout is not None  # noqa: S101 - PIPE was asked for
         try:
             (length,) = LENGTH.unpack(await stdout.readexactly(LENGTH.size))
-            return unpack(await stdout.readexactly(length))
+            body = await stdout.readexactly(length)
         except (asyncio.IncompleteReadError, OSError) as error:
             raise ExecutorEnded from error
+        try:
+            return unpack(body)
+        except Exception as error:  # What a task writes to the pipe is no message of ours.
+            msg = "an executor answered with something that cannot be read"
+            raise ExecutorEnded(msg) from error
 
     async def _listen(self, on_output: OutputListener) -> None:
         stderr = self._process.stderr
@@ -192,11 +197,11 @@ class ExecutorProcess:
             self._heard(rest, on_output)
 
     def _heard(self, line: bytes, on_output: OutputListener) -> None:
-        text = masked(line[:_LINE_CHARS].decode(errors="replace").rstrip())
-        if text:
-            self._last_lines.append(text)
-            try:
+        # Were this task to end, the pipe would fill up and the executor hang.
+        try:
+            text = masked(line[:_LINE_CHARS].decode(errors="replace").rstrip())
+            if text:
+                self._last_lines.append(text)
                 on_output(self.pid, self._task, text)
-            except Exception:
-                # Were this task to end, the pipe would fill up and the executor hang.
-                _log.exception("a listener to the output of executors failed")
+        except Exception:
+            _log.exception("a listener to the output of executors failed")

@@ -17,11 +17,9 @@ import contextlib
 from collections import deque
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from minispark.blocks.fetch import FetchSettings
-from minispark.blocks.format import SUFFIXES
 from minispark.blocks.memory import Memory, read_memory
 from minispark.clock import monotonic_s
 from minispark.errors import (
@@ -38,8 +36,8 @@ from minispark.observe.logs import logger, task_fields
 from minispark.settings import RoomSettings
 from minispark.task.failures import PANIC_CODE
 from minispark.task.inputs import input_generations, largest_inputs
-from minispark.task.sinks import discard_part
 from minispark.task.spec import TaskFailure, TaskReport, TaskSpec
+from minispark.worker.cleanup import discard_attempt
 from minispark.worker.executor_process import ExecutorEnded, ExecutorProcess, OutputListener
 
 __all__ = ["ExecutorPool"]
@@ -257,7 +255,7 @@ class ExecutorPool:
             outcome = await executor.run(run.spec)
         except ExecutorEnded:
             epitaph = await executor.epitaph()
-            _discard(run.spec)
+            discard_attempt(run.spec)
             return executor.verdict or WorkerLost(epitaph)
         except BaseException:
             # The caller gave up: whatever the process still does is of no use.
@@ -364,14 +362,6 @@ def _is_panic(outcome: TaskReport | TaskFailure) -> bool:
         and isinstance(outcome.failure, TaskError)
         and outcome.failure.error.code == PANIC_CODE
     )
-
-
-def _discard(spec: TaskSpec) -> None:
-    """Remove what a killed attempt left: nobody was told that it is there."""
-    for suffix in SUFFIXES:
-        Path(spec.block_directory, f"{spec.key.block_id}{suffix}").unlink(missing_ok=True)
-    if spec.output.sink is not None:
-        discard_part(spec.output.sink, key=spec.key, data_root=spec.data_root)
 
 
 def _log_output(pid: int, key: TaskKey | None, line: str) -> None:

@@ -8,6 +8,8 @@ its answers repeats: so a lost message, a lost answer and a new master all mend 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from minispark.blocks.cache import BlockCache, CacheChanges
@@ -47,13 +49,16 @@ class Keeper:
     async def make_way(self) -> None:
         """Give back what others need of the memory and of the disk."""
         if self._cache is not None:
-            await asyncio.to_thread(self._cache.make_way)
+            with _harmless("make way"):
+                await asyncio.to_thread(self._cache.make_way)
 
     async def news(self) -> CacheChanges | None:
         """Return what the master has not heard of, None if it knows everything."""
         if self._cache is None or self._cache.version == self._heard:
             return None
-        return await asyncio.to_thread(self._cache.changes, self._heard)
+        with _harmless("changes"):
+            return await asyncio.to_thread(self._cache.changes, self._heard)
+        return None
 
     def heard(self, version: int) -> None:
         """Note what the master knows, by its own word."""
@@ -63,17 +68,28 @@ class Keeper:
         """Do what the master says of kept blocks."""
         if self._cache is None:
             return
-        if reply.cache_drop:
-            self._cache.drop([TaskKey.parse(name) for name in reply.cache_drop])
-            _log.warning("kept_blocks_dropped", blocks=len(reply.cache_drop))
-        if reply.cache_used:
-            self._cache.use([TaskKey.parse(name) for name in reply.cache_used])
+        with _harmless("drop and use"):
+            if reply.cache_drop:
+                self._cache.drop([TaskKey.parse(name) for name in reply.cache_drop])
+                _log.warning("kept_blocks_dropped", blocks=len(reply.cache_drop))
+            if reply.cache_used:
+                self._cache.use([TaskKey.parse(name) for name in reply.cache_used])
 
     def clear(self) -> None:
         """Drop everything: another cluster has no use for it."""
         if self._cache is not None:
-            self._cache.clear()
+            with _harmless("clear"):
+                self._cache.clear()
 
     def figures(self) -> dict[str, float]:
         """Return what a worker says of its cache."""
         return {} if self._cache is None else self._cache.figures()
+
+
+@contextmanager
+def _harmless(what: str) -> Iterator[None]:
+    """Log what is raised within the block: a cache that fails must not end its worker."""
+    try:
+        yield
+    except Exception as error:
+        _log.warning("cache_failed", what=what, reason=f"{type(error).__name__}: {error}")

@@ -13,6 +13,7 @@ from typing import TypeVar
 
 import httpx2
 from pydantic import BaseModel
+from pydantic_core import PydanticSerializationError
 
 from minispark.blocks.cache import CacheChanges
 from minispark.errors import MasterUnreachableError, UsageError
@@ -33,10 +34,11 @@ from minispark.wire.messages import (
     WorkerReply,
 )
 
-__all__ = ["Backoff", "MasterLink", "RegisterAgain"]
+__all__ = ["Backoff", "MasterLink", "RegisterAgain", "ReportRefusedError"]
 
 _ANSWER_S = 10.0
 """A master that takes longer to answer what it need not think about is not there."""
+_REFUSED_FOR_CONTENT = frozenset({"MS-112", "MS-604"})
 _FIRST_DELAY_S = 0.1
 _MAX_DELAY_S = 2.0
 """A master that comes back is noticed within about this time."""
@@ -46,6 +48,10 @@ _Reply = TypeVar("_Reply", bound=BaseModel)
 
 class RegisterAgain(Exception):  # noqa: N818 - an order of the master, not a mistake
     """The master does not know this worker's epoch."""
+
+
+class ReportRefusedError(Exception):
+    """A report that cannot be written as JSON, or that the master refuses for what it holds."""
 
 
 class Backoff:
@@ -121,11 +127,23 @@ class MasterLink:
         """Say how attempts ended, which blocks were brought here, and what the cache has.
 
         The answer brings new tasks: for short ones a poll of their own would cost as much again.
+
+        Raises
+        ------
+        ReportRefusedError
+            What it says is too much, or nothing that a message can hold.
         """
         request = ReportRequest(
             member=member, reports=tuple(outcomes), moved=tuple(moved), cache=cache, more=True
         )
-        return _known(await self._post(f"{self._worker}/reports", request, ReportReply))
+        try:
+            return _known(await self._post(f"{self._worker}/reports", request, ReportReply))
+        except PydanticSerializationError as error:
+            raise ReportRefusedError(_printable(error)) from error
+        except UsageError as error:
+            if error.info.code in _REFUSED_FOR_CONTENT:
+                raise ReportRefusedError(error.info.message) from error
+            raise
 
     async def heartbeat(
         self,
@@ -193,6 +211,11 @@ class MasterLink:
         if response.is_success:
             return response.content
         raise _refused(self.url, response)
+
+
+def _printable(error: Exception) -> str:
+    """Return what an error says, in characters that JSON can hold."""
+    return str(error).encode(errors="backslashreplace").decode()
 
 
 def _known(reply: _Reply) -> _Reply:
