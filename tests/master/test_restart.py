@@ -390,3 +390,76 @@ def test_a_master_process_starts_and_stops_cleanly(bench: Any) -> None:
     finally:
         process.kill()
         process.communicate()
+
+
+def test_a_journal_of_no_length_is_said_and_kept(
+    bench: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    jobs: list[str] = []
+
+    async def before(client: Any) -> None:
+        async with bench.working(client):
+            jobs.append(await client.submit(bench.one_stage()))
+            await client.ended(jobs[0])
+
+    async def story() -> None:
+        left = await _killed(bench, before, tmp_path)
+        (left / "journal.db").write_bytes(b"")
+        capfd.readouterr()
+        async with bench.master(state_dir=left) as client:
+            said = "".join(capfd.readouterr())
+            assert "journal_damaged" in said
+            assert jobs[0] in said
+            events = (await client.get("/api/v1/events", about="master")).json()["events"]
+            assert "journal_damaged" in [line["kind"] for line in events]
+            assert jobs[0] in str(events)
+        (kept,) = left.glob("damaged-*")
+        assert (kept / "journal.db-wal").stat().st_size > 0
+        async with bench.master(state_dir=left) as client:
+            assert "journal_damaged" not in "".join(capfd.readouterr())
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("table", ["jobs", "meta", "snapshots", "events"])
+def test_a_malformed_journal_is_refused_with_a_code(bench: Any, tmp_path: Path, table: str) -> None:
+    async def before(client: Any) -> None:
+        async with bench.working(client):
+            await client.ended(await client.submit(bench.one_stage()))
+
+    async def story() -> None:
+        left = await _killed(bench, before, tmp_path)
+        path = left / "journal.db"
+        Journal(path).close()  # Brings all from the log into the file.
+        db = sqlite3.connect(path)
+        query = "SELECT rootpage FROM sqlite_schema WHERE name = ?"
+        (page,) = db.execute(query, (table,)).fetchone()
+        (size,) = db.execute("PRAGMA page_size").fetchone()
+        db.close()
+        with path.open("r+b") as file:
+            file.seek((page - 1) * size)
+            file.write(b"\xff" * size)
+        with pytest.raises(MinisparkError, match="is damaged: ") as caught:
+            async with bench.master(state_dir=left):
+                pass
+        assert caught.value.info.code == "MS-118"
+
+    asyncio.run(story())
+
+
+def test_a_life_that_was_lost_is_not_lived_again(tmp_path: Path) -> None:
+    """Workers refuse a master of an epoch that they have met in a later life."""
+    path = tmp_path / "journal.db"
+
+    def life() -> int:
+        journal = Journal(path)
+        try:
+            return identify(journal, new_cluster_id="c", disk="one").master_epoch
+        finally:
+            journal.close()
+
+    assert [life(), life()] == [1, 2]
+    earlier = path.read_bytes()
+    assert [life(), life()] == [3, 4]
+    path.write_bytes(earlier)
+    assert [life(), life()] == [5, 6]

@@ -100,7 +100,7 @@ def test_a_journal_that_cannot_be_opened_says_why(tmp_path: Path) -> None:
     path.write_bytes(b"this is no database" * 100)
     with pytest.raises(MinisparkError, match="not a database") as caught:
         Journal(path)
-    assert caught.value.info.code == "MS-117"
+    assert caught.value.info.code == "MS-118"
 
 
 FULL = """

@@ -251,6 +251,7 @@ def _add_results(routes: APIRouter, service: Service) -> None:
             409: {"model": ErrorAnswer},
             410: {"model": ErrorAnswer},
             416: {"description": "The output is not that long."},
+            507: {"model": ErrorAnswer},
         },
     )
     async def results(

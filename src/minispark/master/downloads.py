@@ -22,7 +22,7 @@ import polars as pl
 from minispark.blocks.checksums import bytes_checksum
 from minispark.blocks.fetch import FetchSettings
 from minispark.master.outcome import Outcome, SinkOutput
-from minispark.master.results import chosen, open_stream
+from minispark.master.results import chosen, open_stream, refusing
 
 __all__ = ["Download", "download"]
 
@@ -59,7 +59,8 @@ def download(
     Raises
     ------
     RefusedError
-        There is no such result, its rows are gone, or the format cannot hold them.
+        There is no such result, its rows are gone, the format cannot hold them, or the disk of
+        ``spool`` is full.
     """
     tag = _tag(outcome, node, format_, root)
     stream = open_stream(outcome, node, format_, fetch=fetch, root=root, spool=spool)
@@ -72,7 +73,8 @@ def download(
     found = _RANGE.fullmatch(asked.get("range", ""))
     if found is None or asked.get("if-range", tag) != tag:
         return Download(200, headers, stream.media_type, stream.chunks)
-    file = _spooled(stream.chunks, spool)
+    with refusing(node, format_, spool):
+        file = _spooled(stream.chunks, spool)
     total = file.tell()
     start, end = int(found[1]), min(int(found[2] or total), total - 1)
     if not start <= end:
@@ -102,6 +104,7 @@ def _spooled(chunks: Iterator[bytes], directory: Path) -> IO[bytes]:
     try:
         for chunk in chunks:
             file.write(chunk)
+        file.flush()
     except BaseException:
         file.close()
         raise

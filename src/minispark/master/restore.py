@@ -48,15 +48,19 @@ _log = logger("master")
 def identify(journal: Journal, *, new_cluster_id: str, disk: str) -> Identity:
     """Begin a new life: the cluster's id stays, the master's epoch goes up.
 
-    ``disk`` is another than in the last life where the end of the journal may be missing.
+    The end of the journal may be missing where ``disk`` is another than in the last life, or where
+    the journal has noticed a loss.
     """
     cluster = journal.meta("cluster_id")
     if cluster is None:
         cluster = new_cluster_id
         journal.set_meta("cluster_id", cluster)
-    epoch = int(journal.meta("master_epoch") or 0) + 1
+    loss = journal.loss
+    # What has been lost may hold a later life: workers refuse an earlier one.
+    last = max(int(journal.meta("master_epoch") or 0), 0 if loss is None else loss.master_epoch)
+    epoch = last + 1
     journal.set_meta("master_epoch", str(epoch))
-    if epoch > 1 and journal.meta("disk") != disk:
+    if loss is not None or (epoch > 1 and journal.meta("disk") != disk):
         journal.set_meta("attempts", str(ATTEMPTS_OF_A_LIFE * epoch))
     journal.set_meta("disk", disk)
     return Identity(cluster, epoch, int(journal.meta("attempts") or 0))

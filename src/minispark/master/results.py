@@ -6,10 +6,13 @@ block at a time is mapped or fetched, one batch of it at a time encoded; the who
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 import re
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -25,12 +28,14 @@ from minispark.errors import ErrorInfo
 from minispark.master.answers import RefusedError
 from minispark.master.outcome import Outcome, SinkOutput
 from minispark.plan.names import with_columns_in_order
-from minispark.task.failures import sentence
+from minispark.task.failures import errno_of, is_of_system, sentence
 from minispark.task.formats import unwritable_column
 from minispark.task.scan_records import mapped, record_start
 from minispark.wire.messages import NodeBlocks
 
-__all__ = ["FORMATS", "ResultStream", "chosen", "open_stream"]
+__all__ = ["FORMATS", "ResultStream", "chosen", "open_stream", "refusing"]
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 _BATCH_ROWS = 65_536
 _CHUNK_BYTES = 1 << 20
@@ -71,23 +76,33 @@ def open_stream(
     Raises
     ------
     RefusedError
-        There is no such result, its rows are gone, or the format cannot hold them.
+        There is no such result, its rows are gone, the format cannot hold them, or there is no
+        room for the file.
     """
     result = chosen(outcome, node)
-    try:
+    with refusing(result.node, format_, spool):
         if isinstance(result, NodeBlocks):
             frames = _block_frames(result, replace(fetch, spool=spool))
             chunks = _encoded(frames, format_, spool)
         else:
             chunks = _file_chunks(result, Path(root or "") / result.path, format_, spool)
         first = next(chunks, b"")
-    except BlockUnavailable as error:
-        raise _gone(result.node, error.reason) from error
-    except FileNotFoundError as error:
-        raise _gone(result.node, f"{error.filename} was removed") from error
-    except (PolarsError, PanicException) as error:
-        raise _cannot_hold(format_, result.node, sentence(error)) from error
     return ResultStream(_without_panics(chain((first,), chunks)), FORMATS[format_][1], format_)
+
+
+@contextmanager
+def refusing(node: str | None, format_: str, spool: Path) -> Iterator[None]:
+    """Say what an error within the block means for whoever wants a result."""
+    try:
+        yield
+    except BlockUnavailable as error:
+        raise _gone(node, error.reason) from error
+    except OSError as error:
+        raise _refused_by_system(error, node, spool) from error
+    except (PolarsError, PanicException) as error:
+        if is_of_system(error):
+            raise _refused_by_system(error, node, spool) from error
+        raise _cannot_hold(format_, node, sentence(error)) from error
 
 
 def _without_panics(chunks: Iterator[bytes]) -> Iterator[bytes]:
@@ -270,6 +285,26 @@ FORMATS: dict[str, tuple[Callable[[Frames, Path], Iterator[bytes]], str]] = {
     "parquet": (_parquet, "application/vnd.apache.parquet"),
     "arrow": (_arrow, "application/vnd.apache.arrow.stream"),
 }
+
+
+def _refused_by_system(error: Exception, node: str | None, spool: Path) -> RefusedError:
+    """Say that the disk of the master is full, or that what the result is made of is gone."""
+    number, name = errno_of(error), getattr(error, "filename", None)
+    what = sentence(error) if number is None else os.strerror(number)
+    if number not in _FULL and not (name and Path(name).is_relative_to(spool)):
+        if isinstance(error, FileNotFoundError):
+            return _gone(node, f"{name} was removed")
+        return _gone(node, f"{name} cannot be read: {what}" if name else what)
+    return RefusedError(
+        507,
+        ErrorInfo(
+            "MS-148",
+            f"the master cannot prepare this download in {spool}: {what}",
+            node=node,
+            file=str(spool),
+            hint="Make room on its disk; csv, jsonl and arrow need none if read from the start.",
+        ),
+    )
 
 
 def _gone(node: str | None, reason: str) -> RefusedError:

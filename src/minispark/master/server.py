@@ -9,6 +9,7 @@ import asyncio
 import secrets
 import signal
 import socket
+import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
@@ -24,6 +25,7 @@ from minispark.master.service import Service
 from minispark.master.settings import MasterConfig, check_config
 from minispark.observe.journal import Journal
 from minispark.observe.logs import configure_logs, logger
+from minispark.observe.schema import journal_error
 from minispark.settings import LogSettings
 from minispark.tls import server_tls
 from minispark.tokens import Level
@@ -31,6 +33,7 @@ from minispark.wire.doorstep import server_options
 
 __all__ = ["running", "serve"]
 
+_JOURNAL = "journal.db"
 _BACKLOG = 512
 _KEEP_ALIVE_S = 75
 """Longer than any client keeps an idle connection, so that the client is the one to close."""
@@ -88,7 +91,8 @@ async def running(
     check_config(config)
     state = secure_dir(config.state_dir)
     with _owned(config) as service, _listening(config) as sock:
-        await service.start()
+        with _readable(config):
+            await service.start()
         server = _Server(_uvicorn_config(config, service))
 
         def stop() -> None:
@@ -130,12 +134,24 @@ async def running(
 def _owned(config: MasterConfig) -> Iterator[Service]:
     lock = StateLock(config.state_dir)
     try:
-        journal = Journal(config.state_dir / "journal.db", config.journal)
-        new_id, disk = secrets.token_hex(4), disk_identity(config.state_dir)
-        identity = identify(journal, new_cluster_id=new_id, disk=disk)
+        with _readable(config):
+            journal = Journal(config.state_dir / _JOURNAL, config.journal)
+            if journal.loss is not None:
+                _log.error("journal_damaged", what=str(journal.loss))
+            new_id, disk = secrets.token_hex(4), disk_identity(config.state_dir)
+            identity = identify(journal, new_cluster_id=new_id, disk=disk)
         yield Service(config, journal, identity)
     finally:
         lock.release()
+
+
+@contextmanager
+def _readable(config: MasterConfig) -> Iterator[None]:
+    """Say of an error of SQLite within the block what it means for the journal."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise journal_error(error, config.state_dir / _JOURNAL) from error
 
 
 @contextmanager

@@ -106,6 +106,8 @@ class Service:
         carrier.start()
         carrier.snapshot()
         carrier.feed(MasterRestarted(self.parts.identity.attempts))
+        if self.parts.journal.loss is not None:
+            self._note("journal_damaged", str(self.parts.journal.loss))
         for step in todo:
             step()
         self._hands.retain()

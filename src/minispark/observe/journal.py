@@ -16,13 +16,25 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic_core import to_json
 
+from minispark.errors import MinisparkError
+from minispark.observe.checkpoint import (
+    Checkpoint,
+    Held,
+    Loss,
+    compare,
+    has_bytes,
+    inspect,
+    keep_files,
+    last_seq,
+    read_held,
+)
 from minispark.observe.news import News, prune_news, write_news
-from minispark.observe.schema import open_database, transaction
+from minispark.observe.schema import journal_error, open_database, transaction
 from minispark.observe.writer import Writer
 from minispark.settings import JournalSettings
 
@@ -98,20 +110,27 @@ class Journal:
     UsageError
         A later version of Mini-Spark wrote the file.
     MinisparkError
-        The file cannot be read, or not be written.
+        The file cannot be read, or not be written, or is damaged; or files that hold less than
+        they did cannot be kept.
+
+    ``loss`` says what the file held when it was last written, and does not hold any more.
     """
 
     def __init__(self, path: Path, settings: JournalSettings | None = None) -> None:
         self.path = path
         settings = settings or JournalSettings()
+        self._checkpoint = Checkpoint(path)
+        self.loss = _find_loss(path, self._checkpoint.read())
         self._db = open_database(path, settings)
-        self._writer = Writer(self._db, settings)
-        # Numbers go on beyond a snapshot even where it is all that is left.
-        (found,) = self._db.execute(
-            "SELECT max((SELECT coalesce(max(seq), 0) FROM events), "
-            "(SELECT coalesce(max(seq), 0) FROM snapshots))"
-        ).fetchone()
-        self._seq = int(found)
+        held = read_held(self._db)
+        self._checkpoint.begin(held)
+        self._writer = Writer(
+            self._db,
+            settings,
+            before_commit=self._checkpoint.before_commit,
+            on_commit=self._checkpoint.committed,
+        )
+        self._seq = held.seq
 
     # Before `start` only.
 
@@ -124,6 +143,7 @@ class Journal:
         """Write a named value at once; a power cut does not undo it."""
         with transaction(self._db):
             self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
+        self._checkpoint.begin(read_held(self._db))
 
     def jobs(self) -> list[StoredJob]:
         """Return all jobs, oldest first."""
@@ -171,6 +191,7 @@ class Journal:
     def close(self) -> bool:
         """Write what is queued and close the file; False if the disk would not take it."""
         written = self._writer.close()
+        self._checkpoint.close()
         self._db.close()
         return written
 
@@ -235,6 +256,7 @@ class Journal:
                 db.executemany("INSERT INTO mentions VALUES (?, ?)", ((m, seq) for m in mentions))
             if news:
                 write_news(db, news, at=at)
+            self._checkpoint.will_hold(seq=seq)
 
         return self._writer.put(write, synced=synced)
 
@@ -277,6 +299,7 @@ class Journal:
                 "staging) VALUES (?, ?, 'ACCEPTED', ?, ?, ?, ?)",
                 (job, name, at, idempotency_key, _json(graph), places),
             )
+            self._checkpoint.will_hold(job=job, status="ACCEPTED")
 
         return self._writer.put(write, synced=True)
 
@@ -288,6 +311,7 @@ class Journal:
                 "UPDATE jobs SET status = ?, finished_at = ?, outcome = ? WHERE job = ?",
                 (status, at, _json(outcome), job),
             )
+            self._checkpoint.will_hold(job=job, status=status)
 
         return self._writer.put(write, synced=True)
 
@@ -314,6 +338,7 @@ class Journal:
                 "AND seq NOT IN (SELECT seq FROM mentions)",
                 (job,),
             )
+            self._checkpoint.will_remove(job, seq=last_seq(db))
 
         return self._writer.put(write)
 
@@ -349,6 +374,23 @@ class Journal:
         finally:
             db.close()
         return None if row is None else str(row[0])
+
+
+def _find_loss(path: Path, expected: Held | None) -> Loss | None:
+    """Compare a journal with its checkpoint; where it holds less, keep its files as they are."""
+    log = path.with_name(f"{path.name}-wal")
+    try:
+        found = inspect(path, thorough=has_bytes(log))
+        loss = None if expected is None or found is None else compare(expected, found)
+        if expected is None and has_bytes(log) and not has_bytes(path):
+            loss = Loss()  # SQLite would remove the log.
+        return None if loss is None else replace(loss, kept=keep_files(path))
+    except sqlite3.Error as error:
+        raise journal_error(error, path) from error
+    except OSError as error:
+        msg = f"the journal is damaged, and its files cannot be kept: {error}"
+        hint = "Make room on its disk; or copy the state directory elsewhere, and remove its files."
+        raise MinisparkError(msg, code="MS-117", file=str(path), hint=hint) from error
 
 
 def _json(value: object) -> str:

@@ -21,9 +21,10 @@ from minispark.errors import MinisparkError, UsageError
 from minispark.observe.news import NEWS
 from minispark.settings import JournalSettings
 
-__all__ = ["SCHEMA_VERSION", "open_database", "transaction"]
+__all__ = ["SCHEMA_VERSION", "journal_error", "open_database", "transaction"]
 
 SCHEMA_VERSION = 3
+_DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _WAL_BYTES = 64 << 20
 """What the write-ahead log may keep on disk once it was copied into the file."""
 
@@ -80,28 +81,48 @@ def open_database(path: Path, settings: JournalSettings) -> sqlite3.Connection:
     UsageError
         A later version wrote it.
     MinisparkError
-        It cannot be read, or not be written.
+        It cannot be read, or not be written, or is damaged.
     """
     db = sqlite3.connect(
         path, check_same_thread=False, timeout=settings.busy_s, isolation_level=None
     )
     try:
         path.chmod(0o600)
-        # Before the first table: the pages of what is deleted go back to the disk.
-        db.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        if path.stat().st_size == 0:
+            # Before the first table: the pages of what is deleted go back to the disk.
+            db.execute("PRAGMA auto_vacuum = INCREMENTAL")
         db.execute("PRAGMA journal_mode = WAL")
         db.execute(f"PRAGMA journal_size_limit = {_WAL_BYTES}")
         db.execute("PRAGMA synchronous = FULL")
         _migrate(db, path)
     except sqlite3.Error as error:
         db.close()
-        msg = f"the journal cannot be opened: {error}"
-        hint = "Is there room on its disk, and does nobody else lock the file?"
-        raise MinisparkError(msg, code="MS-117", file=str(path), hint=hint) from error
+        raise journal_error(error, path) from error
     except BaseException:
         db.close()
         raise
     return db
+
+
+def journal_error(error: sqlite3.Error, path: Path) -> MinisparkError:
+    """Return what an error of SQLite means for a journal, and what to do."""
+    code = getattr(error, "sqlite_errorcode", None)
+    if code is not None and code & 0xFF in _DAMAGED:
+        return MinisparkError(
+            f"the journal {path} is damaged: {error}",
+            code="MS-118",
+            file=str(path),
+            hint=f"Copy {path.name}* away first. Then write what can be read into a new file: "
+            f'sqlite3 {path.name} ".recover" | sqlite3 new.db; put it in the place of '
+            f"{path.name} and remove {path.name}-wal. Without {path.name}* the master starts "
+            "with no jobs.",
+        )
+    return MinisparkError(
+        f"the journal cannot be opened: {error}",
+        code="MS-117",
+        file=str(path),
+        hint="Make room on its disk, make the file writable, or stop the process that locks it.",
+    )
 
 
 @contextmanager

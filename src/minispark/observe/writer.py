@@ -53,12 +53,21 @@ class Write:
 class Writer:
     """Owns the connection from `start` on. ``number`` and ``durable`` count writes."""
 
-    def __init__(self, db: sqlite3.Connection, settings: JournalSettings) -> None:
+    def __init__(
+        self,
+        db: sqlite3.Connection,
+        settings: JournalSettings,
+        *,
+        before_commit: Callable[[], None] = lambda: None,
+        on_commit: Callable[[], None] = lambda: None,
+    ) -> None:
         self.failure: Exception | None = None
         self.trouble: str | None = None
         self.number = 0
         self.durable = 0
         self._db = db
+        self._before_commit = before_commit
+        self._on_commit = on_commit
         self._settings = settings
         self._queue: queue.SimpleQueue[list[Write] | None] = queue.SimpleQueue()
         self._held: list[Write] = []
@@ -137,6 +146,7 @@ class Writer:
                     return False
                 self._say(str(error))
             else:
+                self._on_commit()
                 self._say(None)
                 return True
             if self._closing_s is not None and monotonic_s() >= self._closing_s:
@@ -153,6 +163,7 @@ class Writer:
             with transaction(self._db):
                 for write in batch:
                     write.run(self._db)
+                self._before_commit()
         finally:
             if raised:
                 self._db.execute("PRAGMA synchronous = NORMAL")

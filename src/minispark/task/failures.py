@@ -22,7 +22,7 @@ from minispark.blocks.errors import BlockUnavailable
 from minispark.errors import ErrorInfo, Failure, FetchFailed, MinisparkError, TaskError
 from minispark.masks import masked_error
 
-__all__ = ["PANIC_CODE", "error_over_rows", "failure_of", "is_of_system", "sentence"]
+__all__ = ["PANIC_CODE", "errno_of", "error_over_rows", "failure_of", "is_of_system", "sentence"]
 
 PANIC_CODE = "MS-215"
 """Polars itself broke; nobody knows which of its locks are still held."""
@@ -102,6 +102,14 @@ def _failure(error: BaseException) -> Failure:
 def is_of_system(error: BaseException) -> bool:
     """Tell whether the disk or the network is to blame, and not the data."""
     return isinstance(error, OSError) or _OS_ERROR.search(str(error)) is not None
+
+
+def errno_of(error: BaseException) -> int | None:
+    """Return the number of an error of the system, whoever tells of it."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno
+    told = _OS_ERROR.search(str(error))
+    return None if told is None else int(told["number"])
 
 
 def sentence(error: BaseException) -> str:

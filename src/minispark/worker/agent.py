@@ -346,7 +346,7 @@ class Agent:
         while True:
             sent_at = wall_s()
             # Blocks go to a disk: where that cannot be read, no more work should come.
-            unread: tuple[str | None, dict[str, float]] = ("disk", {})
+            unread: tuple[Full | None, dict[str, float]] = ("disk", {})
             full, figures = await asyncio.to_thread(self._measured, "room", self._room.ask, unread)
             if full != self._full:
                 _log.warning("worker_full" if full else "worker_has_room", what=full or self._full)
