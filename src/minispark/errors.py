@@ -11,12 +11,18 @@ the scheduler and over the wire. Neither is ever matched by its text.
     ├── JobCancelledError     MS-3xx  a job was cancelled
     ├── UnsupportedError      MS-4xx  a part of a public interface that is not built yet
     └── MasterUnreachableError MS-5xx  no master answers
+
+An error that some other exception caused (one of Polars, a builtin) is an instance of that
+exception's class too: `MinisparkError.from_info` makes the class from the name that the error
+carries. No exception itself ever travels.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated, Literal
+import builtins
+import sys
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Literal, Self, cast
 
 from minispark.bounds import Count, Id, Items, Path, Seconds, Text
 
@@ -35,7 +41,16 @@ __all__ = [
     "UnsupportedError",
     "UsageError",
     "WorkerLost",
+    "caused_by",
+    "exception_name",
+    "text_of",
 ]
+
+_POLARS = "polars.exceptions"
+_EXCEPTION_CHARS = 4_000
+"""Polars lists values, columns or whole schemas in one line."""
+_WITHOUT_A_MESSAGE = (BaseExceptionGroup,)
+"""Exceptions that cannot be made from one text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +71,10 @@ class ErrorInfo:
     partition: Count | None = None
     log: Annotated[tuple[Text, ...], Items] = ()
     """The last lines that the task printed."""
+    exception: Id | None = None
+    """The class of the exception that caused it, of Polars or a builtin; see `exception_name`."""
+    exception_message: Text | None = None
+    """The first line of that exception's text, word for word."""
 
 
 class MinisparkError(Exception):
@@ -75,7 +94,8 @@ class MinisparkError(Exception):
         hint: str | None = None,
         detail: str | None = None,
     ) -> None:
-        super().__init__(message)
+        # Not super().__init__: a class that is also a UnicodeError takes other arguments.
+        Exception.__init__(self, message)
         self.info = ErrorInfo(
             code=code or self.default_code,
             message=message,
@@ -88,11 +108,29 @@ class MinisparkError(Exception):
         )
 
     @classmethod
-    def from_info(cls, info: ErrorInfo) -> MinisparkError:
-        """Build the exception that carries ``info``."""
-        error = cls(info.message)
+    def from_info(cls, info: ErrorInfo) -> Self:
+        """Build the exception that carries ``info``, of the class that ``info`` names too."""
+        original = _class_named(info.exception)
+        made = cls if original is None or issubclass(cls, original) else _combined(cls, original)
+        error = cast("Self", made(info.message))
         error.info = info
         return error
+
+    def __str__(self) -> str:
+        return "\n".join(self._lines())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Another process makes the combined class again: pickle finds only what a module names.
+        plain = getattr(type(self), "_combined_from", type(self))
+        return plain.from_info, (self.info,), self.__dict__
+
+    def _lines(self) -> list[str]:
+        """Say the text of the exception that caused it first, then our own sentence."""
+        info = self.info
+        if info.exception_message is None:
+            return [info.message]
+        ours = [] if info.message == info.exception_message else [info.message]
+        return [info.exception_message, *ours]
 
 
 class UsageError(MinisparkError):
@@ -105,6 +143,25 @@ class JobFailedError(MinisparkError):
     """A job ended FAILED."""
 
     default_code = "MS-201"
+    job_id: str | None = None
+
+    def _lines(self) -> list[str]:
+        info = self.info
+        places = [
+            f"{name} {value}"
+            for name, value in (
+                ("job", self.job_id),
+                ("partition", info.partition),
+                ("node", info.node),
+                ("file", info.file),
+                ("row", info.row),
+                ("field", info.field),
+            )
+            if value is not None
+        ]
+        hint = [] if info.hint is None else [f"hint: {info.hint}"]
+        stage = [] if info.stage is None else [info.stage]
+        return [*super()._lines(), ", ".join([info.code, *stage, *places]), *hint]
 
 
 class JobCancelledError(MinisparkError):
@@ -190,3 +247,61 @@ class Cancelled:
 
 
 Failure = TaskError | FetchFailed | WorkerLost | OutOfMemory | TimedOut | Cancelled
+
+
+def caused_by(error: BaseException, info: ErrorInfo) -> ErrorInfo:
+    """Return ``info`` with the class and the text of the exception that caused it."""
+    name = exception_name(error)
+    if name is None:
+        return info
+    line = text_of(error).partition("\n")[0][:_EXCEPTION_CHARS]
+    return replace(info, exception=name, exception_message=line)
+
+
+def text_of(error: BaseException) -> str:
+    """Return the text of an exception; a user's own class may fail even to give it."""
+    try:
+        return str(error)
+    except Exception:
+        return f"{type(error).__name__} has no text: its __str__ failed"
+
+
+def exception_name(error: BaseException) -> str | None:
+    """Return the name of the nearest class of ``error`` that every process knows, or None.
+
+    Known are the classes of Polars and the builtin ones; a user's own class is named by the
+    nearest of them that it is derived from.
+    """
+    names = (kind.__name__ for kind in type(error).__mro__ if _class_named(kind.__name__) is kind)
+    return next(names, None)
+
+
+def _class_named(name: str | None) -> type[BaseException] | None:
+    """Return the class that `exception_name` gave this name, or None.
+
+    Polars is not loaded for it: where it is not loaded, its classes are not caught either.
+    """
+    for module in (sys.modules.get(_POLARS), builtins):
+        found = None if name is None else getattr(module, name, None)
+        if isinstance(found, type) and _can_be_combined(found, of_polars=module is not builtins):
+            return found
+    return None
+
+
+def _can_be_combined(kind: type, *, of_polars: bool) -> bool:
+    """Whether errors of ours may be of that class too: SystemExit, say, must not spread."""
+    wanted = BaseException if of_polars else Exception
+    return issubclass(kind, wanted) and not issubclass(kind, _WITHOUT_A_MESSAGE)
+
+
+def _combined(ours: type[MinisparkError], original: type[BaseException]) -> type[MinisparkError]:
+    """Return the one class of errors that are of both classes."""
+    if (ours, original) not in _COMBINED:
+        names = {"__module__": ours.__module__, "__doc__": ours.__doc__, "_combined_from": ours}
+        made = cast("type[MinisparkError]", type(ours.__name__, (ours, original), names))
+        # Another thread may have been first: its class stays.
+        _COMBINED.setdefault((ours, original), made)
+    return _COMBINED[ours, original]
+
+
+_COMBINED: dict[tuple[type[MinisparkError], type[BaseException]], type[MinisparkError]] = {}

@@ -74,6 +74,9 @@ def masked_error(info: ErrorInfo) -> ErrorInfo:
         message=masked(info.message, now),
         hint=None if info.hint is None else masked(info.hint, now),
         detail=None if info.detail is None else masked(info.detail, now),
+        exception_message=(
+            None if info.exception_message is None else masked(info.exception_message, now)
+        ),
     )
 
 

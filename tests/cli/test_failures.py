@@ -93,3 +93,12 @@ def test_a_panic_of_polars_is_named(
 def test_a_file_error_names_the_file(capsys: pytest.CaptureFixture[str]) -> None:
     assert explain_failure(PermissionError(13, "Permission denied", "/x/y")) == 1
     assert capsys.readouterr().err == "error[MS-104]: Permission denied\n  file /x/y\n"
+
+
+@pytest.mark.parametrize("cause", ["FileNotFoundError", "BrokenPipeError", "NotImplementedError"])
+def test_a_failed_job_is_one_whatever_its_cause(
+    capsys: pytest.CaptureFixture[str], cause: str
+) -> None:
+    error = JobFailedError.from_info(ErrorInfo("MS-214", "no file", exception=cause))
+    assert explain_failure(error) == 1
+    assert capsys.readouterr().err == "error[MS-214]: no file\n"

@@ -7,6 +7,7 @@ import polars as pl
 import psutil
 import pytest
 from polars.testing import assert_frame_equal
+from tests.engines.failing import FAILING, check_same_failure
 
 import minispark as ms
 from minispark.client import LocalCluster, MasterClient
@@ -227,3 +228,12 @@ def test_a_process_that_does_not_start_says_why(tmp_path):
     with pytest.raises(MinisparkError, match="master ended") as caught:
         LocalCluster(0, master_options=["--no-such-option"], directory=tmp_path / "c").start()
     assert "no-such-option" in (caught.value.info.detail or "")
+
+
+@pytest.mark.parametrize("name", FAILING)
+def test_an_error_of_a_worker_is_also_what_polars_raises(cluster, tmp_path, name):
+    engine = ms.Engine(cluster.url, token=cluster.token, progress=False)
+    error = check_same_failure(name, tmp_path, engine, MinisparkError)
+    if isinstance(error, JobFailedError):
+        assert error.info.stage is not None
+        assert cluster.client.job(error.job_id).error == error.info

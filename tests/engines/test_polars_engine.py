@@ -4,13 +4,14 @@ import re
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
+from tests.engines.failing import FAILING, check_same_failure
 
 import minispark as ms
 from minispark.engines import polars_engine, progress
 from minispark.engines.base import JobFigures, JobOutcome
 from minispark.engines.local import LocalRunner
 from minispark.engines.whole import fits_whole
-from minispark.errors import JobFailedError, UnsupportedError
+from minispark.errors import JobFailedError, MinisparkError, UnsupportedError
 from minispark.plan.build import PlanOutput, plan_outputs
 
 TOKEN = "t" * 24
@@ -191,3 +192,15 @@ def test_retries_are_told(runner):
         figures=lambda: JobFigures(metrics, (), 2),
     )
     assert progress.summary(told) == "12.0 M rows, 2 stages, 0.8 s, 2 workers, 1 retry"
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("name", FAILING)
+def test_an_error_is_also_what_polars_raises(tmp_path, name):
+    engine = ms.Engine(processes=True, progress=False)
+    error = check_same_failure(name, tmp_path, engine, MinisparkError)
+    if isinstance(error, JobFailedError):
+        assert error.info.stage is not None
+        assert error.job_id in str(error)
+    if name == "csv":
+        assert f"file {tmp_path / 'bad.csv'}, row 151, field n" in str(error)

@@ -126,7 +126,13 @@ def test_what_cannot_be_searched_names_the_file(tmp_path: Path, write: Any) -> N
         data_root=None,
         error=PolarsError("could not\nand more"),
     )
-    assert info == ErrorInfo("MS-233", "could not", file=str(path))
+    assert info == ErrorInfo(
+        "MS-233",
+        "could not",
+        file=str(path),
+        exception="PolarsError",
+        exception_message="could not",
+    )
 
 
 def test_it_never_raises(tmp_path: Path) -> None:

@@ -405,7 +405,13 @@ def test_errors_of_ours_keep_what_they_say() -> None:
         ErrorInfo("MS-230", "a clear sentence", file="a.csv", row=3)
     )
     assert failure_of(MemoryError()) == TaskError(
-        ErrorInfo("MS-213", "the task ran out of memory"), transient=True
+        ErrorInfo(
+            "MS-213",
+            "the task ran out of memory",
+            exception="MemoryError",
+            exception_message="",
+        ),
+        transient=True,
     )
 
 

@@ -16,6 +16,7 @@ import typer
 
 from minispark.errors import (
     ErrorInfo,
+    JobFailedError,
     MasterUnreachableError,
     MinisparkError,
     UnsupportedError,
@@ -32,6 +33,9 @@ def exit_code(error: BaseException) -> int:
     match error:
         case KeyboardInterrupt() | typer.Abort():
             return INTERRUPTED
+        case JobFailedError():
+            # Before the others: it may be a FileNotFoundError too, raised in a task.
+            return FAILED
         case UsageError() | UnsupportedError() | FileNotFoundError():
             return USAGE
         case MasterUnreachableError():
@@ -47,11 +51,11 @@ def explain_failure(error: BaseException) -> int:
     match error:
         case KeyboardInterrupt() | typer.Abort():
             sys.stderr.write("interrupted\n")
+        case MinisparkError():
+            sys.stderr.write(render(error.info, colour=_colour()))
         case BrokenPipeError():
             # Whoever read our output has left; a message would only reach the terminal by chance.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        case MinisparkError():
-            sys.stderr.write(render(error.info, colour=_colour()))
         case typer.TyperException():
             _explain_usage(error)
         case OSError() if error.filename is not None:

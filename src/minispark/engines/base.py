@@ -103,7 +103,9 @@ def raise_unless_succeeded(view: JobView) -> None:
         info = view.error or ErrorInfo("MS-301", f"the job {view.job_id} was cancelled")
         raise JobCancelledError.from_info(info)
     info = view.error or ErrorInfo("MS-201", f"the job {view.job_id} failed")
-    raise JobFailedError.from_info(info)
+    error = JobFailedError.from_info(info)
+    error.job_id = view.job_id
+    raise error
 
 
 def sinks_of(graph: StageGraph) -> dict[str, str]:

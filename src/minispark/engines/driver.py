@@ -29,7 +29,6 @@ from minispark.clock import monotonic_s, wall_s
 from minispark.engines.places import BlockPlaces
 from minispark.errors import Failure, FetchFailed
 from minispark.ids import TaskKey, job_id
-from minispark.observe.failures import error_of
 from minispark.observe.found import FoundTask, find_kept
 from minispark.observe.record import JobRecord
 from minispark.observe.specs import block_source, job_spec, task_spec
@@ -254,7 +253,8 @@ class Driver:
 
     def _finish(self, command: c.FinishJob) -> None:
         job = self._jobs[command.job]
-        error = None if command.failure is None else error_of(command.failure)
+        failure, key = command.failure, command.key
+        error = None if failure is None else job.record.explain(failure, key)
         job.record.finished(command.status, error, wall_s())
         if command.status is not c.JobStatus.SUCCEEDED:
             for directory in job.directories.values():

@@ -152,7 +152,7 @@ class Engine(polars.lazyframe.engine.Engine):
         UnsupportedError
             ``background`` or a callback is asked for.
         JobFailedError, JobCancelledError
-            The query did not succeed.
+            The query did not succeed. A JobFailedError is of the class that Polars raises too.
         """
         if background:
             _refuse("collect(background=True)", "collect in a thread of your own")

@@ -10,19 +10,19 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import polars as pl
 from polars.exceptions import PanicException, PolarsError
 
-from minispark.errors import UsageError
+from minispark.errors import ErrorInfo, UsageError, caused_by, exception_name
 
 if TYPE_CHECKING:
     from pyarrow.parquet import FileMetaData
 
-__all__ = ["FileInfo", "RowGroups", "expand", "is_compressed", "pinned", "row_groups"]
+__all__ = ["FileInfo", "RowGroups", "expand", "is_compressed", "listed", "pinned", "row_groups"]
 
 _COMPRESSED = (b"\x1f\x8b", b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda", b"\x28\xb5\x2f\xfd")
 """First bytes by which Polars knows gzip, zlib at four levels and zstd."""
@@ -62,12 +62,28 @@ def expand(
 ) -> tuple[str, ...]:
     """Return the files that Polars would read for ``paths``, absolute, in its order.
 
+    Raises
+    ------
+    UsageError
+        There is no such file, or what Polars refuses.
+    """
+    files = listed(paths, glob=glob, hidden_file_prefix=hidden_file_prefix)
+    if not files:
+        raise UsageError.from_info(_nothing_found(paths))
+    return files
+
+
+def listed(
+    paths: Sequence[str], *, glob: bool, hidden_file_prefix: Sequence[str] | None = None
+) -> tuple[str, ...]:
+    """Return the files as `expand` does, none where a pattern or directory holds none.
+
     Polars itself is asked: a scan with a given schema lists files without opening one.
 
     Raises
     ------
     UsageError
-        There is no such file, or what Polars refuses.
+        Polars refuses the paths.
     """
     scan = pl.scan_parquet(
         list(paths),
@@ -79,19 +95,18 @@ def expand(
     try:
         node = scan._ldf.visit().view_current_node()
     except (PolarsError, PanicException, OSError) as error:
-        raise UsageError(str(error), code="MS-110", file=paths[0]) from error
+        info = ErrorInfo("MS-110", str(error), file=paths[0])
+        raise UsageError.from_info(caused_by(error, info)) from error
     found: list[str] = getattr(node, "paths", [])
-    if not found:
-        raise _nothing_found(paths)
     directory = Path.cwd()
     return tuple(str(directory / path) for path in found)
 
 
-def _nothing_found(paths: Sequence[str]) -> UsageError:
+def _nothing_found(paths: Sequence[str]) -> ErrorInfo:
     shown = ", ".join(paths[:_SHOWN_PATHS]) + (", ..." if len(paths) > _SHOWN_PATHS else "")
-    return UsageError(
+    return ErrorInfo(
+        "MS-110",
         f"no input file matches {shown}",
-        code="MS-110",
         file=paths[0] if paths else None,
         hint=f"Relative paths start at {Path.cwd()}.",
     )
@@ -102,13 +117,16 @@ def is_compressed(first: bytes) -> bool:
     return first.startswith(_COMPRESSED)
 
 
-def pinned(path: str, *, sniff: bool) -> FileInfo:
+def pinned(path: str, *, sniff: bool, given: str | None = None) -> FileInfo:
     """Look at a file; ``sniff`` reads its first bytes to see whether it is compressed.
+
+    ``given`` is the path as the user wrote it, for the error.
 
     Raises
     ------
     UsageError
-        The file does not exist or may not be read.
+        The file does not exist or may not be read; it is a FileNotFoundError too, or what else
+        Polars raises.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY)
@@ -118,10 +136,12 @@ def pinned(path: str, *, sniff: bool) -> FileInfo:
         finally:
             os.close(descriptor)
     except OSError as error:
+        info = ErrorInfo("MS-110", f"cannot read {path}: {error.strerror}", file=path)
         if error.errno == errno.ENOENT:
-            raise _nothing_found((path,)) from error
-        msg = f"cannot read {path}: {error.strerror}"
-        raise UsageError(msg, code="MS-110", file=path) from error
+            info = _nothing_found((path,))
+        words = f"{error.strerror} (os error {error.errno}): {given or path}"
+        info = replace(info, exception=exception_name(error), exception_message=words)
+        raise UsageError.from_info(info) from error
     return FileInfo(path, status.st_size, status.st_mtime_ns, is_compressed(first))
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from minispark.plan.scan_files import FileInfo, expand, pinned
+from minispark.plan.scan_files import FileInfo, listed, pinned
 from minispark.plan.scan_options import paths_of, scan_options
 from minispark.plan.stages import ScanFormat, ScanSpec
 
@@ -55,7 +55,7 @@ def scan_source(node: Mapping[str, Any]) -> ScanSource | None:
     Raises
     ------
     UsageError
-        A path does not exist, or no file matches.
+        A path does not exist, or Polars refuses it.
     """
     paths = paths_of(node)
     found = scan_options(node)
@@ -64,11 +64,14 @@ def scan_source(node: Mapping[str, Any]) -> ScanSource | None:
     format_, options = found
     if options.get("hive_partitioning"):
         return None
-    files = expand(
+    files = listed(
         paths,
         glob=options.pop("glob", True),
         hidden_file_prefix=options.pop("hidden_file_prefix", None),
     )
+    if not files:
+        # Polars says why, or gives no rows where the schema is given.
+        return None
     if format_ is ScanFormat.PARQUET:
         if options.pop("hive_partitioning", None) is None and _hive(paths, files):
             return None
@@ -78,8 +81,10 @@ def scan_source(node: Mapping[str, Any]) -> ScanSource | None:
             return None
         options = known
     sniff = format_ is not ScanFormat.PARQUET
+    given = {str(Path.cwd() / path): path for path in paths}
     return ScanSource(
-        ScanSpec(format_, options), tuple(pinned(path, sniff=sniff) for path in files)
+        ScanSpec(format_, options),
+        tuple(pinned(path, sniff=sniff, given=given.get(path)) for path in files),
     )
 
 

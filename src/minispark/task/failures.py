@@ -19,7 +19,15 @@ from polars.exceptions import PanicException, PolarsError
 
 import minispark
 from minispark.blocks.errors import BlockUnavailable
-from minispark.errors import ErrorInfo, Failure, FetchFailed, MinisparkError, TaskError
+from minispark.errors import (
+    ErrorInfo,
+    Failure,
+    FetchFailed,
+    MinisparkError,
+    TaskError,
+    caused_by,
+    text_of,
+)
 from minispark.masks import masked_error
 
 __all__ = ["PANIC_CODE", "errno_of", "error_over_rows", "failure_of", "is_of_system", "sentence"]
@@ -30,7 +38,15 @@ PANIC_CODE = "MS-215"
 _OVER_ROWS = frozenset({"MS-211", "MS-212", "MS-232", "MS-233"})
 """What the data, a function of the user, the header of a file or one of its records brought."""
 _SENTENCE_CHARS = 300
-_TEXTS = ("message", "node", "field", "file", "hint", "detail")
+_TEXTS = (
+    "message",
+    "node",
+    "field",
+    "file",
+    "hint",
+    "detail",
+    "exception_message",
+)
 _DETAIL_CHARS = 8_000
 """A traceback of runaway recursion has a thousand frames; nobody reads them."""
 _OS_ERROR = re.compile(r"\(os error (?P<number>\d+)\)(: (?P<file>[^\n]+))?")
@@ -46,7 +62,10 @@ def failure_of(error: BaseException) -> Failure:
     """Return the failure that stands for ``error``, its texts without known secrets."""
     failure = _failure(error)
     if isinstance(failure, TaskError):
-        return replace(failure, error=_printable(masked_error(failure.error)))
+        info = failure.error
+        if not isinstance(error, MinisparkError):
+            info = caused_by(error, info)
+        return replace(failure, error=_printable(masked_error(info)))
     if isinstance(failure, FetchFailed):
         return replace(failure, reason=_encodable(failure.reason))
     return failure
@@ -101,27 +120,27 @@ def _failure(error: BaseException) -> Failure:
 
 def is_of_system(error: BaseException) -> bool:
     """Tell whether the disk or the network is to blame, and not the data."""
-    return isinstance(error, OSError) or _OS_ERROR.search(str(error)) is not None
+    return isinstance(error, OSError) or _OS_ERROR.search(text_of(error)) is not None
 
 
 def errno_of(error: BaseException) -> int | None:
     """Return the number of an error of the system, whoever tells of it."""
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno
-    told = _OS_ERROR.search(str(error))
+    told = _OS_ERROR.search(text_of(error))
     return None if told is None else int(told["number"])
 
 
 def sentence(error: BaseException) -> str:
     """Return the first line of what an exception says, shortened."""
-    lines = str(error).strip().splitlines()
+    lines = text_of(error).strip().splitlines()
     first = lines[0].strip() if lines else ""
     return first if len(first) <= _SENTENCE_CHARS else f"{first[:_SENTENCE_CHARS]}..."
 
 
 def _of_os_error(error: OSError | PolarsError) -> TaskError:
     number, what, file = None, sentence(error), None
-    told = _OS_ERROR.search(str(error))
+    told = _OS_ERROR.search(text_of(error))
     if isinstance(error, OSError) and error.errno is not None:
         number, what = error.errno, error.strerror or what
         file = None if error.filename is None else str(error.filename)
@@ -142,7 +161,7 @@ def _user_traceback(error: BaseException) -> str | None:
     ]
     if not frames:
         return None
-    said = str(error).split("\n\nThis error occurred in the following expression")[0]
+    said = text_of(error).split("\n\nThis error occurred in the following expression")[0]
     text = "".join(
         [
             "Traceback (most recent call last):\n",

@@ -16,7 +16,7 @@ from pathlib import Path
 import polars as pl
 from polars.exceptions import PanicException, PolarsError
 
-from minispark.errors import ErrorInfo
+from minispark.errors import ErrorInfo, caused_by
 from minispark.plan.scan_files import is_compressed
 from minispark.plan.stages import ScanFormat, Split
 from minispark.task.scan_inputs import checked
@@ -33,7 +33,7 @@ _VALUE_CHARS = 60
 _MESSAGE_CHARS = 200
 _COLUMN = re.compile(r"at column '(?P<name>.*)' \(column number \d+\)", re.DOTALL)
 _HINT = (
-    "Mend the value, list it in null_values, or give the column another dtype in the schema; "
+    "Fix the value, list it in null_values, or give the column another dtype in the schema; "
     "dtypes are inferred from the first rows only."
 )
 
@@ -53,7 +53,8 @@ def locate_error(
     found is left None, and then the message is that of ``error``. Raises nothing.
     """
     paths = {split.path for split in scan.splits}
-    told = ErrorInfo("MS-233", _sentence(error), file=paths.pop() if len(paths) == 1 else None)
+    file = paths.pop() if len(paths) == 1 else None
+    told = caused_by(error, ErrorInfo("MS-233", _sentence(error), file=file))
     try:
         suspect = _suspect(scan, schema, quotes, _columns(error, schema))
         if suspect is None:

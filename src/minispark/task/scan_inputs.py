@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import groupby
 from pathlib import Path
 
-from minispark.errors import JobFailedError
+from minispark.errors import ErrorInfo, JobFailedError, caused_by
 from minispark.plan.stages import Split
 from minispark.task.confine import is_inside
 
@@ -34,7 +34,8 @@ def checked(split: Split, data_root: Path | None) -> Path:
     except OSError as error:
         msg = f"the input file {path} cannot be read here: {error.strerror}"
         hint = "Every worker must see the input under the same path, or below its own --data-root."
-        raise JobFailedError(msg, code="MS-230", file=str(path), hint=hint) from error
+        info = caused_by(error, ErrorInfo("MS-230", msg, file=str(path), hint=hint))
+        raise JobFailedError.from_info(info) from error
     if (status.st_size, status.st_mtime_ns) != (split.size, split.mtime_ns):
         raise JobFailedError(
             f"the input file {path} has changed since planning",
