@@ -85,3 +85,31 @@ def test_text_is_for_people_and_libraries_log_the_same_way(tmp_path: Path) -> No
     assert (own["event"], own["number"], own["worker"]) == ("hello", 1, "w-1")
     assert (foreign["logger"], foreign["level"]) == ("another.package", "warning")
     assert "abc123" not in json.dumps(foreign)
+
+
+def test_text_shows_control_characters_in_place_of_obeying_them() -> None:
+    code = (
+        "import logging, sys\n"
+        "from minispark.observe.logs import configure_logs, logger\n"
+        "from minispark.settings import LogSettings\n"
+        "evil = 'x\\x1b[2J\\x9b31m\\r\\nFORGED'\n"
+        "configure_logs(LogSettings('text'), worker=evil)\n"
+        "logger('worker').info(evil, line=evil, many=[evil])\n"
+        "logging.getLogger(evil).warning('careful: %s', evil)\n"
+        "try:\n"
+        "    raise ValueError(evil)\n"
+        "except ValueError:\n"
+        "    logger('worker').exception('failed')\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"NO_COLOR": "1"},
+    )
+    assert ran.stderr.count(r"\x1b[2J") >= 6
+    assert not {"\x1b", "\x9b", "\r"} & set(ran.stderr)
+    # A traceback has lines of its own; those of a text within it are not told apart.
+    logged = ran.stderr.partition("Traceback")[0]
+    assert not any(line.startswith("FORGED") for line in logged.splitlines())

@@ -66,7 +66,7 @@ def chaos(
             f"{faults} faults {verdict.shaken.duration_s:.1f} s (attempts lost: {lost or 'none'})"
         )
         for line in wrong:
-            output.print(f"WRONG {line}", markup=False)
+            output.print(f"WRONG {line}")
         if not wrong:
             output.print(f"the same answer: {verdict.rows:,} rows (seed {chosen})")
     if wrong:

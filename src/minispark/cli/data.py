@@ -86,11 +86,11 @@ def _make_text(output: Path, lines: int, seed: int, *, as_json: bool) -> None:
 
 def _say_written(paths: list[Path], *, as_json: bool) -> None:
     from minispark.cli.figures import print_json
-    from minispark.cli.terminal import bytes_text
+    from minispark.cli.terminal import bytes_text, output
 
     sizes = {str(path): path.stat().st_size for path in paths}
     if as_json:
         print_json([{"path": path, "bytes": size} for path, size in sizes.items()])
         return
     for path, size in sizes.items():
-        typer.echo(f"{path}  {bytes_text(size)}")
+        output.print_line(f"{path}  {bytes_text(size)}")

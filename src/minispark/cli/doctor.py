@@ -54,9 +54,9 @@ def doctor(
         for one in found:
             style = {"OK": "green", "WARN": "yellow", "FAIL": "red"}[one.verdict]
             output.print(f"{one.verdict:<5}", style=style, end="")
-            output.print(f"{one.what:<12}{one.said}", markup=False)
+            output.print_line(f"{one.what:<12}{one.said}")
             if one.mend:
-                output.print(f"     mend: {one.mend}", markup=False)
+                output.print_line(f"     mend: {one.mend}")
         output.print("something has to be mended" if bad else "fit to run")
     if bad:
         raise typer.Exit(1)

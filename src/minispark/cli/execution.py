@@ -62,7 +62,7 @@ def run_and_show(
         _print_rows(ran.frame, top, order_by)
     print_stages(ran.rows)
     print_figures(ran.metrics, total_s=seconds)
-    notes.print(ran.where)
+    notes.print_line(ran.where)
 
 
 def _runner_for(engine: str) -> Callable[[Mapping[str, Any]], _Ran]:

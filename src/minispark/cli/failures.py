@@ -22,6 +22,7 @@ from minispark.errors import (
     UnsupportedError,
     UsageError,
 )
+from minispark.printable import printable
 
 __all__ = ["exit_code", "explain_failure", "render"]
 
@@ -77,12 +78,13 @@ def _unexpected(error: BaseException) -> ErrorInfo:
 
 def render(info: ErrorInfo, *, colour: bool = False) -> str:
     """Return the lines that say what went wrong, where it is and what to do."""
-    head = f"error[{info.code}]"
+    head = printable(f"error[{info.code}]")
     if colour:
         head = f"\x1b[1;31m{head}\x1b[0m"
-    lines = [f"{head}: {info.message}"]
+    first, *more = info.message.splitlines() or [""]
+    lines = [f"{head}: {printable(first)}", *(f"  | {printable(line)}" for line in more if line)]
     places = [
-        f"{name} {value}"
+        printable(f"{name} {value}")
         for name, value in (
             ("node", info.node),
             ("field", info.field),
@@ -94,9 +96,9 @@ def render(info: ErrorInfo, *, colour: bool = False) -> str:
     if places:
         lines.append("  " + ", ".join(places))
     if info.detail:
-        lines.extend("  | " + line for line in info.detail.rstrip().splitlines())
+        lines.extend(f"  | {printable(line)}" for line in info.detail.rstrip().splitlines())
     if info.hint:
-        lines.append(f"  hint: {info.hint}")
+        lines.append(f"  hint: {printable(info.hint)}")
     return "\n".join(lines) + "\n"
 
 

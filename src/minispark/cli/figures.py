@@ -36,7 +36,8 @@ FUSED = "Fused nodes run as one query: each is told an equal part of its time."
 
 def print_json(value: object) -> None:
     """Print a value for scripts."""
-    sys.stdout.write(json.dumps(value, indent=2) + "\n")
+    # All but ASCII is escaped; of what is left, a terminal obeys this one.
+    sys.stdout.write(json.dumps(value, indent=2).replace("\x7f", "\\u007f") + "\n")
 
 
 def print_job(view: JobView, rows: Sequence[StageRow]) -> None:
@@ -46,16 +47,17 @@ def print_job(view: JobView, rows: Sequence[StageRow]) -> None:
         line += "  waits for workers"
     if view.duration_s is not None:
         line += f"  {duration_text(view.duration_s)}"
-    output.print(line, markup=False)
+    output.print_line(line)
     if view.error is not None:
-        output.print(render(view.error).rstrip(), markup=False)
+        output.print(render(view.error).rstrip())
     print_stages(rows)
 
 
 def print_why(advice: Sequence[Advice]) -> None:
     """Print what stands out in a job, and the changes to make."""
     for one in advice:
-        output.print(f"why ({one.rule}): {one.what}\n  {one.change}", markup=False)
+        output.print_line(f"why ({one.rule}): {one.what}")
+        output.print_line(f"  {one.change}")
 
 
 def print_jobs(views: Sequence[JobView]) -> None:
@@ -162,4 +164,5 @@ def print_figures(metrics: JobMetrics, *, total_s: float | None = None) -> None:
             f"cached               {count_text(metrics.cache_hits)} parts found, "
             f"{count_text(metrics.cache_misses)} computed"
         )
-    output.print("\n".join(lines))
+    for line in lines:
+        output.print_line(line)

@@ -36,7 +36,7 @@ def goes_on(client: MasterClient, job_id: str, *, owner: bool) -> bool:
     if answer:
         _cancel(client, job_id)
     else:
-        notes.print(f"{job_id} goes on; see it again: minispark status {job_id} --watch")
+        notes.print_line(f"{job_id} goes on; see it again: minispark status {job_id} --watch")
     return False
 
 
@@ -45,7 +45,7 @@ def _ask(job_id: str, *, owner: bool) -> bool | None:
     again = "cancels it" if owner else "leaves it alone"
     question = f"Cancel {job_id}? y: yes, n: wait on, l: leave it running (Ctrl-C again {again}): "
     while True:
-        notes.print(question, end="", markup=False)
+        notes.print_line(question, end="")
         match _line().strip().lower()[:1]:
             case "y":
                 return True
@@ -70,6 +70,6 @@ def _cancel(client: MasterClient, job_id: str) -> None:
         with contextlib.suppress(KeyboardInterrupt):  # Another: he leaves, sent or not.
             view = client.cancel(job_id)
             ended = view.status if view.status != "RUNNING" else "about to end"
-            notes.print(f"{job_id} is {ended.lower()}")
+            notes.print_line(f"{job_id} is {ended.lower()}")
     except MinisparkError as error:
-        notes.print(f"{job_id} could not be cancelled: {error}", markup=False)
+        notes.print_line(f"{job_id} could not be cancelled: {error}")

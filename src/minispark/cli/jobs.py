@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from minispark.cli.options import AsJson, Master
+from minispark.printable import printable
 
 __all__ = ["cancel", "jobs", "results", "status", "workers"]
 
@@ -95,6 +95,7 @@ def results(
 ) -> None:
     """Download the result of a job, from wherever it lies."""
     from minispark.cli.figures import print_json
+    from minispark.cli.terminal import write_rows
     from minispark.engines.http import MasterClient
 
     if json:
@@ -106,12 +107,10 @@ def results(
         if output is not None:
             output.parent.mkdir(parents=True, exist_ok=True)
             client.save_results(job_id, output, format=chosen, node=node)
-            typer.echo(str(output))
+            typer.echo(printable(str(output)))
             return
         with client.results(job_id, format=chosen, node=node) as response:
-            for chunk in response.iter_bytes(1 << 20):
-                sys.stdout.buffer.write(chunk)
-            sys.stdout.buffer.flush()
+            write_rows(response.iter_bytes(1 << 20))
 
 
 _ENDED = {
@@ -124,6 +123,7 @@ _ENDED = {
 def cancel(job_id: JobId, *, master: Master = None, json: AsJson = False) -> None:
     """Cancel a job."""
     from minispark.cli.figures import print_json
+    from minispark.cli.terminal import output
     from minispark.engines.http import MasterClient
 
     with MasterClient(master) as client:
@@ -133,7 +133,7 @@ def cancel(job_id: JobId, *, master: Master = None, json: AsJson = False) -> Non
     if json:
         print_json(view.model_dump(mode="json"))
     else:
-        typer.echo(f"{job_id} {_ENDED[view.status]}")
+        output.print_line(f"{job_id} {_ENDED[view.status]}")
 
 
 def _format_of(output: Path | None) -> Format:

@@ -85,7 +85,7 @@ def worker_rows(workers: Sequence[WorkerFigures]) -> list[tuple[str, ...]]:
 def print_job_figures(found: JobsMetrics) -> None:
     """Print jobs by status, and a line for each."""
     counts = ", ".join(f"{count} {status.lower()}" for status, count in found.counts.items())
-    output.print(counts or "no jobs yet")
+    output.print_line(counts or "no jobs yet")
     if not found.jobs:
         return
     columns = ("job", "status", "time", "stages", "tasks", "again", "failed", "records", "shuffled")
@@ -228,7 +228,8 @@ def _totals(totals: Totals) -> Pairs:
 
 def _print_pairs(pairs: Pairs) -> None:
     width = max(len(name) for name, _ in pairs) + 2
-    output.print("\n".join(name.ljust(width) + value for name, value in pairs), markup=False)
+    for name, value in pairs:
+        output.print_line(name.ljust(width) + value)
 
 
 def _figure(name: str, value: object) -> str:

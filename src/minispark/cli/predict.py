@@ -56,11 +56,12 @@ def predict(
         ],
         numbers=("tasks", "begins", "predicted"),
     )
-    output.print(
+    output.print_line(
         f"{job_id} would take {duration_text(found.total_s)} on {workers} workers of "
-        f"{slots} slots; it took {duration_text(job.total_s)}, as it ran\n"
-        "This assumes a core for each slot, and tasks as long as they were; planning is not in it.",
-        markup=False,
+        f"{slots} slots; it took {duration_text(job.total_s)}, as it ran"
+    )
+    output.print_line(
+        "This assumes a core for each slot, and tasks as long as they were; planning is not in it."
     )
 
 

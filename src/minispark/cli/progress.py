@@ -9,6 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from minispark.cli.terminal import notes
 from minispark.observe.views import JobView
+from minispark.printable import printable
 
 __all__ = ["job_progress"]
 
@@ -22,7 +23,7 @@ def job_progress(*, quiet: bool = False) -> Iterator[Watcher]:
         yield lambda view: None
     elif notes.is_terminal:
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("tasks"),
@@ -43,13 +44,14 @@ class _Bars:
         title = view.job_id + (": waits for workers" if view.workers_waiting else "")
         self._bars.update(
             self._rows[""],
-            description=title,
+            description=printable(title),
             total=sum(stage.tasks for stage in view.stages) or None,
             completed=sum(stage.tasks_done for stage in view.stages),
         )
         for stage in view.stages:
             if stage.id not in self._rows:
-                self._rows[stage.id] = self._bars.add_task(f"  {stage.name}", total=stage.tasks)
+                name = f"  {printable(stage.name)}"
+                self._rows[stage.id] = self._bars.add_task(name, total=stage.tasks)
             self._bars.update(self._rows[stage.id], completed=stage.tasks_done)
 
 
@@ -67,4 +69,4 @@ class _Lines:
     def _say(self, line: str) -> None:
         if line not in self._said:
             self._said.add(line)
-            notes.print(line)
+            notes.print_line(line)

@@ -11,7 +11,7 @@ import polars as pl
 from polars.exceptions import PanicException, PolarsError
 
 from minispark.cli.options import master_of
-from minispark.cli.terminal import count_text, notes, output, print_table
+from minispark.cli.terminal import count_text, notes, print_table, write_rows
 from minispark.engines.polars_engine import Engine
 from minispark.errors import UsageError
 from minispark.plan.build import PlanOutput, plan_outputs
@@ -90,7 +90,7 @@ def save_rows(rows: pl.DataFrame, path: Path, chosen: str | None) -> None:
 def show_rows(rows: pl.DataFrame, *, top: int, as_json: bool) -> None:
     """Print the first rows as a table, or all as JSON lines."""
     if as_json:
-        output.file.write(rows.write_ndjson())
+        write_rows([rows.write_ndjson().encode()])
         return
     shown = rows.head(top)
     print_table(

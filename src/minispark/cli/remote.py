@@ -36,4 +36,4 @@ def follow(client: MasterClient, job_id: str, *, as_json: bool) -> None:
     if not as_json:
         print_stages(client.stages(job_id))
         print_figures(metrics)
-        notes.print(f"next: minispark results {job_id} --master {client.url}")
+        notes.print_line(f"next: minispark results {job_id} --master {client.url}")

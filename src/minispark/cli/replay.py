@@ -53,12 +53,13 @@ def replay(
     if json:
         print_json([asdict(one) for one in chosen])
     elif step is not None:
-        output.print(_text(steps, step), markup=False)
+        _print_step(steps, step)
     elif sys.stdin.isatty() and output.is_terminal:
         _walk(steps)
     else:
         for number in range(1, len(steps) + 1):
-            output.print(_text(steps, number) + "\n", markup=False)
+            _print_step(steps, number)
+            output.print_line()
 
 
 def read_journal(client: MasterClient, job_id: str) -> list[StoryLine]:
@@ -80,7 +81,8 @@ def _walk(steps: Sequence[Step]) -> None:
 
     number = 1
     while True:
-        output.print(_text(steps, number) + "\n", markup=False)
+        _print_step(steps, number)
+        output.print_line()
         try:
             said = input("n(ext) p(revious) q(uit) or a number: ").strip().lower()
         except (EOFError, KeyboardInterrupt):
@@ -100,7 +102,14 @@ def _next(said: str, number: int, last: int) -> int:
     return max(1, min(last, wanted))
 
 
-def _text(steps: Sequence[Step], number: int) -> str:
+def _print_step(steps: Sequence[Step], number: int) -> None:
+    from minispark.cli.terminal import output
+
+    for line in _lines(steps, number):
+        output.print_line(line)
+
+
+def _lines(steps: Sequence[Step], number: int) -> list[str]:
     step = steps[number - 1]
     at = datetime.fromtimestamp(step.at, UTC).astimezone().strftime("%T.%f")[:-3]
     knew = step.knew
@@ -123,4 +132,4 @@ def _text(steps: Sequence[Step], number: int) -> str:
             lines.append(f"     because {deed.rule}")
     if not step.decided:
         lines.append("  -> nothing")
-    return "\n".join(lines)
+    return lines

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from minispark.cli.options import Master
+from minispark.printable import printable, printable_lines
 
 if TYPE_CHECKING:
     from minispark.engines.http import MasterClient
@@ -45,11 +46,12 @@ def report(
             text = json.dumps(trace_of(timeline))
         else:
             sheet = Sheet.model_validate(client.get_json(f"{path}/sheet"))
-            text = report_html(sheet, timeline, _story(client, path))
+            # Somebody may print the file: `cat` obeys what a browser does not.
+            text = printable_lines(report_html(sheet, timeline, _story(client, path)))
     target = output or Path(f"{job_id}.trace.json" if trace else f"{job_id}.html")
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(text, encoding="utf-8")
-    typer.echo(str(target))
+    typer.echo(printable(str(target)))
 
 
 def _story(client: MasterClient, path: str) -> StoryDocument:

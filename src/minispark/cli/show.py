@@ -114,7 +114,7 @@ def _data_set(lines: int) -> Path:
             write_lines(path, lines=lines, seed=DEFAULT_SEED, progress=advance)
     size = bytes_text(path.stat().st_size)
     words = count_text(lines * WORDS_PER_LINE)
-    output.print(f"{path}: {count_text(lines)} lines, {words} words, {size}")
+    output.print_line(f"{path}: {count_text(lines)} lines, {words} words, {size}")
     return path
 
 

@@ -90,7 +90,7 @@ def simulate(
     if json:
         print_json(_plain(tally))
     else:
-        output.print(_summary(tally), markup=False)
+        output.print(_summary(tally))
         if digest:
             output.print(f"digest {tally.digest}")
     for finding in tally.findings:
@@ -166,8 +166,8 @@ def _print_journal(recipe: Recipe) -> None:
     world = World(recipe)
     with contextlib.suppress(SimulationError):
         world.run()
-    output.print(f"faults: {world.faults.drawn}", markup=False)
-    output.print(world.story(), markup=False)
+    output.print(f"faults: {world.faults.drawn}")
+    output.print(world.story())
 
 
 def _summary(tally: Tally) -> str:
@@ -203,5 +203,5 @@ def _print_finding(finding: Finding, *, shrink: bool) -> None:
     if shrink:
         notes.print(f"seed {finding.recipe.seed} went wrong; making it smaller")
         error = shrunk(error)
-    notes.print(f"\nWRONG {error.reason}\nthe end of its journal:\n{error.story}", markup=False)
-    notes.print(f"make it again with: {error.recipe.command}", markup=False)
+    notes.print(f"\nWRONG {error.reason}\nthe end of its journal:\n{error.story}")
+    notes.print(f"make it again with: {error.recipe.command}")

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from minispark.cli.options import AsJson, EngineName, Parallelism
+from minispark.printable import printable
 
 __all__ = ["sql"]
 
@@ -48,6 +49,6 @@ def sql(
     rows = run_query(query, table or [], engine=engine, parallelism=parallelism)
     if output is not None:
         save_rows(rows, output, format)
-        typer.echo(str(output))
+        typer.echo(printable(str(output)))
     else:
         show_rows(rows, top=top, as_json=json)

@@ -10,6 +10,7 @@ import typer
 
 from minispark.cli.options import AsJson, Master, Parallelism
 from minispark.errors import UnsupportedError, UsageError
+from minispark.printable import printable
 
 __all__ = ["submit"]
 
@@ -63,6 +64,6 @@ def submit(
             if json:
                 print_json({"job_id": job_id, "status": "ACCEPTED"})
             else:
-                typer.echo(job_id)
+                typer.echo(printable(job_id))
             return
         follow(client, job_id, as_json=json)

@@ -6,15 +6,19 @@ only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import codecs
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from rich import box
-from rich.console import Console
 from rich.panel import Panel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
+
+from minispark.engines.console import PrintableConsole
+from minispark.printable import printable, printable_lines
 
 __all__ = [
     "bytes_text",
@@ -27,11 +31,12 @@ __all__ = [
     "print_box",
     "print_table",
     "rate_text",
+    "write_rows",
 ]
 
-output = Console(highlight=False, soft_wrap=True)
+output = PrintableConsole(soft_wrap=True)
 """Results."""
-notes = Console(stderr=True, highlight=False, soft_wrap=True)
+notes = PrintableConsole(stderr=True, soft_wrap=True)
 """Progress and remarks, so that results can be piped."""
 
 
@@ -39,7 +44,7 @@ notes = Console(stderr=True, highlight=False, soft_wrap=True)
 def phase(what: str) -> Iterator[None]:
     """Say what is going on: while it lasts on a terminal, else once."""
     if not notes.is_terminal:
-        notes.print(what)
+        notes.print_line(what)
         yield
         return
     with notes.status(what):
@@ -53,16 +58,16 @@ def counting_bar(title: str, *, total: int, unit: str) -> Iterator[Callable[[int
     Off a terminal it says once what it makes.
     """
     if not notes.is_terminal:
-        notes.print(f"{title}: {count_text(total)} {unit}")
+        notes.print_line(f"{title}: {count_text(total)} {unit}")
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn(unit),
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=notes, transient=True, disable=not notes.is_terminal) as bar:
-        task = bar.add_task(title, total=total)
+        task = bar.add_task(printable(title), total=total)
 
         def advance(rows: int) -> None:
             bar.advance(task, rows)
@@ -81,25 +86,37 @@ def print_table(
     table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False)
     for name in columns:
         table.add_column(
-            name, justify="right" if name in numbers else "left", no_wrap=not output.is_terminal
+            Text(printable(name)),
+            justify="right" if name in numbers else "left",
+            no_wrap=not output.is_terminal,
         )
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*(Text(printable(cell)) for cell in row))
     _whole_width(output).print(table)
 
 
-def _whole_width(console: Console) -> Console:
+def write_rows(encoded: Iterable[bytes]) -> None:
+    """Write rows to standard output: byte for byte, but on a terminal as printable text."""
+    if output.is_terminal:
+        for text in codecs.iterdecode(encoded, "utf-8", errors="replace"):
+            sys.stdout.write(printable_lines(text))
+    else:
+        sys.stdout.buffer.writelines(encoded)
+    sys.stdout.flush()
+
+
+def _whole_width(console: PrintableConsole) -> PrintableConsole:
     """Off a terminal there is no width to fit: nothing is cut, so that it can be searched."""
     if console.is_terminal:
         return console
-    return Console(file=console.file, width=10_000, highlight=False)
+    return PrintableConsole(file=console.file, width=10_000)
 
 
 def print_box(title: str, lines: Sequence[tuple[str, str]]) -> None:
     """Print the one box that a start shows: what it is, where it is, what to do next."""
     width = max(len(name) for name, _ in lines)
     text = Text("\n").join(
-        Text.assemble((name.ljust(width + 2), "dim"), value) for name, value in lines
+        Text.assemble((name.ljust(width + 2), "dim"), printable(value)) for name, value in lines
     )
     panel = Panel(text, title=title, title_align="left", expand=False, box=box.ROUNDED)
     _whole_width(notes).print(panel)

@@ -8,16 +8,18 @@ from datetime import UTC, datetime
 from typing import Any
 
 from rich import box
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
 from minispark.cli.metric_tables import WORKER_COLUMNS, worker_rows
 from minispark.cli.terminal import bytes_text, count_text, duration_text
+from minispark.engines.console import PrintableConsole
 from minispark.engines.http import MasterClient
 from minispark.observe.cluster import SystemMetrics
 from minispark.observe.views import ENDED, JobView
+from minispark.printable import printable
 
 __all__ = ["Look", "events", "frame", "look", "width_for"]
 
@@ -93,22 +95,22 @@ def frame(seen: Look, *, height: int | None) -> RenderableType:
     shown = workers if height is None else workers[:8]
     parts: list[RenderableType] = [_head(seen), jobs, _workers(seen, len(shown)), _events(happened)]
     if seen.trouble is not None:
-        parts.insert(1, Text(seen.trouble, style="bold red"))
+        parts.insert(1, _text(seen.trouble, "bold red"))
     return Group(*parts)
 
 
-def width_for(console: Console) -> Console:
+def width_for(console: PrintableConsole) -> PrintableConsole:
     """Return where to print a whole frame: off a terminal nothing is cut."""
     if console.is_terminal:
         return console
-    return Console(file=console.file, width=160, highlight=False)
+    return PrintableConsole(file=console.file, width=160)
 
 
 def _head(seen: Look) -> Text:
     system, totals = seen.system, seen.system.totals
     status = system.status.replace("_", " ")
     text = Text.assemble(
-        (f"Mini-Spark {seen.url}  ", "bold"),
+        (f"Mini-Spark {printable(seen.url)}  ", "bold"),
         (status, "green" if status == "ok" else "bold red"),
         f"  {datetime.fromtimestamp(system.at, UTC).astimezone():%T}",
         f"\nworkers {system.workers_up} up",
@@ -150,22 +152,22 @@ def _job_rows(view: JobView, now: float) -> Iterable[tuple[RenderableType, ...]]
     done = sum(stage.tasks_done for stage in view.stages)
     what = view.waiting or (view.error.message if view.error is not None else view.name)
     yield (
-        Text(view.job_id),
+        _text(view.job_id),
         _styled(view.status.value),
         _bar(view.progress / 100),
         Text(f"{done}/{tasks}", justify="right"),
         Text(duration_text(max(0.0, took)), justify="right"),
-        Text(what),
+        _text(what),
     )
     for stage in view.stages:
         if running and stage.status == "RUNNING":
             yield (
-                Text(f"  {stage.id}", style="dim"),
+                _text(f"  {stage.id}", "dim"),
                 _styled(stage.status),
                 _bar(stage.tasks_done / max(1, stage.tasks)),
                 Text(f"{stage.tasks_done}/{stage.tasks}", justify="right"),
                 Text(""),
-                Text(stage.name, style="dim"),
+                _text(stage.name, "dim"),
             )
 
 
@@ -173,7 +175,7 @@ def _workers(seen: Look, count: int) -> Table:
     table = _table(*WORKER_COLUMNS)
     rows = worker_rows(seen.system.workers[:count])
     for row in rows:
-        table.add_row(Text(row[0]), _styled(row[1]), *(Text(cell) for cell in row[2:]))
+        table.add_row(_text(row[0]), _styled(row[1]), *(_text(cell) for cell in row[2:]))
     more = len(seen.system.workers) - count
     if more > 0:
         table.add_row(f"and {more} more")
@@ -188,7 +190,7 @@ def _events(happened: Sequence[tuple[float, str]]) -> Table:
     table.add_column(no_wrap=True, overflow="ellipsis")
     for at, said in happened:
         time = f"{datetime.fromtimestamp(at, UTC).astimezone():%T}"
-        table.add_row(time, Text(said.splitlines()[0] if said else ""))
+        table.add_row(time, _text(said))
     return table
 
 
@@ -204,4 +206,8 @@ def _bar(share: float) -> ProgressBar:
 
 
 def _styled(status: str) -> Text:
-    return Text(status, style=_STYLES.get(status, ""))
+    return _text(status, _STYLES.get(status, ""))
+
+
+def _text(text: str, style: str = "") -> Text:
+    return Text(printable(text), style=style)

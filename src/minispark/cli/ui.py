@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from minispark.cli.options import Master
+from minispark.printable import printable
 
 __all__ = ["ui"]
 
@@ -32,4 +33,4 @@ def ui(
     with MasterClient(master) as client:
         link = client.login_link(next_)
     if print_ or not webbrowser.open(link):
-        typer.echo(link)
+        typer.echo(printable(link))

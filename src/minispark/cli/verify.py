@@ -55,12 +55,12 @@ def _show(found: Verification) -> None:
     for stage in found.stages:
         if stage.status == "differs":
             tasks = ", ".join(map(str, stage.differing))
-            output.print(f"stage-{stage.stage}, {stage.name}: {stage.what} (tasks {tasks})")
+            output.print_line(f"stage-{stage.stage}, {stage.name}: {stage.what} (tasks {tasks})")
     for rows in found.rows:
         for title, some in (("first", rows.only_first), ("second", rows.only_second)):
             for row in some:
-                output.print(f"{rows.node}: only in the {title} run: {row}", markup=False)
+                output.print_line(f"{rows.node}: only in the {title} run: {row}")
         if rows.note:
-            output.print(f"{rows.node}: {rows.note}", markup=False)
+            output.print_line(f"{rows.node}: {rows.note}")
     verdict = "gave the same again" if found.equal else "did NOT give the same again"
-    output.print(f"{found.job_id} {verdict} ({found.again})")
+    output.print_line(f"{found.job_id} {verdict} ({found.again})")

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Literal
 from minispark.engines.base import JobOutcome, OnChange
 from minispark.engines.notebook import NotebookLine, in_notebook
 from minispark.observe.views import JobView
+from minispark.printable import printable
 
 if TYPE_CHECKING:
-    from rich.console import Console
     from rich.progress import Progress, TaskID
+
+    from minispark.engines.console import PrintableConsole
 
 __all__ = ["ProgressLine", "Show", "is_shown", "summary"]
 
@@ -35,7 +37,7 @@ class ProgressLine:
     def __init__(self, show: Show) -> None:
         self._shown = is_shown(show)
         self._notebook = NotebookLine() if self._shown and in_notebook() else None
-        self._console: Console | None = None
+        self._console: PrintableConsole | None = None
         self._progress: Progress | None = None
         self._task: TaskID | None = None
 
@@ -70,7 +72,8 @@ class ProgressLine:
         done = sum(stage.tasks_done for stage in view.stages)
         total = sum(stage.tasks for stage in view.stages)
         running = [stage.name for stage in view.stages if stage.status == "RUNNING"]
-        what = "waiting for workers" if view.workers_waiting else ", ".join(running) or view.name
+        named = printable(", ".join(running) or view.name)
+        what = "waiting for workers" if view.workers_waiting else named
         if self._notebook is not None:
             self._notebook.progress(what, done, total)
         if self._progress is None:
@@ -86,7 +89,7 @@ class ProgressLine:
         if self._notebook is not None:
             self._notebook.text(summary(outcome))
         if self._console is not None:
-            self._console.print(summary(outcome), style="dim", highlight=False)
+            self._console.print(summary(outcome), style="dim")
 
 
 def summary(outcome: JobOutcome) -> str:
@@ -118,17 +121,17 @@ def _counted(number: int, one: str, many: str | None = None) -> str:
     return f"{number} {one if number == 1 else many or one + 's'}"
 
 
-def _stderr() -> Console:
-    from rich.console import Console
+def _stderr() -> PrintableConsole:
+    from minispark.engines.console import PrintableConsole
 
-    return Console(stderr=True)
+    return PrintableConsole(stderr=True)
 
 
-def _bar(console: Console) -> Progress:
+def _bar(console: PrintableConsole) -> Progress:
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
         TextColumn("{task.completed}/{task.total} tasks"),
         TimeElapsedColumn(),

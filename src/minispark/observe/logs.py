@@ -15,6 +15,7 @@ import structlog
 
 from minispark.ids import TaskKey
 from minispark.masks import masked
+from minispark.printable import printable, printable_lines
 from minispark.settings import LogSettings
 
 __all__ = ["configure_logs", "logger", "task_fields"]
@@ -38,13 +39,14 @@ def configure_logs(settings: LogSettings | None = None, **fields: Any) -> None:
         if as_text
         else structlog.processors.JSONRenderer(default=str)
     )
+    finish = [_without_secrets, *([_printable] if as_text else []), last]
     structlog.configure(
         wrapper_class=structlog.make_filtering_bound_logger(settings.level),
-        processors=[*shared, _without_secrets, last],
+        processors=[*shared, *finish],
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
-    _take_over_logging(shared, last)
+    _take_over_logging(shared, finish)
 
 
 def logger(part: str) -> Any:
@@ -77,14 +79,10 @@ def _shared(fields: dict[str, Any]) -> list[Any]:
     ]
 
 
-def _take_over_logging(shared: list[Any], last: Any) -> None:
+def _take_over_logging(shared: list[Any], finish: list[Any]) -> None:
     """Let what libraries say by ``logging`` look as our own lines do."""
     handler = logging.StreamHandler(sys.stderr)
-    finish = [
-        structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-        _without_secrets,
-        last,
-    ]
+    finish = [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *finish]
     foreign = [*shared, structlog.stdlib.add_logger_name]
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(foreign_pre_chain=foreign, processors=finish)
@@ -97,4 +95,14 @@ def _take_over_logging(shared: list[Any], last: Any) -> None:
 def _without_secrets(_logger: Any, _method: str, event: Any) -> Any:
     return {
         name: masked(value) if isinstance(value, str) else value for name, value in event.items()
+    }
+
+
+def _printable(_logger: Any, _method: str, event: Any) -> Any:
+    """Show control characters; only a traceback is made of several lines."""
+    return {
+        name: (printable_lines if name == "exception" else printable)(value)
+        if isinstance(value, str)
+        else value
+        for name, value in event.items()
     }

@@ -15,6 +15,7 @@ from minispark.plan.stages import (
     Stage,
     StageGraph,
 )
+from minispark.printable import printable
 
 __all__ = ["render", "render_mermaid"]
 
@@ -32,7 +33,7 @@ def render(graph: StageGraph) -> str:
     head += f", {graph.input_bytes:,} bytes of input files"
     parts = [f"Logical plan\n{_indented(graph.logical)}"] if graph.logical else []
     parts.append(f"Physical plan: {head}")
-    parts += ["\n".join(_stage_lines(stage, graph)) for stage in graph.stages]
+    parts += ["\n".join(map(printable, _stage_lines(stage, graph))) for stage in graph.stages]
     return "\n\n".join(parts)
 
 
@@ -60,7 +61,7 @@ def render_mermaid(graph: StageGraph) -> str:
 
 def _plain(text: str) -> str:
     """Write a name so that Mermaid takes it as text."""
-    return html.escape(text).replace("&", "#").replace("\n", " ")
+    return html.escape(printable(text)).replace("&", "#")
 
 
 def _count(number: int, noun: str) -> str:
@@ -68,7 +69,7 @@ def _count(number: int, noun: str) -> str:
 
 
 def _indented(text: str) -> str:
-    return "\n".join(f"  {line}" for line in text.splitlines())
+    return "\n".join(f"  {printable(line)}" for line in text.splitlines())
 
 
 def _stage_lines(stage: Stage, graph: StageGraph) -> Iterator[str]:
