@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import datetime as dt
 import decimal
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -12,7 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from polars.testing import assert_frame_equal
 from polars.testing.parametric import dataframes
 
-from minispark.blocks import fetch
+from minispark.blocks import decode, fetch
+from minispark.blocks.checksums import bytes_checksum
 from minispark.blocks.errors import BlockUnavailable
 from minispark.blocks.fetch import FetchSettings, fetch_block, fetch_blocks, read_block
 from minispark.blocks.format import write_block
@@ -71,6 +73,12 @@ SERIES = {
 }
 
 
+def map_from(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Move the size from which on blocks are mapped."""
+    for module in (fetch, decode):
+        monkeypatch.setattr(module, "MAPPED_BYTES", size)
+
+
 @pytest.fixture(params=["small", "mapped", "http small", "http"])
 def read(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
@@ -78,7 +86,7 @@ def read(
     """Each way in which a block is read; the limit of the small ones is moved out of the way."""
     way: str = request.param
     if not way.endswith("small"):
-        monkeypatch.setattr(fetch, "_SMALL_BYTES", 0)
+        map_from(0, monkeypatch)
     if not way.startswith("http"):
         return lambda source: read_block(source, settings=MAPPED)
     server = request.getfixturevalue("server")
@@ -131,7 +139,7 @@ def test_any_frame_comes_back_as_it_was(
     store: BlockStore, monkeypatch: pytest.MonkeyPatch, parts: pl.DataFrame
 ) -> None:
     for limit in (0, 1 << 20):
-        monkeypatch.setattr(fetch, "_SMALL_BYTES", limit)
+        map_from(limit, monkeypatch)
         got = read_block(written(store, parts)[0], settings=MAPPED)
         assert_frame_equal(got, parts, categorical_as_str=False)
 
@@ -192,7 +200,7 @@ def test_a_missing_block_is_unavailable(
 def test_a_mapped_block_outlives_its_file(
     store: BlockStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fetch, "_SMALL_BYTES", 0)
+    map_from(0, monkeypatch)
     frame = read_block(written(store, ROWS)[0], settings=MAPPED)
     store.delete([KEY])
     assert_frame_equal(frame, ROWS)
@@ -278,3 +286,34 @@ def test_the_token_does_not_show_in_a_repr() -> None:
 
 def test_the_host_identity_is_the_same_all_over_this_process() -> None:
     assert host_identity() == host_identity() == FetchSettings().host
+
+
+@pytest.mark.parametrize("what", ["file of another user", "pipe"])
+def test_only_plain_files_of_this_user_are_mapped(
+    store: BlockStore, server: Any, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    source = replace(written(store, ROWS)[0], url=server.url)
+    if what == "pipe":
+        path = store.path_of(KEY.block_id)
+        server.answer = (206, path.read_bytes()[: source.meta.length])
+        path.unlink()
+        os.mkfifo(path)
+    else:
+        monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    fetched = fetch_block(source, settings=FetchSettings(token=server.token))
+    assert fetched.http_bytes == source.meta.length
+    assert_frame_equal(fetched.frame, ROWS)
+    with pytest.raises(BlockUnavailable, match="cannot be opened"):
+        read_block(replace(source, url=None), settings=MAPPED)
+
+
+def test_a_stream_that_is_none_is_unavailable(
+    store: BlockStore, read: Callable[[BlockSource], pl.DataFrame]
+) -> None:
+    """The receipt vouches for it, but nobody can read it: the task that made it runs again."""
+    source = written(store, ROWS)[0]
+    for made_up in (b"no stream of Arrow", store.path_of(KEY.block_id).read_bytes()[:200]):
+        store.path_of(KEY.block_id).write_bytes(made_up)
+        meta = replace(source.meta, length=len(made_up), checksum=bytes_checksum(made_up))
+        with pytest.raises(BlockUnavailable, match="is not readable"):
+            read(replace(source, meta=meta))

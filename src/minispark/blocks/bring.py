@@ -2,7 +2,7 @@
 
 ::
 
-    same host, may map  ->  a second name of the same file, or a copy on another disk
+    same host and user  ->  a second name of the same file, or a copy on another disk
     else, or no file    ->  HTTP from the worker that has it
 
 Nothing is verified here: whoever reads a block checks its bytes, wherever they lie.
@@ -19,6 +19,7 @@ import httpx2
 
 from minispark.blocks.errors import BlockUnavailable
 from minispark.blocks.fetch import FetchSettings, block_client
+from minispark.blocks.host import open_own, own_directory
 from minispark.blocks.meta import DATA_SUFFIX
 from minispark.ids import TaskKey
 
@@ -59,24 +60,25 @@ def bring_block(
 
 
 def _link(key: TaskKey, name: TaskKey, directory: Path, into: Path) -> bool:
-    # What a cache keeps may be a link into memory.
-    source = (directory / f"{name.block_id}{DATA_SUFFIX}").resolve()
+    source = f"{name.block_id}{DATA_SUFFIX}"
     target = into / f"{key.block_id}{DATA_SUFFIX}"
     try:
-        with contextlib.suppress(FileExistsError):
-            os.link(source, target)
+        with own_directory(directory) as place, contextlib.suppress(FileExistsError):
+            # What a cache keeps may be a link into memory: its target is meant.
+            os.link(source, target, src_dir_fd=place, follow_symlinks=True)
     except OSError:
         try:
-            _copy(source, target)
-        except FileNotFoundError:
+            _copy(directory, source, target)
+        except (FileNotFoundError, PermissionError):
             return False
     return True
 
 
-def _copy(source: Path, target: Path) -> None:
+def _copy(directory: Path, source: str, target: Path) -> None:
     staged = target.with_name(target.name + _TEMPORARY)
     try:
-        shutil.copyfile(source, staged)
+        with os.fdopen(open_own(directory, source), "rb") as data, staged.open("wb") as copied:
+            shutil.copyfileobj(data, copied)
         staged.rename(target)
     finally:
         staged.unlink(missing_ok=True)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import platform
+import stat
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -11,7 +15,7 @@ import psutil
 
 from minispark.blocks.checksums import bytes_checksum
 
-__all__ = ["disk_identity", "host_identity"]
+__all__ = ["disk_identity", "host_identity", "open_own", "own_directory"]
 
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
@@ -45,3 +49,49 @@ def disk_identity(directory: Path) -> str:
         boot = f"{psutil.boot_time():.0f}"
     found = directory.stat()
     return f"{boot} {found.st_dev}:{found.st_ino}"
+
+
+@contextmanager
+def own_directory(path: Path) -> Iterator[int]:
+    """Give a descriptor of a directory of this user.
+
+    Where a block lies is said by the worker that has it. In a directory of another user its name
+    may be a link to any file that this user can read, or change after it was verified.
+
+    Raises
+    ------
+    PermissionError
+        The directory belongs to another user.
+    OSError
+        It cannot be opened.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if os.fstat(descriptor).st_uid != os.geteuid():
+            msg = f"{path} belongs to another user"
+            raise PermissionError(msg)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def open_own(directory: Path, name: str) -> int:
+    """Open a plain file of this user to read it; return its descriptor.
+
+    Raises
+    ------
+    PermissionError
+        The file or its directory belongs to another user, or it is no plain file.
+    OSError
+        It cannot be opened.
+    """
+    with own_directory(directory) as place:
+        # What a cache keeps may be a link into memory. A pipe must not be waited for.
+        flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+        descriptor = os.open(name, flags, dir_fd=place)
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid():
+        os.close(descriptor)
+        msg = f"{directory / name} is not a plain file of this user"
+        raise PermissionError(msg)
+    return descriptor
