@@ -1,0 +1,117 @@
+"""Compares what a query gives, cut into stages, with what plain Polars gives."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+import polars.selectors as cs
+from polars.exceptions import PanicException
+from polars.testing import assert_frame_equal
+
+from minispark.plan.build import PlanOutput, plan_outputs
+from minispark.testing import run_inline
+from tests.plan.random_queries.query import MAX_ROWS, SETTINGS, RandomQuery, build
+
+__all__ = ["Outcome", "check_query"]
+
+_REPEATS = 4
+_DIGITS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a check ended: ``kind`` is "different" for a fault of ours."""
+
+    kind: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    frame: pl.DataFrame | None
+    error: str = ""
+
+
+def check_query(query: RandomQuery, tables: Mapping[str, pl.LazyFrame]) -> Outcome:
+    """Run a query by plain Polars and in stages, and compare rows, columns and dtypes."""
+    frame = build(query.lines, tables)
+    expected = _plain(frame, "in-memory")
+    if expected.frame is not None and expected.frame.height > 4 * MAX_ROWS:
+        return Outcome("too large")
+    given = _in_stages(frame, query.settings)
+    difference = _difference(given, expected, ordered=query.ordered)
+    if not difference:
+        return Outcome("same" if given.error == "" else "same error")
+    return _explained(query, frame, expected, given, difference)
+
+
+def _explained(
+    query: RandomQuery, frame: pl.LazyFrame, expected: _Answer, given: _Answer, difference: str
+) -> Outcome:
+    """Tell a fault of ours from a query that plain Polars itself answers in several ways."""
+    for _ in range(_REPEATS):
+        streamed = _plain(frame, "streaming")
+        if _difference(streamed, expected, ordered=query.ordered):
+            return Outcome("Polars differs from itself", difference)
+    return Outcome("different", difference)
+
+
+def _plain(frame: pl.LazyFrame, engine: str) -> _Answer:
+    try:
+        return _Answer(frame.collect(engine=engine))  # type: ignore[arg-type]
+    except (Exception, PanicException) as error:
+        return _Answer(None, _named(error))
+
+
+def _in_stages(frame: pl.LazyFrame, settings: str) -> _Answer:
+    folder = Path(tempfile.mkdtemp(prefix="minispark-test-"))
+    try:
+        graph = plan_outputs([PlanOutput("out", frame)], settings=SETTINGS[settings])
+        uncut = [stage.why for stage in graph.stages if "could not be cut" in stage.why]
+        if uncut:
+            return _Answer(None, f"not cut: {uncut[0]}")
+        return _Answer(run_inline(graph, folder).results["out"])
+    except (Exception, PanicException) as error:
+        return _Answer(None, _named(error))
+    finally:
+        shutil.rmtree(folder)
+
+
+def _named(error: BaseException) -> str:
+    return f"{type(error).__name__}: {str(error)[:600]}"
+
+
+def _difference(given: _Answer, expected: _Answer, *, ordered: bool) -> str:
+    if given.frame is None or expected.frame is None:
+        if given.frame is None and expected.frame is None and "not cut" not in given.error:
+            return ""
+        return f"got {given.error or 'rows'}, expected {expected.error or 'rows'}"
+    if given.frame.schema != expected.frame.schema:
+        return f"got {given.frame.schema}, expected {expected.frame.schema}"
+    try:
+        assert_frame_equal(
+            _comparable(given.frame, ordered=ordered),
+            _comparable(expected.frame, ordered=ordered),
+            check_exact=False,
+        )
+    except AssertionError as error:
+        return str(error)
+    return ""
+
+
+def _comparable(frame: pl.DataFrame, *, ordered: bool) -> pl.DataFrame:
+    if ordered or not frame.width:
+        return frame
+    # Floats that differ in their last digits must not put the rows in another order.
+    keys = frame.select(
+        (cs.float() + 0.0).round_sig_figs(_DIGITS),
+        cs.categorical().cast(pl.String),
+        ~(cs.float() | cs.categorical()),
+    )
+    order = keys.select(pl.struct(pl.all()).arg_sort()).to_series()
+    return frame[order]
