@@ -9,6 +9,7 @@ import pyarrow.ipc
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
 
 from minispark.blocks.checksums import rows_checksum
 from minispark.blocks.format import write_block
@@ -46,6 +47,18 @@ def test_a_block_is_one_private_file_and_no_temporary_stays(store: BlockStore) -
     (file,) = store.directory.iterdir()
     assert file.name == f"{KEY.block_id}.arrow"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+def test_nulls_of_an_enum_are_read_back_whatever_code_is_under_them(store: BlockStore) -> None:
+    letters = pl.Series(["x", None, None], dtype=pl.Enum(["y", "x"]))
+    rows = pl.LazyFrame({"k": [1, 2, 2], "e": letters})
+    least = rows.group_by("k", maintain_order=True).agg(pl.col("e").min())
+    frame = least.collect(engine="streaming").select(
+        "e", s=pl.struct("e"), n=pl.concat_list("e", "e"), none=pl.lit(None, pl.Enum([]))
+    )
+    meta = write_block(store.directory, KEY, [frame])
+    data = store.path_of(KEY.block_id).read_bytes()[: meta.partitions[0].length]
+    assert_frame_equal(pl.read_ipc_stream(data), frame)
 
 
 def test_a_full_disk_leaves_nothing(store: BlockStore, monkeypatch: pytest.MonkeyPatch) -> None:

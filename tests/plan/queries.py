@@ -96,6 +96,10 @@ ORDERED: dict[str, Query] = {
     "fields of a struct pass": lambda left, right: left.filter(
         pl.all_horizontal(pl.struct("a", "b").struct.unnest() > 3)
     ),
+    "runs": lambda left, right: left.select(col("a").rle()),
+    "runs of what was sorted": lambda left, right: left.sort("a", maintain_order=True).select(
+        col("a").rle().struct.field("len")
+    ),
     "rank": lambda left, right: left.select(col("id").rank()),
     "explode keeps rows": lambda left, right: left.select(
         "id", col("s").str.split(" ").alias("word")
@@ -154,6 +158,12 @@ UNORDERED: dict[str, Query] = {
     ),
     "having": lambda left, right: (
         left.group_by("a").having(pl.len() > 25, col("b").sum() > 0).agg(col("b").sum().alias("x"))
+    ),
+    "keys only": lambda left, right: left.group_by("a", "s").agg(),
+    "least of an enum": lambda left, right: (
+        left.with_columns(col("s").cast(pl.Enum(["x", "y", "zz", "q w", "w  e"])))
+        .group_by("a")
+        .agg(col("s").filter(col("a") > 5).min(), pl.struct(t=col("s").filter(col("a") > 9).min()))
     ),
     "computed keys": lambda left, right: left.group_by(
         col("a") % 3, col("s").str.len_chars().alias("l")

@@ -31,6 +31,7 @@ import polars as pl
 import xxhash
 
 from minispark.blocks.checksums import bytes_checksum, rows_checksum
+from minispark.blocks.enums import with_valid_codes
 from minispark.blocks.meta import DATA_SUFFIX, BlockMeta, PartitionMeta
 from minispark.errors import UnsupportedError
 from minispark.ids import TaskKey
@@ -116,7 +117,7 @@ def _write_partitions(
             written.append(PartitionMeta(writer.position, 0, 0, _NO_BYTES, checked))
             continue
         offset = writer.begin()
-        part.write_ipc_stream(cast("IO[bytes]", writer))
+        with_valid_codes(part).write_ipc_stream(cast("IO[bytes]", writer))
         length = writer.position - offset
         written.append(PartitionMeta(offset, length, part.height, writer.checksum(), checked))
     return BlockMeta(tuple(written))

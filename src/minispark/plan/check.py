@@ -91,8 +91,9 @@ class _Fragment:
             _require(fits, self.draft, f"runs {node.kind} on a part of the rows")
 
     def _group(self, body: Any) -> bool:
-        if body["aggs"] and all(_is_partial(aggregate) for aggregate in body["aggs"]):
-            return self.draft.kind is OutputKind.HASH or self.draft.name == "partial group_by"
+        partial = self.draft.name == "partial group_by"
+        if all(_is_partial(aggregate) for aggregate in body["aggs"]) and partial:
+            return True
         keys = self._hashed(body["input"])
         return keys is not None and keys <= {
             name for key in body["keys"] for name in columns_of(key)

@@ -28,6 +28,8 @@ _LARGEST = 3
 _FEW_ROWS = 4096
 """Chunks smaller than this on average are put together: each costs the engine its own batch."""
 _MANY_CHUNKS = 16
+_ONE_CHUNK = b"\xa3RLE"
+"""The name of `rle` in a plan. Its node in the streaming engine panics at several chunks."""
 
 _QUOTES_SCHEMA = pl.Schema({"path": pl.String, "start": pl.Int64, "quotes": pl.Int64})
 
@@ -59,9 +61,9 @@ def read_inputs(spec: TaskSpec, *, fetch: FetchSettings) -> Inputs:
         for fetched in fetch_blocks(blocks, settings=fetch):
             parts.append(fetched.frame)
             http_bytes += fetched.http_bytes
-        frames[wanted.leaf] = _conserved(wanted.leaf, blocks, _concatenated(parts))
-    rows = sum(frame.height for frame in frames.values())
-    return Inputs(frames, rows, http_bytes)
+        rows = _concatenated(parts, rechunk=_ONE_CHUNK in spec.fragment)
+        frames[wanted.leaf] = _conserved(wanted.leaf, blocks, rows)
+    return Inputs(frames, sum(frame.height for frame in frames.values()), http_bytes)
 
 
 def input_generations(spec: TaskSpec) -> tuple[InputGeneration, ...]:
@@ -160,7 +162,7 @@ class Bindings:
         return bind
 
 
-def _concatenated(parts: list[pl.DataFrame]) -> pl.DataFrame:
+def _concatenated(parts: list[pl.DataFrame], *, rechunk: bool) -> pl.DataFrame:
     filled = [part for part in parts if part.height]
     if not filled:
         return next((part for part in parts if part.width), pl.DataFrame())
@@ -168,9 +170,8 @@ def _concatenated(parts: list[pl.DataFrame]) -> pl.DataFrame:
     alike = [with_columns_in_order(part, columns) for part in filled]
     whole = pl.concat(alike, how="vertical", rechunk=False)
     chunks = whole.n_chunks()
-    if chunks > _MANY_CHUNKS and whole.height < chunks * _FEW_ROWS:
-        return whole.rechunk()
-    return whole
+    small = chunks > _MANY_CHUNKS and whole.height < chunks * _FEW_ROWS
+    return whole.rechunk() if rechunk or small else whole
 
 
 def _conserved(leaf: str, blocks: Sequence[BlockSource], frame: pl.DataFrame) -> pl.DataFrame:

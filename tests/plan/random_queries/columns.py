@@ -347,7 +347,6 @@ _ROW_NUMBER_AGGREGATES = (
     "{a}.cum_sum()",
     "{a}.diff()",
     "{a}.diff().max()",
-    "{a}.arg_max()",
     "{a}.cum_max().last()",
     "{a}.sort_by({b}, maintain_order=True).first()",
     "{a}.sort(descending=True)",
@@ -358,7 +357,7 @@ _BOOLEAN_AGGREGATES = (
     "{a}.sum()", "{a}.any()", "{a}.all()", "{a}.mean()", "{a}.min()", "{a}.quantile(0.5)",
     "{a}.any(ignore_nulls=False)", "{a}.max()",
 )  # fmt: skip
-_INEXACT = (".mean()", ".std()", ".var(", ".skew()", "/ pl.len()", "linear", ".median()", "rank()")
+_INEXACT = (".mean()", ".std()", ".var(", ".skew()", "/ pl.len()", "* pl.col", "linear", ".median()", "rank()")
 
 
 def aggregate(c: Chance, *, rows: bool | None = None, scalar: bool = False) -> str:
@@ -434,7 +433,6 @@ _POSITIONAL = (
     "{a}.peak_max()",
     "{a}.first()",
     "{a}.last()",
-    "{a}.arg_max()",
     "{a}.cum_sum().over({g})",
     "{a}.diff().over({g})",
     "{a}.shift(1).over({g})",
