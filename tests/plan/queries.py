@@ -48,6 +48,9 @@ ORDERED: dict[str, Query] = {
     "union": lambda left, right: pl.concat([left, left.filter(col("a") < 4)]),
     "union with itself": lambda left, right: pl.concat([left, left]),
     "diagonal": lambda left, right: pl.concat([left, right], how="diagonal"),
+    "diagonal with no columns": lambda left, right: pl.concat(
+        [left.select("a"), right.drop(pl.all())], how="diagonal"
+    ),
     "relaxed": lambda left, right: pl.concat(
         [left.select("a"), right.select(col("v").alias("a"))], how="vertical_relaxed"
     ),
@@ -158,6 +161,9 @@ UNORDERED: dict[str, Query] = {
     ),
     "having": lambda left, right: (
         left.group_by("a").having(pl.len() > 25, col("b").sum() > 0).agg(col("b").sum().alias("x"))
+    ),
+    "keys by selector": lambda left, right: left.group_by(pl.selectors.string()).agg(
+        col("b").median()
     ),
     "keys only": lambda left, right: left.group_by("a", "s").agg(),
     "least of an enum": lambda left, right: (

@@ -394,7 +394,7 @@ def _join(c: Chance) -> Step:
     if how in ("left", "right", "full", "inner") and c.chance(0.25):
         options.append(f"coalesce={c.pick(['True', 'False'])}")
     ordered = False
-    if c.ordered and how not in ("semi", "anti") and c.chance(0.25):
+    if c.ordered and "group_by" not in other and how not in ("semi", "anti") and c.chance(0.25):
         options.append(f"maintain_order={c.pick(['left_right', 'right_left'])!r}")
         ordered = True
     elif c.ordered and how in ("semi", "anti") and c.chance(0.3):

@@ -20,6 +20,7 @@ from minispark.plan.polars_plan import (
     leaf_node,
     on_top,
     replace_children,
+    with_body,
 )
 from minispark.plan.relation import Cutter, Relation
 from minispark.plan.rules.whole import append, run_whole
@@ -50,7 +51,8 @@ def group_by(cutter: Cutter, node: Node, relations: Mapping[Node, Relation]) -> 
         relation = cutter.settle(relation)
     columns = [expression(key) for key in _distributing(keys)]
     width = cutter.exchange_width(relation) if columns else 1
-    return append(node, cutter.exchange(relation, columns, partitions=width, name="group_by"))
+    moved = cutter.exchange(relation, columns, partitions=width, name="group_by")
+    return append(with_body(node, keys=keys), moved)
 
 
 def _distributing(keys: Sequence[Any]) -> list[Any]:

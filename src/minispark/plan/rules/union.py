@@ -25,6 +25,9 @@ def union(cutter: Cutter, node: Node, relations: Mapping[Node, Relation]) -> Rel
     result = dict(frame_of(replace_children(node, leaves)).collect_schema())
     parts: list[Part] = []
     for child in node.body["inputs"]:
+        # Beside frames with columns, Polars takes no rows from one without.
+        if result and not schemas[child]:
+            continue
         parts += [_shaped(part, schemas[child], result) for part in relations[child].parts]
     return Relation(tuple(parts), total)
 
