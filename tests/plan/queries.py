@@ -60,6 +60,11 @@ ORDERED: dict[str, Query] = {
     "literal alone": lambda left, right: left.select(pl.lit(1)),
     "literal beside": lambda left, right: left.select("a", pl.lit(1).alias("one")),
     "literal added": lambda left, right: left.with_columns(pl.lit(1).alias("one")),
+    "enum filled with text": lambda left, right: (
+        left.select(col("s").cast(pl.Enum(["x", "y", "zz", "q w", "w  e"])).fill_null("x"), "id")
+        .sort("id", maintain_order=True)
+        .head(40)
+    ),
     "drop and rename": lambda left, right: left.drop("b").rename({"a": "A"}),
     "drop nulls of a column": lambda left, right: left.select(col("b").drop_nulls()),
     "drop nulls": lambda left, right: left.drop_nulls(),
@@ -161,6 +166,9 @@ UNORDERED: dict[str, Query] = {
     ),
     "having": lambda left, right: (
         left.group_by("a").having(pl.len() > 25, col("b").sum() > 0).agg(col("b").sum().alias("x"))
+    ),
+    "quantile of truths": lambda left, right: left.group_by("a").agg(
+        (col("b") > 1).quantile(0.5).alias("q")
     ),
     "keys by selector": lambda left, right: left.group_by(pl.selectors.string()).agg(
         col("b").median()

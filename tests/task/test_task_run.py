@@ -89,13 +89,21 @@ def test_blocks_without_columns_keep_their_rows(bench) -> None:
         assert bindings.leaves()["words"](schema).select(pl.len()).collect().item() == 7
 
 
-def test_a_block_of_another_type_is_an_error(bench) -> None:
-    wrong = FIRST.cast({"n": pl.Int32})
-    spec = bench.task(WORDS.lazy(), bench.leaf("words", wrong))
-    outcome = attempt(spec, fetch=FETCH)
-    assert isinstance(outcome, TaskFailure)
-    assert isinstance(outcome.failure, TaskError)
-    assert "column 'n' as Int32, not Int64" in outcome.failure.error.message
+def test_a_dtype_that_polars_plans_wrong_is_written_and_read(bench, rows_of) -> None:
+    truths = FIRST.with_columns(t=pl.col("n") > 1)
+    planned = Output(OutputKind.SINGLE, columns=(("word", "String"), ("t", "Float64")))
+    leaf = Leaf("truths", truths.schema).lazy()
+    halves = leaf.group_by("word").agg(pl.col("t").quantile(0.5))
+    spec = bench.task(halves, bench.leaf("truths", truths), output=planned)
+    (given,) = rows_of(spec, run_task(spec, fetch=FETCH))
+    assert given.schema == {"word": pl.String, "t": pl.Boolean}
+    schema = {"word": pl.String(), "t": pl.Float64()}
+    reader = bench.task(
+        Leaf("halves", schema).lazy().filter(pl.col("t").is_null()),
+        bench.leaf("halves", given),
+        output=planned,
+    )
+    assert_frame_equal(rows_of(reader, run_task(reader, fetch=FETCH))[0], given)
 
 
 def test_many_small_blocks_are_put_together(bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ import polars as pl
 from polars.exceptions import PanicException, PolarsError
 
 from minispark.errors import ErrorInfo, JobFailedError
+from minispark.plan.columns import columns_of_schema
 from minispark.plan.counters import counting
 from minispark.plan.leaves import bind
 from minispark.plan.optimizations import fragment_flags
@@ -23,7 +24,7 @@ from minispark.task.failures import error_over_rows, is_of_system
 from minispark.task.inputs import Bindings, Inputs
 from minispark.task.spec import TaskSpec
 
-__all__ = ["Collected", "collect"]
+__all__ = ["Collected", "collect", "misplanned_schema"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,20 @@ def collect(spec: TaskSpec, inputs: Inputs) -> Collected:
         if spec.output.take is None or info is None:
             raise
         return _rows_without_error(spec, inputs, spec.output.take, info)
+
+
+def misplanned_schema(spec: TaskSpec, inputs: Inputs) -> pl.Schema | None:
+    """Return the columns of a fragment that Polars plans as its stage says, and gives otherwise.
+
+    They are those of the in-memory engine. None where it is not Polars that plans them wrong.
+    """
+    try:
+        if columns_of_schema(_plan(spec).collect_schema()) != spec.output.columns:
+            return None
+        with bind(Bindings(spec, inputs).leaves()):
+            return _plan(spec).collect(engine="in-memory").schema
+    except (Exception, PanicException):
+        return None
 
 
 def _rows_without_error(spec: TaskSpec, inputs: Inputs, take: int, error: ErrorInfo) -> Collected:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import assert_never
@@ -13,7 +14,7 @@ from minispark.blocks.format import EMPTY_BLOCK, write_block
 from minispark.blocks.meta import BlockMeta
 from minispark.errors import ErrorInfo, JobFailedError
 from minispark.plan.columns import columns_of_schema, difference
-from minispark.plan.stages import Output, OutputKind, SinkSpec
+from minispark.plan.stages import Columns, Output, OutputKind, SinkSpec
 from minispark.task.collect import Collected
 from minispark.task.hashing import key_hash
 from minispark.task.sinks import write_part
@@ -38,8 +39,20 @@ class Written:
     sink: SinkFile | None = None
 
 
-def write_output(spec: TaskSpec, collected: Collected) -> Written:
+def write_output(
+    spec: TaskSpec, collected: Collected, *, misplanned: Callable[[], pl.Schema | None]
+) -> Written:
     """Write the rows of a task as its output says.
+
+    Parameters
+    ----------
+    spec
+        The task.
+    collected
+        What its fragment gave.
+    misplanned
+        Returns the columns that Polars gives for the fragment although it plans those of the
+        stage, None where the fault is not that of Polars.
 
     Raises
     ------
@@ -49,7 +62,7 @@ def write_output(spec: TaskSpec, collected: Collected) -> Written:
     output, frame = spec.output, collected.frame
     if collected.error is not None and frame.height == 0:
         return Written(_ending_in(collected.error, EMPTY_BLOCK))
-    _check_columns(spec, frame)
+    _check_columns(spec, frame, misplanned)
     match output.kind:
         case OutputKind.SINK:
             return Written(EMPTY_BLOCK, _write_sink(spec, output.sink, frame))
@@ -95,11 +108,30 @@ def _parts(frame: pl.DataFrame, place: pl.Series, count: int) -> list[pl.DataFra
     return [parts.get((number,), nothing) for number in range(count)]
 
 
-def _check_columns(spec: TaskSpec, frame: pl.DataFrame) -> None:
+def _check_columns(
+    spec: TaskSpec, frame: pl.DataFrame, misplanned: Callable[[], pl.Schema | None]
+) -> None:
+    """Compare the columns of a task with those that its stage was planned with.
+
+    Polars plans a few expressions with another dtype than it gives them (2.1.0: the quantile of a
+    Boolean in groups, an Enum whose nulls are filled with text). Such a column is what plain Polars
+    gives too.
+    """
     planned = spec.output.columns
     found = difference(planned, columns_of_schema(frame.schema)) if planned else None
-    if found is not None:
+    if found is None:
+        return
+    other = misplanned()
+    if other is None or not _is_either(frame.schema, planned, columns_of_schema(other)):
         raise _broken(f"stage {spec.key.stage} gave {found}")
+
+
+def _is_either(schema: pl.Schema, planned: Columns, other: Columns) -> bool:
+    """Whether each column is one of two."""
+    if any([name for name, _ in columns] != schema.names() for columns in (planned, other)):
+        return False
+    columns = zip(columns_of_schema(schema), planned, other, strict=True)
+    return all(given in either for given, *either in columns)
 
 
 def _broken(what: str) -> JobFailedError:

@@ -5,12 +5,14 @@ It knows nothing of who runs it; every engine runs tasks by calling `attempt`.
 
 from __future__ import annotations
 
+from functools import partial
+
 from polars.exceptions import PanicException
 
 from minispark.blocks.fetch import FetchSettings
 from minispark.blocks.format import EMPTY_BLOCK
 from minispark.clock import monotonic_s
-from minispark.task.collect import collect
+from minispark.task.collect import collect, misplanned_schema
 from minispark.task.failures import failure_of
 from minispark.task.inputs import bytes_read, input_generations, read_inputs
 from minispark.task.outputs import write_output
@@ -37,7 +39,8 @@ def run_task(spec: TaskSpec, *, fetch: FetchSettings) -> TaskReport:
         return TaskReport(key=spec.key, block=EMPTY_BLOCK)
     inputs = read_inputs(spec, fetch=fetch)
     collected = collect(spec, inputs)
-    written = write_output(spec, collected)
+    misplanned = partial(misplanned_schema, spec, inputs)
+    written = write_output(spec, collected, misplanned=misplanned)
     return TaskReport(
         key=spec.key,
         block=written.block,

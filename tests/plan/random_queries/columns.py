@@ -260,7 +260,7 @@ def predicate(c: Chance, *, depth: int = 1) -> str:
     if c.of("date"):
         options.append(f"({_col(c.column('date'))} > pl.date(2024, 3, 10))")
     if c.of("category"):
-        options.append(f"({_col(c.column('category'))} == 'hi')")
+        options.append(f"({_col(c.column('category'))}.cast(pl.String) == 'hi')")
     name = _col(c.column("any"))
     options += [f"{name}.is_null()", f"{name}.is_not_null()"]
     chosen = c.pick(options)
