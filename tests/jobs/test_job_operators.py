@@ -477,3 +477,28 @@ def test_a_panic_over_no_rows_is_none_of_the_jobs(write, root, monkeypatch):
     rows = write("rows", [{"a": 1}])
     monkeypatch.setattr("minispark.jobs.compile.pl.LazyFrame.collect", panic)
     compile_job(parse_job(chain(rows, step("distinct"))), data_root=root)
+
+
+def test_what_a_query_selects_away_is_in_no_file(root, tmp_path):
+    rows = pl.select(k=pl.int_range(60_000)).with_columns(
+        g=pl.col("k") % 3, ls=pl.concat_list("k", pl.col("k") + 1)
+    )
+    rows.write_parquet(root / "rows.parquet", row_group_size=10_000, compression="uncompressed")
+    assert (root / "rows.parquet").stat().st_size > 256 * 1024
+    query = "SELECT k, g FROM (SELECT k, g, UNNEST(ls) AS e FROM unnested)"
+    for partitions in (1, 3):
+        job = chain(
+            {"id": "unnested", "op": "read_parquet", "path": "rows.parquet"},
+            {"id": "q", "op": "sql", "query": query},
+            {"id": "w", "op": "write_parquet", "path": f"out{partitions}"},
+            parallelism=partitions,
+        )
+        run_inline(plan_job(job, data_root=root), tmp_path, data_root=root)
+        written = pl.concat(
+            pl.read_parquet(file)
+            for file in (root / f"out{partitions}").rglob("*")
+            if file.is_file()
+        )
+        assert_frame_equal(
+            written.sort("k"), rows.explode("ls").select("k", "g").sort("k"), check_row_order=True
+        )

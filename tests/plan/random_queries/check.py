@@ -12,10 +12,10 @@ import polars as pl
 import polars.selectors as cs
 from polars.exceptions import PanicException
 from polars.testing import assert_frame_equal
+from tests.plan.random_queries.query import MAX_ROWS, SETTINGS, RandomQuery, build
 
 from minispark.plan.build import PlanOutput, plan_outputs
 from minispark.testing import run_inline
-from tests.plan.random_queries.query import MAX_ROWS, SETTINGS, RandomQuery, build
 
 __all__ = ["Outcome", "check_query"]
 

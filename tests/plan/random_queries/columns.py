@@ -357,7 +357,17 @@ _BOOLEAN_AGGREGATES = (
     "{a}.sum()", "{a}.any()", "{a}.all()", "{a}.mean()", "{a}.min()", "{a}.quantile(0.5)",
     "{a}.any(ignore_nulls=False)", "{a}.max()",
 )  # fmt: skip
-_INEXACT = (".mean()", ".std()", ".var(", ".skew()", "/ pl.len()", "* pl.col", "linear", ".median()", "rank()")
+_INEXACT = (
+    ".mean()",
+    ".std()",
+    ".var(",
+    ".skew()",
+    "/ pl.len()",
+    "* pl.col",
+    "linear",
+    ".median()",
+    "rank()",
+)
 
 
 def aggregate(c: Chance, *, rows: bool | None = None, scalar: bool = False) -> str:

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import polars as pl
 import polars.selectors as cs
 from polars.exceptions import PanicException, PolarsError
-
-from minispark.settings import PlanSettings
 from tests.plan.random_queries.columns import Chance, NothingToTakeError
 from tests.plan.random_queries.steps import STEPS, Step, put_in_order
 
-__all__ = ["FAULTS", "MAX_ROWS", "RandomQuery", "SETTINGS", "build", "random_query"]
+from minispark.settings import PlanSettings
+
+__all__ = ["FAULTS", "MAX_ROWS", "SETTINGS", "RandomQuery", "build", "random_query"]
 
 MAX_ROWS = 60_000
 """Joins that give more rows are left out: the checks would take their time for nothing new."""

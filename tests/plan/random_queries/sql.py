@@ -202,7 +202,7 @@ def _star(c: Chance) -> tuple[str, bool]:
             f"SELECT * EXCLUDE ({_q(name)}) FROM q",
             f"SELECT * RENAME ({_q(name)} AS {c.name()}) FROM q",
             f"SELECT * REPLACE (1 AS {_q(name)}) FROM q",
-            f"SELECT q.* FROM q WHERE EXISTS (SELECT 1 FROM d WHERE d.z > 0)",
+            "SELECT q.* FROM q WHERE EXISTS (SELECT 1 FROM d WHERE d.z > 0)",
             "FROM q",
         ]
     )

@@ -208,7 +208,10 @@ def _grouped(c: Chance, keys: str) -> Step:
     if c.chance(0.12):
         head += f".having({c.pick(['pl.len() > 2', 'pl.len() > 40', 'pl.col(' + repr(c.column('number')) + ').sum() > 10'])})"
     plain = c.chance(0.5)
-    parts = [aggregate(c, rows=False if plain else None) for _ in range(c.dice.choice([0, 1, 1, 2, 2, 3, 4]))]
+    parts = [
+        aggregate(c, rows=False if plain else None)
+        for _ in range(c.dice.choice([0, 1, 1, 2, 2, 3, 4]))
+    ]
     text = f"{head}.agg({', '.join(parts)})"
     if ".having" not in head and c.chance(0.15):
         shortcuts = ["len()", "count()", "n_unique()"]
