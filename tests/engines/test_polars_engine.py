@@ -3,6 +3,7 @@ import re
 
 import polars as pl
 import pytest
+from polars.exceptions import PanicException
 from polars.testing import assert_frame_equal
 from tests.engines.failing import FAILING, check_same_failure
 
@@ -204,3 +205,12 @@ def test_an_error_is_also_what_polars_raises(tmp_path, name):
         assert error.job_id in str(error)
     if name == "csv":
         assert f"file {tmp_path / 'bad.csv'}, row 151, field n" in str(error)
+
+
+def test_a_panic_of_the_streaming_engine_is_no_end() -> None:
+    # Polars 2.1 panics in its streaming engine only; should it learn to, take another.
+    lists = pl.Series("k", [["a"]], dtype=pl.List(pl.Categorical))
+    query = pl.LazyFrame([lists, pl.Series("v", [7])]).group_by("k").agg(pl.col("v").sum())
+    with pytest.raises(PanicException):
+        query.collect(engine="streaming")
+    assert query.collect(engine=ms.Engine()).rows() == [(["a"], 7)]

@@ -8,6 +8,7 @@ takes part (those would take turns here, and run side by side in processes).
 from __future__ import annotations
 
 import polars as pl
+from polars.exceptions import PanicException
 
 from minispark.plan.stages import StageGraph
 from minispark.settings import MIB
@@ -32,10 +33,13 @@ def fits_whole(graph: StageGraph, *, limit_bytes: int = WHOLE_BYTES) -> bool:
 def collect_whole(
     frame: pl.LazyFrame, *, optimizations: pl.QueryOptFlags | None = None
 ) -> pl.DataFrame:
-    """Collect with Polars' streaming engine.
+    """Collect with Polars' streaming engine; where that panics, with the in-memory engine.
 
-    It is named explicitly: the engine of Polars' configuration may be ours, which would call
+    Each is named explicitly: the engine of Polars' configuration may be ours, which would call
     this again.
     """
     flags = optimizations or pl.QueryOptFlags()
-    return frame.collect(engine="streaming", optimizations=flags)
+    try:
+        return frame.collect(engine="streaming", optimizations=flags)
+    except PanicException:
+        return frame.collect(engine="in-memory", optimizations=flags)

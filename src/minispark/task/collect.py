@@ -10,6 +10,7 @@ import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import polars as pl
 from polars.exceptions import PanicException, PolarsError
@@ -96,7 +97,10 @@ def _run(spec: TaskSpec, inputs: Inputs, plan: pl.LazyFrame) -> Collected:
     with bind(bindings.leaves()), counting() as nodes:
         try:
             flags = fragment_flags(spec.optimizations)
-            frame = plan.collect(engine="streaming", optimizations=flags)
+            engine: Literal["in-memory", "streaming"] = (
+                "in-memory" if spec.in_memory else "streaming"
+            )
+            frame = plan.collect(engine=engine, optimizations=flags)
         except (Exception, PanicException) as error:
             if bindings.error is not None:
                 raise bindings.error from None

@@ -87,6 +87,8 @@ class TaskSpec:
     data_root: Path | None = None
     """What relative paths mean; the worker fills it in."""
     timeout_s: Seconds | None = None
+    in_memory: bool = False
+    """Use Polars' in-memory engine; so it is tried again after a panic of the streaming engine."""
     keep: TaskKey | None = None
     """Under which name the worker keeps the block for later jobs."""
 

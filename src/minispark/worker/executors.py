@@ -16,7 +16,7 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from minispark.blocks.fetch import FetchSettings
@@ -162,6 +162,11 @@ class ExecutorPool:
         try:
             slot = await self._take(run)
             outcome = Cancelled() if slot is None else await self._run_on(slot, run)
+            if _is_panic(outcome):
+                # Polars' other engine may do what its streaming engine cannot.
+                run.spec = replace(spec, in_memory=True)
+                slot = await self._take(run)
+                outcome = Cancelled() if slot is None else await self._run_on(slot, run)
         finally:
             del self._runs[spec.key]
         if isinstance(outcome, TaskReport | TaskFailure):
@@ -356,7 +361,7 @@ class _Over:
     bound: Literal["given", "machine"] | None
 
 
-def _is_panic(outcome: TaskReport | TaskFailure) -> bool:
+def _is_panic(outcome: TaskReport | TaskFailure | Failure) -> bool:
     return (
         isinstance(outcome, TaskFailure)
         and isinstance(outcome.failure, TaskError)
