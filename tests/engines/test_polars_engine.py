@@ -1,5 +1,6 @@
 import io
 import re
+import threading
 
 import polars as pl
 import pytest
@@ -214,3 +215,18 @@ def test_a_panic_of_the_streaming_engine_is_no_end() -> None:
     with pytest.raises(PanicException):
         query.collect(engine="streaming")
     assert query.collect(engine=ms.Engine()).rows() == [(["a"], 7)]
+
+
+@pytest.mark.parametrize("processes", [False, True])
+def test_what_cannot_leave_this_process_runs_in_it(processes: bool) -> None:
+    engine = ms.Engine(processes=processes)
+    things = [{1}, {2, 3}, None]
+    query = pl.LazyFrame({"o": pl.Series(things, dtype=pl.Object), "n": [1, 2, 3]})
+    assert query.filter(pl.col("n") < 3).collect(engine=engine)["o"].to_list() == things[:2]
+    lock = threading.Lock()
+
+    def locked(batch: pl.DataFrame) -> pl.DataFrame:
+        with lock:
+            return batch
+
+    assert query.select("n").map_batches(locked).collect(engine=engine)["n"].to_list() == [1, 2, 3]

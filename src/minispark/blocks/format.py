@@ -33,11 +33,11 @@ import xxhash
 from minispark.blocks.checksums import bytes_checksum, rows_checksum
 from minispark.blocks.enums import with_valid_codes
 from minispark.blocks.meta import DATA_SUFFIX, BlockMeta, PartitionMeta
-from minispark.errors import UnsupportedError
 from minispark.ids import TaskKey
+from minispark.plan.travel import check_columns
 
 if TYPE_CHECKING:
-    from polars._typing import PolarsDataType
+    pass
 
 __all__ = ["EMPTY_BLOCK", "SUFFIXES", "write_block"]
 
@@ -66,7 +66,7 @@ def write_block(
     OSError
         The disk is full or refuses.
     """
-    _check_dtypes(parts[0].schema)
+    check_columns(parts[0].schema)
     block, staged = (directory / f"{key.block_id}{suffix}" for suffix in SUFFIXES)
     try:
         with _create(staged) as file:
@@ -126,22 +126,3 @@ def _write_partitions(
 def _create(path: Path) -> IO[bytes]:
     flags = os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)
     return os.fdopen(os.open(path, flags, 0o600), "wb")
-
-
-def _check_dtypes(schema: pl.Schema) -> None:
-    for name, dtype in schema.items():
-        if not _fits_stream(dtype):
-            msg = f"column {name!r} has dtype {dtype}, which cannot travel between tasks"
-            raise UnsupportedError(msg)
-
-
-def _fits_stream(dtype: PolarsDataType) -> bool:
-    match dtype:
-        case pl.Array(size=0):
-            return False
-        case pl.List() | pl.Array():
-            return _fits_stream(dtype.inner)
-        case pl.Struct():
-            return all(_fits_stream(field.dtype) for field in dtype.fields)
-        case _:
-            return dtype != pl.Object

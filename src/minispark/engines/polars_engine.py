@@ -164,10 +164,16 @@ class Engine(polars.lazyframe.engine.Engine):
             return self._collect(lf, optimizations)
 
     def _collect(self, lf: pl.LazyFrame, optimizations: pl.QueryOptFlags) -> pl.DataFrame:
-        with main_out_of_sight():
-            graph = plan_outputs(
-                [PlanOutput(_RESULT, lf)], settings=self._settings, optimizations=optimizations
-            )
+        try:
+            with main_out_of_sight():
+                graph = plan_outputs(
+                    [PlanOutput(_RESULT, lf)], settings=self._settings, optimizations=optimizations
+                )
+        except UnsupportedError:
+            # What cannot leave this process can still run in it.
+            if self._cluster is not None:
+                raise
+            return collect_whole(lf, optimizations=optimizations)
         if fits_whole(graph, limit_bytes=self._whole_bytes):
             return collect_whole(lf, optimizations=optimizations)
         with ProgressLine(self._progress) as line:

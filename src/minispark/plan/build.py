@@ -61,6 +61,7 @@ from minispark.plan.stages import (
     Stage,
     StageGraph,
 )
+from minispark.plan.travel import check_columns, check_plan_bytes, serialized
 from minispark.settings import PlanSettings
 
 __all__ = ["PlanOutput", "plan_outputs"]
@@ -111,6 +112,8 @@ def plan_outputs(
         The query is not valid, or an input cannot be read; as `LazyFrame.collect_schema` does.
     UsageError
         An input path matches no file.
+    UnsupportedError
+        The query, or a column that its stages exchange, cannot go to another process.
     """
     flags = () if optimizations is None else changed_flags(optimizations)
     try:
@@ -148,6 +151,9 @@ def _cut(outputs: Sequence[PlanOutput], cutter: Cutter) -> StageGraph:
     fixed = [*results, *(draft for draft in drafts if draft.cached is not None)]
     push_down(drafts, {draft.id for draft in fixed}, cutter.optimizations)
     check(drafts)
+    for draft in drafts:
+        if draft.kind is not OutputKind.SINK:
+            check_columns(draft.schema)
     return _graph(cutter, drafts, outputs, results, scans.bytes)
 
 
@@ -306,7 +312,15 @@ def _stage(draft: Draft, optimizations: OptimizerFlags) -> Stage:
 
 
 def _branch(part: Part) -> Branch:
-    return Branch(pack(executable(part.node)), part.partitions, part.scans, part.inputs)
+    plan = pack(executable(part.node))
+    check_plan_bytes(plan)
+    return Branch(plan, part.partitions, part.scans, part.inputs)
+
+
+def _whole_branch(frame: pl.LazyFrame) -> Branch:
+    plan = serialized(frame)
+    check_plan_bytes(plan)
+    return Branch(plan, 1)
 
 
 def _whole_graph(
@@ -317,7 +331,7 @@ def _whole_graph(
         Stage(
             id=number,
             name="result" if output.sink is None else "write",
-            branches=(Branch(output.frame.serialize(), 1),),
+            branches=(_whole_branch(output.frame),),
             output=Output(
                 OutputKind.SINGLE if output.sink is None else OutputKind.SINK, sink=output.sink
             ),

@@ -21,6 +21,7 @@ import polars as pl
 
 from minispark.plan.leaves import Leaf, PlanningLeaf
 from minispark.plan.node_kinds import KINDS, holds_reference, is_reference
+from minispark.plan.travel import deserialized, serialized
 
 __all__ = [
     "LeafNode",
@@ -110,8 +111,10 @@ def parse(frame: pl.LazyFrame) -> Node:
     ------
     PlanUnreadableError
         The plan is too deep or not laid out as expected; it can still run whole.
+    UnsupportedError
+        Polars cannot write it down.
     """
-    return parse_bytes(frame.serialize())
+    return parse_bytes(serialized(frame))
 
 
 def parse_bytes(data: bytes) -> Node:
@@ -365,7 +368,7 @@ class _Writer:
 
 def frame_of(root: Node) -> pl.LazyFrame:
     """Return a fresh LazyFrame of the plan (a leaf's answer is cached in its LazyFrame)."""
-    return pl.LazyFrame.deserialize(io.BytesIO(pack(root)))
+    return deserialized(pack(root))
 
 
 def leaf_node(name: str, schema: Mapping[str, pl.DataType]) -> LeafNode:

@@ -1,0 +1,84 @@
+"""What cannot go to another process is said while planning, and only that."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+import pytest
+from polars import col
+
+from minispark.errors import UnsupportedError
+from minispark.plan.build import PlanOutput, plan_outputs
+from minispark.plan.stages import SinkSpec
+from minispark.plan.travel import fits_stream
+
+EMPTY = pl.Array(pl.Int8, 0)
+
+
+def _objects(rows: pl.LazyFrame) -> pl.LazyFrame:
+    return rows.with_columns(o=col("a").map_elements(lambda _: {1}, return_dtype=pl.Object))
+
+
+def _locked(lock: threading.Lock) -> Callable[[pl.DataFrame], pl.DataFrame]:
+    return lambda batch: batch if lock.locked() else batch.clone()
+
+
+ROWS = pl.LazyFrame({"a": [1, 2]})
+REFUSED = {
+    "objects in the query": (pl.LazyFrame({"o": pl.Series([{1}], dtype=pl.Object)}), "Object"),
+    "objects in the result": (_objects(ROWS), "Object"),
+    "objects on the way": (
+        _objects(ROWS).select(col("o").map_elements(len, return_dtype=pl.Int64)),
+        "Object",
+    ),
+    "a lock": (ROWS.map_batches(_locked(threading.Lock())), "cannot pickle '_thread.lock' object"),
+    "arrays without width in the query": (
+        pl.LazyFrame({"e": pl.Series([[]], dtype=EMPTY)}),
+        "zero sized arrays",
+    ),
+    "arrays without width in the result": (
+        ROWS.with_columns(e=pl.lit(None, EMPTY)),
+        "column 'e' has dtype",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_travel_is_refused(name: str) -> None:
+    query, reason = REFUSED[name]
+    with pytest.raises(UnsupportedError, match=reason) as caught:
+        plan_outputs([PlanOutput("out", query)])
+    assert "minispark.Engine()" in (caught.value.info.hint or "")
+
+
+def test_what_only_looks_like_it_is_not() -> None:
+    queries = [
+        pl.LazyFrame({"Object": [1], "object": ["Object"]}).group_by("Object").agg(pl.len()),
+        pl.LazyFrame({"a": [1]}).with_columns(e=pl.lit(None, EMPTY)).select("a"),
+        pl.LazyFrame({"a": [1]}).select(pl.lit("Object").alias("Object")),
+    ]
+    for query in queries:
+        plan_outputs([PlanOutput("out", query)])
+
+
+def test_a_file_takes_what_a_block_cannot(tmp_path: Path) -> None:
+    query = ROWS.with_columns(e=pl.lit(None, EMPTY))
+    plan_outputs([PlanOutput("out", query, SinkSpec("parquet", str(tmp_path / "out")))])
+
+
+@pytest.mark.parametrize(
+    ("dtype", "fits"),
+    [
+        (pl.Object(), False),
+        (pl.List(pl.Struct({"x": EMPTY})), False),
+        (pl.Map(pl.String, EMPTY), False),
+        (pl.Map(pl.String, pl.Int128), True),
+        (pl.Struct([]), True),
+        (pl.Array(pl.Categorical, 2), True),
+    ],
+)
+def test_dtypes(dtype: pl.DataType, fits: bool) -> None:
+    assert fits_stream(dtype) is fits
