@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import io
 import shutil
 import tempfile
@@ -14,6 +15,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
+import minispark
 from minispark.plan.build import PlanOutput, plan_outputs
 from minispark.plan.names import exact_column, exact_columns, with_columns_in_order
 from minispark.settings import PlanSettings
@@ -40,6 +42,19 @@ def test_rows_are_kept_in_whatever_columns() -> None:
     assert with_columns_in_order(frame, ["*"]).rows() == [(1,), (2,)]
     assert with_columns_in_order(frame, []).shape == (2, 0)
     assert with_columns_in_order(frame.drop("*", "a"), []).height == frame.height
+
+
+def test_no_module_gives_a_name_to_polars_that_it_does_not_spell_out() -> None:
+    package = Path(minispark.__file__).parent
+    given = [
+        f"{file.name}:{node.lineno}"
+        for file in package.rglob("*.py")
+        if file.name != "names.py" and not {"testing", "cli"} & set(file.parts)
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "pl.col"
+        if not all(isinstance(name, ast.Constant) for name in node.args)
+    ]
+    assert given == [], "give them to exact_column"
 
 
 Query = Callable[[pl.LazyFrame, list[pl.Expr]], pl.LazyFrame]

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from minispark.plan.names import exact_column
+
 if TYPE_CHECKING:
     from polars._typing import PolarsDataType
 
@@ -20,7 +22,9 @@ __all__ = ["with_valid_codes"]
 def with_valid_codes(frame: pl.DataFrame) -> pl.DataFrame:
     """Return the same rows; every null of an Enum has the code of a category under it."""
     columns = [
-        _valid(pl.col(name), dtype) if isinstance(dtype, pl.Enum) else _through_text(name, dtype)
+        _valid(exact_column(name), dtype)
+        if isinstance(dtype, pl.Enum)
+        else _through_text(name, dtype)
         for name, dtype in frame.schema.items()
         if _holds_enum(dtype) and (dtype.is_nested() or frame[name].null_count())
     ]
@@ -36,7 +40,7 @@ def _valid(column: pl.Expr, dtype: pl.Enum) -> pl.Expr:
 
 
 def _through_text(name: str, dtype: pl.DataType) -> pl.Expr:
-    return pl.col(name).cast(_as_text(dtype)).cast(dtype)
+    return exact_column(name).cast(_as_text(dtype)).cast(dtype)
 
 
 def _holds_enum(dtype: PolarsDataType) -> bool:

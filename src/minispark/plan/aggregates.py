@@ -17,6 +17,7 @@ import polars as pl
 from polars.exceptions import PanicException, PolarsError
 
 from minispark.plan.expressions import is_constant, is_separable, walk
+from minispark.plan.names import exact_column
 from minispark.plan.polars_plan import expression, expression_body
 
 __all__ = ["PREFIX", "SplitAggregates", "split_aggregates"]
@@ -161,9 +162,9 @@ class _Splitter:
         name = f"{PREFIX}{len(self.split.partial)}"
         dtype = self._dtype(partial)
         self.split.partial.append(partial.alias(name))
-        final: pl.Expr = getattr(pl.col(name), method)()
+        final: pl.Expr = getattr(exact_column(name), method)()
         self.split.final.append(final.cast(dtype))
-        return pl.col(name)
+        return exact_column(name)
 
 
 def _has_aggregate(body: Any) -> bool:

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from minispark.plan.names import exact_column
+
 if TYPE_CHECKING:
     from polars._typing import PolarsDataType
 
@@ -40,7 +42,7 @@ def key_hash(frame: pl.DataFrame, keys: Sequence[pl.Expr]) -> pl.Series:
         [key.alias(name) for key, name in zip(keys, names, strict=True)]
     ).select(names)
     texts = [
-        pl.col(name).cast(_spelled_out(dtype))
+        exact_column(name).cast(_spelled_out(dtype))
         for name, dtype in values.schema.items()
         if _has_text(dtype)
     ]
