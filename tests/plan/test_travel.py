@@ -54,6 +54,14 @@ def test_what_cannot_travel_is_refused(name: str) -> None:
     assert "minispark.Engine()" in (caught.value.info.hint or "")
 
 
+def test_a_file_with_what_cannot_travel_is_refused(tmp_path: Path) -> None:
+    frame = pl.DataFrame({"k": [1, 1], "e": pl.Series([[], None], dtype=EMPTY)})
+    frame.write_parquet(tmp_path / "in.parquet")
+    query = pl.scan_parquet(tmp_path / "in.parquet").group_by("k").agg(col("e").count())
+    with pytest.raises(UnsupportedError, match="column 'e'"):
+        plan_outputs([PlanOutput("out", query)])
+
+
 def test_what_only_looks_like_it_is_not() -> None:
     queries = [
         pl.LazyFrame({"Object": [1], "object": ["Object"]}).group_by("Object").agg(pl.len()),

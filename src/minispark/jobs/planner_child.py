@@ -66,7 +66,7 @@ def main() -> None:
         target=_read_requests, args=(sys.stdin.buffer, requests.put), daemon=True
     )
     reader.start()
-    with contextlib.suppress(Exception):
+    with contextlib.suppress(Exception, PanicException):
         plan_job(_WARM_UP)
     while True:
         body = answer(requests.get())

@@ -21,6 +21,7 @@ from minispark.plan.expressions import is_random
 from minispark.plan.fingerprint import name_cached
 from minispark.plan.optimizations import changed_flags
 from minispark.plan.polars_plan import (
+    LeafNode,
     Node,
     PlanUnreadableError,
     children,
@@ -312,6 +313,10 @@ def _stage(draft: Draft, optimizations: OptimizerFlags) -> Stage:
 
 
 def _branch(part: Part) -> Branch:
+    for node in post_order(part.node):
+        if isinstance(node, LeafNode):
+            # A leaf stands in the plan as an empty frame.
+            check_columns(node.schema)
     plan = pack(executable(part.node))
     check_plan_bytes(plan)
     return Branch(plan, part.partitions, part.scans, part.inputs)
