@@ -502,3 +502,61 @@ def test_what_a_query_selects_away_is_in_no_file(root, tmp_path):
         assert_frame_equal(
             written.sort("k"), rows.explode("ls").select("k", "g").sort("k"), check_row_order=True
         )
+
+
+def test_json_lines_with_a_schema_or_more_rows_to_infer_from(root, collect):
+    (root / "a.jsonl").write_text('{"a":1}\n' * 150 + '{"a":1.5,"b":"x"}\n')
+    found = collect(chain(step("read_jsonl", path="a.jsonl", infer_rows=1_000)))
+    assert found.schema == {"a": pl.Float64, "b": pl.String}
+    found = collect(chain(step("read_jsonl", path="a.jsonl", schema={"a": "Float32"})))
+    assert found.schema == {"a": pl.Float32}
+    assert found["a"].sum() == 151.5
+    both = step("read_jsonl", path="a.jsonl", schema={"a": "Float32"}, infer_rows=9)
+    assert refused(chain(both), root).field == "infer_rows"
+
+
+def test_what_is_written_of_no_rows_is_read_again_with_a_schema(root, collect):
+    (root / "out").mkdir()
+    (root / "out" / "part-00000.jsonl").write_text("")
+    for path in ("out", "out/*.jsonl"):
+        info = refused(chain(step("read_jsonl", path=path)), root)
+        assert (info.code, info.hint) == ("MS-110", "give the columns in schema")
+        assert "empty files only" in info.message
+        found = collect(chain(step("read_jsonl", path=path, schema={"a": "Int64"})))
+        assert found.schema == {"a": pl.Int64}
+        assert found.height == 0
+    for path in ("none", "none/*.jsonl", "*.none"):
+        info = refused(chain(step("read_jsonl", path=path, schema={"a": "Int64"})), root)
+        assert "matches no file" in info.message
+
+
+def test_differing_headers_are_quoted(root):
+    for name, header in (("a", "a,b"), ("b", "a, b")):
+        (root / f"{name}.csv").write_text(f"{header}\n1,2\n")
+    info = refused(chain(step("read_csv", path="*.csv")), root)
+    assert "its columns are 'a', ' b', those of 'a.csv' 'a', 'b'" in info.message
+    assert info.file.endswith("b.csv")
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        {"op": "aggregate", "by": "", "aggs": {"n": "sum(b)"}},
+        {"op": "reduce_by_key", "key": "", "fn": "sum", "value": "b"},
+        {"op": "distinct", "subset": ""},
+    ],
+    ids=lambda node: node["op"],
+)
+def test_a_column_may_have_no_name(root, collect, node):
+    (root / "a.csv").write_text(",b\n1,2\n3,4\n1,2\n")
+    found = collect(chain(step("read_csv", path="a.csv", id="r"), step(**node)), ordered=False)
+    assert sorted(found[""].to_list()) == [1, 3]
+
+
+@pytest.mark.parametrize("keys", [{"on": ""}, {"on": [""]}, {"left_on": "", "right_on": ""}])
+def test_tables_are_joined_on_a_column_without_a_name(root, collect, keys):
+    for name in "bc":
+        (root / f"{name}.csv").write_text(f",{name}\n1,2\n")
+    readers = [step("read_csv", path=f"{name}.csv", id=name) for name in "bc"]
+    found = collect(fan_in(step("join", **keys), *readers))
+    assert found.to_dicts() == [{"": 1, "b": 2, "c": 2}]

@@ -109,6 +109,7 @@ def test_null_characters_are_refused(inside):
 @pytest.mark.parametrize("path", ["nope.txt", "d/*.csv", "nope/*", "d/y.txt", ["d/x.txt", "gone"]])
 def test_what_is_not_there_is_named(inside, path):
     info = refused(read(path), inside)
+    assert info.exception == "FileNotFoundError"
     missing = path if isinstance(path, str) else path[-1]
     assert (info.node, info.field, info.file, info.code) == ("r", "path", missing, "MS-110")
     assert missing in info.message
@@ -163,3 +164,35 @@ def test_two_writers_need_two_places(inside):
     info = refused(job, inside)
     assert info.node == "w2"
     assert "'w' writes there too" in info.message
+
+
+@pytest.mark.parametrize("name", ["[x].txt", "a*.txt", "[d]", "what?"])
+def test_a_file_that_is_there_is_no_pattern(inside, name):
+    place = inside / name
+    if not place.suffix:
+        place.mkdir()
+        place /= "x.txt"
+    place.write_text("here\n")
+    (inside / "ab.txt").write_text("other\n")
+    assert rows(name, inside) == ["here"]
+    (stage,) = plan_job(read(name), data_root=inside).stages
+    (splits,) = stage.branches[0].scans[0].tasks
+    assert [split.path for split in splits] == [str(place.relative_to(inside))]
+
+
+def test_a_root_may_look_like_a_pattern(tmp_path):
+    root = tmp_path / "[r]"
+    (root / "sub").mkdir(parents=True)
+    (root / "sub" / "x.txt").write_text("here\n")
+    for path in ("sub", "sub/*.txt", "sub/x.txt"):
+        assert rows(path, root) == ["here"]
+
+
+def test_why_polars_refuses_a_directory_is_said(inside):
+    (inside / "d" / ".x.txt.crc").write_text("sum")
+    info = refused(read("d"), inside)
+    assert info.code == "MS-168"
+    assert "different file extensions" in info.message
+    assert ".crc" not in info.message, "no names below a data root"
+    info = refused(read(str(inside / "d")))
+    assert ".crc" in info.message

@@ -290,7 +290,7 @@ class TestSeveralFilesMustAgree:
         (tmp_path / "1.csv").write_text("a,c\n1,2\n")
         frame = pl.scan_csv(tmp_path / "*.csv", schema={"a": pl.Int64, "b": pl.Int64})
         for partitions in (1, 2, 5):
-            with pytest.raises(JobFailedError, match="is a, c, expected a, b") as caught:
+            with pytest.raises(JobFailedError, match="is 'a', 'c', expected 'a', 'b'") as caught:
                 in_tasks(frame, partitions)
             assert caught.value.info.file == str(tmp_path / "1.csv")
 

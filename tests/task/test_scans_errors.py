@@ -80,7 +80,12 @@ def test_csv_record(tmp_path: Path, record: bytes, message: str) -> None:
 
 @pytest.mark.parametrize(
     ("line", "field", "message"),
-    [('{"a":1,"b":"x"}', "b", "Int64"), ('{"a":1', None, "parsing"), ("[1]", None, "object")],
+    [
+        ('{"a":1,"b":"x"}', "b", "Int64"),
+        ('{"a":1', None, "parsing"),
+        ("[1]", None, "object"),
+        ('{"a":' + "[" * 5_000 + "]" * 5_000 + "}", None, "DepthLimit"),
+    ],
 )
 def test_json_line(tmp_path: Path, line: str, field: str | None, message: str) -> None:
     path = tmp_path / "a.jsonl"
@@ -148,3 +153,35 @@ def test_it_never_raises(tmp_path: Path) -> None:
         error=PolarsError(""),
     )
     assert (info.file, info.row) == (str(path), None)
+
+
+def test_hints_name_what_the_format_has(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"a":1}\n' * 150 + '{"a":"x"}\n')
+    (info,) = located(pl.scan_ndjson(path), 1)
+    assert "infer_rows" in str(info.hint)
+    assert "null_values" not in str(info.hint)
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        ({"a": ["1"], "b": [1]}, "column 'a' is String"),
+        ({"b": [1]}, "column 'a' is missing"),
+    ],
+)
+def test_a_parquet_file_unlike_the_first(tmp_path: Path, other: Any, message: str) -> None:
+    pl.DataFrame({"a": [1], "b": [1]}).write_parquet(tmp_path / "a.parquet")
+    pl.DataFrame(other).write_parquet(tmp_path / "b.parquet")
+    frame = pl.scan_parquet(tmp_path / "*.parquet")
+    source, (task,) = cut(frame, 1)
+    scan = ScanTask("s", source.spec, task)
+    with pytest.raises(PolarsError) as caught:
+        frame.collect()
+    schema = pl.Schema({"a": pl.Int64, "b": pl.Int64})
+    info = locate_error(scan, schema, quotes=None, data_root=None, error=caught.value)
+    assert (info.file, info.field) == (str(tmp_path / "b.parquet"), "a")
+    assert message in info.message
+    # Another error is not blamed on the file.
+    error = PolarsError("division by zero")
+    assert locate_error(scan, schema, quotes=None, data_root=None, error=error).field is None

@@ -27,6 +27,7 @@ from minispark.jobs.operators import (
     Map,
     Operator,
     ReadCsv,
+    ReadJsonl,
     Select,
     Sort,
     Sql,
@@ -231,10 +232,8 @@ def _kind(value: object) -> str:
 def _check_rules(node: Operator) -> None:
     """Check the rules over several fields."""
     match node:
-        case ReadCsv():
-            one_byte = len(node.separator.encode()) == 1 and node.separator not in '"\r\n'
-            if not one_byte:
-                _rule(node, "separator", "must be one ASCII character, no quote or line break")
+        case ReadCsv() | ReadJsonl():
+            _check_reader(node)
         case Map():
             _one_of(node, ("fn", node.fn), ("expr", node.expr))
             if node.expr is not None and node.column is not None:
@@ -298,6 +297,15 @@ def _expressions(node: Operator) -> list[tuple[str, str]]:
         case Sql(query=text):
             return [("query", text)]
     return []
+
+
+def _check_reader(node: ReadCsv | ReadJsonl) -> None:
+    if isinstance(node, ReadCsv):
+        one_byte = len(node.separator.encode()) == 1 and node.separator not in '"\r\n'
+        if not one_byte:
+            _rule(node, "separator", "must be one ASCII character, no quote or line break")
+    elif node.schema_ is not None and node.infer_rows is not None:
+        _rule(node, "infer_rows", 'does not go with "schema": nothing is inferred')
 
 
 def _check_join(node: Join) -> None:

@@ -98,6 +98,8 @@ class ReadJsonl(Read):
     """JSON lines; the records."""
 
     op: Literal["read_jsonl"]
+    schema_: dict[str, str] | None = Field(None, alias="schema", min_length=1)
+    infer_rows: Annotated[int, Field(ge=1, le=_MAX_LIMIT)] | None = None
 
 
 class ReadParquet(Read):

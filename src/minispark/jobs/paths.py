@@ -10,13 +10,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from glob import escape, has_magic
 from pathlib import Path
 
 from minispark.errors import UsageError
-from minispark.jobs.operators import Operator, Read, Write
+from minispark.jobs.operators import Operator, Read, ReadCsv, ReadJsonl, Write
 from minispark.jobs.suggest import shown
-from minispark.plan.scan_files import expand
+from minispark.plan.scan_files import listed
 
 __all__ = ["Found", "find_inputs", "place_output"]
 
@@ -34,8 +35,11 @@ class Found:
     files: tuple[str, ...]
 
 
-def find_inputs(node: Read, data_root: Path | None) -> Found:
+def find_inputs(node: Read, data_root: Path | None, *, may_be_empty: bool = False) -> Found:
     """Return the absolute paths of a reader's inputs.
+
+    Polars passes over empty files in directories and patterns; where ``may_be_empty`` a path may
+    hold nothing else.
 
     Raises
     ------
@@ -45,10 +49,10 @@ def find_inputs(node: Read, data_root: Path | None) -> Found:
     given = [node.path] if isinstance(node.path, str) else node.path
     if len(given) > _MAX_PATHS:
         raise _refused(node, given[0], f"has {len(given):,} paths; at most {_MAX_PATHS:,} fit")
-    sources = [_absolute(node, path, data_root) for path in given]
+    sources = [_pattern(path, _absolute(node, path, data_root), data_root) for path in given]
     files: list[str] = []
     for path, source in zip(given, sources, strict=True):
-        files += _expanded(node, path, source, data_root)
+        files += _expanded(node, path, source, data_root, may_be_empty=may_be_empty)
     return Found(tuple(sources), tuple(files))
 
 
@@ -86,7 +90,7 @@ def _absolute(node: Operator, path: str, data_root: Path | None) -> str:
     if not Path(normal).is_relative_to(root):
         raise _outside(node, path)
     normal = _without_own_name(normal, path, root)
-    fixed = _fixed_part(normal) if isinstance(node, Read) else Path(normal)
+    fixed = root / _fixed_part(normal, root) if isinstance(node, Read) else Path(normal)
     try:
         leads_out = not fixed.resolve().is_relative_to(resolved_root)
     except (OSError, RuntimeError):
@@ -94,6 +98,22 @@ def _absolute(node: Operator, path: str, data_root: Path | None) -> str:
     if leads_out:
         raise _outside(node, path)
     return normal
+
+
+def _pattern(path: str, absolute: str, data_root: Path | None) -> str:
+    """Return what Polars expands for a path.
+
+    The name of a file or directory that is there is no pattern, even if it looks so; nor is the
+    directory in which a relative path begins.
+    """
+    if not has_magic(absolute):
+        return absolute
+    if _exists(absolute):
+        return escape(absolute) if Path(absolute).is_file() else f"{escape(absolute)}/**/*"
+    start = Path.cwd() if data_root is None else data_root.absolute()
+    if Path(path).is_absolute() or not Path(absolute).is_relative_to(start):
+        return absolute
+    return str(Path(escape(str(start))) / Path(absolute).relative_to(start))
 
 
 def _without_own_name(normal: str, path: str, root: Path) -> str:
@@ -107,18 +127,22 @@ def _without_own_name(normal: str, path: str, root: Path) -> str:
     return str(root.joinpath(*parts[1:]))
 
 
-def _fixed_part(path: str) -> Path:
-    """Return the part of a path before its first wildcard."""
-    parts = Path(path).parts
+def _fixed_part(path: str, root: Path) -> Path:
+    """Return the part of a path below the root before its first wildcard."""
+    parts = Path(path).relative_to(root).parts
     wild = next((i for i, part in enumerate(parts) if _GLOB.search(part)), len(parts))
     return Path(*parts[:wild])
 
 
-def _expanded(node: Read, path: str, source: str, data_root: Path | None) -> Sequence[str]:
+def _expanded(
+    node: Read, path: str, source: str, data_root: Path | None, *, may_be_empty: bool
+) -> Sequence[str]:
     try:
-        files = expand([source], glob=True)
-    except UsageError:
-        raise _missing(node, path, data_root) from None
+        files = listed([source], glob=True)
+    except UsageError as error:
+        raise _not_listed(node, path, error, data_root) from None
+    if not files and not (may_be_empty and _holds_files(source, data_root)):
+        raise _nothing_in(node, path, source, data_root)
     if data_root is not None:
         root = data_root.resolve()
         # Links that a wildcard met lead out. That something is there is not told.
@@ -140,9 +164,34 @@ def _exists(file: str) -> bool:
         return False
 
 
+def _holds_files(source: str, data_root: Path | None) -> bool:
+    """Whether a path that Polars finds nothing in holds files after all, all of them empty."""
+    directory = Path(source) if _exists(source) else None
+    found = Path("/").glob(source.lstrip("/")) if directory is None else directory.rglob("*")
+    inside = Path("/") if data_root is None else data_root.resolve()
+    return any(file.is_file() and file.resolve().is_relative_to(inside) for file in found)
+
+
+def _nothing_in(node: Operator, path: str, source: str, data_root: Path | None) -> UsageError:
+    if not _holds_files(source, data_root):
+        return _missing(node, path, data_root)
+    hint = "give the columns in schema" if isinstance(node, ReadCsv | ReadJsonl) else None
+    return _refused(node, path, "matches empty files only", hint=hint, code="MS-110")
+
+
+def _not_listed(node: Operator, path: str, error: UsageError, data_root: Path | None) -> UsageError:
+    """Say why Polars does not expand a path; below a data root without the names that it tells."""
+    reason = error.info.message.splitlines()[0]
+    if data_root is not None:
+        reason = reason.partition(": ")[0]
+    hint = "name the files by a pattern, such as directory/*.csv"
+    return _refused(node, path, f"is not read by Polars: {reason}", hint=hint, code="MS-168")
+
+
 def _missing(node: Operator, path: str, data_root: Path | None) -> UsageError:
     hint = f"relative paths start at {data_root or Path.cwd()}"
-    return _refused(node, path, "matches no file", hint=hint, code="MS-110")
+    error = _refused(node, path, "matches no file", hint=hint, code="MS-110")
+    return UsageError.from_info(replace(error.info, exception="FileNotFoundError"))
 
 
 def _outside(node: Operator, path: str) -> UsageError:

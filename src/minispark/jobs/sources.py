@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from glob import escape
 from pathlib import Path
 
 import polars as pl
@@ -11,7 +12,7 @@ from polars.exceptions import PanicException, PolarsError
 from minispark.errors import UsageError
 from minispark.jobs.operators import Read, ReadCsv, ReadJsonl, ReadParquet, ReadText
 from minispark.jobs.paths import Found, find_inputs
-from minispark.jobs.suggest import did_you_mean, shown
+from minispark.jobs.suggest import did_you_mean, listed, shown
 from minispark.jobs.tables import Table, fail, polars_reason
 from minispark.plan.markers import partitioned
 
@@ -40,6 +41,8 @@ DTYPES: dict[str, type[pl.DataType]] = {dtype.__name__: dtype for dtype in _DTYP
     "Utf8": pl.String
 }
 """What may stand in ``schema``."""
+_INFERRED_ROWS = 100
+"""Polars' own default."""
 _SUSPECTS = 100
 """Files that are tried one by one to name the one that is wrong; Polars looks at fewer."""
 _OTHER_WORDS = {"int": "Int64", "integer": "Int64", "float": "Float64", "double": "Float64"} | {
@@ -59,13 +62,15 @@ def open_source(node: Read, data_root: Path | None) -> tuple[Table, Found]:
     UsageError
         There is no such file, it may not be read, or it is not what the node says.
     """
-    schema = _schema(node) if isinstance(node, ReadCsv) else None
-    found = find_inputs(node, data_root)
+    schema = _schema(node) if isinstance(node, ReadCsv | ReadJsonl) else None
+    found = find_inputs(node, data_root, may_be_empty=schema is not None)
     frame = _scan(node, list(found.sources), schema)
     try:
         columns = frame.collect_schema()
     except (PolarsError, PanicException, OSError) as error:
-        raise _unreadable(node, error, _culprit(node, found.files, schema)) from None
+        culprit = _culprit(node, found.files, schema)
+        reason = _difference(node, found.files, culprit, schema) or polars_reason(error)
+        raise _unreadable(node, reason, culprit) from None
     if node.partitions is not None:
         frame = partitioned(frame, node.partitions)
     return Table(node.id, frame, dict(columns)), found
@@ -86,14 +91,15 @@ def _scan(
         case ReadText():
             return pl.scan_lines(sources, name="text")
         case ReadJsonl():
-            return pl.scan_ndjson(sources)
+            rows = node.infer_rows or _INFERRED_ROWS
+            return pl.scan_ndjson(sources, schema=schema, infer_schema_length=rows)
         case ReadParquet():
             return pl.scan_parquet(sources)
     msg = f"no scan for {node.op}"
     raise TypeError(msg)
 
 
-def _schema(node: ReadCsv) -> dict[str, type[pl.DataType]] | None:
+def _schema(node: ReadCsv | ReadJsonl) -> dict[str, type[pl.DataType]] | None:
     if node.schema_ is None:
         return None
     made = {}
@@ -117,17 +123,38 @@ def _culprit(
     """Find the file that cannot be read, or not together with the first."""
     for file in files[:_SUSPECTS]:
         try:
-            _scan(node, list(dict.fromkeys([files[0], file])), schema).collect_schema()
+            pair = [escape(name) for name in dict.fromkeys([files[0], file])]
+            _scan(node, pair, schema).collect_schema()
         except (PolarsError, PanicException, OSError):
             return file
     return None
 
 
-def _unreadable(node: Read, error: BaseException, culprit: str | None) -> UsageError:
+def _difference(
+    node: Read,
+    files: Sequence[str],
+    culprit: str | None,
+    schema: dict[str, type[pl.DataType]] | None,
+) -> str | None:
+    """Return how the columns of a file differ from those of the first, None if they do not."""
+    if culprit is None or culprit == files[0]:
+        return None
+    try:
+        first, own = (
+            _scan(node, [escape(file)], schema).collect_schema().names()
+            for file in (files[0], culprit)
+        )
+    except (PolarsError, PanicException, OSError):
+        return None
+    if first == own:
+        return None
+    return f"its columns are {listed(own)}, those of {shown(Path(files[0]).name)} {listed(first)}"
+
+
+def _unreadable(node: Read, reason: str, culprit: str | None) -> UsageError:
     file = culprit or (node.path if isinstance(node.path, str) else node.path[0])
     return UsageError(
-        f"node {shown(node.id)} ({node.op}) cannot read {shown(Path(file).name)}: "
-        f"{polars_reason(error)}",
+        f"node {shown(node.id)} ({node.op}) cannot read {shown(Path(file).name)}: {reason}",
         code="MS-168",
         node=node.id,
         field="path",

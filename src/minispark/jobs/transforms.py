@@ -123,6 +123,7 @@ def _join(node: Join, tables: Sequence[Table]) -> pl.LazyFrame:
     if node.how == "cross":
         _check_suffix(node, left, right, ())
         return left.frame.join(right.frame, how="cross", suffix=node.suffix)
+    # Not `or`: the name of a column may be an empty text.
     if node.on is not None:
         left_on = columns(node, "on", names(node.on), left)
         right_on = columns(node, "on", names(node.on), right)

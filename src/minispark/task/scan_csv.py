@@ -28,7 +28,7 @@ from typing import Any
 import polars as pl
 from polars.exceptions import PanicException, PolarsError
 
-from minispark.errors import JobFailedError
+from minispark.errors import ErrorInfo, JobFailedError
 from minispark.plan.names import exact_columns
 from minispark.plan.scan_files import is_compressed
 from minispark.plan.stages import Split
@@ -219,17 +219,30 @@ class CsvReader:
         else:
             agree = sorted(own) == sorted(names)
         if not agree:
-            raise JobFailedError(
-                f"the header of {path} is {_shown(own)}, expected {_shown(names)}",
-                code="MS-232",
-                file=str(path),
-                hint="Files that are read together must have the same columns.",
-            )
+            raise _other_header(path, own, names)
+
+
+def _other_header(path: Path, own: list[str], names: list[str]) -> JobFailedError:
+    """Return the error that Polars raises for a header, with the file and all its names."""
+    pairs = zip(names, own, strict=False)
+    first, other = next((pair for pair in pairs if pair[0] != pair[1]), ("", ""))
+    alike = len(own) == len(names)
+    words = f"schema names differ: got {first}, expected {other}"
+    return JobFailedError.from_info(
+        ErrorInfo(
+            "MS-232",
+            f"the header of {path} is {_shown(own)}, expected {_shown(names)}",
+            file=str(path),
+            hint="Files that are read together must have the same columns.",
+            exception="ComputeError",
+            exception_message=words if alike else "schema lengths differ",
+        )
+    )
 
 
 def _shown(names: list[str]) -> str:
     more = f" and {len(names) - _HEADER_SHOWN} more" if len(names) > _HEADER_SHOWN else ""
-    return ", ".join(names[:_HEADER_SHOWN]) + more
+    return ", ".join(map(repr, names[:_HEADER_SHOWN])) + more
 
 
 def open_csv(

@@ -32,10 +32,13 @@ _COUNTED_BYTES = 8 << 30
 _VALUE_CHARS = 60
 _MESSAGE_CHARS = 200
 _COLUMN = re.compile(r"at column '(?P<name>.*)' \(column number \d+\)", re.DOTALL)
-_HINT = (
-    "Fix the value, list it in null_values, or give the column another dtype in the schema; "
-    "dtypes are inferred from the first rows only."
-)
+_HINTS = {
+    ScanFormat.CSV: "Fix the value, list it in null_values, or give the column another dtype in "
+    "the schema; dtypes are inferred from the first rows only.",
+    ScanFormat.JSONL: "Fix the value, give the column another dtype in the schema, or infer it "
+    "from more rows (infer_rows; in Polars infer_schema_length).",
+    ScanFormat.PARQUET: "Files that are read together must have the same columns and dtypes.",
+}
 
 
 def locate_error(
@@ -54,13 +57,16 @@ def locate_error(
     """
     paths = {split.path for split in scan.splits}
     file = paths.pop() if len(paths) == 1 else None
+    hint = _HINTS.get(scan.spec.format)
     told = caused_by(error, ErrorInfo("MS-233", _sentence(error), file=file))
     try:
+        if scan.spec.format is ScanFormat.PARQUET:
+            return _other_dtype(scan, schema, data_root, told) or told
         suspect = _suspect(scan, schema, quotes, _columns(error, schema))
         if suspect is None:
             return told
         for split in scan.splits:
-            found = _search(suspect, split, checked(split, data_root), told)
+            found = _search(suspect, split, checked(split, data_root), told, hint)
             if found is not None:
                 return found
     except (Exception, PanicException):
@@ -86,7 +92,9 @@ def _suspect(
     return None
 
 
-def _search(suspect: Suspect, split: Split, path: Path, told: ErrorInfo) -> ErrorInfo | None:
+def _search(
+    suspect: Suspect, split: Split, path: Path, told: ErrorInfo, hint: str | None
+) -> ErrorInfo | None:
     with mapped(path) as data:
         if is_compressed(data[:4]):
             return None
@@ -96,7 +104,28 @@ def _search(suspect: Suspect, split: Split, path: Path, told: ErrorInfo) -> Erro
                 begin, end, why = _halved(suspect, data, begin, end, why)
                 row = suspect.count(data, begin) + 1 if begin <= _COUNTED_BYTES else None
                 at = replace(told, file=str(path), row=row)
-                return _blamed(suspect, data, begin, end, why, at)
+                return _blamed(suspect, data, begin, end, why, at, hint)
+    return None
+
+
+def _other_dtype(
+    scan: ScanTask, schema: pl.Schema, data_root: Path | None, told: ErrorInfo
+) -> ErrorInfo | None:
+    """Find the Parquet file that has a column otherwise than the first; it fails alone too."""
+    for split in {split.path: split for split in scan.splits}.values():
+        path = checked(split, data_root)
+        own = pl.read_parquet_schema(path)
+        for name, dtype in schema.items():
+            if own.get(name) == dtype:
+                continue
+            try:
+                pl.scan_parquet(path, schema=schema).select(name).collect()
+            except (PolarsError, PanicException) as error:
+                if _sentence(error) == told.message:
+                    has = f"is {own[name]}" if name in own else "is missing"
+                    message = f"the column {name!r} {has} in {path}, expected {dtype}"
+                    hint = _HINTS[ScanFormat.PARQUET]
+                    return replace(told, message=message, file=str(path), field=name, hint=hint)
     return None
 
 
@@ -138,7 +167,13 @@ def _halved(
 
 
 def _blamed(
-    suspect: Suspect, data: Bytes, begin: int, end: int, why: BaseException, at: ErrorInfo
+    suspect: Suspect,
+    data: Bytes,
+    begin: int,
+    end: int,
+    why: BaseException,
+    at: ErrorInfo,
+    hint: str | None,
 ) -> ErrorInfo:
     try:
         blamed = suspect.blame(data, begin, end)
@@ -149,7 +184,7 @@ def _blamed(
         return replace(at, message=f"{_sentence(why)}: {_shortened(record, _VALUE_CHARS)!r}")
     column, value, dtype = blamed
     message = f"{_shortened(value, _VALUE_CHARS)!r} in column {column!r} cannot be read as {dtype}"
-    return replace(at, message=message, field=column, hint=_HINT)
+    return replace(at, message=message, field=column, hint=hint)
 
 
 def _sentence(error: BaseException) -> str:

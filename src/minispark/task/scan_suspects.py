@@ -132,7 +132,7 @@ class LinesSuspect:
             return None
         try:
             record = json.loads(data[begin:end])
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
         for column in self.columns if isinstance(record, dict) else ():
             value = json.dumps({column: record.get(column)})
