@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 from minispark.errors import UsageError
+from minispark.plan.build import PlanOutput, plan_outputs
 from minispark.plan.polars_plan import parse
 from minispark.plan.scans import ScanSource, scan_source
 from minispark.plan.stages import ScanFormat
@@ -221,3 +222,45 @@ def test_hidden_parquet_files(tmp_path: Path) -> None:
     source = source_of(pl.scan_parquet(tmp_path, hidden_file_prefix=["_", "."]))
     assert source is not None
     assert [Path(file.path).name for file in source.files] == ["a.parquet"]
+
+
+URLS = [
+    "file:{folder}/x.csv",
+    "file://{folder}/x.csv",
+    "file://{folder}/a%20b/y.csv",
+    "file://{folder}/a b/y.csv",
+    "file://{folder}/p%20q.csv",
+    "file:{folder}/*.csv",
+    "file://{folder}/**/*.csv",
+    "file://{folder}/",
+    "file://{folder}",
+    "file://{folder}/none.csv",
+    "file:{folder}/none*.csv",
+    "file://localhost{folder}/x.csv",
+    "FILE:{folder}/x.csv",
+    "p%20q.csv",
+]
+
+
+@pytest.mark.parametrize("url", URLS)
+def test_urls_of_local_files_are_read_as_polars_reads_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a b").mkdir()
+    for number, name in enumerate(("x.csv", "a b/y.csv", "p%20q.csv", "p q.csv")):
+        (tmp_path / name).write_text(f"a\n{number}\n")
+    query = pl.scan_csv(url.format(folder=tmp_path))
+    try:
+        expected = query.collect()["a"].to_list()
+    except (pl.exceptions.PolarsError, OSError) as error:
+        kind = type(error)
+        with pytest.raises(kind) as caught:
+            plan_outputs([PlanOutput("r", query)])
+        assert str(caught.value).split("\n")[0] == str(error).split("\n")[0]
+        return
+    source = source_of(query)
+    assert source is not None, "it can be cut"
+    read = [pl.read_csv(file.path, glob=False)["a"].item() for file in source.files]
+    assert read == expected
+    assert all(Path(file.path).is_absolute() for file in source.files)

@@ -16,6 +16,7 @@ from minispark.engines.polars_engine import Engine
 from minispark.errors import UsageError
 from minispark.plan.build import PlanOutput, plan_outputs
 from minispark.plan.explain import render
+from minispark.plan.scan_files import is_file_url
 from minispark.settings import PlanSettings
 
 __all__ = ["explain_query", "run_query", "save_rows", "show_rows"]
@@ -146,7 +147,7 @@ def _scan(path: str) -> pl.LazyFrame:
         msg = f"the kind of {path} is not known from its name"
         raise UsageError(msg, file=path, hint=f"Endings are: {', '.join(_READERS)}.")
     try:
-        frame = reader(str(Path(path).absolute()))
+        frame = reader(path if is_file_url(path) else str(Path(path).absolute()))
         frame.collect_schema()
     except (PolarsError, PanicException, OSError) as error:
         msg = f"the table {path} cannot be read: {error}"

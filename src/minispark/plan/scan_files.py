@@ -22,7 +22,17 @@ from minispark.errors import ErrorInfo, UsageError, caused_by, exception_name
 if TYPE_CHECKING:
     from pyarrow.parquet import FileMetaData
 
-__all__ = ["FileInfo", "RowGroups", "expand", "is_compressed", "listed", "pinned", "row_groups"]
+__all__ = [
+    "FileInfo",
+    "RowGroups",
+    "expand",
+    "is_compressed",
+    "is_file_url",
+    "is_remote",
+    "listed",
+    "pinned",
+    "row_groups",
+]
 
 _COMPRESSED = (b"\x1f\x8b", b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda", b"\x28\xb5\x2f\xfd")
 """First bytes by which Polars knows gzip, zlib at four levels and zstd."""
@@ -99,7 +109,18 @@ def listed(
         raise UsageError.from_info(caused_by(error, info)) from error
     found: list[str] = getattr(node, "paths", [])
     directory = Path.cwd()
-    return tuple(str(directory / path) for path in found)
+    # Polars has decoded a URL by then: what follows the prefix is the path itself.
+    return tuple(str(directory / path.removeprefix("file://")) for path in found)
+
+
+def is_file_url(path: str) -> bool:
+    """Whether Polars takes a path for the URL of a local file; other cases are no such URLs."""
+    return path.startswith("file:")
+
+
+def is_remote(path: str) -> bool:
+    """Whether a path is a URL of another machine."""
+    return "://" in path and not is_file_url(path)
 
 
 def _nothing_found(paths: Sequence[str]) -> ErrorInfo:

@@ -14,6 +14,7 @@ from typing import Any
 import polars as pl
 
 from minispark.plan.polars_plan import parse
+from minispark.plan.scan_files import is_remote
 from minispark.plan.stages import ScanFormat
 
 __all__ = ["paths_of", "scan_options"]
@@ -47,7 +48,7 @@ def paths_of(node: Mapping[str, Any]) -> list[str] | None:
     if not isinstance(sources, dict) or sources.keys() != {"Paths"}:
         return None
     paths = [entry["inner"] for entry in sources["Paths"]]
-    if not paths or any("://" in path for path in paths):
+    if not paths or any(map(is_remote, paths)):
         return None
     return paths
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from minispark.plan.scan_files import FileInfo, listed, pinned
+from minispark.plan.scan_files import FileInfo, is_file_url, listed, pinned
 from minispark.plan.scan_options import paths_of, scan_options
 from minispark.plan.stages import ScanFormat, ScanSpec
 
@@ -69,7 +69,7 @@ def scan_source(node: Mapping[str, Any]) -> ScanSource | None:
         glob=options.pop("glob", True),
         hidden_file_prefix=options.pop("hidden_file_prefix", None),
     )
-    if not files:
+    if not files or (any(map(is_file_url, paths)) and not all(map(_is_plain, files))):
         # Polars says why, or gives no rows where the schema is given.
         return None
     if format_ is ScanFormat.PARQUET:
@@ -86,6 +86,11 @@ def scan_source(node: Mapping[str, Any]) -> ScanSource | None:
         ScanSpec(format_, options),
         tuple(pinned(path, sniff=sniff, given=given.get(path)) for path in files),
     )
+
+
+def _is_plain(file: str) -> bool:
+    """Whether what a URL names is a file, not below a folder that names a column."""
+    return "=" not in str(Path(file).parent) and Path(file).is_file()
 
 
 def _hive(paths: Sequence[str], files: Sequence[str]) -> bool:

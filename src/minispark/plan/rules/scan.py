@@ -12,7 +12,7 @@ import polars as pl
 from minispark.errors import UsageError
 from minispark.plan.polars_plan import Node, frame_of, leaf_node
 from minispark.plan.relation import Cutter, Part, Relation
-from minispark.plan.scan_files import expand
+from minispark.plan.scan_files import expand, is_remote
 from minispark.plan.scans import ScanSource, scan_source
 from minispark.plan.splits import cut_source, needs_quotes, quotes_spec
 from minispark.plan.stages import ReadMode, ScanInput, Split, StageInput
@@ -87,7 +87,7 @@ def _unsplit_bytes(node: Node) -> int:
     sources = node.body["sources"]
     listed = sources.get("Paths", ()) if isinstance(sources, Mapping) else ()
     paths = [entry["inner"] for entry in listed]
-    if not paths or any("://" in path for path in paths):
+    if not paths or any(map(is_remote, paths)):
         return 0
     try:
         return sum(Path(file).stat().st_size for file in expand(paths, glob=True))
