@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 from pathlib import Path
 
 import polars as pl
 import pytest
+
+from minispark.cli.ready_jobs import wordcount_job
 
 from .conftest import Minispark
 
@@ -47,6 +50,31 @@ def test_words_are_counted_in_this_process(minispark: Minispark, text: Path) -> 
     assert records(ran.stdout) == {"read": 50, "flatmap": 300, "map": 300, "reduce": 4}
     assert "654 records" in ran.stdout
     assert "in this process" in ran.stderr
+
+
+@pytest.mark.parametrize("name", ["text.csv.gz", "TEXT.CSV.GZ", "text.zst.csv"])
+def test_compressed_tables_are_tables(minispark: Minispark, text: Path, name: str) -> None:
+    path = text.with_name(name)
+    path.write_bytes(gzip.compress(text.read_bytes()))
+    ran = minispark("run", "wordcount", name)
+    assert records(ran.stdout) == {"read": 50, "flatmap": 300, "map": 300, "reduce": 4}
+
+
+@pytest.mark.parametrize(
+    ("path", "op"),
+    [
+        ("a.csv", "read_csv"),
+        ("a.jsonl.gz", "read_jsonl"),
+        ("a.b.ndjson.zst", "read_jsonl"),
+        ("a.parquet", "read_parquet"),
+        ("folder.csv/*.pq", "read_parquet"),
+        ("a.txt.gz", "read_text"),
+        ("a.gz", "read_text"),
+        ("folder", "read_text"),
+    ],
+)
+def test_the_ending_says_what_is_read(path: str, op: str) -> None:
+    assert wordcount_job(path)["dag"]["nodes"][0]["op"] == op
 
 
 def test_a_plain_text_file_is_read_line_by_line(minispark: Minispark, tmp_path: Path) -> None:

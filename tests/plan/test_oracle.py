@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -140,3 +141,27 @@ def test_a_plan_that_takes_too_long_to_cut_runs_whole(
         "it could not be cut: planning took longer than -1 s"
     ]
     assert_frame_equal(run_inline(graph, tmp_path).results["out"], query.collect())
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"try_parse_dates": True}, {"schema": {"d": pl.Date, "n": pl.Int64}}],
+    ids=["inferred", "given"],
+)
+def test_dates_in_mixed_forms_become_null_where_polars_says_so(
+    tmp_path: Path, options: dict[str, Any]
+) -> None:
+    dates = [f"2024-01-0{n % 9 + 1}" for n in range(200)]
+    dates += [f"0{n % 9 + 1}/02/2024" for n in range(200)]
+    for number in range(2):
+        rows = "".join(f"{date},{n}\n" for n, date in enumerate(dates))
+        (tmp_path / f"{number}.csv").write_text(f"d,n\n{rows}")
+        dates.reverse()
+    query = pl.scan_csv(tmp_path / "*.csv", ignore_errors=True, **options)
+    expected = query.collect()
+    assert expected["d"].null_count() == 400
+    for parallelism in (1, 2, 5, 7):
+        settings = PlanSettings(single_task_bytes=0, parallelism=parallelism)
+        graph = plan_outputs([PlanOutput("out", query)], settings=settings)
+        found = run_inline(graph, tmp_path, job=f"job-{parallelism}-0-0")
+        assert_frame_equal(found.results["out"], expected)

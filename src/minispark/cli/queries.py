@@ -11,6 +11,7 @@ import polars as pl
 from polars.exceptions import PanicException, PolarsError
 
 from minispark.cli.options import master_of
+from minispark.cli.ready_jobs import ending
 from minispark.cli.terminal import count_text, notes, print_table, write_rows
 from minispark.engines.polars_engine import Engine
 from minispark.errors import UsageError
@@ -32,7 +33,6 @@ _READERS: Final[dict[str, Callable[[str], pl.LazyFrame]]] = {
     ".feather": pl.scan_ipc,
     ".txt": lambda path: pl.scan_lines(path, name="text"),
 }
-_PACKED: Final = (".gz", ".zst", ".zlib")
 _WRITERS: Final[dict[str, Callable[[pl.DataFrame, Path], object]]] = {
     "csv": lambda rows, path: rows.write_csv(path),
     "jsonl": lambda rows, path: rows.write_ndjson(path),
@@ -156,6 +156,5 @@ def _scan(path: str) -> pl.LazyFrame:
 
 
 def _kind(path: Path) -> str:
-    """Return the ending that tells what a file holds, without that of its compression."""
-    endings = [ending.lower() for ending in path.suffixes if ending.lower() not in _PACKED]
-    return endings[-1] if endings and endings[-1] in _READERS else ""
+    kind = ending(path)
+    return kind if kind in _READERS else ""

@@ -6,11 +6,19 @@ from itertools import pairwise
 from pathlib import PurePath
 from typing import Any
 
-__all__ = ["join_job", "wordcount_job"]
+__all__ = ["ending", "join_job", "wordcount_job"]
 
 _TABLE_OPS = {".csv": "read_csv", ".jsonl": "read_jsonl", ".ndjson": "read_jsonl"} | dict.fromkeys(
     (".parquet", ".pq"), "read_parquet"
 )
+
+_PACKED = (".gz", ".zst", ".zlib")
+
+
+def ending(path: PurePath) -> str:
+    """Return the ending that says what a file holds, without that of its compression."""
+    endings = [found.lower() for found in path.suffixes if found.lower() not in _PACKED]
+    return endings[-1] if endings else ""
 
 
 def wordcount_job(
@@ -68,7 +76,7 @@ def _job(
 
 
 def _read_op(path: str, *, default: str) -> str:
-    return _TABLE_OPS.get(PurePath(path).suffix.lower(), default)
+    return _TABLE_OPS.get(ending(PurePath(path)), default)
 
 
 def _write(output: str | None) -> list[dict[str, Any]]:

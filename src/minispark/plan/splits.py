@@ -42,6 +42,7 @@ def cut_source(
     settings: PlanSettings,
     data_root: Path | None,
     single: bool = False,
+    whole_files: bool = False,
 ) -> tuple[tuple[Split, ...], ...]:
     """Share the files out among tasks, in file order and ascending offset.
 
@@ -53,9 +54,11 @@ def cut_source(
         Paths under it are given relative to it.
     single
         One task with all files whole.
+    whole_files
+        No file is cut.
     """
     count = 1 if single else _task_count(source, partitions, settings)
-    cutter = _Cutter(source, count)
+    cutter = _Cutter(source, count, whole_files=whole_files)
     cuts = [(0, 0), *cutter.cuts(), (len(source.files), 0)]
     return tuple(cutter.splits(a, b, data_root) for a, b in pairwise(cuts))
 
@@ -82,7 +85,7 @@ def _task_count(source: ScanSource, partitions: int | None, settings: PlanSettin
 class _Cutter:
     """Places cuts among the files of one source."""
 
-    def __init__(self, source: ScanSource, count: int) -> None:
+    def __init__(self, source: ScanSource, count: int, *, whole_files: bool) -> None:
         self.files = source.files
         self.parquet = source.spec.format is ScanFormat.PARQUET
         self.count = count
@@ -90,7 +93,7 @@ class _Cutter:
         self.snap = self.edges[-1] // count // _SNAP
         # A file that is listed twice would mix up whose quotes were counted.
         listed = Counter(file.path for file in source.files)
-        self.whole = {path for path, times in listed.items() if times > 1}
+        self.whole = {path for path, times in listed.items() if times > 1 or whole_files}
         self.groups: Callable[[str], RowGroups] = cache(row_groups)
 
     def cuts(self) -> list[_Cut]:

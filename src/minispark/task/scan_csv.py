@@ -13,9 +13,10 @@ errors pass (``ignore_errors``) or to cut long rows (``truncate_ragged_lines``);
 rows of theirs or other, depending on where it starts. With these options a file that holds any
 quote character is read whole by the task that has its start.
 
-Known deviation: dates that are written in more than one way within a column. Polars refuses (or
-under ``ignore_errors`` nulls) what differs from the first date in the same chunk of a file; where
-chunks begin is up to Polars, and a split begins a new one.
+Known deviation: dates that are written in more than one way within a column. Polars refuses what
+differs from the first date in the same chunk of a file; where chunks begin is up to Polars, and a
+split begins a new one, so a file that Polars refuses may be read here. Under ``ignore_errors``
+Polars gives null in place of an error; such files are not cut (`minispark.plan.rules.scan`).
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from minispark.plan.relation import Cutter, Part, Relation
 from minispark.plan.scan_files import expand, is_remote
 from minispark.plan.scans import ScanSource, scan_source
 from minispark.plan.splits import cut_source, needs_quotes, quotes_spec
-from minispark.plan.stages import ReadMode, ScanInput, Split, StageInput
+from minispark.plan.stages import ReadMode, ScanFormat, ScanInput, Split, StageInput
 from minispark.settings import MIB
 
 __all__ = ["Scans", "read_frame", "survey"]
@@ -68,7 +68,11 @@ def scan(cutter: Cutter, node: Node, scans: Scans) -> Relation:
     if wanted is None and scans.bytes <= cutter.settings.single_task_bytes:
         wanted = 1
     tasks = cut_source(
-        source, partitions=wanted, settings=cutter.settings, data_root=cutter.data_root
+        source,
+        partitions=wanted,
+        settings=cutter.settings,
+        data_root=cutter.data_root,
+        whole_files=_reads_some_dates(source, schema),
     )
     leaf = f"scan{cutter.scans}"
     cutter.scans += 1
@@ -80,6 +84,17 @@ def scan(cutter: Cutter, node: Node, scans: Scans) -> Relation:
         inputs=(quotes,) if quotes else (),
     )
     return Relation((part,), source.bytes)
+
+
+def _reads_some_dates(source: ScanSource, schema: Mapping[str, pl.DataType]) -> bool:
+    """Whether a value's place in its file decides if it is read.
+
+    Under ``ignore_errors`` Polars nulls the dates that are not written as the first one in the
+    same chunk of a file, and a split would begin another chunk.
+    """
+    lenient = bool(source.spec.options.get("ignore_errors"))
+    csv = source.spec.format is ScanFormat.CSV
+    return csv and lenient and any(dtype.is_temporal() for dtype in schema.values())
 
 
 def _unsplit_bytes(node: Node) -> int:
