@@ -28,9 +28,10 @@ import typer
 
 from minispark.cli.app import app
 from minispark.master import MasterConfig, Service, create_app
-from minispark.master.doors import ALWAYS_OPEN, FIGURES, RULES
+from minispark.master.doors import ALWAYS_OPEN, FIGURES, rules
 from minispark.master.parts import Identity
 from minispark.observe.journal import Journal
+from minispark.settings import Limits
 from minispark.wire.guard import SUBMIT, VIEW, WORKER
 
 ROOT = Path(__file__).parents[1]
@@ -103,7 +104,7 @@ def token_of(method: str, path: str) -> str:
     if any(method in methods and route.fullmatch(here) for methods, route in FIGURES):
         return "view; figures"
     levels = ((VIEW, "view"), (SUBMIT, "submit"), (WORKER, "worker"))
-    for rule in RULES:
+    for rule in rules(Limits()):
         if method in rule.methods and rule.path.fullmatch(here):
             return next((name for level, name in levels if rule.levels == level), "shared secret")
     return "shared secret"
