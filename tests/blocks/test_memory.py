@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from functools import partial
 from pathlib import Path
 
@@ -95,6 +96,24 @@ def test_who_took_too_much_reads_what_and_where() -> None:
     told = error_of(OutOfMemory(200 * MIB, 900 * MIB, bound="machine"))
     assert "less than 200 MB of memory was left on the machine or in its group" in told.message
     assert "it used 900 MB" in told.message
+
+
+def test_a_compressed_input_that_took_too_much_is_called_so(tmp_path: Path) -> None:
+    (tmp_path / "bomb.csv.gz").write_bytes(gzip.compress(b"a\n1\n"))
+    (tmp_path / "plain.csv").write_text("a\n1\n")
+    splits = (Split("bomb.csv.gz", 0, 2 * MIB, 2 * MIB, 0), Split("plain.csv", 0, MIB, MIB, 0))
+    spec = TaskSpec(
+        TaskKey("j", 5, 0, 2, 0),
+        b"",
+        (ScanTask("a", ScanSpec(ScanFormat.CSV), splits),),
+        (),
+        Output(OutputKind.SINGLE),
+        data_root=str(tmp_path),
+    )
+    assert largest_inputs(spec) == (
+        "bomb.csv.gz (2.0 MB, compressed: one task unpacks all of it)",
+        "plain.csv (1.0 MB)",
+    )
 
 
 def test_a_share_that_is_to_stay_free_is_one_of_each_bound(machine: Path) -> None:

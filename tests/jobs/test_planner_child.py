@@ -33,8 +33,10 @@ class Child:
         assert self.process.stdout is not None
         self.process.stdin.write(len(request).to_bytes(4, "big") + request)
         self.process.stdin.flush()
-        size = int.from_bytes(self.process.stdout.read(4), "big")
-        found = json.loads(self.process.stdout.read(size))
+        found: object = {"reading": None}
+        while isinstance(found, dict) and "reading" in found:
+            size = int.from_bytes(self.process.stdout.read(4), "big")
+            found = json.loads(self.process.stdout.read(size))
         assert isinstance(found, dict)
         return found
 

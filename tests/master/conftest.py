@@ -67,6 +67,17 @@ while True:
     count += 1
     if name == "crash":
         os.abort()
+    if name in ("killed", "no memory", "slow file"):
+        note = json.dumps({"reading": {"node": "r", "file": "x.gz", "compressed": True}}).encode()
+        sys.stdout.buffer.write(len(note).to_bytes(4, "big") + note)
+        sys.stdout.buffer.flush()
+    if name == "killed":
+        os.kill(os.getpid(), 9)
+    if name == "no memory":
+        print("memory allocation of 9 bytes failed", file=sys.stderr, flush=True)
+        os.abort()
+    if name == "slow file":
+        time.sleep(3600)
     if name == "hang":
         time.sleep(3600)
     if name == "garbage":

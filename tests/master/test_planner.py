@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from minispark.master import MasterConfig
 from minispark.settings import Limits
 from minispark.tokens import Level, derive
 from minispark.wire.http import auth_headers
+
+TOKEN = "secret-of-the-tests-0123456789"  # noqa: S105
 
 
 @pytest.mark.parametrize(
@@ -22,6 +27,9 @@ from minispark.wire.http import auth_headers
         ("crash", "MS-130", "SIGABRT"),
         ("garbage", "MS-130", "ended the planner"),
         ("hang", "MS-131", "timed out after 0.5 s"),
+        ("killed", "MS-169", "when memory runs out, while the compressed file 'x.gz' (node 'r')"),
+        ("no memory", "MS-169", "than its limit of 4,096 MB, while the compressed file 'x.gz'"),
+        ("slow file", "MS-131", "timed out after 0.5 s, while the compressed file 'x.gz'"),
     ],
 )
 def test_a_job_that_cannot_be_planned_is_refused(
@@ -36,6 +44,30 @@ def test_a_job_that_cannot_be_planned_is_refused(
             assert says in error["message"]
             # The next job finds a planner again.
             assert (await client.submit_json(name="fine")).status_code == 202
+
+    asyncio.run(story())
+
+
+@pytest.mark.process
+def test_a_small_file_that_unpacks_to_gigabytes_is_named(bench: Any, tmp_path: Path) -> None:
+    """One line of 4 GB: Polars ends its process when it cannot get memory for it."""
+    zeros = gzip.compress(b"0" * (64 << 20))
+    (tmp_path / "bomb.csv.gz").write_bytes(gzip.compress(b"a,b\n") + 64 * zeros)
+    dag = {"nodes": [{"id": "read", "op": "read_csv", "path": "bomb.csv.gz"}], "edges": []}
+    changes = {
+        "planner_command": MasterConfig(state_dir=tmp_path, token=TOKEN).planner_command,
+        "data_root": tmp_path,
+        "limits": Limits(plan_memory_bytes=3 << 29),
+    }
+
+    async def story() -> None:
+        async with bench.master(**changes) as client:
+            reply = await client.submit_json(dag=dag)
+            assert reply.status_code == 422
+            error = reply.json()["error"]
+            assert error["code"] == "MS-169"
+            assert "1,536 MB, while the compressed file 'bomb.csv.gz'" in error["message"]
+            assert (error["node"], error["file"]) == ("read", "bomb.csv.gz")
 
     asyncio.run(story())
 

@@ -21,6 +21,7 @@ from minispark.errors import UsageError
 from minispark.jobs.contract import Job
 from minispark.jobs.operators import Cache, Operator, Read, Write
 from minispark.jobs.paths import place_output
+from minispark.jobs.reading import OnRead
 from minispark.jobs.sources import open_source
 from minispark.jobs.suggest import shown
 from minispark.jobs.tables import Table, polars_failed
@@ -42,15 +43,17 @@ class CompiledJob:
     parallelism: int | None = None
 
 
-def compile_job(job: Job, *, data_root: Path | None = None) -> CompiledJob:
-    """Make LazyFrames of a job's nodes.
+def compile_job(
+    job: Job, *, data_root: Path | None = None, on_read: OnRead = lambda _reading: None
+) -> CompiledJob:
+    """Make LazyFrames of a job's nodes; ``on_read`` is called before and after each is read.
 
     Raises
     ------
     UsageError
         A column, expression, type or path is wrong; ``info`` names the node and the field.
     """
-    compiler = _Compiler(data_root)
+    compiler = _Compiler(data_root, on_read)
     for node in job.nodes:
         compiler.add(node, job.inputs[node.id])
     outputs = tuple(compiler.output(node) for node in job.ends)
@@ -59,8 +62,9 @@ def compile_job(job: Job, *, data_root: Path | None = None) -> CompiledJob:
 
 
 class _Compiler:
-    def __init__(self, data_root: Path | None) -> None:
+    def __init__(self, data_root: Path | None, on_read: OnRead) -> None:
         self.data_root = data_root
+        self.on_read = on_read
         self.tables: dict[str, Table] = {}
         self.uncounted: dict[str, pl.LazyFrame] = {}
         self.files: dict[str, tuple[str, ...]] = {}
@@ -68,7 +72,7 @@ class _Compiler:
     def add(self, node: Operator, inputs: Sequence[str]) -> None:
         """Build one node over its inputs, which are there already."""
         if isinstance(node, Read):
-            table, found = open_source(node, self.data_root)
+            table, found = open_source(node, self.data_root, self.on_read)
             self.files[node.id] = found.files
             self.uncounted[node.id] = table.frame
         else:

@@ -4,6 +4,7 @@ It answers requests on standard input, one after another, on what was its standa
 
     request  {"data_root": str | null, "settings": {fields of PlanSettings},
               "limits": {fields of Limits}}, a line break, and the job as it was sent
+    notes    {"reading": Reading | null}, before and after each input is looked at
     answer   {"name": str, "weight": float, "graph": GraphMessage}
              | {"error": ErrorInfo, "status": 422 | 500}
 
@@ -18,6 +19,7 @@ import contextlib
 import json
 import os
 import queue
+import resource
 import signal
 import sys
 import threading
@@ -30,6 +32,7 @@ from polars.exceptions import PanicException, PolarsError
 
 from minispark.errors import ErrorInfo, MinisparkError, UsageError
 from minispark.jobs.planning import plan_job
+from minispark.jobs.reading import OnRead, Reading, no_memory
 from minispark.jobs.sizes import check_limits
 from minispark.masks import masked_error
 from minispark.settings import Limits, PlanSettings
@@ -68,13 +71,16 @@ def main() -> None:
     reader.start()
     with contextlib.suppress(Exception, PanicException):
         plan_job(_WARM_UP)
-    while True:
-        body = answer(requests.get())
+
+    def send(body: bytes) -> None:
         try:
             out.write(len(body).to_bytes(_LENGTH_BYTES, "big") + body)
             out.flush()
         except BrokenPipeError:
             os._exit(0)
+
+    while True:
+        send(answer(requests.get(), note=send))
 
 
 def _own_stdout() -> BinaryIO:
@@ -97,17 +103,28 @@ def _read_requests(source: BinaryIO, put: Callable[[bytes], None]) -> None:
         put(body)
 
 
-def answer(request: bytes) -> bytes:
-    """Return the answer to one request. Whatever goes wrong is an answer too."""
+def answer(request: bytes, *, note: Callable[[bytes], None] = lambda _note: None) -> bytes:
+    """Return the answer to one request. Whatever goes wrong is an answer too.
+
+    ``note`` takes messages that go before it.
+    """
+    now: Reading | None = None
+
+    def on_read(reading: Reading | None) -> None:
+        nonlocal now
+        now = reading
+        told = None if reading is None else asdict(reading)
+        note(json.dumps({"reading": told}, ensure_ascii=True).encode())
+
     try:
-        return _planned(request)
+        return _planned(request, on_read)
     except MinisparkError as error:
         return _refusal(error.info, 422)
     except PolarsError as error:
         return _refusal(ErrorInfo("MS-165", f"Polars refuses the job: {_reason(error)}"), 422)
     except MemoryError:
-        message = "planning the job takes more memory than its limit"
-        return _refusal(ErrorInfo("MS-169", message), 422)
+        limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+        return _refusal(no_memory(now, limit_bytes=limit), 422)
     except OSError as error:
         return _refusal(ErrorInfo("MS-170", f"planning the job failed: {_reason(error)}"), 422)
     except PanicException as error:
@@ -119,7 +136,7 @@ def answer(request: bytes) -> bytes:
         return _refusal(ErrorInfo("MS-169", message, hint=hint), 500)
 
 
-def _planned(request: bytes) -> bytes:
+def _planned(request: bytes, on_read: OnRead) -> bytes:
     head, _, body = request.partition(b"\n")
     given = json.loads(head)
     root, limits = given.get("data_root"), Limits(**given.get("limits") or {})
@@ -129,6 +146,7 @@ def _planned(request: bytes) -> bytes:
         data_root=None if root is None else Path(root),
         settings=PlanSettings(**given.get("settings") or {}),
         limits=limits,
+        on_read=on_read,
     )
     said = json.dumps({"name": job.get("name") or "job", "weight": job.get("weight", 1)})
     plan = GraphMessage(graph=graph).model_dump_json()

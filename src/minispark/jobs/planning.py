@@ -7,6 +7,7 @@ from pathlib import Path
 
 from minispark.jobs.compile import compile_job
 from minispark.jobs.contract import parse_job
+from minispark.jobs.reading import OnRead
 from minispark.plan.build import plan_outputs
 from minispark.plan.stages import StageGraph
 from minispark.settings import Limits, PlanSettings
@@ -21,6 +22,7 @@ def plan_job(
     settings: PlanSettings | None = None,
     limits: Limits | None = None,
     describe: bool = False,
+    on_read: OnRead = lambda _reading: None,
 ) -> StageGraph:
     """Check, compile and plan a JSON job.
 
@@ -36,6 +38,8 @@ def plan_job(
         How large a job may be.
     describe
         Add the logical plan as text.
+    on_read
+        Is called before and after an input is looked at.
 
     Raises
     ------
@@ -45,7 +49,7 @@ def plan_job(
         Polars refuses the job as a whole.
     """
     settings = settings or PlanSettings()
-    compiled = compile_job(parse_job(obj, limits=limits), data_root=data_root)
+    compiled = compile_job(parse_job(obj, limits=limits), data_root=data_root, on_read=on_read)
     if compiled.parallelism is not None:
         settings = replace(settings, parallelism=compiled.parallelism)
     graph = plan_outputs(

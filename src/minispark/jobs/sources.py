@@ -12,9 +12,11 @@ from polars.exceptions import PanicException, PolarsError
 from minispark.errors import UsageError
 from minispark.jobs.operators import Read, ReadCsv, ReadJsonl, ReadParquet, ReadText
 from minispark.jobs.paths import Found, find_inputs
+from minispark.jobs.reading import OnRead, Reading
 from minispark.jobs.suggest import did_you_mean, listed, shown
 from minispark.jobs.tables import Table, fail, polars_reason
 from minispark.plan.markers import partitioned
+from minispark.plan.scan_files import begins_compressed
 
 __all__ = ["DTYPES", "open_source"]
 
@@ -54,8 +56,12 @@ _OTHER_WORDS = {"int": "Int64", "integer": "Int64", "float": "Float64", "double"
 }
 
 
-def open_source(node: Read, data_root: Path | None) -> tuple[Table, Found]:
+def open_source(
+    node: Read, data_root: Path | None, on_read: OnRead = lambda _reading: None
+) -> tuple[Table, Found]:
     """Return the rows of a reader and the files it reads.
+
+    ``on_read`` is told which file, before one is opened.
 
     Raises
     ------
@@ -64,6 +70,7 @@ def open_source(node: Read, data_root: Path | None) -> tuple[Table, Found]:
     """
     schema = _schema(node) if isinstance(node, ReadCsv | ReadJsonl) else None
     found = find_inputs(node, data_root, may_be_empty=schema is not None)
+    on_read(_reading(node, found.files))
     frame = _scan(node, list(found.sources), schema)
     try:
         columns = frame.collect_schema()
@@ -71,9 +78,18 @@ def open_source(node: Read, data_root: Path | None) -> tuple[Table, Found]:
         culprit = _culprit(node, found.files, schema)
         reason = _difference(node, found.files, culprit, schema) or polars_reason(error)
         raise _unreadable(node, reason, culprit) from None
+    on_read(None)
     if node.partitions is not None:
         frame = partitioned(frame, node.partitions)
     return Table(node.id, frame, dict(columns)), found
+
+
+def _reading(node: Read, files: Sequence[str]) -> Reading:
+    """Name the first file that is compressed, else the first."""
+    packed = next((file for file in files[:_SUSPECTS] if begins_compressed(file)), None)
+    given = node.path if isinstance(node.path, str) else node.path[0]
+    name = given if packed is None or len(files) == 1 else Path(packed).name
+    return Reading(node.id, name, packed is not None)
 
 
 def _scan(

@@ -16,13 +16,16 @@ import json
 import os
 import resource
 import signal
+import tempfile
 from dataclasses import asdict, dataclass
-from typing import Annotated
+from typing import IO, Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from minispark.config import PRIVATE
 from minispark.errors import ErrorInfo
+from minispark.jobs.reading import Reading, ended, timed_out
+from minispark.masks import masked
 from minispark.master.answers import RefusedError
 from minispark.master.settings import MasterConfig
 from minispark.observe.logs import logger
@@ -36,6 +39,7 @@ __all__ = ["PlannedBody", "Planner"]
 _MAX_REPLY_BYTES = 1 << 29
 """A plan of 65,536 splits is about 20 MB; more comes from a child gone mad."""
 _LENGTH_BYTES = 4
+_LAST_WORDS_BYTES = 2_000
 
 _log = logger("master")
 
@@ -56,6 +60,8 @@ class _Reply(BaseModel):
     graph: GraphMessage | None = None
     error: ErrorInfo | None = None
     status: int = 422
+    reading: Reading | None = None
+    """What is read next, in a note that goes before the answer."""
 
 
 class Planner:
@@ -73,6 +79,9 @@ class Planner:
         self._turn = asyncio.Lock()
         self._child: asyncio.subprocess.Process | None = None
         self._planned = 0
+        self._words: IO[bytes] | None = None
+        """What the child prints: it says there what it died of."""
+        self._reading: Reading | None = None
 
     async def start(self) -> None:
         """Start the child, so that it is warm when the first job comes."""
@@ -83,6 +92,8 @@ class Planner:
         """End the child."""
         async with self._turn:
             await self._end()
+            if self._words is not None:
+                self._words.close()
 
     async def plan(self, body: bytes) -> PlannedBody:
         """Return the plan of a JSON job, of which ``body`` is the text.
@@ -99,11 +110,15 @@ class Planner:
                     reply = await self._ask(request)
             except TimeoutError:
                 await self._end()
-                raise self._timed_out() from None
+                raise RefusedError(
+                    422, timed_out(self._limits.plan_timeout_s, self._reading)
+                ) from None
             except (OSError, asyncio.IncompleteReadError, ValidationError) as error:
-                ended = await self._end()
-                _log.warning("planner_ended", reason=ended or str(error))
-                raise _crashed(ended) from None
+                how, words = await self._end(), self._last_words()
+                _log.warning("planner_ended", reason=how or str(error), last_words=words)
+                limit = self._limits.plan_memory_bytes
+                info = ended(how, words, self._reading, limit_bytes=limit)
+                raise RefusedError(422, info) from None
             except BaseException:
                 # Half a conversation: whatever comes next would be taken for another's answer.
                 await self._end()
@@ -113,25 +128,33 @@ class Planner:
         if reply.error is not None:
             raise RefusedError(reply.status, reply.error)
         if reply.graph is None:
-            raise _crashed("it sent an empty answer")
+            raise RefusedError(422, ErrorInfo("MS-130", "the planner sent an empty answer"))
         return PlannedBody(reply.name, reply.weight, reply.graph.graph)
 
     async def _ask(self, request: bytes) -> _Reply:
         child = await self._ready()
         if child.stdin is None or child.stdout is None:
             raise BrokenPipeError
+        self._reading = None
         child.stdin.write(len(request).to_bytes(_LENGTH_BYTES, "big") + request)
         await child.stdin.drain()
-        size = int.from_bytes(await child.stdout.readexactly(_LENGTH_BYTES), "big")
-        if size > _MAX_REPLY_BYTES:
-            msg = f"its answer would take {size} bytes"
-            raise OSError(msg)
-        reply = _Reply.model_validate_json(await child.stdout.readexactly(size))
+        while True:
+            reply = await self._next(child.stdout)
+            if "reading" not in reply.model_fields_set:
+                break
+            self._reading = reply.reading
         self._planned += 1
         if reply.error is not None and reply.error.code == PANIC_CODE:
             # Which locks Polars still holds there is not known.
             self._planned = self._limits.jobs_per_planner
         return reply
+
+    async def _next(self, answers: asyncio.StreamReader) -> _Reply:
+        size = int.from_bytes(await answers.readexactly(_LENGTH_BYTES), "big")
+        if size > _MAX_REPLY_BYTES:
+            msg = f"its answer would take {size} bytes"
+            raise OSError(msg)
+        return _Reply.model_validate_json(await answers.readexactly(size))
 
     async def _ready(self) -> asyncio.subprocess.Process:
         if self._child is None or self._child.returncode is not None:
@@ -150,11 +173,15 @@ class Planner:
 
     async def _spawn(self) -> None:
         environment = {name: text for name, text in os.environ.items() if name not in PRIVATE}
+        if self._words is not None:
+            self._words.close()
+        self._words = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the next child
         self._child = await asyncio.create_subprocess_exec(
             *self._command,
             env=environment,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
+            stderr=self._words,
             limit=1 << 20,
         )
         self._planned = 0
@@ -180,23 +207,10 @@ class Planner:
             return ""
         return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
 
-    def _timed_out(self) -> RefusedError:
-        limit = self._limits.plan_timeout_s
-        return RefusedError(
-            422,
-            ErrorInfo(
-                "MS-131",
-                f"planning the job timed out after {limit:g} s",
-                hint="Use fewer or simpler nodes.",
-            ),
-        )
-
-
-def _crashed(how: str) -> RefusedError:
-    hint = (
-        "An expression is probably too long or nested too deeply."
-        if how.startswith("signal")
-        else "The log of the master says why."
-    )
-    message = f"planning the job ended the planner ({how or 'no answer'})"
-    return RefusedError(422, ErrorInfo("MS-130", message, hint=hint))
+    def _last_words(self) -> str:
+        """Return the end of what the child has printed."""
+        if self._words is None:
+            return ""
+        size = self._words.seek(0, os.SEEK_END)
+        self._words.seek(max(0, size - _LAST_WORDS_BYTES))
+        return masked(self._words.read().decode(errors="replace").strip())

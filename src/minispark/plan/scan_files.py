@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = [
     "FileInfo",
     "RowGroups",
+    "begins_compressed",
     "expand",
     "is_compressed",
     "is_file_url",
@@ -136,6 +137,21 @@ def _nothing_found(paths: Sequence[str]) -> ErrorInfo:
 def is_compressed(first: bytes) -> bool:
     """Whether Polars unpacks a file that begins so."""
     return first.startswith(_COMPRESSED)
+
+
+def begins_compressed(path: str | Path) -> bool:
+    """Whether a file is one that Polars unpacks; False where it cannot be read."""
+    try:
+        # A pipe that no process writes to would make this wait.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    except OSError:
+        return False
+    try:
+        return is_compressed(os.read(descriptor, 4))
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
 
 
 def pinned(path: str, *, sniff: bool, given: str | None = None) -> FileInfo:

@@ -16,6 +16,7 @@ from minispark.blocks.meta import BlockSource
 from minispark.errors import ErrorInfo
 from minispark.plan.leaves import Binding
 from minispark.plan.names import with_columns_in_order
+from minispark.plan.scan_files import begins_compressed
 from minispark.plan.stages import ScanFormat
 from minispark.settings import MIB
 from minispark.task.scans import locate_error, open_scan
@@ -24,6 +25,7 @@ from minispark.task.spec import InputGeneration, ScanTask, TaskSpec
 __all__ = ["Bindings", "Inputs", "bytes_read", "input_generations", "largest_inputs", "read_inputs"]
 
 _LARGEST = 3
+_PACKED = ", compressed: one task unpacks all of it"
 
 _FEW_ROWS = 4096
 """Chunks smaller than this on average are put together: each costs the engine its own batch."""
@@ -88,7 +90,7 @@ def bytes_read(scans: Iterable[ScanTask]) -> int:
 
 
 def largest_inputs(spec: TaskSpec) -> tuple[str, ...]:
-    """Name the largest inputs of a task with their sizes, for somebody whom they were too much."""
+    """Name the largest inputs of a task with their sizes, as an explanation of its memory."""
     sizes: dict[str, int] = {}
     for scan in spec.scans:
         parquet = scan.spec.format is ScanFormat.PARQUET  # Its splits are in rows.
@@ -99,7 +101,11 @@ def largest_inputs(spec: TaskSpec) -> tuple[str, ...]:
         name = f"{len(wanted.blocks)} blocks of stage {wanted.stage}"
         sizes[name] = sum(source.meta.length for source in wanted.blocks)
     largest = sorted(sizes, key=lambda name: sizes[name], reverse=True)[:_LARGEST]
-    return tuple(f"{name} ({sizes[name] / MIB:.1f} MB)" for name in largest)
+    root = Path(spec.data_root or "")
+    return tuple(
+        f"{name} ({sizes[name] / MIB:.1f} MB{_PACKED if begins_compressed(root / name) else ''})"
+        for name in largest
+    )
 
 
 @dataclass(slots=True)
