@@ -82,3 +82,22 @@ def test_two_jobs_do_not_write_to_one_place(root: Path, spelled: str) -> None:
         check(job("in/*.csv", spelled.format(root=root)), None, root / "out")
     assert refused.value.status == 409
     assert "another output" in refused.value.info.message
+
+
+@pytest.mark.parametrize("rooted", [True, False])
+@pytest.mark.parametrize("target", ["round", "dangling", "round/out", "in/part-00000.csv/out"])
+def test_an_output_that_cannot_be_made_is_refused(root: Path, target: str, rooted: bool) -> None:
+    (root / "round").symlink_to("round")
+    (root / "dangling").symlink_to("nothing")
+    graph = job("other/part-00000.csv", target)
+    with pytest.raises(RefusedError) as refused:
+        check(graph, root if rooted else None)
+    assert refused.value.status in (409, 422)
+    assert refused.value.info.code in ("MS-120", "MS-123")
+
+
+def test_an_input_that_is_a_circle_of_links_meanwhile_is_no_fault_of_ours(root: Path) -> None:
+    graph = job("other/part-00000.csv", "out")
+    (root / "other" / "part-00000.csv").unlink()
+    (root / "other" / "part-00000.csv").symlink_to("part-00000.csv")
+    check(graph, None)

@@ -13,6 +13,7 @@ from minispark.task import sinks
 from minispark.task.spec import SinkFile
 
 JOB = "job-a-1-1"
+KEY = TaskKey(JOB, 2, 0, 0, 0)
 ROWS = pl.DataFrame({"word": ["a", "b"], "n": [1, 2]})
 
 
@@ -21,6 +22,7 @@ def write(
 ) -> list[SinkFile]:
     """Write one partition for each frame, as the attempts of a job do."""
     sink = SinkSpec(form, "out")
+    root.mkdir(exist_ok=True)
     keys = [TaskKey(job, 2, 0, partition, attempt) for partition in range(len(frames))]
     files = [
         sinks.write_part(frame, sink, key=key, data_root=str(root))
@@ -33,7 +35,7 @@ def tree(directory: Path) -> dict[str, bytes]:
     return {
         str(path.relative_to(directory)): path.read_bytes()
         for path in directory.rglob("*")
-        if path.is_file()
+        if path.is_file() and not path.name.startswith("made-")
     }
 
 
@@ -132,12 +134,12 @@ def test_a_commit_cut_short_before_its_mark_ends_the_same(
     files = write(tmp_path, ROWS, ROWS)
     out = tmp_path / "out"
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "touch", lambda self: (_ for _ in ()).throw(Crash))
+        patch.setattr(sinks, "_mark", lambda _: (_ for _ in ()).throw(Crash))
         with pytest.raises(Crash):
             sinks.commit(files, directory=out, job=JOB, overwrite=False)
     assert not (out / "_SUCCESS").exists()
     with monkeypatch.context() as patch:
-        patch.setattr(sinks, "abort", lambda *_: (_ for _ in ()).throw(Crash))
+        patch.setattr(sinks, "abort", lambda *_, **__: (_ for _ in ()).throw(Crash))
         with pytest.raises(Crash):
             sinks.commit(files, directory=out, job=JOB, overwrite=False)
     sinks.commit(files, directory=out, job=JOB, overwrite=False)
@@ -234,8 +236,9 @@ def test_prepare_refuses_what_holds_something(tmp_path: Path) -> None:
 
 def test_abort_takes_what_was_staged(tmp_path: Path) -> None:
     write(tmp_path, ROWS)
+    (tmp_path / "out/mine").touch()
     sinks.abort(tmp_path / "out", JOB)
-    assert list((tmp_path / "out").iterdir()) == []
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine"]
     sinks.abort(tmp_path / "out", JOB)
 
 
@@ -248,7 +251,52 @@ def test_a_part_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
     nested = pl.DataFrame({"l": [[1]]})
     with pytest.raises(pl.exceptions.ComputeError):
         write(tmp_path, nested)
-    assert tree(tmp_path) == {}
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(pl.exceptions.ComputeError):
+        sinks.write_part(nested, SinkSpec("csv", str(tmp_path / "a/b/c")), key=KEY, data_root=None)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("rooted", [True, False])
+def test_a_job_that_fails_removes_the_directories_that_it_made_and_no_other(
+    tmp_path: Path, rooted: bool
+) -> None:
+    (tmp_path / "mine").mkdir()
+    data_root, root = (str(tmp_path), tmp_path) if rooted else (None, None)
+    for name, left in (("a/b/c", ["mine"]), ("mine", ["mine"]), ("mine/d/e", ["mine"])):
+        out = tmp_path / name
+        sink = SinkSpec("csv", name if rooted else str(out))
+        other = KEY._replace(partition=1)
+        for key in (KEY, other):
+            sinks.write_part(ROWS, sink, key=key, data_root=data_root)
+        sinks.discard_part(sink, key=other, data_root=data_root)
+        assert len(tree(out)) == 1
+        sinks.abort(out, JOB, root=root)
+        assert [path.name for path in tmp_path.iterdir()] == left
+        assert list((tmp_path / "mine").iterdir()) == []
+        # An attempt that is late, its job over, leaves nothing either.
+        sinks.write_part(ROWS, sink, key=KEY, data_root=data_root)
+        sinks.discard_part(sink, key=KEY, data_root=data_root)
+        assert [path.name for path in tmp_path.iterdir()] == left
+
+
+def test_an_output_that_cannot_be_made_is_refused_with_the_reason(tmp_path: Path) -> None:
+    (tmp_path / "dangling").symlink_to(tmp_path / "nothing")
+    (tmp_path / "round").symlink_to("round")
+    (tmp_path / "file").touch()
+    (tmp_path / "good").mkdir()
+    (tmp_path / "link").symlink_to("good")
+    for name, says in (
+        ("dangling", "the output .*/dangling is a link that leads nowhere"),
+        ("round", "the output .*/round is a link that leads nowhere"),
+        ("dangling/out", "the output .*/out cannot be made: .*/dangling is a link that leads"),
+        ("file/a/b", "the output .*/b cannot be made: .*/file is a file, not a directory"),
+    ):
+        with pytest.raises(UsageError, match=says) as caught:
+            sinks.prepare(tmp_path / name, overwrite=True)
+        assert caught.value.info.code == "MS-120"
+    for name in ("good", "link", "link/out", "new/a/b"):
+        sinks.prepare(tmp_path / name, overwrite=False)
 
 
 def test_a_link_is_not_published(tmp_path: Path) -> None:

@@ -258,7 +258,7 @@ class Driver:
         job.record.finished(command.status, error, wall_s())
         if command.status is not c.JobStatus.SUCCEEDED:
             for directory in job.directories.values():
-                sinks.abort(directory, command.job)
+                sinks.abort(directory, command.job, root=self._root())
         blocks: dict[int, list[BlockSource]] = {}
         for ref in command.results:
             blocks.setdefault(ref.key.stage, []).append(self._source(job, ref))
@@ -275,12 +275,19 @@ class Driver:
         try:
             for files, directory, overwrite in staged:
                 await asyncio.to_thread(
-                    sinks.commit, files, directory=directory, job=job, overwrite=overwrite
+                    sinks.commit,
+                    files,
+                    directory=directory,
+                    job=job,
+                    overwrite=overwrite,
+                    root=self._root(),
                 )
         except Exception as error:  # whatever it is, the job has failed by it
             for files, directory, _ in staged:
                 with contextlib.suppress(Exception):  # The first error is the one to report.
-                    await asyncio.to_thread(sinks.withdraw, files, directory=directory, job=job)
+                    await asyncio.to_thread(
+                        sinks.withdraw, files, directory=directory, job=job, root=self._root()
+                    )
             failure = failure_of(error)
         self._step(e.JobCommitted(job) if failure is None else e.JobCommitFailed(job, failure))
 
@@ -293,6 +300,9 @@ class Driver:
                 written = (known.reports[key].sink for key in keys if key.stage == stage.id)
                 found.append((stage.output.sink, [file for file in written if file is not None]))
         return found
+
+    def _root(self) -> Path | None:
+        return None if self._data_root is None else Path(self._data_root)
 
     def _set_timer(self, at_s: float) -> None:
         if at_s == self._wake_s:

@@ -108,7 +108,8 @@ class _Compiler:
         """Refuse two writers of one directory, and a writer into what the job reads."""
         taken: dict[Path, str] = {}
         for node in writes:
-            place = Path(self.data_root or "", place_output(node, self.data_root)).resolve()
+            output = Path(self.data_root or "", place_output(node, self.data_root))
+            place = Path(os.path.realpath(output))  # A circle of links is refused later.
             for other, name in taken.items():
                 if place.is_relative_to(other) or other.is_relative_to(place):
                     raise _clash(node, f"{shown(name)} writes there too")

@@ -146,7 +146,8 @@ def _expanded(
     if data_root is not None:
         root = data_root.resolve()
         # Links that a wildcard met lead out. That something is there is not told.
-        if not all(Path(file).resolve().is_relative_to(root) for file in files):
+        # A circle of links is no file; that is found next.
+        if not all(Path(os.path.realpath(file)).is_relative_to(root) for file in files):
             raise _missing(node, path, data_root)
     for file in files:
         if not _exists(file):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -71,6 +72,11 @@ def sink_directories(graph: StageGraph, data_root: Path | None) -> dict[int, Pat
     return found
 
 
+def _place(directory: Path) -> Path:
+    """Return where a directory leads; a circle of links is no error here."""
+    return Path(os.path.realpath(directory))
+
+
 def check_sinks(
     graph: StageGraph,
     directories: Mapping[int, Path],
@@ -86,10 +92,10 @@ def check_sinks(
         409 where a running job writes to the same place or something is there already, 422
         where the job would overwrite what it reads.
     """
-    taken = {path.resolve() for path in busy}
+    taken = {_place(path) for path in busy}
     specs = sink_stages(graph)
     for stage, directory in directories.items():
-        resolved = directory.resolve()
+        resolved = _place(directory)
         if resolved in taken:
             raise RefusedError(
                 409, ErrorInfo("MS-141", f"another output goes to {specs[stage].path} already")
@@ -116,7 +122,7 @@ def _check_not_read(graph: StageGraph, sink: SinkSpec, directory: Path, root: Pa
         for split in splits
     }
     for path in read:
-        if (root / path).resolve().is_relative_to(directory):
+        if _place(root / path).is_relative_to(directory):
             raise _bad(
                 f"the job reads {sink.path}, which it would overwrite",
                 field="path",

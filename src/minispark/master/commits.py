@@ -41,10 +41,13 @@ def manifests_of(
     ]
 
 
-def publish(job: str, graph: StageGraph, manifests: Sequence[Manifest]) -> list[SinkOutput]:
+def publish(
+    job: str, graph: StageGraph, manifests: Sequence[Manifest], *, root: Path | None
+) -> list[SinkOutput]:
     """Give the files their final names; done twice it is the same. Blocks: call it in a thread.
 
-    Where that fails, all that got its final name is taken back.
+    With a ``root`` (the data root) nothing outside it is touched. Where a commit fails, all that
+    got its final name is taken back.
     """
     found = []
     try:
@@ -54,20 +57,23 @@ def publish(job: str, graph: StageGraph, manifests: Sequence[Manifest]) -> list[
                 directory=Path(manifest.directory),
                 job=job,
                 overwrite=manifest.overwrite,
+                root=root,
             )
             found.append(sink_output(graph, manifest.stage, manifest.files, names))
     except (OSError, MinisparkError):
         for manifest in manifests:
-            with contextlib.suppress(OSError):  # The first error is the one to report.
-                sinks.withdraw(manifest.files, directory=Path(manifest.directory), job=job)
+            # The first error is the one to report.
+            with contextlib.suppress(OSError, MinisparkError):
+                directory = Path(manifest.directory)
+                sinks.withdraw(manifest.files, directory=directory, job=job, root=root)
         raise
     return found
 
 
-def discard(job: str, directories: Iterable[Path]) -> None:
+def discard(job: str, directories: Iterable[Path], *, root: Path | None) -> None:
     """Remove what a job that will not commit has staged. Blocks: call it in a thread."""
     for directory in directories:
-        sinks.abort(directory, job)
+        sinks.abort(directory, job, root=root)
 
 
 def commit_failure(error: Exception) -> Failure:

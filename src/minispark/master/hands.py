@@ -164,7 +164,10 @@ class Hands:
     async def _publish(self, live: LiveJob, manifests: list[Manifest]) -> None:
         parts, job = self._parts, live.record.job_id
         try:
-            live.sinks = await asyncio.to_thread(publish, job, live.record.graph, manifests)
+            root = parts.config.data_root
+            live.sinks = await asyncio.to_thread(
+                publish, job, live.record.graph, manifests, root=root
+            )
         # Whatever the disk says is the job's failure, not the master's.
         except Exception as error:
             _log.warning("commit_failed", job=job, reason=str(error))
@@ -179,7 +182,8 @@ class Hands:
 
     async def _clear(self, job: str, directories: list[Path]) -> None:
         """Remove what a job has staged and will not publish."""
-        await asyncio.to_thread(discard, job, directories)
+        root = self._parts.config.data_root
+        await asyncio.to_thread(discard, job, directories, root=root)
         self._parts.journal.job_cleared(job)
 
     def _finish(self, command: FinishJob) -> None:

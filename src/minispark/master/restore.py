@@ -188,7 +188,7 @@ def _begin_anew(
     todo: list[Callable[[], None]] = []
     for job in stored:
         if job.outcome is None:
-            outcome = _fail(live[job.job], replay.broken or "")
+            outcome = _fail(live[job.job], replay.broken or "", parts.config.data_root)
             todo.append(_writing_end(parts, outcome))
         else:
             outcome = Outcome.model_validate_json(job.outcome)
@@ -196,7 +196,7 @@ def _begin_anew(
     return todo
 
 
-def _fail(live: LiveJob, why: str) -> Outcome:
+def _fail(live: LiveJob, why: str, root: Path | None) -> Outcome:
     """End a job that cannot go on."""
     record, job = live.record, live.record.job_id
     error: ErrorInfo | None = ErrorInfo(
@@ -206,13 +206,13 @@ def _fail(live: LiveJob, why: str) -> Outcome:
     )
     if live.manifests is not None:
         try:
-            live.sinks = publish(job, record.graph, live.manifests)
+            live.sinks = publish(job, record.graph, live.manifests, root=root)
             error = None
         except (OSError, MinisparkError) as problem:
             _log.warning("commit_failed", job=job, reason=str(problem))
     record.finished(JobStatus.FAILED if error else JobStatus.SUCCEEDED, error, wall_s())
     if error is not None:
-        discard(job, live.directories.values())
+        discard(job, live.directories.values(), root=root)
     _log.warning("job_ended_by_restart", job=job, status=record.status.value)
     results = node_results(record.graph, (), {})
     return Outcome.of(record, results=results, sinks=live.sinks, placed=[])
@@ -245,7 +245,7 @@ def _clearing(parts: Parts, stored: StoredJob) -> Callable[[], None]:
     directories = [Path(place) for place in json.loads(stored.staging or "[]")]
 
     def clear() -> None:
-        discard(stored.job, directories)
+        discard(stored.job, directories, root=parts.config.data_root)
         parts.journal.job_cleared(stored.job)
 
     return clear

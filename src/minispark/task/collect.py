@@ -23,6 +23,7 @@ from minispark.plan.optimizations import fragment_flags
 from minispark.task.confine import check_options, check_plan
 from minispark.task.failures import error_over_rows, is_of_system
 from minispark.task.inputs import Bindings, Inputs
+from minispark.task.scan_inputs import with_names
 from minispark.task.spec import TaskSpec
 
 __all__ = ["Collected", "collect", "misplanned_schema"]
@@ -56,7 +57,7 @@ def collect(spec: TaskSpec, inputs: Inputs) -> Collected:
         info = error_over_rows(error)
         if spec.output.take is None or info is None:
             raise
-        return _rows_without_error(spec, inputs, spec.output.take, info)
+        return _rows_without_error(spec, inputs, spec.output.take, with_names(info))
 
 
 def misplanned_schema(spec: TaskSpec, inputs: Inputs) -> pl.Schema | None:

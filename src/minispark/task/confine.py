@@ -6,7 +6,8 @@ known to leave files alone are refused. Files that SQL names by itself are looke
 spelling that Polars might cut in another way is refused, not guessed at.
 
 Covers: scans, sinks and SQL, links and wildcards resolved. Does not cover: Python functions in a
-plan, which may do whatever their user may; a link that is exchanged between this look and the next.
+plan, which may do whatever their user may; a link that is exchanged between this look and the next
+(splits and sinks are opened beneath the root, see `beneath`; files that a plan names are not).
 """
 
 from __future__ import annotations

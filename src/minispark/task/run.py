@@ -16,6 +16,7 @@ from minispark.task.collect import collect, misplanned_schema
 from minispark.task.failures import failure_of
 from minispark.task.inputs import bytes_read, input_generations, read_inputs
 from minispark.task.outputs import write_output
+from minispark.task.scan_inputs import pinned_inputs
 from minispark.task.spec import TaskFailure, TaskReport, TaskSpec
 
 __all__ = ["NO_FRAGMENT", "attempt", "run_task"]
@@ -38,9 +39,10 @@ def run_task(spec: TaskSpec, *, fetch: FetchSettings) -> TaskReport:
     if spec.fragment == NO_FRAGMENT:
         return TaskReport(key=spec.key, block=EMPTY_BLOCK)
     inputs = read_inputs(spec, fetch=fetch)
-    collected = collect(spec, inputs)
-    misplanned = partial(misplanned_schema, spec, inputs)
-    written = write_output(spec, collected, misplanned=misplanned)
+    with pinned_inputs():
+        collected = collect(spec, inputs)
+        misplanned = partial(misplanned_schema, spec, inputs)
+        written = write_output(spec, collected, misplanned=misplanned)
     return TaskReport(
         key=spec.key,
         block=written.block,

@@ -33,7 +33,7 @@ from minispark.errors import ErrorInfo, JobFailedError
 from minispark.plan.names import exact_columns
 from minispark.plan.scan_files import is_compressed
 from minispark.plan.stages import Split
-from minispark.task.scan_inputs import checked, is_whole, runs
+from minispark.task.scan_inputs import checked, is_whole, named, runs
 from minispark.task.scan_records import BOM, Bytes, body_start, count_byte, mapped, record_start
 from minispark.task.spec import ScanTask
 
@@ -232,8 +232,8 @@ def _other_header(path: Path, own: list[str], names: list[str]) -> JobFailedErro
     return JobFailedError.from_info(
         ErrorInfo(
             "MS-232",
-            f"the header of {path} is {_shown(own)}, expected {_shown(names)}",
-            file=str(path),
+            f"the header of {named(path)} is {_shown(own)}, expected {_shown(names)}",
+            file=str(named(path)),
             hint="Files that are read together must have the same columns.",
             exception="ComputeError",
             exception_message=words if alike else "schema lengths differ",

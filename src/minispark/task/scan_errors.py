@@ -19,7 +19,7 @@ from polars.exceptions import PanicException, PolarsError
 from minispark.errors import ErrorInfo, caused_by
 from minispark.plan.scan_files import is_compressed
 from minispark.plan.stages import ScanFormat, Split
-from minispark.task.scan_inputs import checked
+from minispark.task.scan_inputs import checked, named
 from minispark.task.scan_records import Bytes, mapped
 from minispark.task.scan_suspects import CsvSuspect, LinesSuspect, Suspect
 from minispark.task.spec import ScanTask
@@ -103,7 +103,7 @@ def _search(
             if why is not None:
                 begin, end, why = _halved(suspect, data, begin, end, why)
                 row = suspect.count(data, begin) + 1 if begin <= _COUNTED_BYTES else None
-                at = replace(told, file=str(path), row=row)
+                at = replace(told, file=str(named(path)), row=row)
                 return _blamed(suspect, data, begin, end, why, at, hint)
     return None
 
@@ -123,9 +123,11 @@ def _other_dtype(
             except (PolarsError, PanicException) as error:
                 if _sentence(error) == told.message:
                     has = f"is {own[name]}" if name in own else "is missing"
-                    message = f"the column {name!r} {has} in {path}, expected {dtype}"
+                    message = f"the column {name!r} {has} in {named(path)}, expected {dtype}"
                     hint = _HINTS[ScanFormat.PARQUET]
-                    return replace(told, message=message, file=str(path), field=name, hint=hint)
+                    return replace(
+                        told, message=message, file=str(named(path)), field=name, hint=hint
+                    )
     return None
 
 
