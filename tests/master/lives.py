@@ -79,7 +79,7 @@ class Life:
             if getattr(task.get_coro(), "__qualname__", "") == "Load.watch":
                 task.cancel()  # It has no end of its own.
         await asyncio.gather(*background, return_exceptions=True)
-        await self.service._planner.close()
+        await self.service._planners.close()
         await asyncio.to_thread(self.journal.close)
 
 

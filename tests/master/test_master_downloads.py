@@ -18,6 +18,7 @@ from minispark.ids import TaskKey
 from minispark.master.answers import RefusedError
 from minispark.master.downloads import download
 from minispark.master.outcome import Outcome, SinkOutput
+from minispark.master.results import open_stream
 from minispark.observe.record import JobRecord
 from minispark.plan.build import PlanOutput, plan_outputs
 from minispark.wire.messages import NodeBlocks
@@ -74,14 +75,14 @@ def test_a_download_without_room_for_its_file_says_so(
     out = tmp_path / "out"
     out.mkdir()
     frame = pl.DataFrame({"a": random.Random(7).choices(range(10**12), k=1_000)})
-    for part in range(3):  # Each is smaller than the limit.
+    for part in range(9):  # Each is smaller than the limit.
         frame.write_csv(out / f"part-{part}.csv")
     sink = SinkOutput(
         node="out",
         path=str(out),
         format="csv",
-        files=[f"part-{part}.csv" for part in range(3)],
-        rows=3_000,
+        files=[f"part-{part}.csv" for part in range(9)],
+        rows=9_000,
         bytes=1,
     )
     error = refused(sink, spool, format_, asked)
@@ -121,3 +122,33 @@ def test_a_block_that_goes_while_a_range_is_prepared_is_gone(tmp_path: Path, spo
     result = NodeBlocks(node="out", columns=("a",), rows=2, blocks=sources)
     error = refused(result, spool, "csv", "bytes=1-")
     assert (error.status, error.info.code) == (410, "MS-144")
+
+
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+def test_an_output_directory_that_becomes_a_link_is_not_followed(
+    tmp_path: Path, spool: Path, when: str
+) -> None:
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    for directory, row in ((root / "out", 1), (outside, 7)):
+        directory.mkdir(parents=True)
+        (directory / "part-0.csv").write_text(f"a\n{row}\n")
+
+    def exchange() -> None:
+        (root / "out").rename(root / "before")
+        (root / "out").symlink_to(outside)
+
+    def opened(format_: str) -> Iterator[bytes]:
+        outcome, fetch = outcome_of(sink), FetchSettings()
+        return open_stream(outcome, None, format_, fetch=fetch, root=root, spool=spool).chunks
+
+    sink = SinkOutput(path="out", format="csv", files=["part-0.csv"], rows=1, bytes=4)
+    if when == "meanwhile":
+        chunks = opened("csv")
+        exchange()
+        assert b"".join(chunks) == b"a\n1\n"
+        return
+    exchange()
+    for format_ in ("csv", "parquet"):
+        with pytest.raises(RefusedError, match="outside the data root") as caught:
+            opened(format_)
+        assert caught.value.status == 410

@@ -24,10 +24,11 @@ from polars.io.plugins import register_io_source
 
 from minispark.blocks.errors import BlockUnavailable
 from minispark.blocks.fetch import FetchSettings, read_block
-from minispark.errors import ErrorInfo
+from minispark.errors import ErrorInfo, UsageError
 from minispark.master.answers import RefusedError
 from minispark.master.outcome import Outcome, SinkOutput
 from minispark.plan.names import with_columns_in_order
+from minispark.task.beneath import pinned_directory
 from minispark.task.failures import errno_of, is_of_system, sentence
 from minispark.task.formats import unwritable_column
 from minispark.task.scan_records import mapped, record_start
@@ -85,7 +86,7 @@ def open_stream(
             frames = _block_frames(result, replace(fetch, spool=spool))
             chunks = _encoded(frames, format_, spool)
         else:
-            chunks = _file_chunks(result, Path(root or "") / result.path, format_, spool)
+            chunks = _sink_chunks(result, root, format_, spool)
         first = next(chunks, b"")
     return ResultStream(_without_panics(chain((first,), chunks)), FORMATS[format_][1], format_)
 
@@ -97,6 +98,8 @@ def refusing(node: str | None, format_: str, spool: Path) -> Iterator[None]:
         yield
     except BlockUnavailable as error:
         raise _gone(node, error.reason) from error
+    except UsageError as error:  # Its directory leads out of the data root now.
+        raise _gone(node, error.info.message) from error
     except OSError as error:
         raise _refused_by_system(error, node, spool) from error
     except (PolarsError, PanicException) as error:
@@ -164,13 +167,19 @@ def _batches(frame: pl.DataFrame) -> Frames:
         yield frame.slice(offset, _BATCH_ROWS)
 
 
+def _sink_chunks(sink: SinkOutput, root: Path | None, format_: str, spool: Path) -> Iterator[bytes]:
+    """Give the files of a sink, by its directory as it was when it was opened."""
+    with pinned_directory(Path(root or "") / sink.path, root) as directory:
+        yield from _file_chunks(sink, directory, format_, spool)
+
+
 def _file_chunks(sink: SinkOutput, directory: Path, format_: str, spool: Path) -> Iterator[bytes]:
     """Text goes out as it was written; another format is made of what a reader sees in it."""
     paths = [directory / name for name in sink.files]
     for path in paths:
         # Whoever may write there must not have this process read what they may not.
         if path.is_symlink():
-            raise _gone(sink.node, f"{path} is a link now")
+            raise _gone(sink.node, f"{path.name} is a link now")
     if sink.format == format_ and format_ in ("csv", "jsonl"):
         return _joined(paths, _header(paths[0]) if format_ == "csv" else b"")
     return _encoded(_file_frames(sink.format, paths), format_, spool)
@@ -292,9 +301,10 @@ def _refused_by_system(error: Exception, node: str | None, spool: Path) -> Refus
     number, name = errno_of(error), getattr(error, "filename", None)
     what = sentence(error) if number is None else os.strerror(number)
     if number not in _FULL and not (name and Path(name).is_relative_to(spool)):
+        file = Path(name).name if name else "a file"  # Its directory may be a descriptor.
         if isinstance(error, FileNotFoundError):
-            return _gone(node, f"{name} was removed")
-        return _gone(node, f"{name} cannot be read: {what}" if name else what)
+            return _gone(node, f"{file} was removed")
+        return _gone(node, f"{file} cannot be read: {what}")
     return RefusedError(
         507,
         ErrorInfo(
