@@ -88,7 +88,7 @@ def test_the_child_names_the_file_over_which_memory_ended(
 
     monkeypatch.setattr(planner_child, "plan_job", greedy)
     notes: list[bytes] = []
-    found = json.loads(planner_child.answer(b'{"job": {}}', note=notes.append))
+    found = json.loads(planner_child.answer(b"{}\n{}", note=notes.append))
     assert found["error"]["code"] == "MS-169"
     assert found["error"]["file"] == "x.csv.gz"
     assert [json.loads(note)["reading"]["node"] for note in notes] == ["r"]
