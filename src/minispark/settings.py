@@ -197,7 +197,10 @@ class RoomSettings:
 
 @dataclass(frozen=True, slots=True)
 class DoorSettings:
-    """What a server bears from those who knock, each limit per peer address. Times in seconds."""
+    """What a server bears from those who knock, each limit per peer address. Times in seconds.
+
+    All addresses of loopback are one peer.
+    """
 
     free_failures: int = 10
     """Wrong tokens of a peer that are answered at once: a stale token in a script is no attack."""
@@ -212,9 +215,16 @@ class DoorSettings:
     remembered_peers: int = 1_024
     """Peers whose failures and open requests are known; the oldest is forgotten first."""
     open_requests: int = 512
-    """Requests, polls and streams at a time: three for each worker of a host, and half of the
-    files that a process may usually open."""
+    """Requests and polls of a token at a time, where it is that of workers or the shared secret:
+    three for each worker of a host, and half of the files that a process may usually open."""
+    lesser_requests: int = 128
+    """Requests of any other token, and of none, at a time: counted apart for each, so that nobody
+    takes the places of another level on an address that they share."""
+    open_streams: int = 128
+    """Streams and waits of any other token at a time, counted apart from its requests."""
     connections: int = 768
+    reserved_share: float = 0.25
+    """Of all connections, what only workers and the shared secret may have."""
     head_s: float = 20.0
     """How long the head of a request may take to come in whole."""
     body_s: float = 30.0

@@ -27,7 +27,7 @@ from minispark.master.settings import check_config
 from minispark.observe.journal import Journal
 from minispark.settings import DoorSettings
 from minispark.tokens import BlockKey, Keyring, Level, derive, derive_strong, level_of
-from minispark.wire.throttle import Throttle, peer_of
+from minispark.wire.throttle import OpenRequest, Throttle, peer_of
 
 SECRET = "a-secret-of-more-than-twenty-characters"  # noqa: S105
 
@@ -247,21 +247,22 @@ def test_what_is_remembered_is_bounded() -> None:
     throttle = Throttle(DoorSettings(remembered_peers=8), Clock())
     for number in range(1_000):
         throttle.failed(f"10.0.{number}.1")
-        assert throttle.enter(f"10.0.{number}.1")
-        throttle.leave(f"10.0.{number}.1")
+        request = OpenRequest(f"10.0.{number}.1", None)
+        assert throttle.enter(request)
+        throttle.leave(request)
     assert len(throttle._failures) == 8
     assert throttle._open == {}
 
 
 def test_a_peer_that_waits_too_much_is_not_looked_at_but_never_on_loopback() -> None:
     throttle = Throttle(DoorSettings(held_answers=2), Clock())
-    for peer in ("10.0.0.1", "127.0.0.1", "::1"):
+    for peer in ("10.0.0.1", "127.0.0.1", peer_of(("::1", 5))):
         throttle.failed(peer)
         for _ in range(2):
             throttle.hold(peer, 1)
     assert throttle.ignores("10.0.0.1")
     assert not throttle.ignores("127.0.0.1")
-    assert not throttle.ignores("::1")
+    assert not throttle.ignores(peer_of(("::1", 5)))
     assert not throttle.ignores("10.0.0.2")
     throttle.hold("10.0.0.1", -1)
     assert not throttle.ignores("10.0.0.1")
@@ -274,7 +275,9 @@ def test_a_peer_that_waits_too_much_is_not_looked_at_but_never_on_loopback() -> 
         (("::ffff:10.0.0.1", 5), "10.0.0.1"),
         (("2001:db8::1", 5), "2001:db8::/64"),
         (("2001:db8::ffff:1%eth0", 5), "2001:db8::/64"),
-        (("::1", 5), "::1"),
+        (("::1", 5), "127.0.0.1"),
+        (("127.9.9.9", 5), "127.0.0.1"),
+        (("::ffff:127.0.0.2", 5), "127.0.0.1"),
         (("testclient", 5), "testclient"),
         (None, ""),
     ],
@@ -333,8 +336,9 @@ def test_requests_open_per_peer_are_bounded(tmp_path: Path) -> None:
                 for _ in range(3)
             ]
             await asyncio.sleep(0)
-            while (await one.get("/healthz")).status_code == 200:
+            while (await one.get("/healthz", headers=good)).status_code == 200:
                 await asyncio.sleep(0)
+            assert (await one.get("/healthz")).status_code == 200
             refused = await one.get("/api/v1/jobs", headers=good)
             let_in = await other.get("/api/v1/jobs", headers=good)
             release.set()

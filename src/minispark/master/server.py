@@ -29,7 +29,7 @@ from minispark.observe.schema import journal_error
 from minispark.settings import LogSettings
 from minispark.tls import server_tls
 from minispark.tokens import Level
-from minispark.wire.doorstep import server_options
+from minispark.wire.doorstep import log_accept_errors, server_options
 
 __all__ = ["running", "serve"]
 
@@ -45,6 +45,12 @@ _log = logger("master")
 
 class _Server(uvicorn.Server):
     """Leaves signals to `serve`: uvicorn would end the process with what it caught."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        for sock in sockets or ():
+            # uvicorn has set the line of the kernel to what is accepted at once.
+            sock.listen(_BACKLOG)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -100,6 +106,7 @@ async def running(
             service.release_polls()
 
         service.failed = stop
+        log_accept_errors(asyncio.get_running_loop(), _log)
         task = asyncio.create_task(server.serve(sockets=[sock]))
         url = _url(config, sock)
         discovery = config.discovery_dir or state

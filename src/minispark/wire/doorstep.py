@@ -3,29 +3,47 @@
 uvicorn waits for ever for the head of a request. A peer that opens connections and says nothing,
 or a byte a minute, would take all the files that a server may open.
 
-Covers: time for a head, connections per peer, the answer to what is no HTTP. Does not cover:
-requests (`minispark.wire.guard`).
+Covers: time for a head, making room for connections, the answer to what is no HTTP, what is logged
+where a process can open no more files. Does not cover: whose connection goes
+(`minispark.wire.places`), requests (`minispark.wire.guard`).
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from minispark.clock import monotonic_s
 from minispark.settings import DoorSettings
-from minispark.wire.guard import SECURITY_HEADERS
+from minispark.tokens import Level
+from minispark.wire.guard import ADMIT, SECURITY_HEADERS
+from minispark.wire.places import capacity, lesser_to_close, may_stay, to_close
 from minispark.wire.throttle import peer_of
 
-__all__ = ["server_options"]
+__all__ = ["log_accept_errors", "server_options"]
 
 
-def server_options(door: DoorSettings) -> dict[str, Any]:
-    """Return what every uvicorn server of ours is given."""
+ACCEPTED_AT_ONCE = 16
+"""Connections that are taken before anything else is done: each needs a file before it is known
+whether there is room for it. More wait in the kernel."""
+_LOG_PERIOD_S = 60.0
+_NO_FILES = "socket.accept() out of system resource"
+"""What asyncio says then; it tries again a second later."""
+
+_numbers = itertools.count()
+
+
+def server_options(door: DoorSettings, *, servers: int = 1) -> dict[str, Any]:
+    """Return what every uvicorn server of ours is given, of several in one process."""
+    most = capacity(servers)
     return {
-        "http": type("Doorstep", (_Doorstep,), {"door": door}),
+        "http": type("Doorstep", (_Doorstep,), {"door": door, "most": most}),
+        "backlog": min(ACCEPTED_AT_ONCE, most),
         "ws": "none",
         "lifespan": "off",
         "log_config": None,
@@ -36,20 +54,77 @@ def server_options(door: DoorSettings) -> dict[str, Any]:
     }
 
 
+def log_accept_errors(
+    loop: asyncio.AbstractEventLoop, log: Any, now: Callable[[], float] = monotonic_s
+) -> None:
+    """Say once a minute that connections cannot be taken, and not for each try."""
+    said_s, count = -_LOG_PERIOD_S, 0
+
+    def handle(loop: asyncio.AbstractEventLoop, found: dict[str, Any]) -> None:
+        nonlocal said_s, count
+        if found.get("message") != _NO_FILES:
+            loop.default_exception_handler(found)
+            return
+        count += 1
+        if now() - said_s >= _LOG_PERIOD_S:
+            log.warning("connections_not_taken", reason=str(found.get("exception")), tries=count)
+            said_s, count = now(), 0
+
+    loop.set_exception_handler(handle)
+
+
 class _Doorstep(H11Protocol):
     door: ClassVar[DoorSettings] = DoorSettings()
+    most: ClassVar[int] = 1
     peer = ""
+    number = 0
+    level: Level | None = None
+    closing = False
     _head_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Take a connection, unless its peer has too many."""
+        """Take a connection, and make room for it."""
         super().connection_made(transport)
-        self.peer = peer_of(self.client)
-        mine = sum(getattr(other, "peer", None) == self.peer for other in self.connections)
-        if mine > self.door.connections:
-            transport.close()
-            return
-        self._watch()
+        self.peer, self.number = peer_of(self.client), next(_numbers)
+        self.app = self._admitting(self.app)
+        leaver = to_close(self._others(), self, self.door, self.most)
+        if leaver is not None:
+            leaver.hang_up()
+        if leaver is not self:
+            self._watch()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request is being answered."""
+        return self.cycle is None or self.cycle.response_complete
+
+    def hang_up(self) -> None:
+        """Close the connection; it does not count from now on."""
+        self.closing = True
+        self.transport.close()
+
+    def admit(self, level: Level | None) -> bool:
+        """Note of which level a request is; False where there is no place for that level."""
+        self.level = level
+        if may_stay(self._others(), self, self.door, self.most):
+            return True
+        leaver = lesser_to_close(self._others(), self)
+        if leaver is None:
+            self.level = None
+            return False
+        leaver.hang_up()
+        return True
+
+    def _others(self) -> list[_Doorstep]:
+        """Return the connections of this server that are to stay, this one too."""
+        return [one for one in self.connections if isinstance(one, _Doorstep) and not one.closing]
+
+    def _admitting(self, app: Any) -> Any:
+        async def call(scope: Any, receive: Any, send: Any) -> None:
+            scope[ADMIT] = self.admit
+            await app(scope, receive, send)
+
+        return call
 
     def data_received(self, data: bytes) -> None:
         """Take bytes; the clock runs while they are no whole head."""

@@ -35,9 +35,10 @@ from minispark.tokens import Keyring, Level
 from minispark.wire.cookies import CookieKey
 from minispark.wire.hosts import host_name
 from minispark.wire.http import error_body
-from minispark.wire.throttle import Throttle, peer_of
+from minispark.wire.throttle import OpenRequest, Throttle, peer_of
 
 __all__ = [
+    "ADMIT",
     "BLOCKS",
     "SECURITY_HEADERS",
     "SUBMIT",
@@ -65,7 +66,11 @@ SECURITY_HEADERS = (
 )
 _LOOKS = frozenset({"GET", "HEAD"})
 _LEVEL = "minispark.level"
+_TOKEN = "minispark.token"  # noqa: S105 - of which level it is
 _HELD = "minispark.held_s"
+ADMIT = "minispark.admit"
+"""What a connection adds to its requests: it is given their level, and returns whether there is a
+place for one of that."""
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -153,8 +158,8 @@ class Guard:
         refusal = self._refusal(scope, headers, peer)
         if scope.get(_HELD):
             await self._hold(peer, scope[_HELD])
-        if refusal is None and not self._throttle.enter(peer):
-            refusal = _Refusal(429, _TOO_MUCH_OPEN, headers=_LATER)
+        request = OpenRequest(peer, scope.get(_TOKEN), _is_stream(scope, headers))
+        refusal = refusal or self._no_place(scope, request)
         if refusal is not None:
             page = self._policy.refused_page if _wants_page(scope, headers) else None
             await _answer(send, refusal, page)
@@ -164,7 +169,16 @@ class Guard:
             body = _limited(receive, limit, pause_s=self._policy.door.body_s)
             await self._app(scope, body, _secured(send))
         finally:
-            self._throttle.leave(peer)
+            self._throttle.leave(request)
+
+    def _no_place(self, scope: Scope, request: OpenRequest) -> _Refusal | None:
+        """Count a request, now that it is known whose it is; refuse it where there is no place."""
+        admit: Callable[[Level | None], bool] | None = scope.get(ADMIT)
+        if admit is not None and not admit(request.level):
+            return _Refusal(429, _TOO_MUCH_OPEN, headers=(*_LATER, (b"connection", b"close")))
+        if not self._throttle.enter(request):
+            return _Refusal(429, _TOO_MUCH_OPEN, headers=_LATER)
+        return None
 
     async def _hold(self, peer: str, held_s: float) -> None:
         self._throttle.hold(peer, 1)
@@ -210,11 +224,14 @@ class Guard:
         levels, job = self._needed(method, path)
         level = self._keys.level(given)
         if level is None and job is not None and self._keys.opens(given, job):
+            # Workers show tickets to each other.
+            scope[_TOKEN] = Level.WORKER
             return None
         if level is None:
             # On an open route too: its answer may tell whether the token was right.
             scope[_HELD] = self._throttle.failed(peer)
             return None if is_open else _Refusal(401, _WRONG_TOKEN, _CHALLENGE)
+        scope[_TOKEN] = level
         scope[_LEVEL] = level if level in VIEW else None
         return None if is_open or level in levels else _Refusal(403, _too_weak(level, levels))
 
@@ -228,7 +245,7 @@ class Guard:
             return None if is_open else _NO_TOKEN
         if method not in _LOOKS and not (headers.get("origin") or headers.get("sec-fetch-site")):
             return _Refusal(403, _NO_SITE)
-        scope[_LEVEL] = level
+        scope[_LEVEL] = scope[_TOKEN] = level
         levels, _ = self._needed(method, path)
         return None if is_open or level in levels else _Refusal(403, _too_weak(level, levels))
 
@@ -387,6 +404,12 @@ def _large(limit: int) -> ErrorInfo:
 
 def _too_slow(pause_s: float) -> ErrorInfo:
     return ErrorInfo("MS-610", f"nothing of the request came for {pause_s:g} s", hint="Try again.")
+
+
+def _is_stream(scope: Scope, headers: Mapping[str, list[str]]) -> bool:
+    """Whether a request may stay open for as long as its client likes."""
+    wanted = ",".join(headers.get("accept", ()))
+    return "text/event-stream" in wanted or b"wait_s=" in scope.get("query_string", b"")
 
 
 def _wants_page(scope: Scope, headers: Mapping[str, list[str]]) -> bool:

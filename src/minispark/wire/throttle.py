@@ -17,10 +17,13 @@ from dataclasses import dataclass
 
 from minispark.clock import monotonic_s
 from minispark.settings import DoorSettings
+from minispark.tokens import Level
+from minispark.wire.places import is_reserved
 
-__all__ = ["Throttle", "peer_of"]
+__all__ = ["OpenRequest", "Throttle", "peer_of"]
 
 _NETWORK_BITS = 64
+_LOOPBACK = "127.0.0.1"
 
 
 def peer_of(client: object) -> str:
@@ -30,19 +33,24 @@ def peer_of(client: object) -> str:
         address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
         return host
+    if address.is_loopback:
+        # Any account can choose among sixteen million of them.
+        return _LOOPBACK
     if isinstance(address, ipaddress.IPv6Address):
         if address.ipv4_mapped is not None:
-            return str(address.ipv4_mapped)
-        if not address.is_loopback:
-            return str(ipaddress.ip_network((address, _NETWORK_BITS), strict=False))
+            return peer_of((str(address.ipv4_mapped), 0))
+        return str(ipaddress.ip_network((address, _NETWORK_BITS), strict=False))
     return str(address)
 
 
-def _is_loopback(peer: str) -> bool:
-    try:
-        return ipaddress.ip_address(peer).is_loopback
-    except ValueError:
-        return False
+@dataclass(frozen=True, slots=True)
+class OpenRequest:
+    """What requests are counted by: those of one level are not counted against another."""
+
+    peer: str
+    level: Level | None
+    is_stream: bool = False
+    """Whether it stays open for as long as the client likes."""
 
 
 @dataclass(slots=True)
@@ -59,7 +67,7 @@ class Throttle:
         self._settings = settings
         self._now = now
         self._failures: OrderedDict[str, _Failures] = OrderedDict()
-        self._open: dict[str, int] = {}
+        self._open: dict[OpenRequest, int] = {}
 
     def failed(self, peer: str) -> float:
         """Note a wrong token; return for how long its answer is held back."""
@@ -86,22 +94,27 @@ class Throttle:
     def ignores(self, peer: str) -> bool:
         """Whether tokens of a peer are not looked at for now."""
         found = self._failures.get(peer)
-        if found is None or _is_loopback(peer):
+        if found is None or peer == _LOOPBACK:
             return False
         return found.held >= self._settings.held_answers
 
-    def enter(self, peer: str) -> bool:
-        """Count an open request; False where the peer has as many as it may."""
-        count = self._open.get(peer, 0)
-        if count >= self._settings.open_requests:
+    def enter(self, request: OpenRequest) -> bool:
+        """Count an open request; False where there are as many of its kind as there may be."""
+        count = self._open.get(request, 0)
+        if count >= self._most(request):
             return False
-        self._open[peer] = count + 1
+        self._open[request] = count + 1
         return True
 
-    def leave(self, peer: str) -> None:
+    def leave(self, request: OpenRequest) -> None:
         """Count the end of a request that entered."""
-        count = self._open[peer] - 1
+        count = self._open[request] - 1
         if count:
-            self._open[peer] = count
+            self._open[request] = count
         else:
-            del self._open[peer]
+            del self._open[request]
+
+    def _most(self, request: OpenRequest) -> int:
+        if is_reserved(request.level):
+            return self._settings.open_requests
+        return self._settings.open_streams if request.is_stream else self._settings.lesser_requests

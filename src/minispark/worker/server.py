@@ -29,7 +29,7 @@ from minispark.settings import CacheSettings, DoorSettings, LogSettings
 from minispark.task.hashing import hash_vector
 from minispark.tls import check_certificate, server_tls
 from minispark.tokens import BlockKey
-from minispark.wire.doorstep import server_options
+from minispark.wire.doorstep import log_accept_errors, server_options
 from minispark.wire.guard import App
 from minispark.wire.hosts import LOOPBACK_NAMES, check_clear_text, is_loopback
 from minispark.wire.http import versions
@@ -250,6 +250,12 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
 class _Server(uvicorn.Server):
     """Leaves the signals to the worker, which has more to end than this."""
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        for sock in sockets or ():
+            # uvicorn has set the line of the kernel to what is accepted at once.
+            sock.listen(_BACKLOG)
+
     @contextlib.contextmanager
     def capture_signals(self):  # type: ignore[no-untyped-def]
         yield
@@ -264,7 +270,7 @@ async def _listening(
             _Server(
                 uvicorn.Config(
                     app,
-                    **server_options(DoorSettings()),
+                    **server_options(DoorSettings(), servers=len(apps)),
                     **tls,
                     # Peers keep their connections; closing an idle one costs them a retry.
                     timeout_keep_alive=60,
@@ -275,6 +281,7 @@ async def _listening(
         )
         for app, bound in apps
     ]
+    log_accept_errors(asyncio.get_running_loop(), _log)
     tasks = [asyncio.create_task(server.serve(sockets=[bound])) for server, bound in servers]
     try:
         yield
