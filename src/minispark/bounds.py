@@ -21,6 +21,7 @@ __all__ = [
     "Checksum",
     "Count",
     "Data",
+    "Entries",
     "Id",
     "Items",
     "Length",
@@ -71,7 +72,20 @@ class Length:
 
     def __get_pydantic_core_schema__(self, source: Any, handler: _Handler) -> _Schema:
         """Return the rules of the type, with this bound."""
-        return {**handler(source), "max_length": self.most}
+        schema = {**handler(source), "max_length": self.most}
+        # Pydantic looks for every mistake, of which one is told, and a list may hold a million.
+        if schema["type"] == "tuple":
+            schema["fail_fast"] = True
+        if schema["type"] == "dict":
+            check = {"type": "no-info", "function": self._check_entries}
+            return {"type": "function-before", "function": check, "schema": schema}
+        return schema
+
+    def _check_entries(self, given: Any) -> Any:
+        if isinstance(given, dict) and len(given) > self.most:
+            msg = f"it has {len(given)} entries; at most {self.most} are allowed"
+            raise ValueError(msg)
+        return given
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,4 +134,6 @@ Seconds = Annotated[float, Range(0, 1e9)]
 Quantity = Annotated[float, Range(0, 1e18)]
 """A figure of a worker; the largest are counts of bytes."""
 Items = Length(MAX_ITEMS)
+Entries = Length(10_000)
+"""Of a mapping: a job has at most a thousand nodes, and a master some hundred jobs."""
 Options = Annotated[Any, _BoundedJson()]

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Annotated
 
-from minispark.bounds import Count, Data, Id, Items, Length, Options, Path, Signed, Text
+from minispark.bounds import Count, Data, Entries, Id, Items, Length, Options, Path, Signed, Text
 
 __all__ = [
     "Branch",
@@ -112,7 +112,7 @@ class ScanSpec:
     """How to read splits: the format and those reader options that differ from the default."""
 
     format: ScanFormat
-    options: Annotated[Mapping[Id, Options], Items] = field(default_factory=dict)
+    options: Annotated[Mapping[Id, Options], Entries] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +241,7 @@ class StageGraph:
 
     stages: Annotated[tuple[Stage, ...], Items]
     results: Annotated[tuple[ResultSpec, ...], Items]
-    flow: Annotated[Mapping[Text, Annotated[tuple[Text, ...], Items]], Items] = field(
+    flow: Annotated[Mapping[Text, Annotated[tuple[Text, ...], Items]], Entries] = field(
         default_factory=dict
     )
     input_bytes: Count = 0

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Annotated
 
 from minispark.blocks.meta import BlockMeta, BlockSource
-from minispark.bounds import Checksum, Count, Data, Id, Items, Path, Seconds, Signed, Text
+from minispark.bounds import Checksum, Count, Data, Entries, Id, Items, Path, Seconds, Signed, Text
 from minispark.errors import Failure, JobFailedError
 from minispark.ids import TaskKey
 from minispark.plan.stages import OptimizerFlags, Output, ScanInput, ScanSpec, Split
@@ -120,7 +120,7 @@ class TaskReport:
     key: TaskKey
     block: BlockMeta
     inputs: Annotated[tuple[InputGeneration, ...], Items] = ()
-    nodes: Annotated[Mapping[Text, Count], Items] = field(default_factory=dict)
+    nodes: Annotated[Mapping[Text, Count], Entries] = field(default_factory=dict)
     """Rows out of each counted DAG node that ran in this task."""
     rows_in: Count = 0
     bytes_read: Count = 0

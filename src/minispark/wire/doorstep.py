@@ -28,9 +28,10 @@ from minispark.wire.throttle import peer_of
 __all__ = ["log_accept_errors", "server_options"]
 
 
-ACCEPTED_AT_ONCE = 16
-"""Connections that are taken before anything else is done: each needs a file before it is known
-whether there is room for it. More wait in the kernel."""
+_ACCEPTED_AT_ONCE = 16
+"""Connections that are taken before anything else is done. Each needs a file before it is known
+whether there is room for it, and some turns of the loop pass until that of another is closed. More
+wait in the kernel."""
 _LOG_PERIOD_S = 60.0
 _NO_FILES = "socket.accept() out of system resource"
 """What asyncio says then; it tries again a second later."""
@@ -43,7 +44,7 @@ def server_options(door: DoorSettings, *, servers: int = 1) -> dict[str, Any]:
     most = capacity(servers)
     return {
         "http": type("Doorstep", (_Doorstep,), {"door": door, "most": most}),
-        "backlog": min(ACCEPTED_AT_ONCE, most),
+        "backlog": min(_ACCEPTED_AT_ONCE, max(1, most // 6)),
         "ws": "none",
         "lifespan": "off",
         "log_config": None,

@@ -28,6 +28,7 @@ from minispark.blocks.meta import BlockSource
 from minispark.bounds import (
     Checksum,
     Count,
+    Entries,
     Id,
     Items,
     Length,
@@ -70,7 +71,8 @@ Full = Literal["disk", "memory"]
 """Why a worker takes no more work."""
 _MAX_METRICS = 200
 """A worker has about thirty."""
-_CONFIG = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64", extra="forbid")
+# Fields that are not known are left out: to list very many as mistakes would hold up the reader.
+_CONFIG = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64", extra="ignore")
 
 
 class _Message(BaseModel):
@@ -204,7 +206,7 @@ class WorkerReply(_Message):
 
     register_again: bool = False
     master_epoch: Count = 0
-    keep: Annotated[dict[Id, _Ids], Items] = {}
+    keep: Annotated[dict[Id, _Ids], Entries] = {}
     cache_version: Count = 0
 
 
