@@ -6,10 +6,12 @@ import re
 from dataclasses import fields
 from pathlib import Path
 
+import pytest
 from tests.security.apps import CREDENTIALS
 from tests.security.test_confinement import HOSTILE
 
 from minispark.settings import DoorSettings, Limits
+from minispark.wire.places import capacity
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/security.md").read_text()
@@ -26,7 +28,8 @@ def test_every_claim_names_a_test_that_is_there() -> None:
         assert (ROOT / "docs" / target).exists() or (ROOT / target).exists(), target
 
 
-def test_its_numbers_are_those_of_the_code() -> None:
+def test_its_numbers_are_those_of_the_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("resource.getrlimit", lambda _: (64, 64))
     assert f"with {len(CREDENTIALS)} kinds of credentials" in PAGE
     assert f"{len(HOSTILE)} hostile paths" in PAGE
     section = PAGE.partition("\n## Limits\n")[2].partition("\n## ")[0]
@@ -35,6 +38,8 @@ def test_its_numbers_are_those_of_the_code() -> None:
     named = {limits.body_bytes >> 20, limits.nodes, limits.edges, limits.expression_chars}
     named |= {limits.expression_depth, int(limits.plan_timeout_s), limits.plan_memory_bytes >> 30}
     named |= {limits.running_jobs, limits.reserved_jobs, limits.retained_jobs}
+    named |= {limits.job_bytes >> 20, limits.query_tables, limits.planners, limits.waiting_plans}
+    named |= {door.lesser_requests, door.open_streams, 64, capacity()}
     named |= {door.open_requests, door.connections, int(door.head_s), int(door.body_s)}
     assert said == named
     assert {field.name for field in fields(Limits)} >= {"nodes", "running_jobs"}
