@@ -1,6 +1,28 @@
-"""``python -m minispark``."""
+"""The command ``minispark``, also as ``python -m minispark``."""
 
-from minispark.cli import main
+from __future__ import annotations
+
+import os
+from typing import NoReturn
+
+from minispark.signals import ignore_interrupts, interrupts
+
+__all__ = ["main"]
+
+
+def main() -> NoReturn:
+    """Load the command line and run it; an interrupt while it loads ends it too."""
+    interrupts.install()
+    try:
+        from minispark.cli import main as run
+    except KeyboardInterrupt:
+        # Nothing is there to be cleaned up, and a traceback of half an import would help nobody.
+        os._exit(130)
+    try:
+        run()
+    finally:
+        ignore_interrupts()
+
 
 if __name__ == "__main__":
     main()

@@ -147,7 +147,7 @@ def main() -> None:
     redirect_masters()
     if sys.argv[1:2] == ["master"]:
         _watch_this_master()
-    from minispark.cli import main as command
+    from minispark.__main__ import main as command
 
     command()
 

@@ -18,6 +18,16 @@ from minispark.task.spec import TaskReport, TaskSpec
 from minispark.wire.messages import PollReply
 from minispark.worker import WorkerConfig, serve
 
+
+@pytest.fixture(autouse=True)
+def handlers():
+    """Give back to pytest what a server in its process has changed."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 WORKER = """
 import sys
 from pathlib import Path
@@ -70,6 +80,36 @@ def test_a_worker_process_from_start_to_end(tmp_path):
                 worker.kill()
                 worker.wait()
                 worker.stdout.close()
+                master.forget()
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.process
+def test_a_storm_of_signals_ends_a_worker_and_leaves_nothing(tmp_path):
+    """Every further one used to interrupt the removal of its directories."""
+
+    async def scenario() -> None:
+        master = FakeMaster()
+        async with serving(master.app()) as url:
+            worker = subprocess.Popen(
+                [sys.executable, "-c", WORKER, url, TOKEN, str(tmp_path)],
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+            )
+            try:
+                await master.until(lambda: master.registered, "registration")
+                ended = asyncio.create_task(asyncio.to_thread(worker.communicate, timeout=60))
+                while not ended.done():
+                    worker.send_signal(signal.SIGINT)
+                    await asyncio.sleep(0.001)
+                _, said = await ended
+                assert worker.returncode == 0, said
+                assert b"Traceback" not in said
+                assert list(tmp_path.iterdir()) == []
+                assert master.left == [1]
+            finally:
+                worker.kill()
                 master.forget()
 
     asyncio.run(scenario())

@@ -111,8 +111,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     # Taken out wherever it stands: one adds it at the end of the line that has just failed.
     debug = "--debug" in given or bool(os.environ.get("MINISPARK_DEBUG"))
     given = [word for word in given if word != "--debug"]
-    command = typer.main.get_command(app)
     try:
+        command = typer.main.get_command(app)
         code = command.main(given, prog_name="minispark", standalone_mode=False)
         sys.stdout.flush()
     # A panic of Polars is no Exception.

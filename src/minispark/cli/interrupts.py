@@ -3,6 +3,9 @@
 On a terminal the first one asks. To who submitted the job a second one in place of an answer is a
 yes, and he need not wait for it; who only watches just leaves. Off a terminal nobody can be
 asked: who submitted the job cancels it.
+
+Many interrupts within a moment are one (`minispark.signals`): none of them keeps a job from being
+cancelled. In place of an answer each one counts.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ import sys
 from minispark.cli.terminal import notes
 from minispark.engines.http import MasterClient
 from minispark.errors import MinisparkError
+from minispark.signals import interrupts
 
 __all__ = ["goes_on"]
 
@@ -45,6 +49,7 @@ def _ask(job_id: str, *, owner: bool) -> bool | None:
     again = "cancels it" if owner else "leaves it alone"
     question = f"Cancel {job_id}? y: yes, n: wait on, l: leave it running (Ctrl-C again {again}): "
     while True:
+        interrupts.expect()
         notes.print_line(question, end="")
         match _line().strip().lower()[:1]:
             case "y":

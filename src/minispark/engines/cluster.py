@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from dataclasses import replace
 from functools import cache
 
@@ -88,9 +89,15 @@ class ClusterRunner:
         try:
             return self.client.wait(job_id, on_change=progress)
         except KeyboardInterrupt:
-            with contextlib.suppress(MinisparkError):
-                self.client.cancel(job_id)
+            # In a thread, where further interrupts do not reach it: they often come many at once.
+            cancelling = threading.Thread(target=self._cancel, args=(job_id,))
+            cancelling.start()
+            cancelling.join()
             raise
+
+    def _cancel(self, job_id: str) -> None:
+        with contextlib.suppress(MinisparkError):
+            self.client.cancel(job_id)
 
     def close(self) -> None:
         """Close the connection."""

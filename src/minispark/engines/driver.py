@@ -17,6 +17,7 @@ import contextlib
 import itertools
 import secrets
 from collections.abc import Callable, Coroutine, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from math import inf
 from pathlib import Path
@@ -135,6 +136,12 @@ class Driver:
         """End a job early; its `run` then returns a record that says CANCELLED."""
         if job in self._jobs:
             self._step(e.JobCancelRequested(job))
+
+    async def abandon(self, job: str, running: Future[Finished]) -> None:
+        """Cancel a job, wait for the end of its `run` and delete what it leaves."""
+        self.cancel(job)
+        await asyncio.wait([asyncio.wrap_future(running)])
+        self.release(job)
 
     def release(self, job: str) -> None:
         """Delete the result blocks of a job."""

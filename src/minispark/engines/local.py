@@ -122,9 +122,9 @@ class LocalRunner:
         try:
             finished = _followed(running, news, progress)
         except BaseException:
-            shell.call(partial(shell.driver.cancel, job_id))
-            _ended(running)
-            shell.call(partial(shell.driver.release, job_id))
+            # All of it in the loop's thread: further interrupts, which often come many at once,
+            # end the wait for it but nothing else.
+            _ended(shell.submit(shell.driver.abandon(job_id, running)))
             raise
         try:
             return self._outcome(job_id, graph, finished)

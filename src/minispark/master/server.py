@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import signal
 import socket
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -27,6 +26,7 @@ from minispark.observe.journal import Journal
 from minispark.observe.logs import configure_logs, logger
 from minispark.observe.schema import journal_error
 from minispark.settings import LogSettings
+from minispark.signals import StopSignals
 from minispark.tls import server_tls
 from minispark.tokens import Level
 from minispark.wire.doorstep import log_accept_errors, server_options
@@ -79,14 +79,13 @@ def serve(
 
 
 async def _serve(config: MasterConfig, on_ready: Callable[[str, str], None] | None) -> None:
-    loop = asyncio.get_running_loop()
     stopped = asyncio.Event()
-    for sig in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(sig, stopped.set)
-    async with running(config, on_ready) as (_, server):
-        asked = asyncio.create_task(stopped.wait())
-        await asyncio.wait((server, asked), return_when=asyncio.FIRST_COMPLETED)
-        asked.cancel()
+    with StopSignals(asyncio.get_running_loop()) as stop:
+        stop.listen(stopped.set)
+        async with running(config, on_ready) as (_, server):
+            asked = asyncio.create_task(stopped.wait())
+            await asyncio.wait((server, asked), return_when=asyncio.FIRST_COMPLETED)
+            asked.cancel()
 
 
 @asynccontextmanager

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
@@ -26,6 +25,7 @@ from minispark.blocks.store import BlockStore
 from minispark.errors import UsageError
 from minispark.observe.logs import configure_logs, logger
 from minispark.settings import CacheSettings, DoorSettings, LogSettings
+from minispark.signals import StopSignals
 from minispark.task.hashing import hash_vector
 from minispark.tls import check_certificate, server_tls
 from minispark.tokens import BlockKey
@@ -80,6 +80,10 @@ class _Worker:
         self._url = ""
 
     async def run(self) -> None:
+        with StopSignals(asyncio.get_running_loop()) as stop:
+            await self._run(stop)
+
+    async def _run(self, stop: StopSignals) -> None:
         config = self._config
         work = WorkDirectory(config.work_dir, self.id)
         memory = _memory_directory(config.cache, self.id)
@@ -124,7 +128,7 @@ class _Worker:
                 work_dir=str(work.path),
             )
             async with _listening(apps, server_tls(config.tls_cert, config.tls_key)):
-                await _until_signal(agent, executors)
+                await _until_signal(agent, executors, stop)
         finally:
             work.remove()
             if memory is not None:
@@ -209,7 +213,7 @@ def _cache(
     )
 
 
-async def _until_signal(agent: Agent, executors: ExecutorPool) -> None:
+async def _until_signal(agent: Agent, executors: ExecutorPool, stop: StopSignals) -> None:
     """Run the agent until it may leave, a second signal comes, or it fails."""
 
     async def serve_warm() -> None:
@@ -226,10 +230,8 @@ async def _until_signal(agent: Agent, executors: ExecutorPool) -> None:
         asked = True
         _log.info("draining", hint="a second signal ends the worker at once")
 
-    loop = asyncio.get_running_loop()
     serving = asyncio.create_task(serve_warm())
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, end)
+    stop.listen(end)
     try:
         with contextlib.suppress(asyncio.CancelledError):
             await serving
@@ -238,8 +240,6 @@ async def _until_signal(agent: Agent, executors: ExecutorPool) -> None:
         raise _first(group) from group
     finally:
         await agent.close()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(number)
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
