@@ -158,7 +158,7 @@ def test_a_block_that_was_deleted_before_it_could_be_kept(shelf: Shelf) -> None:
 
 def test_what_is_kept_is_no_job_of_the_worker(shelf: Shelf) -> None:
     shelf.put(A, 10)
-    assert shelf.store.jobs() == ()
+    assert shelf.store.names() == frozenset()
 
 
 def followed(known: dict[TaskKey, object], changes: CacheChanges) -> None:

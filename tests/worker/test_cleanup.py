@@ -56,7 +56,7 @@ PLACES = [
     (cleanup, "discard_part"),
     (BlockStore, "delete"),
     (BlockStore, "delete_job"),
-    (BlockStore, "jobs"),
+    (BlockStore, "names"),
     (Room, "ask"),
     (BlockCache, "make_way"),
     (BlockCache, "changes"),

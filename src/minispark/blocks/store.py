@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Collection, Iterable
-from math import inf
 from pathlib import Path
 
 from minispark.blocks.cache import CACHE_PREFIX
@@ -46,22 +45,25 @@ class BlockStore:
             for suffix in SUFFIXES:
                 _remove(self.directory / f"{key.block_id}{suffix}")
 
-    def delete_job(self, job: str, *, keep: Collection[TaskKey] = (), before: float = inf) -> None:
-        """Remove every block of a job, finished or not, but those to ``keep`` and later files."""
-        stay = {f"{key.block_id}{suffix}" for key in keep for suffix in SUFFIXES}
-        for entry in os.scandir(self.directory):
-            if not entry.name.startswith(f"{job}.") or not entry.name.endswith(SUFFIXES):
-                continue
-            with contextlib.suppress(OSError):
-                if entry.name not in stay and entry.stat().st_mtime < before:
-                    Path(entry.path).unlink()
-
-    def jobs(self) -> tuple[str, ...]:
-        """Return the jobs of which there are blocks, finished or not; what is cached has none."""
+    def names(self) -> frozenset[str]:
+        """Return the names of all block files, finished or not, but not of what is cached."""
         names = (entry.name for entry in os.scandir(self.directory))
-        blocks = (name for name in names if name.endswith(SUFFIXES))
-        found = (name.partition(".")[0] for name in blocks if not name.startswith(CACHE_PREFIX))
-        return tuple(sorted(set(found)))
+        return frozenset(
+            name for name in names if name.endswith(SUFFIXES) and not name.startswith(CACHE_PREFIX)
+        )
+
+    def delete_job(
+        self, job: str, *, keep: Collection[TaskKey] = (), among: Collection[str] | None = None
+    ) -> None:
+        """Remove every block of a job, finished or not, but those to ``keep``.
+
+        ``among`` are the names of the files that may go, as `names` had them earlier. (Times would
+        not tell what is new: clocks are set, and a linked file is as old as its original.)
+        """
+        stay = {f"{key.block_id}{suffix}" for key in keep for suffix in SUFFIXES}
+        for name in self.names() if among is None else among:
+            if name.startswith(f"{job}.") and name not in stay:
+                _remove(self.directory / name)
 
     def sweep(self) -> int:
         """Remove every block, as a worker that starts does; return how many files went.

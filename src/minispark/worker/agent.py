@@ -25,7 +25,7 @@ from typing import Protocol, TypeVar
 from minispark.blocks.cache import BlockCache
 from minispark.blocks.fetch import FetchSettings
 from minispark.blocks.store import BlockStore
-from minispark.clock import monotonic_s, wall_s
+from minispark.clock import monotonic_s
 from minispark.errors import (
     Cancelled,
     ErrorInfo,
@@ -344,7 +344,6 @@ class Agent:
 
     async def _heartbeat(self, member: Membership) -> None:
         while True:
-            sent_at = wall_s()
             # Blocks go to a disk: where that cannot be read, no more work should come.
             unread: tuple[Full | None, dict[str, float]] = ("disk", {})
             full, figures = await asyncio.to_thread(self._measured, "room", self._room.ask, unread)
@@ -352,6 +351,8 @@ class Agent:
                 _log.warning("worker_full" if full else "worker_has_room", what=full or self._full)
             self._full = full
             await self._keeper.make_way()
+            none: frozenset[str] = frozenset()
+            files = await asyncio.to_thread(self._measured, "block files", self._store.names, none)
             try:
                 answer = await self._link.heartbeat(
                     member,
@@ -359,9 +360,7 @@ class Agent:
                     (*self.machine.attempts, *(outcome.key for outcome in self._unsent)),
                     free_slots=self.machine.free_slots,
                     metrics={**self._measured("figures", self.figures, {}), **figures},
-                    held_jobs=await asyncio.to_thread(
-                        self._measured, "held jobs", self._held_jobs, ()
-                    ),
+                    held_jobs=self._held_jobs(files),
                     cache=await self._keeper.news(),
                     full=full,
                 )
@@ -371,7 +370,7 @@ class Agent:
             else:
                 self._heard_s = monotonic_s()
                 self._keeper.heard(reply.cache_version)
-                self._tidy(reply.keep, sent_at)
+                self._tidy(reply.keep, files)
             await asyncio.sleep(self._config.heartbeat_s)
 
     async def _leave(self, member: Membership) -> None:
@@ -393,20 +392,21 @@ class Agent:
         self._moved.append(key)
         self._something_ended.set()
 
-    def _tidy(self, keep: Mapping[str, tuple[str, ...]], sent_at: float) -> None:
+    def _tidy(self, keep: Mapping[str, tuple[str, ...]], files: frozenset[str]) -> None:
         """Delete what nobody will read of jobs that have ended.
 
-        Not what came after the heartbeat was sent: that answer knows nothing of it.
+        Only of the files that were here before the heartbeat was sent: its answer knows no others.
         """
         for job, block_ids in keep.items():
             kept = _keys(block_ids)
-            delete = partial(self._store.delete_job, job, keep=kept, before=sent_at)
+            delete = partial(self._store.delete_job, job, keep=kept, among=files)
             clean_up("blocks", delete, job=job)
             self._discard(k for k in tuple(self._staged) if k.job == job and k not in kept)
 
-    def _held_jobs(self) -> tuple[str, ...]:
+    def _held_jobs(self, files: frozenset[str]) -> tuple[str, ...]:
         """Name the jobs of which there are blocks or staged files here, wanted or not."""
-        return tuple(dict.fromkeys((*self._store.jobs(), *(key.job for key in [*self._staged]))))
+        blocks = {name.partition(".")[0] for name in files}
+        return tuple(sorted(blocks | {key.job for key in self._staged}))
 
     def _carry_out(self, event: Event) -> None:
         for command in self.machine.step(event):
