@@ -11,10 +11,13 @@ from typing import Any, NamedTuple
 
 from minispark.bounds import MAX_COUNT
 
-__all__ = ["TaskKey", "job_id"]
+__all__ = ["BLOCK_ID", "TaskKey", "job_id"]
 
 _MAX_JOB_CHARS = 1_000
-_BLOCK_ID = re.compile(r"([a-z0-9-]+)\.(\d+)\.(\d+)\.(\d+)\.(\d+)")
+_JOB = "[a-z0-9-]+"
+BLOCK_ID = rf"({_JOB})\.([0-9]+)\.([0-9]+)\.([0-9]+)\.([0-9]+)"
+"""The pattern of `TaskKey.block_id`."""
+_BLOCK_ID = re.compile(BLOCK_ID)
 
 
 def job_id(cluster: str, epoch: int, number: int) -> str:
@@ -53,9 +56,10 @@ class TaskKey(NamedTuple):
     @classmethod
     def __get_pydantic_core_schema__(cls, _source: object, _handler: object) -> dict[str, Any]:
         # Spelled out, since what the scheduler imports does not import pydantic.
-        text = {"type": "str", "max_length": _MAX_JOB_CHARS}
         number = {"type": "int", "ge": 0, "le": MAX_COUNT}
-        kinds = {name: text if name == "job" else number for name in cls._fields}
+        # It becomes the name of a file.
+        job = {"type": "str", "max_length": _MAX_JOB_CHARS, "pattern": f"^{_JOB}$"}
+        kinds = {name: job if name == "job" else number for name in cls._fields}
         fields = {
             name: {"type": "typed-dict-field", "schema": kind, "required": True}
             for name, kind in kinds.items()

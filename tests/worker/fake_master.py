@@ -46,6 +46,9 @@ class FakeMaster:
     lose_answers: int = 0
     """So many answers to reports get lost after the master has taken them in."""
     refuse: Response | None = None
+    stranger: Response | None = None
+    """What somebody in its place answers to polls."""
+    strange: int = 0
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def say(self, reply: PollReply) -> None:
@@ -91,6 +94,9 @@ class FakeMaster:
         epoch = PollRequest.model_validate_json(await request.body()).member.epoch
         self.polls += 1
         self.changed.set()
+        if self.stranger is not None:
+            self.strange += 1
+            return self.stranger
         while self.known and epoch == self.epoch and not self.replies:
             await asyncio.sleep(0.002)
         if not self.known or epoch != self.epoch:

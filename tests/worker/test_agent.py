@@ -346,6 +346,71 @@ def test_what_will_never_pass_ends_the_worker(tmp_path, answer, said):
     asyncio.run(scenario())
 
 
+NO_ANSWERS = {
+    "page": Response("<html>"),
+    "nothing": Response(b""),
+    "other JSON": JSONResponse({"hello": "world"}),
+    "deep JSON": Response("[" * 100_000),
+    "proxy": Response("forbidden", status_code=403),
+    "redirect": Response(status_code=302, headers={"Location": "http://127.0.0.1:1/"}),
+    "path for a block": JSONResponse({"release": ["../../x"], "master_epoch": 1}),
+    "path for a kept block": JSONResponse({"cache_drop": ["../../x"], "master_epoch": 1}),
+    "path for a task": JSONResponse(
+        {"cancel": [spec(0).key._replace(job="../x")._asdict()], "master_epoch": 1}
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NO_ANSWERS)
+def test_a_stranger_in_place_of_the_master_is_outlived(tmp_path, name):
+    async def scenario() -> None:
+        async with world(tmp_path) as w:
+            w.master.stranger = NO_ANSWERS[name]
+            w.master.say(PollReply())
+            seen = w.master.strange
+            await w.master.until(lambda: w.master.strange >= seen + 3, "it was asked again")
+            w.master.stranger = None
+            w.master.say(PollReply(tasks=(spec(0),)))
+            await w.started(spec(0))
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("name", ["page", "nothing", "other JSON", "deep JSON"])
+def test_a_worker_that_meets_no_master_says_so(tmp_path, name):
+    async def scenario() -> None:
+        async with serving(FakeMaster(refuse=NO_ANSWERS[name]).app()) as url:
+            agent = agent_for(url, tmp_path, FakeExecutors())
+            with pytest.raises(UsageError, match="no answer of a Mini-Spark master") as refused:
+                async with asyncio.timeout(60):
+                    await agent.run()
+            assert refused.value.info.code == "MS-502"
+            await agent.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_master_that_does_not_know_whom_it_took_is_not_asked_without_a_pause(tmp_path):
+    async def scenario() -> None:
+        master = FakeMaster()
+        async with serving(master.app()) as url:
+            agent = agent_for(url, tmp_path, FakeExecutors())
+            running = asyncio.create_task(agent.run())
+            for _ in range(3):
+                taken = master.epoch
+                await master.until(lambda taken=taken: master.epoch > taken, "registration")
+                master.forget()
+            before = master.epoch
+            await asyncio.sleep(0.2)
+            assert master.epoch <= before + 1
+            running.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await running
+            await agent.close()
+
+    asyncio.run(scenario())
+
+
 def test_an_older_life_of_the_master_is_refused(tmp_path):
     async def scenario() -> None:
         async with world(tmp_path) as w:
@@ -355,6 +420,8 @@ def test_an_older_life_of_the_master_is_refused(tmp_path):
             assert w.agent.machine.epoch is None
             w.master.master_epoch = 2
             await w.master.until(lambda: w.agent.machine.epoch is not None, "acceptance")
+
+    asyncio.run(scenario())
 
 
 def test_what_an_older_life_of_the_master_says_is_not_done(tmp_path):

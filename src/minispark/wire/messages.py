@@ -38,7 +38,7 @@ from minispark.bounds import (
     Slots,
     Text,
 )
-from minispark.ids import TaskKey
+from minispark.ids import BLOCK_ID, TaskKey
 from minispark.plan.stages import StageGraph
 from minispark.settings import MAX_WEIGHT, MIN_WEIGHT
 from minispark.task.spec import TaskFailure, TaskReport, TaskSpec
@@ -67,6 +67,8 @@ __all__ = [
 PROTOCOL: Literal[1] = 1
 
 _Ids = Annotated[tuple[Id, ...], Items]
+BlockId = Annotated[str, Field(pattern=f"^{BLOCK_ID}$", max_length=2_000)]
+_BlockIds = Annotated[tuple[BlockId, ...], Items]
 Full = Literal["disk", "memory"]
 """Why a worker takes no more work."""
 _MAX_METRICS = 200
@@ -150,11 +152,11 @@ class PollReply(_Message):
 
     tasks: Annotated[tuple[TaskSpec, ...], Items] = ()
     cancel: Annotated[tuple[TaskKey, ...], Items] = ()
-    release: _Ids = ()
+    release: _BlockIds = ()
     release_jobs: _Ids = ()
     move: Annotated[tuple[BlockFetch, ...], Items] = ()
-    cache_used: _Ids = ()
-    cache_drop: _Ids = ()
+    cache_used: _BlockIds = ()
+    cache_drop: _BlockIds = ()
     dismissed: bool = False
     register_again: bool = False
     master_epoch: Count = 0
@@ -206,7 +208,7 @@ class WorkerReply(_Message):
 
     register_again: bool = False
     master_epoch: Count = 0
-    keep: Annotated[dict[Id, _Ids], Entries] = {}
+    keep: Annotated[dict[Id, _BlockIds], Entries] = {}
     cache_version: Count = 0
 
 

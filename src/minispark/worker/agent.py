@@ -75,6 +75,8 @@ _LINGER_S = 0.05
 """How long outcomes wait for more to go with them while nobody waits for them (`Agent._more_come`):
 for tasks of a few milliseconds the messages would cost more than the work."""
 _LINGER_STEP_S = 0.01
+_SHORT_EPOCH_S = 5.0
+"""A master that takes a worker and does not know it so soon after is not asked without a pause."""
 _UNHEARD_S = 5.0
 """A worker that wants to leave and gets no answer for so long, besides the time between two
 heartbeats, goes: its master has ended too, and nobody can take its blocks."""
@@ -151,8 +153,14 @@ class Agent:
 
     async def run(self) -> None:
         """Serve epoch after epoch, until it may leave; or end by an error or a cancel."""
+        backoff, began_s = Backoff(), monotonic_s()
         while not self._shall_leave.is_set():
+            if monotonic_s() - began_s > _SHORT_EPOCH_S:
+                backoff.reset()
+            elif self._master is not None:
+                await asyncio.sleep(backoff.next_s())
             member = await self._begin_epoch()
+            began_s = monotonic_s()
             try:
                 async with asyncio.TaskGroup() as loops:
                     loops.create_task(self._poll(member))

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 import httpx2
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticSerializationError
 
 from minispark.blocks.cache import CacheChanges
@@ -84,7 +84,7 @@ class MasterLink:
         self.url = master_url.rstrip("/")
         self._worker = f"/internal/v1/workers/{worker_id}"
         self._met = False
-        """Whether it has answered once: from then on somebody in between is no reason to end."""
+        """Whether it has answered: from then on a stranger in its place is no reason to end."""
         self._client = httpx2.AsyncClient(
             base_url=self.url,
             headers=auth_headers(token),
@@ -172,7 +172,7 @@ class MasterLink:
         """Say that this worker wants to leave; the poll says when it may."""
         path, params = f"{self._worker}/drain", member.model_dump()
         body = await self._send("POST", path, params=params, timeout_s=_ANSWER_S)
-        _known(WorkerReply.model_validate_json(body))
+        _known(self._read(body, WorkerReply))
 
     async def leave(self, member: Membership) -> None:
         """Say goodbye."""
@@ -182,9 +182,23 @@ class MasterLink:
         self, path: str, body: BaseModel, reply: type[_Reply], *, timeout_s: float = _ANSWER_S
     ) -> _Reply:
         content = body.model_dump_json().encode()
-        return reply.model_validate_json(
-            await self._send("POST", path, content=content, timeout_s=timeout_s)
+        return self._read(
+            await self._send("POST", path, content=content, timeout_s=timeout_s), reply
         )
+
+    def _read(self, body: bytes, reply: type[_Reply]) -> _Reply:
+        try:
+            read = reply.model_validate_json(body)
+        except ValidationError as error:
+            problem = error.errors(include_url=False, include_input=False)[0]["msg"]
+            msg = f"the server at {self.url} gives no answer of a Mini-Spark master: {problem}"
+            if self._met:
+                raise MasterUnreachableError(msg) from error
+            raise UsageError(
+                msg, code="MS-502", hint="Name the master with --master URL."
+            ) from error
+        self._met = True
+        return read
 
     async def _send(
         self,
@@ -207,10 +221,31 @@ class MasterLink:
                 raise UsageError(msg, code="MS-614", hint=TRUST_HINT) from error
             msg = f"no answer from the master at {self.url}: {type(error).__name__} {error}"
             raise MasterUnreachableError(msg.rstrip()) from error
-        self._met = True
         if response.is_success:
             return response.content
-        raise _refused(self.url, response)
+        raise self._refused(response)
+
+    def _refused(self, response: httpx2.Response) -> Exception:
+        url, status = self.url, response.status_code
+        unreachable = MasterUnreachableError(f"the master at {url} answered {status}")
+        if status >= 500 or status in (
+            httpx2.codes.REQUEST_TIMEOUT,
+            httpx2.codes.TOO_MANY_REQUESTS,
+        ):
+            return unreachable
+        body = _json(response)
+        if self._met and not (isinstance(body, dict) and "error" in body):
+            # Something in between, such as a proxy: the master may come back.
+            return unreachable
+        if status == httpx2.codes.UNAUTHORIZED:
+            return UsageError(
+                f"the master at {url} does not accept this worker's token",
+                code="MS-153",
+                hint="Give the master's token with MINISPARK_TOKEN.",
+            )
+        if status in (httpx2.codes.NOT_FOUND, httpx2.codes.GONE):
+            return RegisterAgain()
+        return UsageError.from_info(error_from(body, status=status))
 
 
 def _printable(error: Exception) -> str:
@@ -224,20 +259,8 @@ def _known(reply: _Reply) -> _Reply:
     return reply
 
 
-def _refused(url: str, response: httpx2.Response) -> Exception:
-    status = response.status_code
-    if status == httpx2.codes.UNAUTHORIZED:
-        return UsageError(
-            f"the master at {url} does not accept this worker's token",
-            code="MS-153",
-            hint="Give the master's token with MINISPARK_TOKEN.",
-        )
-    if status in (httpx2.codes.NOT_FOUND, httpx2.codes.GONE):
-        return RegisterAgain()
-    if status >= 500 or status in (httpx2.codes.REQUEST_TIMEOUT, httpx2.codes.TOO_MANY_REQUESTS):
-        return MasterUnreachableError(f"the master at {url} answered {status}")
+def _json(response: httpx2.Response) -> object:
     try:
-        body = json.loads(response.content)
-    except ValueError:
-        body = None
-    return UsageError.from_info(error_from(body, status=status))
+        return json.loads(response.content)
+    except (ValueError, RecursionError):
+        return None
