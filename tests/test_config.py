@@ -78,6 +78,16 @@ def test_where_the_token_is_that_a_master_is_given_or_makes(
     assert config.token_place(tmp_path) == "that of MINISPARK_TOKEN"
 
 
+def give_away(entry: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make a file or link that of another user, or let it look so where that takes a right."""
+    if os.getuid() == 0:
+        os.chown(entry, 12345, 12345, follow_symlinks=False)
+    else:
+        found = Path.lstat
+        theirs = os.stat_result([*entry.lstat()[:4], os.getuid() + 1, *entry.lstat()[5:]])
+        monkeypatch.setattr(Path, "lstat", lambda path: theirs if path == entry else found(path))
+
+
 def test_a_linked_state_dir_is_refused(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "state").symlink_to(tmp_path / "real")
@@ -91,14 +101,48 @@ def test_a_link_of_somebody_else_above_the_state_dir_is_refused(
     (tmp_path / "real").mkdir()
     link = tmp_path / "minispark"
     link.symlink_to(tmp_path / "real")
-    if os.getuid() == 0:
-        os.chown(link, 12345, 12345, follow_symlinks=False)
+    give_away(link, monkeypatch)
+    for place in (link / "state", link / "deep" / "state"):
+        with pytest.raises(UsageError, match="another user"):
+            config.secure_dir(place)
+    assert list((tmp_path / "real").iterdir()) == []
+
+
+@pytest.mark.parametrize("what", ["file", "fifo", "dangling link"])
+def test_what_is_no_directory_above_the_state_dir_is_named(tmp_path: Path, what: str) -> None:
+    above = tmp_path / "minispark"
+    if what == "file":
+        above.touch()
+    elif what == "fifo":
+        os.mkfifo(above)
     else:
-        found = Path.lstat
-        theirs = os.stat_result([*link.lstat()[:4], os.getuid() + 1, *link.lstat()[5:]])
-        monkeypatch.setattr(Path, "lstat", lambda path: theirs if path == link else found(path))
-    with pytest.raises(UsageError, match="another user"):
-        config.secure_dir(link / "state")
+        above.symlink_to(tmp_path / "nowhere")
+    with pytest.raises(UsageError, match=r"not a directory|leads nowhere") as refused:
+        config.secure_dir(above / "state")
+    assert refused.value.info.file == str(above)
+
+
+@pytest.mark.parametrize("planted", ["journal.db", "lock", "link"])
+def test_a_dir_in_which_others_have_put_something_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, planted: str
+) -> None:
+    """A journal that another user made, or can still write to, would be believed."""
+    state = tmp_path / "state"
+    state.mkdir()
+    state.chmod(0o777)
+    (state / "token").touch()
+    theirs = state / planted
+    if planted == "link":
+        theirs.symlink_to(tmp_path / "elsewhere")
+    else:
+        theirs.touch()
+    give_away(theirs, monkeypatch)
+    for _ in range(2):
+        with pytest.raises(UsageError, match="another user") as refused:
+            config.secure_dir(state)
+        assert refused.value.info.file == str(theirs)
+    theirs.unlink()
+    assert mode(config.secure_dir(state)) == 0o700
 
 
 def test_a_foreign_state_dir_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,6 +47,7 @@ PRIVATE = frozenset({"MINISPARK_TOKEN"})
 DEFAULT_MASTER = "http://127.0.0.1:8080"
 _YES = frozenset({"1", "true", "yes", "on"})
 _TOKEN_BYTES = 32
+_OTHERS_WRITE = 0o022
 _MAX_FILE_BYTES = 64 * 1024
 """A token or discovery file is a few hundred bytes; more is not ours."""
 
@@ -77,7 +78,12 @@ def secure_dir(path: Path) -> Path:
         The path is a symlink, no directory, or it or its parent belongs to somebody else: what
         lies there could be read or exchanged.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    parent = path.absolute().parent
+    _check_owner(path, next(place for place in (parent, *parent.parents) if os.path.lexists(place)))
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise _unsafe(parent, "is not a directory") from None
     with contextlib.suppress(FileExistsError):
         path.mkdir(mode=0o700)
     found = path.lstat()
@@ -87,12 +93,29 @@ def secure_dir(path: Path) -> Path:
         raise _unsafe(path, "is not a directory")
     if found.st_uid != os.getuid():
         raise _unsafe(path, "belongs to another user")
-    parent = path.absolute().parent
-    if {parent.stat().st_uid, parent.lstat().st_uid} - {0, os.getuid()}:
-        raise _unsafe(path, "lies in a directory that belongs to another user")
+    _check_owner(path, parent)
+    if stat.S_IMODE(found.st_mode) & _OTHERS_WRITE:
+        _check_planted(path)
     if stat.S_IMODE(found.st_mode) != 0o700:
         path.chmod(0o700)
     return path
+
+
+def _check_owner(path: Path, above: Path) -> None:
+    # Before anything is made: what another user has put in the way may lead to any place.
+    try:
+        owners = {above.stat().st_uid, above.lstat().st_uid}
+    except FileNotFoundError:
+        raise _unsafe(above, "is a symbolic link that leads nowhere") from None
+    if owners - {0, os.getuid()}:
+        raise _unsafe(path, "lies in a directory that belongs to another user")
+
+
+def _check_planted(path: Path) -> None:
+    """Refuse a directory that was open to others if one of them has put something there."""
+    for entry in path.iterdir():
+        if entry.lstat().st_uid != os.getuid():
+            raise _unsafe(entry, "belongs to another user")
 
 
 def write_private(path: Path, text: str) -> None:
