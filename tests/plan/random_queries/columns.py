@@ -36,6 +36,7 @@ _KINDS: dict[str, Test] = {
     "duration": lambda dtype: dtype == pl.Duration,
     "temporal": lambda dtype: dtype.is_temporal(),
     "category": lambda dtype: dtype in (pl.Categorical, pl.Enum),
+    "categorical": lambda dtype: dtype == pl.Categorical,
     "list": lambda dtype: dtype == pl.List,
     "numbers": lambda dtype: dtype == pl.List(pl.Int64),
     "words": lambda dtype: dtype == pl.List(pl.String),
@@ -199,7 +200,8 @@ _BY_KIND: dict[str, tuple[str, ...]] = {
         "{a} - pl.datetime(2024, 3, 1)",
     ),
     "duration": ("{a}.dt.total_minutes()", "{a} * 2", "-{a}", "{a}.cast(pl.Duration('ms'))"),
-    "category": ("{a}.cast(pl.String)", "{a} == 'hi'", "{a}.is_null()", "{a}.fill_null('x')"),
+    "category": ("{a}.cast(pl.String)", "{a}.is_null()", "{a}.is_in(['hi', 'x'])"),
+    "categorical": ("{a} == 'hi'", "{a}.fill_null('x')", "{a}.cat.len_chars()"),
     "numbers": (
         "{a}.list.len()",
         "{a}.list.sum()",

@@ -547,7 +547,7 @@ STEPS: dict[Maker, int] = {
     _explode: 4,
     _unnest: 2,
     _unpivot: 3,
-    _pivot: 0,
+    _pivot: 3,
     _union: 4,
     _beside: 2,
     _merge: 1,
