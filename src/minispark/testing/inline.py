@@ -6,6 +6,7 @@ It uses the very task runner and block format of the real engines, and nothing e
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -36,8 +37,11 @@ def run_inline(
     *,
     data_root: Path | None = None,
     job: str = "job-inline-0-0",
+    run_one: Callable[[TaskSpec], TaskReport] | None = None,
 ) -> InlineRun:
     """Run every task of ``graph`` in topological order; blocks go to ``directory``.
+
+    ``run_one`` takes the place of `run_task`.
 
     Raises
     ------
@@ -48,7 +52,7 @@ def run_inline(
     for stage in graph.stages:
         for partition in range(stage.partitions):
             spec = _spec(graph, stage, partition, run, directory, data_root, job)
-            report = run_task(spec, fetch=FetchSettings())
+            report = run_one(spec) if run_one else run_task(spec, fetch=FetchSettings())
             run.reports[stage.id, partition] = report
             run.nodes.update(report.nodes)
     for result in graph.results:

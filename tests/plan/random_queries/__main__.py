@@ -21,6 +21,7 @@ def main() -> int:
     parser.add_argument("--start", type=int, default=0, help="number of the first query")
     parser.add_argument("--count", type=int, default=200, help="number of queries")
     parser.add_argument("--show", action="store_true", help="print each query")
+    parser.add_argument("--times", type=int, default=1, help="runs of each task, to try labels")
     chosen = parser.parse_args()
     started_s = time.monotonic()
     kinds: Counter[str] = Counter()
@@ -31,7 +32,7 @@ def main() -> int:
             query = random_query(chosen.seed, number, tables)
             if chosen.show:
                 _print(chosen.seed, number, query)
-            outcome = check_query(query, tables)
+            outcome = check_query(query, tables, times=chosen.times)
             kinds[outcome.kind] += 1
             if outcome.kind == "different" or chosen.show:
                 _print(chosen.seed, number, query)

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
-import polars.selectors as cs
 from polars.exceptions import PanicException
 from polars.testing import assert_frame_equal
 from tests.plan.random_queries.query import MAX_ROWS, SETTINGS, RandomQuery, build
+from tests.plan.repeats import BrokenLabelError, Repeater, in_any_order
 
 from minispark.plan.build import PlanOutput, plan_outputs
 from minispark.testing import run_inline
@@ -20,7 +20,6 @@ from minispark.testing import run_inline
 __all__ = ["Outcome", "check_query"]
 
 _REPEATS = 4
-_DIGITS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,15 +34,23 @@ class Outcome:
 class _Answer:
     frame: pl.DataFrame | None
     error: str = ""
+    label: bool = False
 
 
-def check_query(query: RandomQuery, tables: Mapping[str, pl.LazyFrame]) -> Outcome:
-    """Run a query by plain Polars and in stages, and compare rows, columns and dtypes."""
+def check_query(
+    query: RandomQuery, tables: Mapping[str, pl.LazyFrame], *, times: int = 1
+) -> Outcome:
+    """Run a query by plain Polars and in stages, and compare rows, columns and dtypes.
+
+    Each task runs ``times`` times, and gives what the label of its stage promises.
+    """
     frame = build(query.lines, tables)
     expected = _plain(frame, "in-memory")
     if expected.frame is not None and expected.frame.height > 4 * MAX_ROWS:
         return Outcome("too large")
-    given = _in_stages(frame, query.settings)
+    given = _in_stages(frame, query.settings, times)
+    if given.label:
+        return Outcome("different", given.error)
     difference = _difference(given, expected, ordered=query.ordered)
     if not difference:
         return Outcome("same" if given.error == "" else "same error")
@@ -80,14 +87,17 @@ def _plain(frame: pl.LazyFrame, engine: str) -> _Answer:
         return _Answer(None, _named(error))
 
 
-def _in_stages(frame: pl.LazyFrame, settings: str) -> _Answer:
+def _in_stages(frame: pl.LazyFrame, settings: str, times: int) -> _Answer:
     folder = Path(tempfile.mkdtemp(prefix="minispark-test-"))
     try:
         graph = plan_outputs([PlanOutput("out", frame)], settings=SETTINGS[settings])
         uncut = [stage.why for stage in graph.stages if "could not be cut" in stage.why]
         if uncut:
             return _Answer(None, f"not cut: {uncut[0]}")
-        return _Answer(run_inline(graph, folder).results["out"])
+        run = run_inline(graph, folder, run_one=Repeater(graph, times))
+        return _Answer(run.results["out"])
+    except BrokenLabelError as error:
+        return _Answer(None, _named(error), label=True)
     except (Exception, PanicException) as error:
         return _Answer(None, _named(error))
     finally:
@@ -109,23 +119,10 @@ def _difference(given: _Answer, expected: _Answer, *, ordered: bool) -> str:
         return f"got {given.frame.schema}, expected {expected.frame.schema}"
     try:
         assert_frame_equal(
-            _comparable(given.frame, ordered=ordered),
-            _comparable(expected.frame, ordered=ordered),
+            given.frame if ordered else in_any_order(given.frame),
+            expected.frame if ordered else in_any_order(expected.frame),
             check_exact=False,
         )
     except AssertionError as error:
         return str(error)
     return ""
-
-
-def _comparable(frame: pl.DataFrame, *, ordered: bool) -> pl.DataFrame:
-    if ordered or not frame.width:
-        return frame
-    # Floats that differ in their last digits must not put the rows in another order.
-    floats = cs.float()
-    categories = cs.categorical().cast(pl.String)
-    keys = frame.select(
-        categories, ~(floats | cs.categorical()), (floats + 0.0).round_sig_figs(_DIGITS)
-    )
-    order = keys.select(pl.struct(pl.all()).arg_sort()).to_series()
-    return frame[order]
