@@ -104,6 +104,13 @@ ORDERED: dict[str, Query] = {
     "fields of a struct pass": lambda left, right: left.filter(
         pl.all_horizontal(pl.struct("a", "b").struct.unnest() > 3)
     ),
+    "choice of one value": lambda left, right: left.select(
+        n=pl.when(pl.len() > 3).then(col("a").count()).otherwise(0),
+        f=pl.when(col("b").is_null().any()).then(1).otherwise(0),
+    ),
+    "choice by row beside one value": lambda left, right: left.select(
+        n=pl.len(), f=pl.when(col("a") > 3).then(1).otherwise(col("b").max())
+    ),
     "runs": lambda left, right: left.select(col("a").rle()),
     "runs of what was sorted": lambda left, right: left.sort("a", maintain_order=True).select(
         col("a").rle().struct.field("len")

@@ -20,7 +20,7 @@ from minispark.plan.stages import OutputKind, ReadMode, StageInput
 __all__ = ["PlanBrokenError", "check"]
 
 _ROW_KINDS = frozenset({"Resolver", "Cache", "Filter", "Select", "HStack", "MapFunction"})
-_ROW_FUNCTIONS = frozenset({"Explode", "Rename", "Unnest", "Rechunk"})
+_ROW_FUNCTIONS = frozenset({"Explode", "Rename", "Unnest"})
 _LOCAL_FIRST = frozenset({"top-k", "head", "tail", "sort"})
 """Names of stages that sort or cut in each partition and are gathered to do it again."""
 _NEVER_EMITTED = {
@@ -82,7 +82,7 @@ class _Fragment:
                 case "Join":
                     fits = self._join(node.body)
                 case "Distinct":
-                    again = self.draft.kind is OutputKind.HASH
+                    again = self.draft.kind is OutputKind.HASH or self.draft.name == "distinct"
                     fits = again or self._hashed(children(node)[0]) is not None
                 case "Sort" | "Slice":
                     fits = self.draft.kind is OutputKind.SINGLE and self.draft.name in _LOCAL_FIRST

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from minispark.plan.expressions import is_random, is_separable, walk
+from minispark.plan.expressions import chooses_without_order, is_random, is_separable, walk
 from minispark.plan.polars_plan import LeafNode, Node, children, post_order, rewrite, with_body
 from minispark.plan.pythons import counted_node
 from minispark.plan.stages import Label
@@ -20,7 +20,7 @@ __all__ = ["is_order_free", "label_of", "settled", "settled_node"]
 _ORDER_FREE_AGGREGATES = frozenset(
     {"Sum", "Min", "Max", "Mean", "Count", "NUnique", "Median", "Std", "Var", "Quantile"}
 )
-_PLAIN_FUNCTIONS = frozenset({"Explode", "Rename", "Unnest", "Rechunk", "Unpivot", "Stats"})
+_PLAIN_FUNCTIONS = frozenset({"Explode", "Rename", "Unnest", "Stats"})
 
 
 def is_order_free(aggregates: Any) -> bool:
@@ -107,6 +107,8 @@ def _all_separable(bodies: Any) -> bool:
 
 
 def _select_label(bodies: Any, below: Label, positional: Label) -> Label:
+    if chooses_without_order(bodies):
+        return _loose(below if _all_separable(bodies) else positional)
     if _all_separable(bodies):
         return below
     return Label.DETERMINATE if is_order_free(bodies) else positional
@@ -118,6 +120,9 @@ def _function_label(node: Node, below: Label, positional: Label) -> Label:
         return below
     if isinstance(function, dict) and function.keys() <= _PLAIN_FUNCTIONS:
         return below
+    if isinstance(function, dict) and "Unpivot" in function:
+        # The streaming engine unpivots batch by batch.
+        return _loose(below)
     known = isinstance(function, dict) and "RowIndex" in function
     return positional if known else Label.INDETERMINATE
 
@@ -165,7 +170,13 @@ def settled_node(node: Node) -> Node:
         if options["keep_strategy"] == "Any":
             options["keep_strategy"] = "First"
         return with_body(node, options=options)
-    if node.kind == "Join" and node.body["options"]["args"]["maintain_order"] == "None":
+    if node.kind == "Join" and _may_keep_order(node):
         args = {**node.body["options"]["args"], "maintain_order": "LeftRight"}
         return with_body(node, options={**node.body["options"], "args": args})
     return node
+
+
+def _may_keep_order(node: Node) -> bool:
+    """Whether a join can be made to keep order. Polars' optimizer breaks one without equal keys."""
+    equal = isinstance(node.body["condition"], dict) and "Equi" in node.body["condition"]
+    return equal and node.body["options"]["args"]["maintain_order"] == "None"

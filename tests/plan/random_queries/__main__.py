@@ -1,3 +1,4 @@
+# ruff: noqa: T201
 """Runs random queries: ``python -m tests.plan.random_queries --seed 1 --count 2000``."""
 
 from __future__ import annotations

@@ -239,10 +239,9 @@ def elementwise(c: Chance, *, depth: int = 1) -> str:
 def _written(c: Chance, template: str, column: str, kind: str, depth: int) -> str:
     other = _col(c.column(kind))
     inner = predicate(c, depth=depth - 1) if "{p}" in template else ""
-    text = template.format(
+    return template.format(
         a=column, b=other, o=_col(c.column("any")), n=c.dice.randint(-5, 12), p=inner
     )
-    return text
 
 
 def predicate(c: Chance, *, depth: int = 1) -> str:
@@ -356,7 +355,7 @@ _ROW_NUMBER_AGGREGATES = (
     "{a}.forward_fill().last()",
 )
 _BOOLEAN_AGGREGATES = (
-    "{a}.sum()", "{a}.any()", "{a}.all()", "{a}.mean()", "{a}.min()", "{a}.quantile(0.5)",
+    "{a}.sum()", "{a}.any()", "{a}.all()", "{a}.mean()", "{a}.min()",
     "{a}.any(ignore_nulls=False)", "{a}.max()",
 )  # fmt: skip
 _INEXACT = (

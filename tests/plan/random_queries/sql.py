@@ -1,3 +1,4 @@
+# ruff: noqa: S608 - the statements are drawn from a seed
 """SQL of random queries: statements over the tables ``q``, ``r`` and ``d``."""
 
 from __future__ import annotations

@@ -206,7 +206,8 @@ def _grouped(c: Chance, keys: str) -> Step:
     keep = c.ordered and c.chance(0.25)
     head = f"q.group_by({keys}{', maintain_order=True' if keep else ''})"
     if c.chance(0.12):
-        head += f".having({c.pick(['pl.len() > 2', 'pl.len() > 40', 'pl.col(' + repr(c.column('number')) + ').sum() > 10'])})"
+        total = f"pl.col({c.column('number')!r}).sum() > 10"
+        head += f".having({c.pick(['pl.len() > 2', 'pl.len() > 40', total])})"
     plain = c.chance(0.5)
     parts = [
         aggregate(c, rows=False if plain else None)
@@ -288,7 +289,7 @@ def _unnest(c: Chance) -> Step:
 def _unpivot(c: Chance) -> Step:
     values = c.columns("number", 1, 3)
     index = [name for name in c.columns("flat", 1, 4) if name not in values]
-    return Step(f"q = q.unpivot({values!r}, index={index or None!r})", c.ordered)
+    return Step(f"q = q.unpivot({values!r}, index={index or None!r})", ordered=False)
 
 
 def _pivot(c: Chance) -> Step:
@@ -367,7 +368,8 @@ def _nulls(c: Chance) -> Step:
     if text in ("interpolate()", "fill_nan(None)"):
         _exact(c)
     if text == "interpolate()":
-        text = f"select({c.columns('integer', 1, 2)!r}).cast(pl.Int32, strict=False).interpolate().select(pl.all().cast(pl.Float32))"
+        numbers = f"select({c.columns('integer', 1, 2)!r}).cast(pl.Int32, strict=False)"
+        text = f"{numbers}.interpolate().cast(pl.Float32)"
     return Step(f"q = q.{text}", c.ordered)
 
 
