@@ -22,6 +22,9 @@ ORDERED: dict[str, Query] = {
     "aggregates": lambda left, right: left.select(
         col("b").sum(), col("id").mean(), col("s").min(), pl.len()
     ),
+    "decimals, all": lambda left, right: left.select(
+        m=col("b").cast(pl.Decimal(30, 2)).mean(), s=(col("b").cast(pl.Decimal(30, 2)) + 1).sum()
+    ),
     "aggregate of nothing": lambda left, right: left.filter(col("a") > 99).select(
         col("b").sum(), col("id").mean().alias("m"), col("s").min(), pl.len()
     ),
@@ -176,6 +179,19 @@ UNORDERED: dict[str, Query] = {
     ),
     "quantile of truths": lambda left, right: left.group_by("a").agg(
         (col("b") > 1).quantile(0.5).alias("q")
+    ),
+    "decimals": lambda left, right: (
+        left.with_columns(
+            d=(col("b") * 3).cast(pl.Decimal(14, 3)), long=col("id").cast(pl.Decimal(38, 4))
+        )
+        .group_by("a")
+        .agg(
+            col("d").sum(),
+            pl.col("d", "long").mean().name.suffix("_mean"),
+            col("d").filter(col("b") > 1).mean().alias("m"),
+            col("long").sum(),
+            col("long").max().alias("most"),
+        )
     ),
     "keys by selector": lambda left, right: left.group_by(pl.selectors.string()).agg(
         col("b").median()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
 from polars import col
-from polars.exceptions import PolarsError
+from polars.exceptions import ComputeError, PolarsError
 from polars.testing import assert_frame_equal
 from tests.plan.queries import ORDERED, UNORDERED, write_files
 
@@ -165,3 +166,31 @@ def test_dates_in_mixed_forms_become_null_where_polars_says_so(
         graph = plan_outputs([PlanOutput("out", query)], settings=settings)
         found = run_inline(graph, tmp_path, job=f"job-{parallelism}-0-0")
         assert_frame_equal(found.results["out"], expected)
+
+
+@pytest.mark.parametrize("rows", [2, 3, 40])
+@pytest.mark.parametrize("first", ["6", "9"])
+def test_a_sum_of_more_than_38_digits_fails(tmp_path: Path, rows: int, first: str) -> None:
+    numbers = pl.Series([Decimal(f"{first}{'0' * 35}.25")] * rows, dtype=pl.Decimal(38, 2))
+    group = pl.DataFrame({"g": [1] * rows, "n": numbers})
+    group.write_parquet(tmp_path / "n.parquet", row_group_size=1)
+    table = pl.scan_parquet(tmp_path / "n.parquet")
+    for query in (table.group_by("g").agg(col("n").sum()), table.select(col("n").sum())):
+        graph = plan_outputs([PlanOutput("out", query)], settings=SETTINGS["five, hash"])
+        with pytest.raises(ComputeError, match="overflow in decimal addition"):
+            run_inline(graph, tmp_path)
+
+
+def test_a_sum_of_38_digits_passes(tmp_path: Path) -> None:
+    numbers = pl.Series([Decimal("9" * 38), Decimal(0), Decimal(0)], dtype=pl.Decimal(38, 0))
+    pl.DataFrame({"n": numbers}).write_parquet(tmp_path / "n.parquet", row_group_size=1)
+    query = pl.scan_parquet(tmp_path / "n.parquet").select(col("n").sum())
+    graph = plan_outputs([PlanOutput("out", query)], settings=SETTINGS["five, hash"])
+    assert run_inline(graph, tmp_path).results["out"].item() == Decimal("9" * 38)
+
+
+def test_the_mean_of_decimals_is_taken_in_two_steps(files: tuple[Path, Path]) -> None:
+    rows = pl.scan_csv(files[0]).with_columns(col("b").cast(pl.Decimal(12, 2)))
+    query = rows.group_by("a").agg(col("b").mean())
+    graph = plan_outputs([PlanOutput("out", query)], settings=SETTINGS["five, hash"])
+    assert "partial group_by" in {stage.name for stage in graph.stages}

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
 import polars as pl
@@ -31,6 +32,13 @@ _NUMBERS = (
 )  # fmt: skip
 _ORDERED = (*_NUMBERS, pl.String, pl.Boolean, pl.Date, pl.Datetime, pl.Duration, pl.Time)
 _SUMMED = (*_NUMBERS, pl.Boolean, pl.Duration, pl.Decimal)
+
+
+_DIGITS = 38
+_SAFE_DIGITS = 26
+"""A sum of such decimals has 38 digits after 10^12 rows at the earliest."""
+_TOO_LARGE = (1 + 1e-10) * 10.0**_DIGITS
+"""Surely more than 38 digits, however the floats of a sum were rounded."""
 
 
 class _NotSplitError(Exception):
@@ -128,7 +136,8 @@ class _Splitter:
                 raise _NotSplitError
             if dtype == pl.Boolean:
                 return self._counted(expression(body))
-            return self._column(expression(body), "sum")
+            total = self._column(expression(body), "sum")
+            return self._within_digits(total, self._input(payload)) if dtype.is_decimal() else total
         if kind == "Mean":
             return self._mean(self._input(payload))
         raise _NotSplitError
@@ -145,11 +154,33 @@ class _Splitter:
 
     def _mean(self, rows: pl.Expr) -> pl.Expr:
         dtype = self._dtype(rows)
-        if not (dtype.is_integer() or dtype.is_float()):
+        if not dtype.is_numeric():
             raise _NotSplitError
+        scale = 0
+        if isinstance(dtype, pl.Decimal):
+            # As Polars does it: the unscaled numbers as floats, which are exact up to 2^53.
+            rows, scale = rows.to_physical(), dtype.scale
         total = self._column(rows.cast(pl.Float64).sum(), "sum")
         count = self._column(rows.count().cast(pl.UInt64), "sum")
-        return pl.when(count > 0).then(total / count).cast(self._dtype(rows.mean()))
+        mean = total / count if scale == 0 else total / count / 10.0**scale
+        return pl.when(count > 0).then(mean).cast(self._dtype(rows.mean()))
+
+    def _within_digits(self, total: pl.Expr, rows: pl.Expr) -> pl.Expr:
+        """Return a sum of decimals that fails beyond 38 digits.
+
+        Where a group comes in several batches, Polars adds decimals without a check (2.1.0), and
+        what does not fit 128 bits becomes another number: only the sum as a float shows it. Polars
+        does check the addition of two columns, so one is added that is zero or too large.
+        """
+        dtype = self._dtype(rows)
+        assert isinstance(dtype, pl.Decimal)  # noqa: S101 - the caller has looked
+        if dtype.precision <= _SAFE_DIGITS:
+            return total
+        size = self._column(rows.cast(pl.Float64).sum(), "sum").abs()
+        nines = Decimal((0, (9,) * _DIGITS, -dtype.scale))
+        too_large = size >= _TOO_LARGE / 10.0**dtype.scale
+        excess = pl.when(too_large).then(nines).otherwise(0).cast(pl.Decimal(_DIGITS, dtype.scale))
+        return total + (excess + excess)
 
     def _counted(self, partial: pl.Expr) -> pl.Expr:
         """Plan a number of rows: summed as 64 bits, an error if Polars' type cannot hold it."""
