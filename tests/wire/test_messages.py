@@ -75,7 +75,12 @@ def unbounded(schema: Any, path: str, seen: set[str]) -> Iterator[str]:
     kind = schema.get("type")
     if kind == "any" and not path.endswith("function-after"):
         yield f"{path}: anything"
-    if kind in NEED_BOUNDS and not all(name in schema for name in NEED_BOUNDS[kind]):
+    of_fixed_length = kind == "tuple" and "variadic_item_index" not in schema
+    if (
+        kind in NEED_BOUNDS
+        and not of_fixed_length
+        and not all(name in schema for name in NEED_BOUNDS[kind])
+    ):
         yield f"{path}: {kind}"
     if kind == "float" and schema.get("allow_inf_nan") is not False:
         yield f"{path}: not finite"
@@ -168,11 +173,11 @@ FETCH = messages.BlockFetch(key=KEY, host="h", directory="/w", url="http://w:1",
 POLL: dict[str, Any] = {
     "tasks": (TASK,),
     "cancel": (KEY,),
-    "release": ("b",),
+    "release": (KEY.block_id,),
     "release_jobs": ("j",),
     "move": (FETCH,),
-    "cache_used": ("b",),
-    "cache_drop": ("b",),
+    "cache_used": (KEY.block_id,),
+    "cache_drop": (KEY.block_id,),
     "master_epoch": 2,
 }
 EXAMPLES: list[BaseModel] = [
@@ -208,7 +213,7 @@ EXAMPLES: list[BaseModel] = [
         full="disk",
         cache=CHANGES,
     ),
-    messages.WorkerReply(master_epoch=1, keep={"j": ("b",)}, cache_version=1),
+    messages.WorkerReply(master_epoch=1, keep={"j": (KEY.block_id,)}, cache_version=1),
     messages.PlannedJob(name="n", graph=GRAPH, versions=versions()),
     messages.GraphMessage(graph=GRAPH),
     messages.JobAccepted(job_id="j"),

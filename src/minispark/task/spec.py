@@ -81,7 +81,6 @@ class TaskSpec:
     scans: Annotated[tuple[ScanTask, ...], Items]
     inputs: Annotated[tuple[TaskInput, ...], Items]
     output: Output
-    optimizations: Annotated[OptimizerFlags, Items] = ()
     block_directory: Path = ""
     """Where the block goes; the worker fills it in."""
     data_root: Path | None = None
@@ -91,6 +90,7 @@ class TaskSpec:
     """Use Polars' in-memory engine; so it is tried again after a panic of the streaming engine."""
     keep: TaskKey | None = None
     """Under which name the worker keeps the block for later jobs."""
+    optimizations: Annotated[OptimizerFlags, Items] = ()
 
 
 @dataclass(frozen=True, slots=True)
