@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import polars as pl
 import polars.selectors as cs
 from polars.exceptions import PanicException, PolarsError
-from tests.plan.random_queries.columns import Chance, NothingToTakeError
-from tests.plan.random_queries.steps import STEPS, Step, put_in_order
+from tests.plan.random_queries.chance import Chance, NothingToTakeError
+from tests.plan.random_queries.step import Step, put_in_order
+from tests.plan.random_queries.steps import STEPS
 
 from minispark.settings import PlanSettings
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tests.plan.random_queries.columns import LOOSE, Chance, NothingToTakeError
+from tests.plan.random_queries.chance import LOOSE, Chance, NothingToTakeError
+from tests.plan.random_queries.step import Step
 
-__all__ = ["statement"]
+__all__ = ["sql_step"]
 
 
-def statement(c: Chance) -> tuple[str, bool]:
-    """Return a statement over ``q``, and whether the order of its rows is promised."""
-    return c.dice.choice(_KINDS)(c)
+def sql_step(c: Chance) -> Step:
+    """Return a statement over ``q``."""
+    text, ordered = c.dice.choice(_KINDS)(c)
+    return Step(f"q = pl.SQLContext(q=q, r=r, d=d).execute({text!r})", ordered)
 
 
 def _q(name: str) -> str:
