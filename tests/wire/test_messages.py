@@ -143,11 +143,12 @@ TASK = TaskSpec(
     b"\x00",
     (ScanTask("in", SPEC, (SPLIT,), "q"),),
     (TaskInput("x", 0, 1, (SOURCE,)),),
-    Output(OutputKind.HASH, 2, (b"k",)),
-    "/work",
-    "/data",
-    3.5,
-    KEY,
+    Output(OutputKind.HASH, 2, (b"k",), columns=(("a", "Int64"),), take=3),
+    block_directory="/work",
+    data_root="/data",
+    timeout_s=3.5,
+    keep=KEY,
+    optimizations=(("sort_collapse", False),),
 )
 REPORT = TaskReport(
     KEY,
