@@ -174,7 +174,9 @@ def test_name_and_weight_are_told(job, root):
     assert (found["name"], found["weight"]) == ("job", 1)
 
 
-@pytest.mark.parametrize("weight", ["NaN", "Infinity", "1e400", "-1", "1e308", "9" * 500])
+@pytest.mark.parametrize(
+    "weight", ["NaN", "Infinity", "1e400", "-1", "0", "1000", "1e308", "9" * 500, "true", '"x"']
+)
 def test_a_weight_that_is_no_sound_number_is_refused(job, root, weight):
     given = request({**job, "weight": "WEIGHT"}, root).replace(b'"WEIGHT"', weight.encode())
     found = json.loads(answer(given))

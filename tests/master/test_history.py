@@ -248,9 +248,6 @@ def test_the_weight_of_a_job_reaches_the_scheduler(bench: Any) -> None:
             path = f"/api/v1/jobs/{reply.json()['job_id']}/events"
             (row,) = (await client.get(path)).json()["events"]
             assert row["payload"]["job"]["weight"] == 2.5
-            for weight in (0, 1000, "x", True):
-                reply = await client.submit_json(weight=weight)
-                assert (reply.status_code, reply.json()["error"]["field"]) == (422, "weight")
 
     asyncio.run(story())
 
