@@ -74,9 +74,9 @@ def test_a_download_without_room_for_its_file_says_so(
 ) -> None:
     out = tmp_path / "out"
     out.mkdir()
-    frame = pl.DataFrame({"a": random.Random(7).choices(range(10**12), k=1_000)})
     for part in range(9):  # Each is smaller than the limit.
-        frame.write_csv(out / f"part-{part}.csv")
+        numbers = random.Random(part).choices(range(10**12), k=1_000)
+        pl.DataFrame({"a": numbers}).write_csv(out / f"part-{part}.csv")
     sink = SinkOutput(
         node="out",
         path=str(out),
