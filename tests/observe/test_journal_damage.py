@@ -213,7 +213,7 @@ def test_a_checkpoint_that_cannot_be_written_claims_nothing(
 ) -> None:
     journal = Journal(tmp_path / "journal.db")
     journal.start(lambda _number: None)
-    monkeypatch.setattr(checkpoint.os, "fdopen", _no_space)
+    monkeypatch.setattr(checkpoint.os, "pwrite", _no_space)
     journal.job_accepted("j1", {}, name="", at=0.0)
     journal.job_forgotten("j1")
     assert journal.close()
@@ -221,6 +221,30 @@ def test_a_checkpoint_that_cannot_be_written_claims_nothing(
     again = Journal(tmp_path / "journal.db")
     assert again.loss is None
     again.close()
+
+
+@pytest.mark.parametrize("text", [b"", b"{}", b"00000000 {}\n", b"zz", b"\xff\xff"])
+def test_a_checkpoint_that_cannot_be_read_claims_nothing(tmp_path: Path, text: bytes) -> None:
+    left = left_by_a_killed_master(tmp_path)
+    (left / "journal.checkpoint").write_bytes(text)
+    journal = Journal(left / "journal.db")
+    assert journal.loss is None
+    assert len(jobs_of(journal)) == 6
+    journal.close()
+    assert Checkpoint(left / "journal.db").read() is not None
+
+
+def test_a_checkpoint_that_was_cut_claims_nothing(tmp_path: Path) -> None:
+    left = left_by_a_killed_master(tmp_path)
+    file = left / "journal.checkpoint"
+    whole = file.read_bytes()
+    assert Checkpoint(left / "journal.db").read() is not None
+    for place in range(0, len(whole) - 1, 7):
+        file.write_bytes(whole[:place])
+        assert Checkpoint(left / "journal.db").read() is None
+    # A shorter line over a longer one, whose end was not cut off yet.
+    file.write_bytes(whole + b"the rest of a longer line")
+    assert Checkpoint(left / "journal.db").read() is not None
 
 
 def _no_space(*_: object) -> None:

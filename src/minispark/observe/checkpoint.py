@@ -11,10 +11,12 @@ SQLite itself finds damaged (`schema`).
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import shutil
 import sqlite3
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -105,7 +107,10 @@ class Checkpoint:
     def read(self) -> Held | None:
         """Return what the file says; None where there is none that can be read."""
         try:
-            known = json.loads(self.path.read_bytes())
+            checksum, _, said = self.path.read_bytes().partition(b"\n")[0].partition(b" ")
+            if int(checksum, 16) != zlib.crc32(said):
+                return None
+            known = json.loads(said)
             if known["format"] != _FORMAT:
                 return None
             jobs = {str(job): str(status) for job, status in known["jobs"].items()}
@@ -164,12 +169,18 @@ class Checkpoint:
             "master_epoch": self._master_epoch,
             "jobs": self._jobs,
         }
-        new = self.path.with_name(f"{self.path.name}.new")
+        said = json.dumps(known).encode()
+        line = f"{zlib.crc32(said):08x} ".encode() + said + b"\n"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
-            descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-            with os.fdopen(descriptor, "w") as file:
-                file.write(json.dumps(known))
-            new.replace(self.path)
+            descriptor = os.open(self.path, flags, 0o600)
+            try:
+                # In place: its checksum tells a line that was cut from a whole one.
+                if os.pwrite(descriptor, line, 0) < len(line):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
+                os.ftruncate(descriptor, len(line))
+            finally:
+                os.close(descriptor)
             self._written_seq = self._seq
         except OSError:
             # A full disk: an old file might name what the database holds no more.
