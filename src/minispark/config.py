@@ -37,6 +37,7 @@ __all__ = [
     "read_token_file",
     "secure_dir",
     "state_dir",
+    "token_is_given",
     "token_place",
     "withdraw",
     "write_private",
@@ -153,6 +154,11 @@ def find_token(state: Path, *, create: bool = False) -> str | None:
     with contextlib.suppress(OSError):
         return read_token_file(Path(found.token_file))
     return None
+
+
+def token_is_given() -> bool:
+    """Whether the environment names the shared secret, so that it may be of another account."""
+    return bool(os.environ.get("MINISPARK_TOKEN") or os.environ.get("MINISPARK_TOKEN_FILE"))
 
 
 def token_place(state: Path) -> str:

@@ -299,3 +299,43 @@ def test_a_worker_sends_its_token_to_no_other_machine_in_clear_text(tmp_path: Pa
     assert ended.returncode == 2
     assert b"MS-107" in ended.stderr, ended.stderr
     assert b"http://192.0.2.1:8080" in ended.stderr
+
+
+SQUATTER = f"""
+import os, socket
+os.setgroups([])
+os.setgid({NOBODY})
+os.setuid({NOBODY})
+server = socket.create_server(("127.0.0.1", 0))
+print(server.getsockname()[1], flush=True)
+while True:
+    connection, _ = server.accept()
+    print(connection.recv(4096), flush=True)
+    connection.close()
+"""
+
+
+@needs_root
+@pytest.mark.parametrize("command", ["jobs", "worker"])
+def test_who_takes_the_port_of_a_master_gets_no_token(tmp_path: Path, command: str) -> None:
+    """Anybody may listen at a port whose master is not running."""
+    with subprocess.Popen([sys.executable, "-c", SQUATTER], stdout=subprocess.PIPE) as squatter:
+        assert squatter.stdout is not None
+        try:
+            url = f"http://127.0.0.1:{int(squatter.stdout.readline())}"
+            state = tmp_path / "state"
+            config.find_token(state, create=True)
+            own = {**os.environ, "MINISPARK_STATE_DIR": str(state)}
+            options = ["--port", "0"] if command == "worker" else []
+            ended = subprocess.run(
+                [sys.executable, "-m", "minispark", command, "--master", url, *options],
+                env=own,
+                capture_output=True,
+                timeout=60,
+                check=False,
+            )
+            assert ended.returncode == 2
+            assert b"MS-615" in ended.stderr, ended.stderr
+            assert squatter.stdout.readline() == b"b''\n"
+        finally:
+            squatter.kill()

@@ -139,6 +139,7 @@ def worker(
         WorkerConfig(
             master_url=url,
             token=token,
+            own_token=not config.token_is_given(),
             host=host,
             port=port,
             slots=slots,

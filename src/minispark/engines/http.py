@@ -35,6 +35,7 @@ from minispark.plan.stages import StageGraph
 from minispark.tls import TRUST_HINT, client_context, trust_problem
 from minispark.wire.hosts import check_clear_text
 from minispark.wire.http import auth_headers, error_from, versions
+from minispark.wire.listeners import listener_trace
 from minispark.wire.messages import GraphMessage, JobAccepted, PlannedJob, ResultBlocks
 
 if TYPE_CHECKING:
@@ -69,7 +70,10 @@ class MasterClient:
     def __init__(self, url: str | None = None, *, token: str | None = None) -> None:
         self.url = (url or config.find_master()).rstrip("/")
         self._looked = "the caller gave it"
+        hooks: list[Callable[[httpx2.Request], None]] = []
         if token is None:
+            if not config.token_is_given():
+                hooks.append(self._look_who_listens)
             state = config.state_dir()
             token = config.find_token(state)
             own = state / "token"
@@ -85,6 +89,7 @@ class MasterClient:
             verify=client_context(self.url, self.ca_file),
             # Proxies from the environment would be handed the token.
             trust_env=False,
+            event_hooks={"request": hooks},
         )
 
     def __enter__(self) -> MasterClient:
@@ -257,6 +262,9 @@ class MasterClient:
             page = self.get_json(path, limit=_PAGE, after=after)
             yield from ((event["kind"], event["payload"]) for event in page["events"])
             after = page["after"]
+
+    def _look_who_listens(self, request: httpx2.Request) -> None:
+        request.extensions["trace"] = listener_trace(self.url)
 
     def _submit(self, path: str, body: bytes, key: str | None) -> str:
         headers = {

@@ -21,6 +21,7 @@ from minispark.ids import TaskKey
 from minispark.task.spec import TaskFailure, TaskReport
 from minispark.tls import TRUST_HINT, client_context, trust_problem
 from minispark.wire.http import auth_headers, error_from
+from minispark.wire.listeners import async_listener_trace
 from minispark.wire.messages import (
     Full,
     HeartbeatRequest,
@@ -79,7 +80,13 @@ class MasterLink:
     """
 
     def __init__(
-        self, master_url: str, token: str, worker_id: str, *, ca_file: str | None = None
+        self,
+        master_url: str,
+        token: str,
+        worker_id: str,
+        *,
+        ca_file: str | None = None,
+        own_token: bool = False,
     ) -> None:
         self.url = master_url.rstrip("/")
         self._worker = f"/internal/v1/workers/{worker_id}"
@@ -92,11 +99,15 @@ class MasterLink:
             verify=client_context(self.url, ca_file),
             # Proxies from the environment would be handed the token.
             trust_env=False,
+            event_hooks={"request": [self._look_who_listens] if own_token else []},
         )
 
     async def close(self) -> None:
         """Close the connections."""
         await self._client.aclose()
+
+    async def _look_who_listens(self, request: httpx2.Request) -> None:
+        request.extensions["trace"] = async_listener_trace(self.url)
 
     async def register(self, request: RegisterRequest) -> RegisterReply:
         """Offer this worker."""
@@ -221,6 +232,10 @@ class MasterLink:
                 raise UsageError(msg, code="MS-614", hint=TRUST_HINT) from error
             msg = f"no answer from the master at {self.url}: {type(error).__name__} {error}"
             raise MasterUnreachableError(msg.rstrip()) from error
+        except UsageError as error:
+            if self._met:  # Another user has taken the place of a master that will come back.
+                raise MasterUnreachableError(str(error)) from error
+            raise
         if response.is_success:
             return response.content
         raise self._refused(response)

@@ -145,7 +145,13 @@ class _Worker:
         config = self._config
         return Agent(
             config,
-            link=MasterLink(config.master_url, config.token, self.id, ca_file=config.ca_file),
+            link=MasterLink(
+                config.master_url,
+                config.token,
+                self.id,
+                ca_file=config.ca_file,
+                own_token=config.own_token,
+            ),
             executors=executors,
             store=store,
             fetch=fetch,

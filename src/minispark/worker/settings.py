@@ -16,7 +16,8 @@ __all__ = ["WorkerConfig"]
 class WorkerConfig:
     """Everything a worker needs; nothing below reads the environment.
 
-    ``token`` is kept out of the repr, since configurations end up in logs. ``advertise_host`` is
+    ``token`` is kept out of the repr, since configurations end up in logs; with ``own_token`` it is
+    from the private files of this user, and sent to no other user's process. ``advertise_host`` is
     the name under which master and other workers reach this one, where that is not ``host``.
     ``ca_file`` holds the certificates to trust, of the master and of other workers. ``auth``:
     ``default`` opens the figures on a loopback address only, ``figures-open`` on any, ``all`` on
@@ -25,6 +26,7 @@ class WorkerConfig:
 
     master_url: str
     token: str
+    own_token: bool = False
     host: str = "127.0.0.1"
     port: int = 9000
     slots: int = 1
