@@ -191,6 +191,8 @@ UNORDERED: dict[str, Query] = {
             col("d").filter(col("b") > 1).mean().alias("m"),
             col("long").sum(),
             col("long").max().alias("most"),
+            col("d").min().alias("least"),
+            (col("b") > 1).mean().alias("share"),
         )
     ),
     "keys by selector": lambda left, right: left.group_by(pl.selectors.string()).agg(

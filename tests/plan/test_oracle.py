@@ -189,8 +189,12 @@ def test_a_sum_of_38_digits_passes(tmp_path: Path) -> None:
     assert run_inline(graph, tmp_path).results["out"].item() == Decimal("9" * 38)
 
 
-def test_the_mean_of_decimals_is_taken_in_two_steps(files: tuple[Path, Path]) -> None:
-    rows = pl.scan_csv(files[0]).with_columns(col("b").cast(pl.Decimal(12, 2)))
-    query = rows.group_by("a").agg(col("b").mean())
+@pytest.mark.parametrize("method", ["mean", "sum", "min", "max"])
+@pytest.mark.parametrize("dtype", [pl.Decimal(12, 2), pl.Boolean], ids=str)
+def test_aggregates_are_taken_in_two_steps(
+    files: tuple[Path, Path], method: str, dtype: pl.DataType
+) -> None:
+    rows = pl.scan_csv(files[0]).with_columns(col("b").cast(dtype))
+    query = rows.group_by("a").agg(getattr(col("b"), method)())
     graph = plan_outputs([PlanOutput("out", query)], settings=SETTINGS["five, hash"])
     assert "partial group_by" in {stage.name for stage in graph.stages}

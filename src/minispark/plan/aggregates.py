@@ -30,7 +30,9 @@ _NUMBERS = (
     pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32, pl.UInt64,
     pl.Float32, pl.Float64,
 )  # fmt: skip
-_ORDERED = (*_NUMBERS, pl.String, pl.Boolean, pl.Date, pl.Datetime, pl.Duration, pl.Time)
+_ORDERED = (
+    *_NUMBERS, pl.Decimal, pl.String, pl.Boolean, pl.Date, pl.Datetime, pl.Duration, pl.Time,
+)  # fmt: skip
 _SUMMED = (*_NUMBERS, pl.Boolean, pl.Duration, pl.Decimal)
 
 
@@ -154,7 +156,7 @@ class _Splitter:
 
     def _mean(self, rows: pl.Expr) -> pl.Expr:
         dtype = self._dtype(rows)
-        if not dtype.is_numeric():
+        if not (dtype.is_numeric() or dtype == pl.Boolean):
             raise _NotSplitError
         scale = 0
         if isinstance(dtype, pl.Decimal):
