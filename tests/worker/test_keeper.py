@@ -175,7 +175,8 @@ def test_without_a_cache_nothing_is_kept_and_nothing_said() -> None:
         keeper = Keeper(None)
         spec = TaskSpec(TaskKey("j", 0, 0, 0, 0), b"", (), (), Output(OutputKind.SINGLE))
         await keeper.keep(spec, TaskReport(spec.key, BlockMeta(())))
-        keeper.obey(PollReply(cache_used=("x",), cache_drop=("x",)))
+        name = kept_key("f" * 32, 0).block_id
+        keeper.obey(PollReply(cache_used=(name,), cache_drop=(name,)))
         keeper.clear()
         assert await keeper.news() is None
         assert keeper.figures() == {}

@@ -179,8 +179,6 @@ class Planner:
         self._child = await asyncio.create_subprocess_exec(
             *self._command,
             env=environment,
-            # An interrupt typed at a terminal is for the master, also while the child starts.
-            process_group=0,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=self._words,

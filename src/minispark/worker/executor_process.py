@@ -78,8 +78,6 @@ class ExecutorProcess:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             env=environment,
-            # An interrupt typed at a terminal is for the parent, also while the process starts.
-            process_group=0,
         )
         executor = cls(process, on_output)
         try:
