@@ -262,6 +262,20 @@ UNORDERED: dict[str, Query] = {
         right, left_on=col("a") + 1, right_on="a"
     ),
     "join on inequality": lambda left, right: left.head(40).join_where(right, col("a") < col("w")),
+    "a use that Polars drops": lambda left, right: (
+        (totals := left.select(n=col("a").count(), m=col("b").count() > 3))
+        .select("n")
+        .join(
+            totals.filter(col("m").is_null(), col("m").is_not_null()).select("n"),
+            on="n",
+            how="anti",
+        )
+        .group_by("n")
+        .agg(pl.len())
+    ),
+    "a use that Polars drops, in SQL": lambda left, right: pl.SQLContext(
+        t=left.select(n=col("a").count(), m=col("b").count() > 3)
+    ).execute("SELECT n FROM t INTERSECT ALL SELECT n FROM t WHERE m IS NULL AND m IS NOT NULL"),
     "shared groups": lambda left, right: (
         groups := left.group_by("a").agg(pl.len().alias("n"))
     ).join(groups.select("a", (col("n") + 1).alias("k")), on="a"),

@@ -24,21 +24,6 @@ Step = Callable[[pl.LazyFrame], pl.LazyFrame]
 LABELS: dict[str, tuple[Step, str, str]] = {
     "nothing": (lambda rows: rows, "determinate", "unordered"),
     "filter": (lambda rows: rows.filter(col("k") > 1), "determinate", "unordered"),
-    "choice beside a column": (
-        lambda rows: rows.select("k", pl.when(col("v") > 1).then(1)),
-        "determinate",
-        "unordered",
-    ),
-    "choice alone": (
-        lambda rows: rows.select(pl.when(col("v") > 1).then(1).otherwise(0).cast(pl.String)),
-        "unordered",
-        "unordered",
-    ),
-    "choice between aggregates": (
-        lambda rows: rows.select(pl.when(col("v") > 1).then(col("k").max()).otherwise(0)),
-        "unordered",
-        "indeterminate",
-    ),
     "unpivot": (lambda rows: rows.unpivot(["v"], index=["k"]), "unordered", "unordered"),
     "head": (lambda rows: rows.head(3), "determinate", "indeterminate"),
     "row index": (lambda rows: rows.with_row_index(), "determinate", "indeterminate"),

@@ -17,16 +17,13 @@ from polars.exceptions import PanicException, PolarsError
 from minispark.plan.polars_plan import expression, expression_body
 
 __all__ = [
-    "chooses_without_order",
     "columns_of",
     "expand",
     "expand_all",
     "is_constant",
     "is_elementwise",
     "is_random",
-    "is_scalar",
     "is_separable",
-    "keeps_length",
     "names_of",
     "walk",
     "without_patterns",
@@ -159,48 +156,6 @@ def is_random(body: Any) -> bool:
         isinstance(part, dict) and ("Random" in part or "AnonymousFunction" in part)
         for part in walk(body)
     )
-
-
-def chooses_without_order(bodies: Sequence[Any]) -> bool:
-    """Whether Polars takes selected rows for rows without order.
-
-    Its optimizer (2.1.0) does not count the columns that only the conditions of `when` read. Where
-    no other is selected, the streaming engine delivers the rows in any order.
-    """
-    if any(_carries_order(body) for body in bodies):
-        return False
-    choices = [body for body in bodies if any(_is_ternary(part) for part in walk(body))]
-    return any(not is_scalar(body) for body in choices)
-
-
-def is_scalar(body: Any) -> bool:
-    """Whether the expression gives one value, whatever the number of rows."""
-    try:
-        return bool(expression(_schemaless(body)).meta.is_scalar())
-    except (PolarsError, ValueError, TypeError):
-        return False
-
-
-def keeps_length(body: Any) -> bool:
-    """Whether the expression gives one value for each row, or one for all."""
-    return is_scalar(body) or _keeps_length(msgpack.packb(body))
-
-
-def _is_ternary(body: Any) -> bool:
-    return isinstance(body, dict) and "Ternary" in body
-
-
-def _carries_order(body: Any) -> bool:
-    if isinstance(body, dict):
-        if body.keys() & {"Column", "Selector"}:
-            return True
-        if body.keys() & {"Agg"}:
-            return False
-        rest = body.get("Ternary", body)
-        return any(_carries_order(inner) for name, inner in rest.items() if name != "predicate")
-    if isinstance(body, list) and not (body and isinstance(body[0], int)):
-        return any(_carries_order(inner) for inner in body)
-    return False
 
 
 def columns_of(body: Any) -> list[str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from minispark.plan.expressions import chooses_without_order, is_random, is_separable, walk
+from minispark.plan.expressions import is_random, is_separable, walk
 from minispark.plan.polars_plan import LeafNode, Node, children, post_order, rewrite, with_body
 from minispark.plan.pythons import counted_node
 from minispark.plan.stages import Label
@@ -107,8 +107,6 @@ def _all_separable(bodies: Any) -> bool:
 
 
 def _select_label(bodies: Any, below: Label, positional: Label) -> Label:
-    if chooses_without_order(bodies):
-        return _loose(below if _all_separable(bodies) else positional)
     if _all_separable(bodies):
         return below
     return Label.DETERMINATE if is_order_free(bodies) else positional

@@ -8,7 +8,7 @@ first, so that what one is asked for shows in what it asks.
 from __future__ import annotations
 
 import io
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -17,8 +17,16 @@ import polars as pl
 from minispark.plan.expressions import is_random, is_separable
 from minispark.plan.leaves import LeafAsk, listen
 from minispark.plan.names import exact_columns
-from minispark.plan.optimizations import query_flags
-from minispark.plan.polars_plan import expression_body, frame_of, on_top
+from minispark.plan.optimizations import changed_flags, query_flags
+from minispark.plan.polars_plan import (
+    LeafNode,
+    Node,
+    expression_body,
+    frame_of,
+    inputs,
+    on_top,
+    post_order,
+)
 from minispark.plan.relation import Draft, Part
 from minispark.plan.stages import OptimizerFlags
 
@@ -35,18 +43,42 @@ def push_down(drafts: Sequence[Draft], fixed: set[int], optimizations: Optimizer
         for part in draft.parts:
             asks = _asks(part, flags)
             for entry in part.inputs:
-                found = [ask for ask in asks if ask.leaf == entry.leaf]
-                asked[entry.stage] += found or [None]
+                asked[entry.stage] += asks.get(entry.leaf) or [None]
 
 
-def _asks(part: Part, flags: pl.QueryOptFlags) -> list[LeafAsk]:
-    """Let Polars optimize a fragment, and hear what it asks of its leaves."""
+def _asks(part: Part, flags: pl.QueryOptFlags) -> dict[str, list[LeafAsk | None]]:
+    """Let Polars optimize a fragment, and hear what it asks of its leaves.
+
+    A use below a filter that is never true asks for nothing. Over the rows themselves the optimizer
+    may not see that, so where a leaf has several uses, those are heard with their filters.
+    """
     quotes = {scan.quotes for scan in part.scans}
     if all(entry.leaf in quotes for entry in part.inputs):
-        return []
-    with listen() as asks:
-        frame_of(part.node).explain(engine="streaming", optimizations=flags)
+        return {}
+    asks = _heard(part.node, flags)
+    if _reads_twice(part.node):
+        as_written = query_flags((*changed_flags(flags), ("simplify_expression", False)))
+        for leaf, all_asks in _heard(part.node, as_written).items():
+            if len(all_asks) > len(asks[leaf]):
+                asks[leaf] = all_asks
     return asks
+
+
+def _heard(node: Node, flags: pl.QueryOptFlags) -> defaultdict[str, list[LeafAsk | None]]:
+    with listen() as asks:
+        frame_of(node).explain(engine="streaming", optimizations=flags)
+    by_leaf: defaultdict[str, list[LeafAsk | None]] = defaultdict(list)
+    for ask in asks:
+        by_leaf[ask.leaf].append(ask)
+    return by_leaf
+
+
+def _reads_twice(root: Node) -> bool:
+    """Whether the fragment may read a leaf more than once; what SQL reads is not known."""
+    nodes = post_order(root)
+    leaves = Counter(node.leaf for node in nodes if isinstance(node, LeafNode))
+    shared = sum(len(inputs(node)) for node in nodes) >= len(nodes)
+    return shared or max(leaves.values(), default=0) > 1 or any(n.kind == "SQL" for n in nodes)
 
 
 def _narrow(draft: Draft, asks: Sequence[LeafAsk | None]) -> None:

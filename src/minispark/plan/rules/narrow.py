@@ -6,15 +6,9 @@ from collections.abc import Mapping
 
 import polars as pl
 
-from minispark.plan.expressions import (
-    chooses_without_order,
-    is_constant,
-    is_elementwise,
-    is_separable,
-    keeps_length,
-)
+from minispark.plan.expressions import is_constant, is_elementwise, is_separable
 from minispark.plan.names import exact_columns
-from minispark.plan.polars_plan import Node, children, expression, on_top
+from minispark.plan.polars_plan import Node, children
 from minispark.plan.pythons import cached_node, counted_node, hinted_partitions, uncounted
 from minispark.plan.relation import Cutter, Relation
 from minispark.plan.rules.aggregate import select_aggregates
@@ -54,8 +48,6 @@ def select(cutter: Cutter, node: Node, relations: Mapping[Node, Relation]) -> Re
     (child,) = children(node)
     relation = relations[child]
     bodies = node.body["expr"]
-    if chooses_without_order(bodies) and all(keeps_length(body) for body in bodies):
-        return _choices(cutter, node, relations)
     reads_rows = any(not is_constant(body) for body in bodies)
     rowwise = all(is_elementwise(body) for body in bodies)
     alone = len(bodies) == 1 and is_separable(bodies[0])
@@ -64,17 +56,6 @@ def select(cutter: Cutter, node: Node, relations: Mapping[Node, Relation]) -> Re
         return _in_stage(cutter, node, relation, separable=separable)
     split = select_aggregates(cutter, node, relation)
     return split or run_whole(cutter, node, relations, why="a selected expression needs all rows")
-
-
-def _choices(cutter: Cutter, node: Node, relations: Mapping[Node, Relation]) -> Relation:
-    """Select what keeps its order only beside other columns: add it to them, then take it."""
-    (child,) = children(node)
-    schema = cutter.schema(relations[child])
-    exprs = [expression(body) for body in node.body["expr"]]
-    names = pl.LazyFrame(schema=schema).select(exprs).collect_schema().names()
-    top = on_top(child, schema, lambda rows: rows.with_columns(exprs).select(exact_columns(names)))
-    (added,) = children(top)
-    return append(top, with_columns(cutter, added, relations))
 
 
 def map_function(cutter: Cutter, node: Node, relations: Mapping[Node, Relation]) -> Relation:
