@@ -1,11 +1,10 @@
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
-from job_kit import Node
+from tests.jobs.job_kit import Collect, Job, Node, Write
 
 from minispark.jobs import compile_job, parse_job, plan_job
 from minispark.testing.inline import run_inline
@@ -19,9 +18,7 @@ def root(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def write(root: Path) -> Callable[[str, object], Node]:
-    """Write rows as JSON lines and return the node that reads them."""
-
+def write(root: Path) -> Write:
     def write(name: str, rows: list[dict[str, Any]]) -> Node:
         text = "".join(json.dumps(row) + "\n" for row in rows)
         (root / f"{name}.jsonl").write_text(text)
@@ -31,10 +28,10 @@ def write(root: Path) -> Callable[[str, object], Node]:
 
 
 @pytest.fixture
-def collect(root: Path, tmp_path: Path) -> Callable[[object], pl.DataFrame]:
+def collect(root: Path, tmp_path: Path) -> Collect:
     """Run a job with one result twice, as Polars does and cut into tasks; both must agree."""
 
-    def collect(job: object, *, ordered: bool = True) -> pl.DataFrame:
+    def collect(job: Job, *, ordered: bool = True) -> pl.DataFrame:
         compiled = compile_job(parse_job(job), data_root=root)
         (output,) = compiled.outputs
         whole = output.frame.collect()

@@ -2,23 +2,37 @@
 
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+import polars as pl
 import pytest
 
 from minispark.errors import ErrorInfo, UsageError
 from minispark.jobs import compile_job, parse_job
 
 Node = dict[str, Any]
+Job = dict[str, Any]
 
 
-def chain(*nodes: Node, **job: Any) -> dict[str, Any]:
+class Write(Protocol):
+    """Writes rows to a file of JSON lines and returns the node that reads it."""
+
+    def __call__(self, name: str, rows: list[dict[str, Any]]) -> Node: ...
+
+
+class Collect(Protocol):
+    """Runs a job with one result, whole and cut into tasks, and returns what both gave."""
+
+    def __call__(self, job: Job, *, ordered: bool = True) -> pl.DataFrame: ...
+
+
+def chain(*nodes: Node, **job: Any) -> Job:
     """A job in which each node reads the one before."""
     edges = [[a["id"], b["id"]] for a, b in pairwise(nodes)]
     return {"dag": {"nodes": list(nodes), "edges": edges}, **job}
 
 
-def fan_in(node: Node, *sources: Node) -> dict[str, Any]:
+def fan_in(node: Node, *sources: Node) -> Job:
     """A job in which a node reads all the others, in that order."""
     edges = [[source["id"], node["id"]] for source in sources]
     return {"dag": {"nodes": [*sources, node], "edges": edges}}

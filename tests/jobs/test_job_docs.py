@@ -6,7 +6,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from job_kit import refused
+from tests.jobs.job_kit import refused
 
 from minispark.jobs import plan_job
 from minispark.jobs.operators import OPERATORS
@@ -44,11 +44,11 @@ def run(path: Path, root: Path, directory: Path) -> dict[str, pl.DataFrame]:
     return run_inline(plan_job(job, data_root=root), directory, data_root=root).results
 
 
-def test_there_are_examples():
+def test_there_are_examples() -> None:
     assert {path.stem for path in EXAMPLES} >= {"wordcount", "wordcount-batch", "join", "sql"}
 
 
-def test_the_word_counts_run(data, tmp_path):
+def test_the_word_counts_run(data: Path, tmp_path: Path) -> None:
     found = run(PROJECT / "examples/wordcount.json", data, tmp_path)["sort"]
     assert found.rows() == [
         ("the", 2), ("42", 1), ("The", 1), ("cat,", 1), ("dog!", 1)
@@ -57,30 +57,30 @@ def test_the_word_counts_run(data, tmp_path):
     assert dict(found.rows()) == {"the": 6, "cat,": 2, "dog!": 2, "42": 2}
 
 
-def test_the_join_runs(shop, tmp_path):
+def test_the_join_runs(shop: Path, tmp_path: Path) -> None:
     found = run(PROJECT / "examples/join.json", shop, tmp_path)["sort"]
     assert found.to_dicts() == [{"category": "x", "revenue": 4.5, "sales": 2}]
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
-def test_every_example_is_planned(shop, path):
+def test_every_example_is_planned(shop: Path, path: Path) -> None:
     if path.stem == "wordcount-batch":
         for name in ("sales", "catalog"):
             (shop / "data" / f"{name}.csv").unlink()
     assert plan_job(json.loads(path.read_text()), data_root=shop).stages
 
 
-def test_the_job_in_the_docs_is_the_example():
+def test_the_job_in_the_docs_is_the_example() -> None:
     (block,) = re.findall(r"```json\n(.*?)```", DOCS, re.DOTALL)
     assert json.loads(block) == json.loads((PROJECT / "examples/wordcount-batch.json").read_text())
 
 
-def test_the_job_on_the_page_of_the_cache_is_an_example():
+def test_the_job_on_the_page_of_the_cache_is_an_example() -> None:
     (block,) = re.findall(r"```json\n(.*?)```", (PROJECT / "docs/cache.md").read_text(), re.DOTALL)
     assert json.loads(block) == json.loads((PROJECT / "examples/cached.json").read_text())
 
 
-def test_every_error_in_the_docs_is_so(root):
+def test_every_error_in_the_docs_is_so(root: Path) -> None:
     (root / "x.csv").write_text("price\n1\n")
     (block,) = re.findall(r"```text\n(.*?)```", DOCS, re.DOTALL)
     cases = block.strip().split("\n\n")
@@ -92,7 +92,7 @@ def test_every_error_in_the_docs_is_so(root):
         assert info.hint == (hint[0].strip() if hint else None)
 
 
-def test_the_docs_name_every_operator_field_and_dtype():
+def test_the_docs_name_every_operator_field_and_dtype() -> None:
     for op, model in OPERATORS.items():
         assert f"`{op}`" in DOCS
         for name, field in model.model_fields.items():

@@ -1,6 +1,7 @@
 """Named functions against Python's own."""
 
 import re
+from collections.abc import Callable
 from typing import get_args
 
 import polars as pl
@@ -31,31 +32,31 @@ def split(texts: list[str | None]) -> list[str]:
 
 @given(st.lists(st.none() | TEXTS, max_size=8))
 @settings(max_examples=400, deadline=None)
-def test_words_are_the_runs_of_what_is_not_white_space(texts):
+def test_words_are_the_runs_of_what_is_not_white_space(texts: list[str | None]) -> None:
     assert split(texts) == [word for text in texts if text for word in RUNS.findall(text)]
 
 
 @pytest.mark.parametrize("space", UNICODE_SPACES)
-def test_every_white_space_parts_words(space):
+def test_every_white_space_parts_words(space: str) -> None:
     assert split([f"a{space}b", f"{space}é{space}{space}c{space}"]) == ["a", "b", "é", "c"]
 
 
-def test_white_space_is_what_polars_means_by_it():
+def test_white_space_is_what_polars_means_by_it() -> None:
     every = "".join(map(chr, [*range(0xD800), *range(0xE000, 0x110000)]))
     found = pl.select(pl.lit(every).str.extract_all(r"\s")).item().to_list()
     assert sorted(found) == sorted(UNICODE_SPACES)
 
 
-def test_null_and_empty_texts_give_no_words():
+def test_null_and_empty_texts_give_no_words() -> None:
     assert split([None, "", " ", "\t\n"]) == []
     assert split([]) == []
 
 
-def test_both_names_of_the_splitter_are_one():
+def test_both_names_of_the_splitter_are_one() -> None:
     assert SPLITTERS["tokenize"] is SPLITTERS["split_words"]
 
 
-def test_a_row_with_other_white_space_is_seen_among_plain_ones():
+def test_a_row_with_other_white_space_is_seen_among_plain_ones() -> None:
     texts = ["a b", "a\tb", "ä b", "ä\u3000b"]
     frame = pl.DataFrame({"t": texts}).select(
         words("t").list.eval(pl.element().filter(pl.element() != ""))
@@ -64,7 +65,7 @@ def test_a_row_with_other_white_space_is_seen_among_plain_ones():
 
 
 CASES = ["Ab C", "", "  x\t", "ÄÖ", "don't!", "1", None, "\u4e2d"]
-EXPECTED = {
+EXPECTED: dict[str, Callable[[str], object]] = {
     "to_lower": str.lower,
     "to_upper": str.upper,
     "trim": str.strip,
@@ -75,7 +76,7 @@ EXPECTED = {
 
 
 @pytest.mark.parametrize("fn", list(MAPS))
-def test_a_map_function_does_what_python_does(fn):
+def test_a_map_function_does_what_python_does(fn: str) -> None:
     found = pl.DataFrame({"t": CASES}).select(MAPS[fn](pl.col("t")))["t"].to_list()
     assert found == [None if text is None else EXPECTED[fn](text) for text in CASES]
 
@@ -87,7 +88,7 @@ def test_a_map_function_does_what_python_does(fn):
         ("contains_alpha", ["Ab C", "  x\t", "ÄÖ", "don't!", "\u4e2d"]),
     ],
 )
-def test_a_filter_function_lets_the_right_rows_pass(fn, expected):
+def test_a_filter_function_lets_the_right_rows_pass(fn: str, expected: list[str]) -> None:
     frame = pl.DataFrame({"t": CASES}).filter(FILTERS[fn](pl.col("t")))
     assert frame["t"].to_list() == expected
 
@@ -96,7 +97,7 @@ def test_a_filter_function_lets_the_right_rows_pass(fn, expected):
     ("fn", "some", "none"),
     [("sum", 3, 0), ("count", 3, 0), ("min", 1, None), ("max", 1, None), ("mean", 1.0, None)],
 )
-def test_rows_without_a_value_count_one_each(fn, some, none):
+def test_rows_without_a_value_count_one_each(fn: str, some: float, none: float | None) -> None:
     rows = pl.DataFrame({"a": [1, 2, 3]})
     assert rows.select(row_count(fn))["count"].to_list() == [some]
     assert rows.clear().select(row_count(fn))["count"].to_list() == [none]
@@ -104,12 +105,12 @@ def test_rows_without_a_value_count_one_each(fn, some, none):
 
 
 @pytest.mark.parametrize(("op", "table"), [("flat_map", SPLITTERS), ("filter", FILTERS)])
-def test_the_model_names_the_functions_that_there_are(op, table):
+def test_the_model_names_the_functions_that_there_are(op: str, table: dict[str, object]) -> None:
     annotation = OPERATORS[op].model_fields["fn"].annotation
     named = get_args(annotation) if op == "flat_map" else get_args(get_args(annotation)[0])
     assert set(named) == set(table)
 
 
-def test_the_model_of_map_names_its_functions():
+def test_the_model_of_map_names_its_functions() -> None:
     named = get_args(get_args(OPERATORS["map"].model_fields["fn"].annotation)[0])
     assert set(named) == {*MAPS, "pair_with_one"}

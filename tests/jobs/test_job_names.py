@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from job_kit import Node, fan_in, refused
+from tests.jobs.job_kit import Node, fan_in, refused
 
 from minispark.jobs import plan_job
 from minispark.testing.inline import run_inline

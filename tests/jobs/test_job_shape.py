@@ -4,7 +4,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from job_kit import chain, fan_in, refused
+from tests.jobs.job_kit import Job, chain, fan_in, refused
 
 from minispark.errors import UsageError
 from minispark.jobs import parse_job
@@ -193,7 +193,9 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("job", "code", "at", "field", "message", "hint"), WRONG)
-def test_a_wrong_job_is_refused_in_one_sentence(job, code, at, field, message, hint):
+def test_a_wrong_job_is_refused_in_one_sentence(
+    job: Job, code: str, at: str | None, field: str | None, message: str, hint: str | None
+) -> None:
     info = refused(job)
     assert info.code == f"MS-{code}"
     assert (info.node, info.field) == (at, field)
@@ -204,7 +206,7 @@ def test_a_wrong_job_is_refused_in_one_sentence(job, code, at, field, message, h
         assert hint in (info.hint or "")
 
 
-def test_a_cycle_names_its_nodes_in_the_direction_of_the_rows():
+def test_a_cycle_names_its_nodes_in_the_direction_of_the_rows() -> None:
     nodes = [READ, *({"id": name, "op": "union"} for name in "abcd")]
     info = refused(
         edges(["read", "a"], ["a", "b"], ["b", "c"], ["c", "a"], ["c", "d"], nodes=nodes)
@@ -217,7 +219,7 @@ def test_a_cycle_names_its_nodes_in_the_direction_of_the_rows():
     assert set(pairwise(cycle)) == steps
 
 
-def test_sizes_are_limited():
+def test_sizes_are_limited() -> None:
     limits = Limits(nodes=2, edges=1)
     three = [READ | {"id": str(number)} for number in range(3)]
     for job, field in (
@@ -229,18 +231,18 @@ def test_sizes_are_limited():
         assert (caught.value.info.code, caught.value.info.field) == ("MS-163", field)
 
 
-def test_text_that_is_no_unicode_is_refused():
+def test_text_that_is_no_unicode_is_refused() -> None:
     assert refused(chain(READ | {"id": "\ud800"})).code == "MS-160"
 
 
-def test_deep_nesting_is_refused():
+def test_deep_nesting_is_refused() -> None:
     value: Any = []
     for _ in range(100_000):
         value = [value]
     assert refused(chain(READ | {"path": value})).code == "MS-163"
 
 
-def test_any_text_is_an_id():
+def test_any_text_is_an_id() -> None:
     names = ["<img src=x onerror=alert(1)>", "a b", "é\n", "'; drop table", "0"]
     nodes = [READ | {"id": name} for name in names]
     job = parse_job({"name": "<b>", "dag": {"nodes": nodes, "edges": []}})
@@ -248,7 +250,7 @@ def test_any_text_is_an_id():
     assert job.name == "<b>"
 
 
-def test_nodes_come_inputs_first_and_inputs_in_the_order_of_the_edges():
+def test_nodes_come_inputs_first_and_inputs_in_the_order_of_the_edges() -> None:
     join = {"id": "j", "op": "join", "on": "text"}
     job = parse_job(edges(["other", "j"], ["read", "j"], nodes=[join, READ, OTHER]))
     assert [node.id for node in job.nodes] == ["other", "read", "j"]
@@ -256,7 +258,7 @@ def test_nodes_come_inputs_first_and_inputs_in_the_order_of_the_edges():
     assert [node.id for node in job.ends] == ["j"]
 
 
-def test_a_long_chain_is_no_trouble():
+def test_a_long_chain_is_no_trouble() -> None:
     steps = [{"id": f"n{number}", "op": "limit", "n": 5} for number in range(999)]
     job = parse_job(chain(READ, *steps))
     assert len(job.nodes) == 1_000
@@ -266,7 +268,7 @@ def test_a_long_chain_is_no_trouble():
     assert [node.id for node in parse_job(backwards).nodes] == [node.id for node in job.nodes]
 
 
-def test_the_limits_given_are_those_that_hold():
+def test_the_limits_given_are_those_that_hold() -> None:
     job = node("filter", where="a + b > 1")
     parse_job(job)
     for limits in (Limits(expression_chars=5), Limits(expression_depth=1)):

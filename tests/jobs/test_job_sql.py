@@ -1,14 +1,16 @@
 """What may not be in SQL, however it is spelled."""
 # ruff: noqa: S608 - hostile queries are the point
 
+from pathlib import Path
+
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from job_kit import chain, fan_in, refused
+from tests.jobs.job_kit import Write, chain, fan_in, refused
 
 from minispark.errors import UsageError
-from minispark.jobs.operators import OPERATORS
+from minispark.jobs.operators import Sql
 from minispark.jobs.queries import _SCAN, _check_scans
 from minispark.jobs.tables import Table
 from minispark.plan.sqltext import SqlRefusedError, check_expression, check_query
@@ -83,31 +85,31 @@ def table() -> Table:
     return Table("t", pl.LazyFrame(schema=schema), schema)
 
 
-def sql(query: str):
-    return OPERATORS["sql"].model_validate({"id": "q", "op": "sql", "query": query})
+def sql(query: str) -> Sql:
+    return Sql.model_validate({"id": "q", "op": "sql", "query": query})
 
 
 @pytest.mark.parametrize("query", READERS)
-def test_a_query_that_reads_files_is_refused_on_its_text(query):
+def test_a_query_that_reads_files_is_refused_on_its_text(query: str) -> None:
     with pytest.raises(SqlRefusedError, match="table function") as caught:
         check_query(query, max_chars=10_000, max_depth=500)
-    assert "read_* node" in caught.value.hint
+    assert "read_* node" in (caught.value.hint or "")
 
 
 @pytest.mark.parametrize("query", OTHERS)
-def test_what_is_no_plain_query_is_refused(query):
+def test_what_is_no_plain_query_is_refused(query: str) -> None:
     with pytest.raises(SqlRefusedError):
         check_query(query, max_chars=10_000, max_depth=500)
 
 
 @pytest.mark.parametrize("query", FINE)
-def test_a_plain_query_is_fine(query):
+def test_a_plain_query_is_fine(query: str) -> None:
     check_query(query, max_chars=10_000, max_depth=500)
     _check_scans(sql(query), [table()])
     pl.SQLContext({"t": table().frame}).execute(query, eager=False).collect_schema()
 
 
-def test_a_reader_that_the_text_hid_is_found_in_the_plan(tmp_path):
+def test_a_reader_that_the_text_hid_is_found_in_the_plan(tmp_path: Path) -> None:
     path = tmp_path / "secret.csv"
     path.write_text("a\n1\n")
     query = f"select * from t where a in (select a from read_csv('{path}'))"
@@ -116,7 +118,7 @@ def test_a_reader_that_the_text_hid_is_found_in_the_plan(tmp_path):
     assert (caught.value.info.node, caught.value.info.field) == ("q", "query")
 
 
-def test_a_column_called_scan_is_no_scan():
+def test_a_column_called_scan_is_no_scan() -> None:
     schema = {"Csv SCAN [x]": pl.Int64(), "SCAN": pl.String()}
     named = Table("t", pl.LazyFrame(schema=schema), schema)
     _check_scans(sql('select "SCAN" from t where "Csv SCAN [x]" > 1'), [named])
@@ -124,7 +126,7 @@ def test_a_column_called_scan_is_no_scan():
     assert _SCAN.search("FROM\n  Parquet SCAN [x]")
 
 
-def test_readers_are_refused_in_a_job(write, root):
+def test_readers_are_refused_in_a_job(write: Write, root: Path) -> None:
     source = write("t", [{"a": 1}])
     info = refused(fan_in({"id": "q", "op": "sql", "query": READERS[0]}, source), root)
     assert (info.node, info.field, info.code) == ("q", "query", "MS-165")
@@ -148,12 +150,12 @@ def test_readers_are_refused_in_a_job(write, root):
         "f(" * 250 + "+".join(["a"] * 252) + ")" * 250,
     ],
 )
-def test_what_is_nested_too_deeply_is_refused(text):
+def test_what_is_nested_too_deeply_is_refused(text: str) -> None:
     with pytest.raises(SqlRefusedError, match="deep"):
         check_expression(text, max_chars=10_000, max_depth=500)
 
 
-def test_what_is_long_but_flat_is_fine():
+def test_what_is_long_but_flat_is_fine() -> None:
     flat = "a in (" + ", ".join(map(str, range(2_000))) + ")"
     check_expression(flat, max_chars=100_000, max_depth=500)
     check_query("select " + ", ".join(["a + 1 - 2"] * 500), max_chars=10_000, max_depth=50)
@@ -161,7 +163,7 @@ def test_what_is_long_but_flat_is_fine():
 
 @given(st.text(alphabet="ar()'\"`-/*\n ,+$_1é", max_size=40))
 @settings(max_examples=300, deadline=None)
-def test_what_passes_holds_no_reader_where_polars_would_see_one(text):
+def test_what_passes_holds_no_reader_where_polars_would_see_one(text: str) -> None:
     query = f"select {text} from read_csv{FILE} {text}"
     try:
         check_query(query, max_chars=10_000, max_depth=500)
@@ -175,7 +177,7 @@ def test_what_passes_holds_no_reader_where_polars_would_see_one(text):
     assert "SCAN" not in plan
 
 
-def test_a_query_without_end_is_refused(root):
+def test_a_query_without_end_is_refused(root: Path) -> None:
     query = "WITH RECURSIVE x AS (SELECT 1 AS a UNION ALL SELECT a + 1 FROM x) SELECT * FROM x"
     for text in (query, query.replace("RECURSIVE", "/* */ recursive"), f"SELECT * FROM ({query})"):
         with pytest.raises(SqlRefusedError, match="RECURSIVE"):
@@ -187,7 +189,7 @@ def doubling(source: str, table: str) -> str:
     return f"SELECT * FROM {source} UNION ALL SELECT * FROM {table}"
 
 
-def test_a_query_that_reads_its_tables_very_often_is_refused(root):
+def test_a_query_that_reads_its_tables_very_often_is_refused(root: Path) -> None:
     """Sixty tables of WITH, each of which reads the one before twice, are 2**59 reads."""
     (root / "t.csv").write_text("a\n1\n")
     steps = ["a0 AS (SELECT * FROM t)"]
@@ -199,7 +201,7 @@ def test_a_query_that_reads_its_tables_very_often_is_refused(root):
     assert "more than 256 tables" in info.message
 
 
-def test_queries_one_after_another_are_counted_together(root):
+def test_queries_one_after_another_are_counted_together(root: Path) -> None:
     (root / "t.csv").write_text("a\n1\n")
     nodes = [{"id": "q0", "op": "read_csv", "path": "t.csv"}]
     nodes += [

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from job_kit import chain
 from polars.exceptions import PanicException
+from tests.jobs.job_kit import Job, chain
 
 from minispark.jobs.planner_child import answer
 from minispark.settings import PlanSettings
@@ -27,16 +27,17 @@ class Child:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
-
-    def ask(self, request: bytes) -> dict[str, Any]:
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        self.process.stdin.write(len(request).to_bytes(4, "big") + request)
-        self.process.stdin.flush()
+        self.stdin, self.stdout = self.process.stdin, self.process.stdout
+
+    def ask(self, request: bytes) -> dict[str, Any]:
+        self.stdin.write(len(request).to_bytes(4, "big") + request)
+        self.stdin.flush()
         found: object = {"reading": None}
         while isinstance(found, dict) and "reading" in found:
-            size = int.from_bytes(self.process.stdout.read(4), "big")
-            found = json.loads(self.process.stdout.read(size))
+            size = int.from_bytes(self.stdout.read(4), "big")
+            found = json.loads(self.stdout.read(size))
         assert isinstance(found, dict)
         return found
 
@@ -45,13 +46,13 @@ class Child:
 def child() -> Iterator[Child]:
     child = Child()
     yield child
-    child.process.stdin.close()
+    child.stdin.close()
     assert child.process.wait(60) == 0
-    child.process.stdout.close()
+    child.stdout.close()
 
 
 @pytest.fixture
-def job(root: Path) -> dict[str, Any]:
+def job(root: Path) -> Job:
     (root / "a.txt").write_text("b a b\n" * 10)
     return chain(
         {"id": "r", "op": "read_text", "path": "a.txt"},
@@ -67,7 +68,7 @@ def request(job: object, root: Path | None) -> bytes:
     return f"{head}\n{json.dumps(job)}".encode()
 
 
-def test_a_plan_comes_back_and_runs(child, job, root, tmp_path):
+def test_a_plan_comes_back_and_runs(child: Child, job: Job, root: Path, tmp_path: Path) -> None:
     found = child.ask(request(job, root))
     graph = GraphMessage.model_validate(found["graph"]).graph
     assert graph.flow == {"r": (), "<b>": ("r",), "c": ("<b>",)}
@@ -76,7 +77,9 @@ def test_a_plan_comes_back_and_runs(child, job, root, tmp_path):
     assert run.nodes == {"r": 10, "<b>": 30, "c": 2}
 
 
-def test_a_wrong_job_is_an_error_and_the_next_is_planned(child, job, root):
+def test_a_wrong_job_is_an_error_and_the_next_is_planned(
+    child: Child, job: Job, root: Path
+) -> None:
     job["dag"]["nodes"][2]["key"] = "tokn"
     found = child.ask(request(job, root))
     assert found["status"] == 422
@@ -88,30 +91,30 @@ def test_a_wrong_job_is_an_error_and_the_next_is_planned(child, job, root):
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"{}", b"\xff", b"{}\n1", b"null\n{}"])
-def test_any_request_has_an_answer(child, body):
+def test_any_request_has_an_answer(child: Child, body: bytes) -> None:
     assert child.ask(body)["error"]["code"].startswith("MS-1")
 
 
-def test_half_a_surrogate_pair_is_an_error(child, job, root):
+def test_half_a_surrogate_pair_is_an_error(child: Child, job: Job, root: Path) -> None:
     job["dag"]["nodes"][1]["id"] = "\ud800"
     assert child.ask(request(job, root))["error"]["code"] == "MS-160"
 
 
-def test_an_interrupt_does_not_end_it(child, job, root):
+def test_an_interrupt_does_not_end_it(child: Child, job: Job, root: Path) -> None:
     assert "graph" in child.ask(request(job, root))
     os.kill(child.process.pid, signal.SIGINT)
     assert "graph" in child.ask(request(job, root))
 
 
-def test_it_ends_with_its_input_also_amid_a_request():
+def test_it_ends_with_its_input_also_amid_a_request() -> None:
     child = Child()
-    child.process.stdin.write(b"\0\0\0\xff{")
-    child.process.stdin.close()
+    child.stdin.write(b"\0\0\0\xff{")
+    child.stdin.close()
     assert child.process.wait(60) == 0
-    child.process.stdout.close()
+    child.stdout.close()
 
 
-def test_what_is_printed_does_not_reach_the_parent():
+def test_what_is_printed_does_not_reach_the_parent() -> None:
     code = (
         "import os, sys\n"
         "from minispark.jobs import planner_child\n"
@@ -124,7 +127,7 @@ def test_what_is_printed_does_not_reach_the_parent():
     assert b"noise" in done.stderr
 
 
-def test_whatever_is_raised_is_an_answer(monkeypatch):
+def test_whatever_is_raised_is_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     class Ends(BaseException):
         pass
 
@@ -137,7 +140,7 @@ def test_whatever_is_raised_is_an_answer(monkeypatch):
     assert "Ends: oh" in found["error"]["message"]
 
 
-def test_a_panic_of_polars_is_named(monkeypatch):
+def test_a_panic_of_polars_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     def panic(*_: object, **__: object) -> None:
         raise PanicException("called unwrap")
 
@@ -159,14 +162,14 @@ def test_a_panic_of_polars_is_named(monkeypatch):
         (b'{"dag": {"nodes": [{"id": "a", "x": [[[[[[1]]]]]]}]}}', "too deeply"),
     ],
 )
-def test_a_job_that_is_too_large_is_refused_before_it_is_planned(body, says):
+def test_a_job_that_is_too_large_is_refused_before_it_is_planned(body: bytes, says: str) -> None:
     limits = {"nodes": 3, "edges": 2, "expression_chars": 100, "expression_depth": 5}
     found = json.loads(answer(json.dumps({"limits": limits}).encode() + b"\n" + body))
     assert found["status"] == 422
     assert says in found["error"]["message"]
 
 
-def test_name_and_weight_are_told(job, root):
+def test_name_and_weight_are_told(job: Job, root: Path) -> None:
     given = request({**job, "name": "n", "weight": 2}, root)
     found = json.loads(answer(given))
     assert (found["name"], found["weight"]) == ("n", 2)
@@ -177,7 +180,7 @@ def test_name_and_weight_are_told(job, root):
 @pytest.mark.parametrize(
     "weight", ["NaN", "Infinity", "1e400", "-1", "0", "1000", "1e308", "9" * 500, "true", '"x"']
 )
-def test_a_weight_that_is_no_sound_number_is_refused(job, root, weight):
+def test_a_weight_that_is_no_sound_number_is_refused(job: Job, root: Path, weight: str) -> None:
     given = request({**job, "weight": "WEIGHT"}, root).replace(b'"WEIGHT"', weight.encode())
     found = json.loads(answer(given))
     assert (found["status"], found["error"]["field"]) == (422, "weight")

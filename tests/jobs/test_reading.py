@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-from job_kit import chain
+from tests.jobs.job_kit import Job, chain
 
 from minispark.errors import UsageError
 from minispark.jobs import planner_child
@@ -62,7 +62,7 @@ def test_what_is_read_is_said_before_it_is_read(root: Path) -> None:
     (root / "b.csv.gz").write_bytes(gzip.compress(b"a\n1\n"))
     said: list[Reading | None] = []
 
-    def job(path: Any) -> Any:
+    def job(path: str) -> Job:
         return chain({"id": "r", "op": "read_csv", "path": path})
 
     plan_job(job("a.csv"), data_root=root, on_read=said.append)
@@ -82,7 +82,7 @@ def test_what_is_read_is_said_before_it_is_read(root: Path) -> None:
 def test_the_child_names_the_file_over_which_memory_ended(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def greedy(*_: object, on_read: Any, **__: object) -> None:
+    def greedy(*_: object, on_read: Callable[[Reading | None], None], **__: object) -> None:
         on_read(PACKED)
         raise MemoryError
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lives import Lives, files
+from tests.master.lives import Lives, files
 
 from minispark.plan.stages import SinkSpec
 from minispark.settings import JournalSettings

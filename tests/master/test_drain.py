@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from lives import Lives
+from tests.master.lives import Lives
 
 from minispark.settings import SchedulerSettings
 from minispark.wire.messages import PollReply, ReportRequest

@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from lives import Lives
+from tests.master.lives import Lives
 
 from minispark.settings import SchedulerSettings
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from play import RECEIPT, Play, finished, gone, key, map_reduce, released, single
+from tests.scheduler.play import RECEIPT, Play, finished, gone, key, map_reduce, released, single
 
 from minispark.ids import TaskKey
 from minispark.scheduler.commands import (

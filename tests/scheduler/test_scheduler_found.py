@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from play import OTHER, RECEIPT, Play, gone, key, map_reduce, single
+from tests.scheduler.play import OTHER, RECEIPT, Play, gone, key, map_reduce, single
 
 from minispark.scheduler import snapshot
 from minispark.scheduler.commands import (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from play import OTHER, Play, failed, finished, gone, key, map_reduce, single
+from tests.scheduler.play import OTHER, Play, failed, finished, gone, key, map_reduce, single
 
 from minispark.errors import (
     OutOfMemory,

@@ -6,7 +6,7 @@ from math import inf
 from pathlib import Path
 
 import pytest
-from play import Play, key, map_reduce, single
+from tests.scheduler.play import Play, key, map_reduce, single
 
 from minispark.scheduler import invariants, lineage, placement, prefetch
 from minispark.scheduler.commands import LaunchTask

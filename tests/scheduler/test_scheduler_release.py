@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from play import RECEIPT, Play, key, map_reduce, released, single
+from tests.scheduler.play import RECEIPT, Play, key, map_reduce, released, single
 
 from minispark.errors import Cancelled, TaskError
 from minispark.ids import TaskKey

@@ -6,7 +6,7 @@ from dataclasses import replace
 from json import dumps, loads
 
 import pytest
-from play import RECEIPT, Play, key, single
+from tests.scheduler.play import RECEIPT, Play, key, single
 
 from minispark.ids import TaskKey
 from minispark.scheduler import Scheduler, snapshot

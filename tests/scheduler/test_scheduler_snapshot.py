@@ -6,7 +6,7 @@ import json
 from random import Random
 
 import pytest
-from play import Play, key, map_reduce, single
+from tests.scheduler.play import Play, key, map_reduce, single
 
 from minispark.errors import OutOfMemory
 from minispark.scheduler import Scheduler, snapshot

@@ -6,7 +6,7 @@ from dataclasses import replace
 from json import dumps, loads
 
 import pytest
-from play import OTHER, RECEIPT, Play, finished, gone, key, map_reduce, single
+from tests.scheduler.play import OTHER, RECEIPT, Play, finished, gone, key, map_reduce, single
 
 from minispark.errors import ErrorInfo, OutOfMemory, TaskError
 from minispark.scheduler import Scheduler, snapshot

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from play import Play, failed, finished, key, released, single
+from tests.scheduler.play import Play, failed, finished, key, released, single
 
 from minispark.errors import (
     Cancelled,

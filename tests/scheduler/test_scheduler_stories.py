@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 import pytest
-from play import OTHER, RECEIPT, Play, failed, finished, key, map_reduce, released, single
+from tests.scheduler.play import (
+    OTHER,
+    RECEIPT,
+    Play,
+    failed,
+    finished,
+    key,
+    map_reduce,
+    released,
+    single,
+)
 
 from minispark.errors import (
     Cancelled,

@@ -7,7 +7,7 @@ from enum import Enum
 from itertools import product
 
 import pytest
-from play import RECEIPT, Play, gone, key, map_reduce
+from tests.scheduler.play import RECEIPT, Play, gone, key, map_reduce
 
 from minispark.errors import (
     Cancelled,

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from polars.exceptions import NoDataError, PanicException, PolarsError
 from polars.testing import assert_frame_equal
-from scan_kit import at_bytes, cut, in_tasks, quotes_of, run
+from tests.task.scan_kit import at_bytes, cut, in_tasks, quotes_of, run
 
 from minispark.errors import JobFailedError
 from minispark.plan.stages import ScanFormat, ScanSpec, Split

@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 import pytest
 from polars.exceptions import PolarsError
-from scan_kit import cut, quotes_of
+from tests.task.scan_kit import cut, quotes_of
 
 from minispark.errors import ErrorInfo
 from minispark.task import scan_errors

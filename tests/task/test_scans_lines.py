@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.exceptions import PolarsError
 from polars.testing import assert_frame_equal
-from scan_kit import at_bytes, in_tasks
+from tests.task.scan_kit import at_bytes, in_tasks
 
 
 def _at_every_byte(frame: pl.LazyFrame, data: bytes) -> None:

@@ -10,7 +10,7 @@ import pyarrow.parquet
 import pytest
 from polars.exceptions import PolarsError
 from polars.testing import assert_frame_equal
-from scan_kit import cut, in_tasks
+from tests.task.scan_kit import cut, in_tasks
 
 from minispark.blocks.fetch import FetchSettings
 from minispark.errors import UsageError

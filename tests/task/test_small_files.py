@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
-from scan_kit import cut
+from tests.task.scan_kit import cut
 
 from minispark.blocks.fetch import FetchSettings
 from minispark.errors import TaskError

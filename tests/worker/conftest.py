@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-from executor_kit import Desk
+from tests.worker.executor_kit import Desk
 
 
 @pytest.fixture

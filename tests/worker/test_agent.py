@@ -5,8 +5,8 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from fake_master import TOKEN, FakeMaster, serving
 from starlette.responses import JSONResponse, Response
+from tests.worker.fake_master import TOKEN, FakeMaster, serving
 
 from minispark.blocks.cache import CACHE_PREFIX, kept_key
 from minispark.blocks.fetch import FetchSettings

@@ -4,8 +4,8 @@ from pathlib import Path
 import httpx2
 import polars as pl
 import pytest
-from fake_master import TOKEN, serving
 from polars.testing import assert_frame_equal
+from tests.worker.fake_master import TOKEN, serving
 
 from minispark.blocks.fetch import FetchSettings, read_block
 from minispark.blocks.format import write_block

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from executor_kit import Desk, failure_of, pool_of, until
-from executor_kit import run as run_story
-from fake_master import FakeMaster
 from starlette.responses import JSONResponse
-from test_agent import World, done, spec, world
+from tests.worker.executor_kit import Desk, failure_of, pool_of, until
+from tests.worker.executor_kit import run as run_story
+from tests.worker.fake_master import FakeMaster
+from tests.worker.test_agent import World, done, spec, world
 
 from minispark.blocks.cache import BlockCache
 from minispark.blocks.errors import BlockUnavailable

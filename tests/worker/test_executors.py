@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import polars as pl
 import pytest
-from executor_kit import Desk, failure_of, pool_of, run, until
+from tests.worker.executor_kit import Desk, failure_of, pool_of, run, until
 
 from minispark.blocks.fetch import FetchSettings
 from minispark.errors import (

@@ -16,8 +16,8 @@ from pathlib import Path
 import polars as pl
 import psutil
 import pytest
-from executor_kit import DEADLINE_S, Desk, failure_of, pool_of, run, until
 from polars.exceptions import PanicException
+from tests.worker.executor_kit import DEADLINE_S, Desk, failure_of, pool_of, run, until
 
 from minispark.errors import (
     Cancelled,
@@ -230,7 +230,7 @@ PARENT = """
 import asyncio, sys
 from pathlib import Path
 sys.path.insert(0, {folder!r})
-from executor_kit import Desk
+from tests.worker.executor_kit import Desk
 from minispark.worker.executors import ExecutorPool
 from minispark.blocks.memory import Memory
 
@@ -247,7 +247,7 @@ asyncio.run(main())
 
 @pytest.mark.process
 def test_executors_end_with_their_parent(tmp_path: Path) -> None:
-    code = PARENT.format(folder=str(Path(__file__).parent), directory=str(tmp_path))
+    code = PARENT.format(folder=str(Path(__file__).parents[2]), directory=str(tmp_path))
     parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     try:
         assert parent.stdout is not None

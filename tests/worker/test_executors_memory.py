@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from executor_kit import Desk, failure_of, pool_of, run, until
+from tests.worker.executor_kit import Desk, failure_of, pool_of, run, until
 
 from minispark.blocks.memory import Memory
 from minispark.errors import (

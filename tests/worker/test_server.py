@@ -9,7 +9,7 @@ import httpx2
 import polars as pl
 import psutil
 import pytest
-from fake_master import TOKEN, FakeMaster, serving
+from tests.worker.fake_master import TOKEN, FakeMaster, serving
 
 from minispark.errors import UsageError
 from minispark.ids import TaskKey
