@@ -1,6 +1,7 @@
 import json
 import threading
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import polars as pl
@@ -18,7 +19,7 @@ from minispark.errors import (
     MinisparkError,
     UsageError,
 )
-from minispark.observe.views import ENDED
+from minispark.observe.views import ENDED, JobView
 from minispark.plan.build import PlanOutput, plan_outputs
 from minispark.plan.stages import SinkSpec, StageGraph
 from minispark.settings import PlanSettings
@@ -32,7 +33,7 @@ def plan(frame: pl.LazyFrame, sink: SinkSpec | None = None) -> StageGraph:
 
 
 @pytest.fixture
-def runner(cluster):
+def runner(cluster: LocalCluster) -> Iterator[ClusterRunner]:
     made = ClusterRunner(cluster.url, cluster.token)
     yield made
     made.close()
@@ -59,14 +60,14 @@ def napping(seconds: float, mark: Path) -> pl.LazyFrame:
     return pl.LazyFrame({"a": [1]}).map_batches(nap, schema={"a": pl.Int64})
 
 
-def wait_for(condition, what: str, timeout_s: float = 30.0) -> None:
+def wait_for(condition: Callable[[], object], what: str, timeout_s: float = 30.0) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, what
         time.sleep(0.01)
 
 
-def test_the_engine_gives_what_polars_gives(cluster, sales):
+def test_the_engine_gives_what_polars_gives(cluster: LocalCluster, sales: pl.LazyFrame) -> None:
     engine = ms.Engine(cluster.url, token=cluster.token, parallelism=4, progress=False)
     expected = total(sales).collect(engine="in-memory")
     found = total(sales).collect(engine=engine)
@@ -74,21 +75,25 @@ def test_the_engine_gives_what_polars_gives(cluster, sales):
     assert found.schema == expected.schema
 
 
-def test_results_come_through_the_master_where_workers_cannot_be_reached(runner, sales):
+def test_results_come_through_the_master_where_workers_cannot_be_reached(
+    runner: ClusterRunner, sales: pl.LazyFrame
+) -> None:
     runner._reads_blocks = False
     outcome = runner.run(plan(total(sales)), name="far away")
     assert_frame_equal(outcome.frame(), total(sales).collect(engine="in-memory"))
 
 
-def test_blocks_of_another_host_come_over_http(runner, sales):
+def test_blocks_of_another_host_come_over_http(runner: ClusterRunner, sales: pl.LazyFrame) -> None:
     runner._fetch = type(runner._fetch)(token=runner.client.token, host="elsewhere")
     outcome = runner.run(plan(total(sales)), name="another host")
     assert_frame_equal(outcome.frame(), total(sales).collect(engine="in-memory"))
     assert runner._reads_blocks
 
 
-def test_what_a_job_did_can_be_asked(runner, sales, tmp_path):
-    views = []
+def test_what_a_job_did_can_be_asked(
+    runner: ClusterRunner, sales: pl.LazyFrame, tmp_path: Path
+) -> None:
+    views: list[JobView] = []
     outcome = runner.run(plan(total(sales)), name="asked", progress=views.append)
     assert views[-1].status == "SUCCEEDED"
     assert len({view.version for view in views}) == len(views)
@@ -102,7 +107,7 @@ def test_what_a_job_did_can_be_asked(runner, sales, tmp_path):
     assert pl.read_csv(saved)["qty"].to_list() == outcome.frame()["qty"].to_list()
 
 
-def test_a_sink_is_written(runner, sales, tmp_path):
+def test_a_sink_is_written(runner: ClusterRunner, sales: pl.LazyFrame, tmp_path: Path) -> None:
     out = tmp_path / "out"
     outcome = runner.run(plan(sales, SinkSpec("parquet", str(out))), name="write")
     assert outcome.sinks == {"result": str(out)}
@@ -110,7 +115,7 @@ def test_a_sink_is_written(runner, sales, tmp_path):
     assert pl.read_parquet(out / "*.parquet").height == 2_000
 
 
-def test_errors_are_typed(runner, tmp_path):
+def test_errors_are_typed(runner: ClusterRunner, tmp_path: Path) -> None:
     bad = pl.LazyFrame({"a": ["x"]}).select(pl.col("a").cast(pl.Int64))
     with pytest.raises(JobFailedError, match="conversion"):
         runner.run(plan(bad), name="bad")
@@ -121,7 +126,9 @@ def test_errors_are_typed(runner, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_wrong_token_is_explained(cluster, monkeypatch, tmp_path):
+def test_a_wrong_token_is_explained(
+    cluster: LocalCluster, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("MINISPARK_STATE_DIR", str(tmp_path))
     monkeypatch.setenv("MINISPARK_TOKEN", "wrong")
     with MasterClient(cluster.url) as client, pytest.raises(UsageError) as caught:
@@ -130,21 +137,21 @@ def test_a_wrong_token_is_explained(cluster, monkeypatch, tmp_path):
     assert str(tmp_path) in (caught.value.info.hint or "")
 
 
-def test_no_master_is_explained(cluster):
+def test_no_master_is_explained(cluster: LocalCluster) -> None:
     nowhere = MasterClient("http://127.0.0.1:1", token=cluster.token)
     with nowhere as client, pytest.raises(MasterUnreachableError) as caught:
         client.jobs()
     assert "minispark master" in (caught.value.info.hint or "")
 
 
-def test_the_same_key_gives_the_same_job(runner):
+def test_the_same_key_gives_the_same_job(runner: ClusterRunner) -> None:
     graph = plan(pl.LazyFrame({"a": [1]}))
     first = runner.client.submit_planned(graph, name="once", key="k1")
     assert runner.client.submit_planned(graph, name="once", key="k1") == first
     assert runner.client.submit_planned(graph, name="once", key="k2") != first
 
 
-def test_a_job_can_be_cancelled(runner, tmp_path):
+def test_a_job_can_be_cancelled(runner: ClusterRunner, tmp_path: Path) -> None:
     mark = tmp_path / "running"
     job = runner.client.submit_planned(plan(napping(60, mark)), name="nap")
     wait_for(mark.exists, "the task never started")
@@ -154,10 +161,10 @@ def test_a_job_can_be_cancelled(runner, tmp_path):
     assert runner.run(plan(pl.LazyFrame({"a": [1]})), name="after").frame().height == 1
 
 
-def test_an_interrupt_cancels_the_job(runner, tmp_path):
+def test_an_interrupt_cancels_the_job(runner: ClusterRunner, tmp_path: Path) -> None:
     mark = tmp_path / "running"
 
-    def interrupt(view) -> None:
+    def interrupt(view: JobView) -> None:
         if view.status == "RUNNING":
             wait_for(mark.exists, "the task never started")
             raise KeyboardInterrupt
@@ -168,7 +175,7 @@ def test_an_interrupt_cancels_the_job(runner, tmp_path):
     assert runner.client.wait(job.job_id).status == "CANCELLED"
 
 
-def test_a_killed_worker_costs_time_and_not_the_answer(sales, tmp_path):
+def test_a_killed_worker_costs_time_and_not_the_answer(sales: pl.LazyFrame, tmp_path: Path) -> None:
     def slowly(frame: pl.DataFrame) -> pl.DataFrame:
         (tmp_path / "running").touch()
         time.sleep(0.3)
@@ -194,7 +201,7 @@ def test_a_killed_worker_costs_time_and_not_the_answer(sales, tmp_path):
         runner.close()
 
 
-def test_clients_and_workers_find_a_master_that_comes_back(tmp_path):
+def test_clients_and_workers_find_a_master_that_comes_back(tmp_path: Path) -> None:
     with LocalCluster(1) as cluster:
         runner = ClusterRunner(cluster.url, cluster.token)
         mark = tmp_path / "running"
@@ -203,6 +210,7 @@ def test_clients_and_workers_find_a_master_that_comes_back(tmp_path):
         ends = []
         waiting = threading.Thread(target=lambda: ends.append(runner.client.wait(job).status))
         waiting.start()
+        assert cluster.master is not None
         cluster.master.kill()
         cluster.start_master(port=int(cluster.url.rpartition(":")[2]))
         waiting.join(60)
@@ -213,8 +221,9 @@ def test_clients_and_workers_find_a_master_that_comes_back(tmp_path):
         runner.close()
 
 
-def test_nothing_is_left_of_a_cluster():
+def test_nothing_is_left_of_a_cluster() -> None:
     with LocalCluster(1) as cluster:
+        assert cluster.master is not None
         pids = [cluster.master.pid, *(worker.pid for worker in cluster.workers)]
         family = [psutil.Process(pid) for pid in pids]
         family += [child for process in family for child in process.children(recursive=True)]
@@ -224,16 +233,19 @@ def test_nothing_is_left_of_a_cluster():
     assert psutil.wait_procs(family, timeout=60)[1] == []
 
 
-def test_a_process_that_does_not_start_says_why(tmp_path):
+def test_a_process_that_does_not_start_says_why(tmp_path: Path) -> None:
     with pytest.raises(MinisparkError, match="master ended") as caught:
         LocalCluster(0, master_options=["--no-such-option"], directory=tmp_path / "c").start()
     assert "no-such-option" in (caught.value.info.detail or "")
 
 
 @pytest.mark.parametrize("name", FAILING)
-def test_an_error_of_a_worker_is_also_what_polars_raises(cluster, tmp_path, name):
+def test_an_error_of_a_worker_is_also_what_polars_raises(
+    cluster: LocalCluster, tmp_path: Path, name: str
+) -> None:
     engine = ms.Engine(cluster.url, token=cluster.token, progress=False)
     error = check_same_failure(name, tmp_path, engine, MinisparkError)
     if isinstance(error, JobFailedError):
         assert error.info.stage is not None
+        assert error.job_id is not None
         assert cluster.client.job(error.job_id).error == error.info

@@ -6,6 +6,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from minispark import Engine
 from minispark.errors import MinisparkError
 
 Failing = Callable[[Path], pl.LazyFrame]
@@ -22,6 +23,10 @@ def raising(error: BaseException) -> pl.LazyFrame:
         raise error
 
     return FRAME.map_batches(fail)
+
+
+def decode(_: pl.DataFrame) -> pl.DataFrame:
+    raise AssertionError(b"\xff".decode())
 
 
 def divide(number: int) -> int:
@@ -57,7 +62,7 @@ FAILING: dict[str, tuple[type[BaseException], Failing]] = {
     ),
     "own": (ValueError, lambda _: raising(OwnError("of my own\nand more"))),
     "key": (KeyError, lambda _: raising(KeyError("k"))),
-    "unicode": (UnicodeDecodeError, lambda _: FRAME.map_batches(lambda _: b"\xff".decode())),
+    "unicode": (UnicodeDecodeError, lambda _: FRAME.map_batches(decode)),
     "text": (ValueError, lambda _: raising(ValueError("half a pair \ud800 and \x1b[2J"))),
     "long": (ValueError, lambda _: raising(ValueError("x" * 2_000))),
     "no file": (FileNotFoundError, lambda folder: pl.scan_csv(folder / "none.csv")),
@@ -67,14 +72,14 @@ FAILING: dict[str, tuple[type[BaseException], Failing]] = {
 
 
 def check_same_failure(
-    name: str, folder: Path, engine: pl.LazyFrame | object, ours: type[MinisparkError]
+    name: str, folder: Path, engine: Engine, ours: type[MinisparkError]
 ) -> MinisparkError:
     """Fail one of the queries in Polars and on ``engine``; compare class and first line."""
     kind, query = FAILING[name]
     with pytest.raises(kind) as plain:
         query(folder).collect(engine="streaming")
     with pytest.raises(kind) as caught:
-        query(folder).collect(engine=engine)  # type: ignore[arg-type]
+        query(folder).collect(engine=engine)
     error = caught.value
     assert isinstance(error, ours)
     told, *more = str(error).split("\n")

@@ -1,6 +1,7 @@
 import os
 import threading
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import polars as pl
@@ -11,6 +12,7 @@ from polars.testing import assert_frame_equal
 from minispark.engines.local import LocalRunner
 from minispark.engines.places import has_room
 from minispark.errors import JobFailedError, UsageError
+from minispark.observe.views import JobView
 from minispark.plan.build import PlanOutput, plan_outputs
 from minispark.plan.leaves import Leaf
 from minispark.plan.stages import (
@@ -37,7 +39,7 @@ def plan(frame: pl.LazyFrame, sink: SinkSpec | None = None) -> StageGraph:
     return plan_outputs([PlanOutput("result", frame, sink)], settings=SHARED)
 
 
-def leaf(name: str, schema: dict[str, pl.DataType]) -> pl.LazyFrame:
+def leaf(name: str, schema: Mapping[str, pl.DataType]) -> pl.LazyFrame:
     return Leaf(name, schema).lazy()
 
 
@@ -50,7 +52,9 @@ def words(tmp_path: Path) -> pl.LazyFrame:
 
 
 @unharmed
-def test_a_query_over_an_exchange_gives_what_polars_gives(runner, words):
+def test_a_query_over_an_exchange_gives_what_polars_gives(
+    runner: LocalRunner, words: pl.LazyFrame
+) -> None:
     query = words.group_by("word").agg(pl.col("n").sum(), pl.len()).sort("word")
     graph = plan(query)
     assert len(graph.stages) > 1
@@ -66,7 +70,7 @@ def test_a_query_over_an_exchange_gives_what_polars_gives(runner, words):
     assert outcome.view.progress == 100
 
 
-def test_an_empty_result_keeps_its_dtypes(runner, words):
+def test_an_empty_result_keeps_its_dtypes(runner: LocalRunner, words: pl.LazyFrame) -> None:
     query = words.filter(pl.col("n") < 0).group_by("word").agg(pl.col("n").mean())
     frame = runner.run(plan(query), name="none").frame()
     assert frame.schema == query.collect_schema()
@@ -88,13 +92,13 @@ def test_an_empty_result_keeps_its_dtypes(runner, words):
     ],
     ids=lambda series: str(series.dtype)[:20],
 )
-def test_dtypes_survive(runner, values):
+def test_dtypes_survive(runner: LocalRunner, values: pl.Series) -> None:
     # Long enough to be mapped, where the rows take another way than short ones.
     frame = pl.concat([values.to_frame()] * 20_000)
     assert_frame_equal(runner.run(plan(frame.lazy()), name="dtypes").frame(), frame)
 
 
-def test_a_hand_made_graph_with_a_hash_exchange(runner):
+def test_a_hand_made_graph_with_a_hash_exchange(runner: LocalRunner) -> None:
     schema = {"k": pl.Int64(), "v": pl.Int64()}
     source = pl.LazyFrame({"k": [1, 2, 3, 1, 2, 3], "v": [1, 2, 3, 4, 5, 6]}, schema=schema)
     above = leaf("rows", schema).group_by("k").agg(pl.col("v").sum())
@@ -127,7 +131,7 @@ def test_a_hand_made_graph_with_a_hash_exchange(runner):
     assert frame.rows() == [(1, 10), (2, 14), (3, 18)]
 
 
-def test_several_results_are_told_apart(runner):
+def test_several_results_are_told_apart(runner: LocalRunner) -> None:
     low, high = pl.LazyFrame({"a": [1]}), pl.LazyFrame({"b": [2]})
     outcome = runner.run(
         plan_outputs([PlanOutput("low", low), PlanOutput("high", high)]), name="two"
@@ -138,7 +142,9 @@ def test_several_results_are_told_apart(runner):
         outcome.frame()
 
 
-def test_a_sink_is_published_with_the_job(runner, words, tmp_path):
+def test_a_sink_is_published_with_the_job(
+    runner: LocalRunner, words: pl.LazyFrame, tmp_path: Path
+) -> None:
     out = tmp_path / "out"
     query = words.filter(pl.col("n") < 500)
     outcome = runner.run(plan(query, SinkSpec("csv", str(out))), name="write")
@@ -152,14 +158,16 @@ def test_a_sink_is_published_with_the_job(runner, words, tmp_path):
 
 # Listing the directory leaves its handle to the garbage collector.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_sink_that_holds_something_is_refused_before_anything_runs(runner, tmp_path):
+def test_a_sink_that_holds_something_is_refused_before_anything_runs(
+    runner: LocalRunner, tmp_path: Path
+) -> None:
     (tmp_path / "mine.txt").touch()
     with pytest.raises(UsageError, match="not empty"):
         runner.run(plan(pl.LazyFrame({"a": [1]}), SinkSpec("csv", str(tmp_path))), name="no")
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
-def test_a_failed_job_leaves_nothing_at_the_sink(runner, tmp_path):
+def test_a_failed_job_leaves_nothing_at_the_sink(runner: LocalRunner, tmp_path: Path) -> None:
     out = tmp_path / "out"
     query = pl.LazyFrame({"a": ["x"]}).select(pl.col("a").cast(pl.Int64))
     with pytest.raises(JobFailedError, match="conversion"):
@@ -167,7 +175,7 @@ def test_a_failed_job_leaves_nothing_at_the_sink(runner, tmp_path):
     assert not out.exists() or list(out.iterdir()) == []
 
 
-def test_a_users_exception_ends_the_job_with_its_traceback(runner):
+def test_a_users_exception_ends_the_job_with_its_traceback(runner: LocalRunner) -> None:
     def broken(frame: pl.DataFrame) -> pl.DataFrame:
         raise ValueError("no good")
 
@@ -178,7 +186,9 @@ def test_a_users_exception_ends_the_job_with_its_traceback(runner):
 
 
 @unharmed
-def test_progress_is_told_in_the_callers_thread_and_only_grows(runner, words):
+def test_progress_is_told_in_the_callers_thread_and_only_grows(
+    runner: LocalRunner, words: pl.LazyFrame
+) -> None:
     seen = []
     runner.run(
         plan(words.group_by("word").len()),
@@ -191,7 +201,7 @@ def test_progress_is_told_in_the_callers_thread_and_only_grows(runner, words):
     assert seen[-1][1].status == "SUCCEEDED"
 
 
-def test_jobs_of_several_threads_run_side_by_side(runner):
+def test_jobs_of_several_threads_run_side_by_side(runner: LocalRunner) -> None:
     results: dict[int, list[int]] = {}
 
     def work(number: int) -> None:
@@ -215,17 +225,19 @@ def sleeping(seconds: float, mark: Path) -> pl.LazyFrame:
     return pl.LazyFrame({"a": [1]}).map_batches(nap, schema={"a": pl.Int64})
 
 
-def wait_for(condition, what: str, timeout_s: float = 20.0) -> None:
+def wait_for(condition: Callable[[], object], what: str, timeout_s: float = 20.0) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, what
         time.sleep(0.01)
 
 
-def test_an_interrupt_cancels_the_job(runner, tmp_path, words):
+def test_an_interrupt_cancels_the_job(
+    runner: LocalRunner, tmp_path: Path, words: pl.LazyFrame
+) -> None:
     mark = tmp_path / "running"
 
-    def interrupt_once_running(view) -> None:
+    def interrupt_once_running(view: JobView) -> None:
         wait_for(mark.exists, "the task never started")
         raise KeyboardInterrupt
 
@@ -241,7 +253,9 @@ def test_an_interrupt_cancels_the_job(runner, tmp_path, words):
 
 
 @unharmed
-def test_a_killed_executor_costs_an_attempt_and_not_the_job(runner, tmp_path):
+def test_a_killed_executor_costs_an_attempt_and_not_the_job(
+    runner: LocalRunner, tmp_path: Path
+) -> None:
     mark = tmp_path / "pid"
 
     def die_once(frame: pl.DataFrame) -> pl.DataFrame:
@@ -256,7 +270,7 @@ def test_a_killed_executor_costs_an_attempt_and_not_the_job(runner, tmp_path):
     assert outcome.figures().metrics.retries == 1
 
 
-def test_nothing_is_left_behind(words):
+def test_nothing_is_left_behind(words: pl.LazyFrame) -> None:
     before = set(psutil.Process().children(recursive=True))
     own = LocalRunner(1)
     frame = own.run(plan(words.group_by("word").len()), name="once").frame()
@@ -272,14 +286,14 @@ def test_nothing_is_left_behind(words):
     assert frame["len"].sum() == 3_000  # still mapped
 
 
-def test_a_closed_runner_starts_anew(words):
+def test_a_closed_runner_starts_anew(words: pl.LazyFrame) -> None:
     with LocalRunner(1) as own:
         own.run(plan(words.select(pl.len())), name="first")
         own.close()
         assert own.run(plan(words.select(pl.len())), name="second").frame().item() == 3_000
 
 
-def test_memory_is_used_only_where_there_is_plenty(tmp_path):
+def test_memory_is_used_only_where_there_is_plenty(tmp_path: Path) -> None:
     assert has_room(tmp_path, 0)
     assert not has_room(tmp_path, 1 << 60)
     assert not has_room(tmp_path / "missing", 0)

@@ -1,7 +1,11 @@
 import io
 import re
 import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
+import polars
 import polars as pl
 import pytest
 from polars.exceptions import PanicException
@@ -15,18 +19,19 @@ from minispark.engines.local import LocalRunner
 from minispark.engines.whole import fits_whole
 from minispark.errors import JobFailedError, MinisparkError, UnsupportedError
 from minispark.plan.build import PlanOutput, plan_outputs
+from minispark.plan.stages import StageGraph
 
 TOKEN = "t" * 24
 
 
 @pytest.fixture
-def shared(runner, monkeypatch):
+def shared(runner: LocalRunner, monkeypatch: pytest.MonkeyPatch) -> list[StageGraph]:
     """Engines of these tests run on the processes that are there already."""
     monkeypatch.setattr(polars_engine, "_embedded", lambda _pid: runner)
-    jobs = []
+    jobs: list[StageGraph] = []
     run = runner.run
 
-    def noted(graph, **options):
+    def noted(graph: StageGraph, **options: Any) -> JobOutcome:
         jobs.append(graph)
         return run(graph, **options)
 
@@ -35,7 +40,7 @@ def shared(runner, monkeypatch):
 
 
 @pytest.fixture
-def sales(tmp_path) -> pl.LazyFrame:
+def sales(tmp_path: Path) -> pl.LazyFrame:
     for part in range(3):
         pl.DataFrame(
             {"sku": [f"s{n % 7}" for n in range(500)], "qty": range(500), "part": [part] * 500}
@@ -43,7 +48,7 @@ def sales(tmp_path) -> pl.LazyFrame:
     return pl.scan_parquet(tmp_path / "*.parquet")
 
 
-QUERIES = {
+QUERIES: dict[str, Callable[[pl.LazyFrame], pl.LazyFrame]] = {
     "aggregate": lambda f: f.group_by("sku").agg(pl.col("qty").sum(), pl.len()).sort("sku"),
     "sort": lambda f: f.sort("qty", "part", descending=True).head(10),
     "join": lambda f: f.join(
@@ -59,7 +64,9 @@ QUERIES = {
 
 @pytest.mark.parametrize("query", QUERIES)
 @pytest.mark.parametrize("processes", [True, False])
-def test_it_gives_what_polars_gives(shared, sales, query, processes):
+def test_it_gives_what_polars_gives(
+    shared: list[StageGraph], sales: pl.LazyFrame, query: str, processes: bool
+) -> None:
     frame = QUERIES[query](sales)
     engine = ms.Engine(processes=processes, parallelism=3, progress=False)
     result = frame.collect(engine=engine)
@@ -69,7 +76,9 @@ def test_it_gives_what_polars_gives(shared, sales, query, processes):
     assert len(shared) == int(processes)
 
 
-def test_optimizations_do_not_change_the_answer(shared, sales):
+def test_optimizations_do_not_change_the_answer(
+    shared: list[StageGraph], sales: pl.LazyFrame
+) -> None:
     frame = QUERIES["aggregate"](sales)
     expected = frame.collect(engine="in-memory")
     for engine in (ms.Engine(processes=True, progress=False), ms.Engine()):
@@ -77,20 +86,20 @@ def test_optimizations_do_not_change_the_answer(shared, sales):
             assert_frame_equal(frame.collect(engine=engine, optimizations=flags), expected)
 
 
-def test_python_functions_run_in_processes(shared, sales):
+def test_python_functions_run_in_processes(shared: list[StageGraph], sales: pl.LazyFrame) -> None:
     frame = sales.select(pl.col("qty").map_batches(lambda s: s * 2, return_dtype=pl.Int64).sum())
     assert frame.collect(engine=ms.Engine(progress=False)).item() == 3 * 499 * 500
     assert len(shared) == 1
 
 
-def test_only_a_small_plan_runs_in_this_process(sales):
+def test_only_a_small_plan_runs_in_this_process(sales: pl.LazyFrame) -> None:
     graph = plan_outputs([PlanOutput("result", sales)])
     assert graph.input_bytes > 0
     assert fits_whole(graph)
     assert not fits_whole(graph, limit_bytes=graph.input_bytes)
 
 
-def test_it_can_be_the_engine_of_everything(shared, sales):
+def test_it_can_be_the_engine_of_everything(shared: list[StageGraph], sales: pl.LazyFrame) -> None:
     engine = ms.Engine(processes=True, parallelism=2, progress=False)
     with pl.Config():
         pl.Config.set_engine_affinity(engine)
@@ -103,7 +112,7 @@ def test_it_can_be_the_engine_of_everything(shared, sales):
     assert len(shared) >= 2
 
 
-def test_a_failing_query_says_why(shared):
+def test_a_failing_query_says_why(shared: list[StageGraph]) -> None:
     frame = pl.LazyFrame({"a": ["x"]}).select(pl.col("a").cast(pl.Int64))
     with pytest.raises(JobFailedError, match="conversion"):
         frame.collect(engine=ms.Engine(processes=True, progress=False))
@@ -126,19 +135,22 @@ def test_a_failing_query_says_why(shared):
     ],
 )
 @pytest.mark.filterwarnings("ignore::polars.exceptions.UnstableWarning")
-def test_what_is_not_built_says_so_and_what_to_do(use):
+def test_what_is_not_built_says_so_and_what_to_do(
+    use: Callable[[pl.LazyFrame, ms.Engine], object],
+) -> None:
     with pytest.raises(UnsupportedError, match="does not run") as caught:
         use(pl.LazyFrame({"a": [1]}), ms.Engine())
-    assert "collect" in (caught.value.info.hint or "") or "thread" in caught.value.info.hint
+    hint = caught.value.info.hint or ""
+    assert "collect" in hint or "thread" in hint
 
 
-def test_every_part_of_the_interface_is_answered():
-    interface = polars_engine.polars.lazyframe.engine.Engine
+def test_every_part_of_the_interface_is_answered() -> None:
+    interface = polars.lazyframe.engine.Engine
     public = {name for name in vars(interface) if not name.startswith("_")}
     assert public <= vars(ms.Engine).keys()
 
 
-def test_a_repr_runs_nothing(shared):
+def test_a_repr_runs_nothing(shared: list[StageGraph]) -> None:
     assert repr(ms.Engine()) == "minispark.Engine()"
     assert "embedded" in ms.Engine()._repr_html_()
     assert repr(ms.Engine("http://h:1")) == "minispark.Engine('http://h:1')"
@@ -147,14 +159,21 @@ def test_a_repr_runs_nothing(shared):
 
 
 @pytest.mark.parametrize("runner", [LocalRunner], indirect=True)
-def test_the_summary_reads_well(shared, sales, capsys):
+def test_the_summary_reads_well(
+    shared: list[StageGraph], sales: pl.LazyFrame, capsys: pytest.CaptureFixture[str]
+) -> None:
     engine = ms.Engine(processes=True, parallelism=3, progress=True)
     QUERIES["aggregate"](sales).collect(engine=engine)
     said = capsys.readouterr().err
     assert re.fullmatch(r"\d+ rows, 3 stages, \d+\.\d s, 2 workers\n", said), said
 
 
-def test_the_line_follows_the_job_on_a_terminal(shared, sales, capsys, monkeypatch):
+def test_the_line_follows_the_job_on_a_terminal(
+    shared: list[StageGraph],
+    sales: pl.LazyFrame,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("TERM", "xterm")
     QUERIES["aggregate"](sales).collect(
@@ -165,7 +184,9 @@ def test_the_line_follows_the_job_on_a_terminal(shared, sales, capsys, monkeypat
     assert "3 stages" in said.splitlines()[-1]
 
 
-def test_it_is_silent_off_a_terminal(shared, sales, capsys):
+def test_it_is_silent_off_a_terminal(
+    shared: list[StageGraph], sales: pl.LazyFrame, capsys: pytest.CaptureFixture[str]
+) -> None:
     QUERIES["aggregate"](sales).collect(engine=ms.Engine(processes=True))
     captured = capsys.readouterr()
     assert captured.out + captured.err == ""
@@ -175,11 +196,11 @@ def test_it_is_silent_off_a_terminal(shared, sales, capsys):
     ("number", "text"),
     [(999, "999"), (9_999, "9999"), (12_000_000, "12.0 M"), (65_400, "65.4 k")],
 )
-def test_numbers_are_short(number, text):
+def test_numbers_are_short(number: int, text: str) -> None:
     assert progress._short(number) == text
 
 
-def test_retries_are_told(runner):
+def test_retries_are_told(runner: LocalRunner) -> None:
     outcome = runner.run(plan_outputs([PlanOutput("a", pl.LazyFrame({"a": [1]}))]), name="x")
     figures = outcome.figures()
     metrics = figures.metrics.model_copy(
@@ -198,11 +219,12 @@ def test_retries_are_told(runner):
 
 @pytest.mark.process
 @pytest.mark.parametrize("name", FAILING)
-def test_an_error_is_also_what_polars_raises(tmp_path, name):
+def test_an_error_is_also_what_polars_raises(tmp_path: Path, name: str) -> None:
     engine = ms.Engine(processes=True, progress=False)
     error = check_same_failure(name, tmp_path, engine, MinisparkError)
     if isinstance(error, JobFailedError):
         assert error.info.stage is not None
+        assert error.job_id is not None
         assert error.job_id in str(error)
     if name == "csv":
         assert f"file {tmp_path / 'bad.csv'}, row 151, field n" in str(error)

@@ -42,14 +42,14 @@ def script(tmp_path: Path, seconds: float) -> subprocess.Popen[str]:
 
 
 @pytest.mark.process
-def test_functions_of_a_script_run_in_other_processes(tmp_path):
+def test_functions_of_a_script_run_in_other_processes(tmp_path: Path) -> None:
     with script(tmp_path, 0) as process:
         out, err = process.communicate(timeout=60)
     assert (process.returncode, out, err) == (0, "7\n", "")
 
 
 @pytest.mark.process
-def test_ctrl_c_ends_a_script_and_its_processes(tmp_path):
+def test_ctrl_c_ends_a_script_and_its_processes(tmp_path: Path) -> None:
     with script(tmp_path, 60) as process:
         deadline = time.monotonic() + 60
         while not (tmp_path / "mark").exists():
@@ -64,7 +64,7 @@ def test_ctrl_c_ends_a_script_and_its_processes(tmp_path):
     assert psutil.wait_procs(executors, timeout=60)[1] == []
 
 
-def test_importing_the_package_loads_nothing():
+def test_importing_the_package_loads_nothing() -> None:
     code = "import minispark, sys, json; print(json.dumps(sorted(sys.modules)))"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
@@ -74,16 +74,16 @@ def test_importing_the_package_loads_nothing():
 
 
 @pytest.mark.parametrize("name", minispark.__all__)
-def test_every_public_name_is_there(name):
+def test_every_public_name_is_there(name: str) -> None:
     assert getattr(minispark, name) is not None
     assert name in dir(minispark)
 
 
-def test_an_unknown_name_is_named():
+def test_an_unknown_name_is_named() -> None:
     with pytest.raises(AttributeError, match="no_such_thing"):
         minispark.no_such_thing  # noqa: B018
 
 
-def test_the_version_is_that_of_the_distribution():
+def test_the_version_is_that_of_the_distribution() -> None:
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
     assert project["project"]["version"] == minispark.__version__

@@ -34,7 +34,9 @@ def cut(frame: pl.LazyFrame, partitions: int | None, **kwargs: Any) -> tuple[Sca
     return source, tasks
 
 
-def quotes_of(source: ScanSource, tasks: Tasks, data_root: Path | None = None) -> Any:
+def quotes_of(
+    source: ScanSource, tasks: Tasks, data_root: Path | None = None
+) -> pl.DataFrame | None:
     if not needs_quotes(source, tasks):
         return None
     counted = [

@@ -6,6 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -285,7 +286,7 @@ def test_nothing_outside_changes_whenever_a_link_appears(
                 exchange(root / what, outside / target)
 
         at = At(number, link)
-        at.around(lambda root=root: work(root))
+        at.around(partial(work, root))
         calls = max(calls, at.count)
         assert tree(outside) == before, f"after {number} of {calls} calls"
         published = root / SINK.path / "part-00000.csv"

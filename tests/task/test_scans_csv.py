@@ -212,6 +212,7 @@ def test_quotes_are_counted_per_split(tmp_path: Path) -> None:
     path.write_bytes(b'a,b\n1,"x"\n2,"y"\n')
     source, tasks = cut(pl.scan_csv(path), 2)
     counted = quotes_of(source, tasks)
+    assert counted is not None
     assert counted.schema == {"path": pl.String, "start": pl.Int64, "quotes": pl.Int64}
     assert counted.rows() == [(str(path), 0, 1), (str(path), 8, 3)]
 

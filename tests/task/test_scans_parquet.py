@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
@@ -10,6 +11,7 @@ import pyarrow.parquet
 import pytest
 from polars.exceptions import PolarsError
 from polars.testing import assert_frame_equal
+from tests.task.bench import Bench, RowsOf
 from tests.task.scan_kit import cut, in_tasks
 
 from minispark.blocks.fetch import FetchSettings
@@ -113,9 +115,11 @@ def test_another_order_of_columns(tmp_path: Path) -> None:
         lambda rows: rows.cast({"a": pl.Int32}),
     ],
 )
-def test_files_that_polars_does_not_read_together(tmp_path: Path, change: object) -> None:
+def test_files_that_polars_does_not_read_together(
+    tmp_path: Path, change: Callable[[pl.DataFrame], pl.DataFrame]
+) -> None:
     _rows(10).write_parquet(tmp_path / "a.parquet")
-    change(_rows(10)).write_parquet(tmp_path / "b.parquet")  # type: ignore[operator]
+    change(_rows(10)).write_parquet(tmp_path / "b.parquet")
     frame = pl.scan_parquet(tmp_path)
     with pytest.raises(PolarsError):
         frame.collect()
@@ -132,7 +136,7 @@ def test_what_is_no_parquet_is_named(tmp_path: Path) -> None:
 
 
 def test_the_order_of_a_scan_is_kept_under_expressions_of_literals(
-    bench, rows_of, tmp_path: Path
+    bench: Bench, rows_of: RowsOf, tmp_path: Path
 ) -> None:
     rows = pl.select(n=pl.int_range(400_000))
     rows.write_parquet(tmp_path / "a.parquet", row_group_size=5_000)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -44,7 +45,7 @@ def tree(directory: Path) -> dict[str, bytes]:
     [("csv", pl.read_csv), ("jsonl", pl.read_ndjson), ("parquet", pl.read_parquet)],
 )
 def test_a_part_is_staged_under_its_whole_key_and_published_by_partition(
-    tmp_path: Path, form: str, read
+    tmp_path: Path, form: str, read: Callable[[Path], pl.DataFrame]
 ) -> None:
     (file,) = write(tmp_path, ROWS, form=form)
     assert file.staged == f"_minispark-{JOB}/part-00000.{JOB}.2.0.0.0.{form}"
@@ -83,7 +84,7 @@ class Crash(Exception):  # noqa: N818
     pass
 
 
-def crashing_after(steps: int):
+def crashing_after(steps: int) -> Callable[[Path, Path], None]:
     left = [steps]
 
     def rename(source: Path, target: Path) -> None:
@@ -217,8 +218,9 @@ def test_a_lost_file_and_a_stranger_stop_the_commit_before_it_begins(tmp_path: P
 )
 def test_names_from_elsewhere_are_refused(tmp_path: Path, change: dict[str, str]) -> None:
     (file,) = write(tmp_path, ROWS)
+    renamed = replace(file, **change)  # type: ignore[arg-type]  # both fields are texts
     with pytest.raises(UsageError, match="no file names"):
-        sinks.commit([replace(file, **change)], directory=tmp_path / "out", job=JOB, overwrite=True)
+        sinks.commit([renamed], directory=tmp_path / "out", job=JOB, overwrite=True)
 
 
 def test_prepare_refuses_what_holds_something(tmp_path: Path) -> None:

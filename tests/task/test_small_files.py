@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
+from tests.task.bench import Bench, RowsOf
 from tests.task.scan_kit import cut
 
 from minispark.blocks.fetch import FetchSettings
@@ -69,7 +70,7 @@ QUERIES: dict[str, Callable[[pl.LazyFrame], pl.LazyFrame]] = {
 
 
 def _task(
-    bench: Any, file: pl.LazyFrame, query: Callable[[pl.LazyFrame], pl.LazyFrame]
+    bench: Bench, file: pl.LazyFrame, query: Callable[[pl.LazyFrame], pl.LazyFrame]
 ) -> TaskSpec:
     source, (task, *more) = cut(file, 1)
     assert not more
@@ -79,7 +80,9 @@ def _task(
 
 @pytest.mark.parametrize("query", QUERIES)
 @pytest.mark.parametrize("make", FILES)
-def test_small_files_are_read_whole(bench, rows_of, tmp_path: Path, make: str, query: str) -> None:
+def test_small_files_are_read_whole(
+    bench: Bench, rows_of: RowsOf, tmp_path: Path, make: str, query: str
+) -> None:
     file = FILES[make](tmp_path)
     spec = _task(bench, file, QUERIES[query])
     report = run_task(spec, fetch=FETCH)
@@ -87,7 +90,7 @@ def test_small_files_are_read_whole(bench, rows_of, tmp_path: Path, make: str, q
     assert report.bytes_read > 0
 
 
-def test_what_is_wrong_with_a_small_file_is_named(bench, tmp_path: Path) -> None:
+def test_what_is_wrong_with_a_small_file_is_named(bench: Bench, tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("n,text\n1,x\nbad,y\n")
     schema = {"n": pl.Int64, "text": pl.String}

@@ -9,6 +9,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
+from tests.task.bench import Bench, RowsOf
 
 from minispark.blocks.errors import BlockUnavailable
 from minispark.blocks.fetch import FetchSettings
@@ -36,7 +37,7 @@ BOTH = pl.concat([FIRST, SECOND])
 WORDS = Leaf("words", SCHEMA)
 
 
-def test_blocks_in_a_block_out(bench, rows_of) -> None:
+def test_blocks_in_a_block_out(bench: Bench, rows_of: RowsOf) -> None:
     plan = WORDS.lazy().with_columns(double=pl.col("n") * 2)
     spec = bench.task(plan, bench.leaf("words", FIRST, SECOND, stage=4))
     report = run_task(spec, fetch=FETCH)
@@ -60,7 +61,9 @@ QUERIES: dict[str, Callable[[pl.LazyFrame], pl.LazyFrame]] = {
 
 @pytest.mark.parametrize("name", QUERIES)
 @pytest.mark.parametrize("shape", ["two blocks", "with empty", "only empty", "none"])
-def test_a_fragment_gives_what_plain_polars_gives(bench, rows_of, name: str, shape: str) -> None:
+def test_a_fragment_gives_what_plain_polars_gives(
+    bench: Bench, rows_of: RowsOf, name: str, shape: str
+) -> None:
     frames = {
         "two blocks": [FIRST, SECOND],
         "with empty": [FIRST.clear(), FIRST, FIRST.clear(), SECOND],
@@ -74,13 +77,13 @@ def test_a_fragment_gives_what_plain_polars_gives(bench, rows_of, name: str, sha
     assert_frame_equal(got, expected, check_row_order=name in {"head", "sort"})
 
 
-def test_columns_may_come_in_another_order_and_too_many(bench, rows_of) -> None:
+def test_columns_may_come_in_another_order_and_too_many(bench: Bench, rows_of: RowsOf) -> None:
     odd = SECOND.select("n", "word", extra=pl.lit(1))
     spec = bench.task(WORDS.lazy(), bench.leaf("words", FIRST.with_columns(extra=2), odd))
     assert_frame_equal(rows_of(spec, run_task(spec, fetch=FETCH))[0], BOTH)
 
 
-def test_blocks_without_columns_keep_their_rows(bench) -> None:
+def test_blocks_without_columns_keep_their_rows(bench: Bench) -> None:
     spec = bench.task(
         WORDS.lazy(), bench.leaf("words", pl.DataFrame(height=3), pl.DataFrame(height=4))
     )
@@ -89,7 +92,7 @@ def test_blocks_without_columns_keep_their_rows(bench) -> None:
         assert bindings.leaves()["words"](schema).select(pl.len()).collect().item() == 7
 
 
-def test_a_dtype_that_polars_plans_wrong_is_written_and_read(bench, rows_of) -> None:
+def test_a_dtype_that_polars_plans_wrong_is_written_and_read(bench: Bench, rows_of: RowsOf) -> None:
     truths = FIRST.with_columns(t=pl.col("n") > 1)
     planned = Output(OutputKind.SINGLE, columns=(("word", "String"), ("t", "Float64")))
     leaf = Leaf("truths", truths.schema).lazy()
@@ -106,7 +109,7 @@ def test_a_dtype_that_polars_plans_wrong_is_written_and_read(bench, rows_of) -> 
     assert_frame_equal(rows_of(reader, run_task(reader, fetch=FETCH))[0], given)
 
 
-def test_many_small_blocks_are_put_together(bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_small_blocks_are_put_together(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     wanted = bench.leaf("words", *[FIRST] * 20)
     few = inputs.read_inputs(bench.task(WORDS.lazy(), wanted), fetch=FETCH)
     assert few.frames["words"].n_chunks() == 1
@@ -116,9 +119,9 @@ def test_many_small_blocks_are_put_together(bench, monkeypatch: pytest.MonkeyPat
     assert_frame_equal(few.frames["words"], many.frames["words"])
 
 
-def test_a_lost_row_is_noticed(bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lost_row_is_noticed(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = bench.task(WORDS.lazy(), bench.leaf("words", FIRST, SECOND))
-    monkeypatch.setattr(inputs.pl, "concat", lambda frames, **_: frames[0])
+    monkeypatch.setattr("minispark.task.inputs.pl.concat", lambda frames, **_: frames[0])
     with pytest.raises(AssertionError, match="3 rows where 5 were promised"):
         run_task(spec, fetch=FETCH)
 
@@ -136,7 +139,7 @@ PLANNED = (("word", "String"), ("n", "Int64"))
 )
 @pytest.mark.parametrize("kind", OutputKind)
 def test_rows_that_are_not_what_the_stage_promises_are_written_nowhere(
-    bench, tmp_path: Path, kind: OutputKind, query: pl.LazyFrame, said: str
+    bench: Bench, tmp_path: Path, kind: OutputKind, query: pl.LazyFrame, said: str
 ) -> None:
     sink = SinkSpec("csv", str(tmp_path / "out")) if kind is OutputKind.SINK else None
     keys = (pl.col("word").meta.serialize(),) if kind is OutputKind.HASH else ()
@@ -153,7 +156,7 @@ def test_rows_that_are_not_what_the_stage_promises_are_written_nowhere(
 
 @pytest.mark.parametrize("partitions", [3, 20])
 def test_a_split_that_loses_rows_is_an_error(
-    bench, monkeypatch: pytest.MonkeyPatch, partitions: int
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, partitions: int
 ) -> None:
     output = Output(OutputKind.HASH, partitions, (pl.col("word").meta.serialize(),))
     spec = bench.task(WORDS.lazy(), bench.leaf("words", FIRST), output=output)
@@ -162,7 +165,7 @@ def test_a_split_that_loses_rows_is_an_error(
         run_task(spec, fetch=FETCH)
 
 
-def test_a_column_that_was_not_sent_cannot_be_read(bench) -> None:
+def test_a_column_that_was_not_sent_cannot_be_read(bench: Bench) -> None:
     spec = bench.task(WORDS.lazy(), bench.leaf("words", FIRST.select("word")))
     outcome = attempt(spec, fetch=FETCH)
     assert isinstance(outcome, TaskFailure)
@@ -171,7 +174,7 @@ def test_a_column_that_was_not_sent_cannot_be_read(bench) -> None:
 
 
 @pytest.mark.parametrize("partitions", [1, 3, 20])
-def test_rows_go_where_their_key_says(bench, rows_of, partitions: int) -> None:
+def test_rows_go_where_their_key_says(bench: Bench, rows_of: RowsOf, partitions: int) -> None:
     output = Output(OutputKind.HASH, partitions, (pl.col("word").meta.serialize(),))
     spec = bench.task(WORDS.lazy(), bench.leaf("words", FIRST, SECOND), output=output)
     report = run_task(spec, fetch=FETCH)
@@ -182,7 +185,7 @@ def test_rows_go_where_their_key_says(bench, rows_of, partitions: int) -> None:
     assert sum(map(len, places)) == 3
 
 
-def test_a_reader_takes_only_its_partition(bench, rows_of) -> None:
+def test_a_reader_takes_only_its_partition(bench: Bench, rows_of: RowsOf) -> None:
     output = Output(OutputKind.HASH, 4, (pl.col("word").meta.serialize(),))
     first = bench.task(WORDS.lazy(), bench.leaf("words", FIRST, SECOND), output=output)
     parts = outputs.split_by_key(BOTH, output)
@@ -194,7 +197,7 @@ def test_a_reader_takes_only_its_partition(bench, rows_of) -> None:
         assert_frame_equal(rows_of(spec, run_task(spec, fetch=FETCH))[0], part)
 
 
-def test_nodes_are_counted_anew_for_each_task(bench) -> None:
+def test_nodes_are_counted_anew_for_each_task(bench: Bench) -> None:
     plan = counted(counted(WORDS.lazy(), "read").filter(pl.col("n") > 3), "big")
     spec = bench.task(plan, bench.leaf("words", FIRST, SECOND))
     for number in range(2):
@@ -208,7 +211,7 @@ def scan_of(path: Path, form: ScanFormat = ScanFormat.CSV) -> ScanTask:
     return ScanTask("words", ScanSpec(form), (split,))
 
 
-def test_splits_of_files_are_read(bench, rows_of, tmp_path: Path) -> None:
+def test_splits_of_files_are_read(bench: Bench, rows_of: RowsOf, tmp_path: Path) -> None:
     path = tmp_path / "words.csv"
     FIRST.write_csv(path)
     spec = bench.task(WORDS.lazy().filter(pl.col("n") > 1), scans=[scan_of(path)])
@@ -230,7 +233,7 @@ def test_the_bytes_of_a_parquet_file_are_counted_once() -> None:
     assert inputs.bytes_read(scans) == 580
 
 
-def test_a_changed_input_file_cannot_pass(bench, tmp_path: Path) -> None:
+def test_a_changed_input_file_cannot_pass(bench: Bench, tmp_path: Path) -> None:
     path = tmp_path / "words.csv"
     FIRST.write_csv(path)
     spec = bench.task(WORDS.lazy(), scans=[scan_of(path)])
@@ -242,7 +245,7 @@ def test_a_changed_input_file_cannot_pass(bench, tmp_path: Path) -> None:
     assert outcome.failure.error.file == str(path)
 
 
-def test_a_bad_record_of_a_file_is_named(bench, tmp_path: Path) -> None:
+def test_a_bad_record_of_a_file_is_named(bench: Bench, tmp_path: Path) -> None:
     path = tmp_path / "words.csv"
     path.write_text("word,n\na,1\nb,two\nc,3\n")
     failure = failed(attempt(bench.task(WORDS.lazy(), scans=[scan_of(path)]), fetch=FETCH))
@@ -252,7 +255,9 @@ def test_a_bad_record_of_a_file_is_named(bench, tmp_path: Path) -> None:
     assert "'two'" in error.message
 
 
-def test_what_the_fragment_cannot_do_is_not_blamed_on_the_file(bench, tmp_path: Path) -> None:
+def test_what_the_fragment_cannot_do_is_not_blamed_on_the_file(
+    bench: Bench, tmp_path: Path
+) -> None:
     path = tmp_path / "words.csv"
     FIRST.write_csv(path)
     plan = WORDS.lazy().select(pl.col("word").cast(pl.Int32))
@@ -261,7 +266,7 @@ def test_what_the_fragment_cannot_do_is_not_blamed_on_the_file(bench, tmp_path: 
     assert failure.error.file is None
 
 
-def test_a_sink_leaves_a_staged_file_and_no_rows(bench, tmp_path: Path) -> None:
+def test_a_sink_leaves_a_staged_file_and_no_rows(bench: Bench, tmp_path: Path) -> None:
     output = Output(OutputKind.SINK, sink=SinkSpec("jsonl", "out"))
     wanted = bench.leaf("words", FIRST, SECOND)
     spec = bench.task(WORDS.lazy(), wanted, output=output, partition=3, data_root=tmp_path)
@@ -282,7 +287,7 @@ def failed(outcome: TaskReport | TaskFailure) -> TaskError:
     return outcome.failure
 
 
-def test_a_lost_block_names_the_task_that_made_it(bench) -> None:
+def test_a_lost_block_names_the_task_that_made_it(bench: Bench) -> None:
     wanted = bench.leaf("words", FIRST, SECOND, stage=7)
     bench.store.delete([wanted.blocks[1].key])
     outcome = attempt(bench.task(WORDS.lazy(), wanted), fetch=FETCH)
@@ -312,7 +317,7 @@ def leaves(batch: pl.DataFrame) -> pl.DataFrame:
     raise SystemExit(3)
 
 
-def test_a_users_exception_comes_with_the_users_frames_only(bench) -> None:
+def test_a_users_exception_comes_with_the_users_frames_only(bench: Bench) -> None:
     plan = WORDS.lazy().map_batches(fails, schema=SCHEMA)
     failure = failed(attempt(bench.task(plan, bench.leaf("words", FIRST)), fetch=FETCH))
     assert failure.error.message.startswith("ZeroDivisionError: integer division or modulo")
@@ -326,13 +331,13 @@ def test_a_users_exception_comes_with_the_users_frames_only(bench) -> None:
     assert not failure.transient
 
 
-def test_a_function_that_leaves_ends_the_task_only(bench) -> None:
+def test_a_function_that_leaves_ends_the_task_only(bench: Bench) -> None:
     plan = WORDS.lazy().map_batches(leaves, schema=SCHEMA)
     failure = failed(attempt(bench.task(plan, bench.leaf("words", FIRST)), fetch=FETCH))
     assert failure.error.message == "SystemExit: 3"
 
 
-def test_bad_data_is_one_sentence(bench) -> None:
+def test_bad_data_is_one_sentence(bench: Bench) -> None:
     plan = WORDS.lazy().select(pl.col("word").cast(pl.Int32))
     failure = failed(attempt(bench.task(plan, bench.leaf("words", FIRST)), fetch=FETCH))
     assert "\n" not in failure.error.message
@@ -340,12 +345,12 @@ def test_bad_data_is_one_sentence(bench) -> None:
     assert failure.error.detail is None
 
 
-def test_a_fragment_that_is_none_is_an_error(bench) -> None:
+def test_a_fragment_that_is_none_is_an_error(bench: Bench) -> None:
     spec = replace(bench.task(WORDS.lazy()), fragment=b"nonsense")
     assert "\n" not in failed(attempt(spec, fetch=FETCH)).error.message
 
 
-def test_a_full_disk_may_pass(bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_may_pass(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", "/data/x.arrow")
 
@@ -357,7 +362,9 @@ def test_a_full_disk_may_pass(bench, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
-def test_a_sink_on_a_full_disk_may_pass(bench, form: str, monkeypatch) -> None:
+def test_a_sink_on_a_full_disk_may_pass(
+    bench: Bench, form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(
         "minispark.task.sinks._FORMATS",
         {
@@ -375,7 +382,7 @@ def test_a_sink_on_a_full_disk_may_pass(bench, form: str, monkeypatch) -> None:
     assert failure.error.message == "No space left on device"
 
 
-def test_a_file_that_is_not_there_is_named(bench) -> None:
+def test_a_file_that_is_not_there_is_named(bench: Bench) -> None:
     plan = pl.scan_parquet("/nowhere/at/all.parquet", schema=SCHEMA)
     failure = failed(attempt(bench.task(plan), fetch=FETCH))
     assert failure.transient
@@ -384,7 +391,7 @@ def test_a_file_that_is_not_there_is_named(bench) -> None:
     assert failure.error.message == f"No such file or directory: {failure.error.file}"
 
 
-def test_an_interrupt_is_not_swallowed(bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupt_is_not_swallowed(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
@@ -393,7 +400,9 @@ def test_an_interrupt_is_not_swallowed(bench, monkeypatch: pytest.MonkeyPatch) -
         attempt(bench.task(WORDS.lazy(), bench.leaf("words", FIRST)), fetch=FETCH)
 
 
-def test_a_panic_of_polars_is_a_failure_not_the_end(bench, capfd) -> None:
+def test_a_panic_of_polars_is_a_failure_not_the_end(
+    bench: Bench, capfd: pytest.CaptureFixture[str]
+) -> None:
     # Polars 2.1 panics on arrays of width 0 that come from Arrow; should it learn to, take another.
     import pyarrow as pa
 
@@ -429,7 +438,7 @@ def test_sentences_are_short() -> None:
     assert len(sentence(ValueError("x" * 10_000))) < 310
 
 
-def test_failures_and_lost_blocks_travel_between_processes(bench) -> None:
+def test_failures_and_lost_blocks_travel_between_processes(bench: Bench) -> None:
     key = bench.leaf("words", FIRST).blocks[0].key
     back = pickle.loads(pickle.dumps(BlockUnavailable(key, "gone")))  # noqa: S301
     assert (back.key, back.reason, str(back)) == (key, "gone", f"block {key.block_id}: gone")

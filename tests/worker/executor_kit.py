@@ -12,6 +12,7 @@ import polars as pl
 import psutil
 
 from minispark.blocks.store import BlockStore
+from minispark.errors import Failure
 from minispark.ids import TaskKey
 from minispark.plan.stages import Output, OutputKind
 from minispark.task.spec import TaskFailure, TaskReport, TaskSpec
@@ -84,6 +85,6 @@ def run(story: Callable[[], Awaitable[None]]) -> None:
     asyncio.run(asyncio.wait_for(story(), DEADLINE_S * 2))
 
 
-def failure_of(outcome: TaskReport | TaskFailure) -> Any:
+def failure_of(outcome: TaskReport | TaskFailure) -> Failure:
     assert isinstance(outcome, TaskFailure), outcome
     return outcome.failure

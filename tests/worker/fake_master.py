@@ -3,15 +3,18 @@
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 
 import uvicorn
+from pydantic import BaseModel
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from minispark.task.spec import TaskFailure, TaskReport
+from minispark.wire.guard import App
 from minispark.wire.messages import (
     HeartbeatRequest,
     Membership,
@@ -68,7 +71,7 @@ class FakeMaster:
                     await asyncio.wait_for(self.changed.wait(), 0.5)
         assert condition(), what
 
-    def outcomes(self) -> list[object]:
+    def outcomes(self) -> list[TaskReport | TaskFailure]:
         return [outcome for request in self.reports for outcome in request.reports]
 
     async def _register(self, request: Request) -> Response:
@@ -145,18 +148,18 @@ class FakeMaster:
         )
 
 
-def _json(message) -> Response:
+def _json(message: BaseModel) -> Response:
     return Response(message.model_dump_json(), media_type="application/json")
 
 
 class _Server(uvicorn.Server):
     @contextlib.contextmanager
-    def capture_signals(self):
+    def capture_signals(self) -> Iterator[None]:
         yield
 
 
 @contextlib.asynccontextmanager
-async def serving(app, port: int = 0) -> AsyncIterator[str]:
+async def serving(app: App, port: int = 0) -> AsyncIterator[str]:
     """Serve an app in this event loop; give its URL."""
     server = _Server(
         uvicorn.Config(

@@ -63,7 +63,9 @@ class FakeExecutors:
 class World:
     """A fake master, an agent and its executors."""
 
-    def __init__(self, master: FakeMaster, agent: Agent, executors: FakeExecutors, store) -> None:
+    def __init__(
+        self, master: FakeMaster, agent: Agent, executors: FakeExecutors, store: BlockStore
+    ) -> None:
         self.master, self.agent, self.executors, self.store = master, agent, executors, store
 
     async def started(self, *tasks: TaskSpec) -> None:
@@ -123,7 +125,7 @@ def done(task: TaskSpec) -> TaskReport:
     return TaskReport(task.key, BlockMeta(()))
 
 
-def test_a_task_is_filled_in_run_and_reported(tmp_path):
+def test_a_task_is_filled_in_run_and_reported(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with world(tmp_path) as w:
             w.master.say(PollReply(tasks=(spec(0),)))
@@ -141,7 +143,7 @@ def test_a_task_is_filled_in_run_and_reported(tmp_path):
     asyncio.run(scenario())
 
 
-def test_the_poll_stays_open_with_no_free_slot(tmp_path):
+def test_the_poll_stays_open_with_no_free_slot(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with world(tmp_path) as w:
             w.master.say(PollReply(tasks=(spec(0), spec(1))))
@@ -156,7 +158,7 @@ def test_the_poll_stays_open_with_no_free_slot(tmp_path):
     asyncio.run(scenario())
 
 
-def test_a_poll_reply_that_comes_twice_starts_nothing_twice(tmp_path):
+def test_a_poll_reply_that_comes_twice_starts_nothing_twice(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with world(tmp_path, slots=2) as w:
             reply = PollReply(tasks=(spec(0),))
@@ -172,7 +174,7 @@ def test_a_poll_reply_that_comes_twice_starts_nothing_twice(tmp_path):
     asyncio.run(scenario())
 
 
-def test_a_report_whose_answer_is_lost_is_sent_again(tmp_path):
+def test_a_report_whose_answer_is_lost_is_sent_again(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with world(tmp_path) as w:
             w.master.lose_answers = 2
@@ -191,7 +193,9 @@ def test_a_report_whose_answer_is_lost_is_sent_again(tmp_path):
     asyncio.run(scenario())
 
 
-def test_reports_wait_for_more_of_their_stage_but_not_failures(tmp_path, monkeypatch):
+def test_reports_wait_for_more_of_their_stage_but_not_failures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(agent_module, "_LINGER_S", 1000.0)
 
     async def scenario() -> None:
@@ -211,7 +215,7 @@ def test_reports_wait_for_more_of_their_stage_but_not_failures(tmp_path, monkeyp
     asyncio.run(scenario())
 
 
-def test_an_unsent_report_still_counts_as_held(tmp_path):
+def test_an_unsent_report_still_counts_as_held(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with world(tmp_path) as w:
             w.master.lose_answers = 1_000_000
@@ -229,7 +233,7 @@ def test_an_unsent_report_still_counts_as_held(tmp_path):
     asyncio.run(scenario())
 
 
-def test_register_again_ends_what_runs_and_begins_a_new_epoch(tmp_path):
+def test_register_again_ends_what_runs_and_begins_a_new_epoch(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with world(tmp_path) as w:
             w.master.say(PollReply(tasks=(spec(0), spec(1))))
@@ -250,7 +254,7 @@ def test_register_again_ends_what_runs_and_begins_a_new_epoch(tmp_path):
     asyncio.run(scenario())
 
 
-def test_heartbeats_say_what_is_held_and_how_the_worker_is(tmp_path):
+def test_heartbeats_say_what_is_held_and_how_the_worker_is(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with world(tmp_path) as w:
             w.master.say(PollReply(tasks=(spec(0, attempt=1), spec(1))))
@@ -270,7 +274,7 @@ def test_heartbeats_say_what_is_held_and_how_the_worker_is(tmp_path):
     asyncio.run(scenario())
 
 
-def test_a_worker_says_when_its_disk_is_full_and_when_there_is_room_again(tmp_path):
+def test_a_worker_says_when_its_disk_is_full_and_when_there_is_room_again(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with world(tmp_path) as w:
 
@@ -290,7 +294,7 @@ def test_a_worker_says_when_its_disk_is_full_and_when_there_is_room_again(tmp_pa
     asyncio.run(scenario())
 
 
-def test_released_blocks_are_deleted(tmp_path):
+def test_released_blocks_are_deleted(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with world(tmp_path) as w:
             mine, other = w.store.path_of(spec(0).key.block_id), w.store.path_of("job-b.0.0.0.0")
@@ -303,7 +307,7 @@ def test_released_blocks_are_deleted(tmp_path):
     asyncio.run(scenario())
 
 
-def test_a_worker_waits_for_its_master(tmp_path):
+def test_a_worker_waits_for_its_master(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with serving(FakeMaster().app()) as url:
             pass
@@ -333,7 +337,7 @@ def test_a_worker_waits_for_its_master(tmp_path):
         (Response(status_code=404), "no Mini-Spark master"),
     ],
 )
-def test_what_will_never_pass_ends_the_worker(tmp_path, answer, said):
+def test_what_will_never_pass_ends_the_worker(tmp_path: Path, answer: Response, said: str) -> None:
     async def scenario() -> None:
         master = FakeMaster(refuse=answer)
         async with serving(master.app()) as url:
@@ -362,7 +366,7 @@ NO_ANSWERS = {
 
 
 @pytest.mark.parametrize("name", NO_ANSWERS)
-def test_a_stranger_in_place_of_the_master_is_outlived(tmp_path, name):
+def test_a_stranger_in_place_of_the_master_is_outlived(tmp_path: Path, name: str) -> None:
     async def scenario() -> None:
         async with world(tmp_path) as w:
             w.master.stranger = NO_ANSWERS[name]
@@ -377,7 +381,7 @@ def test_a_stranger_in_place_of_the_master_is_outlived(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", ["page", "nothing", "other JSON", "deep JSON"])
-def test_a_worker_that_meets_no_master_says_so(tmp_path, name):
+def test_a_worker_that_meets_no_master_says_so(tmp_path: Path, name: str) -> None:
     async def scenario() -> None:
         async with serving(FakeMaster(refuse=NO_ANSWERS[name]).app()) as url:
             agent = agent_for(url, tmp_path, FakeExecutors())
@@ -390,15 +394,20 @@ def test_a_worker_that_meets_no_master_says_so(tmp_path, name):
     asyncio.run(scenario())
 
 
-def test_a_master_that_does_not_know_whom_it_took_is_not_asked_without_a_pause(tmp_path):
+def test_a_master_that_does_not_know_whom_it_took_is_not_asked_without_a_pause(
+    tmp_path: Path,
+) -> None:
     async def scenario() -> None:
         master = FakeMaster()
         async with serving(master.app()) as url:
             agent = agent_for(url, tmp_path, FakeExecutors())
             running = asyncio.create_task(agent.run())
             for _ in range(3):
-                taken = master.epoch
-                await master.until(lambda taken=taken: master.epoch > taken, "registration")
+
+                def registered(taken: int = master.epoch) -> bool:
+                    return master.epoch > taken
+
+                await master.until(registered, "registration")
                 master.forget()
             before = master.epoch
             await asyncio.sleep(0.2)
@@ -411,7 +420,7 @@ def test_a_master_that_does_not_know_whom_it_took_is_not_asked_without_a_pause(t
     asyncio.run(scenario())
 
 
-def test_an_older_life_of_the_master_is_refused(tmp_path):
+def test_an_older_life_of_the_master_is_refused(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with world(tmp_path) as w:
             w.master.master_epoch = 0
@@ -424,7 +433,7 @@ def test_an_older_life_of_the_master_is_refused(tmp_path):
     asyncio.run(scenario())
 
 
-def test_what_an_older_life_of_the_master_says_is_not_done(tmp_path):
+def test_what_an_older_life_of_the_master_says_is_not_done(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with world(tmp_path) as w:
             w.master.master_epoch = 0
@@ -442,7 +451,9 @@ def test_what_an_older_life_of_the_master_says_is_not_done(tmp_path):
     asyncio.run(scenario())
 
 
-def test_a_worker_that_shall_leave_asks_until_it_is_heard_and_waits_for_its_dismissal(tmp_path):
+def test_a_worker_that_shall_leave_asks_until_it_is_heard_and_waits_for_its_dismissal(
+    tmp_path: Path,
+) -> None:
     async def scenario() -> None:
         master, executors = FakeMaster(lose_answers=2), FakeExecutors()
         async with serving(master.app()) as url:
@@ -467,7 +478,9 @@ def test_a_worker_that_shall_leave_asks_until_it_is_heard_and_waits_for_its_dism
     asyncio.run(scenario())
 
 
-def test_a_worker_that_shall_leave_goes_when_its_master_is_gone(tmp_path, monkeypatch):
+def test_a_worker_that_shall_leave_goes_when_its_master_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("minispark.worker.agent._UNHEARD_S", 0.3)
 
     async def scenario() -> None:
@@ -488,7 +501,7 @@ def test_a_worker_that_shall_leave_goes_when_its_master_is_gone(tmp_path, monkey
 
 
 @pytest.mark.parametrize("how", ["linked", "fetched"])
-def test_kept_blocks_are_taken_over_under_the_name_of_the_job(tmp_path, how):
+def test_kept_blocks_are_taken_over_under_the_name_of_the_job(tmp_path: Path, how: str) -> None:
     async def scenario() -> None:
         giver = BlockStore(tmp_path / "giver")
         name = kept_key("f" * 32, 3)
@@ -516,7 +529,7 @@ def test_kept_blocks_are_taken_over_under_the_name_of_the_job(tmp_path, how):
 
 
 @pytest.mark.parametrize("how", ["linked", "fetched"])
-def test_blocks_are_taken_over_from_a_worker_that_leaves(tmp_path, how):
+def test_blocks_are_taken_over_from_a_worker_that_leaves(tmp_path: Path, how: str) -> None:
     async def scenario() -> None:
         giver = BlockStore(tmp_path / "giver")
         meta = write_block(giver.directory, spec(3).key, [pl.DataFrame({"a": range(100)})])

@@ -12,6 +12,7 @@ from minispark.blocks.format import write_block
 from minispark.blocks.meta import BlockSource
 from minispark.blocks.store import BlockStore
 from minispark.ids import TaskKey
+from minispark.wire.guard import App
 from minispark.worker.app import block_app, metrics_app
 
 KEY = TaskKey("job-a-1-1", 0, 0, 0, 0)
@@ -20,7 +21,9 @@ AUTH = {"Authorization": f"Bearer {TOKEN}"}
 HOSTS = ("127.0.0.1", "localhost")
 
 
-def ask(app, path: str, headers: dict[str, str] | None = None, method: str = "GET"):
+def ask(
+    app: App, path: str, headers: dict[str, str] | None = None, method: str = "GET"
+) -> httpx2.Response:
     async def scenario() -> httpx2.Response:
         transport = httpx2.ASGITransport(app)
         async with httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
@@ -41,23 +44,23 @@ def store(tmp_path: Path) -> BlockStore:
 
 
 @pytest.fixture
-def app(store: BlockStore):
+def app(store: BlockStore) -> App:
     return block_app(store, token=TOKEN, hosts=HOSTS)
 
 
-def test_a_range_of_a_block(app):
+def test_a_range_of_a_block(app: App) -> None:
     answer = ask(app, BLOCK, {**AUTH, "Range": "bytes=10-19"})
     assert answer.status_code == 206
     assert answer.content == bytes(range(10, 20))
     assert answer.headers["content-range"] == "bytes 10-19/100"
 
 
-def test_a_whole_block(app):
+def test_a_whole_block(app: App) -> None:
     answer = ask(app, BLOCK, AUTH)
     assert (answer.status_code, answer.content) == (200, bytes(range(100)))
 
 
-def test_a_range_beyond_the_end(app):
+def test_a_range_beyond_the_end(app: App) -> None:
     assert ask(app, BLOCK, {**AUTH, "Range": "bytes=200-300"}).status_code == 416
 
 
@@ -76,7 +79,7 @@ def test_a_range_beyond_the_end(app):
         "job.0.0.0.%D9%A3",
     ],
 )
-def test_names_that_are_no_blocks_here(app, name):
+def test_names_that_are_no_blocks_here(app: App, name: str) -> None:
     answer = ask(app, f"/internal/v1/blocks/{name}", AUTH)
     assert answer.status_code in (400, 404)
     assert answer.content != b"secret"
@@ -94,16 +97,16 @@ def test_names_that_are_no_blocks_here(app, name):
         ({**AUTH, "Host": "localhost:1"}, 200),
     ],
 )
-def test_who_may_read_blocks(app, headers, status):
+def test_who_may_read_blocks(app: App, headers: dict[str, str], status: int) -> None:
     assert ask(app, BLOCK, headers).status_code == status
 
 
-def test_blocks_can_only_be_read(app, store):
+def test_blocks_can_only_be_read(app: App, store: BlockStore) -> None:
     assert ask(app, BLOCK, AUTH, method="DELETE").status_code == 405
     assert store.path_of(KEY.block_id).exists()
 
 
-def test_health_is_open(app):
+def test_health_is_open(app: App) -> None:
     assert ask(app, "/healthz").json() == {"status": "ok"}
 
 
@@ -112,7 +115,7 @@ def figures() -> dict[str, float]:
 
 
 @pytest.mark.parametrize(("open_figures", "status"), [(True, 200), (False, 401)])
-def test_figures(open_figures, status):
+def test_figures(open_figures: bool, status: int) -> None:
     app = metrics_app(
         figures, worker_id="w-1", slots=2, token=TOKEN, hosts=HOSTS, open_figures=open_figures
     )
@@ -126,7 +129,7 @@ def test_figures(open_figures, status):
     assert 'minispark_worker_slots{worker="w-1"} 2.0\n' in answer.text
 
 
-def test_blocks_that_were_served_are_counted(store):
+def test_blocks_that_were_served_are_counted(store: BlockStore) -> None:
     sizes: list[int] = []
     app = block_app(store, token=TOKEN, hosts=HOSTS, on_served=sizes.append)
     ask(app, BLOCK, AUTH)
@@ -137,7 +140,7 @@ def test_blocks_that_were_served_are_counted(store):
     assert sizes == [100, 10]
 
 
-def test_another_host_reads_a_block_over_http(tmp_path):
+def test_another_host_reads_a_block_over_http(tmp_path: Path) -> None:
     store = BlockStore(tmp_path / "blocks")
     parts = [pl.DataFrame({"a": range(200_000)}), pl.DataFrame({"a": [1, 2]})]
     meta = write_block(store.directory, KEY, parts)

@@ -6,10 +6,10 @@ import asyncio
 import logging
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
-from starlette.responses import JSONResponse
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 from tests.worker.executor_kit import Desk, failure_of, pool_of, until
 from tests.worker.executor_kit import run as run_story
 from tests.worker.fake_master import FakeMaster
@@ -52,7 +52,7 @@ ERRORS: list[Exception] = [
     UnicodeEncodeError("utf-8", "\udc80", 0, 1, "surrogates not allowed"),
 ]
 
-PLACES = [
+PLACES: list[tuple[object, str]] = [
     (cleanup, "discard_part"),
     (BlockStore, "delete"),
     (BlockStore, "delete_job"),
@@ -108,7 +108,7 @@ async def everything_is_cleaned_up(w: World, tmp_path: Path, number: int) -> Non
 
 @pytest.mark.parametrize("place", PLACES, ids=lambda place: place[1])
 def test_a_cleanup_that_raises_ends_no_worker(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: tuple[Any, str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: tuple[object, str]
 ) -> None:
     calls: list[Exception] = []
     error = ERRORS[0]
@@ -125,9 +125,12 @@ def test_a_cleanup_that_raises_ends_no_worker(
             cache.version = 1
             monkeypatch.setattr(*place, fail)
             for number, error in enumerate(ERRORS):  # noqa: B007 - `fail` raises it
-                before = len(calls)
+
+                def called_again(before: int = len(calls)) -> bool:
+                    return len(calls) > before
+
                 await everything_is_cleaned_up(w, tmp_path, number)
-                await until(lambda before=before: len(calls) > before)
+                await until(called_again)
             await still_works(w, len(ERRORS))
 
     asyncio.run(scenario())
@@ -187,7 +190,9 @@ def test_the_texts_of_a_failure_can_be_sent() -> None:
     ):
         outcome = TaskFailure(spec(0).key, failure_from(error))
         ReportRequest.model_validate_json(_request(outcome).model_dump_json())
-    assert failure_from(ValueError("half \udc80")).error.message == r"ValueError: half \udc80"
+    failure = failure_from(ValueError("half \udc80"))
+    assert isinstance(failure, TaskError)
+    assert failure.error.message == r"ValueError: half \udc80"
 
 
 def _request(outcome: TaskFailure) -> ReportRequest:
@@ -207,7 +212,8 @@ def test_a_report_that_cannot_be_written_becomes_a_failure(tmp_path: Path) -> No
             await w.master.until(lambda: len(w.master.outcomes()) == 4, "four reports")
             told = {outcome.key: outcome for outcome in w.master.outcomes()}
             assert told[spec(0).key] == done(spec(0))
-            failure = told[spec(1).key].failure
+            failure = failure_of(told[spec(1).key])
+            assert isinstance(failure, TaskError)
             assert failure.error.code == "MS-227"
             assert "cannot be sent" in failure.error.message
             await still_works(w, 9)
@@ -221,7 +227,7 @@ def test_a_report_that_the_master_refuses_becomes_a_failure(
     """As one that is larger than the master takes."""
     taken = FakeMaster._reports
 
-    async def choosy(self: FakeMaster, request: Any) -> Any:
+    async def choosy(self: FakeMaster, request: Request) -> Response:
         if b"too large" in await request.body():
             error = {"code": "MS-604", "message": "the request is larger than 9 bytes"}
             return JSONResponse({"error": error}, 413)
@@ -238,6 +244,7 @@ def test_a_report_that_the_master_refuses_becomes_a_failure(
             w.executors.finish(done(spec(1)))
             await w.master.until(lambda: len(w.master.outcomes()) == 2, "two reports")
             [failed] = [one for one in w.master.outcomes() if isinstance(one, TaskFailure)]
+            assert isinstance(failed.failure, TaskError)
             assert "larger than 9 bytes" in failed.failure.error.message
             await still_works(w, 9)
 

@@ -17,7 +17,7 @@ sys.stdin.read()
 """
 
 
-def test_it_is_private_and_goes_with_its_owner(tmp_path):
+def test_it_is_private_and_goes_with_its_owner(tmp_path: Path) -> None:
     made = WorkDirectory(tmp_path / "work", "w-1")
     assert stat.S_IMODE(made.blocks.stat().st_mode) == 0o700
     (made.blocks / "block").touch()
@@ -27,7 +27,7 @@ def test_it_is_private_and_goes_with_its_owner(tmp_path):
     assert list((tmp_path / "work").iterdir()) == []
 
 
-def test_what_a_killed_process_left_is_swept_and_what_a_live_one_has_is_not(tmp_path):
+def test_what_a_killed_process_left_is_swept_and_what_a_live_one_has_is_not(tmp_path: Path) -> None:
     holder = subprocess.Popen(
         [sys.executable, "-c", HOLD, str(tmp_path)],
         stdin=subprocess.PIPE,
@@ -35,6 +35,7 @@ def test_what_a_killed_process_left_is_swept_and_what_a_live_one_has_is_not(tmp_
         text=True,
     )
     with holder:
+        assert holder.stdout is not None
         left = Path(holder.stdout.readline().strip())
         assert sweep(tmp_path) == []
         holder.kill()
@@ -45,7 +46,7 @@ def test_what_a_killed_process_left_is_swept_and_what_a_live_one_has_is_not(tmp_
         made.remove()
 
 
-def test_a_link_is_not_followed(tmp_path):
+def test_a_link_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "work").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(UsageError, match="symbolic link"):

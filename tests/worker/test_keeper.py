@@ -103,7 +103,7 @@ def test_only_what_ended_well_and_was_asked_for_is_kept(bench: Bench) -> None:
 
 def test_a_fault_of_the_cache_is_not_one_of_the_task(bench: Bench) -> None:
     async def story() -> None:
-        bench.cache.settings = None  # type: ignore[assignment]
+        bench.cache.settings = None  # type: ignore[assignment]  # a fault in the cache
         await bench.run(1)
         assert bench.cache.get(kept_key("f" * 32, 1)) is None
 

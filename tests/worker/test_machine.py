@@ -31,7 +31,7 @@ def machine(*events: m.Event, slots: int = 1) -> m.Machine:
     return made
 
 
-START = {
+START: dict[str, tuple[m.Event, ...]] = {
     "idle": (),
     "queued": (m.Dispatched((A, B)),),  # A runs, B waits
     "running": (m.Dispatched((B,)),),
@@ -76,19 +76,21 @@ START = {
         ("cancelled before", m.Dispatched((B,)), (), ()),
     ],
 )
-def test_table(start, event, commands, attempts):
+def test_table(
+    start: str, event: m.Event, commands: tuple[m.Command, ...], attempts: tuple[TaskSpec, ...]
+) -> None:
     tested = machine(*START[start])
     assert tested.step(event) == commands
     assert tested.attempts == tuple(task.key for task in attempts)
 
 
-def test_nothing_is_taken_without_an_epoch():
+def test_nothing_is_taken_without_an_epoch() -> None:
     tested = m.Machine(1)
     assert tested.step(m.Dispatched((A,))) == ()
     assert tested.attempts == ()
 
 
-def test_an_attempt_of_an_ended_epoch_keeps_its_slot_but_is_not_reported():
+def test_an_attempt_of_an_ended_epoch_keeps_its_slot_but_is_not_reported() -> None:
     tested = machine(m.Dispatched((A,)), m.Unregistered(), m.Registered(2))
     assert tested.free_slots == 0
     assert tested.step(m.Dispatched((B,))) == ()
@@ -97,18 +99,18 @@ def test_an_attempt_of_an_ended_epoch_keeps_its_slot_but_is_not_reported():
     assert tested.free_slots == 0
 
 
-def test_an_attempt_may_be_taken_again_under_a_new_epoch_once_it_is_over():
+def test_an_attempt_may_be_taken_again_under_a_new_epoch_once_it_is_over() -> None:
     tested = machine(m.Dispatched((A,)), m.Ended(done(A)), m.Unregistered(), m.Registered(2))
     assert tested.step(m.Dispatched((A,))) == (m.Run(A),)
 
 
-def test_slots_fill_in_the_order_of_dispatch():
+def test_slots_fill_in_the_order_of_dispatch() -> None:
     tested = machine(slots=2)
     assert tested.step(m.Dispatched((C, B, A))) == (m.Run(C), m.Run(B))
     assert tested.step(m.Ended(done(B))) == (m.Report(done(B)), m.Run(A))
 
 
-def test_memory_of_attempts_is_bounded(monkeypatch):
+def test_memory_of_attempts_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(m, "MAX_REMEMBERED", 3)
     tested = machine(slots=1)
     for number in range(10):

@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import pytest
 
+from minispark.wire.messages import Full
 from minispark.worker.room import Readings, Room
 
 GB = 1 << 30
@@ -16,10 +17,10 @@ class Meter:
         return self.now
 
 
-def answers(room: Room, meter: Meter, **series: list[int]) -> list[str | None]:
+def answers(room: Room, meter: Meter, **series: list[int]) -> list[Full | None]:
     """What a room says while one reading goes through a series."""
     ((name, values),) = series.items()
-    found = []
+    found: list[Full | None] = []
     for value in values:
         meter.now = replace(ROOMY, **{name: value})
         found.append(room.ask()[0])

@@ -3,7 +3,9 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import polars as pl
@@ -20,7 +22,7 @@ from minispark.worker import WorkerConfig, serve
 
 
 @pytest.fixture(autouse=True)
-def handlers():
+def handlers() -> Iterator[None]:
     """Give back to pytest what a server in its process has changed."""
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     yield
@@ -40,7 +42,7 @@ serve(
 
 
 @pytest.mark.process
-def test_a_worker_process_from_start_to_end(tmp_path):
+def test_a_worker_process_from_start_to_end(tmp_path: Path) -> None:
     fragment = pl.LazyFrame({"a": [1, 2, 3]}).serialize()
     key = TaskKey("job-a-1-1", 0, 0, 0, 0)
     spec = TaskSpec(key, fragment, (), (), Output(OutputKind.SINGLE))
@@ -51,6 +53,7 @@ def test_a_worker_process_from_start_to_end(tmp_path):
             worker = subprocess.Popen(
                 [sys.executable, "-c", WORKER, url, TOKEN, str(tmp_path)], stdout=subprocess.PIPE
             )
+            assert worker.stdout is not None
             try:
                 await master.until(lambda: master.registered, "registration")
                 [offer] = master.registered
@@ -86,7 +89,7 @@ def test_a_worker_process_from_start_to_end(tmp_path):
 
 
 @pytest.mark.process
-def test_a_storm_of_signals_ends_a_worker_and_leaves_nothing(tmp_path):
+def test_a_storm_of_signals_ends_a_worker_and_leaves_nothing(tmp_path: Path) -> None:
     """Every further one used to interrupt the removal of its directories."""
 
     async def scenario() -> None:
@@ -115,7 +118,7 @@ def test_a_storm_of_signals_ends_a_worker_and_leaves_nothing(tmp_path):
 
 
 @pytest.mark.process
-def test_executors_end_with_a_worker_that_is_killed(tmp_path):
+def test_executors_end_with_a_worker_that_is_killed(tmp_path: Path) -> None:
     async def scenario() -> None:
         master = FakeMaster()
         async with serving(master.app()) as url:
@@ -137,11 +140,11 @@ def test_executors_end_with_a_worker_that_is_killed(tmp_path):
     asyncio.run(scenario())
 
 
-def config(tmp_path, **changes) -> WorkerConfig:
+def config(tmp_path: Path, **changes: Any) -> WorkerConfig:
     return WorkerConfig(master_url="http://127.0.0.1:1", token=TOKEN, work_dir=tmp_path, **changes)
 
 
-def test_a_port_that_is_taken_is_named(tmp_path):
+def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -151,16 +154,16 @@ def test_a_port_that_is_taken_is_named(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_clear_text_beyond_this_machine_must_be_asked_for(tmp_path):
+def test_clear_text_beyond_this_machine_must_be_asked_for(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="clear text"):
         serve(config(tmp_path, host="192.0.2.1"))
 
 
-def test_the_token_is_not_in_the_repr(tmp_path):
+def test_the_token_is_not_in_the_repr(tmp_path: Path) -> None:
     assert TOKEN not in repr(config(tmp_path))
 
 
-def test_who_may_read_the_figures(tmp_path):
+def test_who_may_read_the_figures(tmp_path: Path) -> None:
     assert config(tmp_path).figures_open
     assert not config(tmp_path, auth="all").figures_open
     assert not config(tmp_path, host="192.0.2.1").figures_open
