@@ -7,6 +7,7 @@ import random
 import struct
 import subprocess
 import sys
+from typing import Any, Literal
 
 import polars as pl
 import pyarrow as pa
@@ -17,7 +18,7 @@ from minispark.blocks.decode import decode
 
 ROWS = 6_000
 MUTANTS = 100
-FRAMES = {
+FRAMES: dict[str, dict[str, Any]] = {
     "strings": {"s": [f"a string that is stored out of line, {n}" for n in range(ROWS)]},
     "lists": {"l": [[n] * (n % 4) for n in range(ROWS)], "b": [n % 2 == 0 for n in range(ROWS)]},
     "structs": {"t": [{"u": n, "v": f"{n}"} for n in range(ROWS)]},
@@ -76,7 +77,7 @@ def test_forged_streams_do_not_end_the_reader(name: str) -> None:
 
 @pytest.mark.parametrize("codec", ["lz4", "zstd"])
 @pytest.mark.parametrize("dictionary", [False, True])
-def test_compressed_streams_are_refused(codec: str, *, dictionary: bool) -> None:
+def test_compressed_streams_are_refused(codec: Literal["lz4", "zstd"], *, dictionary: bool) -> None:
     zeros = pa.array(["0" * 1_000] * 1_000)
     table = pa.table({"a": zeros.dictionary_encode() if dictionary else zeros})
     out = io.BytesIO()

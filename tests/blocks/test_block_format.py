@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import stat
 from pathlib import Path
+from random import Random
 
 import polars as pl
 import pyarrow.ipc
@@ -97,18 +98,20 @@ def test_dtypes_that_cannot_travel_are_named(store: BlockStore, column: pl.Serie
     assert list(store.directory.iterdir()) == []
 
 
+Rows = list[tuple[int | None, str | None]]
+
 rows = st.lists(
     st.tuples(st.integers(-(2**63), 2**63 - 1) | st.none(), st.text(max_size=3) | st.none()),
     max_size=30,
 )
 
 
-def frame_of(values: list[tuple[int | None, str | None]]) -> pl.DataFrame:
+def frame_of(values: Rows) -> pl.DataFrame:
     return pl.DataFrame(values, schema={"n": pl.Int64, "t": pl.String}, orient="row")
 
 
 @given(rows, st.randoms(use_true_random=False))
-def test_the_row_checksum_knows_no_order_and_no_chunks(values, random) -> None:
+def test_the_row_checksum_knows_no_order_and_no_chunks(values: Rows, random: Random) -> None:
     mixed = list(values)
     random.shuffle(mixed)
     cut = random.randint(0, len(mixed))
@@ -117,7 +120,7 @@ def test_the_row_checksum_knows_no_order_and_no_chunks(values, random) -> None:
 
 
 @given(rows.filter(bool), st.integers(0, 29))
-def test_the_row_checksum_sees_a_lost_and_a_doubled_row(values, position) -> None:
+def test_the_row_checksum_sees_a_lost_and_a_doubled_row(values: Rows, position: int) -> None:
     position %= len(values)
     whole = rows_checksum(frame_of(values))
     assert rows_checksum(frame_of(values[:position] + values[position + 1 :])) != whole

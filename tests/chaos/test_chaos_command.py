@@ -19,7 +19,7 @@ from minispark.plan.stages import (
     Stage,
     StageGraph,
 )
-from minispark.testing.chaos.jobs import KINDS, write_tables
+from minispark.testing.chaos.jobs import write_tables, written_job
 from minispark.testing.chaos.trial import Answer, differences
 
 
@@ -28,10 +28,10 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A word count to files, in a place where nothing must be written."""
     folder = tmp_path_factory.mktemp("own")
     tables = write_tables(folder / "tables", seed=2, lines=20_000)
-    (kind,) = [kind for kind in KINDS if kind.__name__ == "written_job"]
     path = folder / "job.json"
-    payload = dict(kind(tables, 12, folder / "mine").payload)  # type: ignore[arg-type]
-    path.write_text(json.dumps(payload))
+    payload = written_job(tables, 12, folder / "mine").payload
+    assert not isinstance(payload, StageGraph)
+    path.write_text(json.dumps(dict(payload)))
     return path
 
 

@@ -28,7 +28,8 @@ from minispark.testing.inject import InjectingRunner
 
 @pytest.fixture(scope="module")
 def runner(tables: Path) -> Iterator[InjectingRunner]:
-    with InjectingRunner(2, data_root=tables) as made:
+    made = InjectingRunner(2, data_root=tables)
+    with made:
         yield made
 
 

@@ -19,7 +19,8 @@ from minispark.testing.twice import TwiceRunner
 
 @pytest.fixture(scope="module")
 def runner(tables: Path) -> Iterator[TwiceRunner]:
-    with TwiceRunner(2, data_root=tables) as made:
+    made = TwiceRunner(2, data_root=tables)
+    with made:
         yield made
 
 

@@ -59,7 +59,9 @@ class Service:
 
     @property
     def url(self) -> str:
-        return re.search(r"│ URL +(http\S+)", "".join(self.said)).group(1)  # type: ignore[union-attr]
+        found = re.search(r"│ URL +(http\S+)", "".join(self.said))
+        assert found is not None, self.said
+        return found[1]
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         if self.process.poll() is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
@@ -67,7 +68,7 @@ def test_rows_are_saved(minispark: Minispark, table: Path, tmp_path: Path, endin
     path = tmp_path / "out" / f"rows.{ending}"
     ran = minispark("sql", QUERY, "--table", str(table), "--output", str(path))
     assert ran.returncode == 0, ran.stderr
-    readers = {
+    readers: dict[str, Callable[[Path], pl.DataFrame]] = {
         "csv": pl.read_csv,
         "jsonl": pl.read_ndjson,
         "parquet": pl.read_parquet,

@@ -9,6 +9,7 @@ from typing import Any
 import kubernetes_validate
 import pytest
 import yaml
+from typer.core import TyperGroup
 
 DEPLOY = Path(__file__).parents[2] / "deploy" / "kubernetes"
 FILES = yaml.safe_load((DEPLOY / "kustomization.yaml").read_text())["resources"]
@@ -20,7 +21,8 @@ MIB = {"Mi": 1, "Gi": 1024}
 
 
 def container(name: str) -> dict[str, Any]:
-    return SETS[name]["spec"]["template"]["spec"]["containers"][0]  # type: ignore[no-any-return]
+    found: dict[str, Any] = SETS[name]["spec"]["template"]["spec"]["containers"][0]
+    return found
 
 
 def mib(text: str) -> int:
@@ -91,9 +93,7 @@ def test_options_are_those_of_the_command(name: str) -> None:
     from minispark.cli.app import app
 
     command, *options = container(name)["args"]
-    known = {
-        option
-        for parameter in get_command(app).commands[command].params  # type: ignore[attr-defined]
-        for option in parameter.opts
-    }
+    group = get_command(app)
+    assert isinstance(group, TyperGroup)
+    known = {option for parameter in group.commands[command].params for option in parameter.opts}
     assert {re.sub(r"=.*", "", option) for option in options} <= known

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
+from typer.core import TyperGroup
 from typer.main import get_command
 
 from minispark.cli.app import app
@@ -99,7 +100,9 @@ def test_every_decision_is_in_the_list() -> None:
 
 def test_every_option_that_is_named_exists() -> None:
     """``minispark COMMAND --option`` in blocks of commands, whatever their language."""
-    commands = get_command(app).commands  # type: ignore[attr-defined]
+    group = get_command(app)
+    assert isinstance(group, TyperGroup)
+    commands = group.commands
     unknown = []
     for page in PAGES:
         for _, body in blocks(page, "sh", "bash", "console"):

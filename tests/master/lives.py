@@ -7,22 +7,35 @@ on a real cluster. What dies with a life: all that was not durable, and every op
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import httpx2
+from tests.master.bench import Client, FakeWorker
 
+from minispark.ids import TaskKey
 from minispark.master import MasterConfig, Service, create_app
 from minispark.master.restore import identify
 from minispark.observe.journal import Journal
+from minispark.task.spec import TaskReport
 from minispark.wire.messages import PollReply
 
 URL = "http://127.0.0.1:8080"
-Wrap = Callable[[httpx2.Request, Callable[[], Awaitable[httpx2.Response]]], Awaitable[Any]]
+Wrap = Callable[
+    [httpx2.Request, Callable[[], Awaitable[httpx2.Response]]], Awaitable[httpx2.Response]
+]
+
+
+T = TypeVar("T")
+
+
+def _unheard(number: int) -> None:
+    """Drop the news that a write is durable."""
 
 
 class Life:
@@ -38,7 +51,7 @@ class Life:
         self._limit: int | None = None
         self._carried = True
         self._put = self.journal._writer.put
-        self.journal._writer.put = self._count  # type: ignore[method-assign]
+        self.journal._writer.put = self._count  # type: ignore[method-assign]  # it counts writes
 
     def die_after(self, writes: int, *, carried: bool) -> None:
         """Die with the next write beyond so many; or with the last of them (not ``carried``),
@@ -50,7 +63,7 @@ class Life:
         self._limit = None
         return not self.dead.is_set()
 
-    def _count(self, run: Any, *, synced: bool = False) -> int:
+    def _count(self, run: Callable[[sqlite3.Connection], object], *, synced: bool = False) -> int:
         if self.dead.is_set():
             return self.journal.number
         last = self._limit is not None and self.writes >= self._limit
@@ -66,7 +79,7 @@ class Life:
     def die(self) -> None:
         """Nothing is carried out and nothing is answered from now on."""
         carrier = self.service.parts.carrier
-        carrier._made_durable = lambda _number: None  # type: ignore[method-assign]
+        carrier._made_durable = _unheard  # type: ignore[method-assign]  # as of a dead process
         carrier._pending.clear()
         carrier.stop()
         self.dead.set()
@@ -95,9 +108,7 @@ class Line(httpx2.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         if self.wrap is not None:
-            answer = await self.wrap(request, lambda: self._send(request))
-            assert isinstance(answer, httpx2.Response)
-            return answer
+            return await self.wrap(request, lambda: self._send(request))
         return await self._send(request)
 
     async def _send(self, request: httpx2.Request) -> httpx2.Response:
@@ -120,7 +131,7 @@ class Line(httpx2.AsyncBaseTransport):
 class Lives:
     """A state directory, the master's lives on it, and those who outlive them."""
 
-    def __init__(self, config: MasterConfig, client: Any) -> None:
+    def __init__(self, config: MasterConfig, client: Client) -> None:
         self.config = config
         self.line = Line()
         self.client = client
@@ -128,7 +139,7 @@ class Lives:
             transport=self.line, base_url=URL, headers=client.http.headers, timeout=20
         )
         self.launched: Counter[tuple[int, int]] = Counter()
-        self.attempts: dict[str, list[Any]] = {}
+        self.attempts: dict[str, list[TaskKey]] = {}
         self.gate = asyncio.Event()
         """Tasks wait for it before they run."""
         self.gate.set()
@@ -148,7 +159,7 @@ class Lives:
         self.line.life = None
         await life.bury()
 
-    async def insist(self, ask: Callable[[], Awaitable[Any]]) -> Any:
+    async def insist(self, ask: Callable[[], Awaitable[T]]) -> T:
         """Ask until a master answers."""
         while True:
             await self.line.up.wait()
@@ -160,10 +171,10 @@ class Lives:
                 if life is None or life.dead.is_set():
                     self.line.up.clear()
 
-    async def work(self, worker: Any) -> None:
+    async def work(self, worker: FakeWorker) -> None:
         """Be a worker: run what comes once, tell each outcome until it is heard."""
-        had: set[Any] = set()
-        unsent: list[Any] = []
+        had: set[TaskKey] = set()
+        unsent: list[TaskReport] = []
         if not worker.epoch:
             await self.insist(worker.register)
         while True:
@@ -185,7 +196,7 @@ class Lives:
                 unsent.clear()
             self.attempts[worker.name] = []
 
-    async def beat(self, worker: Any, *, every_s: float) -> None:
+    async def beat(self, worker: FakeWorker, *, every_s: float) -> None:
         """Say that a worker lives, as long as its line is not held."""
         while True:
             if worker.epoch and worker.name not in self.line.held:
@@ -194,7 +205,9 @@ class Lives:
             await asyncio.sleep(every_s)
 
     @asynccontextmanager
-    async def working(self, *workers: Any, beat_s: float | None = None) -> AsyncIterator[None]:
+    async def working(
+        self, *workers: FakeWorker, beat_s: float | None = None
+    ) -> AsyncIterator[None]:
         """Workers that serve beside the test."""
         tasks = [asyncio.create_task(self.work(worker)) for worker in workers]
         if beat_s is not None:

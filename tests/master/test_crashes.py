@@ -10,21 +10,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.master.bench import Bench
 from tests.master.lives import Lives, files
 
-from minispark.plan.stages import SinkSpec
+from minispark.plan.stages import SinkSpec, StageGraph
 from minispark.settings import JournalSettings
 from minispark.task import sinks
 
 MOST_WRITES = 60
 
 
-def _lives(bench: Any, name: str, **changes: Any) -> Lives:
+def _lives(bench: Bench, name: str, **changes: Any) -> Lives:
     config = replace(bench.config, state_dir=bench.tmp_path / name, **changes)
     return Lives(config, bench.client_of(config))
 
 
-async def _through(bench: Any, lives: Lives, graph: Any, *, limit: int, carried: bool) -> bool:
+async def _through(
+    bench: Bench, lives: Lives, graph: StageGraph, *, limit: int, carried: bool
+) -> bool:
     """Run a job over a master that dies at a write; return whether it did."""
     workers = [bench.worker_of(lives.client, f"{lives.config.state_dir.name}-w{n}") for n in (1, 2)]
     life = await lives.begin()
@@ -54,7 +57,7 @@ async def _through(bench: Any, lives: Lives, graph: Any, *, limit: int, carried:
     return crashed
 
 
-async def _submit_and_wait(lives: Lives, graph: Any) -> str:
+async def _submit_and_wait(lives: Lives, graph: StageGraph) -> str:
     """Be a client that does not notice."""
     job: str = await lives.insist(lambda: lives.client.submit(graph, key="k"))
     seen = -1
@@ -72,7 +75,7 @@ async def _submit_and_wait(lives: Lives, graph: Any) -> str:
 @pytest.mark.parametrize("carried", [True, False])
 @pytest.mark.parametrize("sink", [False, True])
 def test_killed_at_any_write_the_job_ends_the_same(
-    bench: Any, tmp_path: Path, *, sink: bool, carried: bool
+    bench: Bench, tmp_path: Path, *, sink: bool, carried: bool
 ) -> None:
     """``carried``: the last write and all that followed from it was done, the next never came;
     else the last write is durable and nothing that followed from it was done."""
@@ -98,7 +101,9 @@ class _Cut(BaseException):
     """The process is gone: nobody handles this."""
 
 
-def _cut_commit(monkeypatch: pytest.MonkeyPatch, steps: int, die: Callable[[], None]) -> list[int]:
+def _cut_commit(
+    monkeypatch: pytest.MonkeyPatch, steps: int, die: Callable[[], object]
+) -> list[int]:
     """End the master at a step of a commit: before each rename, each sync, and after the last."""
     real, sync, taken = sinks.commit, sinks._sync, [0]
 
@@ -116,7 +121,7 @@ def _cut_commit(monkeypatch: pytest.MonkeyPatch, steps: int, die: Callable[[], N
         step()
         old.replace(new)
 
-    def committed(*given: Any, **named: Any) -> Any:
+    def committed(*given: Any, **named: Any) -> tuple[str, ...]:
         found = real(*given, rename=renamed, **named)
         step()
         return found
@@ -127,7 +132,7 @@ def _cut_commit(monkeypatch: pytest.MonkeyPatch, steps: int, die: Callable[[], N
 
 
 def test_killed_at_any_point_of_a_commit_the_output_is_whole_or_absent(
-    bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = {"_SUCCESS", "part-00000.csv", "part-00001.csv"}
 
@@ -167,7 +172,7 @@ def test_killed_at_any_point_of_a_commit_the_output_is_whole_or_absent(
     assert steps == 7  # two syncs, two renames, two syncs of the directory, and the end
 
 
-def test_many_restarts_in_a_row_change_nothing(bench: Any) -> None:
+def test_many_restarts_in_a_row_change_nothing(bench: Bench) -> None:
     """Snapshots of snapshots: a master that dies again and again, also while it starts."""
 
     async def story() -> None:

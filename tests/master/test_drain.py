@@ -7,15 +7,16 @@ import shutil
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
+from tests.master.bench import Bench, Client, FakeWorker
 from tests.master.lives import Lives
 
 from minispark.settings import SchedulerSettings
+from minispark.task.spec import TaskSpec
 from minispark.wire.messages import PollReply, ReportRequest
 
 
-async def _fetch(worker: Any, answer: PollReply) -> None:
+async def _fetch(worker: FakeWorker, answer: PollReply) -> None:
     """Do as a real worker does: have the files, then say so."""
     for block in answer.move:
         assert block.bytes > 0
@@ -28,12 +29,12 @@ async def _fetch(worker: Any, answer: PollReply) -> None:
     assert reply.status_code == 200, reply.text
 
 
-async def _statuses(client: Any) -> dict[str, str]:
+async def _statuses(client: Client) -> dict[str, str]:
     workers = (await client.get("/api/v1/workers")).json()["workers"]
     return {worker["worker_id"]: worker["status"] for worker in workers}
 
 
-def test_results_of_a_worker_that_leaves_are_kept(bench: Any) -> None:
+def test_results_of_a_worker_that_leaves_are_kept(bench: Bench) -> None:
     async def story() -> None:
         async with bench.master() as client:
             giver = await bench.worker(client, "giver")
@@ -64,7 +65,7 @@ def test_results_of_a_worker_that_leaves_are_kept(bench: Any) -> None:
     asyncio.run(story())
 
 
-def test_a_job_reads_on_where_its_blocks_have_gone(bench: Any) -> None:
+def test_a_job_reads_on_where_its_blocks_have_gone(bench: Bench) -> None:
     async def story() -> None:
         async with bench.master() as client:
             giver = await bench.worker(client, "giver", slots=1)
@@ -95,11 +96,11 @@ def test_a_job_reads_on_where_its_blocks_have_gone(bench: Any) -> None:
     asyncio.run(story())
 
 
-def _holders(spec: Any) -> set[str]:
+def _holders(spec: TaskSpec) -> set[str | None]:
     return {block.url for one in spec.inputs for block in one.blocks}
 
 
-def test_a_master_killed_while_a_worker_leaves_lets_it_leave(bench: Any) -> None:
+def test_a_master_killed_while_a_worker_leaves_lets_it_leave(bench: Bench) -> None:
     """Before each of its writes: the blocks arrive, the results are there, the worker may go."""
 
     async def story(limit: int, *, carried: bool) -> bool:
@@ -146,14 +147,14 @@ def test_a_master_killed_while_a_worker_leaves_lets_it_leave(bench: Any) -> None
 HASTY = SchedulerSettings(lost_task_grace_s=0.5)
 
 
-async def _leave(lives: Lives, worker: Any) -> None:
+async def _leave(lives: Lives, worker: FakeWorker) -> None:
     await lives.insist(worker.drain)
     while not (await lives.insist(lambda: worker.poll(wait_s=5))).dismissed:
         pass
     await lives.insist(worker.leave)
 
 
-async def _take(lives: Lives, worker: Any) -> None:
+async def _take(lives: Lives, worker: FakeWorker) -> None:
     while True:
         answer = await lives.insist(lambda: worker.poll(wait_s=5))
         if answer.move:

@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import httpx2
+from tests.master.bench import Bench, Client
 
 from minispark.errors import ErrorInfo, OutOfMemory, TaskError, TimedOut
 from minispark.settings import Limits
@@ -14,7 +15,10 @@ from minispark.task.spec import TaskFailure
 SECRET = "payroll-2026"  # noqa: S105
 
 
-async def _two_jobs(bench: Any, client: Any) -> tuple[str, str]:
+Figures = dict[str, Any]
+
+
+async def _two_jobs(bench: Bench, client: Client) -> tuple[str, str]:
     """One job that ends well after one failure, and one that runs out of memory."""
     worker = await bench.worker(client)
     good = await client.submit(bench.two_stages(), name=SECRET)
@@ -32,7 +36,7 @@ async def _two_jobs(bench: Any, client: Any) -> tuple[str, str]:
     return good, bad
 
 
-def test_figures_of_the_cluster_outlive_the_master(bench: Any) -> None:
+def test_figures_of_the_cluster_outlive_the_master(bench: Bench) -> None:
     async def story() -> None:
         async with bench.master() as client:
             good, bad = await _two_jobs(bench, client)
@@ -71,7 +75,7 @@ def test_figures_of_the_cluster_outlive_the_master(bench: Any) -> None:
     asyncio.run(story())
 
 
-def test_totals_keep_what_jobs_came_to_that_are_forgotten(bench: Any) -> None:
+def test_totals_keep_what_jobs_came_to_that_are_forgotten(bench: Bench) -> None:
     async def story() -> None:
         limits = Limits(retained_jobs=1)
         async with bench.master(limits=limits) as client:
@@ -88,7 +92,7 @@ def test_totals_keep_what_jobs_came_to_that_are_forgotten(bench: Any) -> None:
     asyncio.run(story())
 
 
-def test_a_job_at_work_counts_and_its_failures_are_retold(bench: Any) -> None:
+def test_a_job_at_work_counts_and_its_failures_are_retold(bench: Bench) -> None:
     async def story() -> None:
         async with bench.master() as client:
             worker = await bench.worker(client)
@@ -108,7 +112,7 @@ def test_a_job_at_work_counts_and_its_failures_are_retold(bench: Any) -> None:
     asyncio.run(story())
 
 
-def test_a_code_that_a_worker_made_up_is_not_shown(bench: Any) -> None:
+def test_a_code_that_a_worker_made_up_is_not_shown(bench: Bench) -> None:
     async def story() -> None:
         async with bench.master() as client:
             worker = await bench.worker(client)
@@ -124,7 +128,7 @@ def test_a_code_that_a_worker_made_up_is_not_shown(bench: Any) -> None:
     asyncio.run(story())
 
 
-def test_workers_are_shown_with_what_they_said(bench: Any) -> None:
+def test_workers_are_shown_with_what_they_said(bench: Bench) -> None:
     async def story() -> None:
         async with bench.master() as client:
             worker = await bench.worker(client)
@@ -159,7 +163,7 @@ def test_workers_are_shown_with_what_they_said(bench: Any) -> None:
     asyncio.run(story())
 
 
-def test_without_a_token_figures_name_nothing(bench: Any) -> None:
+def test_without_a_token_figures_name_nothing(bench: Bench) -> None:
     async def story() -> None:
         async with bench.master() as client:
             good, bad = await _two_jobs(bench, client)
@@ -180,7 +184,7 @@ def test_without_a_token_figures_name_nothing(bench: Any) -> None:
     asyncio.run(story())
 
 
-async def _all(client: Any) -> tuple[Any, Any, Any]:
+async def _all(client: Client) -> tuple[Figures, Figures, Figures]:
     names = ("system", "jobs", "failures")
     found = [(await client.get(f"/api/v1/metrics/{name}")).json() for name in names]
     return found[0], found[1], found[2]

@@ -6,9 +6,9 @@ import asyncio
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
+from tests.master.bench import Bench, Client, FakeWorker
 
 from minispark.blocks.cache import CacheChanges, KeptBlock, kept_key
 from minispark.errors import FetchFailed
@@ -56,7 +56,7 @@ def cached_graph() -> StageGraph:
     )  # fmt: skip
 
 
-async def report(worker: Any, reports: list[TaskReport], *, version: int) -> int:
+async def report(worker: FakeWorker, reports: list[TaskReport], *, version: int) -> int:
     """Report as a worker does that has kept every block of a cached node so far."""
     kept = tuple(
         KeptBlock(kept_key(KEY, report.key.partition), report.block)
@@ -72,13 +72,13 @@ async def report(worker: Any, reports: list[TaskReport], *, version: int) -> int
     return int(reply.json()["cache_version"])
 
 
-async def submit(client: Any) -> str:
+async def submit(client: Client) -> str:
     reply = await client.submit_json()
     assert reply.status_code == 202, reply.text
     return str(reply.json()["job_id"])
 
 
-async def first_job(client: Any, worker: Any) -> tuple[TaskSpec, ...]:
+async def first_job(client: Client, worker: FakeWorker) -> tuple[TaskSpec, ...]:
     """Run a job to its end; its cached node is kept then."""
     job = await submit(client)
     tasks = (await worker.poll()).tasks
@@ -91,12 +91,12 @@ async def first_job(client: Any, worker: Any) -> tuple[TaskSpec, ...]:
 
 
 @pytest.fixture
-def bench(bench: Any) -> Any:
+def bench(bench: Bench) -> Bench:
     bench.config = replace(bench.config, planner_command=bench.planner_of(cached_graph()))
     return bench
 
 
-def test_a_job_begins_with_what_is_there(bench: Any) -> None:
+def test_a_job_begins_with_what_is_there(bench: Bench) -> None:
     async def story() -> None:
         async with bench.master() as client:
             worker = await bench.worker(client)
@@ -117,7 +117,7 @@ def test_a_job_begins_with_what_is_there(bench: Any) -> None:
     asyncio.run(story())
 
 
-def test_a_plan_of_a_client_is_neither_kept_nor_served(bench: Any) -> None:
+def test_a_plan_of_a_client_is_neither_kept_nor_served(bench: Bench) -> None:
     """Nobody could check what its key says."""
 
     async def story() -> None:
@@ -131,7 +131,7 @@ def test_a_plan_of_a_client_is_neither_kept_nor_served(bench: Any) -> None:
     asyncio.run(story())
 
 
-def test_a_kept_block_that_cannot_be_read_is_dropped_before_it_is_made_again(bench: Any) -> None:
+def test_a_kept_block_that_cannot_be_read_is_dropped_before_it_is_made_again(bench: Bench) -> None:
     async def story() -> None:
         async with bench.master() as client:
             worker = await bench.worker(client)
@@ -154,7 +154,7 @@ def test_a_kept_block_that_cannot_be_read_is_dropped_before_it_is_made_again(ben
     asyncio.run(story())
 
 
-def test_nothing_is_found_on_a_worker_that_leaves(bench: Any) -> None:
+def test_nothing_is_found_on_a_worker_that_leaves(bench: Bench) -> None:
     async def story() -> None:
         async with bench.master() as client:
             worker = await bench.worker(client)
@@ -167,19 +167,19 @@ def test_nothing_is_found_on_a_worker_that_leaves(bench: Any) -> None:
     asyncio.run(story())
 
 
-def test_a_new_master_goes_on_with_what_was_found(bench: Any, tmp_path: Path) -> None:
+def test_a_new_master_goes_on_with_what_was_found(bench: Bench, tmp_path: Path) -> None:
     left = tmp_path / "left"
 
-    async def before() -> tuple[str, Any]:
+    async def before() -> tuple[str, FakeWorker, tuple[TaskSpec, ...]]:
         async with bench.master() as client:
             worker = await bench.worker(client)
             await first_job(client, worker)
             job = await submit(client)
             tasks = (await worker.poll()).tasks
             shutil.copytree(bench.config.state_dir, left)
-            return job, (worker, tasks)
+            return job, worker, tasks
 
-    async def after(job: str, worker: Any, tasks: Any) -> None:
+    async def after(job: str, worker: FakeWorker, tasks: tuple[TaskSpec, ...]) -> None:
         async with bench.master(state_dir=left) as client:
             worker.client = client
             again = (await worker.poll()).tasks
@@ -190,6 +190,6 @@ def test_a_new_master_goes_on_with_what_was_found(bench: Any, tmp_path: Path) ->
             metrics = (await client.get(f"/api/v1/jobs/{job}/metrics")).json()
             assert (metrics["cache_hits"], metrics["cache_misses"]) == (PARTS, 0)
 
-    job, (worker, tasks) = asyncio.run(before())
+    job, worker, tasks = asyncio.run(before())
     left.chmod(0o700)
     asyncio.run(after(job, worker, tasks))

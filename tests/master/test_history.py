@@ -8,15 +8,16 @@ from typing import Any
 
 import httpx2
 import pytest
+from tests.master.bench import Bench, Client, FakeWorker
 
-from minispark.errors import ErrorInfo, OutOfMemory, TaskError, TimedOut
+from minispark.errors import ErrorInfo, Failure, OutOfMemory, TaskError, TimedOut
 from minispark.master import stories
 from minispark.settings import SchedulerSettings
 from minispark.task.spec import TaskFailure
 from minispark.ui import plot
 
 
-async def _failed_once(bench: Any, client: Any) -> tuple[str, Any]:
+async def _failed_once(bench: Bench, client: Client) -> tuple[str, FakeWorker]:
     """A job of two stages whose first task failed once, with something printed."""
     worker = await bench.worker(client)
     job = await client.submit(bench.two_stages())
@@ -28,7 +29,7 @@ async def _failed_once(bench: Any, client: Any) -> tuple[str, Any]:
     return job, worker
 
 
-def test_attempts_are_listed_with_their_errors(bench: Any) -> None:
+def test_attempts_are_listed_with_their_errors(bench: Bench) -> None:
     async def story() -> None:
         async with bench.master() as client:
             job, worker = await _failed_once(bench, client)
@@ -65,7 +66,7 @@ def test_attempts_are_listed_with_their_errors(bench: Any) -> None:
     asyncio.run(story())
 
 
-def test_events_are_the_journal_of_the_job(bench: Any) -> None:
+def test_events_are_the_journal_of_the_job(bench: Bench) -> None:
     async def story() -> None:
         async with bench.master() as client:
             job, _ = await _failed_once(bench, client)
@@ -95,7 +96,9 @@ def test_events_are_the_journal_of_the_job(bench: Any) -> None:
     asyncio.run(story())
 
 
-async def _stream(client: Any, path: str, **headers: str) -> list[tuple[int, str, dict[str, Any]]]:
+async def _stream(
+    client: Client, path: str, **headers: str
+) -> list[tuple[int, str, dict[str, Any]]]:
     """Read a stream of events to its end."""
     found = []
     async with client.http.stream(
@@ -111,7 +114,7 @@ async def _stream(client: Any, path: str, **headers: str) -> list[tuple[int, str
     return found
 
 
-def test_events_are_followed_to_the_end_of_the_job(bench: Any) -> None:
+def test_events_are_followed_to_the_end_of_the_job(bench: Bench) -> None:
     async def story() -> None:
         async with bench.master() as client:
             worker = await bench.worker(client)
@@ -136,7 +139,7 @@ def test_events_are_followed_to_the_end_of_the_job(bench: Any) -> None:
     asyncio.run(story())
 
 
-def test_the_state_is_whole_for_those_with_a_token_only(bench: Any) -> None:
+def test_the_state_is_whole_for_those_with_a_token_only(bench: Bench) -> None:
     async def story() -> None:
         async with bench.master() as client:
             worker = await bench.worker(client)
@@ -188,7 +191,7 @@ def test_the_state_is_whole_for_those_with_a_token_only(bench: Any) -> None:
         (TimedOut(30.0), "timed out after 30 s"),
     ],
 )
-def test_a_job_that_hit_a_limit_names_it(bench: Any, failure: Any, says: str) -> None:
+def test_a_job_that_hit_a_limit_names_it(bench: Bench, failure: Failure, says: str) -> None:
     """Limit, size, stage and partition; and what the last attempt had printed."""
 
     async def story() -> None:
@@ -215,7 +218,7 @@ def test_a_job_that_hit_a_limit_names_it(bench: Any, failure: Any, says: str) ->
     asyncio.run(story())
 
 
-def test_a_job_says_that_all_workers_are_full(bench: Any) -> None:
+def test_a_job_says_that_all_workers_are_full(bench: Bench) -> None:
     """One of which nothing runs; the other goes on as long as something of it does."""
     settings = SchedulerSettings(max_prefetch=0, policy="fifo")
 
@@ -228,7 +231,8 @@ def test_a_job_says_that_all_workers_are_full(bench: Any) -> None:
             async def waiting(job: str) -> str | None:
                 view = (await client.get(f"/api/v1/jobs/{job}")).json()
                 assert not view["workers_waiting"]
-                return view["waiting"]
+                found: str | None = view["waiting"]
+                return found
 
             assert [await waiting(job) for job in (busy, idle)] == [None, None]
             await worker.heartbeat_full("disk")
@@ -240,7 +244,7 @@ def test_a_job_says_that_all_workers_are_full(bench: Any) -> None:
     asyncio.run(story())
 
 
-def test_the_weight_of_a_job_reaches_the_scheduler(bench: Any) -> None:
+def test_the_weight_of_a_job_reaches_the_scheduler(bench: Bench) -> None:
     async def story() -> None:
         async with bench.master() as client:
             reply = await client.submit_json(weight=2.5)
@@ -253,7 +257,7 @@ def test_the_weight_of_a_job_reaches_the_scheduler(bench: Any) -> None:
 
 
 def test_a_story_is_read_page_by_page_while_it_goes_on(
-    bench: Any, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in (plot, stories):
         monkeypatch.setattr(module, "STEPS_PER_PAGE", 3)

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import io
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 import pytest
+from tests.master.bench import Bench
 
 from minispark.errors import ErrorInfo, FetchFailed, TaskError
 from minispark.plan.stages import SinkSpec
 from minispark.settings import Limits
 
-FORMATS = [
+Read = Callable[[io.BytesIO], pl.DataFrame]
+FORMATS: list[tuple[str, Read]] = [
     ("csv", pl.read_csv),
     ("jsonl", pl.read_ndjson),
     ("parquet", pl.read_parquet),
@@ -22,7 +24,7 @@ FORMATS = [
 ]
 
 
-def test_a_job_goes_from_post_to_result(bench: Any) -> None:
+def test_a_job_goes_from_post_to_result(bench: Bench) -> None:
     async def story() -> None:
         async with bench.master() as client:
             worker = await bench.worker(client)
@@ -60,7 +62,7 @@ def test_a_job_goes_from_post_to_result(bench: Any) -> None:
 
 
 @pytest.mark.parametrize(("format_", "read"), FORMATS)
-def test_results_stream_in_partition_order(bench: Any, format_: str, read: Any) -> None:
+def test_results_stream_in_partition_order(bench: Bench, format_: str, read: Read) -> None:
     async def story() -> None:
         async with bench.master() as client, bench.working(client):
             job = await client.submit(bench.two_stages())
@@ -74,7 +76,7 @@ def test_results_stream_in_partition_order(bench: Any, format_: str, read: Any) 
     asyncio.run(story())
 
 
-def test_an_empty_result_has_its_columns(bench: Any) -> None:
+def test_an_empty_result_has_its_columns(bench: Bench) -> None:
     async def story() -> None:
         async with bench.master() as client:
             worker = await bench.worker(client)
@@ -90,7 +92,7 @@ def test_an_empty_result_has_its_columns(bench: Any) -> None:
     asyncio.run(story())
 
 
-def test_results_that_are_gone_say_so(bench: Any) -> None:
+def test_results_that_are_gone_say_so(bench: Bench) -> None:
     async def story() -> None:
         async with bench.master() as client, bench.working(client) as worker:
             job = await client.submit(bench.one_stage())
@@ -106,7 +108,7 @@ def test_results_that_are_gone_say_so(bench: Any) -> None:
     asyncio.run(story())
 
 
-def test_a_lost_block_is_made_again(bench: Any) -> None:
+def test_a_lost_block_is_made_again(bench: Bench) -> None:
     async def story() -> None:
         async with bench.master() as client:
             worker = await bench.worker(client)
@@ -136,7 +138,7 @@ def test_a_lost_block_is_made_again(bench: Any) -> None:
     asyncio.run(story())
 
 
-def test_a_task_that_cannot_pass_ends_the_job_with_its_error(bench: Any) -> None:
+def test_a_task_that_cannot_pass_ends_the_job_with_its_error(bench: Bench) -> None:
     async def story() -> None:
         async with bench.master() as client:
             worker = await bench.worker(client)
@@ -153,7 +155,7 @@ def test_a_task_that_cannot_pass_ends_the_job_with_its_error(bench: Any) -> None
     asyncio.run(story())
 
 
-def test_cancel_takes_back_what_was_sent_and_what_was_not(bench: Any) -> None:
+def test_cancel_takes_back_what_was_sent_and_what_was_not(bench: Bench) -> None:
     async def story() -> None:
         async with bench.master() as client:
             worker = await bench.worker(client, slots=1)
@@ -173,7 +175,7 @@ def test_cancel_takes_back_what_was_sent_and_what_was_not(bench: Any) -> None:
     asyncio.run(story())
 
 
-def test_the_same_key_is_the_same_job(bench: Any) -> None:
+def test_the_same_key_is_the_same_job(bench: Bench) -> None:
     async def story() -> None:
         async with bench.master() as client:
             headers = {"Idempotency-Key": "once"}
@@ -189,7 +191,7 @@ def test_the_same_key_is_the_same_job(bench: Any) -> None:
     asyncio.run(story())
 
 
-def test_jobs_are_listed_newest_first_in_pages(bench: Any) -> None:
+def test_jobs_are_listed_newest_first_in_pages(bench: Bench) -> None:
     async def story() -> None:
         async with bench.master() as client:
             jobs = [await client.submit(bench.one_stage()) for _ in range(5)]
@@ -204,7 +206,7 @@ def test_jobs_are_listed_newest_first_in_pages(bench: Any) -> None:
     asyncio.run(story())
 
 
-def test_a_job_without_workers_says_that_it_waits(bench: Any) -> None:
+def test_a_job_without_workers_says_that_it_waits(bench: Bench) -> None:
     async def story() -> None:
         async with bench.master() as client:
             job = await client.submit(bench.one_stage())
@@ -217,7 +219,7 @@ def test_a_job_without_workers_says_that_it_waits(bench: Any) -> None:
     asyncio.run(story())
 
 
-def test_a_long_poll_for_the_end_answers_once(bench: Any) -> None:
+def test_a_long_poll_for_the_end_answers_once(bench: Bench) -> None:
     async def story() -> None:
         async with bench.master() as client:
             job = await client.submit(bench.two_stages())
@@ -233,7 +235,7 @@ def test_a_long_poll_for_the_end_answers_once(bench: Any) -> None:
     asyncio.run(story())
 
 
-def test_files_appear_at_the_commit(bench: Any, tmp_path: Path) -> None:
+def test_files_appear_at_the_commit(bench: Bench, tmp_path: Path) -> None:
     out = tmp_path / "out"
 
     async def story() -> None:
@@ -268,7 +270,7 @@ def test_files_appear_at_the_commit(bench: Any, tmp_path: Path) -> None:
     asyncio.run(story())
 
 
-def test_a_commit_that_fails_fails_the_job(bench: Any, tmp_path: Path) -> None:
+def test_a_commit_that_fails_fails_the_job(bench: Bench, tmp_path: Path) -> None:
     out = tmp_path / "out"
 
     async def story() -> None:
@@ -287,7 +289,7 @@ def test_a_commit_that_fails_fails_the_job(bench: Any, tmp_path: Path) -> None:
     asyncio.run(story())
 
 
-def test_one_job_at_a_time_writes_to_a_place(bench: Any, tmp_path: Path) -> None:
+def test_one_job_at_a_time_writes_to_a_place(bench: Bench, tmp_path: Path) -> None:
     async def story() -> None:
         graph = bench.two_stages(sink=SinkSpec("csv", str(tmp_path / "out")))
         async with bench.master(planner_command=bench.planner_of(graph)) as client:
@@ -300,7 +302,7 @@ def test_one_job_at_a_time_writes_to_a_place(bench: Any, tmp_path: Path) -> None
     asyncio.run(story())
 
 
-def test_an_output_outside_the_data_root_is_refused(bench: Any, tmp_path: Path) -> None:
+def test_an_output_outside_the_data_root_is_refused(bench: Bench, tmp_path: Path) -> None:
     root = tmp_path / "root"
     root.mkdir()
     (root / "link").symlink_to(tmp_path)
@@ -316,7 +318,7 @@ def test_an_output_outside_the_data_root_is_refused(bench: Any, tmp_path: Path) 
     assert not (tmp_path / "out").exists()
 
 
-def test_finished_jobs_beyond_the_limit_are_forgotten(bench: Any) -> None:
+def test_finished_jobs_beyond_the_limit_are_forgotten(bench: Bench) -> None:
     async def story() -> None:
         async with (
             bench.master(limits=Limits(retained_jobs=2)) as client,

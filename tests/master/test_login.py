@@ -9,8 +9,9 @@ from typing import Any
 
 import httpx2
 import pytest
-from tests.master.conftest import TOKEN, Bench, Client
+from tests.master.bench import TOKEN, Bench, Client
 
+from minispark.clock import wall_s
 from minispark.tokens import Level, derive
 from minispark.wire import cookies as cookies_module
 from minispark.wire.cookies import COOKIE_LIFE_S
@@ -116,7 +117,7 @@ async def test_a_change_says_where_it_comes_from(bench: Bench) -> None:
 
 @told
 async def test_a_cookie_ends(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    now = cookies_module.wall_s()
+    now = wall_s()
     async with bench.master() as client, browser(client) as page:
         await page.get(await link(client))
         monkeypatch.setattr(cookies_module, "wall_s", lambda: now + COOKIE_LIFE_S - 60)

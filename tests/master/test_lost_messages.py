@@ -11,12 +11,13 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
 from itertools import product
-from typing import Any
 
 import httpx2
 import pytest
+from tests.master.bench import Bench
 from tests.master.lives import Lives
 
+from minispark.plan.stages import StageGraph
 from minispark.settings import SchedulerSettings
 
 HASTY = SchedulerSettings(heartbeat_timeout_s=0.4, lost_task_grace_s=0.2)
@@ -84,7 +85,7 @@ class Fault:
         return next((w["status"] for w in found if w["worker_id"] == "w1"), None)
 
 
-async def _job(lives: Lives, graph: Any) -> str:
+async def _job(lives: Lives, graph: StageGraph) -> str:
     """Submit a job and follow it to its end; whatever is lost is asked again."""
     client = lives.client
     job: str = await lives.insist(lambda: client.submit(graph, key="k"))
@@ -118,7 +119,7 @@ async def _nothing_is_left(lives: Lives, job: str) -> None:
     ],
 )
 def test_a_job_ends_as_if_nothing_had_been_lost(
-    bench: Any, route: str, kind: str, nth: int
+    bench: Bench, route: str, kind: str, nth: int
 ) -> None:
     async def story() -> None:
         config = replace(bench.config, scheduler=HASTY)
@@ -141,7 +142,7 @@ def test_a_job_ends_as_if_nothing_had_been_lost(
 
 @pytest.mark.parametrize("kind", ["request lost", "answer lost", "twice", "late"])
 @pytest.mark.parametrize("route", ["leave", "cancel", "drain"])
-def test_what_ends_something_ends_it_once(bench: Any, route: str, kind: str) -> None:
+def test_what_ends_something_ends_it_once(bench: Bench, route: str, kind: str) -> None:
     async def story() -> None:
         config = replace(bench.config, scheduler=HASTY)
         lives = Lives(config, bench.client_of(config))

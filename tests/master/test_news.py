@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.master.bench import Bench, Client
 
 from minispark.errors import ErrorInfo, TaskError, TimedOut
 from minispark.observe import news
@@ -19,13 +20,13 @@ from minispark.settings import SchedulerSettings
 EVIL = '<img src=x onerror="alert(1)">'
 
 
-async def told(client: Any, **asked: Any) -> list[tuple[str, str, str]]:
+async def told(client: Client, **asked: Any) -> list[tuple[str, str, str]]:
     """All events, oldest first: about what, kind, sentence."""
     found = (await client.get("/api/v1/events", **asked)).json()["events"]
     return [(line["about"], line["kind"], line["said"]) for line in reversed(found)]
 
 
-def test_workers_jobs_attempts_and_the_master_are_told_in_order(bench: Any) -> None:
+def test_workers_jobs_attempts_and_the_master_are_told_in_order(bench: Bench) -> None:
     async def story() -> None:
         async with bench.master() as client:
             worker = await bench.worker(client)
@@ -72,14 +73,14 @@ def test_workers_jobs_attempts_and_the_master_are_told_in_order(bench: Any) -> N
     asyncio.run(story())
 
 
-def test_pages_follow_each_other_and_a_kind_is_asked_for(bench: Any) -> None:
+def test_pages_follow_each_other_and_a_kind_is_asked_for(bench: Bench) -> None:
     async def story() -> None:
         async with bench.master() as client:
             for number in range(5):
                 await bench.worker(client, f"w{number}")
             seen, after = [], None
             while True:
-                asked = {} if after is None else {"after": after}
+                asked: dict[str, int] = {} if after is None else {"after": after}
                 page = (await client.get("/api/v1/events", limit=2, about="worker", **asked)).json()
                 seen += [line["worker"] for line in page["events"]]
                 after = page["after"]
@@ -97,11 +98,11 @@ def test_pages_follow_each_other_and_a_kind_is_asked_for(bench: Any) -> None:
     asyncio.run(story())
 
 
-async def ids(client: Any) -> list[int]:
+async def ids(client: Client) -> list[int]:
     return [line["id"] for line in (await client.get("/api/v1/events")).json()["events"]]
 
 
-def test_who_is_left_out_and_who_is_full_is_told_once(bench: Any) -> None:
+def test_who_is_left_out_and_who_is_full_is_told_once(bench: Bench) -> None:
     async def story() -> None:
         settings = SchedulerSettings(exclude_after=1, exclude_s=0.0)
         async with bench.master(scheduler=settings) as client:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.master.bench import Bench
 
 from minispark.master import MasterConfig
 from minispark.settings import Limits
@@ -33,7 +34,7 @@ TOKEN = "secret-of-the-tests-0123456789"  # noqa: S105
     ],
 )
 def test_a_job_that_cannot_be_planned_is_refused(
-    bench: Any, name: str, code: str, says: str
+    bench: Bench, name: str, code: str, says: str
 ) -> None:
     async def story() -> None:
         async with bench.master(limits=Limits(plan_timeout_s=0.5)) as client:
@@ -49,7 +50,7 @@ def test_a_job_that_cannot_be_planned_is_refused(
 
 
 @pytest.mark.process
-def test_a_small_file_that_unpacks_to_gigabytes_is_named(bench: Any, tmp_path: Path) -> None:
+def test_a_small_file_that_unpacks_to_gigabytes_is_named(bench: Bench, tmp_path: Path) -> None:
     """One line of 4 GB: Polars ends its process when it cannot get memory for it."""
     zeros = gzip.compress(b"0" * (64 << 20))
     (tmp_path / "bomb.csv.gz").write_bytes(gzip.compress(b"a,b\n") + 64 * zeros)
@@ -72,7 +73,7 @@ def test_a_small_file_that_unpacks_to_gigabytes_is_named(bench: Any, tmp_path: P
     asyncio.run(story())
 
 
-def test_the_node_and_field_at_fault_are_named(bench: Any) -> None:
+def test_the_node_and_field_at_fault_are_named(bench: Bench) -> None:
     async def story() -> None:
         async with bench.master() as client:
             error = (await client.submit_json(name="wrong")).json()["error"]
@@ -81,7 +82,7 @@ def test_the_node_and_field_at_fault_are_named(bench: Any) -> None:
     asyncio.run(story())
 
 
-def test_the_child_is_kept_and_replaced_after_its_share(bench: Any) -> None:
+def test_the_child_is_kept_and_replaced_after_its_share(bench: Bench) -> None:
     async def story() -> None:
         async with bench.master(limits=Limits(jobs_per_planner=3)) as client:
             said = [
@@ -94,7 +95,7 @@ def test_the_child_is_kept_and_replaced_after_its_share(bench: Any) -> None:
     asyncio.run(story())
 
 
-def test_the_child_is_replaced_after_a_panic_of_polars(bench: Any) -> None:
+def test_the_child_is_replaced_after_a_panic_of_polars(bench: Bench) -> None:
     async def story() -> None:
         async with bench.master() as client:
             pids = []
@@ -107,7 +108,7 @@ def test_the_child_is_replaced_after_a_panic_of_polars(bench: Any) -> None:
     asyncio.run(story())
 
 
-def test_jobs_sent_at_once_get_their_own_answers(bench: Any) -> None:
+def test_jobs_sent_at_once_get_their_own_answers(bench: Bench) -> None:
     async def story() -> None:
         async with bench.master() as client:
             names = ["fine", "wrong", "crash", "fine", "wrong"]
@@ -117,7 +118,7 @@ def test_jobs_sent_at_once_get_their_own_answers(bench: Any) -> None:
     asyncio.run(story())
 
 
-def test_a_planner_that_cannot_start_is_an_error_not_a_hang(bench: Any) -> None:
+def test_a_planner_that_cannot_start_is_an_error_not_a_hang(bench: Bench) -> None:
     async def story() -> None:
         command = (sys.executable, "-c", "raise SystemExit(3)")
         async with bench.master(planner_command=command) as client:
@@ -129,7 +130,7 @@ def test_a_planner_that_cannot_start_is_an_error_not_a_hang(bench: Any) -> None:
     asyncio.run(story())
 
 
-def test_who_sends_slow_jobs_waits_for_them_alone(bench: Any) -> None:
+def test_who_sends_slow_jobs_waits_for_them_alone(bench: Bench) -> None:
     """One token has one planner from each address, and never the last one."""
 
     async def story() -> None:
@@ -153,7 +154,7 @@ def test_who_sends_slow_jobs_waits_for_them_alone(bench: Any) -> None:
     asyncio.run(story())
 
 
-def test_a_job_is_not_parsed_by_the_master(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_is_not_parsed_by_the_master(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """A body of very many values holds up the planner and nobody else."""
 
     async def story() -> None:
@@ -161,7 +162,7 @@ def test_a_job_is_not_parsed_by_the_master(bench: Any, monkeypatch: pytest.Monke
             body = b'{"name": "fine", "dag": [' + b"[]," * 1_000_000 + b"[]]}"
             read = json.loads
 
-            def refuse(text: Any, **given: Any) -> Any:
+            def refuse(text: str | bytes, **given: Any) -> object:
                 assert len(text) < len(body)
                 return read(text, **given)
 
@@ -172,7 +173,7 @@ def test_a_job_is_not_parsed_by_the_master(bench: Any, monkeypatch: pytest.Monke
     asyncio.run(story())
 
 
-def test_a_job_of_very_many_bytes_is_refused(bench: Any) -> None:
+def test_a_job_of_very_many_bytes_is_refused(bench: Bench) -> None:
     async def story() -> None:
         async with bench.master(limits=Limits(job_bytes=1_000)) as client:
             for body in (b" " * 1_001, [b" " * 600] * 2):

@@ -11,12 +11,14 @@ import sqlite3
 import stat
 import subprocess
 import sys
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
+from tests.master.bench import Bench, Client, FakeWorker
 
 from minispark.blocks.host import disk_identity
 from minispark.config import find_discovery
@@ -26,11 +28,12 @@ from minispark.master.restore import identify
 from minispark.observe.journal import Journal
 from minispark.plan.stages import SinkSpec
 from minispark.settings import JournalSettings, Limits, SchedulerSettings
+from minispark.task.spec import TaskSpec
 from minispark.wire.http import auth_headers
 from minispark.wire.messages import ReportRequest
 
 
-async def _killed(bench: Any, story: Any, tmp_path: Path) -> Path:
+async def _killed(bench: Bench, story: Callable[[Client], Awaitable[None]], tmp_path: Path) -> Path:
     """Run a story and keep the state as a killed master would leave it."""
     left = tmp_path / "left"
     async with bench.master() as client:
@@ -40,7 +43,7 @@ async def _killed(bench: Any, story: Any, tmp_path: Path) -> Path:
     return left
 
 
-def test_finished_jobs_are_as_they_were_and_ids_go_on(bench: Any) -> None:
+def test_finished_jobs_are_as_they_were_and_ids_go_on(bench: Bench) -> None:
     async def story() -> None:
         async with bench.master() as client, bench.working(client):
             job = await client.submit(bench.two_stages(), name="words", key="k")
@@ -61,7 +64,7 @@ def test_finished_jobs_are_as_they_were_and_ids_go_on(bench: Any) -> None:
     asyncio.run(story())
 
 
-def test_a_job_that_was_running_goes_on(bench: Any, tmp_path: Path) -> None:
+def test_a_job_that_was_running_goes_on(bench: Bench, tmp_path: Path) -> None:
     """Under the same epoch of its worker; what was done is not done again.
 
     What was decided under other settings is no other decision.
@@ -69,7 +72,7 @@ def test_a_job_that_was_running_goes_on(bench: Any, tmp_path: Path) -> None:
     others = SchedulerSettings(max_load_diff=0, policy="fifo", max_attempts=1)
     found: dict[str, Any] = {}
 
-    async def before(client: Any) -> None:
+    async def before(client: Client) -> None:
         worker = found["worker"] = await bench.worker(client)
         found["job"] = await client.submit(bench.two_stages(tasks=3), key="k")
         await worker.work(polls=1)
@@ -103,21 +106,22 @@ def test_a_job_that_was_running_goes_on(bench: Any, tmp_path: Path) -> None:
     asyncio.run(story())
 
 
-def test_what_an_earlier_life_of_a_worker_says_is_refused(bench: Any, tmp_path: Path) -> None:
+def test_what_an_earlier_life_of_a_worker_says_is_refused(bench: Bench, tmp_path: Path) -> None:
     """Zombies stay zombies over a restart of the master."""
-    workers: list[Any] = []
-    specs: list[Any] = []
+    workers: list[FakeWorker] = []
+    jobs: list[str] = []
+    specs: list[TaskSpec] = []
 
-    async def before(client: Any) -> None:
+    async def before(client: Client) -> None:
         workers.append(await bench.worker(client, "w", slots=1))
-        specs.append(await client.submit(bench.one_stage()))
+        jobs.append(await client.submit(bench.one_stage()))
         specs.extend((await workers[0].poll()).tasks)
         workers.append(await bench.worker(client, "w", slots=1))
 
     async def story() -> None:
         left = await _killed(bench, before, tmp_path)
         async with bench.master(state_dir=left) as client:
-            (zombie, worker), (job, spec) = workers, specs
+            (zombie, worker), (job,), (spec,) = workers, jobs, specs
             zombie.client = worker.client = client
             assert (await zombie.report(zombie.run(spec)))["register_again"]
             assert (await zombie.poll()).register_again
@@ -132,7 +136,7 @@ def test_what_an_earlier_life_of_a_worker_says_is_refused(bench: Any, tmp_path: 
     asyncio.run(story())
 
 
-def test_the_journal_forgets_with_the_jobs(bench: Any) -> None:
+def test_the_journal_forgets_with_the_jobs(bench: Bench) -> None:
     """Rows of jobs beyond the retention go, also those that other jobs and workers caused."""
     sizes = []
 
@@ -170,13 +174,13 @@ def test_the_journal_forgets_with_the_jobs(bench: Any) -> None:
     ],
 )
 def test_where_it_cannot_go_on_a_running_job_has_failed(
-    bench: Any, tmp_path: Path, spoil: str, says: str
+    bench: Bench, tmp_path: Path, spoil: str, says: str
 ) -> None:
     out = tmp_path / "out"
     jobs: list[str] = []
-    workers: list[Any] = []
+    workers: list[FakeWorker] = []
 
-    async def before(client: Any) -> None:
+    async def before(client: Client) -> None:
         workers.append(await bench.worker(client))
         jobs.append(await client.submit(bench.one_stage()))
         await workers[0].work(polls=1)
@@ -214,10 +218,10 @@ def test_where_it_cannot_go_on_a_running_job_has_failed(
     assert list(out.iterdir()) == []
 
 
-def test_a_journal_of_the_first_release_keeps_what_had_ended(bench: Any, tmp_path: Path) -> None:
+def test_a_journal_of_the_first_release_keeps_what_had_ended(bench: Bench, tmp_path: Path) -> None:
     jobs: list[str] = []
 
-    async def before(client: Any) -> None:
+    async def before(client: Client) -> None:
         worker = await bench.worker(client)
         for _ in range(2):
             jobs.append(await client.submit(bench.one_stage()))
@@ -264,7 +268,7 @@ def test_attempts_are_numbered_anew_where_the_last_may_be_missing(tmp_path: Path
     assert life(state) == 5000
 
 
-def test_a_second_master_on_the_state_is_refused(bench: Any) -> None:
+def test_a_second_master_on_the_state_is_refused(bench: Bench) -> None:
     async def story() -> None:
         async with bench.master() as client:
             with pytest.raises(UsageError, match=f"another master .process {os.getpid()}."):
@@ -276,7 +280,7 @@ def test_a_second_master_on_the_state_is_refused(bench: Any) -> None:
     asyncio.run(story())
 
 
-def test_a_taken_port_is_a_clear_error(bench: Any) -> None:
+def test_a_taken_port_is_a_clear_error(bench: Bench) -> None:
     async def story() -> None:
         async with bench.master() as client:
             port = int(client.url.rsplit(":", 1)[1])
@@ -287,7 +291,7 @@ def test_a_taken_port_is_a_clear_error(bench: Any) -> None:
     asyncio.run(story())
 
 
-def test_a_master_whose_journal_is_broken_stops(bench: Any) -> None:
+def test_a_master_whose_journal_is_broken_stops(bench: Bench) -> None:
     async def story() -> None:
         async with bench.master() as client:
             db = sqlite3.connect(bench.config.state_dir / "journal.db")
@@ -302,7 +306,7 @@ def test_a_master_whose_journal_is_broken_stops(bench: Any) -> None:
         asyncio.run(story())
 
 
-def test_a_master_whose_journal_is_locked_waits(bench: Any) -> None:
+def test_a_master_whose_journal_is_locked_waits(bench: Bench) -> None:
     """It says so, takes nothing in, and goes on by itself; what it was doing is not lost."""
     journal = JournalSettings(busy_s=0.01, retry_first_s=0.01, retry_last_s=0.05)
 
@@ -358,7 +362,7 @@ serve(MasterConfig(**given), on_ready=lambda url, link: print(url, flush=True))
 
 
 @pytest.mark.process
-def test_a_master_process_starts_and_stops_cleanly(bench: Any) -> None:
+def test_a_master_process_starts_and_stops_cleanly(bench: Bench) -> None:
     state = bench.config.state_dir
     given = {
         name: value
@@ -393,11 +397,11 @@ def test_a_master_process_starts_and_stops_cleanly(bench: Any) -> None:
 
 
 def test_a_journal_of_no_length_is_said_and_kept(
-    bench: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    bench: Bench, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     jobs: list[str] = []
 
-    async def before(client: Any) -> None:
+    async def before(client: Client) -> None:
         async with bench.working(client):
             jobs.append(await client.submit(bench.one_stage()))
             await client.ended(jobs[0])
@@ -422,8 +426,10 @@ def test_a_journal_of_no_length_is_said_and_kept(
 
 
 @pytest.mark.parametrize("table", ["jobs", "meta", "snapshots", "events"])
-def test_a_malformed_journal_is_refused_with_a_code(bench: Any, tmp_path: Path, table: str) -> None:
-    async def before(client: Any) -> None:
+def test_a_malformed_journal_is_refused_with_a_code(
+    bench: Bench, tmp_path: Path, table: str
+) -> None:
+    async def before(client: Client) -> None:
         async with bench.working(client):
             await client.ended(await client.submit(bench.one_stage()))
 

@@ -6,7 +6,7 @@ import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import cast
 
 import polars as pl
 import pyarrow.ipc
@@ -28,6 +28,12 @@ from minispark.wire.messages import NodeBlocks
 READ: dict[str, Callable[[bytes], pl.DataFrame]] = {
     "parquet": lambda data: pl.read_parquet(io.BytesIO(data)),
     "arrow": lambda data: pl.read_ipc_stream(io.BytesIO(data)),
+}
+
+READ_ANY: dict[str, Callable[[bytes], pl.DataFrame]] = {
+    "csv": pl.read_csv,
+    "jsonl": pl.read_ndjson,
+    **READ,
 }
 
 
@@ -106,7 +112,7 @@ def test_names_come_back(tmp_path: Path, format_: str, name: str) -> None:
     frame = pl.DataFrame({"first": [1, 2], "a": [3, 4]})
     frame.columns = [name, "a"]
     data = encoded(blocks_of(tmp_path, [frame, frame]), format_, tmp_path)
-    read = {"csv": pl.read_csv, "jsonl": pl.read_ndjson, **READ}[format_]
+    read = READ_ANY[format_]
     found = read(data)
     assert found.columns == [name, "a"]
     assert found.rows() == [(1, 3), (2, 4)] * 2
@@ -138,7 +144,7 @@ def test_what_a_format_cannot_hold_is_named(
 
 
 def test_a_panic_of_polars_is_a_refusal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def panic(*_: Any, **__: Any) -> None:
+    def panic(*_: object, **__: object) -> None:
         raise pl.exceptions.PanicException("called unwrap on a None value")
 
     monkeypatch.setattr(pl.DataFrame, "write_csv", panic)
@@ -195,7 +201,7 @@ def test_written_files_in_a_directory_like_a_pattern(
 ) -> None:
     frame = pl.DataFrame({"*": [1, 2], "a": ["x", "y"]})
     data = encoded(sink_of(tmp_path / "out[1]", wrote, [frame, frame]), format_, tmp_path)
-    found = {"csv": pl.read_csv, "jsonl": pl.read_ndjson, **READ}[format_](data)
+    found = READ_ANY[format_](data)
     assert found.equals(pl.concat([frame, frame]))
 
 

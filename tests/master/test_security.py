@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 from fastapi.routing import APIRoute
+from starlette.routing import Route
+from tests.master.bench import Bench
 
 from minispark.errors import UsageError
 from minispark.master import MasterConfig, Service, create_app
@@ -56,19 +59,22 @@ class App:
         return asyncio.run(work())
 
 
-def _flat(routes: Any) -> list[Any]:
-    found: list[Any] = []
+def _flat(routes: Iterable[object]) -> list[Route]:
+    found: list[Route] = []
     for route in routes:
         inner = getattr(getattr(route, "original_router", None), "routes", None)
         if inner is not None:
             found += _flat(inner)
-        elif hasattr(route, "methods"):
+        elif isinstance(route, Route | APIRoute):
             found.append(route)
     return found
 
 
+MakeApp = Callable[..., App]
+
+
 @pytest.fixture
-def app(tmp_path: Path) -> Any:
+def app(tmp_path: Path) -> Iterator[MakeApp]:
     made: list[App] = []
 
     def make(**changes: Any) -> App:
@@ -84,7 +90,7 @@ def filled(path: str) -> str:
     return path.replace("{job_id}", "job-x").replace("{worker_id}", "w1")
 
 
-def test_the_list_of_routes_is_whole(app: Any) -> None:
+def test_the_list_of_routes_is_whole(app: MakeApp) -> None:
     paths = {path for _, path in app().routes()}
     assert "/internal/v1/workers/{worker_id}/poll" in paths
     assert "/api/v1/jobs/{job_id}/results" in paths
@@ -92,7 +98,7 @@ def test_the_list_of_routes_is_whole(app: Any) -> None:
     assert len(paths) >= 15
 
 
-def test_with_the_token_every_route_is_reached(app: Any) -> None:
+def test_with_the_token_every_route_is_reached(app: MakeApp) -> None:
     master = app()
     routes = master.routes()
     replies = master.call([(m, filled(p), auth_headers(TOKEN)) for m, p in routes])
@@ -101,8 +107,8 @@ def test_with_the_token_every_route_is_reached(app: Any) -> None:
         assert reply.status_code in (200, 404, 422, *leads_on), path
 
 
-def test_paths_that_do_not_exist_need_the_token_too(app: Any) -> None:
-    calls = [
+def test_paths_that_do_not_exist_need_the_token_too(app: MakeApp) -> None:
+    calls: list[tuple[str, str, dict[str, str]]] = [
         ("GET", "/", {}),
         ("GET", "/api/v1/jobs/x/metrics/", {}),
         ("GET", "/api/v1/jobs/x%2Fy/metrics", {}),
@@ -129,7 +135,7 @@ def test_paths_that_do_not_exist_need_the_token_too(app: Any) -> None:
     ],
 )
 def test_foreign_names_and_sites_are_refused_on_every_route(
-    app: Any, headers: dict[str, str]
+    app: MakeApp, headers: dict[str, str]
 ) -> None:
     master = app()
     calls = [(m, filled(p), headers | auth_headers(TOKEN)) for m, p in master.routes()]
@@ -147,21 +153,21 @@ def test_foreign_names_and_sites_are_refused_on_every_route(
         {"Sec-Fetch-Site": "none"},
     ],
 )
-def test_own_names_and_sites_are_let_in(app: Any, headers: dict[str, str]) -> None:
+def test_own_names_and_sites_are_let_in(app: MakeApp, headers: dict[str, str]) -> None:
     master = app(allowed_hosts=("Spark.lan",))
     (reply,) = master.call([("GET", "/api/v1/jobs", headers | auth_headers(TOKEN))])
     assert reply.status_code == 200, reply.text
 
 
-def test_the_error_names_the_host_and_the_way_out(app: Any) -> None:
+def test_the_error_names_the_host_and_the_way_out(app: MakeApp) -> None:
     (reply,) = app().call([("GET", "/healthz", {"Host": "my.proxy"})])
     error = reply.json()["error"]
     assert "my.proxy" in error["message"]
     assert "--allowed-host my.proxy" in error["hint"]
 
 
-def test_too_large_a_body_is_refused_announced_or_not(bench: Any) -> None:
-    async def chunks() -> Any:
+def test_too_large_a_body_is_refused_announced_or_not(bench: Bench) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
         for _ in range(8):
             yield b"x" * 1000
 
@@ -179,7 +185,7 @@ def test_too_large_a_body_is_refused_announced_or_not(bench: Any) -> None:
     asyncio.run(story())
 
 
-def test_running_jobs_are_bounded_and_some_are_kept_for_the_owner(bench: Any) -> None:
+def test_running_jobs_are_bounded_and_some_are_kept_for_the_owner(bench: Bench) -> None:
     async def story() -> None:
         limits = Limits(running_jobs=2, reserved_jobs=1)
         async with bench.master(limits=limits) as client:
@@ -201,7 +207,7 @@ def test_running_jobs_are_bounded_and_some_are_kept_for_the_owner(bench: Any) ->
     asyncio.run(story())
 
 
-def test_a_token_is_asked_for_before_the_body_is_read(bench: Any) -> None:
+def test_a_token_is_asked_for_before_the_body_is_read(bench: Bench) -> None:
     async def story() -> None:
         async with bench.master() as client:
             host, port = client.url.removeprefix("http://").split(":")
@@ -236,7 +242,7 @@ def test_a_config_does_not_show_its_token(tmp_path: Path) -> None:
     assert "s3cret" not in repr(MasterConfig(state_dir=tmp_path, token="s3cret"))  # noqa: S106
 
 
-def test_the_docs_page_needs_no_network(app: Any) -> None:
+def test_the_docs_page_needs_no_network(app: MakeApp) -> None:
     (page,) = app().call([("GET", "/docs", {})])
     assert "<script" not in page.text
     assert "//" not in page.text.replace("default-src", "")
@@ -247,6 +253,6 @@ def test_the_docs_page_needs_no_network(app: Any) -> None:
         assert not path.startswith("/internal")
 
 
-def test_routes_are_api_routes(app: Any) -> None:
+def test_routes_are_api_routes(app: MakeApp) -> None:
     """The matrix above walks what FastAPI itself routes by."""
     assert all(isinstance(r, APIRoute) or r.path in FIGURES for r in _flat(app().app.routes))

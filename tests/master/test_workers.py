@@ -8,6 +8,7 @@ import shutil
 from typing import Any
 
 import pytest
+from tests.master.bench import Bench
 
 from minispark.ids import TaskKey
 from minispark.settings import SchedulerSettings
@@ -16,7 +17,7 @@ from minispark.wire.http import versions
 from minispark.wire.messages import HeartbeatRequest, ReportReply, ReportRequest
 
 
-def test_a_worker_is_listed_with_its_load(bench: Any) -> None:
+def test_a_worker_is_listed_with_its_load(bench: Bench) -> None:
     async def story() -> None:
         async with bench.master() as client:
             worker = await bench.worker(client)
@@ -32,7 +33,7 @@ def test_a_worker_is_listed_with_its_load(bench: Any) -> None:
 
 
 @pytest.mark.parametrize("number", ["Infinity", "-Infinity", "NaN", "-1", "1e308", "9" * 400])
-def test_a_figure_that_is_no_sound_number_is_refused(bench: Any, number: str) -> None:
+def test_a_figure_that_is_no_sound_number_is_refused(bench: Bench, number: str) -> None:
     """Whoever lists the workers would have to write it as JSON."""
 
     async def story() -> None:
@@ -55,7 +56,7 @@ def test_a_figure_that_is_no_sound_number_is_refused(bench: Any, number: str) ->
     asyncio.run(story())
 
 
-def test_a_message_of_very_many_values_is_refused_before_it_is_read(bench: Any) -> None:
+def test_a_message_of_very_many_values_is_refused_before_it_is_read(bench: Bench) -> None:
     async def story() -> None:
         async with bench.master() as client:
             worker = await bench.worker(client)
@@ -89,7 +90,7 @@ def test_a_message_of_very_many_values_is_refused_before_it_is_read(bench: Any) 
     ],
 )
 def test_a_worker_that_does_not_fit_is_refused(
-    bench: Any, changes: dict[str, Any], status: int, says: str
+    bench: Bench, changes: dict[str, Any], status: int, says: str
 ) -> None:
     async def story() -> None:
         async with bench.master() as client:
@@ -103,7 +104,7 @@ def test_a_worker_that_does_not_fit_is_refused(
     asyncio.run(story())
 
 
-def test_an_old_life_of_a_worker_is_told_to_register(bench: Any) -> None:
+def test_an_old_life_of_a_worker_is_told_to_register(bench: Bench) -> None:
     async def story() -> None:
         async with bench.master() as client:
             old = await bench.worker(client)
@@ -124,7 +125,7 @@ def test_an_old_life_of_a_worker_is_told_to_register(bench: Any) -> None:
     asyncio.run(story())
 
 
-def test_a_worker_of_a_cluster_that_was_wiped_is_told_to_register(bench: Any) -> None:
+def test_a_worker_of_a_cluster_that_was_wiped_is_told_to_register(bench: Bench) -> None:
     """Though its epoch is just that of the worker which has its name now, who works on."""
 
     async def story() -> None:
@@ -150,7 +151,7 @@ def test_a_worker_of_a_cluster_that_was_wiped_is_told_to_register(bench: Any) ->
     asyncio.run(story())
 
 
-def test_a_worker_that_starts_at_the_address_of_another_takes_its_place(bench: Any) -> None:
+def test_a_worker_that_starts_at_the_address_of_another_takes_its_place(bench: Bench) -> None:
     """It was restarted on the same port: what the old one ran starts again at once."""
 
     async def story() -> None:
@@ -177,7 +178,7 @@ def test_a_worker_that_starts_at_the_address_of_another_takes_its_place(bench: A
     asyncio.run(story())
 
 
-def test_a_displaced_worker_may_come_back_once_the_other_is_gone(bench: Any) -> None:
+def test_a_displaced_worker_may_come_back_once_the_other_is_gone(bench: Bench) -> None:
     async def story() -> None:
         async with bench.master() as client:
             old = await bench.worker(client, "old")
@@ -190,7 +191,7 @@ def test_a_displaced_worker_may_come_back_once_the_other_is_gone(bench: Any) -> 
     asyncio.run(story())
 
 
-def test_a_held_poll_gives_way_to_a_newer_one(bench: Any) -> None:
+def test_a_held_poll_gives_way_to_a_newer_one(bench: Bench) -> None:
     async def story() -> None:
         async with bench.master() as client:
             worker = await bench.worker(client)
@@ -205,7 +206,7 @@ def test_a_held_poll_gives_way_to_a_newer_one(bench: Any) -> None:
     asyncio.run(story())
 
 
-def test_nothing_is_sent_to_a_poll_that_hung_up(bench: Any) -> None:
+def test_nothing_is_sent_to_a_poll_that_hung_up(bench: Bench) -> None:
     async def story() -> None:
         async with bench.master() as client:
             worker = await bench.worker(client)
@@ -221,7 +222,7 @@ def test_nothing_is_sent_to_a_poll_that_hung_up(bench: Any) -> None:
     asyncio.run(story())
 
 
-def test_a_silent_worker_loses_its_tasks(bench: Any) -> None:
+def test_a_silent_worker_loses_its_tasks(bench: Bench) -> None:
     settings = SchedulerSettings(heartbeat_timeout_s=0.3)
 
     async def story() -> None:
@@ -243,7 +244,7 @@ def test_a_silent_worker_loses_its_tasks(bench: Any) -> None:
     asyncio.run(story())
 
 
-def test_a_worker_that_leaves_is_down_at_once(bench: Any) -> None:
+def test_a_worker_that_leaves_is_down_at_once(bench: Bench) -> None:
     async def story() -> None:
         async with bench.master() as client:
             worker = await bench.worker(client)
@@ -255,7 +256,7 @@ def test_a_worker_that_leaves_is_down_at_once(bench: Any) -> None:
     asyncio.run(story())
 
 
-def test_reports_about_nothing_change_nothing(bench: Any) -> None:
+def test_reports_about_nothing_change_nothing(bench: Bench) -> None:
     async def story() -> None:
         async with bench.master() as client:
             worker = await bench.worker(client)
@@ -281,7 +282,7 @@ def test_reports_about_nothing_change_nothing(bench: Any) -> None:
     asyncio.run(story())
 
 
-def test_a_block_that_does_not_fit_its_stage_is_a_failure(bench: Any) -> None:
+def test_a_block_that_does_not_fit_its_stage_is_a_failure(bench: Bench) -> None:
     async def story() -> None:
         async with bench.master() as client:
             worker = await bench.worker(client)
@@ -296,7 +297,7 @@ def test_a_block_that_does_not_fit_its_stage_is_a_failure(bench: Any) -> None:
     asyncio.run(story())
 
 
-def test_an_answer_to_reports_brings_what_a_poll_would(bench: Any) -> None:
+def test_an_answer_to_reports_brings_what_a_poll_would(bench: Bench) -> None:
     async def story() -> None:
         async with bench.master() as client:
             worker = await bench.worker(client)

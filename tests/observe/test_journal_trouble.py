@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -145,7 +146,9 @@ def test_a_full_disk_is_waited_for(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("level", ["NORMAL", "FULL"])
-def test_what_must_outlive_a_power_cut_is_synced(tmp_path: Path, level: str) -> None:
+def test_what_must_outlive_a_power_cut_is_synced(
+    tmp_path: Path, level: Literal["NORMAL", "FULL"]
+) -> None:
     journal = Journal(tmp_path / "journal.db", JournalSettings(synchronous=level))
     said: list[str] = []
     journal._db.set_trace_callback(said.append)

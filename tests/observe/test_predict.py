@@ -58,7 +58,7 @@ def journal() -> list[StoryLine]:
     spec = {"job": "j", "stages": [{"id": 0, "branches": [{"partitions": 1}], "result": True}]}
     key = {"job": "j", "stage": 0, "generation": 0, "partition": 0, "attempt": 0}
     report = {"key": key, "block": {"partitions": [{"rows": 3}]}, "duration_s": 2.0}
-    end = ["finish_job", "j", "SUCCEEDED", None, None, []]
+    end: list[object] = ["finish_job", "j", "SUCCEEDED", None, None, []]
     return [
         line(1, "job_submitted", 10.0, {"job": spec}, [["launch_task", "w", "j.0.0.0.0"]]),
         line(2, "task_succeeded", 12.5, {"worker": "w", "counted": True, "report": report}, [end]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -31,8 +32,12 @@ TOLD = {
 }
 
 
-def worker(name: str, status: str = "UP", **told: float) -> WorkerFigures:
-    return WorkerFigures.from_told(told, worker_id=name, status=status, slots=2, active_tasks=1)
+def worker(
+    name: str, told: Mapping[str, float] | None = None, *, status: str = "UP"
+) -> WorkerFigures:
+    return WorkerFigures.from_told(
+        told or {}, worker_id=name, status=status, slots=2, active_tasks=1
+    )
 
 
 def system(*workers: WorkerFigures) -> SystemMetrics:
@@ -78,7 +83,7 @@ def samples(text: bytes) -> dict[str, float]:
 
 
 def test_what_the_master_says() -> None:
-    found = samples(cluster_text(system(worker("w-1", **TOLD), worker("w-2", "DOWN", **TOLD))))
+    found = samples(cluster_text(system(worker("w-1", TOLD), worker("w-2", TOLD, status="DOWN"))))
     assert found["minispark_master_start_time_seconds"] == 100.0
     assert (found["minispark_journal_healthy"], found["minispark_journal_events_total"]) == (0, 7)
     assert found["minispark_workers{down}"] == 1
@@ -94,7 +99,7 @@ def test_what_the_master_says() -> None:
 
 
 def test_what_a_worker_says() -> None:
-    found = samples(worker_text(worker("w-1", **TOLD)))
+    found = samples(worker_text(worker("w-1", TOLD)))
     assert found["minispark_worker_up{w-1}"] == 1
     assert found["minispark_worker_cpu_cores{w-1}"] == 1.5
     assert found["minispark_worker_cache_hits_total{w-1}"] == 4
@@ -103,7 +108,7 @@ def test_what_a_worker_says() -> None:
     assert "minispark_worker_task_latency_mean_seconds{w-1}" not in silent
 
 
-@pytest.mark.parametrize("text", [cluster_text(system(worker("w-1", **TOLD)))])
+@pytest.mark.parametrize("text", [cluster_text(system(worker("w-1", TOLD)))])
 def test_names_follow_the_conventions(text: bytes) -> None:
     for family in text_string_to_metric_families(text.decode()):
         assert family.documentation.endswith("."), family.name
@@ -115,7 +120,7 @@ def test_names_follow_the_conventions(text: bytes) -> None:
 
 
 def test_the_dashboard_asks_for_nothing_that_is_not_there() -> None:
-    known = {name.split("{")[0] for name in samples(cluster_text(system(worker("w-1", **TOLD))))}
+    known = {name.split("{")[0] for name in samples(cluster_text(system(worker("w-1", TOLD))))}
     board = json.loads(DASHBOARD.read_text())
     queries = [target["expr"] for panel in board["panels"] for target in panel.get("targets", ())]
     asked = {name for query in queries for name in re.findall(r"minispark_\w+", query)}

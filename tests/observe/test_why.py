@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tests.ui.records import finished_record, graph_of, key_of, report_of
 
-from minispark.errors import FetchFailed, OutOfMemory, TimedOut, WorkerLost
+from minispark.errors import Failure, FetchFailed, OutOfMemory, TimedOut, WorkerLost
 from minispark.observe.headline import Moment, headline
 from minispark.observe.record import JobRecord
 from minispark.observe.why import Facts, why
@@ -70,7 +70,7 @@ def test_spill() -> None:
 
 def test_failures_are_told_by_kind() -> None:
     record = record_of([(10, 0.1)] * 4)
-    kinds = (
+    kinds: tuple[Failure, ...] = (
         WorkerLost("gone"),
         OutOfMemory(1),
         TimedOut(1.0),

@@ -5,12 +5,23 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import polars as pl
 import polars.selectors as cs
 from polars import col
 
+if TYPE_CHECKING:
+    from polars._typing import JoinStrategy
+
 Query = Callable[[pl.LazyFrame, pl.LazyFrame], pl.LazyFrame]
+
+JOINS: tuple[JoinStrategy, ...] = ("inner", "left", "right", "full", "semi", "anti")
+
+
+def _join(how: JoinStrategy) -> Query:
+    return lambda left, right: left.join(right, on="a", how=how)
+
 
 # Polars promises the order of these.
 ORDERED: dict[str, Query] = {
@@ -52,7 +63,7 @@ ORDERED: dict[str, Query] = {
     "union with itself": lambda left, right: pl.concat([left, left]),
     "diagonal": lambda left, right: pl.concat([left, right], how="diagonal"),
     "diagonal with no columns": lambda left, right: pl.concat(
-        [left.select("a"), right.drop(pl.all())], how="diagonal"
+        [left.select("a"), right.drop(cs.all())], how="diagonal"
     ),
     "relaxed": lambda left, right: pl.concat(
         [left.select("a"), right.select(col("v").alias("a"))], how="vertical_relaxed"
@@ -241,10 +252,7 @@ UNORDERED: dict[str, Query] = {
     "word count": lambda left, right: (
         left.select(col("s").str.split(" ").alias("w")).explode("w").group_by("w").agg(pl.len())
     ),
-    **{
-        f"join {how}": lambda left, right, how=how: left.join(right, on="a", how=how)
-        for how in ("inner", "left", "right", "full", "semi", "anti")
-    },
+    **{f"join {how}": _join(how) for how in JOINS},
     "join null keys": lambda left, right: left.join(right, on="a", how="full", nulls_equal=True),
     "join coalesced": lambda left, right: left.join(right, on="a", how="full", coalesce=True),
     "join validated": lambda left, right: left.join(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Literal
 
 import polars as pl
 import pytest
@@ -97,7 +98,7 @@ def test_what_does_not_fit_is_found(name: str, drafts: list[Draft]) -> None:
     [("inner", True), ("left", True), ("semi", True), ("right", False), ("full", False)],
 )
 def test_a_side_is_broadcast_only_if_its_unmatched_rows_are_never_emitted(
-    how: str, fits: bool
+    how: Literal["inner", "left", "semi", "right", "full"], fits: bool
 ) -> None:
     left, right = (pl.LazyFrame(schema={"k": pl.Int64, name: pl.Int64}) for name in ("v", "w"))
     plan = parse(left.join(right, on="k", how=how))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import polars as pl
 import pytest
 from polars import col
@@ -141,7 +143,7 @@ def test_aggregates_that_do_not_split(expr: pl.Expr) -> None:
 HALF = 2**31
 
 
-def final_step(expr: pl.Expr, *partials: list[int]) -> pl.DataFrame:
+def final_step(expr: pl.Expr, *partials: Sequence[float]) -> pl.DataFrame:
     """Return what the final step makes of the partial columns of some partitions."""
     schema = {"a": pl.Int64(), "b": pl.Float64(), "f": pl.Boolean()}
     split = split_aggregates([expression_body(expr)], schema, keys=())

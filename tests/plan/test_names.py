@@ -84,7 +84,9 @@ QUERIES: dict[str, Query] = {
     "union": lambda rows, c: pl.concat([rows, rows.filter(c[0] > 1)]),
     "diagonal": lambda rows, c: pl.concat([rows, rows.select(c[-1])], how="diagonal"),
     "rows": lambda rows, c: rows.select(pl.len()),
-    "explode": lambda rows, c: rows.with_columns(pl.concat_list(c)).explode(c[0]),
+    "explode": lambda rows, c: rows.with_columns(pl.concat_list(c)).explode(
+        c[0].meta.output_name()
+    ),
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from tests.plan.queries import ORDERED, UNORDERED, write_files
 
 from minispark.errors import JobFailedError
 from minispark.plan.build import PlanOutput, plan_outputs
+from minispark.plan.stages import StageGraph
 from minispark.settings import PlanSettings
 from minispark.testing import run_inline
 
@@ -71,14 +73,12 @@ def test_optimizer_flags_mean_what_they_mean_in_polars(
     flags, make = FLAGS[name]
     query = make(pl.scan_csv(files[0]))
     for optimizations in (flags, pl.QueryOptFlags()):
-        expected = outcome(
-            lambda given=optimizations: query.collect(engine="streaming", optimizations=given)
-        )
+        expected = outcome(partial(_streamed, query, optimizations))
         for settings in SETTINGS.values():
             graph = plan_outputs(
                 [PlanOutput("out", query)], settings=settings, optimizations=optimizations
             )
-            got = outcome(lambda graph=graph: run_inline(graph, tmp_path).results["out"])
+            got = outcome(partial(_inline, graph, tmp_path))
             assert got == expected
 
 
@@ -107,7 +107,15 @@ def test_a_row_that_polars_would_not_read_fails_nothing(name: str, tmp_path: Pat
     expected = outcome(lambda: query.collect(engine="streaming"))
     for settings in SETTINGS.values():
         graph = plan_outputs([PlanOutput("out", query)], settings=settings)
-        assert outcome(lambda graph=graph: run_inline(graph, tmp_path).results["out"]) == expected
+        assert outcome(partial(_inline, graph, tmp_path)) == expected
+
+
+def _streamed(query: pl.LazyFrame, optimizations: pl.QueryOptFlags) -> pl.DataFrame:
+    return query.collect(engine="streaming", optimizations=optimizations)
+
+
+def _inline(graph: StageGraph, directory: Path) -> pl.DataFrame:
+    return run_inline(graph, directory).results["out"]
 
 
 def outcome(run: Callable[[], pl.DataFrame]) -> object:

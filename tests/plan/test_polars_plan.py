@@ -82,7 +82,8 @@ def changed_plan(query: pl.LazyFrame, kind: str, **fields: Any) -> bytes:
     for slot in arena["dsl_plans"]:
         if slot["value"] and kind in slot["value"]:
             slot["value"][kind].update(fields)
-    return plan_header() + msgpack.packb(arena)
+    packed: bytes = msgpack.packb(arena)
+    return plan_header() + packed
 
 
 def test_a_reference_in_a_field_that_has_none_cannot_be_read() -> None:

@@ -6,12 +6,15 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import polars as pl
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from polars import col
+
+if TYPE_CHECKING:
+    from polars._typing import JoinStrategy
 from polars.testing import assert_frame_equal
 
 from minispark.plan.build import PlanOutput, plan_outputs
@@ -40,12 +43,12 @@ _ALL = [col("k"), col("v"), col("s")]
 
 
 def _join(rows: pl.LazyFrame, other: pl.LazyFrame, number: int) -> pl.LazyFrame:
-    hows: list[Any] = ["inner", "left", "semi", "anti"]
+    hows: list[JoinStrategy] = ["inner", "left", "semi", "anti"]
     return rows.join(other.select("k", w="v"), on="k", how=hows[number % 4])
 
 
 def _outer(rows: pl.LazyFrame, other: pl.LazyFrame, number: int) -> pl.LazyFrame:
-    hows: list[Any] = ["full", "right"]
+    hows: list[JoinStrategy] = ["full", "right"]
     side = other.select("k", "v", t="s")
     joined = rows.join(side, on="k", how=hows[number % 2], coalesce=True)
     return joined.with_columns(s=pl.coalesce("t", "s"), v=pl.coalesce("v_right", "v"))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -16,7 +17,7 @@ from tests.plan.random_queries.check import check_query
 from tests.plan.random_queries.query import RandomQuery, random_query
 from tests.plan.random_queries.tables import open_tables, write_tables
 
-from minispark.testing import run_inline
+from minispark.testing.inline import InlineRun, run_inline
 
 SEED = 11
 BATCH = 50
@@ -52,7 +53,7 @@ def test_a_seed_gives_the_same_query_again(tables: Mapping[str, pl.LazyFrame]) -
 def test_another_answer_is_found(
     tables: Mapping[str, pl.LazyFrame], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def lossy(*given: object, **options: object) -> object:
+    def lossy(*given: Any, **options: Any) -> InlineRun:
         run = run_inline(*given, **options)
         run.results["out"] = run.results["out"].head(3)
         return run

@@ -8,9 +8,11 @@ from dataclasses import replace
 import pytest
 from tests.scheduler.play import OTHER, RECEIPT, Play, gone, key, map_reduce, single
 
+from minispark.ids import TaskKey
 from minispark.scheduler import snapshot
 from minispark.scheduler.commands import (
     BlockRef,
+    Command,
     FinishJob,
     JobStatus,
     LaunchTask,
@@ -27,7 +29,7 @@ def with_found(spec: JobSpec, **on: str) -> JobSpec:
     return replace(spec, found=tuple(found))
 
 
-def launched(commands: list[object]) -> list[tuple[object, str]]:
+def launched(commands: list[Command]) -> list[tuple[TaskKey, str]]:
     return [(c.key, c.worker) for c in commands if isinstance(c, LaunchTask)]
 
 

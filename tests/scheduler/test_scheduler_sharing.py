@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from json import dumps, loads
+from typing import Literal
 
 import pytest
 from tests.scheduler.play import RECEIPT, Play, key, single
@@ -133,8 +134,8 @@ def test_while_a_long_task_waits_for_a_slot_nobody_is_leased_ahead_of_it() -> No
 
 
 @pytest.mark.parametrize("policy", ["fair", "fifo"])
-def test_weight_and_turn_outlive_the_master(policy: str) -> None:
-    settings = replace(ONE_BY_ONE, policy=policy)  # type: ignore[arg-type]
+def test_weight_and_turn_outlive_the_master(policy: Literal["fair", "fifo"]) -> None:
+    settings = replace(ONE_BY_ONE, policy=policy)
     play = Play("w0", settings=settings)
     play.submit(replace(single(20, job="a"), weight=1.0))
     play.submit(replace(single(20, job="b"), weight=3.0))

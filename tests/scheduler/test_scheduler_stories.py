@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from tests.scheduler.play import (
     OTHER,
@@ -10,6 +12,7 @@ from tests.scheduler.play import (
     failed,
     finished,
     key,
+    launch_keys,
     map_reduce,
     released,
     single,
@@ -53,7 +56,7 @@ from minispark.scheduler.spec import (
 from minispark.settings import SchedulerSettings
 
 
-def error(message: str, **where: str) -> TaskError:
+def error(message: str, **where: Any) -> TaskError:
     return TaskError(ErrorInfo("MS-212", message, **where))
 
 
@@ -128,7 +131,7 @@ def test_an_executor_that_dies_three_times_ends_the_job() -> None:
     died = WorkerLost("the executor ended with signal 11")
     play.submit(single())
     assert play.failed(key(0, 0), died) == [play.launch(key(0, 0, 1), "w1")]
-    assert [c.key for c in play.failed(key(0, 0, 1), died)] == [key(0, 0, 2)]
+    assert launch_keys(play.failed(key(0, 0, 1), died)) == [key(0, 0, 2)]
     finish = play.failed(key(0, 0, 2), died)[0]
     assert isinstance(finish, FinishJob)
     assert finish.key == key(0, 0, 2)

@@ -44,6 +44,7 @@ from minispark.scheduler.tasks import (
     IllegalMoveError,
     Leased,
     Task,
+    TaskState,
 )
 
 SPEC = JobSpec(
@@ -160,18 +161,24 @@ def test_every_event_in_every_state_of_a_job(phase: Phase, event: Event) -> None
             assert jobs["j"].phase is ENDS.get((phase, type(event)), phase)
 
 
-STATES = (IDLE, WAITING, READY, Leased(key(0, 0), "w0"), Done(key(0, 0), "w0", RECEIPT))
+STATES: tuple[TaskState, ...] = (
+    IDLE,
+    WAITING,
+    READY,
+    Leased(key(0, 0), "w0"),
+    Done(key(0, 0), "w0", RECEIPT),
+)
 
 
 @pytest.mark.parametrize(("before", "after"), list(product(STATES, STATES)))
-def test_a_task_takes_only_arrows_of_the_table(before: object, after: object) -> None:
-    task = Task(state=before)  # type: ignore[arg-type]
+def test_a_task_takes_only_arrows_of_the_table(before: TaskState, after: TaskState) -> None:
+    task = Task(state=before)
     if (type(before), type(after)) in TASK_ARROWS:
-        task.move(after)  # type: ignore[arg-type]
+        task.move(after)
         assert task.state is after
     else:
         with pytest.raises(IllegalMoveError):
-            task.move(after)  # type: ignore[arg-type]
+            task.move(after)
         assert task.state is before
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgpack
@@ -377,7 +377,7 @@ def test_sinks_that_cannot_be_seen_through_are_refused(
 def test_python_readers_are_refused(root: Path, tmp_path: Path) -> None:
     from polars.io.plugins import register_io_source
 
-    def source(*_: object) -> object:
+    def source(*_: object) -> Iterator[pl.DataFrame]:
         yield pl.DataFrame({"a": [1]})
 
     frame = register_io_source(source, schema={"a": pl.Int64})

@@ -89,10 +89,10 @@ def check(app: Any, allowed: dict[tuple[str, str], set[str]]) -> int:
     paths = [*routes(app), "/", "/nothing", "/api/v1/jobs/", "//healthz", "/healthz/", "/HEALTHZ"]
     assert {path for _, path in allowed} <= set(paths)
     todo = list(product(VERBS, paths, CREDENTIALS))
-    shown = [
-        (verb, path, {} if CREDENTIALS[who] is None else {"authorization": CREDENTIALS[who]})
-        for verb, path, who in todo
-    ]
+    headers = {
+        who: {} if shown is None else {"authorization": shown} for who, shown in CREDENTIALS.items()
+    }
+    shown = [(verb, path, headers[who]) for verb, path, who in todo]
     for (verb, path, who), reply in zip(todo, call(app, shown), strict=True):
         may = who in table.get((verb, path), {"root"})
         status, where = reply.status_code, (verb, path, who)

@@ -62,7 +62,7 @@ def write_parquet(table: pa.Table, path: Path) -> None:
 
 
 def write_ipc(table: pa.Table, path: Path) -> None:
-    with pyarrow.ipc.new_file(path, table.schema) as writer:
+    with pyarrow.ipc.new_file(str(path), table.schema) as writer:
         writer.write_table(table)
 
 

@@ -6,7 +6,7 @@ import gzip
 import io
 import json
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import urlsplit
@@ -273,11 +273,13 @@ def deep_plan(terms: int) -> bytes:
     (select,) = [
         slot["value"]["Select"] for slot in plan["dsl_plans"] if "Select" in str(slot)[:90]
     ]
-    column = msgpack.packb(select["expr"][0]["BinaryExpr"]["left"])
+    column: bytes = msgpack.packb(select["expr"][0]["BinaryExpr"]["left"])
     select["expr"][0] = "HERE"
-    before, after = msgpack.packb(plan).split(msgpack.packb("HERE"))
-    left = b"\x81" + msgpack.packb("BinaryExpr") + b"\x83" + msgpack.packb("left")
-    right = b"".join(msgpack.packb(word) for word in ("op", "Plus", "right")) + column
+    packed: bytes = msgpack.packb(plan)
+    before, after = packed.split(msgpack.packb("HERE"))
+    left: bytes = b"\x81" + msgpack.packb("BinaryExpr") + b"\x83" + msgpack.packb("left")
+    right = b"".join(msgpack.packb(word) for word in ("op", "Plus", "right"))
+    right += column
     return plan_header() + before + left * terms + column + right * terms + after
 
 
@@ -299,7 +301,7 @@ def bomb() -> bytes:
     [("garbage", ""), ("deep", ""), ("short", ""), ("bomb", "memory"), ("lists", "")],
 )
 def test_plans_that_harm_whoever_reads_them(cluster: LocalCluster, name: str, says: str) -> None:
-    plans = {
+    plans: dict[str, Callable[[], bytes]] = {
         "garbage": lambda: b"\x00\xff" * 1_000,
         "deep": lambda: deep_plan(100_000),
         "short": lambda: pl.LazyFrame({"a": [1]}).serialize()[:-7],

@@ -13,6 +13,7 @@ from typing import Any
 import httpx2
 import polars as pl
 import pytest
+from starlette.requests import Request
 from tests.security.apps import call, master
 
 import minispark as ms
@@ -211,14 +212,11 @@ def test_a_worker_with_a_token_for_something_else(
 
 
 def test_jobs_of_lesser_tokens_leave_room_for_the_owner(tmp_path: Path) -> None:
-    class Seen:
-        def __init__(self, level: Level | None) -> None:
-            self.scope = {"minispark.level": level}
-
     journal = Journal(tmp_path / "journal.db")
     service = Service(MasterConfig(state_dir=tmp_path, token=SECRET), journal, Identity("c", 1))
     levels = (Level.ROOT, Level.SUBMIT, None)
-    found = [spare_places(Seen(level), service) for level in levels]  # type: ignore[arg-type]
+    seen = [Request({"type": "http", "minispark.level": level}) for level in levels]
+    found = [spare_places(request, service) for request in seen]
     journal.close()
     assert found == [0, 100, 100]
 

@@ -124,7 +124,7 @@ def redirect_masters() -> None:
                 options["env"] = {**options["env"], FOLDER: os.environ[FOLDER]}
         original(self, args, *rest, **options)
 
-    subprocess.Popen.__init__ = begin  # type: ignore[method-assign]
+    subprocess.Popen.__init__ = begin  # type: ignore[method-assign]  # for this process
 
 
 def _watch_this_master() -> None:

@@ -19,7 +19,7 @@ import socket
 import subprocess
 import threading
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -82,11 +82,11 @@ class Seed:
             line = line.replace(named, f"{named[0]}{here}")
         return line.replace("{JOB_ID}", self.job)
 
-    def run(self, line: str, *, code: int = 0, **environment: str) -> str:
+    def run(self, line: str, *, code: int = 0, environment: Mapping[str, str] | None = None) -> str:
         ran = subprocess.run(
             ["bash", "-o", "pipefail", "-c", self.as_here(line)],
             cwd=ROOT,
-            env=self.environment | environment,
+            env={**self.environment, **(environment or {})},
             capture_output=True,
             text=True,
             timeout=DEADLINE_S,
@@ -415,12 +415,12 @@ def test_docker_for_real(seed: Seed) -> None:
     ports = {"MASTER_PORT": "0", "WORKER1_METRICS_PORT": "0", "WORKER2_METRICS_PORT": "0"}
     apart = base | ports | {"COMPOSE_PROJECT_NAME": "minispark-seed"}
     try:
-        seed.run("make docker-build", **apart)
-        seed.run("make docker-up", **apart)
-        assert "as plain Python counts them" in seed.run("make docker-demo", **apart)
+        seed.run("make docker-build", environment=apart)
+        seed.run("make docker-up", environment=apart)
+        assert "as plain Python counts them" in seed.run("make docker-demo", environment=apart)
     finally:
-        seed.run("make docker-down", **apart)
-    assert "every result was right" in seed.run("make docker-test", **base)
+        seed.run("make docker-down", environment=apart)
+    assert "every result was right" in seed.run("make docker-test", environment=base)
 
 
 # --- What the README says of the parts

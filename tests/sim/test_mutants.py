@@ -12,12 +12,17 @@ from typing import Any
 
 import pytest
 
-from minispark.errors import FetchFailed
-from minispark.scheduler import attempts, launching, lineage, liveness, reports, snapshot, work
+from minispark.errors import Failure, FetchFailed
+from minispark.ids import TaskKey
+from minispark.scheduler import attempts, launching, lineage, liveness, reports, snapshot
+from minispark.scheduler.commands import ReleaseBlocks
 from minispark.scheduler.core import Scheduler
-from minispark.scheduler.state import Stage
-from minispark.scheduler.tasks import Done, Leased
+from minispark.scheduler.events import HeartbeatFacts, TaskSucceeded, WorkerHeartbeat
+from minispark.scheduler.policy import Cause
+from minispark.scheduler.state import Job, Stage, State
+from minispark.scheduler.tasks import Done, Leased, Task
 from minispark.scheduler.work import Work
+from minispark.scheduler.workers import Worker
 from minispark.testing.sim.batch import Finding, live
 from minispark.testing.sim.recipe import Recipe
 
@@ -25,6 +30,8 @@ WITHIN = 400
 """Histories in which a mutant must be found; most take a handful."""
 
 Patch = pytest.MonkeyPatch
+Inputs = tuple[tuple[int, int], ...]
+Live = tuple[Job, Stage, Leased]
 
 
 @dataclass(frozen=True)
@@ -39,12 +46,12 @@ def stale_input(patch: Patch) -> None:
     """A report counts although what its attempt read was rolled back meanwhile."""
     original = lineage.started_below
 
-    def started_below(job: Any, stage: Stage) -> list[Stage]:
+    def started_below(job: Job, stage: Stage) -> list[Stage]:
         # Readers that still run are left alone: their reports will not count, one may think.
         found = original(job, stage)
         return [s for s in found if s is stage or any(isinstance(t.state, Done) for t in s.tasks)]
 
-    def still_live(state: Any, key: Any, worker: Any, inputs: Any) -> Any:
+    def still_live(state: State, key: TaskKey, worker: Worker, inputs: Inputs) -> Live | None:
         found = live_without_fence(state, key, worker, inputs)
         return found if found and (found[2].key, found[2].worker) == (key, worker.name) else None
 
@@ -52,7 +59,7 @@ def stale_input(patch: Patch) -> None:
     patch.setattr(attempts, "live", still_live)
 
 
-def live_without_fence(state: Any, key: Any, worker: Any, inputs: Any) -> Any:
+def live_without_fence(state: State, key: TaskKey, worker: Worker, inputs: Inputs) -> Live | None:
     job = state.jobs.get(key.job)
     stage = job.stages.get(key.stage) if job is not None else None
     if job is None or stage is None or key.partition >= len(stage.tasks):
@@ -80,9 +87,9 @@ def queued_before_removed(patch: Patch) -> None:
     """Attempts of a lost worker are placed again while it still counts as there."""
     original = Scheduler._end_life
 
-    def end_life(self: Scheduler, step: Work, worker: Any, reason: str) -> None:
+    def end_life(self: Scheduler, step: Work, worker: Worker, reason: str) -> None:
         for key in list(worker.leased):
-            step.lose_lease(worker, key, work.Cause.WORKER_DOWN, reason)
+            step.lose_lease(worker, key, Cause.WORKER_DOWN, reason)
         step.settle()
         launching.place(step)
         original(self, step, worker, reason)
@@ -94,9 +101,9 @@ def charged_twice(patch: Patch) -> None:
     """One failure uses up two of a task's attempts."""
     original = attempts.charge
 
-    def charge(*arguments: Any) -> None:
-        original(*arguments)
-        original(*arguments)
+    def charge(task: Task, cause: Cause, failure: Failure, worker: str) -> None:
+        original(task, cause, failure, worker)
+        original(task, cause, failure, worker)
 
     patch.setattr(attempts, "charge", charge)
 
@@ -105,7 +112,7 @@ def late_fetch_failure(patch: Patch) -> None:
     """Each reader that misses a block loses it anew, whoever has made it again meanwhile."""
     original = Work.lose_input
 
-    def lose_input(self: Work, job: Any, reader: Leased, gone: FetchFailed) -> bool:
+    def lose_input(self: Work, job: Job, reader: Leased, gone: FetchFailed) -> bool:
         stage = job.stages.get(gone.stage)
         if stage is not None and gone.partition < len(stage.tasks):
             stage.generation += 1
@@ -118,8 +125,10 @@ def no_reconciliation(patch: Patch) -> None:
     """A launch that never arrived is waited for, for ever."""
     original = liveness.Signs.facts
 
-    def facts(self: Any, *arguments: Any) -> Any:
-        found = original(self, *arguments)
+    def facts(
+        self: liveness.Signs, state: State, beat: WorkerHeartbeat, now: float
+    ) -> HeartbeatFacts | None:
+        found = original(self, state, beat, now)
         return None if found is None else replace(found, lost=())
 
     patch.setattr(liveness.Signs, "facts", facts)
@@ -129,7 +138,7 @@ def child_never_asked(patch: Patch) -> None:
     """A block is lost, and nobody asks who needs it."""
     original = Work.lose_blocks
 
-    def lose_blocks(self: Work, job: Any, stage: Stage, partitions: list[int]) -> None:
+    def lose_blocks(self: Work, job: Job, stage: Stage, partitions: list[int]) -> None:
         known = job.name in self.touched
         original(self, job, stage, partitions)
         if not known:
@@ -142,7 +151,7 @@ def child_never_asked(patch: Patch) -> None:
 def partial_commit(patch: Patch) -> None:
     """Files are published as soon as one output stage is whole."""
     patch.setattr(
-        work.Job,
+        Job,
         "complete",
         property(lambda self: any(s.complete for s in self.ordered if s.final)),
     )
@@ -152,7 +161,7 @@ def forgetful_snapshot(patch: Patch) -> None:
     """A master that starts again does not know how often a task had failed."""
     original = snapshot.dump
 
-    def dump(state: Any) -> Any:
+    def dump(state: State) -> dict[str, Any]:
         plain = original(state)
         for job in plain["jobs"]:
             job["fetch_failures"] = 0
@@ -165,10 +174,10 @@ def released_too_early(patch: Patch) -> None:
     """The block of an attempt that counts is deleted with those that do not."""
     original = reports.succeeded
 
-    def succeeded(step: Work, worker: Any, event: Any) -> None:
+    def succeeded(step: Work, worker: Worker, event: TaskSucceeded) -> None:
         original(step, worker, event)
         if event.key.attempt and worker.up and worker.holds(event.key):
-            step.tell(work.ReleaseBlocks(worker.name, worker.epoch, (event.key,)))
+            step.tell(ReleaseBlocks(worker.name, worker.epoch, (event.key,)))
 
     patch.setattr(reports, "succeeded", succeeded)
 

@@ -13,7 +13,7 @@ from minispark.ids import TaskKey
 from minispark.scheduler.commands import JobStatus
 from minispark.testing.sim import Recipe, SimulationError, World
 from minispark.testing.sim.batch import simulate
-from minispark.testing.sim.blocks import make_block
+from minispark.testing.sim.blocks import Block, make_block
 from minispark.testing.sim.faults import KINDS
 from minispark.testing.sim.journal import Row
 from minispark.testing.sim.master import Master
@@ -114,16 +114,16 @@ def test_what_is_left_out_does_not_happen() -> None:
         assert not {"lost", "crash"} & set(world.faults.struck)
 
 
-def test_an_answer_of_two_versions_is_noticed() -> None:
+def test_an_answer_of_two_versions_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     # The proof of the proof: a world whose blocks forget that they were made anew.
     world = World(Recipe(3, without=tuple(KINDS)))
     original = world.truth.wrote
 
-    def wrote(block: object, worker: str) -> None:
-        original(block, worker)  # type: ignore[arg-type]
-        block.made_from[0, 0] = (world.truth.salt(), 0)  # type: ignore[attr-defined]
+    def wrote(block: Block, worker: str) -> None:
+        original(block, worker)
+        block.made_from[0, 0] = (world.truth.salt(), 0)
 
-    world.truth.wrote = wrote  # type: ignore[method-assign]
+    monkeypatch.setattr(world.truth, "wrote", wrote)
     with pytest.raises(SimulationError, match=r"two versions|not made of|had to read"):
         world.run()
 

@@ -220,10 +220,13 @@ def test_two_workers_lost_at_the_reduce_stage_cost_only_what_was_theirs(
         job_id = client.submit_planned(plan(_held_join(text, tmp_path)), name="two lost")
         survivor = holder(cluster, tmp_path)
         found: list[dict[int, dict[str, Any]]] = []
-        until(
-            lambda: (tasks := _map_stage(client, job_id)) and (found.append(tasks) or True),
-            "the map stage ended",
-        )
+
+        def map_stage_ended() -> bool:
+            tasks = _map_stage(client, job_id)
+            found.extend([tasks] if tasks else [])
+            return bool(found)
+
+        until(map_stage_ended, "the map stage ended")
         victims = [worker for worker in cluster.workers if worker is not survivor]
         names = {name_of(worker) for worker in victims}
         for worker in victims:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 import pytest
@@ -16,6 +16,9 @@ from polars.testing import assert_frame_equal
 from tests.system.tables import FORMATS, SCHEMAS, scan
 
 from minispark.client.local_cluster import LocalCluster
+
+if TYPE_CHECKING:
+    from polars._typing import JoinStrategy
 
 pytestmark = pytest.mark.process
 
@@ -34,6 +37,21 @@ def _words(sales: pl.LazyFrame) -> pl.LazyFrame:
 
 def _join(**fields: Any) -> dict[str, Any]:
     return {"op": "join", "with": "goods", **fields}
+
+
+JOINS: tuple[JoinStrategy, ...] = ("inner", "left", "right", "full", "semi", "anti")
+
+
+def _grouped(fn: str) -> Oracle:
+    return lambda s, g: s.group_by("sku", "shop").agg(getattr(col("qty"), fn)())
+
+
+def _reduced(fn: str) -> Oracle:
+    return lambda s, g: s.select(getattr(col("price"), fn)())
+
+
+def _joined(how: JoinStrategy) -> Oracle:
+    return lambda s, g: s.join(g, on="sku", how=how, coalesce=True)
 
 
 SUM_SQL = "select shop, sum(qty) as q, count(*) as n from {0} where qty > 1 group by shop"
@@ -101,7 +119,7 @@ OPERATORS: dict[str, tuple[Steps, Oracle, bool]] = {
     **{
         f"reduce_by_key {fn}": (
             [{"op": "reduce_by_key", "key": ["sku", "shop"], "value": "qty", "fn": fn}],
-            lambda s, g, fn=fn: s.group_by("sku", "shop").agg(getattr(col("qty"), fn)()),
+            _grouped(fn),
             False,
         )
         for fn in ("sum", "count", "min", "max", "mean")
@@ -109,7 +127,7 @@ OPERATORS: dict[str, tuple[Steps, Oracle, bool]] = {
     **{
         f"reduce {fn}": (
             [{"op": "reduce", "value": "price", "fn": fn}],
-            lambda s, g, fn=fn: s.select(getattr(col("price"), fn)()),
+            _reduced(fn),
             True,
         )
         for fn in ("sum", "count", "min", "max", "mean")
@@ -117,10 +135,10 @@ OPERATORS: dict[str, tuple[Steps, Oracle, bool]] = {
     **{
         f"join {how}": (
             [_join(on="sku", how=how)],
-            lambda s, g, how=how: s.join(g, on="sku", how=how, coalesce=True),
+            _joined(how),
             False,
         )
-        for how in ("inner", "left", "right", "full", "semi", "anti")
+        for how in JOINS
     },
     "join on two sides": (
         [_join(left_on="qty", right_on="sku", how="inner", suffix="_of_goods")],

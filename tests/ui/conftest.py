@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Dialog, Page, expect, sync_playwright
 
 PICTURES = Path(__file__).parents[2] / "build" / "screenshots"
 DEADLINE_MS = 60_000.0
@@ -45,10 +45,14 @@ class Eyes:
     def __init__(self, page: Page, *, hosts: tuple[str, ...] = ("127.0.0.1",)) -> None:
         self.page = page
         self.faults: list[str] = []
-        page.on("dialog", lambda dialog: (self.faults.append("dialog"), dialog.dismiss()))
+        page.on("dialog", self._dismiss)
         page.on("pageerror", lambda error: self.faults.append(f"error: {error}"))
         page.on("console", lambda said: self._said(said.type, said.text))
         page.on("request", lambda request: self._asked(request.url, hosts))
+
+    def _dismiss(self, dialog: Dialog) -> None:
+        self.faults.append("dialog")
+        dialog.dismiss()
 
     def picture(self, name: str) -> None:
         """Keep what is seen."""

@@ -7,7 +7,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import polars as pl
@@ -249,7 +249,7 @@ def test_a_killed_worker_goes_down_and_its_task_moves(
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_pages_are_accessible(
-    browser: Browser, cluster: LocalCluster, tmp_path: Path, scheme: str
+    browser: Browser, cluster: LocalCluster, tmp_path: Path, scheme: Literal["light", "dark"]
 ) -> None:
     from minispark.ui import Sheet, StoryDocument, Timeline, report_html
 
@@ -257,13 +257,15 @@ def test_pages_are_accessible(
     client.wait(client.submit_json(word_count("accessible")))
     jobs = client.jobs()
     shown = {jobs[0].job_id, *(job.job_id for job in jobs if job.status == "FAILED")}
-    parts = (("sheet", Sheet), ("timeline", Timeline), ("story", StoryDocument))
-    made = [
-        model.model_validate(client.get_json(f"/api/v1/jobs/{jobs[0].job_id}/{name}"))
-        for name, model in parts
-    ]
+    job = f"/api/v1/jobs/{jobs[0].job_id}"
     report = tmp_path / "report.html"
-    report.write_text(report_html(*made))  # type: ignore[arg-type]
+    report.write_text(
+        report_html(
+            Sheet.model_validate(client.get_json(f"{job}/sheet")),
+            Timeline.model_validate(client.get_json(f"{job}/timeline")),
+            StoryDocument.model_validate(client.get_json(f"{job}/story")),
+        )
+    )
     context = browser.new_context(color_scheme=scheme, bypass_csp=True)  # axe is put in
     page = context.new_page()
     page.goto(client.login_link())

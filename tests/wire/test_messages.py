@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -237,16 +237,19 @@ def test_there_is_an_example_of_every_model() -> None:
 def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     """Give the path of every value in a JSON document, also of what holds others."""
     yield path
-    items = value.items() if isinstance(value, dict) else ()
-    items = enumerate(value) if isinstance(value, list) else items
+    items: Iterable[tuple[Any, Any]] = ()
+    if isinstance(value, dict):
+        items = value.items()
+    elif isinstance(value, list):
+        items = enumerate(value)
     for key, inner in items:
         yield from places(inner, (*path, key))
 
 
-def with_value(value: Any, path: tuple[Any, ...], new: Callable[[Any], Any]) -> Any:
+def with_value(value: Any, path: tuple[Any, ...], new: Any) -> Any:
     """Return a document in which one value is another."""
     if not path:
-        return new(value)
+        return new
     if isinstance(value, dict):
         return {**value, path[0]: with_value(value[path[0]], path[1:], new)}
     copy = list(value)
@@ -274,7 +277,7 @@ def test_hostile_values_are_refused_or_harmless(example: BaseModel) -> None:
     refused = 0
     for path in places(document):
         for number in NUMBERS:
-            text = json.dumps(with_value(document, path, lambda _, number=number: number))
+            text = json.dumps(with_value(document, path, number))
             try:
                 read = model.model_validate_json(text)
             except ValidationError:
@@ -292,7 +295,7 @@ def test_absurd_lengths_are_refused(example: BaseModel) -> None:
     for path in places(document):
         if not AS_LONG_AS_A_BODY.isdisjoint(path) or not isinstance(value_at(document, path), str):
             continue
-        longer = with_value(document, path, lambda _: "x" * 110_000)
+        longer = with_value(document, path, "x" * 110_000)
         with pytest.raises(ValidationError):
             model.model_validate_json(json.dumps(longer))
 
@@ -312,7 +315,7 @@ def test_very_many_mistakes_are_not_listed(example: BaseModel) -> None:
     for path in places(document):
         value = value_at(document, path)
         for new in ([None] * 1_000, {**wrong, **value} if isinstance(value, dict) else wrong):
-            text = json.dumps(with_value(document, path, lambda _, new=new: new))
+            text = json.dumps(with_value(document, path, new))
             try:
                 model.model_validate_json(text)
             except ValidationError as error:

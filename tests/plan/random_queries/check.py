@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import polars as pl
 from polars.exceptions import PanicException
@@ -84,9 +85,13 @@ def _a_step_fails(query: RandomQuery, tables: Mapping[str, pl.LazyFrame]) -> boo
     return any(_plain(build(lines, tables), "in-memory").error for lines in steps)
 
 
-def _plain(frame: pl.LazyFrame, engine: str, flags: pl.QueryOptFlags = _DEFAULT) -> _Answer:
+def _plain(
+    frame: pl.LazyFrame,
+    engine: Literal["in-memory", "streaming"],
+    flags: pl.QueryOptFlags = _DEFAULT,
+) -> _Answer:
     try:
-        return _Answer(frame.collect(engine=engine, optimizations=flags))  # type: ignore[arg-type]
+        return _Answer(frame.collect(engine=engine, optimizations=flags))
     except (Exception, PanicException) as error:
         return _Answer(None, _named(error))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import polars as pl
 import polars.selectors as cs
@@ -48,7 +49,7 @@ class RandomQuery:
 
 def build(lines: tuple[str, ...], tables: Mapping[str, pl.LazyFrame]) -> pl.LazyFrame:
     """Run statements over the tables and return ``q``."""
-    names = {"pl": pl, "cs": cs, **tables}
+    names: dict[str, Any] = {"pl": pl, "cs": cs, **tables}
     exec("\n".join(lines), names)  # noqa: S102
     made: pl.LazyFrame = names["q"]
     return made
