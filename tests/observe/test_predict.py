@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from tests.observe.recorded import Recorded
 
 from minispark.errors import UsageError
 from minispark.observe.predict import Measured, measured, predict
@@ -50,19 +51,11 @@ def test_launches_reports_and_commit_take_their_time() -> None:
     assert found.total_s == pytest.approx(2 * 1.5 + 0.25, abs=0.01)
 
 
-def line(seq: int, kind: str, at: float, payload: object, decisions: list[object]) -> StoryLine:
-    return StoryLine(seq, kind, at, payload, decisions)
-
-
 def journal() -> list[StoryLine]:
-    spec = {"job": "j", "stages": [{"id": 0, "branches": [{"partitions": 1}], "result": True}]}
-    key = {"job": "j", "stage": 0, "generation": 0, "partition": 0, "attempt": 0}
-    report = {"key": key, "block": {"partitions": [{"rows": 3}]}, "duration_s": 2.0}
-    end: list[object] = ["finish_job", "j", "SUCCEEDED", None, None, []]
-    return [
-        line(1, "job_submitted", 10.0, {"job": spec}, [["launch_task", "w", "j.0.0.0.0"]]),
-        line(2, "task_succeeded", 12.5, {"worker": "w", "counted": True, "report": report}, [end]),
-    ]
+    made = Recorded(w=1)
+    made.submit(JobSpec("j", (StageSpec(0, (StageBranch(1),), result=True),)), at=10.0)
+    made.succeed(0, 0, job="j", took_s=2.0, at=12.5)
+    return made.lines
 
 
 def test_a_journal_is_measured() -> None:

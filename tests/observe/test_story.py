@@ -9,8 +9,12 @@ from types import FrameType
 from typing import Any
 
 import pytest
+from tests.observe.recorded import Recorded
 
-from minispark.observe.story import Step, StoryLine, story
+from minispark.ids import TaskKey
+from minispark.observe.story import StoryLine, story
+from minispark.scheduler.spec import InputEdge, JobSpec, Read, StageBranch, StageSpec
+from minispark.settings import SchedulerSettings
 from minispark.testing.chaos import journals
 from minispark.ui import STEPS_PER_PAGE, Plot
 
@@ -34,24 +38,37 @@ def lines_of(path: Path) -> dict[str, list[StoryLine]]:
     return dict.fromkeys(jobs, lines)
 
 
-def told(path: Path) -> dict[str, list[Step]]:
-    return {job: story(lines, job=job) for job, lines in lines_of(path).items()}
+def attempts_in(line: StoryLine) -> list[tuple[str, TaskKey]]:
+    """The attempts, with their workers, that a line launches or cancels."""
+    kinds = ("launch_task", "cancel_task")
+    return [(about[0], TaskKey.parse(about[1])) for kind, *about in line.decisions if kind in kinds]
 
 
 @pytest.mark.parametrize("path", KEPT, ids=lambda path: path.name)
 def test_kept_journals_are_told_in_words(path: Path) -> None:
-    stories = told(path)
-    assert stories
-    for steps in stories.values():
-        assert all(step.what and "_" not in step.what.replace("_minispark", "") for step in steps)
-        for deed in (deed for step in steps for deed in step.decided):
-            assert deed.sentence
-            assert deed.rule
+    """Each line and each decision has a sentence of its own, about the task and worker it names."""
+    jobs = lines_of(path)
+    assert jobs
+    told = 0
+    for job, lines in jobs.items():
+        for line, step in zip(lines, story(lines, job=job), strict=True):
+            assert step.what.rpartition(": ")[2] != line.kind.replace("_", " ")
+            assert "_" not in step.what.replace("_minispark", "")
+            said = [deed.sentence for deed in step.decided]
+            for worker, key in attempts_in(line):
+                task = f"task {key.partition} of stage {key.stage}"
+                assert key.job != job or any(task in s and worker in s for s in said)
+                told += 1
+            for deed in step.decided:
+                assert deed.sentence
+                assert deed.rule, deed.sentence
+    assert told > 10
 
 
 @pytest.mark.parametrize("path", KEPT, ids=lambda path: path.name)
 def test_what_was_known_adds_up(path: Path) -> None:
-    for job, steps in told(path).items():
+    for job, lines in lines_of(path).items():
+        steps = story(lines, job=job)
         own = [step for step in steps if step.knew.stages]
         tasks = {step.knew.waiting + step.knew.running + step.knew.done for step in own}
         assert len(tasks) == 1, job
@@ -66,41 +83,23 @@ def test_what_was_known_adds_up(path: Path) -> None:
         assert end.knew.running == 0
 
 
-def spec(job: str = "job-1") -> StoryLine:
-    branch = {"partitions": 2, "inputs": []}
-    reads = {"leaf": "a", "stage": 0, "read": "all"}
-    stages = [
-        {"id": 0, "branches": [branch]},
-        {"id": 1, "branches": [{"partitions": 1, "inputs": [reads]}]},
-    ]
-    launches = [["launch_task", "w1", f"{job}.0.0.0.0"], ["launch_task", "w2", f"{job}.0.0.1.0"]]
-    return StoryLine(1, "job_submitted", 0.0, {"job": {"job": job, "stages": stages}}, launches)
-
-
-def success(
-    seq: int, block: tuple[int, int, int], worker: str, decisions: list[object]
-) -> StoryLine:
-    stage, partition, attempt = block
-    key = {"job": "job-1", "stage": stage, "generation": 0, "partition": partition}
-    report = {
-        "key": key | {"attempt": attempt},
-        "block": {"partitions": [{"rows": 3}]},
-        "duration_s": 0.5,
-    }
-    return StoryLine(
-        seq, "task_succeeded", 1.0, {"worker": worker, "counted": True, "report": report}, decisions
+def spec(job: str = "job-1") -> JobSpec:
+    read = InputEdge("a", 0, Read.ALL)
+    return JobSpec(
+        job,
+        (
+            StageSpec(0, (StageBranch(2),)),
+            StageSpec(1, (StageBranch(1, (read,)),), result=True),
+        ),
     )
 
 
 def test_a_worker_that_goes_takes_its_blocks_along() -> None:
-    down = StoryLine(
-        3,
-        "time_facts",
-        9.0,
-        {"silent": [["w1", 1]], "stranded": []},
-        [["worker_down", "w1", "no heartbeat"], ["launch_task", "w2", "job-1.0.0.0.1"]],
-    )
-    steps = story([spec(), success(2, (0, 0, 0), "w1", []), down], job="job-1")
+    made = Recorded(w1=1, w2=2)
+    made.submit(spec())
+    made.succeed(0, 0)
+    made.lose("w1")
+    steps = story(made.lines, job="job-1")
     assert steps[0].what == "the job arrived: 2 stages, 3 tasks"
     assert steps[0].decided[0].sentence == "send task 0 of stage 0 to w1"
     assert "no other stage" in steps[0].decided[0].rule
@@ -110,20 +109,20 @@ def test_a_worker_that_goes_takes_its_blocks_along() -> None:
 
 
 def test_an_attempt_that_waits_is_given_to_a_free_slot() -> None:
-    back = StoryLine(
-        2,
-        "time_facts",
-        1.0,
-        {"silent": [], "stranded": []},
-        [["cancel_task", "w2", "job-1.0.0.1.0"], ["launch_task", "w1", "job-1.0.0.1.1"]],
-    )
-    cancelled, sent = story([spec(), back], job="job-1")[1].decided
+    made = Recorded(w1=1, settings=SchedulerSettings(first_prefetch=2))
+    made.submit(spec())
+    made.register("w2", slots=2)
+    cancelled, sent = story(made.lines, job="job-1")[1].decided
     assert "while a slot is free elsewhere" in cancelled.rule
     assert "waited in another worker's line" in sent.rule
 
 
 def test_lines_of_other_jobs_change_nothing_here() -> None:
-    steps = story([spec(), spec("job-2")], job="job-1")
+    made = Recorded(w1=1, w2=3)
+    made.submit(spec())
+    made.submit(spec("job-2"))
+    steps = story(made.lines, job="job-1")
+    assert made.lines[1].decisions
     assert steps[1].what.startswith("of job-2: ")
     assert steps[1].knew.waiting + steps[1].knew.running == 3
     assert steps[1].decided == ()
@@ -136,27 +135,18 @@ def test_a_kind_of_a_later_version_is_named() -> None:
 
 
 def large(tasks: int) -> list[StoryLine]:
-    """A job of so many tasks on ten workers, one of which is lost on the way."""
-    stages = [{"id": 0, "branches": [{"partitions": tasks, "inputs": []}]}]
-    launches: list[list[object]] = [
-        ["launch_task", f"w{number % 10}", f"job-1.0.0.{number}.0"] for number in range(tasks)
-    ]
-    lines = [
-        StoryLine(1, "job_submitted", 0.0, {"job": {"job": "job-1", "stages": stages}}, launches)
-    ]
-    for number in range(tasks):
-        if number % 10:
-            lines.append(success(2 + number, (0, number, 0), f"w{number % 10}", []))
-    lost: list[list[object]] = [["worker_down", "w0", "no heartbeat"]]
-    moved = range(0, tasks, 10)
-    lost += [["launch_task", "w1", f"job-1.0.0.{number}.1"] for number in moved]
-    back = [["cancel_task", "w1", f"job-1.0.0.{number}.1"] for number in moved]
-    back += [["launch_task", "w2", f"job-1.0.0.{number}.2"] for number in moved]
-    silent = {"silent": [["w0", 1]], "stranded": []}
-    lines.append(StoryLine(tasks + 2, "time_facts", 9.0, silent, lost))
-    lines.append(StoryLine(tasks + 3, "time_facts", 9.5, {}, back))
-    lines += [success(tasks + 4 + n, (0, n, 2), "w2", []) for n in moved]
-    return lines
+    """A job of so many tasks on ten workers; one of them is lost and one comes on the way."""
+    settings = SchedulerSettings(first_prefetch=tasks, max_prefetch=tasks)
+    made = Recorded(settings=settings, **{f"w{number}": tasks // 20 for number in range(10)})
+    made.submit(JobSpec("job-1", (StageSpec(0, (StageBranch(tasks),), result=True),)))
+    lost = set(made.leased("w0"))
+    for key in [key for key in made.leased() if key not in lost][: tasks // 2]:
+        made.end(key)
+    made.lose("w0")
+    made.register("w10", slots=tasks, at=21.0)
+    while leased := made.leased():
+        made.end(leased[0], at=22.0)
+    return made.lines
 
 
 def steps_of_python(tasks: int) -> int:
