@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 
 from pydantic import BaseModel
 
@@ -26,7 +27,9 @@ Row = tuple[str, BaseModel, list[list[object]]]
 class Recorded:
     """A scheduler with some workers, and what a master would write of it."""
 
-    def __init__(self, *, settings: SchedulerSettings | None = None, **slots: int) -> None:
+    def __init__(
+        self, slots: Mapping[str, int], *, settings: SchedulerSettings | None = None
+    ) -> None:
         self._scheduler = Scheduler(settings or SchedulerSettings(max_prefetch=0))
         self._leased: dict[TaskKey, str] = {}
         self._workers = dict.fromkeys(slots)

@@ -52,7 +52,7 @@ def test_launches_reports_and_commit_take_their_time() -> None:
 
 
 def journal() -> list[StoryLine]:
-    made = Recorded(w=1)
+    made = Recorded({"w": 1})
     made.submit(JobSpec("j", (StageSpec(0, (StageBranch(1),), result=True),)), at=10.0)
     made.succeed(0, 0, job="j", took_s=2.0, at=12.5)
     return made.lines

@@ -95,7 +95,7 @@ def spec(job: str = "job-1") -> JobSpec:
 
 
 def test_a_worker_that_goes_takes_its_blocks_along() -> None:
-    made = Recorded(w1=1, w2=2)
+    made = Recorded({"w1": 1, "w2": 2})
     made.submit(spec())
     made.succeed(0, 0)
     made.lose("w1")
@@ -109,7 +109,7 @@ def test_a_worker_that_goes_takes_its_blocks_along() -> None:
 
 
 def test_an_attempt_that_waits_is_given_to_a_free_slot() -> None:
-    made = Recorded(w1=1, settings=SchedulerSettings(first_prefetch=2))
+    made = Recorded({"w1": 1}, settings=SchedulerSettings(first_prefetch=2))
     made.submit(spec())
     made.register("w2", slots=2)
     cancelled, sent = story(made.lines, job="job-1")[1].decided
@@ -118,7 +118,7 @@ def test_an_attempt_that_waits_is_given_to_a_free_slot() -> None:
 
 
 def test_lines_of_other_jobs_change_nothing_here() -> None:
-    made = Recorded(w1=1, w2=3)
+    made = Recorded({"w1": 1, "w2": 3})
     made.submit(spec())
     made.submit(spec("job-2"))
     steps = story(made.lines, job="job-1")
@@ -137,7 +137,7 @@ def test_a_kind_of_a_later_version_is_named() -> None:
 def large(tasks: int) -> list[StoryLine]:
     """A job of so many tasks on ten workers; one of them is lost and one comes on the way."""
     settings = SchedulerSettings(first_prefetch=tasks, max_prefetch=tasks)
-    made = Recorded(settings=settings, **{f"w{number}": tasks // 20 for number in range(10)})
+    made = Recorded({f"w{number}": tasks // 20 for number in range(10)}, settings=settings)
     made.submit(JobSpec("job-1", (StageSpec(0, (StageBranch(tasks),), result=True),)))
     lost = set(made.leased("w0"))
     for key in [key for key in made.leased() if key not in lost][: tasks // 2]:
