@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from tests.observe.recorded import Recorded
 
 from minispark.cli import replay
-from minispark.observe.story import Step, StoryLine, story
+from minispark.observe.story import Step, story
 
 
 def steps_of(count: int) -> list[Step]:
-    lines = [
-        StoryLine(
-            n, "worker_left", float(n), {"worker": f"w{n}"}, [["worker_down", f"w{n}", "bye"]]
-        )
-        for n in range(1, count + 1)
-    ]
-    return story(lines, job="j")
+    workers = [f"w{number}" for number in range(1, count + 1)]
+    made = Recorded(dict.fromkeys(workers, 1))
+    for worker in workers:
+        made.leave(worker)
+    return story(made.lines, job="j")
 
 
 def keys(monkeypatch: pytest.MonkeyPatch, *typed: str) -> None:
@@ -48,5 +47,5 @@ def test_the_end_of_input_is_the_end(
     replay._walk(steps_of(1))
     out = capsys.readouterr().out
     assert "w1 said goodbye" in out
-    assert "-> count w1 as DOWN: bye" in out
+    assert "-> count w1 as DOWN: it said goodbye" in out
     assert "because its attempts go to others" in out

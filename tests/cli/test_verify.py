@@ -10,11 +10,15 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from minispark.blocks.meta import BlockMeta, PartitionMeta
 from minispark.client.local_cluster import LocalCluster
+from minispark.ids import TaskKey
+from minispark.master.rows import ToldSuccess
 from minispark.observe.receipts import compare, receipts_of
 from minispark.plan.build import PlanOutput, plan_outputs
 from minispark.plan.stages import Branch, Label, Output, OutputKind, SinkSpec, Stage, StageGraph
 from minispark.settings import PlanSettings
+from minispark.task.spec import TaskReport
 
 from .conftest import Minispark, Ran
 
@@ -132,11 +136,11 @@ def test_what_cannot_be_verified_says_why(
 
 def test_receipts_are_compared_as_the_labels_promise() -> None:
     def events(*parts: tuple[int, int | None]) -> list[tuple[str, object]]:
-        key = {"job": "j", "stage": 0, "generation": 0, "partition": 0, "attempt": 0}
-        given = [{"rows": rows, "rows_checksum": checksum} for rows, checksum in parts]
-        report = {"key": key, "block": {"partitions": given}}
-        late = {"report": {**report, "block": {"partitions": []}}, "counted": False}
-        return [("task_succeeded", {"report": report}), ("task_succeeded", late)]
+        given = BlockMeta(tuple(PartitionMeta(0, 0, rows, 0, checksum) for rows, checksum in parts))
+        report = TaskReport(TaskKey("j", 0, 0, 0, 0), given)
+        late = ToldSuccess(worker="w", report=replace(report, block=BlockMeta(())), counted=False)
+        rows = (ToldSuccess(worker="w", report=report), late)
+        return [("task_succeeded", row.model_dump(mode="json")) for row in rows]
 
     def status(label: Label, *parts: tuple[int, int | None]) -> tuple[str, str]:
         output = Output(OutputKind.HASH, partitions=2)

@@ -13,7 +13,14 @@ from minispark.master.rows import Fact, Registration, Submission, ToldSuccess, d
 from minispark.observe.story import StoryLine
 from minispark.scheduler import Scheduler
 from minispark.scheduler.commands import CancelTask, LaunchTask
-from minispark.scheduler.events import Event, TimerFired, WorkerHeartbeat, WorkerRegistered
+from minispark.scheduler.events import (
+    Event,
+    JobCancelRequested,
+    TimerFired,
+    WorkerHeartbeat,
+    WorkerLeft,
+    WorkerRegistered,
+)
 from minispark.scheduler.spec import JobSpec
 from minispark.settings import SchedulerSettings
 from minispark.task.spec import InputGeneration, TaskReport
@@ -90,6 +97,17 @@ class Recorded:
         for key in self.leased(worker):
             del self._leased[key]
         self._take(TimerFired(), None, at)
+
+    def leave(self, worker: str, *, at: float = 1.0) -> None:
+        """Let a worker say goodbye."""
+        del self._workers[worker]
+        for key in self.leased(worker):
+            del self._leased[key]
+        self._take(WorkerLeft(worker, 1), None, at)
+
+    def cancel(self, job: str, *, at: float = 1.0) -> None:
+        """Let somebody ask for the end of a job."""
+        self._take(JobCancelRequested(job), None, at)
 
     def _take(self, event: Event, said: BaseModel | None, at: float) -> None:
         fact = self._scheduler.decide(event, at)

@@ -12,8 +12,8 @@ from minispark.observe.why import Facts, why
 from minispark.scheduler.commands import JobStatus
 
 
-def rules(record: JobRecord, *, slots: int = 2, spilled: int = 0) -> list[str]:
-    return [advice.rule for advice in why(Facts(record, slots, spilled))]
+def rules(record: JobRecord, *, slots: int = 2) -> list[str]:
+    return [advice.rule for advice in why(Facts(record, slots))]
 
 
 def record_of(times: list[tuple[int, float]], *, reducers: int = 2, why: str = "") -> JobRecord:
@@ -62,10 +62,6 @@ def test_too_many_short_tasks() -> None:
 
 def test_a_slow_worker() -> None:
     assert rules(record_of([(10, 0.3), (10, 1.0)] * 6 + [(10, 0.3)] * 3)) == ["slow-worker"]
-
-
-def test_spill() -> None:
-    assert rules(finished_record(), spilled=1_000) == ["spill"]
 
 
 def test_failures_are_told_by_kind() -> None:

@@ -6,12 +6,12 @@ import json
 from pathlib import Path
 
 from playwright.sync_api import expect
+from tests.observe.recorded import Recorded
 from tests.ui.conftest import Eyes
 from tests.ui.records import EVIL, finished_record, key_of
 
 from minispark.errors import ErrorInfo, TaskError
 from minispark.observe.record import JobRecord
-from minispark.observe.story import StoryLine
 from minispark.scheduler.commands import JobStatus
 from minispark.ui import (
     Plot,
@@ -28,9 +28,10 @@ from minispark.ui import (
 
 def documents(record: JobRecord) -> tuple[Sheet, Timeline, StoryDocument]:
     shown = Shown(view=record.view(), rows=record.stage_rows(), metrics=record.metrics(), up=2)
-    lines = [StoryLine(1, "job_cancel_requested", 1.0, {"job": record.job_id}, [])]
+    made = Recorded({})
+    made.cancel(record.job_id)
     plot = Plot(record.job_id)
-    plot.take(lines)
+    plot.take(made.lines)
     return (
         sheet_of(record, shown, now=9.0),
         timeline_of(record, slots={"a": 1}, now=9.0),

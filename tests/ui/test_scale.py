@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import pytest
 import uvicorn
 from playwright.sync_api import Page, expect
+from tests.calibration import python_loop_s
 from tests.observe.recorded import Recorded
 from tests.ui.conftest import Eyes
 from tests.ui.records import JOB, graph_of, key_of, report_of
@@ -71,7 +72,7 @@ class Meter:
         self._session = page.context.new_cdp_session(page)
         self._session.send("Performance.enable", {"timeDomain": "threadTicks"})
         self._browser_s = min(self._browser_loop_s() for _ in range(3))
-        self._master_s = min(_python_loop_s() for _ in range(3))
+        self._master_s = python_loop_s()
         self.reset()
 
     def reset(self) -> None:
@@ -92,13 +93,6 @@ class Meter:
         before = self._task_s()
         self._page.evaluate(BROWSER_LOOP)
         return self._task_s() - before
-
-
-def _python_loop_s() -> float:
-    before, number = time.thread_time(), 1
-    for _ in range(300_000):
-        number = (number * 1_103_515_245 + 12_345) & 0xFFFFFFFF
-    return time.thread_time() - before
 
 
 def large_record() -> JobRecord:
