@@ -1,5 +1,6 @@
 """Where paths lead, and where they may not."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -199,3 +200,11 @@ def test_why_polars_refuses_a_directory_is_said(inside: Path) -> None:
     assert ".crc" not in info.message, "no names below a data root"
     info = refused(read(str(inside / "d")))
     assert ".crc" in info.message
+
+
+def test_a_pipe_is_refused_before_it_is_opened(inside):
+    # Opening it would wait for a process that writes to it.
+    os.mkfifo(inside / "d" / "pipe.txt")
+    info = refused(read("d/pipe.txt"), inside)
+    assert (info.node, info.field, info.code) == ("r", "path", "MS-166")
+    assert "not a regular file" in info.message

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -195,6 +197,13 @@ def test_what_holds_no_file_is_left_to_polars(folder: Path, path: str) -> None:
     (folder / "empty").mkdir()
     assert source_of(pl.scan_csv(path)) is None
     assert source_of(pl.scan_csv(path, schema={"a": pl.Int64})) is None
+
+
+def test_a_pipe_is_refused_before_it_is_opened(folder: Path) -> None:
+    # Polars gives no rows of it; opening it would wait for a process that writes to it.
+    os.mkfifo(folder / "pipe.txt")
+    with pytest.raises(UsageError, match=r"pipe\.txt is not a regular file"):
+        source_of(pl.scan_lines(folder / "pipe.txt"))
 
 
 @pytest.mark.usefixtures("folder")

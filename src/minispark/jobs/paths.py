@@ -152,6 +152,9 @@ def _expanded(
     for file in files:
         if not _exists(file):
             raise _missing(node, path, data_root)
+        if not Path(file).is_file():
+            hint = "write what a pipe or a device delivers to a file first"
+            raise _refused(node, path, "is not a regular file", hint=hint)
         if not os.access(file, os.R_OK):
             raise _refused(node, path, "may not be read: permission denied", code="MS-168")
     return files

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -166,9 +167,12 @@ def pinned(path: str, *, sniff: bool, given: str | None = None) -> FileInfo:
         Polars raises.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY)
+        # A pipe that no process writes to would make this wait.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
         try:
             status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise _no_file(path)
             first = os.read(descriptor, 4) if sniff else b""
         finally:
             os.close(descriptor)
@@ -180,6 +184,16 @@ def pinned(path: str, *, sniff: bool, given: str | None = None) -> FileInfo:
         info = replace(info, exception=exception_name(error), exception_message=words)
         raise UsageError.from_info(info) from error
     return FileInfo(path, status.st_size, status.st_mtime_ns, is_compressed(first))
+
+
+def _no_file(path: str) -> UsageError:
+    """Return the error for a pipe or a device: it has no size, and is read once."""
+    return UsageError(
+        f"{path} is not a regular file",
+        code="MS-110",
+        file=path,
+        hint="Write what a pipe or a device delivers to a file first.",
+    )
 
 
 def row_groups(path: str) -> RowGroups:
