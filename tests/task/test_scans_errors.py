@@ -164,13 +164,16 @@ def test_hints_name_what_the_format_has(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("other", "message"),
+    ("other", "column", "message"),
     [
-        ({"a": ["1"], "b": [1]}, "column 'a' is String"),
-        ({"b": [1]}, "column 'a' is missing"),
+        ({"a": ["1"], "b": [1]}, "a", "column 'a' is String"),
+        ({"b": [1]}, "a", "column 'a' is missing"),
+        ({"a": [1], "b": [1], "c": [1]}, "c", "is not in the first file"),
     ],
 )
-def test_a_parquet_file_unlike_the_first(tmp_path: Path, other: Any, message: str) -> None:
+def test_a_parquet_file_unlike_the_first(
+    tmp_path: Path, other: Any, column: str, message: str
+) -> None:
     pl.DataFrame({"a": [1], "b": [1]}).write_parquet(tmp_path / "a.parquet")
     pl.DataFrame(other).write_parquet(tmp_path / "b.parquet")
     frame = pl.scan_parquet(tmp_path / "*.parquet")
@@ -180,7 +183,7 @@ def test_a_parquet_file_unlike_the_first(tmp_path: Path, other: Any, message: st
         frame.collect()
     schema = pl.Schema({"a": pl.Int64, "b": pl.Int64})
     info = locate_error(scan, schema, quotes=None, data_root=None, error=caught.value)
-    assert (info.file, info.field) == (str(tmp_path / "b.parquet"), "a")
+    assert (info.file, info.field) == (str(tmp_path / "b.parquet"), column)
     assert message in info.message
     # Another error is not blamed on the file.
     error = PolarsError("division by zero")

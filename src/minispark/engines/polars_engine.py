@@ -157,7 +157,7 @@ class Engine(polars.lazyframe.engine.Engine):
         if background:
             _refuse("collect(background=True)", "collect in a thread of your own")
         if post_opt_callback is not None:
-            _refuse("a callback after optimization", 'profile with engine="streaming"')
+            _refuse("a callback after optimization", 'collect(engine="streaming")')
         if getattr(_inside, "engine", False):
             return collect_whole(lf, optimizations=optimizations)
         with _marked_inside():

@@ -32,6 +32,7 @@ _COUNTED_BYTES = 8 << 30
 _VALUE_CHARS = 60
 _MESSAGE_CHARS = 200
 _COLUMN = re.compile(r"at column '(?P<name>.*)' \(column number \d+\)", re.DOTALL)
+_EXTRA = "extra column in file outside of expected schema: "
 _HINTS = {
     ScanFormat.CSV: "Fix the value, list it in null_values, or give the column another dtype in "
     "the schema; dtypes are inferred from the first rows only.",
@@ -61,7 +62,8 @@ def locate_error(
     told = caused_by(error, ErrorInfo("MS-233", _sentence(error), file=file))
     try:
         if scan.spec.format is ScanFormat.PARQUET:
-            return _other_dtype(scan, schema, data_root, told) or told
+            found = _other_dtype(scan, schema, data_root, told)
+            return found or _extra_column(scan, schema, data_root, told) or told
         suspect = _suspect(scan, schema, quotes, _columns(error, schema))
         if suspect is None:
             return told
@@ -128,6 +130,21 @@ def _other_dtype(
                     return replace(
                         told, message=message, file=str(named(path)), field=name, hint=hint
                     )
+    return None
+
+
+def _extra_column(
+    scan: ScanTask, schema: pl.Schema, data_root: Path | None, told: ErrorInfo
+) -> ErrorInfo | None:
+    """Find the Parquet file that has the column of which Polars says that the first has none."""
+    for split in {split.path: split for split in scan.splits}.values():
+        path = checked(split, data_root)
+        for name in pl.read_parquet_schema(path):
+            if name not in schema and f"{_EXTRA}{name}," in told.message:
+                file = str(named(path))
+                message = f"the column {name!r} of {file} is not in the first file"
+                hint = _HINTS[ScanFormat.PARQUET]
+                return replace(told, message=message, file=file, field=name, hint=hint)
     return None
 
 
