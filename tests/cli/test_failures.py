@@ -102,3 +102,9 @@ def test_a_failed_job_is_one_whatever_its_cause(
     error = JobFailedError.from_info(ErrorInfo("MS-214", "no file", exception=cause))
     assert explain_failure(error) == 1
     assert capsys.readouterr().err == "error[MS-214]: no file\n"
+
+
+def test_a_choice_that_there_is_not_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["results", "job-a-1-1", "--format", "xml"])
+    assert "'--format': 'xml' is not one of 'csv'" in capsys.readouterr().err

@@ -109,6 +109,8 @@ def _explain_usage(error: typer.TyperException) -> None:
         sys.stderr.write(message + "\n")
         return
     command = context.command_path if context is not None else "minispark"
+    # Typer shows what pydantic puts before the words of a choice that there is not.
+    message = message.replace(": Value error, ", ": ", 1)
     info = ErrorInfo("MS-101", message, hint=f"`{command} --help` lists what it takes")
     sys.stderr.write(render(info, colour=_colour()))
 
