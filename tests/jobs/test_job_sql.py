@@ -155,7 +155,31 @@ def test_what_is_nested_too_deeply_is_refused(text: str) -> None:
         check_expression(text, max_chars=10_000, max_depth=500)
 
 
+READ_AGAIN = [
+    ("cast(", " as bigint)"),
+    ("TRY_CAST (", " as bigint)"),
+    ("substring(", ", 1)"),
+    ("overlay(", " placing 'x' from 1)"),
+    ("floor(", ")"),
+    ("convert(bigint, ", ")"),
+    ("case (", ") when 1 then 1 end"),
+    ("case a + cast(", " as bigint) when 1 then 1 end"),
+]
+
+
+@pytest.mark.parametrize(("begin", "end"), READ_AGAIN)
+def test_what_takes_the_parser_twice_as_long_a_level_is_refused(begin: str, end: str) -> None:
+    deep = "(1 + " * 30 + "a" + ")" * 30
+    with pytest.raises(SqlRefusedError, match="more than 8 deep"):
+        check_expression(begin * 9 + deep + end * 9, max_chars=10_000, max_depth=500)
+    with pytest.raises(SqlRefusedError, match="more than 8 deep"):
+        check_query(f"select {begin * 9}a{end * 9} from t", max_chars=10_000, max_depth=500)
+    for text in (begin * 4 + "a" + end * 4, ", ".join([f"{begin}a{end}"] * 20)):
+        check_expression(text, max_chars=10_000, max_depth=500)
+
+
 def test_what_is_long_but_flat_is_fine() -> None:
+    check_expression("case when a then " * 20 + "a" + " end" * 20, max_chars=999, max_depth=500)
     flat = "a in (" + ", ".join(map(str, range(2_000))) + ")"
     check_expression(flat, max_chars=100_000, max_depth=500)
     check_query("select " + ", ".join(["a + 1 - 2"] * 500), max_chars=10_000, max_depth=50)

@@ -67,6 +67,10 @@ _OPERATOR_WORD = re.compile(
 )
 _CLAUSE_WORD = re.compile("select|from|where|group|having|order|qualify|limit", re.IGNORECASE)
 _READ_FUNCTION = re.compile(r"(read|scan)_\w+|glob", re.IGNORECASE)
+_READ_AGAIN = re.compile(
+    "((try_|safe_)?cast|(try_)?convert|substr(ing)?|overlay|ceil|floor)", re.IGNORECASE
+)
+_MOST_READ_AGAIN = 8
 _STATEMENTS = ("select", "with", "from", "values")
 _FILES_HINT = "read files with a read_* node and draw an edge from it"
 
@@ -85,6 +89,7 @@ def check_expression(text: str, *, max_chars: int, max_depth: int) -> None:
             hint = "use an sql node over the tables that it needs"
             raise SqlRefusedError("an expression may not hold a query", hint)
     _check_calls(tokens)
+    _check_read_again(tokens)
     _check_depth(tokens, max_depth)
 
 
@@ -105,6 +110,7 @@ def check_query(text: str, *, max_chars: int, max_depth: int) -> None:
         raise SqlRefusedError(f"only a query is allowed, not {first.text[:40]!r}", hint)
     _check_calls(tokens)
     _check_recursion(tokens)
+    _check_read_again(tokens)
     _check_depth(tokens, max_depth)
 
 
@@ -202,6 +208,31 @@ def _check_recursion(tokens: list[Token]) -> None:
         pair = token.text.lower(), following.text.lower()
         if token.kind == following.kind == "word" and pair == ("with", "recursive"):
             raise SqlRefusedError("WITH RECURSIVE is not allowed: it may never end")
+
+
+def _check_read_again(tokens: list[Token]) -> None:
+    """Bound how deep functions nest that Polars' parser reads twice if something in them fails.
+
+    What is too deep for the parser fails, so each of them around it doubles the time.
+    """
+    around: list[tuple[str, bool]] = []
+    edge = Token("end", "")
+    for before, token, after in zip([edge, *tokens], tokens, [*tokens[1:], edge], strict=False):
+        word = token.text.lower() if token.kind == "word" else ""
+        if token.kind == "open":
+            called = before.kind == "word" and _READ_AGAIN.fullmatch(before.text) is not None
+            around.append(("bracket", called))
+        elif word == "case":
+            around.append(("case", after.text.lower() != "when"))
+        elif token.kind == "close":
+            while around and around.pop()[0] != "bracket":
+                pass
+        elif word == "end" and around and around[-1][0] == "case":
+            around.pop()
+        if sum(again for _, again in around) > _MOST_READ_AGAIN:
+            hint = "compute the inner ones in a node before"
+            message = f"CAST, SUBSTRING and the like are nested more than {_MOST_READ_AGAIN} deep"
+            raise SqlRefusedError(message, hint)
 
 
 def _check_depth(tokens: list[Token], max_depth: int) -> None:
