@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 import pytest
+from tests.blocks.block_server import BlockServer
 
 from minispark.blocks.bring import bring_block
 from minispark.blocks.errors import BlockUnavailable
@@ -50,7 +50,7 @@ def test_a_link_in_a_directory_of_another_user_leads_nowhere(
 
 
 def test_without_a_right_to_the_file_its_worker_is_asked(
-    store: BlockStore, tmp_path: Path, server: Any, monkeypatch: pytest.MonkeyPatch
+    store: BlockStore, tmp_path: Path, server: BlockServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here = BlockStore(tmp_path / "here")
     (store.directory / FILE).write_text("of whom")

@@ -5,13 +5,13 @@ import decimal
 import os
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
 from polars.testing import assert_frame_equal
 from polars.testing.parametric import dataframes
+from tests.blocks.block_server import BlockServer
 
 from minispark.blocks import decode, fetch
 from minispark.blocks.checksums import bytes_checksum
@@ -206,7 +206,7 @@ def test_a_mapped_block_outlives_its_file(
     assert_frame_equal(frame, ROWS)
 
 
-def test_a_host_without_the_file_asks_the_worker(store: BlockStore, server: Any) -> None:
+def test_a_host_without_the_file_asks_the_worker(store: BlockStore, server: BlockServer) -> None:
     source = replace(written(store, ROWS)[0], directory="/nowhere", url=server.url)
     fetched = fetch_block(source, settings=FetchSettings(token=server.token))
     assert fetched.http_bytes == source.meta.length
@@ -215,7 +215,7 @@ def test_a_host_without_the_file_asks_the_worker(store: BlockStore, server: Any)
         read_block(replace(source, url=None), settings=MAPPED)
 
 
-def test_another_host_never_opens_the_path(store: BlockStore, server: Any) -> None:
+def test_another_host_never_opens_the_path(store: BlockStore, server: BlockServer) -> None:
     source = replace(written(store, ROWS)[0], host="elsewhere")
     with pytest.raises(BlockUnavailable, match="another host"):
         read_block(source, settings=MAPPED)
@@ -223,7 +223,7 @@ def test_another_host_never_opens_the_path(store: BlockStore, server: Any) -> No
     assert server.requests == 1
 
 
-def test_a_wrong_token_is_a_refusal(store: BlockStore, server: Any) -> None:
+def test_a_wrong_token_is_a_refusal(store: BlockStore, server: BlockServer) -> None:
     source = replace(written(store, ROWS)[0], url=server.url)
     with pytest.raises(BlockUnavailable, match="answered 401"):
         read_block(source, settings=FetchSettings(may_map=False, token="x"))  # noqa: S106
@@ -240,7 +240,7 @@ def test_a_wrong_token_is_a_refusal(store: BlockStore, server: Any) -> None:
     ],
 )
 def test_answers_that_are_not_the_range_are_refused(
-    store: BlockStore, server: Any, status: int, body: bytes, reason: str
+    store: BlockStore, server: BlockServer, status: int, body: bytes, reason: str
 ) -> None:
     server.answer = (status, body)
     source = replace(written(store, ROWS)[0], url=server.url)
@@ -248,7 +248,9 @@ def test_answers_that_are_not_the_range_are_refused(
         read_block(source, settings=FetchSettings(may_map=False))
 
 
-def test_one_lost_connection_is_tried_again_and_two_are_not(store: BlockStore, server: Any) -> None:
+def test_one_lost_connection_is_tried_again_and_two_are_not(
+    store: BlockStore, server: BlockServer
+) -> None:
     source = replace(written(store, ROWS)[0], url=server.url)
     remote = FetchSettings(may_map=False, token=server.token)
     server.hang_ups = 1
@@ -258,7 +260,7 @@ def test_one_lost_connection_is_tried_again_and_two_are_not(store: BlockStore, s
         read_block(source, settings=remote)
 
 
-def test_nobody_there_is_unavailable(store: BlockStore, server: Any) -> None:
+def test_nobody_there_is_unavailable(store: BlockStore, server: BlockServer) -> None:
     source = replace(written(store, ROWS)[0], url=server.url)
     server.shutdown()
     server.server_close()
@@ -266,7 +268,7 @@ def test_nobody_there_is_unavailable(store: BlockStore, server: Any) -> None:
         read_block(source, settings=FetchSettings(may_map=False, connect_timeout_s=0.5))
 
 
-def test_many_blocks_come_in_the_order_asked(store: BlockStore, server: Any) -> None:
+def test_many_blocks_come_in_the_order_asked(store: BlockStore, server: BlockServer) -> None:
     sources = []
     for number in range(12):
         key = TaskKey("job-a-1-1", 0, 0, number, 0)
@@ -290,7 +292,7 @@ def test_the_host_identity_is_the_same_all_over_this_process() -> None:
 
 @pytest.mark.parametrize("what", ["file of another user", "pipe"])
 def test_only_plain_files_of_this_user_are_mapped(
-    store: BlockStore, server: Any, monkeypatch: pytest.MonkeyPatch, what: str
+    store: BlockStore, server: BlockServer, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
     source = replace(written(store, ROWS)[0], url=server.url)
     if what == "pipe":

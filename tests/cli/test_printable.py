@@ -59,7 +59,7 @@ def clean(text: str) -> bool:
     return not acting and not any(line.startswith("FORGED") for line in text.split("\n"))
 
 
-def planted(found: Any, name: str = "") -> Any:
+def planted(found: object, name: str = "") -> object:
     """Return an answer of the master with an escape sequence in every text for people."""
     if isinstance(found, dict):
         return {key: planted(value, key) for key, value in found.items()}

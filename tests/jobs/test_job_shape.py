@@ -236,7 +236,7 @@ def test_text_that_is_no_unicode_is_refused() -> None:
 
 
 def test_deep_nesting_is_refused() -> None:
-    value: Any = []
+    value: list[object] = []
     for _ in range(100_000):
         value = [value]
     assert refused(chain(READ | {"path": value})).code == "MS-163"

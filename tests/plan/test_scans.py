@@ -165,7 +165,7 @@ _TREE = [
     ],
 )
 def test_files_are_those_polars_reads_in_its_order(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, paths: Any, options: dict[str, Any]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, paths: str | list[str], options: dict[str, Any]
 ) -> None:
     for name in _TREE:
         path = tmp_path / name

@@ -10,6 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+from starlette.applications import Starlette
+from starlette.routing import Mount, Route
+
 from minispark.blocks.store import BlockStore
 from minispark.ids import TaskKey
 from minispark.master import MasterConfig, Service, create_app
@@ -17,6 +22,7 @@ from minispark.master.parts import Identity
 from minispark.observe.journal import Journal
 from minispark.settings import DoorSettings
 from minispark.tokens import BlockKey, Level, derive
+from minispark.wire.guard import App, Guard, Message, Scope
 from minispark.worker.app import block_app, metrics_app
 
 __all__ = ["CREDENTIALS", "KEY", "PATIENT", "ROOT", "TOKENS", "VERBS", "call", "master", "routes"]
@@ -46,7 +52,7 @@ PATIENT = DoorSettings(first_pause_s=0.0)
 
 
 @contextmanager
-def master(folder: Path, **changes: Any) -> Iterator[Any]:
+def master(folder: Path, **changes: Any) -> Iterator[FastAPI]:
     """A master's application."""
     config = MasterConfig(**{"state_dir": folder, "token": ROOT, "door": PATIENT, **changes})
     journal = Journal(folder / "journal.db")
@@ -56,7 +62,7 @@ def master(folder: Path, **changes: Any) -> Iterator[Any]:
         journal.close()
 
 
-def worker_apps(folder: Path, *, token: str = ROOT, open_figures: bool = True) -> tuple[Any, Any]:
+def worker_apps(folder: Path, *, token: str = ROOT, open_figures: bool = True) -> tuple[App, App]:
     """The applications of a worker's two ports; there is one block."""
     store = BlockStore(folder / "blocks")
     store.path_of(KEY.block_id).write_bytes(b"rows")
@@ -73,9 +79,11 @@ def worker_apps(folder: Path, *, token: str = ROOT, open_figures: bool = True) -
     return blocks, figures
 
 
-def routes(app: Any) -> list[str]:
+def routes(app: App) -> list[str]:
     """Every path that an application routes, filled in."""
-    found = dict.fromkeys(_paths(getattr(app, "routes", None) or app._app.routes))
+    routed = app._app if isinstance(app, Guard) else app
+    assert isinstance(routed, Starlette)
+    found = dict.fromkeys(_paths(routed.routes))
     return [
         path.replace("{job_id}", KEY.job)
         .replace("{worker_id}", "w1")
@@ -85,12 +93,13 @@ def routes(app: Any) -> list[str]:
     ]
 
 
-def _paths(found: Any) -> Iterator[str]:
+def _paths(found: Iterable[object]) -> Iterator[str]:
     for route in found:
         inner = getattr(getattr(route, "original_router", None), "routes", None)
         if inner is not None:
             yield from _paths(inner)
         else:
+            assert isinstance(route, Route | Mount | APIRoute), route
             yield route.path
 
 
@@ -111,7 +120,7 @@ class Reply:
         return json.loads(self.content)
 
 
-def call(app: Any, calls: Iterable[tuple[str, str, dict[str, str]]]) -> list[Reply]:
+def call(app: App, calls: Iterable[tuple[str, str, dict[str, str]]]) -> list[Reply]:
     """Make requests, one after another, as a server hands them to an application."""
 
     async def work() -> list[Reply]:
@@ -120,10 +129,10 @@ def call(app: Any, calls: Iterable[tuple[str, str, dict[str, str]]]) -> list[Rep
     return asyncio.run(work())
 
 
-async def _ask(app: Any, verb: str, path: str, shown: dict[str, str]) -> Reply:
+async def _ask(app: App, verb: str, path: str, shown: dict[str, str]) -> Reply:
     """Calls are made by the ten thousand: a client between would take most of the time."""
     reply, asked = Reply(), False
-    scope = {
+    scope: Scope = {
         "type": "http",
         "asgi": {"version": "3.0"},
         "http_version": "1.1",
@@ -141,14 +150,14 @@ async def _ask(app: Any, verb: str, path: str, shown: dict[str, str]) -> Reply:
         "client": ("127.0.0.1", 123),
     }
 
-    async def receive() -> dict[str, Any]:
+    async def receive() -> Message:
         nonlocal asked
         if asked:
             return {"type": "http.disconnect"}
         asked = True
         return {"type": "http.request", "body": b"", "more_body": False}
 
-    async def send(message: dict[str, Any]) -> None:
+    async def send(message: Message) -> None:
         if message["type"] == "http.response.start":
             reply.status_code = message["status"]
             reply.headers = {n.decode(): v.decode("latin-1") for n, v in message["headers"]}

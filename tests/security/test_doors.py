@@ -20,6 +20,7 @@ from tests.security.apps import (
 )
 
 from minispark.tokens import Level
+from minispark.wire.guard import App, Message, Scope
 
 JOB = f"/api/v1/jobs/{KEY.job}"
 WORKERS = "/internal/v1/workers"
@@ -83,7 +84,7 @@ METRICS = {("GET", "/healthz"): ALL, ("GET", "/metrics"): ALL}
 LEVELS = {level.value for level in Level}
 
 
-def check(app: Any, allowed: dict[tuple[str, str], set[str]]) -> int:
+def check(app: App, allowed: dict[tuple[str, str], set[str]]) -> int:
     """Call everything with every credential; return how many calls that were."""
     table = {**allowed, **{("HEAD", p): who for (v, p), who in allowed.items() if v == "GET"}}
     paths = [*routes(app), "/", "/nothing", "/api/v1/jobs/", "//healthz", "/healthz/", "/HEALTHZ"]
@@ -197,7 +198,8 @@ FOREIGN = [
 @pytest.mark.parametrize("port", ["master", "blocks", "figures"])
 def test_foreign_names_and_sites(tmp_path: Path, port: str) -> None:
     """Also with the right token, also to look, also on open routes."""
-    with master(tmp_path) as app:
+    with master(tmp_path) as served:
+        app: App = served
         if port != "master":
             app = worker_apps(tmp_path)[port == "figures"]
         calls = [
@@ -235,9 +237,9 @@ def test_two_of_a_header_are_not_one(tmp_path: Path) -> None:
     """A proxy may look at the first and we at the second."""
     import asyncio
 
-    async def ask(app: Any, headers: list[tuple[bytes, bytes]]) -> int:
-        sent: list[Any] = []
-        scope = {
+    async def ask(app: App, headers: list[tuple[bytes, bytes]]) -> int:
+        sent: list[Message] = []
+        scope: Scope = {
             "type": "http",
             "method": "GET",
             "path": "/api/v1/jobs",
@@ -248,10 +250,10 @@ def test_two_of_a_header_are_not_one(tmp_path: Path) -> None:
             "client": ("127.0.0.1", 9),
         }
 
-        async def receive() -> Any:
+        async def receive() -> Message:
             return {"type": "http.request", "body": b"", "more_body": False}
 
-        async def send(message: Any) -> None:
+        async def send(message: Message) -> None:
             sent.append(message)
 
         await app(scope, receive, send)

@@ -13,10 +13,12 @@ import requests
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from schemathesis import Case as GenericCase
 from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.core.control import SkipTest
 from schemathesis.core.result import Err, Ok
+from schemathesis.schemas import APIOperation
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
     response_schema_conformance,
@@ -25,6 +27,9 @@ from schemathesis.specs.openapi.checks import (
 
 from minispark.client.local_cluster import LocalCluster
 from minispark.wire.http import auth_headers
+
+Case = GenericCase[Any]
+Operation = APIOperation[Any, Any, Any, Any]
 
 pytestmark = pytest.mark.process
 
@@ -58,7 +63,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[LocalClu
         yield running, job
 
 
-def operations(url: str, mode: GenerationMode) -> list[Any]:
+def operations(url: str, mode: GenerationMode) -> list[Operation]:
     schema = schemathesis.openapi.from_url(f"{url}/openapi.json")
     schema.config.generation.update(modes=[mode])
     found = list(schema.get_all_operations())
@@ -66,7 +71,7 @@ def operations(url: str, mode: GenerationMode) -> list[Any]:
     return [operation.ok() for operation in found if isinstance(operation, Ok)]
 
 
-def known(draw: Any, case: Any, job: str) -> Any:
+def known(draw: Callable[[st.SearchStrategy[int]], int], case: Case, job: str) -> Case:
     """Let most calls be about a job that is there."""
     if "job_id" in (case.path_parameters or {}) and draw(st.integers(0, 2)):
         case.path_parameters["job_id"] = job
@@ -76,7 +81,12 @@ def known(draw: Any, case: Any, job: str) -> Any:
 
 
 def explore(
-    operation: Any, check: Callable[[Any], None], *, job: str, mode: GenerationMode, examples: int
+    operation: Operation,
+    check: Callable[[Case], None],
+    *,
+    job: str,
+    mode: GenerationMode,
+    examples: int,
 ) -> None:
     """Make calls of one operation until there are so many examples."""
 
@@ -88,7 +98,7 @@ def explore(
         database=None,
     )
     @given(case=operation.as_strategy(generation_mode=mode), data=st.data())
-    def call(case: Any, data: st.DataObject) -> None:
+    def call(case: Case, data: st.DataObject) -> None:
         check(known(data.draw, case, job))
 
     # Of an operation without parameters there is nothing wrong to be made.
@@ -111,7 +121,7 @@ def test_with_the_token(cluster: tuple[LocalCluster, str], mode: GenerationMode)
     with requests.Session() as session:
         session.trust_env = False
 
-        def check(case: Any) -> None:
+        def check(case: Case) -> None:
             reply = case.call(session=session, headers=headers, timeout=30)
             seen[reply.status_code] += 1
             case.validate_response(reply, checks=CHECKS)
@@ -129,7 +139,7 @@ def test_without_it(cluster: tuple[LocalCluster, str]) -> None:
     with requests.Session() as session:
         session.trust_env = False
 
-        def check(case: Any) -> None:
+        def check(case: Case) -> None:
             reply = case.call(session=session, timeout=30)
             if case.method.upper() in ("GET", "HEAD") and OPEN.fullmatch(case.path):
                 assert reply.status_code < 500

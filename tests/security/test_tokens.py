@@ -6,13 +6,13 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx2
 import polars as pl
 import pytest
+from fastapi import FastAPI
 from starlette.requests import Request
 from tests.security.apps import call, master
 
@@ -280,7 +280,7 @@ def test_a_peer_that_waits_too_much_is_not_looked_at_but_never_on_loopback() -> 
         (None, ""),
     ],
 )
-def test_peers(client: Any, peer: str) -> None:
+def test_peers(client: tuple[str, int] | None, peer: str) -> None:
     assert peer_of(client) == peer
 
 
@@ -288,7 +288,7 @@ def test_the_owner_gets_in_while_somebody_guesses(tmp_path: Path) -> None:
     """On one address: wrong tokens wait, the right one does not."""
     door = DoorSettings(free_failures=1, first_pause_s=5.0, last_pause_s=5.0)
 
-    async def story(app: Any) -> None:
+    async def story(app: FastAPI) -> None:
         transport = httpx2.ASGITransport(app)
         async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as client:
             wrong = {"authorization": "Bearer wrong"}
@@ -317,7 +317,7 @@ def test_requests_open_per_peer_are_bounded(tmp_path: Path) -> None:
     door = DoorSettings(open_requests=3)
     good = {"authorization": f"Bearer {SECRET}"}
 
-    async def story(app: Any) -> list[int]:
+    async def story(app: FastAPI) -> list[int]:
         def client(address: str) -> httpx2.AsyncClient:
             transport = httpx2.ASGITransport(app, client=(address, 1))
             return httpx2.AsyncClient(transport=transport, base_url="http://localhost")
@@ -325,7 +325,7 @@ def test_requests_open_per_peer_are_bounded(tmp_path: Path) -> None:
         async with client("10.0.0.1") as one, client("10.0.0.2") as other:
             release = asyncio.Event()
 
-            async def body() -> Any:
+            async def body() -> AsyncIterator[bytes]:
                 await release.wait()
                 yield b"{}"
 

@@ -6,6 +6,7 @@ import csv
 import io
 import tempfile
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,7 @@ def test_a_cut_at_any_byte(tmp_path: Path, data: bytes) -> None:
     ids=lambda options: " ".join(options) or "defaults",
 )
 @pytest.mark.parametrize("name", ["plain", "windows", "quoted newlines", "byte order mark"])
-def test_a_cut_at_any_byte_with_options(tmp_path: Path, name: str, options: Any) -> None:
+def test_a_cut_at_any_byte_with_options(tmp_path: Path, name: str, options: dict[str, Any]) -> None:
     path = tmp_path / "a.csv"
     path.write_bytes(_FILES[name])
     frame = pl.scan_csv(path, **options)
@@ -142,7 +143,9 @@ def test_any_file_cut_anywhere(made: tuple[bytes, list[float]], has_header: bool
         ]
     ),
 )
-def test_bytes_that_hardly_are_csv(data: bytes, shares: list[float], options: Any) -> None:
+def test_bytes_that_hardly_are_csv(
+    data: bytes, shares: list[float], options: dict[str, Any]
+) -> None:
     # A split may refuse a malformed file that Polars lets pass, as two faults make up for each
     # other in its count of rows; the other way round would be a wrong answer.
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
@@ -196,7 +199,7 @@ def test_one_field_over_many_splits(tmp_path: Path) -> None:
     ],
 )
 def test_where_malformed_quotes_pass_a_file_with_quotes_is_read_whole(
-    tmp_path: Path, data: bytes, options: Any
+    tmp_path: Path, data: bytes, options: dict[str, Any]
 ) -> None:
     path = tmp_path / "1.csv"
     path.write_bytes(data)
@@ -326,7 +329,7 @@ class TestEmptyFiles:
     @pytest.mark.parametrize("data", [b"", b"\n", b"\xef\xbb\xbf"])
     @pytest.mark.parametrize("schema", [None, {"a": pl.Int64}])
     def test_or_nothing_if_the_user_says_so(
-        self, files: list[Path], data: bytes, schema: Any
+        self, files: list[Path], data: bytes, schema: dict[str, type[pl.DataType]] | None
     ) -> None:
         files[1].write_bytes(data)
         frame = pl.scan_csv(files, schema=schema, raise_if_empty=False)
@@ -358,7 +361,9 @@ _TYPED = {
 
 
 @pytest.mark.parametrize(("values", "options", "dtype"), _TYPED.values(), ids=_TYPED.keys())
-def test_dtypes(tmp_path: Path, values: list[str], options: Any, dtype: Any) -> None:
+def test_dtypes(
+    tmp_path: Path, values: list[str], options: dict[str, Any], dtype: type[pl.DataType] | None
+) -> None:
     path = tmp_path / "a.csv"
     separator = options.get("separator", ",")
     rows = "".join(f"{value}{separator}x\n" for value in values * 20)
@@ -393,7 +398,7 @@ def test_what_does_not_fit_the_inferred_dtype_is_an_error_as_in_polars(
 )
 @pytest.mark.parametrize("partitions", [1, 2])
 def test_a_file_that_changed_since_planning_is_an_error(
-    tmp_path: Path, change: Any, partitions: int
+    tmp_path: Path, change: Callable[[Path], object], partitions: int
 ) -> None:
     path = tmp_path / "a.csv"
     path.write_text("a\n1\n2\n")

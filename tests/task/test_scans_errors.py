@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import gzip
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 import pytest
@@ -121,7 +121,9 @@ def _columnar(path: Path) -> pl.LazyFrame:
 
 
 @pytest.mark.parametrize("write", [_packed, _columnar])
-def test_what_cannot_be_searched_names_the_file(tmp_path: Path, write: Any) -> None:
+def test_what_cannot_be_searched_names_the_file(
+    tmp_path: Path, write: Callable[[Path], pl.LazyFrame]
+) -> None:
     path = tmp_path / "a"
     source, (task,) = cut(write(path), 1)
     info = locate_error(
@@ -172,7 +174,7 @@ def test_hints_name_what_the_format_has(tmp_path: Path) -> None:
     ],
 )
 def test_a_parquet_file_unlike_the_first(
-    tmp_path: Path, other: Any, column: str, message: str
+    tmp_path: Path, other: dict[str, list[object]], column: str, message: str
 ) -> None:
     pl.DataFrame({"a": [1], "b": [1]}).write_parquet(tmp_path / "a.parquet")
     pl.DataFrame(other).write_parquet(tmp_path / "b.parquet")
