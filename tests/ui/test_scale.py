@@ -56,12 +56,12 @@ class Cost:
 
 
 LIMITS = {
-    "load": Cost(browser=20, master=30),
-    "zoom": Cost(browser=7, master=3),
-    "end of the story": Cost(browser=24, master=200),
-    "workers": Cost(browser=13, master=20),
+    "load": Cost(browser=18, master=22),
+    "zoom": Cost(browser=6, master=1),
+    "end of the story": Cost(browser=18, master=120),
+    "workers": Cost(browser=13, master=16),
 }
-"""About three times what was measured when they were set; a loop takes some 30 ms."""
+"""About twice what was measured when they were set; a loop takes some 30 ms."""
 
 
 class Meter:
