@@ -202,7 +202,7 @@ def test_why_polars_refuses_a_directory_is_said(inside: Path) -> None:
     assert ".crc" in info.message
 
 
-def test_a_pipe_is_refused_before_it_is_opened(inside):
+def test_a_pipe_is_refused_before_it_is_opened(inside: Path) -> None:
     # Opening it would wait for a process that writes to it.
     os.mkfifo(inside / "d" / "pipe.txt")
     info = refused(read("d/pipe.txt"), inside)
