@@ -11,6 +11,7 @@ __all__ = [
     "MIN_WEIGHT",
     "CacheSettings",
     "DoorSettings",
+    "FragmentSettings",
     "JournalSettings",
     "Limits",
     "LogSettings",
@@ -175,6 +176,15 @@ class CacheSettings:
     reserve: float = 0.1
     """Share of the disk, and of the machine's memory, that stays free: running jobs need it more
     than later ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class FragmentSettings:
+    """What a worker keeps of the plans that its tasks run."""
+
+    memory_bytes: int = 256 * MIB
+    """Fragments in memory, of all jobs. The least recently used go first; a task that names one
+    that is gone has the worker ask for it again."""
 
 
 @dataclass(frozen=True, slots=True)

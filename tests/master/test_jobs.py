@@ -35,7 +35,7 @@ def test_a_job_goes_from_post_to_result(bench: Bench) -> None:
 
             first = await worker.poll()
             assert {spec.key.stage for spec in first.tasks} == {0}
-            assert first.tasks[0].fragment == b"\x00map\xff"
+            assert first.fragments[0].data == b"\x00map\xff"
             await worker.report(*(worker.run(spec) for spec in first.tasks))
             second = await worker.poll()
             assert [len(spec.inputs[0].blocks) for spec in second.tasks] == [2, 2]

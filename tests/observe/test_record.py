@@ -16,7 +16,7 @@ from minispark.errors import (
 from minispark.ids import TaskKey
 from minispark.observe.failures import error_of
 from minispark.observe.record import JobRecord
-from minispark.observe.specs import block_source, job_spec, task_spec
+from minispark.observe.specs import block_source, fragment, job_spec, task_spec
 from minispark.plan.stages import (
     Branch,
     Label,
@@ -344,7 +344,7 @@ def test_task_spec_composes_scans_and_blocks() -> None:
         return block_source(ref, meta, host="h", directory="/b", url="http://w")
 
     scan = task_spec(GRAPH, LaunchTask("w1", 1, key(0, 1), ()), source)
-    assert scan.fragment == b"map"
+    assert (scan.fragment, fragment(GRAPH, scan.fragment_key)) == (b"", b"map")
     assert scan.scans[0].splits == (SPLIT,)
     refs = tuple(BlockRef(key(0, p), "w1", 1) for p in range(3))
     launch = LaunchTask("w1", 1, key(1, 1), (LeafBlocks("below", 0, 0, refs),))

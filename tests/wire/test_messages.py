@@ -36,6 +36,7 @@ from minispark.plan.stages import (
     StageInput,
 )
 from minispark.task.spec import (
+    FragmentKey,
     InputGeneration,
     ScanTask,
     SinkFile,
@@ -171,8 +172,10 @@ FAILURES = (
 MEMBER = messages.Membership(cluster_id="c", epoch=1)
 CHANGES = CacheChanges(0, 3, (KeptBlock(KEY, BLOCK),), (KEY,))
 FETCH = messages.BlockFetch(key=KEY, host="h", directory="/w", url="http://w:1", bytes=5, kept=KEY)
+FRAGMENT = messages.Fragment(key=FragmentKey("j", 0, 1), data=b"\x00\xff")
 POLL: dict[str, Any] = {
     "tasks": (TASK,),
+    "fragments": (FRAGMENT,),
     "cancel": (KEY,),
     "release": (KEY.block_id,),
     "release_jobs": ("j",),
@@ -198,6 +201,9 @@ EXAMPLES: list[BaseModel] = [
     messages.RegisterReply(member=MEMBER, master_epoch=1),
     messages.PollRequest(member=MEMBER, wait_s=1.5),
     messages.PollReply(**POLL),
+    FRAGMENT,
+    messages.FragmentRequest(member=MEMBER, key=FRAGMENT.key),
+    messages.FragmentReply(fragment=FRAGMENT, master_epoch=2),
     messages.ReportReply(**POLL, cache_version=3),
     messages.ReportRequest(
         member=MEMBER,
@@ -225,7 +231,7 @@ EXAMPLES: list[BaseModel] = [
     ),
 ]
 NUMBERS = [math.nan, math.inf, -math.inf, -1, -1e308, 1e308, 2**63, 2**64, 10**30, 10**400]
-AS_LONG_AS_A_BODY = {"logical", "fragment", "keys"}
+AS_LONG_AS_A_BODY = {"logical", "fragment", "keys", "data"}
 """Fields that hold a plan."""
 
 

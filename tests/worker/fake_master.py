@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import uvicorn
 from pydantic import BaseModel
@@ -13,9 +13,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from minispark.task.spec import TaskFailure, TaskReport
+from minispark.task.spec import FragmentKey, TaskFailure, TaskReport
 from minispark.wire.guard import App
 from minispark.wire.messages import (
+    Fragment,
+    FragmentReply,
+    FragmentRequest,
     HeartbeatRequest,
     Membership,
     PollReply,
@@ -45,6 +48,11 @@ class FakeMaster:
     left: list[int] = field(default_factory=list)
     polls: int = 0
     replies: deque[PollReply] = field(default_factory=deque)
+    fragments: dict[FragmentKey, bytes] = field(default_factory=dict)
+    """Those of the tasks that were said; a reply carries each once."""
+    asked: list[FragmentKey] = field(default_factory=list)
+    lose_fragments: bool = False
+    """Replies come without fragments."""
     known: bool = True
     lose_answers: int = 0
     """So many answers to reports get lost after the master has taken them in."""
@@ -55,7 +63,12 @@ class FakeMaster:
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def say(self, reply: PollReply) -> None:
-        self.replies.append(reply)
+        new = {task.fragment_key: task.fragment for task in reply.tasks}
+        unsent = [Fragment(key=key, data=new[key]) for key in new.keys() - self.fragments.keys()]
+        self.fragments |= new
+        tasks = tuple(replace(task, fragment=b"") for task in reply.tasks)
+        sent = () if self.lose_fragments else tuple(unsent)
+        self.replies.append(reply.model_copy(update={"tasks": tasks, "fragments": sent}))
         self.changed.set()
 
     def forget(self) -> None:
@@ -81,6 +94,7 @@ class FakeMaster:
             return self.refuse
         self.registered.append(RegisterRequest.model_validate_json(await request.body()))
         self.epoch += 1
+        self.fragments.clear()
         self.known = True
         self.changed.set()
         return _json(
@@ -116,6 +130,17 @@ class FakeMaster:
             return Response(status_code=502)
         return self._answer(ReportReply())
 
+    async def _fragment(self, request: Request) -> Response:
+        key = FragmentRequest.model_validate_json(await request.body()).key
+        self.asked.append(key)
+        self.changed.set()
+        if self.lose_answers:
+            self.lose_answers -= 1
+            return Response(status_code=502)
+        data = self.fragments.get(key)
+        found = None if data is None else Fragment(key=key, data=data)
+        return _json(FragmentReply(fragment=found, master_epoch=self.master_epoch))
+
     async def _heartbeat(self, request: Request) -> Response:
         self.heartbeats.append(HeartbeatRequest.model_validate_json(await request.body()))
         self.changed.set()
@@ -140,6 +165,7 @@ class FakeMaster:
             routes=[
                 Route("/internal/v1/workers", self._register, methods=["POST"]),
                 Route(f"{worker}/poll", self._poll, methods=["POST"]),
+                Route(f"{worker}/fragments", self._fragment, methods=["POST"]),
                 Route(f"{worker}/reports", self._reports, methods=["POST"]),
                 Route(f"{worker}/heartbeat", self._heartbeat, methods=["POST"]),
                 Route(f"{worker}/drain", self._drain, methods=["POST"]),

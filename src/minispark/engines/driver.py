@@ -32,7 +32,7 @@ from minispark.errors import Failure, FetchFailed
 from minispark.ids import TaskKey, job_id
 from minispark.observe.found import FoundTask, find_kept
 from minispark.observe.record import JobRecord
-from minispark.observe.specs import block_source, job_spec, task_spec
+from minispark.observe.specs import block_source, fragment, job_spec, task_spec
 from minispark.observe.views import JobView
 from minispark.plan.stages import OutputKind, SinkSpec, StageGraph
 from minispark.scheduler import commands as c
@@ -189,8 +189,10 @@ class Driver:
     async def _attempt(self, job: _Job, launch: c.LaunchTask) -> None:
         key = launch.key
         try:
+            spec = task_spec(job.record.graph, launch, lambda ref: self._source(job, ref))
             spec = replace(
-                task_spec(job.record.graph, launch, lambda ref: self._source(job, ref)),
+                spec,
+                fragment=fragment(job.record.graph, spec.fragment_key),
                 block_directory=str(job.store.directory),
                 data_root=self._data_root,
             )

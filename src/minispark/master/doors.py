@@ -53,7 +53,7 @@ _RULES = (
     Rule(_GET, re.compile(rf"{_JOB}/results"), SUBMIT),
     Rule(_DELETE, re.compile(_JOB), SUBMIT),
     Rule(_GET, re.compile(r"/internal/v1/jobs/[^/]+/(blocks|plan)"), SUBMIT),
-    Rule(_POST, re.compile(rf"/internal/v1/workers|{_WORKER}/(poll|drain)"), WORKER),
+    Rule(_POST, re.compile(rf"/internal/v1/workers|{_WORKER}/(poll|drain|fragments)"), WORKER),
     Rule(_DELETE, re.compile(_WORKER), WORKER),
 )
 

@@ -15,7 +15,7 @@ from minispark.master.outcome import Outcome, Placed, node_results
 from minispark.master.parts import Parts
 from minispark.master.rows import Manifest
 from minispark.observe.logs import logger, task_fields
-from minispark.observe.specs import block_source, task_spec
+from minispark.observe.specs import block_source, fragment, task_spec
 from minispark.scheduler.commands import (
     BlockRef,
     CancelTask,
@@ -99,7 +99,8 @@ class Hands:
             return
         entry.leased.add(key)
         live.record.launched(key, entry.worker_id, wall_s(), speculative=command.speculative)
-        entry.outbox.launch(task_spec(live.record.graph, command, self._source))
+        task = task_spec(live.record.graph, command, self._source)
+        entry.outbox.launch(task, fragment(live.record.graph, task.fragment_key))
         parts.book.changed(key.job)
         _log.debug("task_launched", worker=entry.worker_id, **task_fields(key))
 

@@ -17,6 +17,8 @@ from minispark.master.service import Service
 from minispark.tokens import BlockKey
 from minispark.wire.http import compare_versions, versions
 from minispark.wire.messages import (
+    FragmentReply,
+    FragmentRequest,
     HeartbeatRequest,
     JobAccepted,
     Membership,
@@ -145,6 +147,15 @@ def _add_polls(routes: APIRouter, service: Service) -> None:
         if not await entry.outbox.wait(message.wait_s) or await request.is_disconnected():
             return answer(PollReply(master_epoch=master_epoch))
         return answer(entry.outbox.drain(PollReply(master_epoch=master_epoch)))
+
+    @routes.post("/workers/{worker_id}/fragments")
+    async def fragments(worker_id: str, request: Request) -> Response:
+        message = await _read(request, FragmentRequest)
+        if service.workers.current(worker_id, message.member) is None:
+            return answer(FragmentReply(register_again=True, master_epoch=master_epoch))
+        return answer(
+            FragmentReply(fragment=service.workers.fragment(message.key), master_epoch=master_epoch)
+        )
 
 
 def _add_jobs(routes: APIRouter, service: Service) -> None:

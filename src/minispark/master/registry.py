@@ -12,8 +12,8 @@ from minispark.blocks.cache import CacheChanges
 from minispark.blocks.meta import BlockMeta
 from minispark.ids import TaskKey
 from minispark.master.rows import Registration
-from minispark.task.spec import TaskSpec
-from minispark.wire.messages import BlockFetch, PollReply
+from minispark.task.spec import FragmentKey, TaskSpec
+from minispark.wire.messages import BlockFetch, Fragment, PollReply
 
 __all__ = ["Outbox", "Registry", "WorkerEntry"]
 
@@ -28,6 +28,9 @@ class Outbox:
 
     def __init__(self) -> None:
         self._tasks: dict[TaskKey, TaskSpec] = {}
+        self._fragments: list[Fragment] = []
+        self._sent: set[FragmentKey] = set()
+        """Fragments that this session of the worker was sent, or gets with the next answer."""
         self._cancel: list[TaskKey] = []
         self._release: list[str] = []
         self._release_jobs: dict[str, None] = {}
@@ -41,9 +44,13 @@ class Outbox:
         self._turn = 0
         self._answering = 0
 
-    def launch(self, task: TaskSpec) -> None:
-        """Send a task."""
+    def launch(self, task: TaskSpec, fragment: bytes) -> None:
+        """Send a task, and its fragment if the worker was not sent that before."""
         self._tasks[task.key] = task
+        key = task.fragment_key
+        if key not in self._sent:
+            self._sent.add(key)
+            self._fragments.append(Fragment(key=key, data=fragment))
         if not self._answering:
             self._wake()
 
@@ -54,6 +61,11 @@ class Outbox:
         self._cancel.append(key)
         self._wake()
         return False
+
+    def forget_fragments(self, job: str) -> None:
+        """Forget which fragments of a job were sent: it has ended."""
+        self._sent = {key for key in self._sent if key.job != job}
+        self._fragments = [one for one in self._fragments if one.key.job != job]
 
     def release(self, block_ids: list[str]) -> None:
         """Let blocks go; that can wait for the next reason to answer."""
@@ -128,6 +140,7 @@ class Outbox:
     def drain(self, reply: _Reply) -> _Reply:
         """Move what there is into a reply."""
         reply.tasks = tuple(self._tasks.values())
+        reply.fragments = tuple(self._fragments)
         reply.cancel = tuple(self._cancel)
         reply.release = tuple(self._release)
         reply.release_jobs = tuple(self._release_jobs)
@@ -137,6 +150,7 @@ class Outbox:
         reply.dismissed = self._dismissed
         reply.register_again = self._register_again
         self._tasks.clear()
+        self._fragments.clear()
         self._cancel.clear()
         self._release.clear()
         self._release_jobs.clear()
@@ -285,6 +299,7 @@ class Registry:
             entry.outbox.register_again()
 
     def job_ended(self, job: str) -> None:
-        """Forget what was leased for a job."""
+        """Forget what was leased and sent for a job."""
         for entry in self._workers.values():
+            entry.outbox.forget_fragments(job)
             entry.leased = {key for key in entry.leased if key.job != job}

@@ -15,6 +15,7 @@ from minispark.master.registry import WorkerEntry
 from minispark.master.rows import Registration, ToldFailure, ToldSuccess
 from minispark.observe.accepted import counts
 from minispark.observe.logs import logger, task_fields
+from minispark.observe.specs import fragment
 from minispark.plan.stages import StageGraph
 from minispark.scheduler.events import (
     BlocksMoved,
@@ -25,9 +26,9 @@ from minispark.scheduler.events import (
     WorkerLeft,
 )
 from minispark.task.hashing import hash_vector
-from minispark.task.spec import TaskFailure, TaskReport
+from minispark.task.spec import FragmentKey, TaskFailure, TaskReport
 from minispark.wire.http import compare_versions, versions
-from minispark.wire.messages import HeartbeatRequest, Membership, RegisterRequest
+from minispark.wire.messages import Fragment, HeartbeatRequest, Membership, RegisterRequest
 
 __all__ = ["WorkerDesk"]
 
@@ -70,6 +71,16 @@ class WorkerDesk:
         if member.cluster_id != self._parts.identity.cluster_id:
             return None
         return self._parts.registry.current(worker, member.epoch)
+
+    def fragment(self, key: FragmentKey) -> Fragment | None:
+        """Return a fragment of a job that runs, None if there is none."""
+        live = self._parts.book.live.get(key.job)
+        try:
+            return (
+                None if live is None else Fragment(key=key, data=fragment(live.record.graph, key))
+            )
+        except KeyError:
+            return None
 
     def heartbeat(
         self, entry: WorkerEntry, request: HeartbeatRequest

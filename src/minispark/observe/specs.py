@@ -20,9 +20,9 @@ from minispark.scheduler.spec import (
     StageLabel,
     StageSpec,
 )
-from minispark.task.spec import TaskInput, TaskSpec, scan_task
+from minispark.task.spec import FragmentKey, TaskInput, TaskSpec, scan_task
 
-__all__ = ["block_source", "job_spec", "task_spec"]
+__all__ = ["block_source", "fragment", "job_spec", "task_spec"]
 
 
 def job_spec(
@@ -55,7 +55,7 @@ def task_spec(
     *,
     timeout_s: float | None = None,
 ) -> TaskSpec:
-    """Compose what an executor is told; ``sources`` says where a block lies.
+    """Compose what an executor is told but for the fragment; ``sources`` says where a block lies.
 
     Raises
     ------
@@ -70,7 +70,7 @@ def task_spec(
     takes = {entry.leaf: entry.take for entry in branch.inputs}
     return TaskSpec(
         key=key,
-        fragment=branch.fragment,
+        fragment=b"",
         scans=tuple(scan_task(scan, number) for scan in branch.scans),
         inputs=tuple(
             TaskInput(
@@ -86,7 +86,22 @@ def task_spec(
         optimizations=stage.optimizations,
         timeout_s=timeout_s,
         keep=kept_name(stage, key.partition),
+        branch=next(i for i, other in enumerate(stage.branches) if other is branch),
     )
+
+
+def fragment(graph: StageGraph, key: FragmentKey) -> bytes:
+    """Return the fragment of a branch.
+
+    Raises
+    ------
+    KeyError
+        The graph has no such branch.
+    """
+    branches = next((stage.branches for stage in graph.stages if stage.id == key.stage), ())
+    if key.branch >= len(branches):
+        raise KeyError(key)
+    return branches[key.branch].fragment
 
 
 def block_source(

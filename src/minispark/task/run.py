@@ -21,7 +21,7 @@ from minispark.task.spec import TaskFailure, TaskReport, TaskSpec
 
 __all__ = ["NO_FRAGMENT", "attempt", "run_task"]
 
-NO_FRAGMENT = b""
+NO_FRAGMENT = b"no-op"
 """The fragment of a task that does nothing: what the engine itself costs is measured with it."""
 
 

@@ -13,6 +13,7 @@ from minispark.ids import TaskKey
 from minispark.plan.stages import OptimizerFlags, Output, ScanInput, ScanSpec, Split
 
 __all__ = [
+    "FragmentKey",
     "InputGeneration",
     "ScanTask",
     "SinkFile",
@@ -73,11 +74,21 @@ def scan_task(scan: ScanInput, partition: int) -> ScanTask:
 
 
 @dataclass(frozen=True, slots=True)
+class FragmentKey:
+    """Name of a fragment: all tasks of a branch of a stage run the same."""
+
+    job: Id
+    stage: Count
+    branch: Count
+
+
+@dataclass(frozen=True, slots=True)
 class TaskSpec:
     """Fragment + named inputs -> output, and nothing else."""
 
     key: TaskKey
     fragment: Data
+    """Empty on its way to a worker, which has it under `fragment_key` and fills it in."""
     scans: Annotated[tuple[ScanTask, ...], Items]
     inputs: Annotated[tuple[TaskInput, ...], Items]
     output: Output
@@ -91,6 +102,13 @@ class TaskSpec:
     keep: TaskKey | None = None
     """Under which name the worker keeps the block for later jobs."""
     optimizations: Annotated[OptimizerFlags, Items] = ()
+    branch: Count = 0
+    """Index of the branch in its stage."""
+
+    @property
+    def fragment_key(self) -> FragmentKey:
+        """Name of the fragment."""
+        return FragmentKey(self.key.job, self.key.stage, self.branch)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ Routes (all but ``/healthz`` need ``Authorization: Bearer``)::
     worker -> master
       POST   /internal/v1/workers                 RegisterRequest  -> RegisterReply
       POST   /internal/v1/workers/{id}/poll       PollRequest      -> PollReply   (held open)
+      POST   /internal/v1/workers/{id}/fragments  FragmentRequest  -> FragmentReply
       POST   /internal/v1/workers/{id}/reports    ReportRequest    -> ReportReply
       POST   /internal/v1/workers/{id}/heartbeat  HeartbeatRequest -> WorkerReply
       POST   /internal/v1/workers/{id}/drain?cluster_id=C&epoch=N  -> WorkerReply
@@ -28,6 +29,7 @@ from minispark.blocks.meta import BlockSource
 from minispark.bounds import (
     Checksum,
     Count,
+    Data,
     Entries,
     Id,
     Items,
@@ -41,11 +43,14 @@ from minispark.bounds import (
 from minispark.ids import BLOCK_ID, TaskKey
 from minispark.plan.stages import StageGraph
 from minispark.settings import MAX_WEIGHT, MIN_WEIGHT
-from minispark.task.spec import TaskFailure, TaskReport, TaskSpec
+from minispark.task.spec import FragmentKey, TaskFailure, TaskReport, TaskSpec
 
 __all__ = [
     "PROTOCOL",
     "BlockFetch",
+    "Fragment",
+    "FragmentReply",
+    "FragmentRequest",
     "Full",
     "GraphMessage",
     "HeartbeatRequest",
@@ -142,8 +147,20 @@ class BlockFetch(BaseModel):
     """The name under which it lies there, where a cache has it."""
 
 
+class Fragment(BaseModel):
+    """The plan that the tasks of a branch run."""
+
+    model_config = _CONFIG
+
+    key: FragmentKey
+    data: Data
+
+
 class PollReply(_Message):
     """What a worker shall do.
+
+    ``fragments`` are those that its tasks name and that this session of the worker was not sent
+    before; a worker that misses one asks for it (`FragmentRequest`).
 
     ``release`` are block ids that nobody will read, ``release_jobs`` jobs of which it shall keep
     no block at all. ``dismissed``: it wanted to leave, and may. Of its cache a job begins with the
@@ -151,6 +168,7 @@ class PollReply(_Message):
     """
 
     tasks: Annotated[tuple[TaskSpec, ...], Items] = ()
+    fragments: Annotated[tuple[Fragment, ...], Items] = ()
     cancel: Annotated[tuple[TaskKey, ...], Items] = ()
     release: _BlockIds = ()
     release_jobs: _Ids = ()
@@ -158,6 +176,21 @@ class PollReply(_Message):
     cache_used: _BlockIds = ()
     cache_drop: _BlockIds = ()
     dismissed: bool = False
+    register_again: bool = False
+    master_epoch: Count = 0
+
+
+class FragmentRequest(_Message):
+    """Ask for a fragment that a task names and the worker does not have."""
+
+    member: Membership
+    key: FragmentKey
+
+
+class FragmentReply(_Message):
+    """The fragment; None if its job has ended."""
+
+    fragment: Fragment | None = None
     register_again: bool = False
     master_epoch: Count = 0
 

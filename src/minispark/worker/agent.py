@@ -36,8 +36,10 @@ from minispark.errors import (
 )
 from minispark.ids import TaskKey
 from minispark.observe.logs import logger, task_fields
-from minispark.task.spec import TaskFailure, TaskReport, TaskSpec
+from minispark.task.spec import FragmentKey, TaskFailure, TaskReport, TaskSpec
 from minispark.wire.messages import (
+    Fragment,
+    FragmentReply,
     Full,
     Membership,
     PollReply,
@@ -46,6 +48,7 @@ from minispark.wire.messages import (
     WorkerReply,
 )
 from minispark.worker.cleanup import clean_up, discard_staged
+from minispark.worker.fragments import Fragments
 from minispark.worker.keeper import Keeper
 from minispark.worker.link import Backoff, MasterLink, RegisterAgain, ReportRefusedError
 from minispark.worker.machine import (
@@ -86,7 +89,7 @@ _NOT_SENT = "MS-227"
 _log = logger("worker")
 
 
-Reply = TypeVar("Reply", bound=PollReply | WorkerReply)
+Reply = TypeVar("Reply", bound=PollReply | FragmentReply | WorkerReply)
 Measured = TypeVar("Measured")
 
 
@@ -142,6 +145,7 @@ class Agent:
         """Blocks that were brought here, and of which the master has not heard."""
         self._mover = Mover(store, fetch, done=self._has_moved)
         self._keeper = Keeper(cache)
+        self._fragments = Fragments(self._ask, is_wanted=self.machine.is_wanted)
         self._something_ended = asyncio.Event()
         self._shall_leave = asyncio.Event()
         self._unmeasured: set[str] = set()
@@ -232,6 +236,7 @@ class Agent:
         # heard of them, and only its answer was lost.
         self._unsent.clear()
         self._moved.clear()
+        self._fragments.clear()
         self._heard_s = monotonic_s()
         self._carry_out(Registered(member.epoch))
         _log.info("registered", master=self._link.url, epoch=member.epoch, slots=self.machine.slots)
@@ -242,7 +247,7 @@ class Agent:
     def _cluster_id(self) -> str | None:
         return None if self._master is None else self._master.member.cluster_id
 
-    def _is_older(self, reply: RegisterReply | PollReply | WorkerReply) -> bool:
+    def _is_older(self, reply: RegisterReply | PollReply | FragmentReply | WorkerReply) -> bool:
         """Whether a master speaks whose successor this worker has already met."""
         older = self._master is not None and reply.master_epoch < self._master.master_epoch
         if older:
@@ -274,6 +279,7 @@ class Agent:
         # Cancels first: they free slots for the tasks of the same reply.
         if reply.cancel:
             self._carry_out(CancelAsked(reply.cancel))
+        self._fragments.add(reply.fragments)
         self._mover.take(reply.move)
         self._keeper.obey(reply)
         if reply.tasks:
@@ -281,10 +287,15 @@ class Agent:
         if reply.release:
             self._discard(_keys(reply.release))
         for job in reply.release_jobs:
+            self._fragments.release(job)
             clean_up("blocks", partial(self._store.delete_job, job), job=job)
             self._discard(key for key in tuple(self._staged) if key.job == job)
         if reply.dismissed and self._shall_leave.is_set():
             raise _MayLeave
+
+    async def _ask(self, key: FragmentKey) -> Fragment | None:
+        assert self._master is not None  # noqa: S101 - tasks come after the registration
+        return self._heeded(await self._link.fragment(self._master.member, key)).fragment
 
     def _filled(self, spec: TaskSpec) -> TaskSpec:
         root = self._config.data_root
@@ -406,15 +417,16 @@ class Agent:
         Only of the files that were here before the heartbeat was sent: its answer knows no others.
         """
         for job, block_ids in keep.items():
+            self._fragments.release(job)
             kept = _keys(block_ids)
             delete = partial(self._store.delete_job, job, keep=kept, among=files)
             clean_up("blocks", delete, job=job)
             self._discard(k for k in tuple(self._staged) if k.job == job and k not in kept)
 
     def _held_jobs(self, files: frozenset[str]) -> tuple[str, ...]:
-        """Name the jobs of which there are blocks or staged files here, wanted or not."""
+        """Name the jobs of which anything is here, wanted or not."""
         blocks = {name.partition(".")[0] for name in files}
-        return tuple(sorted(blocks | {key.job for key in self._staged}))
+        return tuple(sorted(blocks | {key.job for key in self._staged} | self._fragments.jobs))
 
     def _carry_out(self, event: Event) -> None:
         for command in self.machine.step(event):
@@ -433,7 +445,12 @@ class Agent:
     async def _attempt(self, spec: TaskSpec) -> None:
         _log.debug("task_started", **task_fields(spec.key))
         try:
-            outcome = await self._executors.run(spec)
+            fragment = await self._fragments.get(spec)
+            outcome = (
+                TaskFailure(spec.key, Cancelled())
+                if fragment is None
+                else await self._executors.run(replace(spec, fragment=fragment))
+            )
         except Exception as error:  # a fault of ours must not strand the attempt
             _log.exception("attempt_not_run", **task_fields(spec.key))
             outcome = TaskFailure(spec.key, WorkerLost(f"{type(error).__name__}: {error}"))

@@ -18,11 +18,13 @@ from pydantic_core import PydanticSerializationError
 from minispark.blocks.cache import CacheChanges
 from minispark.errors import MasterUnreachableError, UsageError
 from minispark.ids import TaskKey
-from minispark.task.spec import TaskFailure, TaskReport
+from minispark.task.spec import FragmentKey, TaskFailure, TaskReport
 from minispark.tls import TRUST_HINT, client_context, trust_problem
 from minispark.wire.http import auth_headers, error_from
 from minispark.wire.listeners import async_listener_trace
 from minispark.wire.messages import (
+    FragmentReply,
+    FragmentRequest,
     Full,
     HeartbeatRequest,
     Membership,
@@ -126,6 +128,11 @@ class MasterLink:
             timeout_s=wait_s + _ANSWER_S,
         )
         return _known(reply)
+
+    async def fragment(self, member: Membership, key: FragmentKey) -> FragmentReply:
+        """Ask for a fragment that this worker does not have."""
+        request = FragmentRequest(member=member, key=key)
+        return _known(await self._post(f"{self._worker}/fragments", request, FragmentReply))
 
     async def report(
         self,

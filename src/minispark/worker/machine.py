@@ -142,6 +142,10 @@ class Machine:
         """Count the attempts of each job's stages that wait for a slot."""
         return Counter((key.job, key.stage) for key in self._queued)
 
+    def is_wanted(self, key: TaskKey) -> bool:
+        """Whether an attempt has a slot, and the master waits for its report."""
+        return self._running.get(key) is _Running.WANTED
+
     @property
     def attempts(self) -> tuple[TaskKey, ...]:
         """What the worker holds under its epoch, running ones first."""
