@@ -11,8 +11,8 @@ import pytest
 from tests.master.bench import Bench
 
 from minispark.ids import TaskKey
+from minispark.plan.hashing import hash_vector
 from minispark.settings import SchedulerSettings
-from minispark.task.hashing import hash_vector
 from minispark.wire.http import versions
 from minispark.wire.messages import HeartbeatRequest, ReportReply, ReportRequest
 

@@ -12,11 +12,13 @@ from polars import col
 from polars.exceptions import PanicException
 
 from minispark.plan import build
+from minispark.plan.aggregates import PREFIX
 from minispark.plan.build import PlanOutput, plan_outputs
 from minispark.plan.check import PlanBrokenError, check
+from minispark.plan.exchanges import Hash
 from minispark.plan.polars_plan import Node, leaf_node, on_top, parse, post_order, substitute
 from minispark.plan.relation import Draft, Part
-from minispark.plan.stages import Label, OutputKind, ReadMode, StageInput
+from minispark.plan.stages import Label, ReadMode, StageInput
 from minispark.settings import PlanSettings
 
 SCHEMA = {"k": pl.Int64(), "v": pl.Int64()}
@@ -27,7 +29,7 @@ def source(number: int = 0, *, keys: tuple[pl.Expr, ...] = (), partitions: int =
     leaf = leaf_node(f"scan{number}", SCHEMA)
     draft = Draft(number, "source", [Part(leaf, 2)], dict(SCHEMA), Label.DETERMINATE)
     if keys:
-        draft.kind, draft.keys, draft.partitions = OutputKind.HASH, keys, partitions
+        draft.exchange = Hash(partitions, keys)
     return draft
 
 
@@ -91,6 +93,38 @@ def test_groups_over_rows_that_were_brought_together() -> None:
 def test_what_does_not_fit_is_found(name: str, drafts: list[Draft]) -> None:
     with pytest.raises(PlanBrokenError):
         check(drafts)
+
+
+AGAIN = {
+    "top-k": lambda rows: rows.sort("k").head(3),
+    "head": lambda rows: rows.head(3),
+    "distinct": lambda rows: rows.unique(),
+    "partial group_by": lambda rows: rows.group_by("k").agg(col("v").sum().alias(f"{PREFIX}v")),
+}
+
+
+@pytest.mark.parametrize("name", AGAIN)
+def test_a_first_step_needs_a_second_one_whatever_its_stage_is_called(name: str) -> None:
+    """The name of a stage says nothing: what its readers run does."""
+    step = AGAIN[name]
+    part = Part(
+        on_top(leaf_node("stage0", SCHEMA), SCHEMA, step),
+        2,
+        inputs=(StageInput("stage0", 0, ReadMode.FORWARD),),
+    )
+
+    def read_by(build: Callable[[pl.LazyFrame], pl.LazyFrame]) -> list[Draft]:
+        first = Draft(1, name, [part], dict(SCHEMA), Label.DETERMINATE)
+        node = on_top(leaf_node("stage1", SCHEMA), SCHEMA, build)
+        last = Part(node, 1, inputs=(StageInput("stage1", 1, ReadMode.ALL),))
+        return [source(), first, Draft(2, "result", [last], dict(SCHEMA), Label.DETERMINATE)]
+
+    check(read_by(step))
+    for other in (lambda rows: rows, lambda rows: rows.filter(col("v") > 1).pipe(step)):
+        with pytest.raises(PlanBrokenError, match="on a part of the rows"):
+            check(read_by(other))
+    with pytest.raises(PlanBrokenError, match="on a part of the rows"):
+        check(read_by(step)[:2])
 
 
 @pytest.mark.parametrize(

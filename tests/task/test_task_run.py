@@ -14,7 +14,9 @@ from tests.task.bench import Bench, RowsOf
 from minispark.blocks.errors import BlockUnavailable
 from minispark.blocks.fetch import FetchSettings
 from minispark.errors import ErrorInfo, FetchFailed, JobFailedError, TaskError
+from minispark.plan import exchanges
 from minispark.plan.counters import counted
+from minispark.plan.exchanges import exchange_of
 from minispark.plan.leaves import Leaf
 from minispark.plan.stages import (
     Output,
@@ -160,7 +162,7 @@ def test_a_split_that_loses_rows_is_an_error(
 ) -> None:
     output = Output(OutputKind.HASH, partitions, (pl.col("word").meta.serialize(),))
     spec = bench.task(WORDS.lazy(), bench.leaf("words", FIRST), output=output)
-    monkeypatch.setattr(outputs, "_parts", lambda frame, place, count: [frame.head(1)] * 2)
+    monkeypatch.setattr(exchanges, "_parts", lambda frame, place, count: [frame.head(1)] * 2)
     with pytest.raises(JobFailedError, match="the split of 3 rows by key has 2 rows"):
         run_task(spec, fetch=FETCH)
 
@@ -188,7 +190,7 @@ def test_rows_go_where_their_key_says(bench: Bench, rows_of: RowsOf, partitions:
 def test_a_reader_takes_only_its_partition(bench: Bench, rows_of: RowsOf) -> None:
     output = Output(OutputKind.HASH, 4, (pl.col("word").meta.serialize(),))
     first = bench.task(WORDS.lazy(), bench.leaf("words", FIRST, SECOND), output=output)
-    parts = outputs.split_by_key(BOTH, output)
+    parts = exchange_of(output).split(BOTH)
     run_task(first, fetch=FETCH)
     for number, part in enumerate(parts):
         blocks = (bench.block(*parts, partition=number),)

@@ -27,8 +27,8 @@ from minispark.clock import wall_s
 from minispark.engines.http import MasterClient
 from minispark.errors import MasterUnreachableError, MinisparkError
 from minispark.observe.cluster import SystemMetrics
+from minispark.plan.hashing import hash_vector
 from minispark.settings import MIB
-from minispark.task.hashing import hash_vector
 from minispark.wire.http import versions
 
 __all__ = ["Finding", "Patient", "Verdict", "examine"]

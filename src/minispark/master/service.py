@@ -37,11 +37,11 @@ from minispark.observe.journal import Journal
 from minispark.observe.logs import logger
 from minispark.observe.news import News
 from minispark.observe.traces import Traces, otlp_exporter
+from minispark.plan.hashing import hash_vector
 from minispark.scheduler.commands import Command
 from minispark.scheduler.core import Scheduler
 from minispark.scheduler.events import MasterRestarted
 from minispark.scheduler.version import SCHEDULER_VERSION
-from minispark.task.hashing import hash_vector
 from minispark.wire.http import versions
 
 __all__ = ["Service"]

@@ -16,6 +16,7 @@ from minispark.master.rows import Registration, ToldFailure, ToldSuccess
 from minispark.observe.accepted import counts
 from minispark.observe.logs import logger, task_fields
 from minispark.observe.specs import fragment
+from minispark.plan.hashing import hash_vector
 from minispark.plan.stages import StageGraph
 from minispark.scheduler.events import (
     BlocksMoved,
@@ -25,7 +26,6 @@ from minispark.scheduler.events import (
     WorkerHeartbeat,
     WorkerLeft,
 )
-from minispark.task.hashing import hash_vector
 from minispark.task.spec import FragmentKey, TaskFailure, TaskReport
 from minispark.wire.http import compare_versions, versions
 from minispark.wire.messages import Fragment, HeartbeatRequest, Membership, RegisterRequest

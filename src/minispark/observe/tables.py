@@ -12,7 +12,7 @@ from minispark.ids import TaskKey
 from minispark.observe.found import FoundTask
 from minispark.observe.sums import Sums
 from minispark.observe.views import ENDED, JobMetrics, NodeMetrics, RowStatus, StageRow
-from minispark.plan.stages import ScanFormat, ScanInput, Stage, StageGraph
+from minispark.plan.stages import ScanInput, Stage, StageGraph
 from minispark.scheduler.commands import JobStatus
 from minispark.task.spec import TaskReport
 
@@ -146,12 +146,12 @@ class StageState:
     @property
     def scans_rows(self) -> bool:
         """Whether the stage reads rows of input files."""
-        return any(scan.spec.format is not ScanFormat.QUOTES for scan in self._scans())
+        return any(not scan.spec.format.auxiliary for scan in self._scans())
 
     @property
     def counts_quotes(self) -> bool:
         """Whether the stage only looks where records of a file begin: its rows are no records."""
-        return any(scan.spec.format is ScanFormat.QUOTES for scan in self._scans())
+        return any(scan.spec.format.auxiliary for scan in self._scans())
 
     def _scans(self) -> Iterable[ScanInput]:
         return (scan for branch in self.stage.branches for scan in branch.scans)
@@ -317,15 +317,12 @@ def _stage_records_in(record: Record, state: StageState) -> int | None:
     sources = [node for node in _sources(record.graph) if node in state.stage.nodes]
     if (state.scans_rows and not sources) or not state.ran_whole:
         return None
-    quotes = {
-        scan.quotes for branch in state.stage.branches for scan in branch.scans if scan.quotes
-    }
     # Every task that reads a cut CSV file also reads how many quotes lie before its splits.
     aside = sum(
         record.stages[leaf.stage].sums.rows_out * branch.partitions
         for branch in state.stage.branches
         for leaf in branch.inputs
-        if leaf.leaf in quotes
+        if leaf.leaf in branch.side_inputs
     )
     counted = sum(state.sums.nodes.get(node, 0) for node in sources)
     return counted + max(0, state.sums.rows_in - aside)

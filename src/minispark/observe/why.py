@@ -24,7 +24,7 @@ from minispark.errors import (
 from minispark.observe.record import JobRecord
 from minispark.observe.tables import StageState
 from minispark.observe.words import bytes_words, count_words, duration_words, many
-from minispark.plan.stages import OutputKind, ReadMode, ScanFormat
+from minispark.plan.stages import ReadMode
 from minispark.settings import MIB
 
 __all__ = ["RULES", "Advice", "Facts", "why"]
@@ -151,7 +151,7 @@ def tiny_files(facts: Facts) -> Iterator[Advice]:
         sizes: dict[str, int] = {}
         for branch in state.stage.branches:
             for scan in branch.scans:
-                if scan.spec.format is not ScanFormat.QUOTES:
+                if not scan.spec.format.auxiliary:
                     sizes |= {s.path: s.size for task in scan.tasks for s in task}
         if len(sizes) >= _MANY_FILES and sum(sizes.values()) < len(sizes) * _SMALL_FILE:
             mean = sum(sizes.values()) / len(sizes)
@@ -228,7 +228,7 @@ def wide_exchange(facts: Facts) -> Iterator[Advice]:
     for state in facts.record.stages.values():
         output = state.stage.output
         parts = output.partitions * len(state.reports)
-        if output.kind is not OutputKind.HASH or parts < 10_000:
+        if output.partitions == 1 or parts < 10_000:
             continue
         size = sum(report.block.bytes for report in state.reports.values())
         if size < parts * 4_096:

@@ -16,7 +16,7 @@ import polars as pl
 from polars.exceptions import PanicException
 
 from minispark.plan.check import PlanBrokenError, check
-from minispark.plan.columns import columns_of_schema
+from minispark.plan.exchanges import Sink
 from minispark.plan.expressions import is_random
 from minispark.plan.fingerprint import name_cached
 from minispark.plan.optimizations import changed_flags
@@ -153,7 +153,7 @@ def _cut(outputs: Sequence[PlanOutput], cutter: Cutter) -> StageGraph:
     push_down(drafts, {draft.id for draft in fixed}, cutter.optimizations)
     check(drafts)
     for draft in drafts:
-        if draft.kind is not OutputKind.SINK:
+        if draft.exchange.sink is None:
             check_columns(draft.schema)
     return _graph(cutter, drafts, outputs, results, scans.bytes)
 
@@ -244,7 +244,7 @@ def _worth_keeping(cutter: Cutter, node: Node, relation: Relation) -> bool:
 def _close_output(cutter: Cutter, output: PlanOutput, relation: Relation) -> Draft:
     draft = cutter.close(relation, "result" if output.sink is None else "write")
     if output.sink is not None:
-        draft.kind, draft.sink = OutputKind.SINK, output.sink
+        draft.exchange = Sink(sink=output.sink)
     return draft
 
 
@@ -294,15 +294,7 @@ def _stage(draft: Draft, optimizations: OptimizerFlags) -> Stage:
         id=draft.id,
         name=draft.name,
         branches=tuple(_branch(part) for part in draft.parts),
-        output=Output(
-            kind=draft.kind,
-            partitions=draft.partitions,
-            keys=tuple(key.meta.serialize() for key in draft.keys),
-            key_texts=tuple(str(key) for key in draft.keys),
-            sink=draft.sink,
-            columns=columns_of_schema(draft.schema),
-            take=draft.take,
-        ),
+        output=draft.exchange.output(draft.schema, draft.take),
         label=draft.label,
         nodes=tuple(dict.fromkeys(node for node in nodes if node is not None)),
         pushed=tuple(draft.pushed),

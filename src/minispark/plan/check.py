@@ -7,22 +7,23 @@ or if it is the first of two steps whose second one comes after an exchange.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
+
+import polars as pl
 
 from minispark.plan.aggregates import PREFIX
 from minispark.plan.expressions import columns_of, is_constant, is_elementwise, is_separable
 from minispark.plan.polars_plan import LeafNode, Node, children, expression_body, post_order
 from minispark.plan.pythons import counted_node
 from minispark.plan.relation import Draft, Part
-from minispark.plan.stages import OutputKind, ReadMode, StageInput
+from minispark.plan.stages import StageInput
 
 __all__ = ["PlanBrokenError", "check"]
 
 _ROW_KINDS = frozenset({"Resolver", "Cache", "Filter", "Select", "HStack", "MapFunction"})
 _ROW_FUNCTIONS = frozenset({"Explode", "Rename", "Unnest"})
-_LOCAL_FIRST = frozenset({"top-k", "head", "tail", "sort"})
-"""Names of stages that sort or cut in each partition and are gathered to do it again."""
+_ORDERED = frozenset({"Sort", "Slice"})
 _NEVER_EMITTED = {
     "input_right": frozenset({"Inner", "Left", "Semi", "Anti", "Cross"}),
     "input_left": frozenset({"Inner", "Right", "Cross"}),
@@ -56,13 +57,8 @@ def check(drafts: Sequence[Draft]) -> None:
 
 def _check_edge(source: Draft, entry: StageInput, part: Part, draft: Draft) -> None:
     count = sum(below.partitions for below in source.parts)
-    if entry.mode is ReadMode.PARTITION:
-        fits = source.kind is OutputKind.HASH and source.partitions == part.partitions
-    elif entry.mode is ReadMode.FORWARD:
-        fits = source.kind is OutputKind.SINGLE and count == part.partitions
-    else:
-        fits = source.kind is OutputKind.SINGLE
-    what = f"reads stage {source.id} as {entry.mode}, which delivers {source.kind}"
+    fits = source.exchange.fits(entry.mode, tasks=count, readers=part.partitions)
+    what = f"reads stage {source.id} as {entry.mode}, which delivers {source.exchange.kind}"
     _require(fits, draft, what)
 
 
@@ -70,9 +66,12 @@ class _Fragment:
     """The nodes of a part that runs in several partitions."""
 
     def __init__(self, drafts: Sequence[Draft], draft: Draft, part: Part) -> None:
+        self.drafts = drafts
         self.draft = draft
         self.part = part
-        self.sources = {entry.leaf: (entry.mode, drafts[entry.stage]) for entry in part.inputs}
+        self.sources = {
+            entry.leaf: drafts[entry.stage].exchange.delivers(entry.mode) for entry in part.inputs
+        }
 
     def check(self) -> None:
         for node in post_order(self.part.node):
@@ -82,17 +81,17 @@ class _Fragment:
                 case "Join":
                     fits = self._join(node.body)
                 case "Distinct":
-                    again = self.draft.kind is OutputKind.HASH or self.draft.name == "distinct"
+                    again = self._runs_again({"Distinct"})
                     fits = again or self._hashed(children(node)[0]) is not None
                 case "Sort" | "Slice":
-                    fits = self.draft.kind is OutputKind.SINGLE and self.draft.name in _LOCAL_FIRST
+                    fits = self._runs_again(_ORDERED)
                 case _:
                     fits = node.kind in _ROW_KINDS and _is_rowwise(node)
             _require(fits, self.draft, f"runs {node.kind} on a part of the rows")
 
     def _group(self, body: Any) -> bool:
-        partial = self.draft.name == "partial group_by"
-        if all(_is_partial(aggregate) for aggregate in body["aggs"]) and partial:
+        partial = all(_is_partial(aggregate) for aggregate in body["aggs"])
+        if partial and self._runs_again({"GroupBy"}):
             return True
         keys = self._hashed(body["input"])
         return keys is not None and keys <= {
@@ -107,30 +106,62 @@ class _Fragment:
         left, right = (self._hash_count(body[side]) for side in ("input_left", "input_right"))
         return left is not None and left == right
 
+    def _runs_again(self, kinds: Collection[str]) -> bool:
+        """Whether all that read this stage first run a node of these kinds over its rows.
+
+        That these nodes have the rows that they need is checked where they stand.
+        """
+        readers = [
+            (part, entry.leaf)
+            for draft in self.drafts
+            for part in draft.parts
+            for entry in part.inputs
+            if entry.stage == self.draft.id
+        ]
+        first = {kind for part, leaf in readers for kind in _first_above(part.node, leaf)}
+        return bool(first) and first <= set(kinds)
+
     def _leaves(self, node: Node) -> list[LeafNode]:
         return [found for found in post_order(node) if isinstance(found, LeafNode)]
 
     def _is_everywhere(self, node: Node) -> bool:
         """Whether every partition has all rows of this input."""
         found = self._leaves(node)
-        modes = [self.sources[leaf.leaf][0] for leaf in found if leaf.leaf in self.sources]
-        return len(modes) == len(found) and all(mode is ReadMode.ALL for mode in modes)
+        read = [self.sources[leaf.leaf] for leaf in found if leaf.leaf in self.sources]
+        return len(read) == len(found) and all(source.everywhere for source in read)
 
-    def _exchanged(self, node: Node) -> list[Draft]:
+    def _exchanged(self, node: Node) -> list[tuple[pl.Expr, ...]]:
+        """Keys by which inputs were brought together."""
         read = (self.sources.get(leaf.leaf) for leaf in self._leaves(node))
-        return [source for mode, source in filter(None, read) if mode is ReadMode.PARTITION]
+        return [source.keys for source in read if source is not None and source.keys is not None]
 
     def _hashed(self, node: Node) -> set[str] | None:
         """Columns that say in which partition a row of this input is."""
         exchanged = self._exchanged(node)
         if not exchanged:
             return None
-        keys = (columns_of(expression_body(key)) for key in exchanged[0].keys)
+        keys = (columns_of(expression_body(key)) for key in exchanged[0])
         return {name for names in keys for name in names}
 
     def _hash_count(self, node: Node) -> int | None:
         exchanged = self._exchanged(node)
-        return len(exchanged[0].keys) if exchanged else None
+        return len(exchanged[0]) if exchanged else None
+
+
+def _first_above(root: Node, leaf: str) -> set[str]:
+    """Return the kinds of the first nodes that rows of a leaf meet; markers let them pass."""
+    nodes = post_order(root)
+    below: set[Node] = {node for node in nodes if isinstance(node, LeafNode) and node.leaf == leaf}
+    first = set() if root not in below else {"nothing"}
+    for node in nodes:
+        if below.isdisjoint(children(node)):
+            continue
+        if counted_node(node) is None:
+            first.add(node.kind)
+            continue
+        below.add(node)
+        first |= {"nothing"} if node is root else set()
+    return first
 
 
 def _is_rowwise(node: Node) -> bool:

@@ -5,25 +5,16 @@ from __future__ import annotations
 import html
 from collections.abc import Iterator
 
-from minispark.plan.picture import MOVES
+from minispark.plan.exchanges import MOVES, READS, describe_output
 from minispark.plan.stages import (
     Branch,
     CachedNode,
-    OutputKind,
-    ReadMode,
-    ScanFormat,
     Stage,
     StageGraph,
 )
 from minispark.printable import printable
 
 __all__ = ["render", "render_mermaid"]
-
-_READS = {
-    ReadMode.ALL: "all of",
-    ReadMode.PARTITION: "its partition of",
-    ReadMode.FORWARD: "the same partition of",
-}
 
 
 def render(graph: StageGraph) -> str:
@@ -78,7 +69,7 @@ def _stage_lines(stage: Stage, graph: StageGraph) -> Iterator[str]:
         yield f"  nodes:  {', '.join(stage.nodes)}"
     for line in dict.fromkeys(line for branch in stage.branches for line in _reads(branch)):
         yield f"  reads:  {line}"
-    yield f"  writes: {_writes(stage)}"
+    yield f"  writes: {describe_output(stage.output)}"
     for pushed in stage.pushed:
         yield f"  pushed: {pushed}"
     if stage.cached is not None:
@@ -94,27 +85,16 @@ def _reads(branch: Branch) -> Iterator[str]:
     for scan in branch.scans:
         splits = [split for task in scan.tasks for split in task]
         files = {split.path for split in splits}
-        quotes = scan.spec.format is ScanFormat.QUOTES
-        what = "quote characters of CSV" if quotes else f"{scan.spec.format} files"
+        what = scan.spec.format.what + ("" if scan.spec.format.auxiliary else " files")
         yield (
             f"{what}: {_count(len(files), 'file')}, "
             f"{_count(len(splits), 'split')} in {_count(len(scan.tasks), 'task')}"
         )
     for entry in branch.inputs:
-        yield f"{_READS[entry.mode]} stage {entry.stage}"
+        yield f"{READS[entry.mode]} stage {entry.stage}"
 
 
 def _kept(cached: CachedNode) -> str:
     if cached.key is None:
         return f"{cached.node}, for this job only: its rows may come out otherwise each time"
     return f"{cached.node}, for later jobs too, as {cached.key}"
-
-
-def _writes(stage: Stage) -> str:
-    output = stage.output
-    if output.kind is OutputKind.HASH:
-        keys = ", ".join(output.key_texts) or "its keys"
-        return f"hash exchange by {keys} into {_count(output.partitions, 'partition')}"
-    if output.kind is OutputKind.SINK and output.sink is not None:
-        return f"{output.sink.format} files in {output.sink.path}"
-    return "one partition a task"

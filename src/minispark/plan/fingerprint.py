@@ -25,7 +25,7 @@ import polars as pl
 from minispark.plan.polars_plan import LeafNode, Node, children, plain_body, plan_header, post_order
 from minispark.plan.pythons import counted_node
 from minispark.plan.relation import Draft, Part
-from minispark.plan.stages import Label, ScanInput, Split
+from minispark.plan.stages import Label, ScanInput, Split, side_inputs
 
 __all__ = ["name_cached"]
 
@@ -56,9 +56,9 @@ def _is_pinned(draft: Draft, known: Mapping[int, str]) -> bool:
 def _digest(draft: Draft, known: Mapping[int, str]) -> str:
     what = [
         *_versions(),
-        draft.kind.value,
-        draft.partitions,
-        [key.meta.serialize() for key in draft.keys],
+        draft.exchange.kind.value,
+        draft.exchange.partitions,
+        [key.meta.serialize() for key in draft.exchange.keys],
         [_part(part, known) for part in draft.parts],
     ]
     return blake2b(msgpack.packb(what), digest_size=_DIGEST_BYTES).hexdigest()
@@ -71,9 +71,8 @@ def _versions() -> tuple[str, ...]:
 def _part(part: Part, known: Mapping[int, str]) -> list[Any]:
     leaves: dict[str, int] = {}
     fragment = _fragment(part.node, leaves)
-    for scan in part.scans:
-        if scan.quotes is not None:
-            leaves.setdefault(scan.quotes, len(leaves))
+    for leaf in side_inputs(part.scans):
+        leaves.setdefault(leaf, len(leaves))
     scans = {scan.leaf: _scan(scan, leaves) for scan in part.scans}
     reads = {entry.leaf: [entry.mode.value, known[entry.stage]] for entry in part.inputs}
     return [part.partitions, fragment, [scans.get(leaf) or reads[leaf] for leaf in leaves]]

@@ -10,20 +10,15 @@ import html
 from collections import defaultdict
 from dataclasses import dataclass
 
-from minispark.plan.stages import ReadMode, Stage, StageGraph
+from minispark.plan.exchanges import MOVES
+from minispark.plan.stages import Stage, StageGraph
 
-__all__ = ["MOVES", "draw"]
+__all__ = ["draw"]
 
 _WIDTH, _HEIGHT = 220, 46
 _GAP_X, _GAP_Y = 24, 42
 _CHARS = 30
 """What fits into a box."""
-
-MOVES = {
-    ReadMode.ALL: "gather or broadcast",
-    ReadMode.PARTITION: "hash exchange",
-    ReadMode.FORWARD: "no move",
-}
 
 
 @dataclass(frozen=True, slots=True)

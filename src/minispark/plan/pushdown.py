@@ -28,7 +28,7 @@ from minispark.plan.polars_plan import (
     post_order,
 )
 from minispark.plan.relation import Draft, Part
-from minispark.plan.stages import OptimizerFlags
+from minispark.plan.stages import OptimizerFlags, side_inputs
 
 __all__ = ["push_down"]
 
@@ -52,8 +52,8 @@ def _asks(part: Part, flags: pl.QueryOptFlags) -> dict[str, list[LeafAsk | None]
     A use below a filter that is never true asks for nothing. Over the rows themselves the optimizer
     may not see that, so where a leaf has several uses, those are heard with their filters.
     """
-    quotes = {scan.quotes for scan in part.scans}
-    if all(entry.leaf in quotes for entry in part.inputs):
+    aside = side_inputs(part.scans)
+    if all(entry.leaf in aside for entry in part.inputs):
         return {}
     asks = _heard(part.node, flags)
     if _reads_twice(part.node):
@@ -101,7 +101,7 @@ def _narrow(draft: Draft, asks: Sequence[LeafAsk | None]) -> None:
 
 def _columns(draft: Draft, asks: Sequence[LeafAsk | None]) -> list[str]:
     """Columns that some reader needs, and those that place the rows; at least one of them."""
-    wanted = {name for key in draft.keys for name in key.meta.root_names()}
+    wanted = {name for key in draft.exchange.keys for name in key.meta.root_names()}
     for ask in asks:
         if ask is None or ask.columns is None:
             return list(draft.schema)

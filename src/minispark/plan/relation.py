@@ -15,6 +15,7 @@ from pathlib import Path
 import polars as pl
 
 from minispark.clock import monotonic_s
+from minispark.plan.exchanges import Exchange, Hash
 from minispark.plan.labels import label_of, settled
 from minispark.plan.polars_plan import (
     LeafNode,
@@ -26,10 +27,8 @@ from minispark.plan.polars_plan import (
 from minispark.plan.stages import (
     Label,
     OptimizerFlags,
-    OutputKind,
     ReadMode,
     ScanInput,
-    SinkSpec,
     StageInput,
 )
 from minispark.settings import PlanSettings
@@ -88,11 +87,8 @@ class Draft:
     parts: list[Part]
     schema: dict[str, pl.DataType]
     label: Label
-    kind: OutputKind = OutputKind.SINGLE
+    exchange: Exchange = field(default_factory=Exchange)
     take: int | None = None
-    partitions: int = 1
-    keys: tuple[pl.Expr, ...] = ()
-    sink: SinkSpec | None = None
     pushed: list[str] = field(default_factory=list)
     why: str = ""
     cached: str | None = None
@@ -194,7 +190,7 @@ class Cutter:
         if partitions == 1:
             return self.gather(relation, name)
         draft = self.close(relation, name)
-        draft.kind, draft.keys, draft.partitions = OutputKind.HASH, tuple(keys), partitions
+        draft.exchange = Hash(partitions, tuple(keys))
         part = self.read(draft, ReadMode.PARTITION, partitions=partitions)
         return Relation((part,), relation.bytes)
 

@@ -16,17 +16,26 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from itertools import accumulate, pairwise
 from pathlib import Path
+
+import polars as pl
 
 from minispark.plan.scan_files import FileInfo, RowGroups, row_groups
 from minispark.plan.scans import ScanSource
 from minispark.plan.stages import ScanFormat, ScanSpec, Split
 from minispark.settings import PlanSettings
 
-__all__ = ["cut_source", "needs_quotes", "quotes_spec"]
+__all__ = ["QUOTES_SCHEMA", "cut_source", "needs_quotes", "quotes_spec"]
+
+QUOTES_SCHEMA: Mapping[str, pl.DataType] = {
+    "path": pl.String(),
+    "start": pl.Int64(),
+    "quotes": pl.Int64(),
+}
+"""The rows of a stage that counts quotes: one for each split."""
 
 _SNAP = 8
 """A cut moves to the edge of a file that is nearer than a task's bytes divided by this."""

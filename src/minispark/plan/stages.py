@@ -15,7 +15,7 @@ Example (word count)::
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Annotated
@@ -40,6 +40,7 @@ __all__ = [
     "Stage",
     "StageGraph",
     "StageInput",
+    "side_inputs",
 ]
 
 
@@ -90,6 +91,16 @@ class ScanFormat(StrEnum):
     QUOTES = "quotes"
     """Not rows: the number of quote characters in each split, for those who read CSV after it."""
 
+    @property
+    def auxiliary(self) -> bool:
+        """Whether its rows are side input of other stages, and no rows of the query."""
+        return self is ScanFormat.QUOTES
+
+    @property
+    def what(self) -> str:
+        """What is read, in words."""
+        return "quote characters of CSV" if self is ScanFormat.QUOTES else self.value
+
 
 @dataclass(frozen=True, slots=True)
 class Split:
@@ -129,6 +140,11 @@ class ScanInput:
     quotes: Id | None = None
 
 
+def side_inputs(scans: Iterable[ScanInput]) -> tuple[Id, ...]:
+    """Return the leaves that only say how to read other leaves: no fragment reads their rows."""
+    return tuple(dict.fromkeys(scan.quotes for scan in scans if scan.quotes is not None))
+
+
 @dataclass(frozen=True, slots=True)
 class StageInput:
     """A leaf that reads the blocks of an earlier stage."""
@@ -148,6 +164,11 @@ class Branch:
     partitions: Count
     scans: Annotated[tuple[ScanInput, ...], Items] = ()
     inputs: Annotated[tuple[StageInput, ...], Items] = ()
+
+    @property
+    def side_inputs(self) -> tuple[Id, ...]:
+        """The inputs whose rows are no rows of the query."""
+        return side_inputs(self.scans)
 
 
 @dataclass(frozen=True, slots=True)

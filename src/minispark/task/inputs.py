@@ -17,6 +17,7 @@ from minispark.errors import ErrorInfo
 from minispark.plan.leaves import Binding
 from minispark.plan.names import with_columns_in_order
 from minispark.plan.scan_files import begins_compressed
+from minispark.plan.splits import QUOTES_SCHEMA
 from minispark.plan.stages import ScanFormat
 from minispark.settings import MIB
 from minispark.task.scans import locate_error, open_scan
@@ -32,8 +33,6 @@ _FEW_ROWS = 4096
 _MANY_CHUNKS = 16
 _ONE_CHUNK = b"\xa3RLE"
 """The name of `rle` in a plan. Its node in the streaming engine panics at several chunks."""
-
-_QUOTES_SCHEMA = pl.Schema({"path": pl.String, "start": pl.Int64, "quotes": pl.Int64})
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +83,7 @@ def bytes_read(scans: Iterable[ScanTask]) -> int:
     for scan in scans:
         if scan.spec.format is ScanFormat.PARQUET:
             total += sum(split.size for split in scan.splits if split.start == 0)
-        elif scan.spec.format is not ScanFormat.QUOTES:
+        elif not scan.spec.format.auxiliary:
             total += sum(split.end - split.start for split in scan.splits)
     return total
 
@@ -148,7 +147,7 @@ class Bindings:
         if scan.quotes is None:
             return None
         counted = self.inputs.frames[scan.quotes]
-        return counted if counted.columns else pl.DataFrame(schema=_QUOTES_SCHEMA)
+        return counted if counted.columns else pl.DataFrame(schema=QUOTES_SCHEMA)
 
     def _data_root(self) -> Path | None:
         return None if self.spec.data_root is None else Path(self.spec.data_root)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import assert_never
 
 import polars as pl
 
@@ -14,21 +12,16 @@ from minispark.blocks.format import EMPTY_BLOCK, write_block
 from minispark.blocks.meta import BlockMeta
 from minispark.errors import ErrorInfo, JobFailedError
 from minispark.plan.columns import columns_of_schema, difference
-from minispark.plan.stages import Columns, Output, OutputKind, SinkSpec
+from minispark.plan.exchanges import exchange_of
+from minispark.plan.stages import Columns, Output
 from minispark.task.collect import Collected
-from minispark.task.hashing import key_hash
 from minispark.task.sinks import write_part
 from minispark.task.spec import SinkFile, TaskSpec
 
-__all__ = ["BROKEN_PROMISE_CODE", "Written", "split_by_key", "write_output"]
+__all__ = ["BROKEN_PROMISE_CODE", "Written", "write_output"]
 
 BROKEN_PROMISE_CODE = "MS-219"
 """A task's rows are not what its stage promises."""
-
-_MASKED_PARTITIONS = 8
-"""Up to so many partitions a filter for each is fastest; above, `partition_by`. 5M rows x 4
-columns on one thread: 2 parts 36 against 300 ms, 8 parts 150 against 310, 64 parts 470 against
-280. Sorting by partition and gathering is slower than the better of the two throughout."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +33,11 @@ class Written:
 
 
 def write_output(
-    spec: TaskSpec, collected: Collected, *, misplanned: Callable[[], pl.Schema | None]
+    spec: TaskSpec,
+    collected: Collected,
+    *,
+    sides: Mapping[str, pl.DataFrame],
+    misplanned: Callable[[], pl.Schema | None],
 ) -> Written:
     """Write the rows of a task as its output says.
 
@@ -50,6 +47,8 @@ def write_output(
         The task.
     collected
         What its fragment gave.
+    sides
+        The rows of the leaves that read blocks: an exchange may need those of one to split by.
     misplanned
         Returns the columns that Polars gives for the fragment although it plans those of the
         stage, None where the fault is not that of Polars.
@@ -63,15 +62,10 @@ def write_output(
     if collected.error is not None and frame.height == 0:
         return Written(_ending_in(collected.error, EMPTY_BLOCK))
     _check_columns(spec, frame, misplanned)
-    match output.kind:
-        case OutputKind.SINK:
-            return Written(EMPTY_BLOCK, _write_sink(spec, output.sink, frame))
-        case OutputKind.SINGLE:
-            parts = [frame]
-        case OutputKind.HASH:
-            parts = split_by_key(frame, output)
-        case _:
-            assert_never(output.kind)
+    if output.sink is not None:
+        sink = write_part(frame, output.sink, key=spec.key, data_root=spec.data_root)
+        return Written(EMPTY_BLOCK, sink)
+    parts = _split(frame, output, sides)
     block = write_block(Path(spec.block_directory), spec.key, parts)
     return Written(block if collected.error is None else _ending_in(collected.error, block))
 
@@ -80,32 +74,16 @@ def _ending_in(error: ErrorInfo, block: BlockMeta) -> BlockMeta:
     return BlockMeta(tuple(replace(part, error=error) for part in block.partitions))
 
 
-def split_by_key(frame: pl.DataFrame, output: Output) -> list[pl.DataFrame]:
-    """Return the rows of each partition, in the order they came."""
-    count = output.partitions
-    if count == 1:
-        return [frame]
-    if frame.height == 0:
-        return [frame] * count
-    keys = [pl.Expr.deserialize(io.BytesIO(key)) for key in output.keys]
-    place = (key_hash(frame, keys) % count).cast(pl.UInt32)
-    parts = _parts(frame, place, count)
+def _split(
+    frame: pl.DataFrame, output: Output, sides: Mapping[str, pl.DataFrame]
+) -> list[pl.DataFrame]:
+    exchange = exchange_of(output)
+    side = None if exchange.side_input is None else sides[exchange.side_input]
+    parts = exchange.split(frame, side)
     rows = sum(part.height for part in parts)
     if rows != frame.height:
         raise _broken(f"the split of {frame.height} rows by key has {rows} rows")
     return parts
-
-
-def _parts(frame: pl.DataFrame, place: pl.Series, count: int) -> list[pl.DataFrame]:
-    if count <= _MASKED_PARTITIONS:
-        return [frame.filter(place == number) for number in range(count)]
-    # Longer than the name of every column, so none of them.
-    name = max(frame.columns, key=len, default="") + "_"
-    parts = frame.with_columns(place.alias(name)).partition_by(
-        name, maintain_order=True, include_key=False, as_dict=True
-    )
-    nothing = frame.clear()
-    return [parts.get((number,), nothing) for number in range(count)]
 
 
 def _check_columns(
@@ -137,10 +115,3 @@ def _is_either(schema: pl.Schema, planned: Columns, other: Columns) -> bool:
 def _broken(what: str) -> JobFailedError:
     hint = "This is a fault of Mini-Spark. Please report it with the query."
     return JobFailedError(f"{what}; nothing was written", code=BROKEN_PROMISE_CODE, hint=hint)
-
-
-def _write_sink(spec: TaskSpec, sink: SinkSpec | None, frame: pl.DataFrame) -> SinkFile | None:
-    if sink is None:
-        msg = "a sink output names no sink"
-        raise ValueError(msg)
-    return write_part(frame, sink, key=spec.key, data_root=spec.data_root)

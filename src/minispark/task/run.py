@@ -42,7 +42,7 @@ def run_task(spec: TaskSpec, *, fetch: FetchSettings) -> TaskReport:
     with pinned_inputs():
         collected = collect(spec, inputs)
         misplanned = partial(misplanned_schema, spec, inputs)
-        written = write_output(spec, collected, misplanned=misplanned)
+        written = write_output(spec, collected, sides=inputs.frames, misplanned=misplanned)
     return TaskReport(
         key=spec.key,
         block=written.block,

@@ -11,7 +11,8 @@ from pydantic import BaseModel
 from minispark.observe.record import JobRecord
 from minispark.observe.tables import StageState
 from minispark.observe.views import RowStatus, StageRow
-from minispark.plan.stages import OutputKind, ReadMode, ScanFormat, Stage, StageInput
+from minispark.plan.exchanges import describe_move, describe_output
+from minispark.plan.stages import ReadMode, Stage, StageInput
 
 __all__ = ["Exchange", "GraphNode", "GraphStage", "PlanGraph", "plan_graph"]
 
@@ -107,10 +108,6 @@ def _inputs(stage: Stage) -> list[tuple[StageInput, int]]:
 
 
 def _stage(stage: Stage, row: StageRow) -> GraphStage:
-    output = stage.output
-    writes = ""
-    if output.kind is OutputKind.SINK and output.sink is not None:
-        writes = f"{output.sink.format} files in {output.sink.path}"
     return GraphStage(
         number=stage.id,
         name=stage.name,
@@ -120,7 +117,7 @@ def _stage(stage: Stage, row: StageRow) -> GraphStage:
         label=stage.label.value,
         nodes=list(stage.nodes),
         reads=_reads(stage),
-        writes=writes,
+        writes="" if stage.output.sink is None else describe_output(stage.output),
         why=stage.why,
         pushed=list(stage.pushed),
         records_out=row.records_out,
@@ -134,9 +131,8 @@ def _reads(stage: Stage) -> list[str]:
         for scan in branch.scans:
             splits = [split for task in scan.tasks for split in task]
             files = {split.path for split in splits}
-            quotes = scan.spec.format is ScanFormat.QUOTES
-            what = "quotes of CSV" if quotes else f"{scan.spec.format}"
-            found.append(f"{what}: {_many(len(files), 'file')}, {_many(len(splits), 'split')}")
+            cut = f"{_many(len(files), 'file')}, {_many(len(splits), 'split')}"
+            found.append(f"{scan.spec.format.what}: {cut}")
     return list(dict.fromkeys(found))
 
 
@@ -144,23 +140,16 @@ def _exchange(
     producer: StageState, consumer: Stage, entry: StageInput, partitions: int
 ) -> Exchange:
     reports = producer.reports.values()
-    output, copies = producer.stage.output, 1
-    match entry.mode:
-        case ReadMode.FORWARD:
-            how = "same partition"
-        case ReadMode.PARTITION:
-            keys = ", ".join(output.key_texts)
-            how = f"hash {keys}".strip() + f" → {output.partitions}"
-        case ReadMode.ALL:
-            copies = partitions
-            how = "gather" if consumer.partitions == 1 else f"broadcast to {partitions}"
+    how = describe_move(
+        producer.stage.output, entry.mode, readers=partitions, gathers=consumer.partitions == 1
+    )
     return Exchange(
         source=entry.stage,
         target=consumer.id,
         how=how,
         bytes=sum(report.block.bytes for report in reports),
         rows=sum(report.block.rows for report in reports),
-        copies=copies,
+        copies=partitions if entry.mode is ReadMode.ALL else 1,
     )
 
 

@@ -24,9 +24,9 @@ from minispark.blocks.host import host_identity
 from minispark.blocks.store import BlockStore
 from minispark.errors import UsageError
 from minispark.observe.logs import configure_logs, logger
+from minispark.plan.hashing import hash_vector
 from minispark.settings import CacheSettings, DoorSettings, LogSettings
 from minispark.signals import StopSignals
-from minispark.task.hashing import hash_vector
 from minispark.tls import check_certificate, server_tls
 from minispark.tokens import BlockKey
 from minispark.wire.doorstep import log_accept_errors, server_options

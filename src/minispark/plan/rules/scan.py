@@ -14,7 +14,7 @@ from minispark.plan.polars_plan import Node, frame_of, leaf_node
 from minispark.plan.relation import Cutter, Part, Relation
 from minispark.plan.scan_files import expand, is_remote
 from minispark.plan.scans import ScanSource, scan_source
-from minispark.plan.splits import cut_source, needs_quotes, quotes_spec
+from minispark.plan.splits import QUOTES_SCHEMA, cut_source, needs_quotes, quotes_spec
 from minispark.plan.stages import ReadMode, ScanFormat, ScanInput, Split, StageInput
 from minispark.settings import MIB
 
@@ -22,11 +22,6 @@ __all__ = ["Scans", "read_frame", "survey"]
 
 _QUOTES_TASK_BYTES = 64 * MIB
 """Counting quotes runs at the speed of memory: few tasks do."""
-_QUOTES_SCHEMA: dict[str, pl.DataType] = {
-    "path": pl.String(),
-    "start": pl.Int64(),
-    "quotes": pl.Int64(),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +114,7 @@ def _count_quotes(
     groups = tuple(tuple(splits[i : i + size]) for i in range(0, len(splits), size))
     counter = f"{leaf}_quotes"
     part = Part(
-        node=leaf_node(counter, _QUOTES_SCHEMA),
+        node=leaf_node(counter, QUOTES_SCHEMA),
         partitions=len(groups),
         scans=(ScanInput(counter, quotes_spec(source), groups),),
     )

@@ -9,10 +9,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from polars.testing.parametric import dataframes
 
+from minispark.plan.exchanges import exchange_of
+from minispark.plan.hashing import hash_vector, key_hash
 from minispark.plan.names import exact_column
 from minispark.plan.stages import Output, OutputKind
-from minispark.task.hashing import hash_vector, key_hash
-from minispark.task.outputs import split_by_key
 
 NAN = float("nan")
 OTHER_NAN = pl.Series([0xFFF8000000000001], dtype=pl.UInt64).reinterpret(dtype=pl.Float64)[0]
@@ -84,7 +84,7 @@ def test_a_constant_key_is_one_of_every_row() -> None:
 
 
 def test_the_vector_is_the_same_in_another_process() -> None:
-    code = "from minispark.task.hashing import hash_vector; print(hash_vector())"
+    code = "from minispark.plan.hashing import hash_vector; print(hash_vector())"
     result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )
@@ -97,7 +97,7 @@ def test_splitting_keeps_rows_order_and_columns(partitions: int) -> None:
     frame = pl.select(n=pl.int_range(5_000), word=(pl.int_range(5_000) * 7 % 501).cast(pl.String))
     key = pl.col("word").str.to_uppercase()
     output = Output(OutputKind.HASH, partitions, (key.meta.serialize(),))
-    parts = split_by_key(frame, output)
+    parts = exchange_of(output).split(frame)
     assert len(parts) == partitions
     assert all(part.columns == ["n", "word"] for part in parts)
     assert all(part["n"].is_sorted() for part in parts)
@@ -114,7 +114,7 @@ def test_splitting_keeps_columns_of_whatever_names(names: list[str], partitions:
     frame = pl.select(k=pl.int_range(50) % 7, v=pl.int_range(50))
     frame.columns = names
     key = exact_column(names[0]).meta.serialize()
-    parts = split_by_key(frame, Output(OutputKind.HASH, partitions, (key,)))
+    parts = exchange_of(Output(OutputKind.HASH, partitions, (key,))).split(frame)
     assert {tuple(part.columns) for part in parts} == {tuple(names)}
     assert sorted(row for part in parts for row in part.rows()) == sorted(frame.rows())
 
@@ -122,15 +122,15 @@ def test_splitting_keeps_columns_of_whatever_names(names: list[str], partitions:
 def test_splitting_nothing_gives_the_columns_of_every_partition() -> None:
     frame = pl.DataFrame(schema={"a": pl.Int64, "b": pl.String})
     output = Output(OutputKind.HASH, 3, (pl.col("a").meta.serialize(),))
-    assert [part.schema for part in split_by_key(frame, output)] == [frame.schema] * 3
+    assert [part.schema for part in exchange_of(output).split(frame)] == [frame.schema] * 3
 
 
 @pytest.mark.parametrize("partitions", [2, 30])
 def test_both_sides_of_a_join_meet(partitions: int) -> None:
     left = pl.DataFrame({"k": ["a", "b", None, "d"]}, schema={"k": pl.Categorical})
     right = pl.DataFrame({"x": [0, 0, 0, 0], "j": ["d", None, "b", "a"]})
-    split_left = split_by_key(left, Output(OutputKind.HASH, partitions, (_key("k"),)))
-    split_right = split_by_key(right, Output(OutputKind.HASH, partitions, (_key("j"),)))
+    split_left = exchange_of(Output(OutputKind.HASH, partitions, (_key("k"),))).split(left)
+    split_right = exchange_of(Output(OutputKind.HASH, partitions, (_key("j"),))).split(right)
     for one, other in zip(split_left, split_right, strict=True):
         assert set(one["k"].to_list()) == set(other["j"].to_list())
 

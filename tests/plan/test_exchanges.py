@@ -1,0 +1,109 @@
+"""What each kind of exchange splits, delivers and says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+import pytest
+from polars import col
+
+from minispark.ids import TaskKey
+from minispark.plan.exchanges import (
+    Exchange,
+    Hash,
+    Partitioning,
+    Sink,
+    describe_move,
+    describe_output,
+    exchange_of,
+)
+from minispark.plan.stages import Output, OutputKind, ReadMode, SinkSpec
+from minispark.task import outputs
+from minispark.task.collect import Collected
+from minispark.task.spec import TaskSpec
+
+ROWS = pl.DataFrame({"k": [3, 1, 2, 9], "v": [1, 2, 3, 4]})
+HASH = Hash(3, (col("k"),))
+FILES = Sink(sink=SinkSpec("csv", "out"))
+
+
+@pytest.mark.parametrize("exchange", [Exchange(), HASH, FILES], ids=lambda one: one.kind.value)
+def test_an_exchange_is_read_back_from_what_a_stage_says_of_it(exchange: Exchange) -> None:
+    output = exchange.output({"k": pl.Int64()}, 5)
+    again = exchange_of(output)
+    assert type(again) is type(exchange)
+    assert [str(key) for key in again.keys] == list(output.key_texts)
+    assert again.output({"k": pl.Int64()}, 5) == output
+
+
+def test_there_is_a_class_for_each_kind() -> None:
+    for kind in OutputKind:
+        assert exchange_of(Output(kind)).kind is kind
+
+
+@pytest.mark.parametrize(
+    ("exchange", "fitting"),
+    [
+        (
+            Exchange(),
+            {(ReadMode.ALL, 1), (ReadMode.ALL, 2), (ReadMode.ALL, 3), (ReadMode.FORWARD, 2)},
+        ),
+        (HASH, {(ReadMode.PARTITION, 3)}),
+        (FILES, set()),
+    ],
+    ids=lambda value: value.kind.value if isinstance(value, Exchange) else "",
+)
+def test_who_can_read_the_blocks_of_two_tasks(
+    exchange: Exchange, fitting: set[tuple[ReadMode, int]]
+) -> None:
+    every = {(mode, readers) for mode in ReadMode for readers in (1, 2, 3)}
+    fits = {(m, readers) for m, readers in every if exchange.fits(m, tasks=2, readers=readers)}
+    assert fits == fitting
+
+
+def test_which_rows_a_reader_has() -> None:
+    assert Exchange().delivers(ReadMode.ALL) == Partitioning(everywhere=True)
+    assert Exchange().delivers(ReadMode.FORWARD) == Partitioning()
+    assert HASH.delivers(ReadMode.PARTITION) == Partitioning(keys=HASH.keys)
+
+
+def test_what_explain_and_the_pages_say() -> None:
+    hashed, single = HASH.output({}, None), Exchange().output({}, None)
+    assert describe_output(hashed) == 'hash exchange by col("k") into 3 partitions'
+    assert describe_output(single) == "one partition a task"
+    assert describe_output(FILES.output({}, None)) == "csv files in out"
+    said = [
+        describe_move(output, mode, readers=4, gathers=gathers)
+        for output, mode, gathers in (
+            (hashed, ReadMode.PARTITION, False),
+            (single, ReadMode.ALL, True),
+            (single, ReadMode.ALL, False),
+            (single, ReadMode.FORWARD, False),
+        )
+    ]
+    assert said == ['hash col("k") → 3', "gather", "broadcast to 4", "same partition"]
+
+
+@dataclass(frozen=True, slots=True)
+class _ByBounds(Exchange):
+    """Splits by the rows of another stage, as an exchange by ranges would."""
+
+    side_input: str | None = "bounds"
+
+    def split(self, frame: pl.DataFrame, side: pl.DataFrame | None = None) -> list[pl.DataFrame]:
+        assert side is not None
+        (bound,) = side["bound"]
+        return [frame.filter(col("k") < bound), frame.filter(col("k") >= bound)]
+
+
+def test_a_new_kind_splits_by_the_rows_of_its_side_input(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outputs, "exchange_of", lambda output: _ByBounds())
+    key = TaskKey("j", 0, 0, 0, 0)
+    spec = TaskSpec(key, b"", (), (), Output(OutputKind.SINGLE, 2), block_directory=str(tmp_path))
+    sides = {"bounds": pl.DataFrame({"bound": [3]})}
+    written = outputs.write_output(spec, Collected(ROWS), sides=sides, misplanned=lambda: None)
+    assert [part.rows for part in written.block.partitions] == [2, 2]
