@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 import polars as pl
 import polars.selectors as cs
 from polars.testing import assert_frame_equal
+from tests.task.bench import run_task
 
 from minispark.blocks.fetch import FetchSettings, read_block
 from minispark.blocks.meta import BlockSource
 from minispark.plan.stages import Label, StageGraph
-from minispark.task.run import run_task
 from minispark.task.spec import TaskReport, TaskSpec
 
 __all__ = ["BrokenLabelError", "Repeater", "in_any_order"]

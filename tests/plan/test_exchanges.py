@@ -9,6 +9,8 @@ import polars as pl
 import pytest
 from polars import col
 
+from minispark.blocks.fetch import FetchSettings
+from minispark.blocks.port import BlockFiles
 from minispark.ids import TaskKey
 from minispark.plan.exchanges import (
     Exchange,
@@ -105,5 +107,8 @@ def test_a_new_kind_splits_by_the_rows_of_its_side_input(
     key = TaskKey("j", 0, 0, 0, 0)
     spec = TaskSpec(key, b"", (), (), Output(OutputKind.SINGLE, 2), block_directory=str(tmp_path))
     sides = {"bounds": pl.DataFrame({"bound": [3]})}
-    written = outputs.write_output(spec, Collected(ROWS), sides=sides, misplanned=lambda: None)
+    port = BlockFiles(tmp_path, FetchSettings())
+    written = outputs.write_output(
+        spec, Collected(ROWS), port=port, sides=sides, misplanned=lambda: None
+    )
     assert [part.rows for part in written.block.partitions] == [2, 2]

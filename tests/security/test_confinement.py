@@ -14,6 +14,7 @@ from pathlib import Path
 import msgpack
 import polars as pl
 import pytest
+from tests.task.bench import attempt
 
 from minispark.blocks.fetch import FetchSettings
 from minispark.errors import ErrorInfo, TaskError, UsageError
@@ -22,7 +23,6 @@ from minispark.jobs.planning import plan_job
 from minispark.plan.polars_plan import plan_header
 from minispark.plan.stages import Output, OutputKind, ScanFormat, ScanSpec, SinkSpec, Split
 from minispark.task.confine import is_inside
-from minispark.task.run import attempt
 from minispark.task.spec import ScanTask, TaskFailure, TaskReport, TaskSpec
 
 SECRET = "hunter2"  # noqa: S105

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.ipc
 import pyarrow.parquet
 import pytest
+from tests.task.bench import attempt
 
 from minispark.blocks.errors import BlockUnavailable
 from minispark.blocks.fetch import FetchSettings, read_block
@@ -20,7 +21,6 @@ from minispark.blocks.host import host_identity
 from minispark.blocks.meta import DATA_SUFFIX, BlockSource
 from minispark.ids import TaskKey
 from minispark.plan.stages import Output, OutputKind
-from minispark.task.run import attempt
 from minispark.task.spec import TaskReport, TaskSpec
 
 KEY = TaskKey("job-a-1-1", 0, 0, 0, 0)

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from tests.task.bench import attempt
 
 from minispark.blocks.fetch import FetchSettings
 from minispark.errors import ErrorInfo, TaskError
 from minispark.ids import TaskKey
 from minispark.masks import MASK, masked, masked_error, tells_secret
 from minispark.plan.stages import Output, OutputKind
-from minispark.task.run import attempt
 from minispark.task.spec import TaskFailure, TaskSpec
 
 VALUE = "hunter2-hunter2"

@@ -8,15 +8,28 @@ from typing import Protocol
 
 import polars as pl
 
+from minispark.blocks.fetch import FetchSettings
 from minispark.blocks.format import write_block
 from minispark.blocks.host import host_identity
 from minispark.blocks.meta import BlockSource
+from minispark.blocks.port import BlockFiles
 from minispark.blocks.store import BlockStore
 from minispark.ids import TaskKey
 from minispark.plan.stages import Output, OutputKind
-from minispark.task.spec import ScanTask, TaskInput, TaskReport, TaskSpec
+from minispark.task import run
+from minispark.task.spec import ScanTask, TaskFailure, TaskInput, TaskReport, TaskSpec
 
 JOB = "job-a-1-1"
+
+
+def run_task(spec: TaskSpec, *, fetch: FetchSettings) -> TaskReport:
+    """Run a task over block files."""
+    return run.run_task(spec, port=BlockFiles(Path(spec.block_directory), fetch))
+
+
+def attempt(spec: TaskSpec, *, fetch: FetchSettings) -> TaskReport | TaskFailure:
+    """As `run_task`, whatever is raised."""
+    return run.attempt(spec, port=BlockFiles(Path(spec.block_directory), fetch))
 
 
 class Bench:

@@ -11,13 +11,12 @@ import pyarrow.parquet
 import pytest
 from polars.exceptions import PolarsError
 from polars.testing import assert_frame_equal
-from tests.task.bench import Bench, RowsOf
+from tests.task.bench import Bench, RowsOf, run_task
 from tests.task.scan_kit import cut, in_tasks
 
 from minispark.blocks.fetch import FetchSettings
 from minispark.errors import UsageError
 from minispark.plan.leaves import Leaf
-from minispark.task.run import run_task
 from minispark.task.scans import open_scan
 from minispark.task.spec import ScanTask
 

@@ -10,13 +10,12 @@ from typing import Any
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
-from tests.task.bench import Bench, RowsOf
+from tests.task.bench import Bench, RowsOf, attempt, run_task
 from tests.task.scan_kit import cut
 
 from minispark.blocks.fetch import FetchSettings
 from minispark.errors import TaskError
 from minispark.plan.leaves import Leaf
-from minispark.task.run import attempt, run_task
 from minispark.task.spec import ScanTask, TaskFailure, TaskSpec
 
 FETCH = FetchSettings()

@@ -9,10 +9,12 @@ from pathlib import Path
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
-from tests.task.bench import Bench, RowsOf
+from tests.task.bench import Bench, RowsOf, attempt, run_task
 
+from minispark.blocks import port
 from minispark.blocks.errors import BlockUnavailable
 from minispark.blocks.fetch import FetchSettings
+from minispark.blocks.port import BlockFiles
 from minispark.errors import ErrorInfo, FetchFailed, JobFailedError, TaskError
 from minispark.plan import exchanges
 from minispark.plan.counters import counted
@@ -26,12 +28,12 @@ from minispark.plan.stages import (
     SinkSpec,
     Split,
 )
-from minispark.task import inputs, outputs
+from minispark.task import inputs
 from minispark.task.failures import failure_of, sentence
-from minispark.task.run import attempt, run_task
 from minispark.task.spec import InputGeneration, ScanTask, TaskFailure, TaskReport
 
 FETCH = FetchSettings()
+FILES = BlockFiles(Path(), FETCH)
 SCHEMA = {"word": pl.String(), "n": pl.Int64()}
 FIRST = pl.DataFrame({"word": ["a", "b", "a"], "n": [1, 2, 3]})
 SECOND = pl.DataFrame({"word": ["b", None], "n": [4, 5]})
@@ -89,7 +91,7 @@ def test_blocks_without_columns_keep_their_rows(bench: Bench) -> None:
     spec = bench.task(
         WORDS.lazy(), bench.leaf("words", pl.DataFrame(height=3), pl.DataFrame(height=4))
     )
-    bindings = inputs.Bindings(spec, inputs.read_inputs(spec, fetch=FETCH))
+    bindings = inputs.Bindings(spec, inputs.read_inputs(spec, port=FILES))
     for schema in (pl.Schema(), pl.Schema(SCHEMA)):
         assert bindings.leaves()["words"](schema).select(pl.len()).collect().item() == 7
 
@@ -113,10 +115,10 @@ def test_a_dtype_that_polars_plans_wrong_is_written_and_read(bench: Bench, rows_
 
 def test_many_small_blocks_are_put_together(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     wanted = bench.leaf("words", *[FIRST] * 20)
-    few = inputs.read_inputs(bench.task(WORDS.lazy(), wanted), fetch=FETCH)
+    few = inputs.read_inputs(bench.task(WORDS.lazy(), wanted), port=FILES)
     assert few.frames["words"].n_chunks() == 1
     monkeypatch.setattr(inputs, "_FEW_ROWS", 1)
-    many = inputs.read_inputs(bench.task(WORDS.lazy(), wanted), fetch=FETCH)
+    many = inputs.read_inputs(bench.task(WORDS.lazy(), wanted), port=FILES)
     assert many.frames["words"].n_chunks() == 20
     assert_frame_equal(few.frames["words"], many.frames["words"])
 
@@ -356,7 +358,7 @@ def test_a_full_disk_may_pass(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> 
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", "/data/x.arrow")
 
-    monkeypatch.setattr(outputs, "write_block", full)
+    monkeypatch.setattr(port, "write_block", full)
     failure = failed(attempt(bench.task(WORDS.lazy(), bench.leaf("words", FIRST)), fetch=FETCH))
     assert failure.transient
     assert failure.error.message == "No space left on device: /data/x.arrow"
@@ -397,7 +399,7 @@ def test_an_interrupt_is_not_swallowed(bench: Bench, monkeypatch: pytest.MonkeyP
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(outputs, "write_block", interrupt)
+    monkeypatch.setattr(port, "write_block", interrupt)
     with pytest.raises(KeyboardInterrupt):
         attempt(bench.task(WORDS.lazy(), bench.leaf("words", FIRST)), fetch=FETCH)
 

@@ -11,8 +11,8 @@ from typing import NoReturn
 import polars as pl
 from polars import selectors as cs
 
-from minispark.blocks.fetch import FetchSettings, fetch_blocks
 from minispark.blocks.meta import BlockSource
+from minispark.blocks.port import BlockPort
 from minispark.errors import ErrorInfo
 from minispark.plan.leaves import Binding
 from minispark.plan.names import with_columns_in_order
@@ -44,7 +44,7 @@ class Inputs:
     http_bytes: int
 
 
-def read_inputs(spec: TaskSpec, *, fetch: FetchSettings) -> Inputs:
+def read_inputs(spec: TaskSpec, *, port: BlockPort) -> Inputs:
     """Read and verify the blocks that a task needs, in partition order.
 
     Raises
@@ -59,7 +59,7 @@ def read_inputs(spec: TaskSpec, *, fetch: FetchSettings) -> Inputs:
     for wanted in spec.inputs:
         parts = []
         blocks = wanted.needed()
-        for fetched in fetch_blocks(blocks, settings=fetch):
+        for fetched in port.read(blocks):
             parts.append(fetched.frame)
             http_bytes += fetched.http_bytes
         rows = _concatenated(parts, rechunk=_ONE_CHUNK in spec.fragment)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import polars as pl
 
-from minispark.blocks.format import EMPTY_BLOCK, write_block
+from minispark.blocks.format import EMPTY_BLOCK
 from minispark.blocks.meta import BlockMeta
+from minispark.blocks.port import BlockPort
 from minispark.errors import ErrorInfo, JobFailedError
 from minispark.plan.columns import columns_of_schema, difference
 from minispark.plan.exchanges import exchange_of
@@ -36,6 +36,7 @@ def write_output(
     spec: TaskSpec,
     collected: Collected,
     *,
+    port: BlockPort,
     sides: Mapping[str, pl.DataFrame],
     misplanned: Callable[[], pl.Schema | None],
 ) -> Written:
@@ -47,6 +48,8 @@ def write_output(
         The task.
     collected
         What its fragment gave.
+    port
+        Where its block goes.
     sides
         The rows of the leaves that read blocks: an exchange may need those of one to split by.
     misplanned
@@ -66,7 +69,7 @@ def write_output(
         sink = write_part(frame, output.sink, key=spec.key, data_root=spec.data_root)
         return Written(EMPTY_BLOCK, sink)
     parts = _split(frame, output, sides)
-    block = write_block(Path(spec.block_directory), spec.key, parts)
+    block = port.write(spec.key, parts)
     return Written(block if collected.error is None else _ending_in(collected.error, block))
 
 

@@ -9,8 +9,8 @@ from functools import partial
 
 from polars.exceptions import PanicException
 
-from minispark.blocks.fetch import FetchSettings
 from minispark.blocks.format import EMPTY_BLOCK
+from minispark.blocks.port import BlockPort
 from minispark.clock import monotonic_s
 from minispark.task.collect import collect, misplanned_schema
 from minispark.task.failures import failure_of
@@ -25,7 +25,7 @@ NO_FRAGMENT = b"no-op"
 """The fragment of a task that does nothing: what the engine itself costs is measured with it."""
 
 
-def run_task(spec: TaskSpec, *, fetch: FetchSettings) -> TaskReport:
+def run_task(spec: TaskSpec, *, port: BlockPort) -> TaskReport:
     """Run a task in this process, one at a time, and return its report.
 
     Raises
@@ -38,11 +38,13 @@ def run_task(spec: TaskSpec, *, fetch: FetchSettings) -> TaskReport:
     started_s = monotonic_s()
     if spec.fragment == NO_FRAGMENT:
         return TaskReport(key=spec.key, block=EMPTY_BLOCK)
-    inputs = read_inputs(spec, fetch=fetch)
+    inputs = read_inputs(spec, port=port)
     with pinned_inputs():
         collected = collect(spec, inputs)
         misplanned = partial(misplanned_schema, spec, inputs)
-        written = write_output(spec, collected, sides=inputs.frames, misplanned=misplanned)
+        written = write_output(
+            spec, collected, port=port, sides=inputs.frames, misplanned=misplanned
+        )
     return TaskReport(
         key=spec.key,
         block=written.block,
@@ -56,11 +58,11 @@ def run_task(spec: TaskSpec, *, fetch: FetchSettings) -> TaskReport:
     )
 
 
-def attempt(spec: TaskSpec, *, fetch: FetchSettings) -> TaskReport | TaskFailure:
+def attempt(spec: TaskSpec, *, port: BlockPort) -> TaskReport | TaskFailure:
     """Run a task and say how it ended; raises nothing but an interrupt."""
     started_s = monotonic_s()
     try:
-        return run_task(spec, fetch=fetch)
+        return run_task(spec, port=port)
     # A user's function may call sys.exit, and a panic of Polars is no Exception.
     except (Exception, SystemExit, PanicException) as error:
         failure = failure_of(error)

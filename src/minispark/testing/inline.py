@@ -14,6 +14,7 @@ import polars as pl
 
 from minispark.blocks.fetch import FetchSettings, read_block
 from minispark.blocks.meta import BlockSource
+from minispark.blocks.port import BlockFiles
 from minispark.ids import TaskKey
 from minispark.plan.stages import ReadMode, Stage, StageGraph, StageInput
 from minispark.task.run import run_task
@@ -49,10 +50,11 @@ def run_inline(
         Whatever `run_task` raises.
     """
     run = InlineRun()
+    files = BlockFiles(directory, FetchSettings())
     for stage in graph.stages:
         for partition in range(stage.partitions):
             spec = _spec(graph, stage, partition, run, directory, data_root, job)
-            report = run_one(spec) if run_one else run_task(spec, fetch=FetchSettings())
+            report = run_one(spec) if run_one else run_task(spec, port=files)
             run.reports[stage.id, partition] = report
             run.nodes.update(report.nodes)
     for result in graph.results:

@@ -22,11 +22,14 @@ import select
 import signal
 import sys
 import threading
+from pathlib import Path
 from typing import IO, Any
 
 import polars as pl
 
+from minispark.blocks.port import BlockFiles
 from minispark.task.run import attempt
+from minispark.task.spec import TaskSpec
 from minispark.worker.pipes import LENGTH, Hello, Ready, pack, unpack
 
 __all__ = ["main"]
@@ -41,7 +44,9 @@ def main() -> None:
     _warm()
     _send(replies, Ready())
     while True:
-        _send(replies, attempt(_receive(requests), fetch=hello.fetch))
+        spec: TaskSpec = _receive(requests)
+        port = BlockFiles(Path(spec.block_directory), hello.fetch)
+        _send(replies, attempt(spec, port=port))
 
 
 def _private_pipes() -> tuple[IO[bytes], IO[bytes]]:
