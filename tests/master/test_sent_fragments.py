@@ -86,7 +86,7 @@ def test_each_worker_and_each_session_of_it_is_sent_the_fragment(bench: Any) -> 
             first = await bench.worker(client, "w1", slots=1)
             job = await client.submit(wide(20))
             for worker in (first, await bench.worker(client, "w2", slots=1)):
-                fragments = []
+                fragments: list[Any] = []
                 while FragmentKey(job, 0, 1) not in {one.key for one in fragments}:
                     reply, _ = await polled(worker)
                     fragments += reply.fragments
