@@ -85,7 +85,7 @@ QUERIES: dict[str, Query] = {
     "diagonal": lambda rows, c: pl.concat([rows, rows.select(c[-1])], how="diagonal"),
     "rows": lambda rows, c: rows.select(pl.len()),
     "explode": lambda rows, c: rows.with_columns(pl.concat_list(c)).explode(
-        c[0].meta.output_name()
+        pl.selectors.by_name(c[0].meta.output_name())
     ),
 }
 
@@ -104,6 +104,7 @@ QUERIES: dict[str, Query] = {
 @example(names=["^.*$", "a"], name="distinct", partitions=2, rows=20)
 @example(names=["a", "^a$"], name="diagonal", partitions=2, rows=20)
 @example(names=["", "column_0"], name="all", partitions=2, rows=20)
+@example(names=["^a.*$", "*"], name="explode", partitions=2, rows=20)
 def test_rows_equal_plain_polars(names: list[str], name: str, partitions: int, rows: int) -> None:
     folder = Path(tempfile.mkdtemp(prefix="minispark-test-"))
     try:

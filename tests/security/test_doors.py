@@ -72,6 +72,7 @@ MASTER = {
     ("POST", f"{WORKERS}/w1/reports"): SERVES,
     ("POST", f"{WORKERS}/w1/heartbeat"): SERVES,
     ("POST", f"{WORKERS}/w1/drain"): SERVES,
+    ("POST", f"{WORKERS}/w1/fragments"): SERVES,
     ("DELETE", f"{WORKERS}/w1"): SERVES,
 }
 OPEN = {"/healthz", "/login", "/assets/0/ui.css"}
