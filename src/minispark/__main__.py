@@ -16,7 +16,7 @@ def main() -> NoReturn:
     try:
         from minispark.cli import main as run
     except KeyboardInterrupt:
-        # Nothing is there to be cleaned up, and a traceback of half an import would help nobody.
+        # There is nothing to clean up, and a traceback of half an import does not help.
         os._exit(130)
     try:
         run()

@@ -73,7 +73,7 @@ class Length:
     def __get_pydantic_core_schema__(self, source: Any, handler: _Handler) -> _Schema:
         """Return the rules of the type, with this bound."""
         schema = {**handler(source), "max_length": self.most}
-        # Pydantic looks for every mistake, of which one is told, and a list may hold a million.
+        # Pydantic looks for every mistake, and one is reported, and a list may hold a million.
         if schema["type"] == "tuple":
             schema["fail_fast"] = True
         if schema["type"] == "dict":

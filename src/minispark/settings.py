@@ -228,8 +228,8 @@ class DoorSettings:
     """Requests and polls of a token at a time, where it is that of workers or the shared secret:
     three for each worker of a host, and half of the files that a process may usually open."""
     lesser_requests: int = 128
-    """Requests of any other token, and of none, at a time: counted apart for each, so that nobody
-    takes the places of another level on an address that they share."""
+    """Requests of any other token, and of none, at a time: counted apart for each, so that none
+    takes the places of another level on a shared address."""
     open_streams: int = 128
     """Streams and waits of any other token at a time, counted apart from its requests."""
     connections: int = 768

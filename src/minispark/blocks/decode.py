@@ -1,8 +1,8 @@
 """Turns the bytes of a partition into rows.
 
 Arrow readers believe the offsets, lengths and indices in a stream: with forged ones pyarrow and
-Polars read memory that is not there, and the process ends with SIGSEGV. A checksum is no help
-against whoever writes the receipt too. So bytes from a process of another user are checked in
+Polars read memory that is not there, and the process ends with SIGSEGV. A checksum does not help
+where the same process writes the receipt. So bytes from a process of another user are checked in
 full before a value is looked at (2 to 3 GB/s for strings, next to nothing for numbers), and
 compressed ones, which our own writer never makes and which may unpack to a thousand times their
 size, are refused.

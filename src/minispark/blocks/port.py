@@ -1,4 +1,4 @@
-"""How a task reads and writes blocks, whoever keeps them.
+"""How a task reads and writes blocks, on any block store.
 
 A task knows a port only, so that another engine can keep blocks in another place: an object store
 in shared memory, or one over the network.

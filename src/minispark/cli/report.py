@@ -46,7 +46,7 @@ def report(
             text = json.dumps(trace_of(timeline))
         else:
             sheet = Sheet.model_validate(client.get_json(f"{path}/sheet"))
-            # Somebody may print the file: `cat` obeys what a browser does not.
+            # The file may be printed: `cat` sends a terminal what a browser ignores.
             text = printable_lines(report_html(sheet, timeline, _story(client, path)))
     target = output or Path(f"{job_id}.trace.json" if trace else f"{job_id}.html")
     target.parent.mkdir(parents=True, exist_ok=True)

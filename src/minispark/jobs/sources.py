@@ -61,7 +61,7 @@ def open_source(
 ) -> tuple[Table, Found]:
     """Return the rows of a reader and the files it reads.
 
-    ``on_read`` is told which file, before one is opened.
+    ``on_read`` gets the file before it is opened.
 
     Raises
     ------

@@ -93,7 +93,7 @@ def open_stream(
 
 @contextmanager
 def refusing(node: str | None, format_: str, spool: Path) -> Iterator[None]:
-    """Say what an error within the block means for whoever wants a result."""
+    """Turn errors within the block into refusals of the result."""
     try:
         yield
     except BlockUnavailable as error:

@@ -55,7 +55,7 @@ def task_spec(
     *,
     timeout_s: float | None = None,
 ) -> TaskSpec:
-    """Compose what an executor is told but for the fragment; ``sources`` says where a block lies.
+    """Return the task for an executor, without its fragment; ``sources`` says where a block lies.
 
     Raises
     ------

@@ -40,7 +40,7 @@ MOVES: Mapping[ReadMode, str] = {
 }
 
 _MASKED_PARTITIONS = 8
-"""Up to so many partitions a filter for each is fastest; above, `partition_by`. 5M rows x 4
+"""Up to this many partitions one filter each is fastest; above, `partition_by`. 5M rows x 4
 columns on one thread: 2 parts 36 against 300 ms, 8 parts 150 against 310, 64 parts 470 against
 280. Sorting by partition and gathering is slower than the better of the two throughout."""
 
@@ -136,7 +136,7 @@ _KINDS: Mapping[OutputKind, type[Exchange]] = {kind.kind: kind for kind in (Exch
 
 
 def exchange_of(output: Output) -> Exchange:
-    """Open the exchange of a task. Its keys are code: nobody but an executor opens them."""
+    """Open the exchange of a task. Its keys are code: only executors open them."""
     keys = tuple(pl.Expr.deserialize(io.BytesIO(key)) for key in output.keys)
     return _KINDS[output.kind](output.partitions, keys, output.sink)
 

@@ -124,7 +124,7 @@ def is_of_system(error: BaseException) -> bool:
 
 
 def errno_of(error: BaseException) -> int | None:
-    """Return the number of an error of the system, whoever tells of it."""
+    """Return the number of an error of the system, also one that Polars reports."""
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno
     told = _OS_ERROR.search(text_of(error))

@@ -2,7 +2,7 @@
 
 Every account may listen on loopback, also at the port of a master that is not running just now. A
 token from the private files of a user is for processes of that user: before it is sent in clear
-text, the kernel is asked who listens. Covers Linux; elsewhere nobody can be asked.
+text, the kernel is asked who listens. Covers Linux; other systems are not asked.
 """
 
 from __future__ import annotations

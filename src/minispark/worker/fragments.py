@@ -92,7 +92,7 @@ class Fragments:
     async def _fetch(self, spec: TaskSpec) -> bytes | None:
         key, backoff = spec.fragment_key, Backoff()
         _log.info("fragment_missing", **task_fields(spec.key))
-        # Whoever comes second finds what the first has fetched.
+        # The second task finds what the first has fetched.
         async with self._one_at_a_time:
             while self._is_wanted(spec.key):
                 held = self._use(key)
