@@ -20,10 +20,11 @@ import typer
 
 from minispark.cli.terminal import print_table
 from minispark.ids import TaskKey
+from minispark.plan.stages import ReadMode, StageInput
 from minispark.scheduler.commands import Command, LaunchTask
 from minispark.scheduler.core import Scheduler
 from minispark.scheduler.events import JobSubmitted, TaskSucceeded, WorkerRegistered
-from minispark.scheduler.spec import InputEdge, JobSpec, Read, Receipt, StageBranch, StageSpec
+from minispark.scheduler.spec import JobSpec, Receipt, StageBranch, StageSpec
 from minispark.settings import SchedulerSettings
 
 RECEIPT = Receipt((1,), (1,))
@@ -46,7 +47,7 @@ def many_jobs(tasks: int) -> list[JobSpec]:
 
 def small_jobs(tasks: int) -> list[JobSpec]:
     """Jobs of a map and a reduce of ten tasks each: every end of a job counts too."""
-    edge = InputEdge("in", 0, Read.PARTITION)
+    edge = StageInput("in", 0, ReadMode.PARTITION)
     reduce = StageSpec(1, (StageBranch(10, (edge,)),), result=True)
     stages = (StageSpec(0, (StageBranch(10),)), reduce)
     return [JobSpec(f"job-{n}", stages) for n in range(max(1, tasks // 20))]
@@ -54,7 +55,7 @@ def small_jobs(tasks: int) -> list[JobSpec]:
 
 def forward(tasks: int) -> list[JobSpec]:
     """Tasks that each read one block of another: every launch asks where it lies."""
-    edge = InputEdge("in", 0, Read.FORWARD)
+    edge = StageInput("in", 0, ReadMode.FORWARD)
     half = max(1, tasks // 2)
     stages = (
         StageSpec(0, (StageBranch(half),)),

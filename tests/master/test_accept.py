@@ -7,11 +7,24 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from minispark.master.accept import check_sinks, sink_directories
+from minispark.master.accept import check_graph, check_sinks, sink_directories
 from minispark.master.answers import RefusedError
 from minispark.plan.build import PlanOutput, plan_outputs
-from minispark.plan.stages import SinkSpec, StageGraph
-from minispark.settings import PlanSettings
+from minispark.plan.stages import (
+    Branch,
+    Label,
+    Output,
+    OutputKind,
+    ReadMode,
+    SinkSpec,
+    Stage,
+    StageGraph,
+    StageInput,
+)
+from minispark.settings import Limits, PlanSettings
+
+LABEL = Label.DETERMINATE
+OUTPUT = Output(OutputKind.SINGLE)
 
 
 @pytest.fixture
@@ -101,3 +114,21 @@ def test_an_input_that_is_a_circle_of_links_meanwhile_is_no_fault_of_ours(root: 
     (root / "other" / "part-00000.csv").unlink()
     (root / "other" / "part-00000.csv").symlink_to("part-00000.csv")
     check(graph, None)
+
+
+@pytest.mark.parametrize("ranges", [(), ((0, 0), (1, 2)), ((0, 1), (1, 1)), ((0, 2**62), (0, 0))])
+def test_partitions_that_a_stage_does_not_have_are_refused(
+    ranges: tuple[tuple[int, int], ...],
+) -> None:
+    """A client may send any plan; the master would look for the block of such a partition."""
+    partitions = 2 if ranges else 1
+    entry = StageInput("in", 0, ReadMode.PARTITION, ranges=ranges)
+    graph = StageGraph(
+        stages=(
+            Stage(0, "map", (Branch(b"", 1),), Output(OutputKind.HASH, partitions), LABEL),
+            Stage(1, "reduce", (Branch(b"", 2, inputs=(entry,)),), OUTPUT, LABEL),
+        ),
+        results=(),
+    )
+    with pytest.raises(RefusedError, match="partitions that stage 0 does not have"):
+        check_graph(graph, limits=Limits(), plan=PlanSettings())

@@ -8,7 +8,8 @@ from tests.observe.recorded import Recorded
 from minispark.errors import UsageError
 from minispark.observe.predict import Measured, measured, predict
 from minispark.observe.story import StoryLine
-from minispark.scheduler.spec import InputEdge, JobSpec, Read, Receipt, StageBranch, StageSpec
+from minispark.plan.stages import ReadMode, StageInput
+from minispark.scheduler.spec import JobSpec, Receipt, StageBranch, StageSpec
 
 
 def job(maps: int, seconds: float, *, round_s: float = 0.0, after_s: float = 0.0) -> Measured:
@@ -16,7 +17,7 @@ def job(maps: int, seconds: float, *, round_s: float = 0.0, after_s: float = 0.0
         "j",
         (
             StageSpec(0, (StageBranch(maps),)),
-            StageSpec(1, (StageBranch(1, (InputEdge("in", 0, Read.ALL),)),), sink=True),
+            StageSpec(1, (StageBranch(1, (StageInput("in", 0, ReadMode.ALL),)),), sink=True),
         ),
     )
     places = [(0, number) for number in range(maps)] + [(1, 0)]

@@ -33,7 +33,6 @@ from minispark.plan.stages import (
     StageInput,
 )
 from minispark.scheduler.commands import BlockRef, JobStatus, LaunchTask, LeafBlocks
-from minispark.scheduler.spec import Read, StageLabel
 from minispark.task.spec import TaskReport
 
 SPLIT = Split("in.csv", 0, 10, 10, 1)
@@ -329,11 +328,11 @@ def test_every_failure_has_a_sentence(failure: Failure, says: str) -> None:
 def test_job_spec_keeps_shapes_and_edges() -> None:
     spec = job_spec(GRAPH, "j")
     assert [(s.id, s.partitions, s.result, s.sink, s.label) for s in spec.stages] == [
-        (0, 3, False, False, StageLabel.UNORDERED),
-        (1, 2, True, False, StageLabel.DETERMINATE),
+        (0, 3, False, False, Label.UNORDERED),
+        (1, 2, True, False, Label.DETERMINATE),
     ]
     (edge,) = spec.stages[1].branches[0].inputs
-    assert (edge.leaf, edge.stage, edge.read) == ("below", 0, Read.PARTITION)
+    assert (edge.leaf, edge.stage, edge.mode) == ("below", 0, ReadMode.PARTITION)
 
 
 def test_task_spec_composes_scans_and_blocks() -> None:

@@ -13,7 +13,8 @@ from tests.observe.recorded import Recorded
 
 from minispark.ids import TaskKey
 from minispark.observe.story import StoryLine, story
-from minispark.scheduler.spec import InputEdge, JobSpec, Read, StageBranch, StageSpec
+from minispark.plan.stages import ReadMode, StageInput
+from minispark.scheduler.spec import JobSpec, StageBranch, StageSpec
 from minispark.settings import SchedulerSettings
 from minispark.testing.chaos import journals
 from minispark.ui import STEPS_PER_PAGE, Plot
@@ -84,7 +85,7 @@ def test_what_was_known_adds_up(path: Path) -> None:
 
 
 def spec(job: str = "job-1") -> JobSpec:
-    read = InputEdge("a", 0, Read.ALL)
+    read = StageInput("a", 0, ReadMode.ALL)
     return JobSpec(
         job,
         (

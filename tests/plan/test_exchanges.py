@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import polars as pl
@@ -12,6 +12,7 @@ from polars import col
 from minispark.blocks.fetch import FetchSettings
 from minispark.blocks.port import BlockFiles
 from minispark.ids import TaskKey
+from minispark.plan.build import PlanOutput, plan_outputs
 from minispark.plan.exchanges import (
     Exchange,
     Hash,
@@ -21,14 +22,20 @@ from minispark.plan.exchanges import (
     describe_output,
     exchange_of,
 )
-from minispark.plan.stages import Output, OutputKind, ReadMode, SinkSpec
+from minispark.plan.stages import Output, OutputKind, ReadMode, SinkSpec, StageInput
+from minispark.settings import PlanSettings
 from minispark.task import outputs
 from minispark.task.collect import Collected
 from minispark.task.spec import TaskSpec
+from minispark.testing.inline import run_inline
 
 ROWS = pl.DataFrame({"k": [3, 1, 2, 9], "v": [1, 2, 3, 4]})
 HASH = Hash(3, (col("k"),))
 FILES = Sink(sink=SinkSpec("csv", "out"))
+
+
+def reads(mode: ReadMode) -> StageInput:
+    return StageInput("in", 0, mode)
 
 
 @pytest.mark.parametrize("exchange", [Exchange(), HASH, FILES], ids=lambda one: one.kind.value)
@@ -61,14 +68,36 @@ def test_who_can_read_the_blocks_of_two_tasks(
     exchange: Exchange, fitting: set[tuple[ReadMode, int]]
 ) -> None:
     every = {(mode, readers) for mode in ReadMode for readers in (1, 2, 3)}
-    fits = {(m, readers) for m, readers in every if exchange.fits(m, tasks=2, readers=readers)}
+    fits = {(m, n) for m, n in every if exchange.fits(reads(m), tasks=2, readers=n)}
     assert fits == fitting
 
 
+@pytest.mark.parametrize(
+    ("ranges", "fits"),
+    [
+        (((0, 0), (1, 2)), True),
+        (((0, 1), (2, 2)), True),
+        (((0, 2),), False),
+        (((0, 0), (2, 2)), False),
+        (((0, 1), (1, 2)), False),
+        (((1, 2), (0, 0)), False),
+        (((0, 1), (2, 3)), False),
+        (((0, 2), (3, 2)), False),
+    ],
+)
+def test_ranges_give_each_partition_to_one_of_two_readers(
+    ranges: tuple[tuple[int, int], ...], *, fits: bool
+) -> None:
+    entry = replace(reads(ReadMode.PARTITION), ranges=ranges)
+    assert HASH.fits(entry, tasks=2, readers=2) is fits
+    for mode in (ReadMode.ALL, ReadMode.FORWARD):
+        assert not replace(entry, mode=mode).fits(2)
+
+
 def test_which_rows_a_reader_has() -> None:
-    assert Exchange().delivers(ReadMode.ALL) == Partitioning(everywhere=True)
-    assert Exchange().delivers(ReadMode.FORWARD) == Partitioning()
-    assert HASH.delivers(ReadMode.PARTITION) == Partitioning(keys=HASH.keys)
+    assert Exchange().delivers(reads(ReadMode.ALL)) == Partitioning(everywhere=True)
+    assert Exchange().delivers(reads(ReadMode.FORWARD)) == Partitioning()
+    assert HASH.delivers(reads(ReadMode.PARTITION)) == Partitioning(keys=HASH.keys)
 
 
 def test_what_explain_and_the_pages_say() -> None:
@@ -112,3 +141,23 @@ def test_a_new_kind_splits_by_the_rows_of_its_side_input(
         spec, Collected(ROWS), port=port, sides=sides, misplanned=lambda: None
     )
     assert [part.rows for part in written.block.partitions] == [2, 2]
+
+
+@pytest.mark.parametrize("ranges", [((0, 0), (1, 3)), ((0, 2), (3, 3)), ((0, 3),)])
+def test_a_query_gives_the_same_rows_with_fewer_readers(
+    ranges: tuple[tuple[int, int], ...], tmp_path: Path
+) -> None:
+    """The number of readers is chosen after the plan, as once the sizes of its parts are known."""
+    rows = pl.DataFrame({"k": [n % 17 for n in range(200)], "v": range(200)})
+    rows.write_parquet(tmp_path / "rows.parquet", row_group_size=40)
+    query = pl.scan_parquet(tmp_path / "rows.parquet").group_by("k").agg(pl.col("v").sum())
+    settings = PlanSettings(parallelism=4, single_task_bytes=0)
+    graph = plan_outputs([PlanOutput("out", query)], settings=settings)
+    last = graph.stages[-1]
+    (branch,) = last.branches
+    (entry,) = branch.inputs
+    assert (entry.mode, branch.partitions) == (ReadMode.PARTITION, 4)
+    fewer = replace(branch, partitions=len(ranges), inputs=(replace(entry, ranges=ranges),))
+    graph = replace(graph, stages=(*graph.stages[:-1], replace(last, branches=(fewer,))))
+    run = run_inline(graph, tmp_path)
+    assert run.results["out"].sort("k").equals(query.collect().sort("k"))

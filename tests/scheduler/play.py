@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from minispark.errors import Failure, FetchFailed
 from minispark.ids import TaskKey
+from minispark.plan.stages import Label, ReadMode, StageInput
 from minispark.scheduler import Scheduler, invariants
 from minispark.scheduler.commands import (
     BlockRef,
@@ -24,15 +25,7 @@ from minispark.scheduler.events import (
     WorkerHeartbeat,
     WorkerRegistered,
 )
-from minispark.scheduler.spec import (
-    InputEdge,
-    JobSpec,
-    Read,
-    Receipt,
-    StageBranch,
-    StageLabel,
-    StageSpec,
-)
+from minispark.scheduler.spec import JobSpec, Receipt, StageBranch, StageSpec
 from minispark.settings import SchedulerSettings
 
 RECEIPT = Receipt((5, 5), (50, 50))
@@ -48,7 +41,7 @@ def gone(lost: TaskKey) -> FetchFailed:
 
 
 def map_reduce(
-    maps: int = 2, reduces: int = 2, label: StageLabel = StageLabel.DETERMINATE, job: str = "j"
+    maps: int = 2, reduces: int = 2, label: Label = Label.DETERMINATE, job: str = "j"
 ) -> JobSpec:
     """Stage 0 makes rows, stage 1 reads them by hash and is the result."""
     return JobSpec(
@@ -57,7 +50,7 @@ def map_reduce(
             StageSpec(0, (StageBranch(maps),), label),
             StageSpec(
                 1,
-                (StageBranch(reduces, (InputEdge("in", 0, Read.PARTITION),)),),
+                (StageBranch(reduces, (StageInput("in", 0, ReadMode.PARTITION),)),),
                 result=True,
             ),
         ),
@@ -136,7 +129,7 @@ class Play:
         leaves = (LeafBlocks("in", 0, blocks[0].generation, refs),) if blocks else ()
         return LaunchTask(worker, epoch, attempt, leaves)
 
-    def mapped(self, label: StageLabel = StageLabel.DETERMINATE, reduces: int = 2) -> None:
+    def mapped(self, label: Label = Label.DETERMINATE, reduces: int = 2) -> None:
         """Bring a job with two map tasks on w0 and w1 to where its reduce tasks run."""
         assert self.submit(map_reduce(2, reduces, label)) == [
             self.launch(key(0, 0), "w0"),

@@ -9,6 +9,7 @@ import pytest
 from tests.scheduler.play import OTHER, RECEIPT, Play, gone, key, map_reduce, single
 
 from minispark.ids import TaskKey
+from minispark.plan.stages import Label
 from minispark.scheduler import snapshot
 from minispark.scheduler.commands import (
     BlockRef,
@@ -19,7 +20,7 @@ from minispark.scheduler.commands import (
     ReleaseBlocks,
 )
 from minispark.scheduler.events import JobSubmitted, WorkerLeft, WorkerRegistered
-from minispark.scheduler.spec import FoundBlock, JobSpec, StageLabel
+from minispark.scheduler.spec import FoundBlock, JobSpec
 from minispark.settings import SchedulerSettings
 
 
@@ -113,7 +114,7 @@ def test_its_block_is_let_go_with_the_job_like_any_other() -> None:
 @pytest.mark.parametrize(
     "spec",
     [
-        with_found(map_reduce(label=StageLabel.INDETERMINATE), p0="w0"),
+        with_found(map_reduce(label=Label.INDETERMINATE), p0="w0"),
         with_found(map_reduce(2), p2="w0"),
         with_found(single(sink=True), p0="w0"),
         replace(map_reduce(), found=(FoundBlock(7, 0, "w0", RECEIPT),)),

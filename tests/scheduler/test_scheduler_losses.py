@@ -18,6 +18,7 @@ from minispark.errors import (
     OutOfMemory,
     TaskError,
 )
+from minispark.plan.stages import Label
 from minispark.scheduler.commands import (
     BlockRef,
     CancelTask,
@@ -31,9 +32,6 @@ from minispark.scheduler.events import (
     TimerFired,
     WorkerLeft,
     WorkerRegistered,
-)
-from minispark.scheduler.spec import (
-    StageLabel,
 )
 from minispark.settings import SchedulerSettings
 
@@ -74,7 +72,7 @@ def test_a_receipt_that_differs_rolls_back_all_that_read_the_first() -> None:
 def test_an_indeterminate_stage_rolls_back_without_waiting_for_the_receipt() -> None:
     # Reduce 0 is done, reduce 2 runs, reduce 1 finds the block gone.
     play = Play("w0", "w1", "w2")
-    play.mapped(StageLabel.INDETERMINATE, reduces=3)
+    play.mapped(Label.INDETERMINATE, reduces=3)
     play.done(key(1, 0))
     w2 = play.home[key(1, 2)]
     assert play.failed(key(1, 1), gone(key(0, 1))) == [
@@ -90,7 +88,7 @@ def test_an_indeterminate_stage_rolls_back_without_waiting_for_the_receipt() -> 
 
 def test_an_indeterminate_block_that_nobody_read_is_simply_made_again() -> None:
     play = Play("w0", "w1")
-    play.submit(map_reduce(2, 1, StageLabel.INDETERMINATE))
+    play.submit(map_reduce(2, 1, Label.INDETERMINATE))
     play.done(key(0, 0))
     assert play.tell(WorkerLeft("w0", 1)) == [WorkerDown("w0", 1, "it said goodbye")]
     assert play.done(key(0, 1)) == [play.launch(key(0, 0, 1), "w1")]
@@ -124,7 +122,7 @@ def test_blocks_that_are_eaten_again_and_again_end_the_job() -> None:
 def test_rows_that_never_settle_end_the_job() -> None:
     settings = SchedulerSettings(max_prefetch=0, max_stage_generations=2)
     play = Play("w0", slots=2, settings=settings)
-    play.submit(map_reduce(1, 2, StageLabel.INDETERMINATE))
+    play.submit(map_reduce(1, 2, Label.INDETERMINATE))
     play.done(key(0, 0))
     play.failed(key(1, 0), gone(key(0, 0)))
     play.done(key(0, 0, 1, 1))

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 from tests.scheduler.play import Play, key, map_reduce, single
 
+from minispark.plan.stages import Label
 from minispark.scheduler import invariants, lineage, placement, prefetch
 from minispark.scheduler.commands import LaunchTask
 from minispark.scheduler.events import JobSubmitted, WorkerRegistered
 from minispark.scheduler.lines import Lines
-from minispark.scheduler.spec import Receipt, StageBranch, StageLabel, StageSpec
+from minispark.scheduler.spec import Receipt, StageBranch, StageSpec
 from minispark.scheduler.state import JOB_ARROWS, Stage
 from minispark.scheduler.tasks import TASK_ARROWS
 from minispark.scheduler.workers import Worker
@@ -71,11 +72,11 @@ def test_a_long_task_is_not_leased_ahead_of_a_slot() -> None:
 
 def test_the_line_is_as_long_as_the_tasks_are_short() -> None:
     settings = SchedulerSettings()
-    stage = Stage(StageSpec(0, (StageBranch(9),)), 0, StageLabel.UNORDERED, [])
+    stage = Stage(StageSpec(0, (StageBranch(9),)), 0, Label.UNORDERED, [])
     assert prefetch.ahead_of(stage, settings) == settings.first_prefetch == 2
     depths = {}
     for took_s in (0.0, 0.001, 0.02, 0.1, 0.3, 0.6):
-        stage = Stage(StageSpec(0, (StageBranch(9),)), 0, StageLabel.UNORDERED, [])
+        stage = Stage(StageSpec(0, (StageBranch(9),)), 0, Label.UNORDERED, [])
         stage.note_time(took_s)
         depths[took_s] = prefetch.ahead_of(stage, settings)
     assert depths == {0.0: 64, 0.001: 64, 0.02: 16, 0.1: 4, 0.3: 2, 0.6: 0}

@@ -10,6 +10,7 @@ from tests.scheduler.play import OTHER, RECEIPT, Play, finished, gone, key, map_
 
 from minispark.errors import ErrorInfo, OutOfMemory, TaskError
 from minispark.ids import TaskKey
+from minispark.plan.stages import Label
 from minispark.scheduler import Scheduler, snapshot
 from minispark.scheduler.commands import (
     BlockRef,
@@ -30,7 +31,7 @@ from minispark.scheduler.events import (
     WorkerHeartbeat,
     WorkerLeft,
 )
-from minispark.scheduler.spec import JobSpec, StageBranch, StageLabel, StageSpec
+from minispark.scheduler.spec import JobSpec, StageBranch, StageSpec
 from minispark.settings import SchedulerSettings
 
 SETTINGS = SchedulerSettings(max_prefetch=0)
@@ -116,13 +117,13 @@ def test_of_two_that_both_ended_the_loser_can_prove_the_plan_wrong() -> None:
     labels = [stage.label]
     assert play.done(SLOW, OTHER) == [ReleaseBlocks("w3", 1, (SLOW,))]
     labels.append(stage.label)
-    assert labels == [StageLabel.DETERMINATE, StageLabel.INDETERMINATE]
+    assert labels == [Label.DETERMINATE, Label.INDETERMINATE]
 
 
-@pytest.mark.parametrize("label", list(StageLabel))
-def test_what_may_give_other_rows_is_never_run_beside_itself(label: StageLabel) -> None:
+@pytest.mark.parametrize("label", list(Label))
+def test_what_may_give_other_rows_is_never_run_beside_itself(label: Label) -> None:
     _, launched = until_late(map_reduce(4, 1, label))
-    assert bool(launched) is (label is not StageLabel.INDETERMINATE)
+    assert bool(launched) is (label is not Label.INDETERMINATE)
 
 
 def test_it_can_be_switched_off() -> None:

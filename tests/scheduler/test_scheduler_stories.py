@@ -25,6 +25,7 @@ from minispark.errors import (
     TaskError,
     WorkerLost,
 )
+from minispark.plan.stages import Label, ReadMode, StageInput
 from minispark.scheduler.commands import (
     BlockRef,
     CancelTask,
@@ -45,14 +46,7 @@ from minispark.scheduler.events import (
     WorkerLeft,
     WorkerRegistered,
 )
-from minispark.scheduler.spec import (
-    InputEdge,
-    JobSpec,
-    Read,
-    StageBranch,
-    StageLabel,
-    StageSpec,
-)
+from minispark.scheduler.spec import JobSpec, StageBranch, StageSpec
 from minispark.settings import SchedulerSettings
 
 
@@ -100,7 +94,7 @@ def test_a_commit_that_fails_ends_the_job_with_its_reason() -> None:
 
 def test_a_broken_plan_ends_its_own_job_and_nothing_else() -> None:
     play = Play("w0")
-    edge = InputEdge("in", 7, Read.ALL)
+    edge = StageInput("in", 7, ReadMode.ALL)
     (finish,) = play.submit(JobSpec("j", (StageSpec(0, (StageBranch(1, (edge,)),), result=True),)))
     assert isinstance(finish, FinishJob)
     assert finish.status is JobStatus.FAILED
@@ -109,7 +103,7 @@ def test_a_broken_plan_ends_its_own_job_and_nothing_else() -> None:
 def test_forward_edges_start_as_their_own_partition_arrives() -> None:
     # A union: tasks 0 and 1 read stage 0, tasks 2 and 3 read stage 1, each by number.
     play = Play("w0", slots=4)
-    forward = [(StageBranch(2, (InputEdge("in", s, Read.FORWARD),))) for s in (0, 1)]
+    forward = [(StageBranch(2, (StageInput("in", s, ReadMode.FORWARD),))) for s in (0, 1)]
     play.submit(
         JobSpec(
             "j",
@@ -272,8 +266,8 @@ def test_a_result_that_is_lost_during_the_commit_is_made_again() -> None:
 def test_delivered_output_is_never_contradicted() -> None:
     # The files were made from rows that cannot be made again, and a result needs them again.
     play = Play("w0", "w1")
-    unsteady = StageLabel.INDETERMINATE
-    forward = InputEdge("in", 0, Read.FORWARD)
+    unsteady = Label.INDETERMINATE
+    forward = StageInput("in", 0, ReadMode.FORWARD)
     play.submit(
         JobSpec(
             "j",

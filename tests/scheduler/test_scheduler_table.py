@@ -18,6 +18,7 @@ from minispark.errors import (
     TimedOut,
     WorkerLost,
 )
+from minispark.plan.stages import ReadMode, StageInput
 from minispark.scheduler.events import (
     Event,
     JobCancelRequested,
@@ -33,7 +34,7 @@ from minispark.scheduler.events import (
     WorkerRegistered,
 )
 from minispark.scheduler.policy import POLICY, Cause, cause_of
-from minispark.scheduler.spec import InputEdge, JobSpec, Read, StageBranch, StageSpec
+from minispark.scheduler.spec import JobSpec, StageBranch, StageSpec
 from minispark.scheduler.state import JOB_ARROWS, Job, Phase, State
 from minispark.scheduler.tasks import (
     IDLE,
@@ -51,8 +52,8 @@ SPEC = JobSpec(
     "j",
     (
         StageSpec(0, (StageBranch(1),)),
-        StageSpec(1, (StageBranch(1, (InputEdge("in", 0, Read.ALL),)),), result=True),
-        StageSpec(2, (StageBranch(1, (InputEdge("in", 0, Read.ALL),)),), sink=True),
+        StageSpec(1, (StageBranch(1, (StageInput("in", 0, ReadMode.ALL),)),), result=True),
+        StageSpec(2, (StageBranch(1, (StageInput("in", 0, ReadMode.ALL),)),), sink=True),
     ),
 )
 OOM = OutOfMemory(1)

@@ -14,6 +14,7 @@ import pytest
 
 from minispark.errors import Failure, FetchFailed
 from minispark.ids import TaskKey
+from minispark.plan.stages import StageInput
 from minispark.scheduler import attempts, launching, lineage, liveness, reports, snapshot
 from minispark.scheduler.commands import ReleaseBlocks
 from minispark.scheduler.core import Scheduler
@@ -182,6 +183,16 @@ def released_too_early(patch: Patch) -> None:
     patch.setattr(reports, "succeeded", succeeded)
 
 
+def ranges_unread(patch: Patch) -> None:
+    """A task that reads a range of partitions is sent to the one of its number."""
+    original = lineage._blocks
+
+    def blocks(source: Stage, edge: StageInput, number: int) -> Any:
+        return original(source, replace(edge, ranges=()), number)
+
+    patch.setattr(lineage, "_blocks", blocks)
+
+
 MUTANTS = (
     Mutant("stale input", "SPARK-51272", stale_input),
     Mutant("no rollback", "SPARK-23243", no_rollback),
@@ -195,6 +206,7 @@ MUTANTS = (
     Mutant("partial commit", "MAPREDUCE-7282", partial_commit),
     Mutant("forgetful snapshot", "SPARK-22162", forgetful_snapshot),
     Mutant("released too early", "SPARK-44126", released_too_early),
+    Mutant("ranges unread", "no ticket", ranges_unread),
 )
 
 

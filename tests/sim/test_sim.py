@@ -130,7 +130,7 @@ def test_an_answer_of_two_versions_is_noticed(monkeypatch: pytest.MonkeyPatch) -
 
 def test_versions_are_the_same_in_every_process() -> None:
     first = make_block(TaskKey("j", 0, 0, 0, 0), [], 0)
-    assert make_block(TaskKey("j", 1, 0, 2, 0), [first], 7).version == 3062264915928384025
+    assert make_block(TaskKey("j", 1, 0, 2, 0), [(first, 0)], 7).version == -7417597105039553874
 
 
 def test_run_is_the_history_of_a_seed() -> None:

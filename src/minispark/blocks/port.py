@@ -18,8 +18,6 @@ from minispark.blocks.format import write_block
 from minispark.blocks.meta import BlockMeta, BlockSource
 from minispark.ids import TaskKey
 
-__all__ = ["BlockFiles", "BlockPort"]
-
 
 class BlockPort(Protocol):
     """Where the blocks of one task are."""

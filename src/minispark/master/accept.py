@@ -50,6 +50,8 @@ def _check_branch(stage: Stage, branch: Branch, known: Mapping[int, Stage]) -> N
     for leaf in branch.inputs:
         if leaf.stage not in known:
             raise _bad(f"stage {stage.id} reads stage {leaf.stage}, which does not come before it")
+        if not leaf.fits(branch.partitions, known[leaf.stage].output.partitions):
+            raise _bad(f"stage {stage.id} reads partitions that stage {leaf.stage} does not have")
 
 
 def sink_directories(graph: StageGraph, data_root: Path | None) -> dict[int, Path]:

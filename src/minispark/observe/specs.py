@@ -6,6 +6,7 @@ The scheduler sees shapes and edges only (`JobSpec`); an executor sees one task 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from minispark.blocks.meta import BlockMeta, BlockSource
 from minispark.ids import TaskKey
@@ -13,11 +14,8 @@ from minispark.observe.found import FoundTask, found_blocks, kept_name
 from minispark.plan.stages import Branch, OutputKind, StageGraph
 from minispark.scheduler.commands import BlockRef, LaunchTask
 from minispark.scheduler.spec import (
-    InputEdge,
     JobSpec,
-    Read,
     StageBranch,
-    StageLabel,
     StageSpec,
 )
 from minispark.task.spec import FragmentKey, TaskInput, TaskSpec, scan_task
@@ -38,7 +36,7 @@ def job_spec(
             StageSpec(
                 id=stage.id,
                 branches=tuple(_branch(branch) for branch in stage.branches),
-                label=StageLabel(stage.label.value),
+                label=stage.label,
                 # A result that is written as files leaves no block to keep.
                 result=stage.id in results and stage.output.kind is not OutputKind.SINK,
                 sink=stage.output.kind is OutputKind.SINK,
@@ -126,10 +124,5 @@ def block_source(
 
 
 def _branch(branch: Branch) -> StageBranch:
-    return StageBranch(
-        partitions=branch.partitions,
-        inputs=tuple(
-            InputEdge(leaf=leaf.leaf, stage=leaf.stage, read=Read(leaf.mode.value))
-            for leaf in branch.inputs
-        ),
-    )
+    # How many rows of a block a task needs is nothing to the scheduler.
+    return StageBranch(branch.partitions, tuple(replace(leaf, take=None) for leaf in branch.inputs))

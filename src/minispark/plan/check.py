@@ -10,16 +10,13 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-import polars as pl
-
 from minispark.plan.aggregates import PREFIX
+from minispark.plan.exchanges import Partitioning
 from minispark.plan.expressions import columns_of, is_constant, is_elementwise, is_separable
 from minispark.plan.polars_plan import LeafNode, Node, children, expression_body, post_order
 from minispark.plan.pythons import counted_node
 from minispark.plan.relation import Draft, Part
 from minispark.plan.stages import StageInput
-
-__all__ = ["PlanBrokenError", "check"]
 
 _ROW_KINDS = frozenset({"Resolver", "Cache", "Filter", "Select", "HStack", "MapFunction"})
 _ROW_FUNCTIONS = frozenset({"Explode", "Rename", "Unnest"})
@@ -57,7 +54,7 @@ def check(drafts: Sequence[Draft]) -> None:
 
 def _check_edge(source: Draft, entry: StageInput, part: Part, draft: Draft) -> None:
     count = sum(below.partitions for below in source.parts)
-    fits = source.exchange.fits(entry.mode, tasks=count, readers=part.partitions)
+    fits = source.exchange.fits(entry, tasks=count, readers=part.partitions)
     what = f"reads stage {source.id} as {entry.mode}, which delivers {source.exchange.kind}"
     _require(fits, draft, what)
 
@@ -70,7 +67,7 @@ class _Fragment:
         self.draft = draft
         self.part = part
         self.sources = {
-            entry.leaf: drafts[entry.stage].exchange.delivers(entry.mode) for entry in part.inputs
+            entry.leaf: drafts[entry.stage].exchange.delivers(entry) for entry in part.inputs
         }
 
     def check(self) -> None:
@@ -103,7 +100,7 @@ class _Fragment:
         for side, allowed in _NEVER_EMITTED.items():
             if how in allowed and self._is_everywhere(body[side]):
                 return True
-        left, right = (self._hash_count(body[side]) for side in ("input_left", "input_right"))
+        left, right = (self._placing(body[side]) for side in ("input_left", "input_right"))
         return left is not None and left == right
 
     def _runs_again(self, kinds: Collection[str]) -> bool:
@@ -130,22 +127,22 @@ class _Fragment:
         read = [self.sources[leaf.leaf] for leaf in found if leaf.leaf in self.sources]
         return len(read) == len(found) and all(source.everywhere for source in read)
 
-    def _exchanged(self, node: Node) -> list[tuple[pl.Expr, ...]]:
-        """Keys by which inputs were brought together."""
+    def _exchanged(self, node: Node) -> Partitioning | None:
+        """How the first input that was brought together by keys lies."""
         read = (self.sources.get(leaf.leaf) for leaf in self._leaves(node))
-        return [source.keys for source in read if source is not None and source.keys is not None]
+        return next((one for one in read if one is not None and one.keys is not None), None)
 
     def _hashed(self, node: Node) -> set[str] | None:
         """Columns that say in which partition a row of this input is."""
-        exchanged = self._exchanged(node)
-        if not exchanged:
+        found = self._exchanged(node)
+        if found is None or found.keys is None:
             return None
-        keys = (columns_of(expression_body(key)) for key in exchanged[0])
-        return {name for names in keys for name in names}
+        return {name for key in found.keys for name in columns_of(expression_body(key))}
 
-    def _hash_count(self, node: Node) -> int | None:
-        exchanged = self._exchanged(node)
-        return len(exchanged[0]) if exchanged else None
+    def _placing(self, node: Node) -> tuple[int, tuple[tuple[int, int], ...]] | None:
+        """What must agree on both sides of a join: how many keys, and which task has which hash."""
+        found = self._exchanged(node)
+        return None if found is None else (len(found.keys or ()), found.ranges)
 
 
 def _first_above(root: Node, leaf: str) -> set[str]:

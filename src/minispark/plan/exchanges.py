@@ -14,19 +14,7 @@ import polars as pl
 
 from minispark.plan.columns import columns_of_schema
 from minispark.plan.hashing import key_hash
-from minispark.plan.stages import Output, OutputKind, ReadMode, SinkSpec
-
-__all__ = [
-    "MOVES",
-    "READS",
-    "Exchange",
-    "Hash",
-    "Partitioning",
-    "Sink",
-    "describe_move",
-    "describe_output",
-    "exchange_of",
-]
+from minispark.plan.stages import Output, OutputKind, ReadMode, SinkSpec, StageInput
 
 READS: Mapping[ReadMode, str] = {
     ReadMode.ALL: "all of",
@@ -53,6 +41,8 @@ class Partitioning:
     """All rows."""
     keys: tuple[pl.Expr, ...] | None = None
     """All rows with equal values of these expressions, or none of them."""
+    ranges: tuple[tuple[int, int], ...] = ()
+    """Which hashes each task has, where that is not the one of its number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +74,14 @@ class Exchange:
         del side
         return [frame]
 
-    def fits(self, mode: ReadMode, *, tasks: int, readers: int) -> bool:
+    def fits(self, entry: StageInput, *, tasks: int, readers: int) -> bool:
         """Whether ``readers`` tasks can read the blocks of ``tasks`` tasks so."""
+        mode = entry.mode
         return mode is ReadMode.ALL or (mode is ReadMode.FORWARD and tasks == readers)
 
-    def delivers(self, mode: ReadMode) -> Partitioning:
+    def delivers(self, entry: StageInput) -> Partitioning:
         """Return which rows a task has that reads them so."""
-        return Partitioning(everywhere=mode is ReadMode.ALL)
+        return Partitioning(everywhere=entry.mode is ReadMode.ALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,15 +100,16 @@ class Hash(Exchange):
         place = (key_hash(frame, self.keys) % self.partitions).cast(pl.UInt32)
         return _parts(frame, place, self.partitions)
 
-    def fits(self, mode: ReadMode, *, tasks: int, readers: int) -> bool:
-        """Whether each reader has a partition of its own."""
+    def fits(self, entry: StageInput, *, tasks: int, readers: int) -> bool:
+        """Whether each partition has one reader."""
         del tasks
-        return mode is ReadMode.PARTITION and readers == self.partitions
+        if entry.mode is not ReadMode.PARTITION or not entry.fits(readers, self.partitions):
+            return False
+        return sum(len(entry.parts(number)) for number in range(readers)) == self.partitions
 
-    def delivers(self, mode: ReadMode) -> Partitioning:
+    def delivers(self, entry: StageInput) -> Partitioning:
         """Return that equal keys are together."""
-        del mode
-        return Partitioning(keys=self.keys)
+        return Partitioning(keys=self.keys, ranges=entry.ranges)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,9 +118,9 @@ class Sink(Exchange):
 
     kind = OutputKind.SINK
 
-    def fits(self, mode: ReadMode, *, tasks: int, readers: int) -> bool:
+    def fits(self, entry: StageInput, *, tasks: int, readers: int) -> bool:
         """Return False: there are no blocks."""
-        del mode, tasks, readers
+        del entry, tasks, readers
         return False
 
 

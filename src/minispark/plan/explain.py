@@ -14,8 +14,6 @@ from minispark.plan.stages import (
 )
 from minispark.printable import printable
 
-__all__ = ["render", "render_mermaid"]
-
 
 def render(graph: StageGraph) -> str:
     """Return the plan as text, one paragraph a stage, in the order they can run."""

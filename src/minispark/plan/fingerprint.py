@@ -27,8 +27,6 @@ from minispark.plan.pythons import counted_node
 from minispark.plan.relation import Draft, Part
 from minispark.plan.stages import Label, ScanInput, Split, side_inputs
 
-__all__ = ["name_cached"]
-
 _DIGEST_BYTES = 16
 """Of a cryptographic hash: nobody can make a job whose rows another one would take for its own."""
 
@@ -74,7 +72,9 @@ def _part(part: Part, known: Mapping[int, str]) -> list[Any]:
     for leaf in side_inputs(part.scans):
         leaves.setdefault(leaf, len(leaves))
     scans = {scan.leaf: _scan(scan, leaves) for scan in part.scans}
-    reads = {entry.leaf: [entry.mode.value, known[entry.stage]] for entry in part.inputs}
+    reads = {
+        entry.leaf: [entry.mode.value, known[entry.stage], *entry.ranges] for entry in part.inputs
+    }
     return [part.partitions, fragment, [scans.get(leaf) or reads[leaf] for leaf in leaves]]
 
 

@@ -30,8 +30,6 @@ from minispark.plan.polars_plan import (
 from minispark.plan.relation import Draft, Part
 from minispark.plan.stages import OptimizerFlags, side_inputs
 
-__all__ = ["push_down"]
-
 
 def push_down(drafts: Sequence[Draft], fixed: set[int], optimizations: OptimizerFlags = ()) -> None:
     """Reduce every stage's rows to what its readers ask for, except those that are ``fixed``."""

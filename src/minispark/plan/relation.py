@@ -33,8 +33,6 @@ from minispark.plan.stages import (
 )
 from minispark.settings import PlanSettings
 
-__all__ = ["Cutter", "Draft", "Part", "Relation"]
-
 
 @dataclass(frozen=True, slots=True)
 class Part:

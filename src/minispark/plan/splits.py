@@ -28,8 +28,6 @@ from minispark.plan.scans import ScanSource
 from minispark.plan.stages import ScanFormat, ScanSpec, Split
 from minispark.settings import PlanSettings
 
-__all__ = ["QUOTES_SCHEMA", "cut_source", "needs_quotes", "quotes_spec"]
-
 QUOTES_SCHEMA: Mapping[str, pl.DataType] = {
     "path": pl.String(),
     "start": pl.Int64(),

@@ -15,34 +15,13 @@ Example (word count)::
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Annotated
+from math import inf
+from typing import Annotated, Any
 
 from minispark.bounds import Count, Data, Entries, Id, Items, Length, Options, Path, Signed, Text
-
-__all__ = [
-    "Branch",
-    "CachedNode",
-    "Columns",
-    "Label",
-    "OptimizerFlags",
-    "Output",
-    "OutputKind",
-    "ReadMode",
-    "ResultSpec",
-    "ScanFormat",
-    "ScanInput",
-    "ScanSpec",
-    "SinkSpec",
-    "Split",
-    "Stage",
-    "StageGraph",
-    "StageInput",
-    "side_inputs",
-]
-
 
 Columns = tuple[tuple[Text, Text], ...]
 """Name and dtype of each column, in order."""
@@ -68,7 +47,7 @@ class ReadMode(StrEnum):
     ALL = "all"
     """Partition 0 of every task's block: gather and broadcast."""
     PARTITION = "partition"
-    """Its own partition of every task's block: hash exchange."""
+    """Its own partition of every task's block, or a range of them: hash exchange."""
     FORWARD = "forward"
     """Partition 0 of the block of the task with the same number: no rows move."""
 
@@ -154,6 +133,43 @@ class StageInput:
     mode: ReadMode
     take: Signed | None = None
     """How many rows the task needs: the first ones, the last ones where negative; None is all."""
+    ranges: Annotated[tuple[tuple[Count, Count], ...], Items] = ()
+    """With `ReadMode.PARTITION`, the first and the last partition that each task reads; without
+    them a task reads the one of its own number."""
+
+    def parts(self, number: int) -> range:
+        """Return the partitions of a block that a task reads, by its number in the branch."""
+        if self.mode is not ReadMode.PARTITION:
+            return range(1)
+        first, last = self.ranges[number] if self.ranges else (number, number)
+        return range(first, last + 1)
+
+    def fits(self, readers: int, partitions: float = inf) -> bool:
+        """Whether each of the tasks reads partitions that there are, and no two the same one."""
+        if self.mode is not ReadMode.PARTITION:
+            return not self.ranges
+        if not self.ranges:
+            return readers <= partitions
+        before = -1
+        for first, last in self.ranges:
+            if not before < first <= last < partitions:
+                return False
+            before = last
+        return len(self.ranges) == readers
+
+    @classmethod
+    def __get_pydantic_core_schema__(
+        cls, source: object, handler: Callable[[object], dict[str, Any]]
+    ) -> dict[str, Any]:
+        # A journal of the first release says "read" for the mode.
+        rename = {"type": "no-info", "function": _with_mode}
+        return {"type": "function-before", "function": rename, "schema": handler(source)}
+
+
+def _with_mode(given: Any) -> Any:
+    if isinstance(given, dict) and "read" in given and "mode" not in given:
+        return {"mode": given["read"], **given}
+    return given
 
 
 @dataclass(frozen=True, slots=True)

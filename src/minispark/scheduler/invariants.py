@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from math import inf
 
+from minispark.plan.stages import Label
 from minispark.scheduler import lineage, liveness, prefetch
 from minispark.scheduler.commands import (
     BlockRef,
@@ -22,7 +23,6 @@ from minispark.scheduler.commands import (
 )
 from minispark.scheduler.core import Scheduler
 from minispark.scheduler.lines import Standing
-from minispark.scheduler.spec import StageLabel
 from minispark.scheduler.state import Job, Phase, Stage, State
 from minispark.scheduler.tasks import (
     Done,
@@ -315,7 +315,7 @@ def _loads(scheduler: Scheduler, commands: Sequence[Command], now: float) -> Ite
             continue
         job, chosen = scheduler.state.jobs[launch.key.job], rotation[launch.worker]
         standing = Standing.of(chosen)
-        if launch.speculative and job.stages[launch.key.stage].label is StageLabel.INDETERMINATE:
+        if launch.speculative and job.stages[launch.key.stage].label is Label.INDETERMINATE:
             yield f"a second attempt of what may give other rows: {launch.key}"
         if launch.speculative and scheduler.state.hungry:
             yield f"a second attempt while something is ready: {launch.key}"

@@ -17,26 +17,11 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import assert_never
 
+from minispark.plan.stages import Label, ReadMode, StageInput
 from minispark.scheduler.commands import BlockRef, LeafBlocks
-from minispark.scheduler.spec import JobSpec, Read, Receipt, StageLabel, StageSpec
+from minispark.scheduler.spec import JobSpec, Receipt, StageSpec
 from minispark.scheduler.state import Job, Phase, Reader, Stage
 from minispark.scheduler.tasks import Done, Live, Task
-
-__all__ = [
-    "fault",
-    "input_complete",
-    "leaf_blocks",
-    "may_be_needed",
-    "missing",
-    "near",
-    "read_on",
-    "rows_there",
-    "same_rows",
-    "started_below",
-    "unlocked",
-    "unread",
-    "unrepeatable",
-]
 
 
 def fault(spec: JobSpec) -> str | None:
@@ -53,7 +38,9 @@ def fault(spec: JobSpec) -> str | None:
                 if source.sink:
                     # Its files may be published when its block is lost and comes out otherwise.
                     return f"stage {stage.id} reads stage {edge.stage}, which writes files"
-                if edge.read is Read.FORWARD and source.partitions < branch.partitions:
+                if not edge.fits(branch.partitions):
+                    return f"stage {stage.id} reads ranges of stage {edge.stage} that do not fit"
+                if edge.mode is ReadMode.FORWARD and source.partitions < branch.partitions:
                     return f"stage {stage.id} has more tasks than stage {edge.stage} before it"
         seen[stage.id] = stage
     return _found_fault(spec, seen)
@@ -67,7 +54,7 @@ def _found_fault(spec: JobSpec, stages: dict[int, StageSpec]) -> str | None:
         source = stages.get(found.stage)
         if source is None or not 0 <= found.partition < source.partitions:
             return f"it finds a block of no task: stage {found.stage}, {found.partition}"
-        if source.sink or source.label is StageLabel.INDETERMINATE:
+        if source.sink or source.label is Label.INDETERMINATE:
             return f"it finds a block of stage {found.stage}, which has to run"
     return None
 
@@ -92,7 +79,7 @@ def missing(job: Job) -> dict[int, list[int]]:
                 continue
             branch, number = stage.branch_of(partition)
             for edge in branch.inputs:
-                if edge.read is Read.FORWARD:
+                if edge.mode is ReadMode.FORWARD:
                     single.setdefault(edge.stage, {})[number] = None
                 else:
                     whole[edge.stage] = None
@@ -118,7 +105,7 @@ def input_complete(job: Job, stage: Stage, partition: int) -> bool:
     branch, number = stage.branch_of(partition)
     for edge in branch.inputs:
         source = job.stages[edge.stage]
-        if edge.read is Read.FORWARD:
+        if edge.mode is ReadMode.FORWARD:
             if not isinstance(source.tasks[number].state, Done):
                 return False
         elif not source.complete:
@@ -129,7 +116,7 @@ def input_complete(job: Job, stage: Stage, partition: int) -> bool:
 def unlocked(job: Job, stage: Stage, partition: int) -> Iterator[tuple[Stage, int]]:
     """Name the tasks that may have become ready because this one is done."""
     for reader in stage.readers:
-        if reader.edge.read is Read.FORWARD:
+        if reader.edge.mode is ReadMode.FORWARD:
             if partition < reader.partitions:
                 yield job.stages[reader.stage], reader.offset + partition
         elif stage.complete:
@@ -145,30 +132,31 @@ def leaf_blocks(job: Job, stage: Stage, partition: int) -> tuple[LeafBlocks, ...
             edge.leaf,
             edge.stage,
             job.stages[edge.stage].generation,
-            _blocks(job.stages[edge.stage], edge.read, number),
+            _blocks(job.stages[edge.stage], edge, number),
         )
         for edge in branch.inputs
     )
 
 
-def _blocks(source: Stage, read: Read, number: int) -> tuple[BlockRef, ...]:
-    match read:
-        case Read.ALL:
+def _blocks(source: Stage, edge: StageInput, number: int) -> tuple[BlockRef, ...]:
+    match edge.mode:
+        case ReadMode.ALL:
             return source.gather()
-        case Read.PARTITION:
-            return tuple(BlockRef(d.key, d.worker, number) for d in source.accepted())
-        case Read.FORWARD:
+        case ReadMode.PARTITION:
+            there = source.accepted()
+            return tuple(BlockRef(d.key, d.worker, p) for p in edge.parts(number) for d in there)
+        case ReadMode.FORWARD:
             done = source.tasks[number].state
             return (BlockRef(done.key, done.worker, 0),) if isinstance(done, Done) else ()
         case _:
-            assert_never(read)
+            assert_never(edge.mode)
 
 
 def unread(job: Job, stage: Stage, partitions: list[int]) -> list[int]:
     """Return those of a stage's tasks whose output no task of this generation has read."""
     single: list[Reader] = []
     for reader in stage.readers:
-        if reader.edge.read is Read.FORWARD:
+        if reader.edge.mode is ReadMode.FORWARD:
             single.append(reader)
         elif any(_has_version(task) for task in _tasks_of(job, reader)):
             return []
@@ -192,7 +180,7 @@ def _has_version(task: Task) -> bool:
 def unrepeatable(job: Job, needed: dict[int, list[int]]) -> Stage | None:
     """Return the first stage that must run again as a whole before anything else can."""
     for stage in job.ordered:
-        if stage.label is not StageLabel.INDETERMINATE:
+        if stage.label is not Label.INDETERMINATE:
             continue
         again = [p for p in needed.get(stage.id, ()) if _made_before(stage.tasks[p])]
         if again and len(unread(job, stage, again)) < len(again):
@@ -231,7 +219,7 @@ def near(job: Job, stage: Stage, partition: int) -> tuple[str, ...]:
     found: tuple[str, ...] = ()
     for edge in branch.inputs:
         source = job.stages[edge.stage]
-        if edge.read is not Read.FORWARD:
+        if edge.mode is not ReadMode.FORWARD:
             found += source.holders
         elif isinstance(done := source.tasks[number].state, Done):
             found += (done.worker,)
@@ -244,7 +232,7 @@ def rows_there(job: Job, stage: Stage, partition: int, worker: str) -> int:
     there = 0
     for edge in branch.inputs:
         source = job.stages[edge.stage]
-        if edge.read is Read.FORWARD:
+        if edge.mode is ReadMode.FORWARD:
             done = source.tasks[number].state
             if isinstance(done, Done) and done.worker == worker:
                 there += 1 + sum(done.receipt.rows)

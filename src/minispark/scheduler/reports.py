@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from minispark.errors import FetchFailed
 from minispark.ids import TaskKey
+from minispark.plan.stages import Label
 from minispark.scheduler import attempts, exclusion, lineage, stragglers
 from minispark.scheduler.commands import ReleaseBlocks
 from minispark.scheduler.events import TaskFailed, TaskSucceeded
 from minispark.scheduler.policy import POLICY, cause_of
-from minispark.scheduler.spec import StageLabel
 from minispark.scheduler.tasks import Task, Waiting, leases_in
 from minispark.scheduler.work import Work
 from minispark.scheduler.workers import Worker
@@ -41,7 +41,7 @@ def succeeded(work: Work, worker: Worker, event: TaskSucceeded) -> None:
     _clear(work, worker, task, event.key)
     if first is not None and not lineage.same_rows(first, event.receipt):
         # The plan took the stage for repeatable and it is not: never trust it again.
-        stage.label = StageLabel.INDETERMINATE
+        stage.label = Label.INDETERMINATE
         if not lineage.unread(job, stage, [partition]):
             work.roll_back(job, stage)
             return
@@ -58,7 +58,7 @@ def _drop(work: Work, worker: Worker, event: TaskSucceeded) -> None:
     """Take nothing from a report that does not count, but what it proves of its stage."""
     beside = attempts.outrun(work.state, event.key, event.inputs)
     if beside is not None and not lineage.same_rows(beside[1].receipt, event.receipt):
-        beside[0].label = StageLabel.INDETERMINATE
+        beside[0].label = Label.INDETERMINATE
     if not worker.holds(event.key):
         work.tell(ReleaseBlocks(worker.name, worker.epoch, (event.key,)))
 

@@ -21,15 +21,8 @@ from operator import attrgetter
 from typing import Any, Final
 
 from minispark.ids import TaskKey
-from minispark.scheduler.spec import (
-    InputEdge,
-    JobSpec,
-    Read,
-    Receipt,
-    StageBranch,
-    StageLabel,
-    StageSpec,
-)
+from minispark.plan.stages import Label, ReadMode, StageInput
+from minispark.scheduler.spec import JobSpec, Receipt, StageBranch, StageSpec
 from minispark.scheduler.state import Job, Phase, Stage, State
 from minispark.scheduler.tasks import (
     IDLE,
@@ -46,8 +39,6 @@ from minispark.scheduler.tasks import (
     leases_in,
 )
 from minispark.scheduler.workers import Leaving, Worker
-
-__all__ = ["dump", "load"]
 
 _LETTER: Final = {Idle: ".", Waiting: "w", Ready: "r", Leased: "L", Racing: "R", Done: "D"}
 _RESTING: Final[dict[str, TaskState]] = {".": IDLE, "w": WAITING, "r": READY}
@@ -196,7 +187,7 @@ def _load_job(plain: dict[str, Any]) -> Job:
     job.queue = [(order, partition) for order, partition in plain["queue"]]
     for stage, known in zip(job.ordered, plain["stages"], strict=True):
         _restore(stage, known, *_OF_STAGE)
-        stage.label = StageLabel(known["label"])
+        stage.label = Label(known["label"])
         stage.times_s = list(known["times_s"])
     # Generations first: a lease names those of what it reads.
     for stage, known in zip(job.ordered, plain["stages"], strict=True):
@@ -286,7 +277,7 @@ def _load_lease(job: Job, stage: Stage, partition: int, plain: list[Any]) -> Lea
 
 def _spec(spec: StageSpec) -> list[Any]:
     branches = [
-        [branch.partitions, [[edge.leaf, edge.stage, edge.read.value] for edge in branch.inputs]]
+        [branch.partitions, [[e.leaf, e.stage, e.mode.value, *e.ranges] for e in branch.inputs]]
         for branch in spec.branches
     ]
     return [spec.id, spec.label.value, spec.result, spec.sink, branches]
@@ -299,11 +290,14 @@ def _load_spec(plain: list[Any]) -> StageSpec:
         tuple(
             StageBranch(
                 partitions,
-                tuple(InputEdge(leaf, stage, Read(read)) for leaf, stage, read in edges),
+                tuple(
+                    StageInput(leaf, stage, ReadMode(mode), ranges=tuple(map(tuple, ranges)))
+                    for leaf, stage, mode, *ranges in edges
+                ),
             )
             for partitions, edges in branches
         ),
-        StageLabel(label),
+        Label(label),
         result=result,
         sink=sink,
     )

@@ -3,43 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 
-__all__ = [
-    "FoundBlock",
-    "InputEdge",
-    "JobSpec",
-    "Read",
-    "Receipt",
-    "StageBranch",
-    "StageLabel",
-    "StageSpec",
-]
-
-
-class Read(StrEnum):
-    """Which blocks of its input stage a task reads (`minispark.plan.stages.ReadMode`)."""
-
-    ALL = "all"
-    PARTITION = "partition"
-    FORWARD = "forward"
-
-
-class StageLabel(StrEnum):
-    """What a second run would give (`minispark.plan.stages.Label`)."""
-
-    DETERMINATE = "determinate"
-    UNORDERED = "unordered"
-    INDETERMINATE = "indeterminate"
-
-
-@dataclass(frozen=True, slots=True)
-class InputEdge:
-    """A leaf of a branch and the stage whose blocks it reads."""
-
-    leaf: str
-    stage: int
-    read: Read
+from minispark.plan.stages import Label, StageInput
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +12,7 @@ class StageBranch:
     """Consecutive partitions of a stage that read the same inputs."""
 
     partitions: int
-    inputs: tuple[InputEdge, ...] = ()
+    inputs: tuple[StageInput, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +25,7 @@ class StageSpec:
 
     id: int
     branches: tuple[StageBranch, ...]
-    label: StageLabel = StageLabel.DETERMINATE
+    label: Label = Label.DETERMINATE
     result: bool = False
     sink: bool = False
 

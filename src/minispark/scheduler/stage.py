@@ -13,8 +13,9 @@ from math import fsum
 from typing import Final
 
 from minispark.ids import TaskKey
+from minispark.plan.stages import Label, StageInput
 from minispark.scheduler.commands import BlockRef
-from minispark.scheduler.spec import InputEdge, StageBranch, StageLabel, StageSpec
+from minispark.scheduler.spec import StageBranch, StageSpec
 from minispark.scheduler.tasks import IDLE, Done, Task
 
 __all__ = ["Reader", "Stage"]
@@ -33,7 +34,7 @@ class Reader:
     stage: int
     offset: int
     partitions: int
-    edge: InputEdge
+    edge: StageInput
 
 
 @dataclass(slots=True)
@@ -42,7 +43,7 @@ class Stage:
 
     spec: StageSpec
     order: int
-    label: StageLabel
+    label: Label
     tasks: list[Task]
     readers: tuple[Reader, ...] = ()
     generation: int = 0

@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import inf
 
-from minispark.scheduler.spec import StageLabel
+from minispark.plan.stages import Label
 from minispark.scheduler.state import Job, Stage, State
 from minispark.settings import SchedulerSettings
 
@@ -49,7 +49,7 @@ def stages(state: State, settings: SchedulerSettings) -> Iterator[Stage]:
         stage = None if job is None else job.stages.get(number)
         if stage is None or not stage.is_closing(settings.speculation_quantile):
             del state.closing[name, number]
-        elif stage.label is not StageLabel.INDETERMINATE:
+        elif stage.label is not Label.INDETERMINATE:
             yield stage
 
 

@@ -23,8 +23,6 @@ from minispark.settings import MIB
 from minispark.task.scans import locate_error, open_scan
 from minispark.task.spec import InputGeneration, ScanTask, TaskSpec
 
-__all__ = ["Bindings", "Inputs", "bytes_read", "input_generations", "largest_inputs", "read_inputs"]
-
 _LARGEST = 3
 _PACKED = ", compressed: one task unpacks all of it"
 

@@ -18,8 +18,6 @@ from minispark.task.collect import Collected
 from minispark.task.sinks import write_part
 from minispark.task.spec import SinkFile, TaskSpec
 
-__all__ = ["BROKEN_PROMISE_CODE", "Written", "write_output"]
-
 BROKEN_PROMISE_CODE = "MS-219"
 """A task's rows are not what its stage promises."""
 

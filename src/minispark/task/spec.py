@@ -12,18 +12,6 @@ from minispark.errors import Failure, JobFailedError
 from minispark.ids import TaskKey
 from minispark.plan.stages import OptimizerFlags, Output, ScanInput, ScanSpec, Split
 
-__all__ = [
-    "FragmentKey",
-    "InputGeneration",
-    "ScanTask",
-    "SinkFile",
-    "TaskFailure",
-    "TaskInput",
-    "TaskReport",
-    "TaskSpec",
-    "scan_task",
-]
-
 
 @dataclass(frozen=True, slots=True)
 class TaskInput:

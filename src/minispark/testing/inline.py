@@ -99,8 +99,11 @@ def _sources(
 ) -> tuple[BlockSource, ...]:
     count = graph.stages[entry.stage].partitions
     tasks = [number] if entry.mode is ReadMode.FORWARD else range(count)
-    part = number if entry.mode is ReadMode.PARTITION else 0
-    return tuple(_source(run.reports[entry.stage, task], part, directory) for task in tasks)
+    return tuple(
+        _source(run.reports[entry.stage, task], part, directory)
+        for part in entry.parts(number)
+        for task in tasks
+    )
 
 
 def _source(report: TaskReport, part: int, directory: Path) -> BlockSource:

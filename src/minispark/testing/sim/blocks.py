@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from minispark.ids import TaskKey
-from minispark.scheduler.spec import JobSpec, Read, StageSpec
+from minispark.plan.stages import ReadMode
+from minispark.scheduler.spec import JobSpec, StageSpec
 
 __all__ = ["Block", "Place", "check_whole", "inputs_of", "kept_block", "make_block"]
 
@@ -33,21 +34,23 @@ class Block:
     corrupt: bool = False
 
 
-def make_block(key: TaskKey, read: Sequence[Block], salt: int) -> Block:
-    """Write what an attempt makes of the blocks that it has read."""
+def make_block(key: TaskKey, read: Sequence[tuple[Block, int]], salt: int) -> Block:
+    """Write what an attempt makes of the blocks that it has read, each with the partition."""
     made_from: dict[Place, tuple[int, int]] = {}
     torn = None
-    for block in read:
+    for block, _ in read:
         torn = torn or block.torn
         for place, made in block.made_from.items():
             if made_from.setdefault(place, made)[0] != made[0]:
                 torn = torn or place
-    version = _version((key.stage, key.partition), salt, [block.version for block in read])
+    version = _version(
+        (key.stage, key.partition), salt, [(block.version, part) for block, part in read]
+    )
     made_from[key.stage, key.partition] = (version, salt)
     return Block(key, version, salt, made_from, torn)
 
 
-def _version(place: Place, salt: int, read: Iterable[int]) -> int:
+def _version(place: Place, salt: int, read: Iterable[tuple[int, int]]) -> int:
     # Hashes of tuples of numbers are the same in every process.
     return hash((place, salt, *read))
 
@@ -63,21 +66,25 @@ def kept_block(spec: JobSpec, key: TaskKey) -> Block:
 
 def _true_version(stages: Mapping[int, StageSpec], stage: int, partition: int) -> int:
     read = inputs_of(stages[stage], stages, partition)
-    return _version((stage, partition), 0, [_true_version(stages, *place) for place in read])
+    true = [(_true_version(stages, *place), part) for place, part in read]
+    return _version((stage, partition), 0, true)
 
 
-def inputs_of(spec: StageSpec, stages: Mapping[int, StageSpec], partition: int) -> list[Place]:
-    """Return what a task has to read, in order."""
-    found: list[Place] = []
+def inputs_of(
+    spec: StageSpec, stages: Mapping[int, StageSpec], partition: int
+) -> list[tuple[Place, int]]:
+    """Return the tasks that a task has to read, and which partition of each block, in order."""
+    found: list[tuple[Place, int]] = []
     for branch in spec.branches:
         if partition >= branch.partitions:
             partition -= branch.partitions
             continue
         for edge in branch.inputs:
-            if edge.read is Read.FORWARD:
-                found.append((edge.stage, partition))
-            else:
-                found += [(edge.stage, p) for p in range(stages[edge.stage].partitions)]
+            if edge.mode is ReadMode.FORWARD:
+                found.append(((edge.stage, partition), 0))
+                continue
+            tasks = range(stages[edge.stage].partitions)
+            found += [((edge.stage, p), part) for part in edge.parts(partition) for p in tasks]
         break
     return found
 
@@ -98,6 +105,6 @@ def check_whole(spec: JobSpec, output: Iterable[Block]) -> None:
         if salt == _KEPT:
             continue
         read = inputs_of(stages[place[0]], stages, place[1])
-        assert all(source in whole for source in read), f"{place} did not read all of its input"
-        expected = _version(place, salt, [whole[source][0] for source in read])
+        assert all(source in whole for source, _ in read), f"{place} did not read all of its input"
+        expected = _version(place, salt, [(whole[source][0], part) for source, part in read])
         assert version == expected, f"{place} is not made of what it had to read"

@@ -4,22 +4,16 @@ from __future__ import annotations
 
 from random import Random
 
-from minispark.scheduler.spec import (
-    InputEdge,
-    JobSpec,
-    Read,
-    StageBranch,
-    StageLabel,
-    StageSpec,
-)
+from minispark.plan.stages import Label, ReadMode, StageInput
+from minispark.scheduler.spec import JobSpec, StageBranch, StageSpec
 
 __all__ = ["draw_job", "steady"]
 
 _LABELS = (
-    StageLabel.DETERMINATE,
-    StageLabel.DETERMINATE,
-    StageLabel.UNORDERED,
-    StageLabel.INDETERMINATE,
+    Label.DETERMINATE,
+    Label.DETERMINATE,
+    Label.UNORDERED,
+    Label.INDETERMINATE,
 )
 
 
@@ -50,18 +44,30 @@ def steady(spec: JobSpec) -> list[StageSpec]:
     shaky: dict[int, None] = {}
     for stage in spec.stages:
         reads = {edge.stage for branch in stage.branches for edge in branch.inputs}
-        if stage.label is StageLabel.INDETERMINATE or not reads.isdisjoint(shaky):
+        if stage.label is Label.INDETERMINATE or not reads.isdisjoint(shaky):
             shaky[stage.id] = None
     return [stage for stage in spec.stages if stage.id not in shaky and not stage.sink]
 
 
 def _branch(chance: Random, stages: list[StageSpec]) -> StageBranch:
     width = chance.randint(0 if chance.random() < 0.05 else 1, 5)
-    edges: list[InputEdge] = []
+    edges: list[StageInput] = []
     readable = [stage for stage in stages if not stage.sink]
     for source in chance.sample(readable, min(len(readable), chance.choice((1, 1, 2)))):
-        modes = [Read.ALL, Read.PARTITION]
+        modes = [ReadMode.ALL, ReadMode.PARTITION]
         if source.partitions >= width:
-            modes.append(Read.FORWARD)
-        edges.append(InputEdge(f"l{source.id}", source.id, chance.choice(modes)))
+            modes.append(ReadMode.FORWARD)
+        mode = chance.choice(modes)
+        # Of a chance of its own: the jobs of a seed are the same with and without ranges.
+        own = Random(f"{len(stages)}/{source.id}/{width}")  # noqa: S311 - a simulation
+        ranges = _ranges(own, width) if mode is ReadMode.PARTITION else ()
+        edges.append(StageInput(f"l{source.id}", source.id, mode, ranges=ranges))
     return StageBranch(width, tuple(edges))
+
+
+def _ranges(chance: Random, width: int) -> tuple[tuple[int, int], ...]:
+    """Draw the first and last partition that each task reads; none in half of all cases."""
+    if not width or chance.random() < 0.5:
+        return ()
+    cuts = sorted(chance.sample(range(3 * width), width))
+    return tuple(zip(cuts, [*(cut - 1 for cut in cuts[1:]), 3 * width - 1], strict=True))

@@ -18,6 +18,7 @@ from time import process_time
 from typing import Final
 
 from minispark.ids import TaskKey
+from minispark.plan.stages import ReadMode, StageInput
 from minispark.scheduler import Scheduler, snapshot
 from minispark.scheduler.commands import (
     CancelTask,
@@ -34,7 +35,7 @@ from minispark.scheduler.events import (
     WorkerHeartbeat,
     WorkerRegistered,
 )
-from minispark.scheduler.spec import InputEdge, JobSpec, Read, Receipt, StageBranch, StageSpec
+from minispark.scheduler.spec import JobSpec, Receipt, StageBranch, StageSpec
 from minispark.scheduler.workers import Worker
 from minispark.settings import SchedulerSettings
 
@@ -91,7 +92,7 @@ class _Run:
             self.step(WorkerRegistered(f"w{number}", 1, slots))
 
     def job(self) -> JobSpec:
-        read = InputEdge("in", 0, Read.PARTITION)
+        read = StageInput("in", 0, ReadMode.PARTITION)
         return JobSpec(
             "job",
             (

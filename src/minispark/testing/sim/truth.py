@@ -17,9 +17,10 @@ from minispark.errors import (
     WorkerLost,
 )
 from minispark.ids import TaskKey
+from minispark.plan.stages import Label
 from minispark.scheduler.commands import FinishJob, JobStatus
 from minispark.scheduler.policy import POLICY, Charge, cause_of
-from minispark.scheduler.spec import JobSpec, StageLabel
+from minispark.scheduler.spec import JobSpec
 from minispark.settings import SchedulerSettings
 from minispark.testing.sim.blocks import Block, Place, check_whole
 from minispark.testing.sim.faults import Faults
@@ -178,7 +179,7 @@ class Truth:
         return f"none of {', '.join(sorted(kinds))} happened"
 
     def _explain_rollback(self, spec: JobSpec) -> str | None:
-        doubtful = any(stage.label is StageLabel.INDETERMINATE for stage in spec.stages)
+        doubtful = any(stage.label is Label.INDETERMINATE for stage in spec.stages)
         if not doubtful and not self.faults.struck["lying"]:
             return "every stage is repeatable"
         return self._without(_UNREAD)

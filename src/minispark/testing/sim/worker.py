@@ -10,7 +10,7 @@ from typing import Final
 from minispark.blocks.meta import BlockMeta
 from minispark.errors import Cancelled, ErrorInfo, Failure, FetchFailed, TaskError
 from minispark.ids import TaskKey
-from minispark.plan.stages import Output, OutputKind
+from minispark.plan.stages import Label, Output, OutputKind
 from minispark.scheduler.commands import (
     BlockRef,
     CancelTask,
@@ -31,7 +31,7 @@ from minispark.scheduler.events import (
     WorkerHeartbeat,
     WorkerLeft,
 )
-from minispark.scheduler.spec import Receipt, StageLabel
+from minispark.scheduler.spec import Receipt
 from minispark.task.spec import InputGeneration, TaskFailure, TaskReport, TaskSpec
 from minispark.testing.sim.agenda import Act, Agenda
 from minispark.testing.sim.blocks import Block, make_block
@@ -257,7 +257,7 @@ class FakeWorker:
         if isinstance(outcome, TaskFailure):
             return TaskFailed(outcome.key, self.name, epoch, outcome.failure, inputs)
         block = self._truth.block(outcome.key, self.name)
-        mute = self._label(outcome.key) is StageLabel.INDETERMINATE
+        mute = self._label(outcome.key) is Label.INDETERMINATE
         # Rows that cannot be hashed give no proof: there the label alone must do.
         receipt = Receipt((1,), (None if mute else block.version,))
         return TaskSucceeded(outcome.key, self.name, epoch, receipt, inputs, outcome.duration_s)
@@ -366,7 +366,7 @@ class FakeWorker:
         refs = [block for leaf in launch.inputs for block in leaf.blocks]
         # Some of its input is read at once, the rest in the end: meanwhile it may be lost.
         early = self._chance.randint(0, len(refs)) if self._chance.random() < 0.5 else 0
-        read: list[Block] = []
+        read: list[tuple[Block, int]] = []
         failure = self._read_all(refs[:early], read)
         if failure is not None:
             self._later(0.0, lambda: self._end(launch, failure))
@@ -378,7 +378,9 @@ class FakeWorker:
             del self._running[key]
             self._step(Ended(TaskFailure(key, Cancelled())))
 
-    def _finish(self, launch: LaunchTask, rest: list[BlockRef], read: list[Block]) -> None:
+    def _finish(
+        self, launch: LaunchTask, rest: list[BlockRef], read: list[tuple[Block, int]]
+    ) -> None:
         if self._running.get(launch.key) is not launch:
             return
         failure = self._bad_luck() or self._read_all(rest, read)
@@ -412,20 +414,20 @@ class FakeWorker:
             return self._chance.choice((*FAILURES, odd))
         return None
 
-    def _label(self, key: TaskKey) -> StageLabel:
+    def _label(self, key: TaskKey) -> Label:
         return self._truth.specs[key.job].stages[key.stage].label
 
     def _salt(self, key: TaskKey) -> int:
-        indeterminate = self._label(key) is StageLabel.INDETERMINATE
+        indeterminate = self._label(key) is Label.INDETERMINATE
         return self._truth.salt() if indeterminate or self._faults.strikes("lying") else 0
 
-    def _read_all(self, refs: list[BlockRef], read: list[Block]) -> FetchFailed | None:
+    def _read_all(self, refs: list[BlockRef], read: list[tuple[Block, int]]) -> FetchFailed | None:
         for ref in refs:
             block = self._read(ref)
             if isinstance(block, str):
                 k = ref.key
                 return FetchFailed(k.job, k.stage, k.generation, k.partition, k.attempt, block)
-            read.append(block)
+            read.append((block, ref.partition))
         return None
 
     def _read(self, ref: BlockRef) -> Block | str:
