@@ -18,9 +18,9 @@ import structlog
 import typer
 
 from minispark.blocks.meta import BlockMeta, PartitionMeta
+from minispark.journal.journal import Journal
 from minispark.master import MasterConfig, Service
 from minispark.master.restore import identify, restore
-from minispark.observe.journal import Journal
 from minispark.plan.stages import Branch, Label, Output, OutputKind, ResultSpec, Stage, StageGraph
 from minispark.task.spec import TaskReport
 from minispark.wire.http import versions

@@ -27,10 +27,10 @@ from typing import Any
 import typer
 
 from minispark.cli.app import app
+from minispark.journal.journal import Journal
 from minispark.master import MasterConfig, Service, create_app
 from minispark.master.doors import ALWAYS_OPEN, FIGURES, rules
 from minispark.master.parts import Identity
-from minispark.observe.journal import Journal
 from minispark.settings import Limits
 from minispark.wire.guard import SUBMIT, VIEW, WORKER
 

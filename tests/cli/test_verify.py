@@ -9,11 +9,11 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from minispark.master.rows import ToldSuccess
 
 from minispark.blocks.meta import BlockMeta, PartitionMeta
 from minispark.client.local_cluster import LocalCluster
 from minispark.ids import TaskKey
-from minispark.master.rows import ToldSuccess
 from minispark.observe.receipts import compare, receipts_of
 from minispark.plan.build import PlanOutput, plan_outputs
 from minispark.plan.stages import Branch, Label, Output, OutputKind, SinkSpec, Stage, StageGraph

@@ -19,9 +19,9 @@ import httpx2
 from tests.master.bench import Client, FakeWorker
 
 from minispark.ids import TaskKey
+from minispark.journal.journal import Journal
 from minispark.master import MasterConfig, Service, create_app
 from minispark.master.restore import identify
-from minispark.observe.journal import Journal
 from minispark.task.spec import TaskReport
 from minispark.wire.messages import PollReply
 

@@ -12,9 +12,9 @@ import pytest
 from tests.master.bench import Bench, Client
 
 from minispark.errors import ErrorInfo, TaskError, TimedOut
-from minispark.observe import news
-from minispark.observe.journal import Journal
-from minispark.observe.news import MAX_SAID, News, read_news
+from minispark.journal import news
+from minispark.journal.journal import Journal
+from minispark.journal.news import MAX_SAID, News, read_news
 from minispark.settings import SchedulerSettings
 
 EVIL = '<img src=x onerror="alert(1)">'

@@ -23,9 +23,9 @@ from tests.master.bench import Bench, Client, FakeWorker
 from minispark.blocks.host import disk_identity
 from minispark.config import find_discovery
 from minispark.errors import MinisparkError, UsageError
+from minispark.journal.journal import Journal
 from minispark.master import running
 from minispark.master.restore import identify
-from minispark.observe.journal import Journal
 from minispark.plan.stages import SinkSpec
 from minispark.settings import JournalSettings, Limits, SchedulerSettings
 from minispark.task.spec import TaskSpec

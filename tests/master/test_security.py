@@ -14,10 +14,10 @@ from starlette.routing import Route
 from tests.master.bench import Bench
 
 from minispark.errors import UsageError
+from minispark.journal.journal import Journal
 from minispark.master import MasterConfig, Service, create_app
 from minispark.master.parts import Identity
 from minispark.master.settings import check_config
-from minispark.observe.journal import Journal
 from minispark.settings import DoorSettings, Limits
 from minispark.tokens import Level, derive
 from minispark.wire.http import auth_headers

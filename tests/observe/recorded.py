@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
+from minispark.master.rows import Fact, Registration, Submission, ToldSuccess, decision
 from pydantic import BaseModel
 
 from minispark.blocks.meta import BlockMeta, PartitionMeta
 from minispark.ids import TaskKey
-from minispark.master.rows import Fact, Registration, Submission, ToldSuccess, decision
 from minispark.observe.story import StoryLine
 from minispark.scheduler import Scheduler
 from minispark.scheduler.commands import CancelTask, LaunchTask

@@ -17,9 +17,9 @@ from starlette.routing import Mount, Route
 
 from minispark.blocks.store import BlockStore
 from minispark.ids import TaskKey
+from minispark.journal.journal import Journal
 from minispark.master import MasterConfig, Service, create_app
 from minispark.master.parts import Identity
-from minispark.observe.journal import Journal
 from minispark.settings import DoorSettings
 from minispark.tokens import BlockKey, Level, derive
 from minispark.wire.guard import App, Guard, Message, Scope

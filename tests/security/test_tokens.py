@@ -21,11 +21,11 @@ from minispark.cli import main
 from minispark.client.local_cluster import LocalCluster
 from minispark.engines.http import MasterClient
 from minispark.errors import UsageError
+from minispark.journal.journal import Journal
 from minispark.master import MasterConfig, Service
 from minispark.master.api import spare_places
 from minispark.master.parts import Identity
 from minispark.master.settings import check_config
-from minispark.observe.journal import Journal
 from minispark.settings import DoorSettings
 from minispark.tokens import BlockKey, Keyring, Level, derive, derive_strong, level_of
 from minispark.wire.throttle import OpenRequest, Throttle, peer_of

@@ -23,11 +23,11 @@ from tests.ui.conftest import Eyes
 from tests.ui.records import JOB, graph_of, key_of, report_of
 
 from minispark.clock import monotonic_s, wall_s
+from minispark.journal.journal import Journal
+from minispark.journal.rows import Registration
 from minispark.master import MasterConfig, Service, create_app
 from minispark.master.book import LiveJob
 from minispark.master.parts import Identity
-from minispark.master.rows import Registration
-from minispark.observe.journal import Journal
 from minispark.observe.record import JobRecord
 from minispark.scheduler.spec import JobSpec, StageBranch, StageSpec
 from minispark.settings import DoorSettings

@@ -17,8 +17,8 @@ from minispark.blocks.meta import BlockMeta
 from minispark.blocks.store import BlockStore
 from minispark.errors import Cancelled
 from minispark.ids import TaskKey
+from minispark.journal.rows import Registration
 from minispark.master.registry import WorkerEntry
-from minispark.master.rows import Registration
 from minispark.plan.stages import Output, OutputKind
 from minispark.settings import CacheSettings
 from minispark.task.spec import TaskFailure, TaskReport, TaskSpec

@@ -23,6 +23,7 @@ from math import inf
 from pathlib import Path
 
 from minispark.blocks.cache import BlockCache
+from minispark.blocks.found import FoundTask, find_kept
 from minispark.blocks.host import host_identity
 from minispark.blocks.meta import BlockMeta, BlockSource
 from minispark.blocks.store import BlockStore
@@ -30,7 +31,6 @@ from minispark.clock import monotonic_s, wall_s
 from minispark.engines.places import BlockPlaces
 from minispark.errors import Failure, FetchFailed
 from minispark.ids import TaskKey, job_id
-from minispark.observe.found import FoundTask, find_kept
 from minispark.observe.record import JobRecord
 from minispark.observe.specs import block_source, fragment, job_spec, task_spec
 from minispark.observe.views import JobView

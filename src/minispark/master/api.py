@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from minispark.blocks.fetch import FetchSettings
 from minispark.clock import monotonic_s, wall_s
 from minispark.errors import ErrorInfo
+from minispark.journal.news import About
 from minispark.master.answers import RefusedError
 from minispark.master.downloads import download
 from minispark.master.models import (
@@ -33,7 +34,6 @@ from minispark.master.results import FORMATS
 from minispark.master.service import Service
 from minispark.master.state import StateView, state_view
 from minispark.observe.cluster import FailuresMetrics, JobsMetrics, SystemMetrics
-from minispark.observe.news import About
 from minispark.observe.prometheus import CONTENT_TYPE, cluster_text
 from minispark.observe.views import JobMetrics, JobView
 from minispark.scheduler.commands import JobStatus

@@ -12,13 +12,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from minispark.blocks.found import FoundTask
 from minispark.blocks.meta import BlockMeta, PartitionMeta
 from minispark.ids import TaskKey
+from minispark.journal.rows import Manifest
 from minispark.master.answers import no_such_job
 from minispark.master.outcome import Outcome, SinkOutput
-from minispark.master.rows import Manifest
 from minispark.observe.cluster import Totals
-from minispark.observe.found import FoundTask
 from minispark.observe.record import JobRecord
 from minispark.observe.views import JobMetrics, JobView, StageRow
 from minispark.task.spec import SinkFile, TaskFailure, TaskReport

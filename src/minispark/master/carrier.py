@@ -19,8 +19,8 @@ from math import inf
 
 from minispark.clock import monotonic_s
 from minispark.errors import ErrorInfo
+from minispark.journal.journal import Journal
 from minispark.master.answers import RefusedError
-from minispark.observe.journal import Journal
 from minispark.observe.logs import logger
 from minispark.scheduler.commands import Command
 from minispark.scheduler.core import Scheduler

@@ -15,9 +15,9 @@ from pydantic import BaseModel
 from minispark.clock import wall_s
 from minispark.errors import Cancelled
 from minispark.ids import TaskKey
-from minispark.master.book import LiveJob
-from minispark.master.outcome import SinkOutput
-from minispark.master.rows import (
+from minispark.journal.journal import Journal, JournalEvent
+from minispark.journal.news import News
+from minispark.journal.rows import (
     SECOND,
     Fact,
     Manifest,
@@ -29,8 +29,8 @@ from minispark.master.rows import (
     decision,
     jobs_of,
 )
-from minispark.observe.journal import Journal, JournalEvent
-from minispark.observe.news import News
+from minispark.master.book import LiveJob
+from minispark.master.outcome import SinkOutput
 from minispark.scheduler.commands import Command
 from minispark.scheduler.events import (
     Event,

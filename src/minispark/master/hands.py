@@ -9,11 +9,11 @@ from typing import assert_never
 from minispark.blocks.meta import BlockSource
 from minispark.clock import wall_s
 from minispark.errors import Cancelled
+from minispark.journal.rows import Manifest
 from minispark.master.book import LiveJob
 from minispark.master.commits import commit_failure, discard, manifests_of, publish
 from minispark.master.outcome import Outcome, Placed, node_results
 from minispark.master.parts import Parts
-from minispark.master.rows import Manifest
 from minispark.observe.logs import logger, task_fields
 from minispark.observe.specs import block_source, fragment, task_spec
 from minispark.scheduler.commands import (

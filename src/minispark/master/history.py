@@ -11,13 +11,13 @@ import json
 from collections.abc import AsyncIterator
 
 from minispark.clock import monotonic_s
+from minispark.journal.journal import Journal, JournalEvent
+from minispark.journal.news import About, read_news
+from minispark.journal.rows import said_of
 from minispark.master.answers import no_such_job
 from minispark.master.book import JobBook, LiveJob
 from minispark.master.diary import retell
 from minispark.master.models import EventView, NewsList, NewsView, TaskView
-from minispark.master.rows import said_of
-from minispark.observe.journal import Journal, JournalEvent
-from minispark.observe.news import About, read_news
 from minispark.observe.record import JobRecord
 from minispark.wire.messages import GraphMessage
 

@@ -8,12 +8,12 @@ from typing import Any
 from pydantic import BaseModel
 
 from minispark.errors import ErrorInfo
+from minispark.journal.journal import JournalEvent
+from minispark.journal.news import About, StoredNews
 from minispark.master.figures import worker_figures
 from minispark.master.outcome import Outcome, SinkOutput
 from minispark.master.registry import WorkerEntry
 from minispark.observe.cluster import WorkerFigures
-from minispark.observe.journal import JournalEvent
-from minispark.observe.news import About, StoredNews
 from minispark.observe.record import Attempt, JobRecord
 from minispark.observe.views import JobView, StageRow
 from minispark.scheduler.commands import JobStatus

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from minispark.blocks.meta import BlockSource
 from minispark.ids import TaskKey
-from minispark.master.rows import Registration
+from minispark.journal.rows import Registration
 from minispark.observe.record import JobRecord
 from minispark.observe.views import JobMetrics, JobView, StageRow
 from minispark.plan.stages import SinkSpec, StageGraph

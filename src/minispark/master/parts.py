@@ -7,17 +7,17 @@ from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from minispark.blocks.found import FoundTask, find_kept
 from minispark.blocks.meta import BlockMeta
 from minispark.clock import wall_s
 from minispark.errors import FetchFailed
 from minispark.ids import TaskKey
+from minispark.journal.journal import Journal
 from minispark.master.book import JobBook, LiveJob
 from minispark.master.carrier import Carrier
 from minispark.master.diary import Diary
 from minispark.master.registry import Registry
 from minispark.master.settings import MasterConfig
-from minispark.observe.found import FoundTask, find_kept
-from minispark.observe.journal import Journal
 from minispark.observe.logs import logger
 from minispark.observe.record import JobRecord
 from minispark.plan.stages import StageGraph

@@ -11,7 +11,7 @@ from typing import TypeVar
 from minispark.blocks.cache import CacheChanges
 from minispark.blocks.meta import BlockMeta
 from minispark.ids import TaskKey
-from minispark.master.rows import Registration
+from minispark.journal.rows import Registration
 from minispark.task.spec import FragmentKey, TaskSpec
 from minispark.wire.messages import BlockFetch, Fragment, PollReply
 

@@ -12,8 +12,8 @@ from typing import Any
 
 from pydantic_core import from_json, to_json
 
-from minispark.master.rows import Registration, Said, decision, event_of, finish_of
-from minispark.observe.journal import JournalEvent, Snapshot
+from minispark.journal.journal import JournalEvent, Snapshot
+from minispark.journal.rows import Registration, Said, decision, event_of, finish_of
 from minispark.scheduler.core import Scheduler
 from minispark.scheduler.snapshot import dump, load
 from minispark.scheduler.version import SCHEDULER_VERSION

@@ -18,6 +18,8 @@ from pydantic_core import from_json
 
 from minispark.clock import monotonic_s, wall_s
 from minispark.errors import ErrorInfo, MinisparkError
+from minispark.journal.journal import TOTALS, Journal, StoredJob
+from minispark.journal.rows import finish_of, said_of
 from minispark.master.accept import sink_directories
 from minispark.master.answers import RefusedError
 from minispark.master.book import LiveJob
@@ -26,9 +28,7 @@ from minispark.master.diary import retell
 from minispark.master.outcome import Outcome, node_results, sink_stages
 from minispark.master.parts import Identity, Parts
 from minispark.master.replay import Replay
-from minispark.master.rows import finish_of, said_of
 from minispark.observe.cluster import Totals
-from minispark.observe.journal import TOTALS, Journal, StoredJob
 from minispark.observe.logs import logger
 from minispark.observe.record import JobRecord
 from minispark.plan.stages import StageGraph

@@ -17,14 +17,14 @@ import uvicorn
 from minispark.blocks.host import disk_identity
 from minispark.config import advertise, secure_dir, withdraw
 from minispark.errors import MinisparkError, UsageError
+from minispark.journal.journal import Journal
+from minispark.journal.schema import journal_error
 from minispark.master.app import create_app
 from minispark.master.lock import StateLock
 from minispark.master.restore import identify
 from minispark.master.service import Service
 from minispark.master.settings import MasterConfig, check_config
-from minispark.observe.journal import Journal
 from minispark.observe.logs import configure_logs, logger
-from minispark.observe.schema import journal_error
 from minispark.settings import LogSettings
 from minispark.signals import StopSignals
 from minispark.tls import server_tls

@@ -14,6 +14,8 @@ import shutil
 from collections.abc import Callable
 
 from minispark.clock import wall_s
+from minispark.journal.journal import Journal
+from minispark.journal.news import News
 from minispark.master.book import JobBook
 from minispark.master.carrier import Carrier, Work
 from minispark.master.diary import Diary
@@ -33,9 +35,7 @@ from minispark.master.submissions import Submissions
 from minispark.master.teller import Teller
 from minispark.master.tracing import Tracing
 from minispark.master.workers import WorkerDesk
-from minispark.observe.journal import Journal
 from minispark.observe.logs import logger
-from minispark.observe.news import News
 from minispark.observe.traces import Traces, otlp_exporter
 from minispark.plan.hashing import hash_vector
 from minispark.scheduler.commands import Command

@@ -10,6 +10,7 @@ from pathlib import Path
 from minispark.clock import wall_s
 from minispark.errors import ErrorInfo
 from minispark.ids import job_id
+from minispark.journal.rows import Submission
 from minispark.master.accept import (
     check_graph,
     check_sinks,
@@ -19,7 +20,6 @@ from minispark.master.answers import RefusedError
 from minispark.master.book import LiveJob
 from minispark.master.parts import Parts
 from minispark.master.planners import Planners
-from minispark.master.rows import Submission
 from minispark.observe.logs import logger
 from minispark.observe.record import JobRecord
 from minispark.observe.specs import job_spec

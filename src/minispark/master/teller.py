@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from minispark.clock import wall_s
 from minispark.errors import FetchFailed
 from minispark.ids import TaskKey
+from minispark.journal.news import News
+from minispark.journal.rows import Registration, ToldFailure
 from minispark.master.book import JobBook
 from minispark.master.parts import Identity
-from minispark.master.rows import Registration, ToldFailure
 from minispark.observe.failures import error_of
-from minispark.observe.news import News
 from minispark.observe.words import duration_words, many
 from minispark.scheduler.commands import (
     Command,

@@ -23,11 +23,11 @@ from pydantic import BaseModel
 
 from minispark.clock import monotonic_s, wall_s
 from minispark.errors import ErrorInfo
+from minispark.journal.news import About
 from minispark.master.answers import RefusedError
 from minispark.master.models import ERRORS, ErrorAnswer
 from minispark.master.registry import WorkerEntry
 from minispark.master.service import Service
-from minispark.observe.news import About
 from minispark.observe.why import Advice
 from minispark.tokens import Level
 from minispark.ui import ASSETS, VERSION, Pages, Reader, Sheet, StoryDocument, Timeline

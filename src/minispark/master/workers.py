@@ -7,12 +7,12 @@ import re
 from minispark.clock import monotonic_s, wall_s
 from minispark.errors import ErrorInfo, FetchFailed, TaskError
 from minispark.ids import TaskKey
+from minispark.journal.rows import Registration, ToldFailure, ToldSuccess
 from minispark.master.answers import RefusedError
 from minispark.master.book import LiveJob
 from minispark.master.outcome import moved_outcome
 from minispark.master.parts import Parts
 from minispark.master.registry import WorkerEntry
-from minispark.master.rows import Registration, ToldFailure, ToldSuccess
 from minispark.observe.accepted import counts
 from minispark.observe.logs import logger, task_fields
 from minispark.observe.specs import fragment

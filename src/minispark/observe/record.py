@@ -13,11 +13,11 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from minispark.blocks.found import FoundTask, tasks_to_run
 from minispark.errors import Cancelled, ErrorInfo, Failure, WorkerLost
 from minispark.ids import TaskKey
 from minispark.observe import tables
 from minispark.observe.failures import Place, error_of
-from minispark.observe.found import FoundTask, tasks_to_run
 from minispark.observe.tables import Attempt, StageState
 from minispark.observe.views import ENDED, JobMetrics, JobView, StageProgress, StageRow
 from minispark.plan.stages import StageGraph

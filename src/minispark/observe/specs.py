@@ -8,13 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
+from minispark.blocks.found import FoundTask, kept_name
 from minispark.blocks.meta import BlockMeta, BlockSource
 from minispark.ids import TaskKey
-from minispark.observe.found import FoundTask, found_blocks, kept_name
 from minispark.plan.stages import Branch, OutputKind, StageGraph
 from minispark.scheduler.commands import BlockRef, LaunchTask
 from minispark.scheduler.spec import (
+    FoundBlock,
     JobSpec,
+    Receipt,
     StageBranch,
     StageSpec,
 )
@@ -31,7 +33,7 @@ def job_spec(
     return JobSpec(
         job=job_id,
         weight=weight,
-        found=found_blocks(found),
+        found=_found_blocks(found),
         stages=tuple(
             StageSpec(
                 id=stage.id,
@@ -126,3 +128,18 @@ def block_source(
 def _branch(branch: Branch) -> StageBranch:
     # How many rows of a block a task needs is nothing to the scheduler.
     return StageBranch(branch.partitions, tuple(replace(leaf, take=None) for leaf in branch.inputs))
+
+
+def _found_blocks(found: Iterable[FoundTask]) -> tuple[FoundBlock, ...]:
+    return tuple(
+        FoundBlock(
+            task.key.stage,
+            task.key.partition,
+            task.worker,
+            Receipt(
+                tuple(part.rows for part in task.meta.partitions),
+                tuple(part.rows_checksum for part in task.meta.partitions),
+            ),
+        )
+        for task in found
+    )

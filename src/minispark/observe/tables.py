@@ -6,10 +6,10 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from minispark.blocks.found import FoundTask
 from minispark.blocks.meta import BlockMeta
 from minispark.errors import Failure
 from minispark.ids import TaskKey
-from minispark.observe.found import FoundTask
 from minispark.observe.sums import Sums
 from minispark.observe.views import ENDED, JobMetrics, NodeMetrics, RowStatus, StageRow
 from minispark.plan.stages import ScanInput, Stage, StageGraph

@@ -2,7 +2,7 @@
 
 Covers: `dump` and `load`, JSON-able and compact: a hundred thousand tasks in well under a second.
 Does not cover: signs of life (`liveness.Signs`), which a new master takes anew; where a snapshot is
-kept (`minispark.observe.journal`).
+kept (`minispark.journal.journal`).
 
 ``load(dump(state))`` decides as ``state`` does for ever after, so order is kept wherever it is part
 of a decision. What follows from the rest (counters, readers, caches) is made again. A field that is

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from minispark.blocks.host import host_identity
+from minispark.journal.journal import JournalEvent, Snapshot
+from minispark.journal.rows import said_of
 from minispark.master.replay import Replay
-from minispark.master.rows import said_of
-from minispark.observe.journal import JournalEvent, Snapshot
 from minispark.scheduler.version import SCHEDULER_VERSION
 
 __all__ = ["Recording", "export", "load", "replay"]

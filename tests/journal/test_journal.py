@@ -10,7 +10,7 @@ import pytest
 
 from minispark.errors import UsageError
 from minispark.ids import TaskKey
-from minispark.observe.journal import Journal
+from minispark.journal.journal import Journal
 
 
 class Durable:

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from minispark.errors import MinisparkError, UsageError
-from minispark.observe.news import NEWS
+from minispark.journal.news import NEWS
 from minispark.settings import JournalSettings
 
 __all__ = ["SCHEMA_VERSION", "journal_error", "open_database", "transaction"]

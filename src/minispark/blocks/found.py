@@ -7,16 +7,15 @@ nobody need run. Does not cover: keeping (`minispark.blocks.cache`), when rows a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from minispark.blocks.cache import kept_key
 from minispark.blocks.meta import BlockMeta
 from minispark.ids import TaskKey
 from minispark.plan.stages import Branch, ReadMode, Stage, StageGraph
-from minispark.scheduler.spec import FoundBlock, Receipt
 
-__all__ = ["FoundTask", "find_kept", "found_blocks", "kept_name", "tasks_to_run"]
+__all__ = ["FoundTask", "find_kept", "kept_name", "tasks_to_run"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,22 +57,6 @@ def find_kept(
     if any(stage.cached is not None for stage in graph.stages):
         tasks_to_run(graph, ask)
     return tuple(found)
-
-
-def found_blocks(found: Iterable[FoundTask]) -> tuple[FoundBlock, ...]:
-    """Reduce what was found to what the scheduler needs."""
-    return tuple(
-        FoundBlock(
-            task.key.stage,
-            task.key.partition,
-            task.worker,
-            Receipt(
-                tuple(part.rows for part in task.meta.partitions),
-                tuple(part.rows_checksum for part in task.meta.partitions),
-            ),
-        )
-        for task in found
-    )
 
 
 def tasks_to_run(

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from minispark.clock import monotonic_s
-from minispark.observe.schema import transaction
+from minispark.journal.schema import transaction
 from minispark.settings import JournalSettings
 
 __all__ = ["Write", "Writer"]

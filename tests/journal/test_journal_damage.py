@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from minispark.errors import MinisparkError
-from minispark.observe import checkpoint
-from minispark.observe import journal as journal_module
-from minispark.observe.checkpoint import Checkpoint
-from minispark.observe.journal import Journal
+from minispark.journal import checkpoint
+from minispark.journal import journal as journal_module
+from minispark.journal.checkpoint import Checkpoint
+from minispark.journal.journal import Journal
 from minispark.settings import JournalSettings
 
 FILES = ("journal.db", "journal.db-wal", "journal.checkpoint")

@@ -15,10 +15,10 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ConfigDict, RootModel, TypeAdapter
 
+from minispark.blocks.found import FoundTask
 from minispark.errors import Failure
 from minispark.ids import TaskKey
-from minispark.observe.found import FoundTask
-from minispark.observe.journal import JournalEvent
+from minispark.journal.journal import JournalEvent
 from minispark.scheduler.commands import (
     BlockRef,
     CancelTask,

@@ -23,7 +23,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from minispark.clock import wall_s
-from minispark.observe.schema import SCHEMA_VERSION
+from minispark.journal.schema import SCHEMA_VERSION
 
 __all__ = [
     "Checkpoint",

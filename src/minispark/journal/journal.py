@@ -22,7 +22,7 @@ from pathlib import Path
 from pydantic_core import to_json
 
 from minispark.errors import MinisparkError
-from minispark.observe.checkpoint import (
+from minispark.journal.checkpoint import (
     Checkpoint,
     Held,
     Loss,
@@ -33,9 +33,9 @@ from minispark.observe.checkpoint import (
     last_seq,
     read_held,
 )
-from minispark.observe.news import News, prune_news, write_news
-from minispark.observe.schema import journal_error, open_database, transaction
-from minispark.observe.writer import Writer
+from minispark.journal.news import News, prune_news, write_news
+from minispark.journal.schema import journal_error, open_database, transaction
+from minispark.journal.writer import Writer
 from minispark.settings import JournalSettings
 
 __all__ = ["TOTALS", "Journal", "JournalEvent", "Snapshot", "StoredJob"]

@@ -12,7 +12,7 @@ from typing import Literal
 import pytest
 
 from minispark.errors import MinisparkError
-from minispark.observe.journal import Journal
+from minispark.journal.journal import Journal
 from minispark.settings import JournalSettings
 
 HASTY = JournalSettings(busy_s=0.01, retry_first_s=0.01, retry_last_s=0.05, close_s=0.1)
@@ -107,7 +107,7 @@ def test_a_journal_that_cannot_be_opened_says_why(tmp_path: Path) -> None:
 FULL = """
 import resource, sys, threading
 from pathlib import Path
-from minispark.observe.journal import Journal
+from minispark.journal.journal import Journal
 from minispark.settings import JournalSettings
 
 path = Path(sys.argv[1])
