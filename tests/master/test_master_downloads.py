@@ -15,9 +15,10 @@ from minispark.blocks.format import write_block
 from minispark.blocks.host import host_identity
 from minispark.blocks.meta import BlockSource
 from minispark.ids import TaskKey
+from minispark.journal.rows import SinkOutput
 from minispark.master.answers import RefusedError
 from minispark.master.downloads import download
-from minispark.master.outcome import Outcome, SinkOutput
+from minispark.master.outcome import Outcome
 from minispark.master.results import open_stream
 from minispark.observe.record import JobRecord
 from minispark.plan.build import PlanOutput, plan_outputs

@@ -126,9 +126,9 @@ def test_the_oldest_of_a_kind_go_and_no_other(
     path = tmp_path / "journal.db"
     journal = Journal(path)
     journal.start(lambda _number: None)
-    journal.news(News("worker", "registered", "w"), at=1.0)
+    journal.news([News("worker", "registered", "w")], at=1.0)
     for number in range(9):
-        journal.news(News("attempt", "failed", f"{number}" * 2 * MAX_SAID), at=2.0)
+        journal.news([News("attempt", "failed", f"{number}" * 2 * MAX_SAID)], at=2.0)
     journal.snapshot({}, version=1, now=0.0, at=0.0)
     assert journal.close()
     found = read_news(path, about=None, before=None, limit=10)
@@ -143,7 +143,7 @@ def test_a_journal_without_news_gets_a_place_for_them(tmp_path: Path) -> None:
         db.executescript("DROP TABLE news; PRAGMA user_version = 2;")
     journal = Journal(path)
     journal.start(lambda _number: None)
-    journal.event("x", {}, job="", at=1.0, news=[News("master", "started", "anew")])
+    journal.news([News("master", "started", "anew")], at=1.0)
     assert journal.close()
     (line,) = read_news(path, about="master", before=None, limit=5)
     assert (line.at, line.news.said) == (1.0, "anew")

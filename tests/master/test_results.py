@@ -20,9 +20,10 @@ from minispark.blocks.format import write_block
 from minispark.blocks.host import host_identity
 from minispark.blocks.meta import BlockSource
 from minispark.ids import TaskKey
+from minispark.journal.rows import SinkOutput
 from minispark.master import results
 from minispark.master.answers import RefusedError
-from minispark.master.outcome import Outcome, SinkOutput
+from minispark.master.outcome import Outcome
 from minispark.wire.messages import NodeBlocks
 
 READ: dict[str, Callable[[bytes], pl.DataFrame]] = {

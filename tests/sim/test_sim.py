@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import subprocess
 import sys
 
@@ -72,6 +73,22 @@ def test_histories_see_what_they_are_there_for() -> None:
         if not missing:
             break
     assert not missing
+
+
+def test_readers_that_raise_change_no_history() -> None:
+    """Whoever only watches costs nobody an event, a command or a job."""
+    raised = 0
+    for seed in range(40):
+        chance = random.Random(seed)
+
+        def read(_master: Master, row: Row) -> None:
+            nonlocal raised
+            if chance.random() < 0.3:  # noqa: B023
+                raised += 1
+                raise KeyError(row.fact.kind)
+
+        assert World(Recipe(seed), reader=read).run() == run(seed)
+    assert raised > 1000
 
 
 def test_in_peace_every_job_succeeds() -> None:

@@ -236,13 +236,9 @@ class Journal:
         now: float | None = None,
         commands: object = None,
         mentions: Collection[str] = (),
-        news: Collection[News] = (),
         synced: bool = False,
     ) -> int:
-        """Append an event; ``mentions`` are the other jobs for which it decided something.
-
-        ``news`` is what it means for the cluster.
-        """
+        """Append an event; ``mentions`` are the other jobs for which it decided something."""
         self._seq += 1
         seq = self._seq
 
@@ -254,15 +250,13 @@ class Journal:
             )
             if mentions:
                 db.executemany("INSERT INTO mentions VALUES (?, ?)", ((m, seq) for m in mentions))
-            if news:
-                write_news(db, news, at=at)
             self._checkpoint.will_hold(seq=seq)
 
         return self._writer.put(write, synced=synced)
 
-    def news(self, line: News, *, at: float) -> int:
-        """Note what happened in the cluster, where no event tells it."""
-        return self._writer.put(lambda db: write_news(db, [line], at=at))
+    def news(self, lines: Collection[News], *, at: float) -> int:
+        """Append what happened in the cluster, in sentences."""
+        return self._writer.put(lambda db: write_news(db, lines, at=at))
 
     def snapshot(self, state: object, *, version: int, now: float, at: float) -> int:
         """Keep the scheduler as it is after the last event, and delete what nobody needs now."""

@@ -3,8 +3,8 @@
 Covers: a line, and the table of the journal that keeps the last of them. Does not cover: what is
 worth a line (`minispark.master.teller`), the events of one job (`journal`).
 
-They are kept apart from the facts, which go when no job needs them, and in one transaction with
-the fact that each is about.
+They are kept apart from the rows, which go when no job needs them, and written once the row that
+each is about is durable: a master that is killed in between says nothing of its last rows.
 """
 
 from __future__ import annotations

@@ -1,16 +1,18 @@
-"""Facts and decisions as JSON, for the journal, and facts back from it.
+"""The rows of the journal as types, their JSON, and rows read back from it.
 
-A row holds one fact that the scheduler took in, and what it decided then. A replay makes the
-fact of it again, lets the scheduler decide again, and compares: equal text, equal decisions.
+A row is one event that the scheduler took in, with its evidence, and what the scheduler decided.
+A replay gives the event to the scheduler again and compares: equal text, equal decisions.
 
-Decisions are lists, the command's kind first. They hold what a record of the job is made of
-(launches, cancels, the end); inputs of a launch follow from the reports, and would be M x R.
+In JSON a decision is a list, the command's kind first. It holds what views of a job are made of
+(launches, cancels, the end): a command that was read back has epoch 0 and no inputs (those follow
+from the reports, and would be M x R).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, get_args
 
 from pydantic import BaseModel, ConfigDict, RootModel, TypeAdapter
@@ -46,22 +48,28 @@ from minispark.task.spec import SinkFile, TaskFailure, TaskReport
 from minispark.wire.messages import RegisterRequest
 
 __all__ = [
-    "SECOND",
-    "Fact",
+    "BlocksMoving",
+    "BlocksReleased",
+    "CommitRow",
+    "Decision",
+    "EventRow",
+    "Evidence",
+    "FailureRow",
+    "Happening",
     "Manifest",
+    "PublishedRow",
     "Registration",
-    "Said",
+    "Row",
+    "SinkOutput",
     "Submission",
-    "ToldFailure",
-    "ToldSuccess",
-    "decision",
+    "SuccessRow",
+    "affected_jobs",
+    "decisions_of",
+    "encode_command",
     "event_of",
-    "finish_of",
-    "jobs_of",
-    "said_of",
 ]
 
-SECOND = "speculative"
+_SPECULATIVE = "speculative"
 """Stands at the end of a launch beside another attempt of its task."""
 _CONFIG = ConfigDict(val_json_bytes="base64", extra="ignore")
 _failure: TypeAdapter[Failure] = TypeAdapter(Failure)
@@ -74,6 +82,18 @@ class Manifest(BaseModel):
     directory: str
     overwrite: bool
     files: list[SinkFile]
+
+
+class SinkOutput(BaseModel):
+    """Files that a job wrote; ``node`` is the result they are, where it has a name."""
+
+    node: str | None = None
+    path: str
+    format: str
+    files: list[str]
+    """Names within ``path``, in partition order."""
+    rows: int
+    bytes: int
 
 
 class Registration(BaseModel):
@@ -103,15 +123,15 @@ class Registration(BaseModel):
         return WorkerRegistered(self.worker, self.epoch, self.slots)
 
 
-class _Told(BaseModel):
+class _Report(BaseModel):
     model_config = _CONFIG
     worker: str
     epoch: int = 0
     counted: bool = True
-    """Whether somebody waited for it: only then is it part of the job's record."""
+    """Whether the scheduler accepted it: only then is it part of what a job shows."""
 
 
-class ToldSuccess(_Told):
+class SuccessRow(_Report):
     """A report as a worker sent it."""
 
     report: TaskReport
@@ -128,7 +148,7 @@ class ToldSuccess(_Told):
         return TaskSucceeded(self.report.key, self.worker, self.epoch, receipt, inputs, took_s)
 
 
-class ToldFailure(_Told):
+class FailureRow(_Report):
     """A failure as a worker sent it."""
 
     report: TaskFailure
@@ -151,16 +171,60 @@ class Submission(BaseModel):
         return JobSubmitted(self.job)
 
 
-class Fact(RootModel[Event]):
-    """A fact that the scheduler decided itself."""
+class CommitRow(BaseModel):
+    """What a commit is about to publish."""
+
+    manifests: list[Manifest]
 
 
-Said = Registration | ToldSuccess | ToldFailure | Submission
-_SAID: dict[str, type[Said]] = {
+class PublishedRow(BaseModel):
+    """What a commit published."""
+
+    sinks: list[SinkOutput]
+
+
+class EventRow(RootModel[Event]):
+    """Payload of a row whose event needs no other evidence."""
+
+
+@dataclass(frozen=True, slots=True)
+class BlocksReleased:
+    """A worker deletes so many blocks: a `ReleaseBlocks` as the journal keeps it."""
+
+    worker: str
+    blocks: int
+
+
+@dataclass(frozen=True, slots=True)
+class BlocksMoving:
+    """A worker fetches so many blocks from others: a `MoveBlocks` as the journal keeps it."""
+
+    worker: str
+    blocks: int
+
+
+Evidence = Registration | SuccessRow | FailureRow | Submission
+"""An event in the terms of the one who reported it; `event` reduces it for the scheduler."""
+Happening = Evidence | CommitRow | PublishedRow | Event
+Decision = (
+    LaunchTask
+    | CancelTask
+    | WorkerDown
+    | CommitJob
+    | FinishJob
+    | ReleaseJob
+    | RequireRegistration
+    | DismissWorker
+    | BlocksReleased
+    | BlocksMoving
+)
+_MODELS: dict[str, type[BaseModel]] = {
     "job_submitted": Submission,
     "worker_registered": Registration,
-    "task_succeeded": ToldSuccess,
-    "task_failed": ToldFailure,
+    "task_succeeded": SuccessRow,
+    "task_failed": FailureRow,
+    "commit_job": CommitRow,
+    "job_published": PublishedRow,
 }
 _EVENTS: dict[str, TypeAdapter[Event]] = {
     event.__dataclass_fields__["kind"].default: TypeAdapter(event)
@@ -169,22 +233,124 @@ _EVENTS: dict[str, TypeAdapter[Event]] = {
 }
 
 
-def said_of(row: JournalEvent) -> Said | None:
-    """Read what a worker said, where a row holds that; None for every other row."""
-    model = _SAID.get(row.kind)
-    return None if model is None else model.model_validate_json(row.payload)
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row: what happened, and what was decided then. Readers fold rows in order."""
+
+    seq: int
+    at: float
+    """Seconds since the epoch."""
+    job: str
+    """The job that it is about, empty for none."""
+    happening: Happening
+    decisions: tuple[Decision, ...] = ()
+    mentions: tuple[str, ...] = ()
+    """Other jobs for which something was decided. Only known while the row is written."""
+    excluded: frozenset[str] = frozenset()
+    """Workers without new work after this step. Only known while the row is written."""
+
+    @property
+    def jobs(self) -> tuple[str, ...]:
+        """Every job that the row is about."""
+        return (self.job, *self.mentions) if self.job else self.mentions
+
+    @classmethod
+    def read(cls, stored: JournalEvent) -> Row:
+        """Read a row as the journal has it.
+
+        Raises
+        ------
+        ValueError
+            This version does not understand it.
+        """
+        decided = json.loads(stored.commands) if stored.commands else ()
+        return cls(
+            stored.seq,
+            stored.at,
+            stored.job,
+            _happening(stored.kind, stored.payload),
+            tuple(_decode(*plain) for plain in decided),
+        )
 
 
-def event_of(row: JournalEvent, said: Said | None) -> Event:
-    """Make the fact again that a row was written for."""
-    return _EVENTS[row.kind].validate_json(row.payload) if said is None else said.event()
+def event_of(happening: Happening) -> Event:
+    """Return what the scheduler takes in of a happening.
+
+    Raises
+    ------
+    TypeError
+        It was no step of the scheduler.
+    """
+    match happening:
+        case Registration() | SuccessRow() | FailureRow() | Submission():
+            return happening.event()
+        case CommitRow() | PublishedRow():
+            msg = f"no event of the scheduler: {type(happening).__name__}"
+            raise TypeError(msg)
+        case _:
+            return happening
 
 
-def decision(command: Command) -> list[Any]:
-    """Say in JSON what was decided."""
+def _happening(kind: str, payload: str) -> Happening:
+    model = _MODELS.get(kind)
+    if model is not None:
+        return model.model_validate_json(payload)  # type: ignore[return-value]
+    if kind not in _EVENTS:
+        msg = f"rows of the kind {kind} are not known"
+        raise ValueError(msg)
+    return _EVENTS[kind].validate_json(payload)
+
+
+def decisions_of(commands: Iterable[Command]) -> tuple[Decision, ...]:
+    """Return commands as the journal keeps them."""
+    return tuple(map(_decision, commands))
+
+
+def _decision(command: Command) -> Decision:
+    match command:
+        case ReleaseBlocks():
+            return BlocksReleased(command.worker, len(command.keys))
+        case MoveBlocks():
+            return BlocksMoving(command.worker, len(command.blocks))
+        case _:
+            return command
+
+
+def _decode(kind: str, *plain: Any) -> Decision:
+    """Return a decision as a row holds it; epochs and inputs are not kept."""
+    name, *rest = plain
+    match kind:
+        case "launch_task":
+            second = _SPECULATIVE in rest
+            return LaunchTask(name, 0, TaskKey.parse(rest[0]), (), speculative=second)
+        case "cancel_task":
+            return CancelTask(name, 0, TaskKey.parse(rest[0]))
+        case "worker_down":
+            return WorkerDown(name, 0, rest[0])
+        case "finish_job":
+            return _decode_finish(name, *rest)
+        case "commit_job":
+            return CommitJob(name, tuple(map(TaskKey.parse, rest[0])))
+        case "release_job":
+            return ReleaseJob(name, 0, rest[0])
+        case "release_blocks":
+            return BlocksReleased(name, rest[0])
+        case "move_blocks":
+            return BlocksMoving(name, rest[0])
+        case "require_registration":
+            return RequireRegistration(name, rest[0])
+        case "dismiss_worker":
+            return DismissWorker(name, rest[0])
+        case _:
+            msg = f"decisions of the kind {kind} are not known"
+            raise ValueError(msg)
+
+
+def encode_command(command: Command) -> list[Any]:
+    """Return the JSON of a decision."""
     match command:
         case LaunchTask():
-            second = [SECOND] if command.speculative else []
+            second = [_SPECULATIVE] if command.speculative else []
             return [command.kind, command.worker, command.key.block_id, *second]
         case CancelTask():
             return [command.kind, command.worker, command.key.block_id]
@@ -204,8 +370,10 @@ def decision(command: Command) -> list[Any]:
             return [command.kind, command.worker, command.epoch]
 
 
-def jobs_of(commands: Iterable[Command], live: Callable[[], Iterable[str]]) -> list[str]:
-    """Name the jobs that decisions are about; a worker that goes concerns all that are ``live``."""
+def affected_jobs(
+    commands: Iterable[Command | Decision], live: Callable[[], Iterable[str]]
+) -> list[str]:
+    """Return the jobs that commands are about; a worker that goes affects all that are ``live``."""
     found: dict[str, None] = {}
     for command in commands:
         match command:
@@ -220,9 +388,13 @@ def jobs_of(commands: Iterable[Command], live: Callable[[], Iterable[str]]) -> l
     return list(found)
 
 
-def finish_of(decided: list[Any]) -> FinishJob:
-    """Make the command again that ended a job."""
-    _, job, status, failure, key, results = decided
+def _decode_finish(
+    job: str,
+    status: str,
+    failure: Any,
+    key: str | None,
+    results: Sequence[tuple[str, str, int]],
+) -> FinishJob:
     return FinishJob(
         job,
         JobStatus(status),

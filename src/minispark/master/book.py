@@ -8,29 +8,38 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from minispark.blocks.found import FoundTask
 from minispark.blocks.meta import BlockMeta, PartitionMeta
 from minispark.ids import TaskKey
-from minispark.journal.rows import Manifest
+from minispark.journal.rows import (
+    CommitRow,
+    Happening,
+    Manifest,
+    PublishedRow,
+    SinkOutput,
+    Submission,
+    SuccessRow,
+)
 from minispark.master.answers import no_such_job
-from minispark.master.outcome import Outcome, SinkOutput
+from minispark.master.outcome import Ending, Outcome
 from minispark.observe.cluster import Totals
 from minispark.observe.record import JobRecord
 from minispark.observe.views import JobMetrics, JobView, StageRow
-from minispark.task.spec import SinkFile, TaskFailure, TaskReport
+from minispark.plan.stages import StageGraph
+from minispark.task.spec import SinkFile
 
 __all__ = ["JobBook", "LiveJob"]
 
 
 @dataclass(slots=True)
 class LiveJob:
-    """A job at work."""
+    """A running job: what the master needs to act, and the record that people see."""
 
     record: JobRecord
+    """Written by readers only."""
     directories: dict[int, Path] = field(default_factory=dict)
     """Where each sink stage writes."""
     blocks: dict[TaskKey, BlockMeta] = field(default_factory=dict)
@@ -41,29 +50,39 @@ class LiveJob:
     """What the commit published."""
     found: dict[TaskKey, FoundTask] = field(default_factory=dict)
     """What caches had of it when it came."""
+    ending: Ending | None = None
+    """How it ended, until what is shown of it is frozen."""
 
-    def begins_with(self, found: Iterable[FoundTask], at: float) -> None:
-        """Note what need not be computed, and where it is."""
-        self.found = {task.key: task for task in found}
-        self.blocks.update((task.key, task.meta) for task in self.found.values())
-        self.record.begins_with(self.found.values(), at)
+    @property
+    def job_id(self) -> str:
+        """Its id."""
+        return self.record.job_id
+
+    @property
+    def graph(self) -> StageGraph:
+        """Its plan."""
+        return self.record.graph
 
     def kept(self, key: TaskKey, worker: str) -> TaskKey | None:
         """Return the name of a block in the cache of a worker, None if it is the job's own."""
         found = self.found.get(key)
         return found.kept if found is not None and found.worker == worker else None
 
-    def succeeded(self, report: TaskReport, worker: str, at: float) -> None:
-        """Note an accepted attempt, and where its output is."""
-        self.blocks[report.key] = report.block
-        self.files[report.key] = report.sink
-        self.record.succeeded(report, worker, at)
-
-    def failed(self, report: TaskFailure, worker: str, at: float) -> None:
-        """Note an attempt that did not end well."""
-        self.record.failed(
-            report.key, report.failure, worker, at, log=report.log, took_s=report.duration_s
-        )
+    def take(self, happening: Happening) -> None:
+        """Note what the master needs of a row to act: where blocks and files are."""
+        match happening:
+            case Submission():
+                self.found = {task.key: task for task in happening.found}
+                self.blocks.update((task.key, task.meta) for task in happening.found)
+            case SuccessRow(counted=True, report=report):
+                self.blocks[report.key] = report.block
+                self.files[report.key] = report.sink
+            case CommitRow():
+                self.manifests = happening.manifests
+            case PublishedRow():
+                self.sinks = happening.sinks
+            case _:
+                pass
 
 
 _ANY = ""

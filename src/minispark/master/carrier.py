@@ -2,7 +2,9 @@
 
 ::
 
-    event -> decide -> fact -> apply -> commands -> journal -> (durable) -> carry out -> events
+    event -> decide -> append -> (durable) -> carry out -> readers
+
+Nothing else is on this path: whoever only watches reads the row last, and isolated (`readers`).
 
 Covers: that loop, the scheduler's own time (it goes on over a restart of the master), its one
 timer, and what happens while the journal cannot be written. Does not cover: what each command
@@ -13,13 +15,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import inf
+from typing import Protocol
 
 from minispark.clock import monotonic_s
 from minispark.errors import ErrorInfo
 from minispark.journal.journal import Journal
+from minispark.journal.rows import Evidence, Row, event_of
 from minispark.master.answers import RefusedError
 from minispark.observe.logs import logger
 from minispark.scheduler.commands import Command
@@ -30,6 +35,22 @@ __all__ = ["Carrier", "Work"]
 
 Step = Callable[[], None]
 
+
+class Append(Protocol):
+    """Appends a step of the scheduler to the journal."""
+
+    def __call__(
+        self,
+        event: Event,
+        now: float,
+        commands: Sequence[Command],
+        *,
+        evidence: Evidence | None,
+        excluded: frozenset[str],
+    ) -> Row:
+        """Return the row that was appended."""
+
+
 _log = logger("master")
 
 
@@ -37,13 +58,16 @@ _log = logger("master")
 class Work:
     """What the loop leaves to others."""
 
-    write: Callable[[Event, float, list[Command], object], None]
-    """Put a fact, its time, what was decided and what its teller said into the journal."""
+    append: Append
+    """Put an event, its time, its evidence and what was decided into the journal."""
     snapshot: Callable[[float], None]
     """Put the scheduler's memory, as it is at a time, into the journal."""
-    carry_out: Callable[[Command], None]
+    carry_out: Callable[[Row | None, Sequence[Command]], None]
+    """Do what follows from a durable row. None for commands of an earlier life."""
+    read: Callable[[Row], None]
+    """Show a row to those who watch. Never raises."""
     on_failure: Callable[[], None]
-    """The journal can never be written again."""
+    """The journal can never be written again, or a step of the master has failed."""
     on_trouble: Callable[[], None]
     """The journal cannot be written just now, or can again."""
 
@@ -120,27 +144,24 @@ class Carrier:
         if self.trouble is not None:
             raise self._cannot_write()
 
-    def feed(self, event: Event, *, said: object = None, then: Step | None = None) -> None:
-        """Tell the scheduler; its commands follow as soon as they may.
-
-        ``said`` is what the journal gets instead of the fact, where that is made of more;
-        ``then`` is done just before the commands are: nobody sees what is not durable.
-        """
+    def feed(self, happening: Event | Evidence) -> None:
+        """Give the scheduler an event; its commands follow as soon as the row is durable."""
+        evidence = happening if isinstance(happening, Evidence) else None
         now = self.now_s()
-        fact = self.scheduler.decide(event, now)
+        event = self.scheduler.decide(event_of(happening), now)
         # What a heartbeat or the clock brings comes again; only the sign of life counts now.
-        passing = isinstance(event, WorkerHeartbeat | TimerFired) and self.trouble is not None
-        if fact is not None and not passing:
-            self._apply(fact, now, said, then)
+        passing = isinstance(happening, WorkerHeartbeat | TimerFired) and self.trouble is not None
+        if event is not None and not passing:
+            self._apply(event, now, evidence)
         self._set_timer()
 
     def again(self, command: Command) -> None:
         """Carry out what an earlier life of the master decided, and perhaps did not do."""
-        self._work.carry_out(command)
+        self._work.carry_out(None, (command,))
 
     def after_durable(self, step: Step) -> None:
         """Do something once all that was written so far is durable."""
-        self._enqueue(self._journal.number, [step])
+        self._enqueue(step)
 
     async def durable(self) -> None:
         """Return once all that was written so far is durable and carried out.
@@ -157,11 +178,11 @@ class Carrier:
         self.after_durable(lambda: None if done.done() else done.set_result(None))
         await done
 
-    def _apply(self, fact: Event, now: float, said: object, then: Step | None) -> None:
-        commands = self.scheduler.apply(fact, now)
-        self._work.write(fact, now, commands, said)
-        steps = [] if then is None else [then]
-        self._enqueue(self._journal.number, [*steps, *map(self._step_of, commands)])
+    def _apply(self, event: Event, now: float, evidence: Evidence | None) -> None:
+        commands = self.scheduler.apply(event, now)
+        excluded = self.scheduler.excluded_workers()
+        row = self._work.append(event, now, commands, evidence=evidence, excluded=excluded)
+        self._enqueue(partial(self._work.carry_out, row, commands), partial(self._work.read, row))
         self._steps += 1
         if self._steps >= self._snapshot_steps:
             self.snapshot()
@@ -171,8 +192,9 @@ class Carrier:
         self._steps = 0
         self._work.snapshot(self.now_s())
 
-    def _enqueue(self, number: int, steps: Iterable[Step]) -> None:
-        self._pending.append(_Pending(number, tuple(steps)))
+    def _enqueue(self, *steps: Step) -> None:
+        """Take steps once all that was written so far is durable."""
+        self._pending.append(_Pending(self._journal.number, steps))
         self._advance()
 
     def _made_durable(self, number: int) -> None:
@@ -199,12 +221,17 @@ class Carrier:
         try:
             while self._pending and self._pending[0].number <= self._durable:
                 for step in self._pending.popleft().steps:
-                    step()
+                    self._take(step)
         finally:
             self._busy = False
 
-    def _step_of(self, command: Command) -> Step:
-        return lambda: self._work.carry_out(command)
+    def _take(self, step: Step) -> None:
+        try:
+            step()
+        except Exception:
+            # Half of a step is done: whatever came next would build on sand.
+            _log.exception("step_failed")
+            self._work.on_failure()
 
     def _set_timer(self) -> None:
         """Ask to be called when the scheduler wants to be."""

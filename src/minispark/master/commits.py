@@ -8,8 +8,8 @@ from pathlib import Path
 
 from minispark.errors import ErrorInfo, Failure, MinisparkError, TaskError
 from minispark.ids import TaskKey
-from minispark.journal.rows import Manifest
-from minispark.master.outcome import SinkOutput, sink_output, sink_stages
+from minispark.journal.rows import Manifest, SinkOutput
+from minispark.master.outcome import sink_output, sink_stages
 from minispark.plan.stages import StageGraph
 from minispark.task import sinks
 from minispark.task.spec import SinkFile

@@ -21,7 +21,8 @@ import polars as pl
 
 from minispark.blocks.checksums import bytes_checksum
 from minispark.blocks.fetch import FetchSettings
-from minispark.master.outcome import Outcome, SinkOutput
+from minispark.journal.rows import SinkOutput
+from minispark.master.outcome import Outcome
 from minispark.master.results import chosen, open_stream, refusing
 
 __all__ = ["Download", "download"]

@@ -7,17 +7,15 @@ as long as the job is kept.
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
 
 from minispark.clock import monotonic_s
 from minispark.journal.journal import Journal, JournalEvent
 from minispark.journal.news import About, read_news
-from minispark.journal.rows import said_of
 from minispark.master.answers import no_such_job
-from minispark.master.book import JobBook, LiveJob
-from minispark.master.diary import retell
+from minispark.master.book import JobBook
 from minispark.master.models import EventView, NewsList, NewsView, TaskView
+from minispark.observe.projection import fold, read_rows
 from minispark.observe.record import JobRecord
 from minispark.wire.messages import GraphMessage
 
@@ -147,16 +145,14 @@ class History:
         if stored is None:  # Its retention ended just now.
             raise no_such_job(job)
         graph = GraphMessage.model_validate_json(stored).graph
-        live = LiveJob(JobRecord(job, "", graph, 0.0))
+        record = JobRecord(job, "", graph, 0.0)
         after = 0
         while rows := self._journal.read_events(job, after=after, limit=_PAGE):
-            for row in rows:
-                decided = json.loads(row.commands) if row.commands else ()
-                retell({job: live}, row, said_of(row), decided)
+            fold(record, read_rows(rows))
             after = rows[-1].seq
         outcome = self._book.ended.get(job)
         if outcome is not None:
             view = outcome.view
-            live.record.name, live.record.submitted_at = view.name, view.submitted_at
-            live.record.finished(view.status, view.error, view.finished_at or 0.0)
-        return live.record
+            record.name, record.submitted_at = view.name, view.submitted_at
+            record.finished(view.status, view.error, view.finished_at or 0.0)
+        return record

@@ -10,8 +10,9 @@ from pydantic import BaseModel
 from minispark.errors import ErrorInfo
 from minispark.journal.journal import JournalEvent
 from minispark.journal.news import About, StoredNews
+from minispark.journal.rows import SinkOutput
 from minispark.master.figures import worker_figures
-from minispark.master.outcome import Outcome, SinkOutput
+from minispark.master.outcome import Outcome
 from minispark.master.registry import WorkerEntry
 from minispark.observe.cluster import WorkerFigures
 from minispark.observe.record import Attempt, JobRecord

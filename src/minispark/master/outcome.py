@@ -6,30 +6,40 @@ restart of the master.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import replace
+import contextlib
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+from pydantic_core import from_json
 
 from minispark.blocks.meta import BlockSource
 from minispark.ids import TaskKey
-from minispark.journal.rows import Registration
+from minispark.journal.journal import StoredJob
+from minispark.journal.rows import Registration, SinkOutput
+from minispark.observe.failures import error_of
+from minispark.observe.guard import Guard
+from minispark.observe.logs import logger
 from minispark.observe.record import JobRecord
 from minispark.observe.views import JobMetrics, JobView, StageRow
 from minispark.plan.stages import SinkSpec, StageGraph
-from minispark.scheduler.commands import BlockRef
+from minispark.scheduler.commands import BlockRef, FinishJob, JobStatus
 from minispark.task.spec import SinkFile
 from minispark.wire.messages import NodeBlocks
 
 __all__ = [
+    "Ending",
     "Outcome",
     "Placed",
-    "SinkOutput",
     "moved_outcome",
     "node_results",
     "sink_output",
     "sink_stages",
 ]
+
+_log = logger("master")
 
 
 class Placed(BaseModel):
@@ -39,16 +49,14 @@ class Placed(BaseModel):
     key: TaskKey
 
 
-class SinkOutput(BaseModel):
-    """Files that a job wrote; ``node`` is the result they are, where it has a name."""
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a job ended, and where its results are."""
 
-    node: str | None = None
-    path: str
-    format: str
-    files: list[str]
-    """Names within ``path``, in partition order."""
-    rows: int
-    bytes: int
+    command: FinishJob
+    results: list[NodeBlocks] = field(default_factory=list)
+    sinks: list[SinkOutput] = field(default_factory=list)
+    placed: list[Placed] = field(default_factory=list)
 
 
 class Outcome(BaseModel):
@@ -60,25 +68,98 @@ class Outcome(BaseModel):
     results: list[NodeBlocks] = []
     sinks: list[SinkOutput] = []
     placed: list[Placed] = []
+    missing: tuple[str, ...] = Field(default=(), exclude=True)
+    """What could not be read of it, or not be made."""
 
     @classmethod
-    def of(
-        cls,
-        record: JobRecord,
-        *,
-        results: list[NodeBlocks],
-        sinks: list[SinkOutput],
-        placed: list[Placed],
-    ) -> Outcome:
-        """Freeze what a job's record shows in the end."""
-        return cls(
-            view=record.view(),
-            stages=record.stage_rows(),
-            metrics=record.metrics(),
-            results=results,
-            sinks=sinks,
-            placed=placed,
+    def of(cls, record: JobRecord, ending: Ending, *, at: float, guard: Guard) -> Outcome:
+        """Freeze what a job's record shows in the end; a table that raises is left empty."""
+        end = ending.command
+        view = _bare_view(record.job_id, record.name, end.status.value, record.submitted_at, at)
+        if end.failure is not None and end.status is JobStatus.FAILED:
+            view.error = error_of(end.failure)
+        outcome = cls(
+            view=view,
+            stages=[],
+            metrics=_bare_metrics(view),
+            results=ending.results,
+            sinks=ending.sinks,
+            placed=ending.placed,
+            missing=("view", "stages", "metrics"),
         )
+        outcome.complete(record, guard)
+        return outcome
+
+    def complete(self, record: JobRecord, guard: Guard) -> None:
+        """Make what is missing of the record of the job, as far as that can be done."""
+        parts: dict[str, Callable[[], object]] = {
+            "view": record.view,
+            "stages": record.stage_rows,
+            "metrics": record.metrics,
+        }
+        agrees = record.status is self.view.status
+        for name in self.missing if agrees else ():
+            if name in parts:
+                guard.run(name, partial(self._make, name, parts[name]), job=record.job_id)
+
+    def _make(self, name: str, make: Callable[[], object]) -> None:
+        setattr(self, name, make())
+        self.missing = tuple(other for other in self.missing if other != name)
+
+    @classmethod
+    def read(cls, job: StoredJob) -> Outcome:
+        """Read a finished job; of what this version does not understand the rest is shown."""
+        with contextlib.suppress(ValidationError):
+            return cls.model_validate_json(job.outcome or "")
+        at = job.submitted_at if job.finished_at is None else job.finished_at
+        view = _bare_view(job.job, job.name, job.status, job.submitted_at, at)
+        outcome = cls(view=view, stages=[], metrics=_bare_metrics(view))
+        plain = from_json(job.outcome or "{}")
+        for name, model in cls.model_fields.items():
+            if name == "missing":
+                continue
+            annotation: Any = model.annotation
+            try:
+                setattr(outcome, name, TypeAdapter(annotation).validate_python(plain[name]))
+            except (ValidationError, KeyError, TypeError):
+                outcome.missing += (name,)
+        _log.warning("finished_job_read_in_part", job=job.job, missing=outcome.missing)
+        return outcome
+
+
+def _bare_view(job: str, name: str, status: str, submitted_at: float, at: float) -> JobView:
+    """Return what can be said of a finished job without its record."""
+    done = JobStatus(status) is JobStatus.SUCCEEDED
+    return JobView(
+        job_id=job,
+        name=name,
+        status=JobStatus(status),
+        progress=100.0 if done else 0.0,
+        submitted_at=submitted_at,
+        finished_at=at,
+        duration_s=max(0.0, at - submitted_at),
+    )
+
+
+def _bare_metrics(view: JobView) -> JobMetrics:
+    return JobMetrics(
+        job_id=view.job_id,
+        name=view.name,
+        status=view.status,
+        total_time_s=view.duration_s or 0.0,
+        throughput_input_records_s=0.0,
+        throughput_all_records_s=0.0,
+        input_records=0,
+        all_records=0,
+        records={},
+        stages=0,
+        tasks=0,
+        tasks_done=0,
+        retries=0,
+        failures={},
+        bytes_read=0,
+        bytes_shuffled=0,
+    )
 
 
 def node_results(

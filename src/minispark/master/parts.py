@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from minispark.blocks.found import FoundTask, find_kept
 from minispark.blocks.meta import BlockMeta
 from minispark.clock import wall_s
-from minispark.errors import FetchFailed
+from minispark.errors import Failure, FetchFailed
 from minispark.ids import TaskKey
 from minispark.journal.journal import Journal
 from minispark.master.book import JobBook, LiveJob
@@ -18,8 +19,8 @@ from minispark.master.carrier import Carrier
 from minispark.master.diary import Diary
 from minispark.master.registry import Registry
 from minispark.master.settings import MasterConfig
+from minispark.observe.guard import Guard
 from minispark.observe.logs import logger
-from minispark.observe.record import JobRecord
 from minispark.plan.stages import StageGraph
 from minispark.scheduler.core import Scheduler
 
@@ -50,8 +51,8 @@ class Parts:
     diary: Diary
     carrier: Carrier
     background: set[asyncio.Task[None]] = field(default_factory=set)
-    on_ended: Callable[[JobRecord], None] = lambda record: None
-    """Is told of each job that has ended, once that is durable."""
+    guard: Guard = field(default_factory=Guard)
+    """Runs those who only watch."""
 
     @property
     def scheduler(self) -> Scheduler:
@@ -82,8 +83,10 @@ class Parts:
             if entry is not None:
                 entry.outbox.use_kept(task.kept.block_id)
 
-    def drop_kept(self, live: LiveJob, gone: FetchFailed) -> None:
+    def drop_kept(self, live: LiveJob, gone: Failure) -> None:
         """Have a block of a cache dropped that could not be read: no other job shall try."""
+        if not isinstance(gone, FetchFailed):
+            return
         key = TaskKey(gone.job, gone.stage, gone.generation, gone.partition, gone.attempt)
         found = live.found.get(key)
         entry = None if found is None else self.registry.get(found.worker)
@@ -98,7 +101,9 @@ class Parts:
         for job, live in self.book.live.items():
             before = live.record.version
             why = blocked or (None if live.record.active else full)
-            live.record.waits(why, now=wall_s(), no_worker=nobody)
+            # Only shown: nothing that was asked for fails by it.
+            say = partial(live.record.waits, why, now=wall_s(), no_worker=nobody)
+            self.guard.run("waiting", say, job=job)
             if live.record.version != before:
                 self.book.changed(job)
 

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic_core import from_json, to_json
 
 from minispark.journal.journal import JournalEvent, Snapshot
-from minispark.journal.rows import Registration, Said, decision, event_of, finish_of
+from minispark.journal.rows import Registration, Row, encode_command, event_of
 from minispark.scheduler.core import Scheduler
 from minispark.scheduler.snapshot import dump, load
 from minispark.scheduler.version import SCHEDULER_VERSION
@@ -61,34 +61,32 @@ class Replay:
         except Exception as error:
             self.broken = f"its snapshot cannot be read: {type(error).__name__}"
 
-    def take(self, row: JournalEvent, said: Said | None) -> None:
-        """Apply one row, of which ``said`` was read.
-
-        Those before the snapshot and those that were no step do nothing.
-        """
-        if self.broken is not None or row.seq <= self.after or row.now is None:
+    def take(self, stored: JournalEvent, row: Row) -> None:
+        """Apply one row; those before the snapshot and those that were no step do nothing."""
+        if self.broken is not None or row.seq <= self.after or stored.now is None:
             return
         try:
-            commands = self.scheduler.apply(event_of(row, said), row.now)
+            commands = self.scheduler.apply(event_of(row.happening), stored.now)
         # Whatever it is: the master must start, and the jobs that ended be there.
         except Exception as error:
-            self.give_up(row, error)
+            self.give_up(stored, error)
             return
-        decided = [decision(command) for command in commands]
+        decided = [encode_command(command) for command in commands]
         text = to_json(decided).decode() if decided else None
-        # Another release may write the same decision with fewer fields.
-        if text != row.commands and _values(text) != _values(row.commands):
-            self.broken = f"row {row.seq} ({row.kind}) was decided differently when it was written"
+        if text != stored.commands:
+            self.broken = (
+                f"row {row.seq} ({stored.kind}) was decided differently when it was written"
+            )
             return
-        if isinstance(said, Registration):
-            self.workers[said.worker] = said
-        self.now = row.now
+        if isinstance(row.happening, Registration):
+            self.workers[row.happening.worker] = row.happening
+        self.now = stored.now
         self.steps += 1
 
-    def give_up(self, row: JournalEvent, error: Exception) -> None:
+    def give_up(self, stored: JournalEvent, error: Exception) -> None:
         """Note that a row cannot be understood."""
-        said = type(error).__name__
-        self.broken = self.broken or f"row {row.seq} ({row.kind}) cannot be replayed: {said}"
+        why = f"row {stored.seq} ({stored.kind}) cannot be replayed: {type(error).__name__}"
+        self.broken = self.broken or why
 
     def _load(self, plain: dict[str, Any]) -> None:
         # The decisions were made under the settings of then.
@@ -97,9 +95,3 @@ class Replay:
         for worker in plain["workers"]:
             known = Registration.model_validate(worker)
             self.workers[known.worker] = known
-
-
-def _values(commands: str | None) -> list[Any]:
-    """Return decisions as values: fields that were not written have their defaults."""
-    plain = from_json(commands) if commands else []
-    return [finish_of(one) if one[0] == "finish_job" else one for one in plain]

@@ -10,26 +10,25 @@ from __future__ import annotations
 
 import gc
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
-from pydantic_core import from_json
-
 from minispark.clock import monotonic_s, wall_s
-from minispark.errors import ErrorInfo, MinisparkError
+from minispark.errors import ErrorInfo, MinisparkError, TaskError
 from minispark.journal.journal import TOTALS, Journal, StoredJob
-from minispark.journal.rows import finish_of, said_of
+from minispark.journal.rows import Registration, Row, affected_jobs
 from minispark.master.accept import sink_directories
 from minispark.master.answers import RefusedError
 from minispark.master.book import LiveJob
 from minispark.master.commits import discard, publish
-from minispark.master.diary import retell
-from minispark.master.outcome import Outcome, node_results, sink_stages
+from minispark.master.outcome import Ending, Outcome, node_results, sink_stages
 from minispark.master.parts import Identity, Parts
 from minispark.master.replay import Replay
 from minispark.observe.cluster import Totals
 from minispark.observe.logs import logger
+from minispark.observe.projection import apply
 from minispark.observe.record import JobRecord
 from minispark.plan.stages import StageGraph
 from minispark.scheduler.commands import FinishJob, JobStatus
@@ -77,7 +76,7 @@ def restore(parts: Parts) -> list[Callable[[], None]]:
     live = {job.job: _live(parts, job) for job in stored if job.outcome is None}
     with _no_collection():
         replay = Replay(journal.last_snapshot(), empty=not stored and journal.seq == 0)
-        rows, ends = _read_rows(journal, replay, live)
+        rows, ends = _read_rows(parts, replay, live)
     if replay.broken is None:
         todo = _go_on(parts, replay, stored, live, ends)
     else:
@@ -96,24 +95,37 @@ def restore(parts: Parts) -> list[Callable[[], None]]:
 
 
 def _read_rows(
-    journal: Journal, replay: Replay, live: dict[str, LiveJob]
+    parts: Parts, replay: Replay, live: dict[str, LiveJob]
 ) -> tuple[int, dict[str, FinishJob]]:
-    """Tell scheduler and books again what happened; return how many rows, and how jobs ended."""
+    """Fold the rows into scheduler and jobs; return how many there were, and how jobs ended."""
     rows = 0
     ends: dict[str, FinishJob] = {}
-    for row in journal.replay(after=replay.after, jobs=live):
+    for stored in parts.journal.replay(after=replay.after, jobs=live):
         rows += 1
-        said = None
         try:
-            said = said_of(row)
-            decided = from_json(row.commands) if row.commands else ()
-            retell(live, row, said, decided)
-            ends.update((one[1], finish_of(one)) for one in decided if one[0] == "finish_job")
+            row = Row.read(stored)
+            if row.job in live:
+                live[row.job].take(row.happening)
         # Whatever is wrong with a row, the jobs that ended must be there.
         except Exception as error:
-            replay.give_up(row, error)
-        replay.take(row, said)
+            replay.give_up(stored, error)
+            continue
+        for decision in row.decisions:
+            if isinstance(decision, FinishJob):
+                ends[decision.job] = decision
+        for job in _about(row, live):
+            show = partial(apply, job.record, row)
+            parts.guard.run("record", show, job=job.job_id, row=row.seq)
+        replay.take(stored, row)
     return rows, ends
+
+
+def _about(row: Row, live: dict[str, LiveJob]) -> Iterable[LiveJob]:
+    """Return the running jobs that a row changes."""
+    if isinstance(row.happening, Registration):
+        return live.values()
+    names = dict.fromkeys((row.job, *affected_jobs(row.decisions, lambda: live)))
+    return [live[name] for name in names if name in live]
 
 
 @contextmanager
@@ -168,7 +180,7 @@ def _go_on(
     todo: list[Callable[[], None]] = []
     for job in stored:
         if job.outcome is not None:
-            outcome = Outcome.model_validate_json(job.outcome)
+            outcome = Outcome.read(job)
             parts.book.restore(outcome, idempotency_key=job.idempotency_key)
         elif scheduler.job_status(job.job) is None:
             # Its client was never told that it was accepted, and asks again.
@@ -188,17 +200,17 @@ def _begin_anew(
     todo: list[Callable[[], None]] = []
     for job in stored:
         if job.outcome is None:
-            outcome = _fail(live[job.job], replay.broken or "", parts.config.data_root)
+            outcome = _fail(parts, live[job.job], replay.broken or "")
             todo.append(_writing_end(parts, outcome))
         else:
-            outcome = Outcome.model_validate_json(job.outcome)
+            outcome = Outcome.read(job)
         parts.book.restore(outcome, idempotency_key=job.idempotency_key)
     return todo
 
 
-def _fail(live: LiveJob, why: str, root: Path | None) -> Outcome:
+def _fail(parts: Parts, live: LiveJob, why: str) -> Outcome:
     """End a job that cannot go on."""
-    record, job = live.record, live.record.job_id
+    record, job, root, now = live.record, live.job_id, parts.config.data_root, wall_s()
     error: ErrorInfo | None = ErrorInfo(
         "MS-218",
         f"the master was restarted while the job ran and could not go on with it: {why}",
@@ -206,16 +218,19 @@ def _fail(live: LiveJob, why: str, root: Path | None) -> Outcome:
     )
     if live.manifests is not None:
         try:
-            live.sinks = publish(job, record.graph, live.manifests, root=root)
+            live.sinks = publish(job, live.graph, live.manifests, root=root)
             error = None
         except (OSError, MinisparkError) as problem:
             _log.warning("commit_failed", job=job, reason=str(problem))
-    record.finished(JobStatus.FAILED if error else JobStatus.SUCCEEDED, error, wall_s())
+    status = JobStatus.FAILED if error else JobStatus.SUCCEEDED
+    record.finished(status, error, now)
     if error is not None:
         discard(job, live.directories.values(), root=root)
-    _log.warning("job_ended_by_restart", job=job, status=record.status.value)
-    results = node_results(record.graph, (), {})
-    return Outcome.of(record, results=results, sinks=live.sinks, placed=[])
+    _log.warning("job_ended_by_restart", job=job, status=status.value)
+    failure = None if error is None else TaskError(error)
+    results = node_results(live.graph, (), {})
+    ending = Ending(FinishJob(job, status, failure), results=results, sinks=live.sinks)
+    return Outcome.of(record, ending, at=now, guard=parts.guard)
 
 
 def _writing_end(parts: Parts, outcome: Outcome) -> Callable[[], None]:

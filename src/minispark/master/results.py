@@ -25,8 +25,9 @@ from polars.io.plugins import register_io_source
 from minispark.blocks.errors import BlockUnavailable
 from minispark.blocks.fetch import FetchSettings, read_block
 from minispark.errors import ErrorInfo, UsageError
+from minispark.journal.rows import SinkOutput
 from minispark.master.answers import RefusedError
-from minispark.master.outcome import Outcome, SinkOutput
+from minispark.master.outcome import Outcome
 from minispark.plan.names import with_columns_in_order
 from minispark.task.beneath import pinned_directory
 from minispark.task.failures import errno_of, is_of_system, sentence

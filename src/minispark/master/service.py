@@ -10,15 +10,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
 from collections.abc import Callable
+from functools import partial
 
 from minispark.clock import wall_s
 from minispark.journal.journal import Journal
 from minispark.journal.news import News
+from minispark.journal.rows import Row
+from minispark.master.answers import RefusedError
 from minispark.master.book import JobBook
 from minispark.master.carrier import Carrier, Work
 from minispark.master.diary import Diary
+from minispark.master.endings import Endings
 from minispark.master.figures import Figures
 from minispark.master.hands import Hands
 from minispark.master.history import History
@@ -26,6 +31,7 @@ from minispark.master.load import Load
 from minispark.master.logins import Logins
 from minispark.master.parts import Identity, Parts
 from minispark.master.planners import Planners
+from minispark.master.readers import JobReader, log_row
 from minispark.master.registry import Registry
 from minispark.master.replay import snapshot_of
 from minispark.master.restore import restore
@@ -38,7 +44,6 @@ from minispark.master.workers import WorkerDesk
 from minispark.observe.logs import logger
 from minispark.observe.traces import Traces, otlp_exporter
 from minispark.plan.hashing import hash_vector
-from minispark.scheduler.commands import Command
 from minispark.scheduler.core import Scheduler
 from minispark.scheduler.events import MasterRestarted
 from minispark.scheduler.version import SCHEDULER_VERSION
@@ -58,15 +63,15 @@ class Service:
         self.broken: str | None = None
         """Why the master could not go on."""
         book = JobBook(retained=config.limits.retained_jobs)
-        teller = Teller(book, identity, lambda: carrier.scheduler)
-        diary = Diary(journal, lambda: list(book.live), teller.tell)
+        diary = Diary(journal, lambda: list(book.live))
         carrier = Carrier(
             Scheduler(config.scheduler),
             journal,
             Work(
-                write=diary.step,
+                append=diary.step,
                 snapshot=self._snapshot,
-                carry_out=self._carry_out,
+                carry_out=lambda row, commands: self._hands.carry_out(row, commands),
+                read=self._read,
                 on_failure=self._give_up,
                 on_trouble=self._tell_trouble,
             ),
@@ -91,8 +96,11 @@ class Service:
         if config.otlp is not None:
             exporter = otlp_exporter(config.otlp)
             self._tracing = Tracing(Traces(exporter, cluster_id=identity.cluster_id))
-            self.parts.on_ended = self._tracing.ended
         self._hands = Hands(self.parts)
+        on_ended = None if self._tracing is None else self._tracing.ended
+        self._endings = Endings(self.parts, on_ended)
+        self._jobs = JobReader(self.parts, self._endings)
+        self._teller = Teller(self.parts)
         self._planners = Planners(config)
         self.jobs = Submissions(self.parts, self._planners)
         self.workers = WorkerDesk(self.parts)
@@ -110,9 +118,11 @@ class Service:
             self._note("journal_damaged", str(self.parts.journal.loss))
         for step in todo:
             step()
-        self._hands.retain()
+        self._endings.conclude_all()
+        self._endings.retain()
         self.parts.tell_waiting()
         self.parts.aside(self._planners.start())
+        self.parts.aside(self._endings.complete_all(self.history))
         self.parts.aside(self.load.watch())
         if self._tracing is not None:
             self.parts.aside(self._tracing.run())
@@ -131,6 +141,9 @@ class Service:
         await asyncio.gather(*background, return_exceptions=True)
         await self._planners.close()
         if self.broken is None:
+            with contextlib.suppress(RefusedError, TimeoutError):
+                async with asyncio.timeout(self.config.journal.close_s):
+                    await self.parts.carrier.durable()
             self._note("stopped", "the master was stopped")
             self.parts.carrier.snapshot()
         if not await asyncio.to_thread(self.parts.journal.close):
@@ -162,15 +175,15 @@ class Service:
         self.parts.tell_waiting()
 
     def _note(self, kind: str, said: str) -> None:
-        self.parts.journal.news(News("master", kind, said), at=wall_s())
+        self.parts.journal.news([News("master", kind, said)], at=wall_s())
 
-    def _carry_out(self, command: Command) -> None:
-        try:
-            self._hands.carry_out(command)
-        except Exception:
-            # Half of a command is done: whatever came next would build on sand.
-            _log.exception("command_failed", command=command.kind)
-            self._give_up()
+    def _read(self, row: Row) -> None:
+        """Show a row to those who watch, the news first: they say what was before."""
+        run = self.parts.guard.run
+        run("log", partial(log_row, row), row=row.seq)
+        run("news", partial(self._teller.apply, row), row=row.seq)
+        if not run("jobs", partial(self._jobs.apply, row), row=row.seq):
+            self._jobs.recover(row)
 
     def _give_up(self) -> None:
         failure = self.parts.journal.failure

@@ -88,7 +88,7 @@ class Sheets:
         """
 
         def make(record: JobRecord) -> Sheet:
-            return sheet_of(record, self._shown(job), now=wall_s())
+            return sheet_of(record, self._shown(job, record), now=wall_s())
 
         return await self._made(self._sheets, job, make)
 
@@ -113,12 +113,12 @@ class Sheets:
         made = make(record)
         return kept.put(job, view.version, made, took_s=monotonic_s() - start)
 
-    def _shown(self, job: str) -> Shown:
+    def _shown(self, job: str, record: JobRecord) -> Shown:
         book = self._parts.book
         outcome = book.outcome(job)
         slots = self._slots()
         if outcome is not None:
-            return replace(_shown_outcome(outcome, slots), up=self._up())
+            return replace(_shown_outcome(outcome, record, slots), up=self._up())
         return Shown(
             up=self._up(),
             view=book.view(job),
@@ -134,11 +134,11 @@ class Sheets:
         return {entry.worker_id: entry.slots for entry in self._parts.registry.all()}
 
 
-def _shown_outcome(outcome: Outcome, slots: dict[str, int]) -> Shown:
+def _shown_outcome(outcome: Outcome, record: JobRecord, slots: dict[str, int]) -> Shown:
     return Shown(
         view=outcome.view,
-        rows=outcome.stages,
-        metrics=outcome.metrics,
+        rows=record.stage_rows() if "stages" in outcome.missing else outcome.stages,
+        metrics=record.metrics() if "metrics" in outcome.missing else outcome.metrics,
         outputs=[
             OutputRows(
                 node=result.node,

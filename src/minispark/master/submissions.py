@@ -25,7 +25,7 @@ from minispark.observe.record import JobRecord
 from minispark.observe.specs import job_spec
 from minispark.observe.views import JobView
 from minispark.plan.stages import StageGraph
-from minispark.scheduler.events import JobCancelRequested, JobSubmitted
+from minispark.scheduler.events import JobCancelRequested
 from minispark.wire.guard import Caller
 from minispark.wire.messages import GraphMessage
 
@@ -162,7 +162,6 @@ class Submissions:
         now = wall_s()
         live = LiveJob(JobRecord(job, name, graph, now), dict(directories))
         found = parts.find_kept(graph, job)
-        live.begins_with(found, now)
         parts.book.add(live, idempotency_key=key)
         parts.journal.job_accepted(
             job,
@@ -176,8 +175,7 @@ class Submissions:
             "job_accepted", job=job, name=name, stages=len(graph.stages), tasks_found=len(found)
         )
         spec = job_spec(graph, job, weight=weight, found=found)
-        said = Submission(job=spec, found=found) if found else None
-        parts.carrier.feed(JobSubmitted(spec), said=said, then=lambda: parts.use_kept(found))
+        parts.carrier.feed(Submission(job=spec, found=found))
         parts.tell_waiting()
         await parts.carrier.durable()
         return job

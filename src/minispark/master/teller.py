@@ -1,4 +1,4 @@
-"""What a fact, and what was decided then, mean for the cluster: its news.
+"""What a row means for the cluster: its news.
 
 Most facts are none: tasks that are placed and end well are told by the journal of their job.
 """
@@ -6,54 +6,50 @@ Most facts are none: tasks that are placed and end well are told by the journal 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
-from minispark.clock import wall_s
 from minispark.errors import FetchFailed
 from minispark.ids import TaskKey
 from minispark.journal.news import News
-from minispark.journal.rows import Registration, ToldFailure
-from minispark.master.book import JobBook
-from minispark.master.parts import Identity
+from minispark.journal.rows import FailureRow, Happening, Registration, Row, Submission
+from minispark.master.parts import Parts
 from minispark.observe.failures import error_of
 from minispark.observe.words import duration_words, many
-from minispark.scheduler.commands import (
-    Command,
-    DismissWorker,
-    FinishJob,
-    JobStatus,
-    WorkerDown,
-)
-from minispark.scheduler.core import Scheduler
+from minispark.scheduler.commands import DismissWorker, FinishJob, JobStatus, WorkerDown
 from minispark.scheduler.events import (
-    Event,
     HeartbeatFacts,
     JobCancelRequested,
-    JobSubmitted,
     MasterRestarted,
     WorkerDraining,
-    WorkerRegistered,
 )
 
 __all__ = ["Teller"]
 
 
 class Teller:
-    """Tells each step of the scheduler before the books are changed by it."""
+    """Makes the news of each row, before the records are changed by it."""
 
-    def __init__(
-        self, book: JobBook, identity: Identity, scheduler: Callable[[], Scheduler]
-    ) -> None:
-        self._book = book
-        self._identity = identity
-        self._scheduler = scheduler
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._book = parts.book
+        self._up: frozenset[str] = frozenset()
         self._excluded: frozenset[str] = frozenset()
         self._full: dict[str, str] = {}
 
-    def tell(self, fact: Event, said: object, commands: Sequence[Command]) -> list[News]:
-        """Say what happened, in order."""
-        found = [*self._of_fact(fact, said), *self._of_standing()]
-        for command in commands:
+    def apply(self, row: Row) -> None:
+        """Write the news of a row; where that fails, nothing of it is remembered."""
+        before = (self._up, self._excluded, dict(self._full))
+        try:
+            lines = self._lines(row)
+        except Exception:
+            self._up, self._excluded, self._full = before
+            raise
+        if lines:
+            self._parts.journal.news(lines, at=row.at)
+
+    def _lines(self, row: Row) -> list[News]:
+        found = [*self._of_happening(row.happening, row.at), *self._of_standing(row.excluded)]
+        for command in row.decisions:
             match command:
                 case WorkerDown():
                     found += self._gone(command)
@@ -61,14 +57,14 @@ class Teller:
                     left = "nothing of it is needed any more, or its time to leave is over"
                     found.append(_worker(command.worker, "dismissed", f"may go: {left}"))
                 case FinishJob():
-                    found.append(self._ended(command))
+                    found.append(self._ended(command, row.at))
                 case _:
                     pass
         return found
 
-    def _of_fact(self, fact: Event, said: object) -> Iterator[News]:
+    def _of_happening(self, fact: Happening, at: float) -> Iterator[News]:
         match fact:
-            case JobSubmitted():
+            case Submission():
                 tasks = sum(
                     branch.partitions for stage in fact.job.stages for branch in stage.branches
                 )
@@ -76,12 +72,13 @@ class Teller:
                 yield self._job(fact.job.job, "submitted", f"was submitted: {what}")
             case JobCancelRequested():
                 yield self._job(fact.job, "cancel_requested", "somebody asked for its end")
-            case WorkerRegistered():
+            case Registration():
+                self._up |= {fact.worker}
                 yield from self._lost_with(fact.worker, "registered anew")
-                url = f", at {said.url}" if isinstance(said, Registration) else ""
-                what = f"registered: {many(fact.slots, 'slot')}{url}"
+                what = f"registered: {many(fact.slots, 'slot')}, at {fact.url}"
                 yield _worker(fact.worker, "registered", what)
             case WorkerDraining():
+                self._up -= {fact.worker}
                 what = "leaves: it gets no more work, and its blocks go to others"
                 yield _worker(fact.worker, "draining", what)
             case HeartbeatFacts():
@@ -89,30 +86,28 @@ class Teller:
                 yield from self._room(fact)
             case MasterRestarted():
                 yield self._master_started()
-            case _ if isinstance(said, ToldFailure) and said.counted:
-                yield self._failed(said)
+            case FailureRow(counted=True):
+                yield self._failed(fact)
             case _:
                 pass
 
-    def _of_standing(self) -> Iterator[News]:
-        """Say who is left out, and who not any more: that follows from many facts."""
-        excluded = self._scheduler().excluded_workers()
-        if excluded == self._excluded:
-            return
+    def _of_standing(self, excluded: frozenset[str]) -> Iterator[News]:
+        """Say which workers are excluded, and which are not any more."""
         for worker in sorted(excluded - self._excluded):
             what = "gets no work for a while: too many tasks failed there in a row"
             yield _worker(worker, "excluded", what)
-        up = {one.worker for one in self._scheduler().worker_status() if one.status == "UP"}
-        for worker in sorted((self._excluded - excluded) & up):
+        for worker in sorted((self._excluded - excluded) & self._up):
             yield _worker(worker, "admitted", "gets work again")
         self._excluded = excluded
 
     def _master_started(self) -> News:
-        scheduler = self._scheduler()
+        scheduler = self._parts.scheduler
         # What an earlier life has told is not told again.
         self._excluded = scheduler.excluded_workers()
-        self._full = {one.worker: one.full for one in scheduler.worker_status() if one.full}
-        life, running = self._identity.master_epoch, len(self._book.live)
+        status = scheduler.worker_status()
+        self._up = frozenset(one.worker for one in status if one.status == "UP")
+        self._full = {one.worker: one.full for one in status if one.full}
+        life, running = self._parts.identity.master_epoch, len(self._book.live)
         goes_on = f"; {many(running, 'job')} go{'es' if running == 1 else ''} on" if running else ""
         if life == 1:
             return News("master", "started", f"the master of a new cluster started{goes_on}")
@@ -129,6 +124,7 @@ class Teller:
 
     def _gone(self, command: WorkerDown) -> Iterator[News]:
         yield _worker(command.worker, "down", f"is DOWN: {command.reason}")
+        self._up -= {command.worker}
         self._full.pop(command.worker, None)
         yield from self._lost_with(command.worker, "is DOWN")
 
@@ -142,7 +138,7 @@ class Teller:
             said = f"{many(count, 'attempt')} {verb} lost: {worker} {why}"
             yield News("attempt", "lost", said, worker, job, self._name(job))
 
-    def _failed(self, told: ToldFailure) -> News:
+    def _failed(self, told: FailureRow) -> News:
         key, failure = told.report.key, told.report.failure
         why = failure.reason if isinstance(failure, FetchFailed) else error_of(failure).message
         what = f"attempt {key.attempt + 1} of task {key.partition} of stage {key.stage}"
@@ -151,7 +147,7 @@ class Teller:
             "attempt", "failed", said, told.worker, key.job, self._name(key.job), key.block_id
         )
 
-    def _ended(self, command: FinishJob) -> News:
+    def _ended(self, command: FinishJob, at: float) -> News:
         status, live = command.status, self._book.live.get(command.job)
         why = ""
         if status is JobStatus.FAILED and command.failure is not None:
@@ -159,7 +155,7 @@ class Teller:
             if live is not None:
                 info = live.record.explain(command.failure, command.key)
             why = f": {info.message}"
-        took = "" if live is None else duration_words(wall_s() - live.record.submitted_at)
+        took = "" if live is None else duration_words(at - live.record.submitted_at)
         said = f"{status.value} after {took}{why}" if took else f"{status.value}{why}"
         return self._job(command.job, status.value.lower(), said)
 

@@ -5,23 +5,20 @@ from __future__ import annotations
 import re
 
 from minispark.clock import monotonic_s, wall_s
-from minispark.errors import ErrorInfo, FetchFailed, TaskError
+from minispark.errors import ErrorInfo, TaskError
 from minispark.ids import TaskKey
-from minispark.journal.rows import Registration, ToldFailure, ToldSuccess
+from minispark.journal.rows import FailureRow, Registration, SuccessRow
 from minispark.master.answers import RefusedError
-from minispark.master.book import LiveJob
 from minispark.master.outcome import moved_outcome
 from minispark.master.parts import Parts
 from minispark.master.registry import WorkerEntry
 from minispark.observe.accepted import counts
-from minispark.observe.logs import logger, task_fields
+from minispark.observe.logs import logger
 from minispark.observe.specs import fragment
 from minispark.plan.hashing import hash_vector
 from minispark.plan.stages import StageGraph
 from minispark.scheduler.events import (
     BlocksMoved,
-    TaskFailed,
-    TaskSucceeded,
     WorkerDraining,
     WorkerHeartbeat,
     WorkerLeft,
@@ -62,7 +59,7 @@ class WorkerDesk:
         known = Registration.of(request, parts.registry.next_epoch())
         entry = parts.registry.register(known, now=monotonic_s())
         _log.info("worker_registered", worker=entry.worker_id, epoch=entry.epoch, url=entry.url)
-        parts.carrier.feed(known.event(), said=known, then=lambda: self._begins_anew(entry))
+        parts.carrier.feed(known)
         parts.tell_waiting()
         return entry
 
@@ -76,9 +73,7 @@ class WorkerDesk:
         """Return a fragment of a job that runs, None if there is none."""
         live = self._parts.book.live.get(key.job)
         try:
-            return (
-                None if live is None else Fragment(key=key, data=fragment(live.record.graph, key))
-            )
+            return None if live is None else Fragment(key=key, data=fragment(live.graph, key))
         except KeyError:
             return None
 
@@ -131,13 +126,16 @@ class WorkerDesk:
         entry.leased.discard(report.key)
         if isinstance(report, TaskReport):
             live = self._parts.book.live.get(report.key.job)
-            wrong = None if live is None else _misfit(live.record.graph, report)
+            wrong = None if live is None else _misfit(live.graph, report)
             if wrong is not None:
                 report = TaskFailure(report.key, TaskError(wrong), report.inputs)
+        evidence: SuccessRow | FailureRow
         if isinstance(report, TaskReport):
-            self._succeeded(entry, report)
+            evidence = SuccessRow(worker=entry.worker_id, epoch=entry.epoch, report=report)
         else:
-            self._failed(entry, report)
+            evidence = FailureRow(worker=entry.worker_id, epoch=entry.epoch, report=report)
+        evidence.counted = counts(self._parts.scheduler, evidence.event())
+        self._parts.carrier.feed(evidence)
 
     def _settle_address(self, request: RegisterRequest) -> None:
         """Let one worker only be at an address: the one that came there last.
@@ -157,48 +155,6 @@ class WorkerDesk:
         _log.warning("worker_displaced", worker=here.worker_id, by=request.worker_id, url=here.url)
         self._parts.carrier.feed(WorkerLeft(here.worker_id, here.epoch))
         registry.down(here.worker_id, here.epoch)
-
-    def _succeeded(self, entry: WorkerEntry, report: TaskReport) -> None:
-        said = ToldSuccess(worker=entry.worker_id, epoch=entry.epoch, report=report)
-        event = said.event()
-        live = self._counted(event)
-        said.counted = live is not None
-
-        def note() -> None:
-            if live is not None:
-                live.succeeded(report, entry.worker_id, wall_s())
-                self._parts.book.changed(report.key.job)
-
-        self._parts.carrier.feed(event, said=said, then=note)
-
-    def _failed(self, entry: WorkerEntry, report: TaskFailure) -> None:
-        said = ToldFailure(worker=entry.worker_id, epoch=entry.epoch, report=report)
-        event = said.event()
-        live = self._counted(event)
-        said.counted = live is not None
-
-        def note() -> None:
-            if live is not None:
-                live.failed(report, entry.worker_id, wall_s())
-                self._parts.book.changed(report.key.job)
-                if isinstance(report.failure, FetchFailed):
-                    self._parts.drop_kept(live, report.failure)
-
-        self._parts.carrier.feed(event, said=said, then=note)
-        if live is not None:
-            failure = report.failure
-            _log.warning(
-                "task_failed",
-                kind=failure.kind,
-                reason=failure.reason if isinstance(failure, FetchFailed) else None,
-                worker=entry.worker_id,
-                **task_fields(report.key),
-            )
-
-    def _counted(self, event: TaskSucceeded | TaskFailed) -> LiveJob | None:
-        """Return the job that waits for a report; one that nobody waits for changes nothing."""
-        live = self._parts.book.live.get(event.key.job)
-        return live if live is not None and counts(self._parts.scheduler, event) else None
 
     def _keep(self, entry: WorkerEntry, held: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
         """Name the results of ended jobs on a worker: what else it has of them may go.
@@ -231,12 +187,6 @@ class WorkerDesk:
         if outcome is None or self._parts.scheduler.job_status(job) is not None:
             return False
         return any(placed.worker == entry.worker_id for placed in outcome.placed)
-
-    def _begins_anew(self, entry: WorkerEntry) -> None:
-        """Note that what ran on an earlier life of a worker ended with it."""
-        for job, live in self._parts.book.live.items():
-            live.record.worker_lost(entry.worker_id, "it registered anew", wall_s())
-            self._parts.book.changed(job)
 
 
 def _check_worker(request: RegisterRequest) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from minispark.blocks.host import host_identity
 from minispark.journal.journal import JournalEvent, Snapshot
-from minispark.journal.rows import said_of
+from minispark.journal.rows import Row
 from minispark.master.replay import Replay
 from minispark.scheduler.version import SCHEDULER_VERSION
 
@@ -70,8 +70,8 @@ def load(path: Path) -> Recording:
 def replay(recording: Recording) -> Replay:
     """Let this build's scheduler decide everything again; ``broken`` says where it would not."""
     done = Replay(recording.snapshot, empty=True)
-    for row in recording.rows:
-        done.take(row, said_of(row))
+    for stored in recording.rows:
+        done.take(stored, Row.read(stored))
     return done
 
 

@@ -8,6 +8,7 @@ from math import inf
 from random import Random
 from typing import Final, Protocol
 
+from minispark.observe.guard import Guard
 from minispark.scheduler import Scheduler
 from minispark.scheduler.commands import (
     Command,
@@ -54,6 +55,8 @@ class Surroundings:
     messenger: Messenger
     settings: SchedulerSettings
     chance: Random
+    read: Callable[[Master, Row], None] = lambda _master, _row: None
+    """Reads each row once it is durable and carried out. What it raises is of no account."""
 
 
 class Master:
@@ -74,6 +77,7 @@ class Master:
         self._began_s = around.agenda.now
         self._last_s = home.rows[-1].now if home.rows else 0.0
         """The scheduler's time stood still while there was no master."""
+        self._guard = Guard()
         self._checks = Checks(around.truth, (c for row in home.rows for c in row.commands))
 
     def begin(self) -> None:
@@ -158,10 +162,13 @@ class Master:
         self._log(row)
         self._checks.after(scheduler, fact, commands, now)
         self.journal.append(row)
-        if commands:
-            self.journal.after_durable(lambda: self._carry_out(commands))
+        self.journal.after_durable(lambda: self._follow(row))
         if self._around.chance.random() < 0.01:
             self.journal.snapshot(scheduler)
+
+    def _follow(self, row: Row) -> None:
+        self._carry_out(row.commands)
+        self._guard.run("reader", lambda: self._around.read(self, row))
 
     # Its hands.
 

@@ -72,10 +72,18 @@ class History:
 
 
 class World:
-    """Everything there is. ``witness`` is told every fact that a master applied."""
+    """Everything there is.
+
+    ``witness`` gets every row as a master applies it, ``reader`` once it is durable and carried
+    out.
+    """
 
     def __init__(
-        self, recipe: Recipe, *, witness: Callable[[Master, Row], None] | None = None
+        self,
+        recipe: Recipe,
+        *,
+        witness: Callable[[Master, Row], None] | None = None,
+        reader: Callable[[Master, Row], None] = lambda _master, _row: None,
     ) -> None:
         self.recipe = recipe
         chances = Chances(recipe.seed)
@@ -90,7 +98,9 @@ class World:
         self.healed = False
         self._orders = 0
         self._chance = chances.of("world")
-        self._around = Surroundings(self.agenda, self.truth, self, settings, chances.of("master"))
+        self._around = Surroundings(
+            self.agenda, self.truth, self, settings, chances.of("master"), reader
+        )
         self.master = self._start(StateDir(cluster=0))
         self.former: Master | None = None
         """A master whose place another took while it lived."""
