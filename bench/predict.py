@@ -17,7 +17,6 @@ import typer
 from minispark.cli.data import DEFAULT_SEED
 from minispark.cli.datasets import write_lines
 from minispark.cli.ready_jobs import wordcount_job
-from minispark.cli.replay import read_journal
 from minispark.cli.terminal import phase, print_table
 from minispark.client.local_cluster import LocalCluster
 from minispark.observe.predict import Measured, measured, predict
@@ -32,7 +31,7 @@ def runs_on(workers: int, job: dict[str, object], runs: int) -> Measured:
         for _ in range(runs + 1):
             job_id = cluster.client.submit_json(job)
             cluster.client.wait(job_id)
-            found.append(measured(read_journal(cluster.client, job_id), job_id))
+            found.append(measured(cluster.client.rows(job_id), job_id))
     return sorted(found[1:], key=lambda run: run.total_s)[runs // 2]
 
 

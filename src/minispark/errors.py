@@ -25,6 +25,7 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal, Self, cast
 
 from minispark.bounds import Count, Id, Items, Path, Seconds, Text
+from minispark.ids import TaskKey
 
 __all__ = [
     "Cancelled",
@@ -205,6 +206,11 @@ class FetchFailed:
     attempt: Count
     reason: Text
     kind: Literal["fetch_failed"] = "fetch_failed"
+
+    @property
+    def key(self) -> TaskKey:
+        """The attempt that wrote the block."""
+        return TaskKey(self.job, self.stage, self.generation, self.partition, self.attempt)
 
 
 @dataclass(frozen=True, slots=True)

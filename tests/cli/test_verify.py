@@ -9,11 +9,11 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from minispark.master.rows import ToldSuccess
 
 from minispark.blocks.meta import BlockMeta, PartitionMeta
 from minispark.client.local_cluster import LocalCluster
 from minispark.ids import TaskKey
+from minispark.journal.rows import Row, SuccessRow
 from minispark.observe.receipts import compare, receipts_of
 from minispark.plan.build import PlanOutput, plan_outputs
 from minispark.plan.stages import Branch, Label, Output, OutputKind, SinkSpec, Stage, StageGraph
@@ -135,17 +135,17 @@ def test_what_cannot_be_verified_says_why(
 
 
 def test_receipts_are_compared_as_the_labels_promise() -> None:
-    def events(*parts: tuple[int, int | None]) -> list[tuple[str, object]]:
+    def rows_of(*parts: tuple[int, int | None]) -> list[Row]:
         given = BlockMeta(tuple(PartitionMeta(0, 0, rows, 0, checksum) for rows, checksum in parts))
         report = TaskReport(TaskKey("j", 0, 0, 0, 0), given)
-        late = ToldSuccess(worker="w", report=replace(report, block=BlockMeta(())), counted=False)
-        rows = (ToldSuccess(worker="w", report=report), late)
-        return [("task_succeeded", row.model_dump(mode="json")) for row in rows]
+        late = SuccessRow(worker="w", report=replace(report, block=BlockMeta(())), counted=False)
+        first = SuccessRow(worker="w", report=report)
+        return [Row(number, 1.0, "j", one) for number, one in enumerate((first, late))]
 
     def status(label: Label, *parts: tuple[int, int | None]) -> tuple[str, str]:
         output = Output(OutputKind.HASH, partitions=2)
         graph = StageGraph((Stage(0, "map", (Branch(b"", 1),), output, label),), ())
-        first, second = (receipts_of(graph, events(*given)) for given in (START, parts))
+        first, second = (receipts_of(graph, rows_of(*given)) for given in (START, parts))
         (found,) = compare(graph, first, second)
         return found.status, found.what
 

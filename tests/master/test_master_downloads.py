@@ -18,10 +18,12 @@ from minispark.ids import TaskKey
 from minispark.journal.rows import SinkOutput
 from minispark.master.answers import RefusedError
 from minispark.master.downloads import download
-from minispark.master.outcome import Outcome
+from minispark.master.outcome import Ending, Outcome
 from minispark.master.results import open_stream
+from minispark.observe.guard import Guard
 from minispark.observe.record import JobRecord
 from minispark.plan.build import PlanOutput, plan_outputs
+from minispark.scheduler.commands import FinishJob, JobStatus
 from minispark.wire.messages import NodeBlocks
 
 JOB = "job-a-1-1"
@@ -31,7 +33,8 @@ def outcome_of(result: NodeBlocks | SinkOutput) -> Outcome:
     graph = plan_outputs([PlanOutput("out", pl.LazyFrame({"a": [1]}))])
     record = JobRecord(JOB, "rows", graph, 0.0)
     blocks, sinks = ([], [result]) if isinstance(result, SinkOutput) else ([result], [])
-    return Outcome.of(record, results=blocks, sinks=sinks, placed=[])
+    ending = Ending(FinishJob(JOB, JobStatus.SUCCEEDED), results=blocks, sinks=sinks)
+    return Outcome.of(record, ending, at=1.0, guard=Guard())
 
 
 def refused(result: NodeBlocks | SinkOutput, spool: Path, format_: str, asked: str) -> RefusedError:

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 
-from minispark.master.rows import Fact, Registration, Submission, ToldSuccess, decision
 from pydantic import BaseModel
 
 from minispark.blocks.meta import BlockMeta, PartitionMeta
 from minispark.ids import TaskKey
-from minispark.observe.story import StoryLine
+from minispark.journal.rows import (
+    EventRow,
+    Evidence,
+    Registration,
+    Row,
+    Submission,
+    SuccessRow,
+    decisions_of,
+    encode_command,
+    job_of,
+)
 from minispark.scheduler import Scheduler
 from minispark.scheduler.commands import CancelTask, LaunchTask
 from minispark.scheduler.events import (
@@ -25,9 +33,9 @@ from minispark.scheduler.spec import JobSpec
 from minispark.settings import SchedulerSettings
 from minispark.task.spec import InputGeneration, TaskReport
 
-__all__ = ["Recorded", "Row"]
+__all__ = ["Recorded"]
 
-Row = tuple[str, BaseModel, list[list[object]]]
+Written = tuple[str, BaseModel, list[list[object]]]
 """Kind, payload and decisions, as they are given to a journal."""
 
 
@@ -40,8 +48,8 @@ class Recorded:
         self._scheduler = Scheduler(settings or SchedulerSettings(max_prefetch=0))
         self._leased: dict[TaskKey, str] = {}
         self._workers = dict.fromkeys(slots)
-        self.rows: list[Row] = []
-        self.lines: list[StoryLine] = []
+        self.rows: list[Written] = []
+        self.lines: list[Row] = []
         for worker, count in slots.items():
             self._scheduler.step(WorkerRegistered(worker, 1, count), 0.0)
 
@@ -81,7 +89,7 @@ class Recorded:
             bytes_read=100,
             duration_s=took_s,
         )
-        said = ToldSuccess(worker=self._leased.pop(key), epoch=1, report=report)
+        said = SuccessRow(worker=self._leased.pop(key), epoch=1, report=report)
         self._take(said.event(), said, at)
 
     def leased(self, worker: str | None = None) -> list[TaskKey]:
@@ -109,7 +117,7 @@ class Recorded:
         """Let somebody ask for the end of a job."""
         self._take(JobCancelRequested(job), None, at)
 
-    def _take(self, event: Event, said: BaseModel | None, at: float) -> None:
+    def _take(self, event: Event, said: Evidence | None, at: float) -> None:
         fact = self._scheduler.decide(event, at)
         assert fact is not None
         commands = self._scheduler.apply(fact, at)
@@ -119,11 +127,7 @@ class Recorded:
                     self._leased[command.key] = command.worker
                 case CancelTask():
                     self._leased.pop(command.key, None)
-        payload = Fact.model_construct(fact) if said is None else said
-        decisions = [decision(command) for command in commands]
-        self.rows.append((fact.kind, payload, decisions))
-        self.lines.append(
-            StoryLine(
-                len(self.rows), fact.kind, at, json.loads(payload.model_dump_json()), decisions
-            )
-        )
+        payload = EventRow.model_construct(fact) if said is None else said
+        self.rows.append((fact.kind, payload, [encode_command(command) for command in commands]))
+        happening, decisions = said or fact, decisions_of(commands)
+        self.lines.append(Row(len(self.rows), at, job_of(fact), happening, decisions))

@@ -6,8 +6,8 @@ import pytest
 from tests.observe.recorded import Recorded
 
 from minispark.errors import UsageError
+from minispark.journal.rows import Row
 from minispark.observe.predict import Measured, measured, predict
-from minispark.observe.story import StoryLine
 from minispark.plan.stages import ReadMode, StageInput
 from minispark.scheduler.spec import JobSpec, Receipt, StageBranch, StageSpec
 
@@ -52,7 +52,7 @@ def test_launches_reports_and_commit_take_their_time() -> None:
     assert found.total_s == pytest.approx(2 * 1.5 + 0.25, abs=0.01)
 
 
-def journal() -> list[StoryLine]:
+def journal() -> list[Row]:
     made = Recorded({"w": 1})
     made.submit(JobSpec("j", (StageSpec(0, (StageBranch(1),), result=True),)), at=10.0)
     made.succeed(0, 0, job="j", took_s=2.0, at=12.5)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from types import FrameType
@@ -12,8 +11,11 @@ import pytest
 from tests.observe.recorded import Recorded
 
 from minispark.ids import TaskKey
-from minispark.observe.story import StoryLine, story
+from minispark.journal.journal import JournalEvent
+from minispark.journal.rows import Row, Submission, event_of
+from minispark.observe.story import story
 from minispark.plan.stages import ReadMode, StageInput
+from minispark.scheduler.commands import CancelTask, LaunchTask
 from minispark.scheduler.spec import JobSpec, StageBranch, StageSpec
 from minispark.settings import SchedulerSettings
 from minispark.testing.chaos import journals
@@ -22,27 +24,15 @@ from minispark.ui import STEPS_PER_PAGE, Plot
 KEPT = sorted((Path(__file__).parent.parent / "chaos" / "journals").glob("*.gz"))
 
 
-def lines_of(path: Path) -> dict[str, list[StoryLine]]:
-    """The lines of each job that was submitted and ended in a kept journal, with all others."""
-    rows = journals.load(path).rows
-    lines = [
-        StoryLine(
-            row.seq,
-            row.kind,
-            row.at,
-            json.loads(row.payload),
-            json.loads(row.commands) if row.commands else [],
-        )
-        for row in rows
-    ]
-    jobs = [row.job for row in rows if row.kind == "job_submitted"]
-    return dict.fromkeys(jobs, lines)
+def lines_of(path: Path) -> dict[str, list[Row]]:
+    """The rows of each job that was submitted and ended in a kept journal, with all others."""
+    rows = [Row.read(stored) for stored in journals.load(path).rows]
+    return dict.fromkeys((r.job for r in rows if isinstance(r.happening, Submission)), rows)
 
 
-def attempts_in(line: StoryLine) -> list[tuple[str, TaskKey]]:
-    """The attempts, with their workers, that a line launches or cancels."""
-    kinds = ("launch_task", "cancel_task")
-    return [(about[0], TaskKey.parse(about[1])) for kind, *about in line.decisions if kind in kinds]
+def attempts_in(row: Row) -> list[tuple[str, TaskKey]]:
+    """The attempts, with their workers, that a row launches or cancels."""
+    return [(d.worker, d.key) for d in row.decisions if isinstance(d, LaunchTask | CancelTask)]
 
 
 @pytest.mark.parametrize("path", KEPT, ids=lambda path: path.name)
@@ -53,7 +43,8 @@ def test_kept_journals_are_told_in_words(path: Path) -> None:
     told = 0
     for job, lines in jobs.items():
         for line, step in zip(lines, story(lines, job=job), strict=True):
-            assert step.what.rpartition(": ")[2] != line.kind.replace("_", " ")
+            kind = event_of(line.happening).kind
+            assert step.what.rpartition(": ")[2] != kind.replace("_", " ")
             assert "_" not in step.what.replace("_minispark", "")
             said = [deed.sentence for deed in step.decided]
             for worker, key in attempts_in(line):
@@ -130,12 +121,13 @@ def test_lines_of_other_jobs_change_nothing_here() -> None:
 
 
 def test_a_kind_of_a_later_version_is_named() -> None:
-    (step,) = story([StoryLine(1, "moon_rose", 0.0, {}, [["howl", "w1"]])])
+    stored = JournalEvent(1, "", "moon_rose", 0.0, 0.0, "{}", '[["howl", "w1"]]')
+    (step,) = story([Row.read(stored)])
     assert step.what == "moon rose"
     assert step.decided[0].sentence == "howl"
 
 
-def large(tasks: int) -> list[StoryLine]:
+def large(tasks: int) -> list[Row]:
     """A job of so many tasks on ten workers; one of them is lost and one comes on the way."""
     settings = SchedulerSettings(first_prefetch=tasks, max_prefetch=tasks)
     made = Recorded({f"w{number}": tasks // 20 for number in range(10)}, settings=settings)

@@ -9,7 +9,7 @@ from minispark.bounds import Checksum, Count, Id, Items, Path
 from minispark.errors import ErrorInfo
 from minispark.ids import TaskKey
 
-__all__ = ["DATA_SUFFIX", "BlockMeta", "BlockSource", "PartitionMeta"]
+__all__ = ["DATA_SUFFIX", "BlockMeta", "BlockSource", "PartitionMeta", "Receipt"]
 
 DATA_SUFFIX = ".arrow"
 """Of the file that holds the rows; it is named after the block."""
@@ -33,6 +33,14 @@ class PartitionMeta:
 
 
 @dataclass(frozen=True, slots=True)
+class Receipt:
+    """What an accepted attempt promised: rows and order-independent row checksum per partition."""
+
+    rows: tuple[int, ...] = ()
+    rows_checksums: tuple[int | None, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class BlockMeta:
     """The index of a block: the receipt that the scheduler keeps and every reader checks."""
 
@@ -42,6 +50,14 @@ class BlockMeta:
     def rows(self) -> int:
         """Rows in all partitions."""
         return sum(part.rows for part in self.partitions)
+
+    @property
+    def receipt(self) -> Receipt:
+        """What the attempt that wrote it promised."""
+        return Receipt(
+            tuple(part.rows for part in self.partitions),
+            tuple(part.rows_checksum for part in self.partitions),
+        )
 
     @property
     def bytes(self) -> int:

@@ -30,13 +30,12 @@ def predict(
     has a core of its own, and that tasks take as long as they did.
     """
     from minispark.cli.figures import print_json
-    from minispark.cli.replay import read_journal
     from minispark.cli.terminal import duration_text, output, print_table
     from minispark.engines.http import MasterClient
     from minispark.observe import predict as prediction
 
     with MasterClient(master) as client:
-        job = prediction.measured(read_journal(client, job_id), job_id)
+        job = prediction.measured(client.rows(job_id), job_id)
         names = {row.id: row.name for row in client.stages(job_id)}
         slots = threads or _usual_slots([int(w["slots"]) for w in client.workers()])
     found = prediction.predict(job, workers=workers, slots=slots)

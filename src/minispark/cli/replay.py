@@ -13,12 +13,9 @@ import typer
 from minispark.cli.options import AsJson, Master
 
 if TYPE_CHECKING:
-    from minispark.engines.http import MasterClient
-    from minispark.observe.story import Step, StoryLine
+    from minispark.observe.story import Step
 
-__all__ = ["read_journal", "replay"]
-
-_PAGE = 1_000
+__all__ = ["replay"]
 
 
 def replay(
@@ -42,7 +39,7 @@ def replay(
     from minispark.observe.story import story
 
     with MasterClient(master) as client:
-        steps = story(read_journal(client, job_id), job=job_id)
+        steps = story(client.rows(job_id), job=job_id)
     if not steps:
         msg = f"the journal has nothing of {job_id} (any more)"
         raise UsageError(msg)
@@ -60,20 +57,6 @@ def replay(
         for number in range(1, len(steps) + 1):
             _print_step(steps, number)
             output.print_line()
-
-
-def read_journal(client: MasterClient, job_id: str) -> list[StoryLine]:
-    """Fetch all that the journal has of a job."""
-    from minispark.observe.story import StoryLine
-
-    path, after = f"/api/v1/jobs/{job_id}/events", 0
-    found: list[StoryLine] = []
-    while True:
-        page = client.get_json(path, limit=_PAGE, after=after)
-        found += [StoryLine(**line) for line in page["events"]]
-        if page["after"] is None:
-            return found
-        after = page["after"]
 
 
 def _walk(steps: Sequence[Step]) -> None:

@@ -38,7 +38,6 @@ from minispark.plan.stages import OutputKind, SinkSpec, StageGraph
 from minispark.scheduler import commands as c
 from minispark.scheduler import events as e
 from minispark.scheduler.core import Scheduler
-from minispark.scheduler.spec import Receipt
 from minispark.settings import CacheSettings, SchedulerSettings
 from minispark.task import sinks
 from minispark.task.failures import failure_of
@@ -220,14 +219,10 @@ class Driver:
                 await asyncio.to_thread(self._cache.put, spec.keep, report.block, block)
 
     def _succeeded(self, job: _Job, report: TaskReport) -> None:
-        receipt = Receipt(
-            tuple(part.rows for part in report.block.partitions),
-            tuple(part.rows_checksum for part in report.block.partitions),
-        )
         # The scheduler drops what it has given up, and the record holds only what it accepts.
         if report.key in self._scheduler.active_attempts(WORKER):
             self._keep(job, report)
-        ran_s = report.duration_s
+        receipt, ran_s = report.block.receipt, report.duration_s
         self._step(e.TaskSucceeded(report.key, WORKER, _EPOCH, receipt, _pairs(report), ran_s))
 
     def _keep(self, job: _Job, report: TaskReport) -> None:
@@ -237,11 +232,9 @@ class Driver:
 
     def _drop_kept(self, job: _Job, failure: Failure) -> None:
         """Let a kept block go that could not be read: no other job shall try."""
-        if isinstance(failure, FetchFailed) and self._cache is not None:
-            gone = failure
-            key = TaskKey(gone.job, gone.stage, gone.generation, gone.partition, gone.attempt)
-            if key in job.found:
-                self._cache.drop([job.found[key].kept])
+        found = job.found.get(failure.key) if isinstance(failure, FetchFailed) else None
+        if found is not None and self._cache is not None:
+            self._cache.drop([found.kept])
 
     def _source(self, job: _Job, ref: c.BlockRef) -> BlockSource:
         found = job.found.get(ref.key)

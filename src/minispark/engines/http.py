@@ -29,6 +29,8 @@ from minispark.errors import (
     MinisparkError,
     UsageError,
 )
+from minispark.journal.journal import JournalEvent
+from minispark.journal.rows import Row
 from minispark.observe.views import ENDED, JobMetrics, JobView, StageRow
 from minispark.observe.why import Advice
 from minispark.plan.stages import StageGraph
@@ -254,13 +256,16 @@ class MasterClient:
         found = self._get(f"/internal/v1/jobs/{job_id}/plan")
         return GraphMessage.model_validate_json(found).graph
 
-    def events(self, job_id: str) -> Iterator[tuple[str, Any]]:
-        """Yield the kind and the payload of every event of a job, oldest first."""
+    def rows(self, job_id: str) -> Iterator[Row]:
+        """Yield every row that the journal has of a job, oldest first."""
         after: int | None = 0
         path = f"/api/v1/jobs/{job_id}/events"
         while after is not None:
             page = self.get_json(path, limit=_PAGE, after=after)
-            yield from ((event["kind"], event["payload"]) for event in page["events"])
+            for event in page["events"]:
+                payload, decided = json.dumps(event["payload"]), json.dumps(event["decisions"])
+                number, kind, at = event["seq"], event["kind"], event["at"]
+                yield Row.read(JournalEvent(number, job_id, kind, at, None, payload, decided))
             after = page["after"]
 
     def _look_who_listens(self, request: httpx2.Request) -> None:

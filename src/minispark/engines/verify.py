@@ -94,8 +94,8 @@ def verify(
     graph = client.plan(job_id)
     again = client.submit_planned(unpublished(graph), name=f"verify {view.name}"[:200])
     raise_unless_succeeded((wait or client.wait)(again))
-    first = receipts_of(graph, client.events(job_id))
-    second = receipts_of(unpublished(graph), client.events(again))
+    first = receipts_of(graph, client.rows(job_id))
+    second = receipts_of(unpublished(graph), client.rows(again))
     stages = tuple(compare(graph, first, second))
     bad = {stage.stage for stage in stages if stage.status == "differs"}
     rows = tuple(

@@ -38,12 +38,16 @@ from minispark.scheduler.commands import (
 )
 from minispark.scheduler.events import (
     Event,
+    JobCancelRequested,
+    JobCommitFailed,
+    JobCommitted,
+    JobReleased,
     JobSubmitted,
     TaskFailed,
     TaskSucceeded,
     WorkerRegistered,
 )
-from minispark.scheduler.spec import JobSpec, Receipt
+from minispark.scheduler.spec import JobSpec
 from minispark.task.spec import SinkFile, TaskFailure, TaskReport
 from minispark.wire.messages import RegisterRequest
 
@@ -63,10 +67,12 @@ __all__ = [
     "SinkOutput",
     "Submission",
     "SuccessRow",
+    "Unknown",
     "affected_jobs",
     "decisions_of",
     "encode_command",
     "event_of",
+    "job_of",
 ]
 
 _SPECULATIVE = "speculative"
@@ -138,14 +144,11 @@ class SuccessRow(_Report):
 
     def event(self) -> TaskSucceeded:
         """Tell the scheduler."""
-        block = self.report.block
-        receipt = Receipt(
-            rows=tuple(part.rows for part in block.partitions),
-            rows_checksums=tuple(part.rows_checksum for part in block.partitions),
-        )
         inputs = tuple((read.stage, read.generation) for read in self.report.inputs)
         took_s = self.report.duration_s
-        return TaskSucceeded(self.report.key, self.worker, self.epoch, receipt, inputs, took_s)
+        return TaskSucceeded(
+            self.report.key, self.worker, self.epoch, self.report.block.receipt, inputs, took_s
+        )
 
 
 class FailureRow(_Report):
@@ -203,9 +206,16 @@ class BlocksMoving:
     blocks: int
 
 
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """A happening or a decision of another release."""
+
+    kind: str
+
+
 Evidence = Registration | SuccessRow | FailureRow | Submission
 """An event in the terms of the one who reported it; `event` reduces it for the scheduler."""
-Happening = Evidence | CommitRow | PublishedRow | Event
+Happening = Evidence | CommitRow | PublishedRow | Event | Unknown
 Decision = (
     LaunchTask
     | CancelTask
@@ -217,6 +227,7 @@ Decision = (
     | DismissWorker
     | BlocksReleased
     | BlocksMoving
+    | Unknown
 )
 _MODELS: dict[str, type[BaseModel]] = {
     "job_submitted": Submission,
@@ -261,16 +272,13 @@ class Row:
         Raises
         ------
         ValueError
-            This version does not understand it.
+            Its kind is known, but this version does not understand what it says.
         """
         decided = json.loads(stored.commands) if stored.commands else ()
-        return cls(
-            stored.seq,
-            stored.at,
-            stored.job,
-            _happening(stored.kind, stored.payload),
-            tuple(_decode(*plain) for plain in decided),
-        )
+        happening = _happening(stored.kind, stored.payload)
+        job = job_of(happening, asked=stored.job)
+        decisions = tuple(_decode(*plain) for plain in decided)
+        return cls(stored.seq, stored.at, job, happening, decisions)
 
 
 def event_of(happening: Happening) -> Event:
@@ -284,21 +292,39 @@ def event_of(happening: Happening) -> Event:
     match happening:
         case Registration() | SuccessRow() | FailureRow() | Submission():
             return happening.event()
-        case CommitRow() | PublishedRow():
-            msg = f"no event of the scheduler: {type(happening).__name__}"
+        case CommitRow() | PublishedRow() | Unknown():
+            msg = f"no event of the scheduler: {happening}"
             raise TypeError(msg)
         case _:
             return happening
+
+
+def job_of(happening: Happening, *, asked: str = "") -> str:
+    """Return the job that a row is about, empty for none.
+
+    A few rows do not say it: ``asked`` is the one whose rows they are.
+    """
+    match happening:
+        case Submission() | JobSubmitted():
+            return happening.job.job
+        case JobCancelRequested() | JobCommitted() | JobCommitFailed() | JobReleased():
+            return happening.job
+        case SuccessRow() | FailureRow():
+            return happening.report.key.job
+        case TaskSucceeded() | TaskFailed():
+            return happening.key.job
+        case CommitRow() | PublishedRow() | Unknown():
+            return asked
+        case _:
+            return ""
 
 
 def _happening(kind: str, payload: str) -> Happening:
     model = _MODELS.get(kind)
     if model is not None:
         return model.model_validate_json(payload)  # type: ignore[return-value]
-    if kind not in _EVENTS:
-        msg = f"rows of the kind {kind} are not known"
-        raise ValueError(msg)
-    return _EVENTS[kind].validate_json(payload)
+    event = _EVENTS.get(kind)
+    return Unknown(kind) if event is None else event.validate_json(payload)
 
 
 def decisions_of(commands: Iterable[Command]) -> tuple[Decision, ...]:
@@ -342,8 +368,7 @@ def _decode(kind: str, *plain: Any) -> Decision:
         case "dismiss_worker":
             return DismissWorker(name, rest[0])
         case _:
-            msg = f"decisions of the kind {kind} are not known"
-            raise ValueError(msg)
+            return Unknown(kind)
 
 
 def encode_command(command: Command) -> list[Any]:

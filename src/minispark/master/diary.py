@@ -22,19 +22,10 @@ from minispark.journal.rows import (
     affected_jobs,
     decisions_of,
     encode_command,
+    job_of,
 )
 from minispark.scheduler.commands import Command
-from minispark.scheduler.events import (
-    Event,
-    JobCancelRequested,
-    JobCommitFailed,
-    JobCommitted,
-    JobReleased,
-    JobSubmitted,
-    TaskFailed,
-    TaskSucceeded,
-    WorkerRegistered,
-)
+from minispark.scheduler.events import Event, JobCommitted, JobSubmitted, WorkerRegistered
 
 __all__ = ["Diary"]
 
@@ -56,7 +47,7 @@ class Diary:
         excluded: frozenset[str],
     ) -> Row:
         """Append one step of the scheduler; return its row, for the readers."""
-        job = _job_of(event)
+        job = job_of(event)
         about: Iterable[str] = affected_jobs(commands, self._live)
         if isinstance(event, WorkerRegistered):
             about = self._live()  # An earlier life of the worker may have run their tasks.
@@ -84,15 +75,3 @@ class Diary:
     def published(self, job: str, sinks: list[SinkOutput]) -> None:
         """Append what was published."""
         self._journal.event("job_published", PublishedRow(sinks=sinks), job=job, at=wall_s())
-
-
-def _job_of(event: Event) -> str:
-    match event:
-        case JobSubmitted():
-            return event.job.job
-        case JobCancelRequested() | JobCommitted() | JobCommitFailed() | JobReleased():
-            return event.job
-        case TaskSucceeded() | TaskFailed():
-            return event.key.job
-        case _:
-            return ""

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from minispark.clock import monotonic_s
 from minispark.journal.journal import Journal, JournalEvent
 from minispark.journal.news import About, read_news
+from minispark.journal.rows import Row
 from minispark.master.answers import no_such_job
 from minispark.master.book import JobBook
 from minispark.master.models import EventView, NewsList, NewsView, TaskView
@@ -63,6 +64,18 @@ class History:
         self._book.outcome(job)
         rows = await self._rows(job, limit=limit, after=after)
         return await asyncio.to_thread(lambda: [EventView.of(row) for row in rows])
+
+    async def rows(self, job: str, *, limit: int, after: int) -> list[Row]:
+        """Return what the journal has of a job, after a row, for those who fold it.
+
+        Raises
+        ------
+        RefusedError
+            There is no such job.
+        """
+        self._book.outcome(job)
+        stored = await self._rows(job, limit=limit, after=after)
+        return await asyncio.to_thread(lambda: list(read_rows(stored)))
 
     async def count(self, job: str, *, before: int | None = None) -> int:
         """Return how many events the journal has of a job, or has before one.

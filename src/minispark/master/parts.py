@@ -87,8 +87,7 @@ class Parts:
         """Have a block of a cache dropped that could not be read: no other job shall try."""
         if not isinstance(gone, FetchFailed):
             return
-        key = TaskKey(gone.job, gone.stage, gone.generation, gone.partition, gone.attempt)
-        found = live.found.get(key)
+        found = live.found.get(gone.key)
         entry = None if found is None else self.registry.get(found.worker)
         if found is not None and entry is not None and found.kept in entry.kept:
             del entry.kept[found.kept]

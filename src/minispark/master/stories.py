@@ -46,8 +46,8 @@ class Stories:
         until = min(-(-step // STEPS_PER_PAGE) * STEPS_PER_PAGE, total)
         async with kept.lock:
             while plot.told < until:
-                lines = await self._history.events(job, limit=STEPS_PER_PAGE, after=plot.last)
-                if not lines:
+                rows = await self._history.rows(job, limit=STEPS_PER_PAGE, after=plot.last)
+                if not rows:
                     break
-                await asyncio.to_thread(plot.take, lines)
+                await asyncio.to_thread(plot.take, rows)
         return plot.page(step, total=total)

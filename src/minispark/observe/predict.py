@@ -12,14 +12,19 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from statistics import median
-from typing import Any, Final
-
-from pydantic import TypeAdapter
+from typing import Final
 
 from minispark.errors import UsageError
 from minispark.ids import TaskKey
-from minispark.observe.story import Line
-from minispark.scheduler.commands import CancelTask, Command, CommitJob, FinishJob, LaunchTask
+from minispark.journal.rows import Row, Submission, SuccessRow
+from minispark.scheduler.commands import (
+    CancelTask,
+    Command,
+    CommitJob,
+    FinishJob,
+    JobStatus,
+    LaunchTask,
+)
 from minispark.scheduler.core import Scheduler
 from minispark.scheduler.events import (
     Event,
@@ -35,7 +40,6 @@ from minispark.settings import SchedulerSettings
 
 __all__ = ["Measured", "Prediction", "StagePrediction", "measured", "predict"]
 
-_spec: TypeAdapter[JobSpec] = TypeAdapter(JobSpec)
 _HEARTBEAT_S: Final = 2.0
 _MOST_STEPS: Final = 10_000_000
 
@@ -78,7 +82,7 @@ class Prediction:
     stages: tuple[StagePrediction, ...]
 
 
-def measured(lines: Iterable[Line], job: str) -> Measured:
+def measured(rows: Iterable[Row], job: str) -> Measured:
     """Read what a job took from its journal.
 
     Raises
@@ -88,28 +92,27 @@ def measured(lines: Iterable[Line], job: str) -> Measured:
     """
     spec: JobSpec | None = None
     begun_s = ended_s = reported_s = 0.0
-    launches: dict[str, float] = {}
+    launches: dict[TaskKey, float] = {}
     seconds: dict[Place, float] = {}
     receipts: dict[Place, Receipt] = {}
     rounds: list[float] = []
-    for line in lines:
-        if line.kind == "job_submitted" and line.payload["job"]["job"] == job:
-            spec, begun_s = _spec.validate_python(line.payload["job"]), line.at
-        elif line.kind == "task_succeeded" and line.payload["counted"]:
-            report = line.payload["report"]
-            key = TaskKey(**{name: report["key"][name] for name in TaskKey._fields})
-            if key.job == job:
-                place = (key.stage, key.partition)
-                seconds[place] = report["duration_s"]
-                receipts[place] = _receipt(report)
-                waited_s = line.at - launches.get(key.block_id, line.at)
-                rounds.append(max(0.0, waited_s - report["duration_s"]))
-                reported_s = line.at
-        for kind, *about in line.decisions:
-            if kind == "launch_task":
-                launches.setdefault(about[1], line.at)
-            elif kind == "finish_job" and about[0] == job:
-                ended_s = line.at if about[1] == "SUCCEEDED" else 0.0
+    for row in rows:
+        match row.happening:
+            case Submission(job=found) if found.job == job:
+                spec, begun_s = found, row.at
+            case SuccessRow(counted=True, report=report) if report.key.job == job:
+                key, took_s = report.key, report.duration_s
+                seconds[key.stage, key.partition] = took_s
+                receipts[key.stage, key.partition] = report.block.receipt
+                rounds.append(max(0.0, row.at - launches.get(key, row.at) - took_s))
+                reported_s = row.at
+            case _:
+                pass
+        for decision in row.decisions:
+            if isinstance(decision, LaunchTask):
+                launches.setdefault(decision.key, row.at)
+            elif isinstance(decision, FinishJob) and decision.job == job:
+                ended_s = row.at if decision.status is JobStatus.SUCCEEDED else 0.0
     if spec is None or not ended_s:
         msg = f"{job} has not succeeded (yet), or the journal has not all of it"
         raise UsageError(msg, hint="Only a job that has run to its end can be measured.")
@@ -122,11 +125,6 @@ def measured(lines: Iterable[Line], job: str) -> Measured:
         after_s=max(0.0, ended_s - reported_s),
         total_s=ended_s - begun_s,
     )
-
-
-def _receipt(report: Mapping[str, Any]) -> Receipt:
-    parts = report["block"]["partitions"]
-    return Receipt(tuple(p["rows"] for p in parts), tuple(p.get("rows_checksum") for p in parts))
 
 
 def _low(values: list[float]) -> float:

@@ -8,20 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-from minispark.ids import TaskKey
+from minispark.blocks.meta import Receipt
+from minispark.journal.rows import Row, SuccessRow
 from minispark.plan.stages import Label, OutputKind, Stage, StageGraph
 
-__all__ = ["Compared", "Receipt", "compare", "receipts_of"]
-
-
-@dataclass(frozen=True, slots=True)
-class Receipt:
-    """Rows and checksums of the output of a task, partition by partition."""
-
-    rows: tuple[int, ...]
-    checksums: tuple[int | None, ...]
+__all__ = ["Compared", "compare", "receipts_of"]
 
 
 Receipts = Mapping[tuple[int, int], Receipt]
@@ -44,24 +37,20 @@ class Compared:
     what: str = ""
 
 
-def receipts_of(graph: StageGraph, events: Iterable[tuple[str, Any]]) -> Receipts:
-    """Return the last accepted receipt of each task from the kinds and payloads of events."""
+def receipts_of(graph: StageGraph, rows: Iterable[Row]) -> Receipts:
+    """Return the last accepted receipt of each task from the rows of a job."""
     sinks = {stage.id for stage in graph.stages if stage.output.kind is OutputKind.SINK}
     found: dict[tuple[int, int], Receipt] = {}
-    for kind, payload in events:
-        if kind != "task_succeeded" or not payload.get("counted", True):
+    for row in rows:
+        if not isinstance(row.happening, SuccessRow) or not row.happening.counted:
             continue
-        report = payload["report"]
-        key = TaskKey(**report["key"])
-        sink, parts = report.get("sink"), report["block"]["partitions"]
-        if key.stage not in sinks:
-            rows = tuple(part["rows"] for part in parts)
-            checksums = tuple(part["rows_checksum"] for part in parts)
-        elif sink is None:
-            rows, checksums = (0,), (0,)
-        else:
-            rows, checksums = (sink["rows"],), (sink.get("rows_checksum"),)
-        found[key.stage, key.partition] = Receipt(rows, checksums)
+        report = row.happening.report
+        receipt, sink = report.block.receipt, report.sink
+        if report.key.stage in sinks:
+            receipt = Receipt((0,), (0,))
+            if sink is not None:
+                receipt = Receipt((sink.rows,), (sink.rows_checksum,))
+        found[report.key.stage, report.key.partition] = receipt
     return found
 
 
@@ -100,7 +89,7 @@ def _stage(stage: Stage, first: Receipts, second: Receipts) -> Compared:
 def _differ(first: Receipt, second: Receipt) -> bool:
     if first.rows != second.rows:
         return True
-    pairs = zip(first.checksums, second.checksums, strict=True)
+    pairs = zip(first.rows_checksums, second.rows_checksums, strict=True)
     return any(a is not None and b is not None and a != b for a, b in pairs)
 
 

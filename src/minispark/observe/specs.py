@@ -16,7 +16,6 @@ from minispark.scheduler.commands import BlockRef, LaunchTask
 from minispark.scheduler.spec import (
     FoundBlock,
     JobSpec,
-    Receipt,
     StageBranch,
     StageSpec,
 )
@@ -136,10 +135,7 @@ def _found_blocks(found: Iterable[FoundTask]) -> tuple[FoundBlock, ...]:
             task.key.stage,
             task.key.partition,
             task.worker,
-            Receipt(
-                tuple(part.rows for part in task.meta.partitions),
-                tuple(part.rows_checksum for part in task.meta.partitions),
-            ),
+            task.meta.receipt,
         )
         for task in found
     )

@@ -1,62 +1,27 @@
 """A job's journal as a story: what happened, what the scheduler knew then, what it decided and why.
 
 Covers: `Storyteller` and what it returns, plain values. Does not cover: the sentences
-(`story_words`), what is known of the job meanwhile (`story_state`), where the lines come from.
+(`story_words`), what is known of the job meanwhile (`story_state`), where the rows come from.
 
-The journal names facts and decisions, no reasons: the rule behind a decision is what can be told
-from the lines before it. See ``docs/states.md`` for the rules themselves.
+The journal names events and decisions, no reasons: the rule behind a decision is what can be told
+from the rows before it. See ``docs/states.md`` for the rules themselves.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Protocol
 
+from minispark.journal.rows import Row
 from minispark.observe.story_state import Known, Progress
 from minispark.observe.story_words import Deed, Together, happening, tell
 
-__all__ = ["Deed", "Known", "Line", "Step", "StoryLine", "Storyteller", "story"]
-
-
-class Line(Protocol):
-    """A line of the journal, as ``GET /api/v1/jobs/{id}/events`` gives it."""
-
-    @property
-    def seq(self) -> int:
-        """Its number."""
-
-    @property
-    def kind(self) -> str:
-        """What happened, in a word."""
-
-    @property
-    def at(self) -> float:
-        """When, in seconds since the epoch."""
-
-    @property
-    def payload(self) -> Any:
-        """What happened, in full."""
-
-    @property
-    def decisions(self) -> list[Any]:
-        """What was decided then: lists, a command's kind first."""
-
-
-@dataclass(frozen=True, slots=True)
-class StoryLine:
-    """A line of the journal as a plain value."""
-
-    seq: int
-    kind: str
-    at: float
-    payload: Any
-    decisions: list[Any]
+__all__ = ["Deed", "Known", "Step", "Storyteller", "story"]
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One line of the journal, told."""
+    """One row of the journal, told."""
 
     seq: int
     at: float
@@ -67,31 +32,31 @@ class Step:
 
 
 class Storyteller:
-    """Tells the lines of one job, oldest first, one after the other.
+    """Tells the rows of one job, oldest first, one after the other.
 
-    ``job`` is the one that they were asked for: decisions about other jobs, which a line may hold
+    ``job`` is the one that they were asked for: decisions about other jobs, which a row may hold
     too, are left out.
     """
 
     def __init__(self, job: str | None = None) -> None:
         self._progress = Progress(job)
 
-    def tell(self, line: Line) -> Step:
-        """Tell the next line."""
+    def tell(self, row: Row) -> Step:
+        """Tell the next row."""
         progress = self._progress
-        what = happening(progress, line.kind, line.payload)
-        progress.take(line.kind, line.payload)
+        what = happening(progress, row)
+        progress.take(row)
         knew = progress.known()
-        together = Together(line.kind, line.decisions)
+        together = Together(row)
         decided: list[Deed] = []
-        for kind, *about in line.decisions:
-            if progress.concerns(kind, about):
-                decided.append(tell(progress, kind, about, together))
-                progress.carry_out(kind, about)
-        return Step(line.seq, line.at, what, knew, tuple(decided))
+        for decision in row.decisions:
+            if progress.concerns(decision):
+                decided.append(tell(progress, decision, together))
+                progress.carry_out(decision)
+        return Step(row.seq, row.at, what, knew, tuple(decided))
 
 
-def story(events: Iterable[Line], *, job: str | None = None) -> list[Step]:
-    """Tell all lines of one job."""
+def story(rows: Iterable[Row], *, job: str | None = None) -> list[Step]:
+    """Tell all rows of one job."""
     teller = Storyteller(job)
-    return [teller.tell(line) for line in events]
+    return [teller.tell(row) for row in rows]

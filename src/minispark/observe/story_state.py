@@ -7,9 +7,27 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
+from minispark.errors import FetchFailed
 from minispark.ids import TaskKey
+from minispark.journal.rows import (
+    Decision,
+    FailureRow,
+    Registration,
+    Row,
+    Submission,
+    SuccessRow,
+)
+from minispark.scheduler.commands import (
+    CancelTask,
+    CommitJob,
+    FinishJob,
+    LaunchTask,
+    ReleaseJob,
+    WorkerDown,
+)
+from minispark.scheduler.events import BlocksMoved, HeartbeatFacts, JobSubmitted
+from minispark.scheduler.spec import JobSpec, StageSpec
 
 __all__ = ["Known", "KnownStage", "Progress", "TaskSoFar"]
 
@@ -62,7 +80,7 @@ class TaskSoFar:
 class StageSoFar:
     """A stage, as far as it was told of; ``spec`` is None where the line that brought it is not."""
 
-    spec: Mapping[str, Any] | None = None
+    spec: StageSpec | None = None
     tasks: dict[int, TaskSoFar] = field(default_factory=dict)
     width: int = 0
     running: int = 0
@@ -72,8 +90,7 @@ class StageSoFar:
     @property
     def delivers_files(self) -> bool:
         """Whether what its tasks have done is in files only, and stays when a worker goes."""
-        spec = self.spec or {}
-        return bool(spec.get("sink")) and not spec.get("result")
+        return self.spec is not None and self.spec.sink and not self.spec.result
 
     def sum_up(self, task: TaskSoFar) -> None:
         """Count a task that has changed."""
@@ -97,31 +114,21 @@ class Progress:
         self._touched: dict[str, dict[_Place, None]] = {}
         """Tasks that each worker ran or may have the block of."""
 
-    def concerns(self, kind: str, about: list[Any]) -> bool:
+    def concerns(self, decision: Decision) -> bool:
         """Whether a decision is about this job, or about no job."""
-        if self.job is None:
-            return True
-        match kind:
-            case "launch_task" | "cancel_task":
-                return TaskKey.parse(about[1]).job == self.job
-            case "commit_job" | "finish_job":
-                return bool(about[0] == self.job)
-            case "release_job":
-                return bool(about[1] == self.job)
+        match decision:
+            case LaunchTask(key=key) | CancelTask(key=key):
+                return self.job in (None, key.job)
+            case CommitJob(job=job) | FinishJob(job=job) | ReleaseJob(job=job):
+                return self.job in (None, job)
             case _:
                 return True
 
-    def other(self, kind: str, payload: Any) -> str | None:
-        """Name the job that a line is about, if it is not this one."""
-        if kind in ("task_succeeded", "task_failed"):
-            name = payload["report"]["key"]["job"]
-        else:
-            name = payload.get("job")
-            if kind == "job_submitted":
-                name = name["job"]
-        return None if self.job is None or name in (None, self.job) else str(name)
+    def other(self, row: Row) -> str | None:
+        """Return the job that a row is about, if it is not this one."""
+        return None if self.job is None or row.job in ("", self.job) else row.job
 
-    def spec(self, stage: int) -> Mapping[str, Any] | None:
+    def spec(self, stage: int) -> StageSpec | None:
         """Return a stage as the job brought it."""
         found = self._stages.get(stage)
         return None if found is None else found.spec
@@ -145,59 +152,61 @@ class Progress:
             workers=dict(self._loads),
         )
 
-    def take(self, kind: str, payload: Any) -> None:
+    def take(self, row: Row) -> None:
         """Take in what happened."""
-        if self.other(kind, payload):
+        happening = row.happening
+        if self.other(row):
             return
-        match kind:
-            case "job_submitted":
-                self._submitted(payload["job"])
-            case "task_succeeded" | "task_failed" if payload.get("counted", True):
-                self._reported(kind, payload)
-            case "worker_registered":
+        match happening:
+            case Submission() | JobSubmitted():
+                self._submitted(happening.job)
+            case SuccessRow(counted=True):
+                self._succeeded(happening)
+            case FailureRow(counted=True):
+                self._failed(happening)
+            case Registration(worker=worker):
                 # Whatever an earlier life of it had is gone.
-                self._lose_worker(payload["worker"], "its worker registered anew")
-                self._loads[payload["worker"]] = 0
-            case "heartbeat_facts":
-                for key in self._mine(payload.get("lost", ())):
+                self._lose_worker(worker, "its worker registered anew")
+                self._loads[worker] = 0
+            case HeartbeatFacts():
+                for key in self._mine(happening.lost):
                     self._end_attempt(key, "its worker did not know it")
-            case "blocks_moved":
-                for key in self._mine(payload["keys"]):
-                    self._moved(key, payload["worker"])
+            case BlocksMoved():
+                for key in self._mine(happening.keys):
+                    self._moved(key, happening.worker)
             case _:
                 pass
 
-    def carry_out(self, kind: str, about: list[Any]) -> None:
+    def carry_out(self, decision: Decision) -> None:
         """Take in what was decided."""
-        match kind:
-            case "launch_task":
-                self._launched(TaskKey.parse(about[1]), about[1], about[0])
-            case "cancel_task":
-                self._end_attempt(TaskKey.parse(about[1]), "it was called back")
-            case "worker_down":
-                self._loads.pop(about[0], None)
-                self._lose_worker(about[0], f"its worker is gone ({about[1]})")
-            case "finish_job":
+        match decision:
+            case LaunchTask():
+                self._launched(decision.key, decision.worker)
+            case CancelTask():
+                self._end_attempt(decision.key, "it was called back")
+            case WorkerDown(worker=worker):
+                self._loads.pop(worker, None)
+                self._lose_worker(worker, f"its worker is gone ({decision.reason})")
+            case FinishJob():
                 self.ended = True
             case _:
                 pass
 
-    def _mine(self, keys: Iterable[Mapping[str, Any]]) -> list[TaskKey]:
-        return [_key(key) for key in keys if self.job in (None, key["job"])]
+    def _mine(self, keys: Iterable[TaskKey]) -> list[TaskKey]:
+        return [key for key in keys if self.job in (None, key.job)]
 
     def _stage(self, number: int) -> StageSoFar:
         return self._stages.setdefault(number, StageSoFar())
 
-    def _submitted(self, spec: Mapping[str, Any]) -> None:
-        self.job = self.job or spec["job"]
-        for plain in spec["stages"]:
-            width = sum(branch["partitions"] for branch in plain["branches"])
-            tasks = {partition: TaskSoFar() for partition in range(width)}
-            self._stages.pop(plain["id"], None)
-            self._stages[plain["id"]] = StageSoFar(dict(plain), tasks, width)
+    def _submitted(self, spec: JobSpec) -> None:
+        self.job = self.job or spec.job
+        for stage in spec.stages:
+            tasks = {partition: TaskSoFar() for partition in range(stage.partitions)}
+            self._stages.pop(stage.id, None)
+            self._stages[stage.id] = StageSoFar(stage, tasks, stage.partitions)
 
-    def _launched(self, key: TaskKey, block: str, worker: str) -> None:
-        stage, task = self._stage(key.stage), self.task(key)
+    def _launched(self, key: TaskKey, worker: str) -> None:
+        stage, task, block = self._stage(key.stage), self.task(key), key.block_id
         if key.generation > task.generation:
             self._begin_anew(stage, key.generation)
         self._drop(task, block)
@@ -208,22 +217,21 @@ class Progress:
         self._loads[worker] = self._loads.get(worker, 0) + 1
         self._touch(worker, key)
 
-    def _reported(self, kind: str, payload: Mapping[str, Any]) -> None:
-        report, worker = payload["report"], payload["worker"]
-        key = _key(report["key"])
-        if kind == "task_succeeded":
-            task = self.task(key)
-            self._drop(task, key.block_id)
-            task.done_on = worker
-            self._stage(key.stage).sum_up(task)
-            self._touch(worker, key)
-            return
-        failure = report["failure"]
+    def _succeeded(self, row: SuccessRow) -> None:
+        key = row.report.key
+        task = self.task(key)
+        self._drop(task, key.block_id)
+        task.done_on = row.worker
+        self._stage(key.stage).sum_up(task)
+        self._touch(row.worker, key)
+
+    def _failed(self, row: FailureRow) -> None:
+        key, failure = row.report.key, row.report.failure
         self._end_attempt(key, f"attempt {key.attempt + 1} failed")
-        if failure["kind"] == "fetch_failed":
+        if isinstance(failure, FetchFailed):
             self.task(key).gone = "it could not read its input"
-            stage = self._stage(failure["stage"])
-            lost = stage.tasks.get(failure["partition"])
+            stage = self._stage(failure.stage)
+            lost = stage.tasks.get(failure.partition)
             if lost is not None and lost.done_on:
                 lost.done_on, lost.gone = None, "its block could not be read"
                 stage.sum_up(lost)
@@ -269,7 +277,3 @@ class Progress:
 
     def _touch(self, worker: str, key: TaskKey) -> None:
         self._touched.setdefault(worker, {})[key.stage, key.partition] = None
-
-
-def _key(plain: Mapping[str, Any]) -> TaskKey:
-    return TaskKey(**{name: plain[name] for name in TaskKey._fields})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from minispark.blocks.meta import Receipt
 from minispark.plan.stages import Label, StageInput
 
 
@@ -33,14 +34,6 @@ class StageSpec:
     def partitions(self) -> int:
         """Number of tasks."""
         return sum(branch.partitions for branch in self.branches)
-
-
-@dataclass(frozen=True, slots=True)
-class Receipt:
-    """What an accepted attempt promised: rows and order-independent row checksum per partition."""
-
-    rows: tuple[int, ...] = ()
-    rows_checksums: tuple[int | None, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -213,7 +213,7 @@ class Work:
 
     def lose_input(self, job: Job, reader: Leased, gone: FetchFailed) -> bool:
         """Write off the block that a reader did not get; False if it is not the present one."""
-        key = TaskKey(gone.job, gone.stage, gone.generation, gone.partition, gone.attempt)
+        key = gone.key
         stage = job.stages.get(key.stage)
         if stage is None or all(key.stage != number for number, _ in reader.inputs):
             return False

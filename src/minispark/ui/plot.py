@@ -8,7 +8,8 @@ from heapq import nsmallest
 
 from pydantic import BaseModel, TypeAdapter
 
-from minispark.observe.story import Line, Step, Storyteller
+from minispark.journal.rows import Row
+from minispark.observe.story import Step, Storyteller
 
 __all__ = ["STEPS_PER_PAGE", "Plot", "StoryDocument"]
 
@@ -81,11 +82,11 @@ class Plot:
         """How many steps were told."""
         return len(self._pages) * STEPS_PER_PAGE + len(self._open)
 
-    def take(self, lines: Iterable[Line]) -> None:
+    def take(self, rows: Iterable[Row]) -> None:
         """Tell more."""
-        for line in lines:
-            self._open.append(_told(self._teller.tell(line)))
-            self.last = line.seq
+        for row in rows:
+            self._open.append(_told(self._teller.tell(row)))
+            self.last = row.seq
             if len(self._open) == STEPS_PER_PAGE:
                 self._pages.append(zlib.compress(_steps.dump_json(self._open), 1))
                 self._open = []

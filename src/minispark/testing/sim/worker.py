@@ -426,7 +426,7 @@ class FakeWorker:
             block = self._read(ref)
             if isinstance(block, str):
                 k = ref.key
-                return FetchFailed(k.job, k.stage, k.generation, k.partition, k.attempt, block)
+                return FetchFailed(*k, block)
             read.append((block, ref.partition))
         return None
 
