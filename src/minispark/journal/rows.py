@@ -70,6 +70,7 @@ __all__ = [
     "Unknown",
     "affected_jobs",
     "decisions_of",
+    "decode_decisions",
     "encode_command",
     "event_of",
     "job_of",
@@ -274,11 +275,9 @@ class Row:
         ValueError
             Its kind is known, but this version does not understand what it says.
         """
-        decided = json.loads(stored.commands) if stored.commands else ()
         happening = _happening(stored.kind, stored.payload)
         job = job_of(happening, asked=stored.job)
-        decisions = tuple(_decode(*plain) for plain in decided)
-        return cls(stored.seq, stored.at, job, happening, decisions)
+        return cls(stored.seq, stored.at, job, happening, decode_decisions(stored.commands))
 
 
 def event_of(happening: Happening) -> Event:
@@ -330,6 +329,11 @@ def _happening(kind: str, payload: str) -> Happening:
 def decisions_of(commands: Iterable[Command]) -> tuple[Decision, ...]:
     """Return commands as the journal keeps them."""
     return tuple(map(_decision, commands))
+
+
+def decode_decisions(text: str | None) -> tuple[Decision, ...]:
+    """Return the decisions that a row holds as JSON."""
+    return tuple(_decode(*plain) for plain in json.loads(text)) if text else ()
 
 
 def _decision(command: Command) -> Decision:
