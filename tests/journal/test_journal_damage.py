@@ -213,7 +213,7 @@ def test_a_checkpoint_that_cannot_be_written_claims_nothing(
 ) -> None:
     journal = Journal(tmp_path / "journal.db")
     journal.start(lambda _number: None)
-    monkeypatch.setattr("minispark.observe.checkpoint.os.pwrite", _no_space)
+    monkeypatch.setattr("minispark.journal.checkpoint.os.pwrite", _no_space)
     journal.job_accepted("j1", {}, name="", at=0.0)
     journal.job_forgotten("j1")
     assert journal.close()

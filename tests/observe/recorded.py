@@ -8,6 +8,7 @@ from pydantic import BaseModel
 
 from minispark.blocks.meta import BlockMeta, PartitionMeta
 from minispark.ids import TaskKey
+from minispark.journal.decisions import decisions_of, encode_command
 from minispark.journal.rows import (
     EventRow,
     Evidence,
@@ -15,8 +16,6 @@ from minispark.journal.rows import (
     Row,
     Submission,
     SuccessRow,
-    decisions_of,
-    encode_command,
     job_of,
 )
 from minispark.scheduler import Scheduler

@@ -16,6 +16,8 @@ from minispark.scheduler.commands import (
     LaunchTask,
     LeafBlocks,
     ReleaseJob,
+    ReportAccepted,
+    ReportDropped,
 )
 from minispark.scheduler.events import (
     Event,
@@ -88,6 +90,8 @@ class Play:
     ) -> None:
         self.scheduler = Scheduler(settings or SchedulerSettings(max_prefetch=0))
         self.now = 0.0
+        self.verdict: ReportAccepted | ReportDropped | None = None
+        """What the scheduler made of the last report."""
         self.inputs: dict[TaskKey, tuple[LeafBlocks, ...]] = {}
         self.home: dict[TaskKey, str] = {}
         for name in workers:
@@ -96,6 +100,9 @@ class Play:
     def tell(self, event: Event, at: float | None = None) -> list[Command]:
         self.now = self.now if at is None else at
         commands = self.scheduler.step(event, self.now)
+        verdicts = (ReportAccepted, ReportDropped)
+        self.verdict = next((one for one in commands if isinstance(one, verdicts)), None)
+        commands = [one for one in commands if not isinstance(one, verdicts)]
         invariants.check(self.scheduler, self.now)
         invariants.check_commands(self.scheduler, commands, self.now)
         for command in commands:

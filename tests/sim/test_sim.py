@@ -18,6 +18,7 @@ from minispark.testing.sim.blocks import Block, make_block
 from minispark.testing.sim.faults import KINDS
 from minispark.testing.sim.journal import Row
 from minispark.testing.sim.master import Master
+from minispark.testing.sim.records import Records
 from minispark.testing.sim.world import run
 
 HISTORIES = int(os.environ.get("MINISPARK_TEST_HISTORIES", "1000"))
@@ -89,6 +90,28 @@ def test_readers_that_raise_change_no_history() -> None:
 
         assert World(Recipe(seed), reader=read).run() == run(seed)
     assert raised > 300
+
+
+def test_what_is_shown_live_is_what_the_journal_makes() -> None:
+    """After each history: records kept row by row, and folded from the journal, are equal."""
+    restarted = ended = 0
+    for seed in range(HISTORIES // 5):
+        kept: dict[Master, Records] = {}
+
+        def read(master: Master, row: Row) -> None:
+            if master not in kept:  # noqa: B023
+                (at,) = [n for n, one in enumerate(master.home.rows) if one is row]
+                kept[master] = Records(master.home.rows[:at])  # noqa: B023
+            kept[master].read(row)  # noqa: B023
+
+        world = World(Recipe(seed), reader=read)
+        world.run()
+        live, folded = kept[world.master], Records(world.master.home.rows)
+        assert live.shown() == folded.shown(), f"seed {seed}"
+        ended += sum(record.ended for record in live.jobs.values())
+        restarted += len(kept) > 1
+    assert ended > HISTORIES // 5
+    assert restarted > HISTORIES // 50
 
 
 def test_in_peace_every_job_succeeds() -> None:

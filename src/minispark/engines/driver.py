@@ -19,6 +19,7 @@ import secrets
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
+from functools import partial
 from math import inf
 from pathlib import Path
 
@@ -31,6 +32,18 @@ from minispark.clock import monotonic_s, wall_s
 from minispark.engines.places import BlockPlaces
 from minispark.errors import Failure, FetchFailed
 from minispark.ids import TaskKey, job_id
+from minispark.journal.decisions import decisions_of
+from minispark.journal.rows import (
+    Evidence,
+    FailureRow,
+    Row,
+    Submission,
+    SuccessRow,
+    event_of,
+    job_of,
+)
+from minispark.observe.guard import Guard
+from minispark.observe.projection import apply
 from minispark.observe.record import JobRecord
 from minispark.observe.specs import block_source, fragment, job_spec, task_spec
 from minispark.observe.views import JobView
@@ -98,6 +111,8 @@ class Driver:
         self._wake_s = inf
         self._work: set[asyncio.Task[None]] = set()
         self._numbers = itertools.count(1)
+        self._rows = 0
+        self._guard = Guard()
         self._cluster = secrets.token_hex(3)
         self._step(e.WorkerRegistered(WORKER, _EPOCH, slots))
 
@@ -121,10 +136,9 @@ class Driver:
             self._cache = self._places.cache(self._cache_settings)
         found = find_kept(graph, job, self._find_kept)
         known.found = {task.key: task for task in found}
-        known.record.begins_with(found, wall_s())
         if self._cache is not None:
             self._cache.use([task.kept for task in found])
-        self._step(e.JobSubmitted(job_spec(graph, job, found=found)))
+        self._step(Submission(job=job_spec(graph, job, found=found), found=found))
         return await known.finished
 
     def _find_kept(self, name: TaskKey) -> tuple[str, BlockMeta] | None:
@@ -156,13 +170,34 @@ class Driver:
         await asyncio.gather(*self._work, return_exceptions=True)
         await self._pool.close()
 
-    def _step(self, event: e.Event) -> None:
-        for command in self._scheduler.step(event, monotonic_s()):
-            self._carry_out(command)
+    def _step(self, happening: e.Event | Evidence) -> None:
+        """Let the scheduler decide, carry that out, and show it: as a master does."""
+        now = monotonic_s()
+        event = self._scheduler.decide(event_of(happening), now)
+        if event is not None:
+            commands = self._scheduler.apply(event, now)
+            job = job_of(event)
+            what = happening if isinstance(happening, Evidence) else event
+            self._rows += 1
+            row = Row(self._rows, wall_s(), job, what, decisions_of(commands))
+            if isinstance(what, SuccessRow) and row.accepted:
+                self._keep(self._jobs[job], what.report)
+            for command in commands:
+                self._carry_out(command)
+            for name in row.about(list(self._jobs)):
+                self._guard.run("record", partial(self._show, name, row), job=name)
         self._set_timer(self._scheduler.wake_s)
+
+    def _show(self, name: str, row: Row) -> None:
+        job = self._jobs.get(name)
+        if job is not None:
+            apply(job.record, row)
+            job.changed(job.record.view())
 
     def _carry_out(self, command: c.Command) -> None:
         match command:
+            case c.ReportAccepted() | c.ReportDropped():
+                pass
             case c.LaunchTask():
                 self._launch(command)
             case c.CancelTask(key=key):
@@ -182,7 +217,6 @@ class Driver:
     def _launch(self, launch: c.LaunchTask) -> None:
         job = self._jobs[launch.key.job]
         self._held[launch.key] = None
-        job.record.launched(launch.key, WORKER, wall_s())
         self._spawn(self._attempt(job, launch))
 
     async def _attempt(self, job: _Job, launch: c.LaunchTask) -> None:
@@ -202,12 +236,10 @@ class Driver:
             outcome = TaskFailure(key, failure_of(error))
         del self._held[key]
         if isinstance(outcome, TaskReport):
-            self._succeeded(job, outcome)
+            self._step(SuccessRow(worker=WORKER, epoch=_EPOCH, report=outcome))
         else:
             self._drop_kept(job, outcome.failure)
-            job.record.failed(key, outcome.failure, WORKER, wall_s())
-            self._step(e.TaskFailed(key, WORKER, _EPOCH, outcome.failure, _pairs(outcome)))
-        job.changed(job.record.view())
+            self._step(FailureRow(worker=WORKER, epoch=_EPOCH, report=outcome))
 
     async def _keep_for_later(self, job: _Job, spec: TaskSpec, report: TaskReport) -> None:
         """Keep the block of a cached node."""
@@ -218,17 +250,9 @@ class Driver:
             with contextlib.suppress(Exception):
                 await asyncio.to_thread(self._cache.put, spec.keep, report.block, block)
 
-    def _succeeded(self, job: _Job, report: TaskReport) -> None:
-        # The scheduler drops what it has given up, and the record holds only what it accepts.
-        if report.key in self._scheduler.active_attempts(WORKER):
-            self._keep(job, report)
-        receipt, ran_s = report.block.receipt, report.duration_s
-        self._step(e.TaskSucceeded(report.key, WORKER, _EPOCH, receipt, _pairs(report), ran_s))
-
     def _keep(self, job: _Job, report: TaskReport) -> None:
-        """Remember a report that is about to be accepted."""
+        """Remember a report that was accepted."""
         job.reports[report.key] = report
-        job.record.succeeded(report, WORKER, wall_s())
 
     def _drop_kept(self, job: _Job, failure: Failure) -> None:
         """Let a kept block go that could not be read: no other job shall try."""
@@ -255,16 +279,12 @@ class Driver:
 
     def _finish(self, command: c.FinishJob) -> None:
         job = self._jobs[command.job]
-        failure, key = command.failure, command.key
-        error = None if failure is None else job.record.explain(failure, key)
-        job.record.finished(command.status, error, wall_s())
         if command.status is not c.JobStatus.SUCCEEDED:
             for directory in job.directories.values():
                 sinks.abort(directory, command.job, root=self._root())
         blocks: dict[int, list[BlockSource]] = {}
         for ref in command.results:
             blocks.setdefault(ref.key.stage, []).append(self._source(job, ref))
-        job.changed(job.record.view())
         if not job.finished.done():
             job.finished.set_result(Finished(job.record, blocks))
 
@@ -331,7 +351,3 @@ class Driver:
 def _sinks(graph: StageGraph) -> list[SinkSpec]:
     outputs = (stage.output for stage in graph.stages)
     return [output.sink for output in outputs if output.sink is not None]
-
-
-def _pairs(outcome: TaskReport | TaskFailure) -> tuple[tuple[int, int], ...]:
-    return tuple((entry.stage, entry.generation) for entry in outcome.inputs)

@@ -1,41 +1,21 @@
 """The rows of the journal as types, their JSON, and rows read back from it.
 
 A row is one event that the scheduler took in, with its evidence, and what the scheduler decided.
-A replay gives the event to the scheduler again and compares: equal text, equal decisions.
-
-In JSON a decision is a list, the command's kind first. It holds what views of a job are made of
-(launches, cancels, the end): a command that was read back has epoch 0 and no inputs (those follow
-from the reports, and would be M x R).
+A replay gives the event to the scheduler again and compares: equal decisions.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import get_args
 
-from pydantic import BaseModel, ConfigDict, RootModel, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, RootModel, TypeAdapter
 
 from minispark.blocks.found import FoundTask
-from minispark.errors import Failure
-from minispark.ids import TaskKey
+from minispark.journal.decisions import Decision, Unknown, affected_jobs, decode_decisions
 from minispark.journal.journal import JournalEvent
-from minispark.scheduler.commands import (
-    BlockRef,
-    CancelTask,
-    Command,
-    CommitJob,
-    DismissWorker,
-    FinishJob,
-    JobStatus,
-    LaunchTask,
-    MoveBlocks,
-    ReleaseBlocks,
-    ReleaseJob,
-    RequireRegistration,
-    WorkerDown,
-)
+from minispark.scheduler.commands import ReportAccepted, ReportDropped
 from minispark.scheduler.events import (
     Event,
     JobCancelRequested,
@@ -52,10 +32,7 @@ from minispark.task.spec import SinkFile, TaskFailure, TaskReport
 from minispark.wire.messages import RegisterRequest
 
 __all__ = [
-    "BlocksMoving",
-    "BlocksReleased",
     "CommitRow",
-    "Decision",
     "EventRow",
     "Evidence",
     "FailureRow",
@@ -67,19 +44,11 @@ __all__ = [
     "SinkOutput",
     "Submission",
     "SuccessRow",
-    "Unknown",
-    "affected_jobs",
-    "decisions_of",
-    "decode_decisions",
-    "encode_command",
     "event_of",
     "job_of",
 ]
 
-_SPECULATIVE = "speculative"
-"""Stands at the end of a launch beside another attempt of its task."""
 _CONFIG = ConfigDict(val_json_bytes="base64", extra="ignore")
-_failure: TypeAdapter[Failure] = TypeAdapter(Failure)
 
 
 class Manifest(BaseModel):
@@ -134,8 +103,8 @@ class _Report(BaseModel):
     model_config = _CONFIG
     worker: str
     epoch: int = 0
-    counted: bool = True
-    """Whether the scheduler accepted it: only then is it part of what a job shows."""
+    counted: bool | None = Field(default=None, exclude=True)
+    """Whether the scheduler accepted it, as version 4 wrote it; later ones say so in a decision."""
 
 
 class SuccessRow(_Report):
@@ -191,45 +160,9 @@ class EventRow(RootModel[Event]):
     """Payload of a row whose event needs no other evidence."""
 
 
-@dataclass(frozen=True, slots=True)
-class BlocksReleased:
-    """A worker deletes so many blocks: a `ReleaseBlocks` as the journal keeps it."""
-
-    worker: str
-    blocks: int
-
-
-@dataclass(frozen=True, slots=True)
-class BlocksMoving:
-    """A worker fetches so many blocks from others: a `MoveBlocks` as the journal keeps it."""
-
-    worker: str
-    blocks: int
-
-
-@dataclass(frozen=True, slots=True)
-class Unknown:
-    """A happening or a decision of another release."""
-
-    kind: str
-
-
 Evidence = Registration | SuccessRow | FailureRow | Submission
 """An event in the terms of the one who reported it; `event` reduces it for the scheduler."""
 Happening = Evidence | CommitRow | PublishedRow | Event | Unknown
-Decision = (
-    LaunchTask
-    | CancelTask
-    | WorkerDown
-    | CommitJob
-    | FinishJob
-    | ReleaseJob
-    | RequireRegistration
-    | DismissWorker
-    | BlocksReleased
-    | BlocksMoving
-    | Unknown
-)
 _MODELS: dict[str, type[BaseModel]] = {
     "job_submitted": Submission,
     "worker_registered": Registration,
@@ -256,15 +189,24 @@ class Row:
     """The job that it is about, empty for none."""
     happening: Happening
     decisions: tuple[Decision, ...] = ()
-    mentions: tuple[str, ...] = ()
-    """Other jobs for which something was decided. Only known while the row is written."""
     excluded: frozenset[str] = frozenset()
     """Workers without new work after this step. Only known while the row is written."""
 
+    def about(self, live: Iterable[str]) -> list[str]:
+        """Return the jobs that the row may change; ``live`` are those that run."""
+        if isinstance(self.happening, Registration):
+            return list(live)  # An earlier life of the worker may have run their tasks.
+        own = {self.job: None} if self.job else {}
+        return list(own | dict.fromkeys(affected_jobs(self.decisions, lambda: live)))
+
     @property
-    def jobs(self) -> tuple[str, ...]:
-        """Every job that the row is about."""
-        return (self.job, *self.mentions) if self.job else self.mentions
+    def accepted(self) -> bool:
+        """Whether it is a report that the scheduler took in: only then views count it."""
+        for decision in self.decisions:
+            if isinstance(decision, ReportAccepted | ReportDropped):
+                return isinstance(decision, ReportAccepted)
+        happening = self.happening
+        return isinstance(happening, SuccessRow | FailureRow) and happening.counted is not False
 
     @classmethod
     def read(cls, stored: JournalEvent) -> Row:
@@ -324,124 +266,3 @@ def _happening(kind: str, payload: str) -> Happening:
         return model.model_validate_json(payload)  # type: ignore[return-value]
     event = _EVENTS.get(kind)
     return Unknown(kind) if event is None else event.validate_json(payload)
-
-
-def decisions_of(commands: Iterable[Command]) -> tuple[Decision, ...]:
-    """Return commands as the journal keeps them."""
-    return tuple(map(_decision, commands))
-
-
-def decode_decisions(text: str | None) -> tuple[Decision, ...]:
-    """Return the decisions that a row holds as JSON."""
-    return tuple(_decode(*plain) for plain in json.loads(text)) if text else ()
-
-
-def _decision(command: Command) -> Decision:
-    match command:
-        case ReleaseBlocks():
-            return BlocksReleased(command.worker, len(command.keys))
-        case MoveBlocks():
-            return BlocksMoving(command.worker, len(command.blocks))
-        case _:
-            return command
-
-
-def _decode(kind: str, *plain: Any) -> Decision:
-    """Return a decision as a row holds it; epochs and inputs are not kept."""
-    name, *rest = plain
-    match kind:
-        case "launch_task":
-            second = _SPECULATIVE in rest
-            return LaunchTask(name, 0, TaskKey.parse(rest[0]), (), speculative=second)
-        case "cancel_task":
-            return CancelTask(name, 0, TaskKey.parse(rest[0]))
-        case "worker_down":
-            return WorkerDown(name, 0, rest[0])
-        case "finish_job":
-            return _decode_finish(name, *rest)
-        case "commit_job":
-            return CommitJob(name, tuple(map(TaskKey.parse, rest[0])))
-        case "release_job":
-            return ReleaseJob(name, 0, rest[0])
-        case "release_blocks":
-            return BlocksReleased(name, rest[0])
-        case "move_blocks":
-            return BlocksMoving(name, rest[0])
-        case "require_registration":
-            return RequireRegistration(name, rest[0])
-        case "dismiss_worker":
-            return DismissWorker(name, rest[0])
-        case _:
-            return Unknown(kind)
-
-
-def encode_command(command: Command) -> list[Any]:
-    """Return the JSON of a decision."""
-    match command:
-        case LaunchTask():
-            second = [_SPECULATIVE] if command.speculative else []
-            return [command.kind, command.worker, command.key.block_id, *second]
-        case CancelTask():
-            return [command.kind, command.worker, command.key.block_id]
-        case WorkerDown():
-            return [command.kind, command.worker, command.reason]
-        case FinishJob():
-            return _finish(command)
-        case CommitJob():
-            return [command.kind, command.job, [key.block_id for key in command.sinks]]
-        case ReleaseBlocks():
-            return [command.kind, command.worker, len(command.keys)]
-        case MoveBlocks():
-            return [command.kind, command.worker, len(command.blocks)]
-        case ReleaseJob():
-            return [command.kind, command.worker, command.job]
-        case RequireRegistration() | DismissWorker():
-            return [command.kind, command.worker, command.epoch]
-
-
-def affected_jobs(
-    commands: Iterable[Command | Decision], live: Callable[[], Iterable[str]]
-) -> list[str]:
-    """Return the jobs that commands are about; a worker that goes affects all that are ``live``."""
-    found: dict[str, None] = {}
-    for command in commands:
-        match command:
-            case LaunchTask() | CancelTask():
-                found[command.key.job] = None
-            case FinishJob() | CommitJob():
-                found[command.job] = None
-            case WorkerDown():
-                found.update(dict.fromkeys(live()))
-            case _:
-                pass
-    return list(found)
-
-
-def _decode_finish(
-    job: str,
-    status: str,
-    failure: Any,
-    key: str | None,
-    results: Sequence[tuple[str, str, int]],
-) -> FinishJob:
-    return FinishJob(
-        job,
-        JobStatus(status),
-        None if failure is None else _failure.validate_python(failure),
-        tuple(BlockRef(TaskKey.parse(block), worker, part) for block, worker, part in results),
-        key=None if key is None else TaskKey.parse(key),
-    )
-
-
-def _finish(command: FinishJob) -> list[Any]:
-    failure = None
-    if command.failure is not None:
-        failure = json.loads(_failure.dump_json(command.failure))
-    return [
-        command.kind,
-        command.job,
-        command.status.value,
-        failure,
-        None if command.key is None else command.key.block_id,
-        [[ref.key.block_id, ref.worker, ref.partition] for ref in command.results],
-    ]

@@ -16,9 +16,9 @@ from minispark.blocks.meta import BlockMeta, PartitionMeta
 from minispark.ids import TaskKey
 from minispark.journal.rows import (
     CommitRow,
-    Happening,
     Manifest,
     PublishedRow,
+    Row,
     SinkOutput,
     Submission,
     SuccessRow,
@@ -68,19 +68,19 @@ class LiveJob:
         found = self.found.get(key)
         return found.kept if found is not None and found.worker == worker else None
 
-    def take(self, happening: Happening) -> None:
+    def take(self, row: Row) -> None:
         """Note what the master needs of a row to act: where blocks and files are."""
-        match happening:
-            case Submission():
-                self.found = {task.key: task for task in happening.found}
-                self.blocks.update((task.key, task.meta) for task in happening.found)
-            case SuccessRow(counted=True, report=report):
+        match row.happening:
+            case Submission(found=found):
+                self.found = {task.key: task for task in found}
+                self.blocks.update((task.key, task.meta) for task in found)
+            case SuccessRow(report=report) if row.accepted:
                 self.blocks[report.key] = report.block
                 self.files[report.key] = report.sink
-            case CommitRow():
-                self.manifests = happening.manifests
-            case PublishedRow():
-                self.sinks = happening.sinks
+            case CommitRow(manifests=manifests):
+                self.manifests = manifests
+            case PublishedRow(sinks=sinks):
+                self.sinks = sinks
             case _:
                 pass
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from minispark.clock import wall_s
+from minispark.journal.decisions import decisions_of, encode_command
 from minispark.journal.journal import Journal
 from minispark.journal.rows import (
     CommitRow,
@@ -19,13 +20,10 @@ from minispark.journal.rows import (
     PublishedRow,
     Row,
     SinkOutput,
-    affected_jobs,
-    decisions_of,
-    encode_command,
     job_of,
 )
 from minispark.scheduler.commands import Command
-from minispark.scheduler.events import Event, JobCommitted, JobSubmitted, WorkerRegistered
+from minispark.scheduler.events import Event, JobCommitted, JobSubmitted
 
 __all__ = ["Diary"]
 
@@ -47,12 +45,9 @@ class Diary:
         excluded: frozenset[str],
     ) -> Row:
         """Append one step of the scheduler; return its row, for the readers."""
-        job = job_of(event)
-        about: Iterable[str] = affected_jobs(commands, self._live)
-        if isinstance(event, WorkerRegistered):
-            about = self._live()  # An earlier life of the worker may have run their tasks.
-        mentions = tuple(other for other in about if other != job)
-        at = wall_s()
+        happening = event if evidence is None else evidence
+        job, seq, at = job_of(event), self._journal.seq + 1, wall_s()
+        row = Row(seq, at, job, happening, decisions_of(commands), excluded)
         self._journal.event(
             event.kind,
             EventRow.model_construct(event) if evidence is None else evidence,
@@ -60,12 +55,10 @@ class Diary:
             at=at,
             now=now,
             commands=[encode_command(command) for command in commands] or None,
-            mentions=mentions,
+            mentions=[other for other in row.about(self._live()) if other != job],
             synced=isinstance(event, JobSubmitted | JobCommitted),
         )
-        happening = event if evidence is None else evidence
-        seq, decisions = self._journal.seq, decisions_of(commands)
-        return Row(seq, at, job, happening, decisions, mentions, excluded)
+        return row
 
     def commit(self, job: str, manifests: list[Manifest]) -> None:
         """Append what is about to be published."""

@@ -26,6 +26,8 @@ from minispark.scheduler.commands import (
     MoveBlocks,
     ReleaseBlocks,
     ReleaseJob,
+    ReportAccepted,
+    ReportDropped,
     RequireRegistration,
     WorkerDown,
 )
@@ -55,10 +57,10 @@ class Hands:
         live = parts.book.live.get(row.job)
         if live is None:
             return
-        live.take(happening)
+        live.take(row)
         if isinstance(happening, Submission):
             parts.use_kept(happening.found)
-        elif isinstance(happening, FailureRow) and happening.counted:
+        elif isinstance(happening, FailureRow) and row.accepted:
             parts.drop_kept(live, happening.report.failure)
 
     def _carry_out(self, command: Command) -> None:
@@ -73,6 +75,8 @@ class Hands:
                 self._commit(command)
             case FinishJob():
                 self._finish(command)
+            case ReportAccepted() | ReportDropped():
+                pass
             case _:
                 self._tell_worker(command)
 

@@ -38,7 +38,7 @@ class JobReader:
     def apply(self, row: Row) -> None:
         """Take a row into the records of all jobs that it is about."""
         parts = self._parts
-        for job in row.jobs:
+        for job in row.about(list(parts.book.live)):
             live = parts.book.live.get(job)
             if live is None:
                 continue
@@ -53,7 +53,7 @@ class JobReader:
 
     def recover(self, row: Row) -> None:
         """Fold the records of all jobs that a row is about again: it was not taken in."""
-        for job in row.jobs:
+        for job in row.about(list(self._parts.book.live)):
             live = self._parts.book.live.get(job)
             if live is not None and job not in self._behind:
                 self._begin_rebuild(live, row.seq)
@@ -89,7 +89,7 @@ class JobReader:
 def log_row(row: Row) -> None:
     """Log what somebody who runs a cluster wants to know of a row."""
     happening = row.happening
-    if isinstance(happening, FailureRow) and happening.counted:
+    if isinstance(happening, FailureRow) and row.accepted:
         failure = happening.report.failure
         _log.warning(
             "task_failed",

@@ -12,11 +12,13 @@ from typing import Any
 
 from pydantic_core import from_json, to_json
 
+from minispark.journal.decisions import Decision, decode_decisions, encode_command
 from minispark.journal.journal import JournalEvent, Snapshot
-from minispark.journal.rows import Registration, Row, decode_decisions, encode_command, event_of
+from minispark.journal.rows import Registration, Row, event_of
+from minispark.scheduler.commands import ReportAccepted, ReportDropped
 from minispark.scheduler.core import Scheduler
 from minispark.scheduler.snapshot import dump, load
-from minispark.scheduler.version import SCHEDULER_VERSION
+from minispark.scheduler.version import REPLAYED_VERSIONS, SCHEDULER_VERSION
 from minispark.settings import SchedulerSettings
 
 __all__ = ["Replay", "snapshot_of"]
@@ -44,12 +46,14 @@ class Replay:
         self.after = 0
         self.steps = 0
         self.broken: str | None = None
+        self._version = SCHEDULER_VERSION
         if snapshot is None:
             if not empty:
                 self.broken = "an earlier version of Mini-Spark wrote its journal"
             return
         self.after, self.now = snapshot.seq, snapshot.now
-        if snapshot.version != SCHEDULER_VERSION:
+        self._version = snapshot.version
+        if snapshot.version not in REPLAYED_VERSIONS:
             self.broken = (
                 f"version {snapshot.version} of the scheduler wrote its journal, "
                 f"and this is version {SCHEDULER_VERSION}"
@@ -74,7 +78,7 @@ class Replay:
         decided = [encode_command(command) for command in commands]
         text = to_json(decided).decode() if decided else None
         # Another release may write the same decision with more fields.
-        if text != stored.commands and decode_decisions(text) != row.decisions:
+        if text != stored.commands and self._as_written(decode_decisions(text)) != row.decisions:
             self.broken = (
                 f"row {row.seq} ({stored.kind}) was decided differently when it was written"
             )
@@ -83,6 +87,12 @@ class Replay:
             self.workers[row.happening.worker] = row.happening
         self.now = stored.now
         self.steps += 1
+
+    def _as_written(self, decisions: tuple[Decision, ...]) -> tuple[Decision, ...]:
+        """Return decisions as the version that wrote the journal would say them."""
+        if self._version >= 5:
+            return decisions
+        return tuple(d for d in decisions if not isinstance(d, ReportAccepted | ReportDropped))
 
     def give_up(self, stored: JournalEvent, error: Exception) -> None:
         """Note that a row cannot be understood."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import gc
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ from pathlib import Path
 from minispark.clock import monotonic_s, wall_s
 from minispark.errors import ErrorInfo, MinisparkError, TaskError
 from minispark.journal.journal import TOTALS, Journal, StoredJob
-from minispark.journal.rows import Registration, Row, affected_jobs
+from minispark.journal.rows import Row
 from minispark.master.accept import sink_directories
 from minispark.master.answers import RefusedError
 from minispark.master.book import LiveJob
@@ -105,7 +105,7 @@ def _read_rows(
         try:
             row = Row.read(stored)
             if row.job in live:
-                live[row.job].take(row.happening)
+                live[row.job].take(row)
         # Whatever is wrong with a row, the jobs that ended must be there.
         except Exception as error:
             replay.give_up(stored, error)
@@ -113,19 +113,11 @@ def _read_rows(
         for decision in row.decisions:
             if isinstance(decision, FinishJob):
                 ends[decision.job] = decision
-        for job in _about(row, live):
+        for job in (live[name] for name in row.about(live) if name in live):
             show = partial(apply, job.record, row)
             parts.guard.run("record", show, job=job.job_id, row=row.seq)
         replay.take(stored, row)
     return rows, ends
-
-
-def _about(row: Row, live: dict[str, LiveJob]) -> Iterable[LiveJob]:
-    """Return the running jobs that a row changes."""
-    if isinstance(row.happening, Registration):
-        return live.values()
-    names = dict.fromkeys((row.job, *affected_jobs(row.decisions, lambda: live)))
-    return [live[name] for name in names if name in live]
 
 
 @contextmanager

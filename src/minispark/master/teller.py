@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from minispark.errors import FetchFailed
 from minispark.ids import TaskKey
 from minispark.journal.news import News
-from minispark.journal.rows import FailureRow, Happening, Registration, Row, Submission
+from minispark.journal.rows import FailureRow, Registration, Row, Submission
 from minispark.master.parts import Parts
 from minispark.observe.failures import error_of
 from minispark.observe.words import duration_words, many
@@ -48,7 +48,7 @@ class Teller:
             self._parts.journal.news(lines, at=row.at)
 
     def _lines(self, row: Row) -> list[News]:
-        found = [*self._of_happening(row.happening, row.at), *self._of_standing(row.excluded)]
+        found = [*self._of_happening(row), *self._of_standing(row.excluded)]
         for command in row.decisions:
             match command:
                 case WorkerDown():
@@ -62,7 +62,8 @@ class Teller:
                     pass
         return found
 
-    def _of_happening(self, fact: Happening, at: float) -> Iterator[News]:
+    def _of_happening(self, row: Row) -> Iterator[News]:
+        fact = row.happening
         match fact:
             case Submission():
                 tasks = sum(
@@ -86,7 +87,7 @@ class Teller:
                 yield from self._room(fact)
             case MasterRestarted():
                 yield self._master_started()
-            case FailureRow(counted=True):
+            case FailureRow() if row.accepted:
                 yield self._failed(fact)
             case _:
                 pass

@@ -12,7 +12,6 @@ from minispark.master.answers import RefusedError
 from minispark.master.outcome import moved_outcome
 from minispark.master.parts import Parts
 from minispark.master.registry import WorkerEntry
-from minispark.observe.accepted import counts
 from minispark.observe.logs import logger
 from minispark.observe.specs import fragment
 from minispark.plan.hashing import hash_vector
@@ -134,7 +133,6 @@ class WorkerDesk:
             evidence = SuccessRow(worker=entry.worker_id, epoch=entry.epoch, report=report)
         else:
             evidence = FailureRow(worker=entry.worker_id, epoch=entry.epoch, report=report)
-        evidence.counted = counts(self._parts.scheduler, evidence.event())
         self._parts.carrier.feed(evidence)
 
     def _settle_address(self, request: RegisterRequest) -> None:

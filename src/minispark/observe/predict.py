@@ -100,7 +100,7 @@ def measured(rows: Iterable[Row], job: str) -> Measured:
         match row.happening:
             case Submission(job=found) if found.job == job:
                 spec, begun_s = found, row.at
-            case SuccessRow(counted=True, report=report) if report.key.job == job:
+            case SuccessRow(report=report) if row.accepted and report.key.job == job:
                 key, took_s = report.key, report.duration_s
                 seconds[key.stage, key.partition] = took_s
                 receipts[key.stage, key.partition] = report.block.receipt

@@ -38,9 +38,9 @@ def apply(record: JobRecord, row: Row) -> None:
         match happening:
             case Submission():
                 record.begins_with(happening.found, row.at)
-            case SuccessRow(counted=True):
+            case SuccessRow() if row.accepted:
                 record.succeeded(happening.report, happening.worker, row.at)
-            case FailureRow(counted=True, report=report):
+            case FailureRow(report=report) if row.accepted:
                 record.failed(
                     report.key,
                     report.failure,

@@ -42,7 +42,7 @@ def receipts_of(graph: StageGraph, rows: Iterable[Row]) -> Receipts:
     sinks = {stage.id for stage in graph.stages if stage.output.kind is OutputKind.SINK}
     found: dict[tuple[int, int], Receipt] = {}
     for row in rows:
-        if not isinstance(row.happening, SuccessRow) or not row.happening.counted:
+        if not isinstance(row.happening, SuccessRow) or not row.accepted:
             continue
         report = row.happening.report
         receipt, sink = report.block.receipt, report.sink

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from minispark.journal.rows import Row
 from minispark.observe.story_state import Known, Progress
 from minispark.observe.story_words import Deed, Together, happening, tell
+from minispark.scheduler.commands import ReportAccepted, ReportDropped
 
 __all__ = ["Deed", "Known", "Step", "Storyteller", "story"]
 
@@ -50,6 +51,8 @@ class Storyteller:
         together = Together(row)
         decided: list[Deed] = []
         for decision in row.decisions:
+            if isinstance(decision, ReportAccepted | ReportDropped):
+                continue  # Part of what happened.
             if progress.concerns(decision):
                 decided.append(tell(progress, decision, together))
                 progress.carry_out(decision)

@@ -10,14 +10,8 @@ from dataclasses import dataclass, field
 
 from minispark.errors import FetchFailed
 from minispark.ids import TaskKey
-from minispark.journal.rows import (
-    Decision,
-    FailureRow,
-    Registration,
-    Row,
-    Submission,
-    SuccessRow,
-)
+from minispark.journal.decisions import Decision
+from minispark.journal.rows import FailureRow, Registration, Row, Submission, SuccessRow
 from minispark.scheduler.commands import (
     CancelTask,
     CommitJob,
@@ -160,9 +154,9 @@ class Progress:
         match happening:
             case Submission() | JobSubmitted():
                 self._submitted(happening.job)
-            case SuccessRow(counted=True):
+            case SuccessRow() if row.accepted:
                 self._succeeded(happening)
-            case FailureRow(counted=True):
+            case FailureRow() if row.accepted:
                 self._failed(happening)
             case Registration(worker=worker):
                 # Whatever an earlier life of it had is gone.

@@ -8,11 +8,9 @@ from typing import Final
 
 from minispark.errors import Failure, FetchFailed
 from minispark.ids import TaskKey
+from minispark.journal.decisions import BlocksMoving, BlocksReleased, Decision
 from minispark.journal.rows import (
-    BlocksMoving,
-    BlocksReleased,
     CommitRow,
-    Decision,
     FailureRow,
     Happening,
     PublishedRow,
@@ -78,6 +76,8 @@ class Together:
 def happening(progress: Progress, row: Row) -> str:
     """Say what happened; a kind of another release is named."""
     said, other = _happened(row.happening), progress.other(row)
+    if isinstance(row.happening, SuccessRow | FailureRow) and not row.accepted:
+        said = f"{said}; nobody waited for it, dropped"
     return said if other is None else f"of {other}: {said}"
 
 
@@ -117,7 +117,7 @@ def _happened(what: Happening) -> str:
             return _succeeded(what)
         case FailureRow():
             failed = f"{what.worker} failed at {_task(what.report.key)}"
-            return _counted(f"{failed}: {_why(what.report.failure)}", what)
+            return f"{failed}: {_why(what.report.failure)}"
         case HeartbeatFacts():
             return _beat(what)
         case TimeFacts():
@@ -146,11 +146,7 @@ def _succeeded(row: SuccessRow) -> str:
     report = row.report
     rows = report.block.rows if report.sink is None else report.sink.rows
     ended = f"{row.worker} ended {_task(report.key)} well"
-    return _counted(f"{ended}: {many(rows, 'row')} in {report.duration_s:.2f} s", row)
-
-
-def _counted(said: str, row: SuccessRow | FailureRow) -> str:
-    return said if row.counted else f"{said}; nobody waited for it, dropped"
+    return f"{ended}: {many(rows, 'row')} in {report.duration_s:.2f} s"
 
 
 def _beat(facts: HeartbeatFacts) -> str:

@@ -13,7 +13,7 @@ from minispark.scheduler.tasks import Done, Leased, Task, leases_in
 from minispark.scheduler.workers import Worker
 from minispark.settings import SchedulerSettings
 
-__all__ = ["avoid", "charge", "live", "outrun", "verdict"]
+__all__ = ["avoid", "charge", "live", "outrun", "verdict", "why_stale"]
 
 
 def live(
@@ -33,6 +33,20 @@ def live(
             present = _are_present(job, (*lease.inputs, *inputs))
             return (job, stage, lease) if present else None
     return None
+
+
+def why_stale(state: State, key: TaskKey, inputs: tuple[tuple[int, int], ...]) -> str:
+    """Return why a report that is not `live` changes nothing."""
+    job = state.jobs.get(key.job)
+    stage = None if job is None or job.ended else job.stages.get(key.stage)
+    if job is None or stage is None or not 0 <= key.partition < len(stage.tasks):
+        return "the job is over"
+    if key.generation != stage.generation or not _are_present(job, inputs):
+        return "its stage, or one that it read, was rolled back"
+    done = stage.tasks[key.partition].state
+    if isinstance(done, Done):
+        return "it was reported before" if done.key == key else "another attempt was first"
+    return "the attempt was given up"
 
 
 def outrun(

@@ -22,6 +22,8 @@ __all__ = [
     "MoveBlocks",
     "ReleaseBlocks",
     "ReleaseJob",
+    "ReportAccepted",
+    "ReportDropped",
     "RequireRegistration",
     "WorkerDown",
 ]
@@ -77,6 +79,23 @@ class CancelTask:
     epoch: int
     key: TaskKey
     kind: Literal["cancel_task"] = "cancel_task"
+
+
+@dataclass(frozen=True, slots=True)
+class ReportAccepted:
+    """The report of an attempt was taken in. Nothing is to be done; views count it."""
+
+    key: TaskKey
+    kind: Literal["report_accepted"] = "report_accepted"
+
+
+@dataclass(frozen=True, slots=True)
+class ReportDropped:
+    """The report of an attempt changes nothing, for this reason."""
+
+    key: TaskKey
+    reason: str
+    kind: Literal["report_dropped"] = "report_dropped"
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +182,8 @@ class DismissWorker:
 Command = (
     LaunchTask
     | CancelTask
+    | ReportAccepted
+    | ReportDropped
     | RequireRegistration
     | WorkerDown
     | CommitJob

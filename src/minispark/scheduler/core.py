@@ -45,6 +45,7 @@ from minispark.scheduler.commands import (
     JobStatus,
     ReleaseBlocks,
     ReleaseJob,
+    ReportDropped,
     RequireRegistration,
     WorkerDown,
 )
@@ -228,6 +229,8 @@ class Scheduler:
             # This life of it is over. One that leaves need not know.
             if not isinstance(event, WorkerLeft):
                 work.tell(RequireRegistration(event.worker, event.epoch))
+            if isinstance(event, TaskSucceeded | TaskFailed):
+                work.tell(ReportDropped(event.key, "its worker must register again first"))
             return
         self._signs.hear(worker.name, work.now)
         if worker.suspect:

@@ -10,7 +10,7 @@ from minispark.errors import FetchFailed
 from minispark.ids import TaskKey
 from minispark.plan.stages import Label
 from minispark.scheduler import attempts, exclusion, lineage, stragglers
-from minispark.scheduler.commands import ReleaseBlocks
+from minispark.scheduler.commands import ReleaseBlocks, ReportAccepted, ReportDropped
 from minispark.scheduler.events import TaskFailed, TaskSucceeded
 from minispark.scheduler.policy import POLICY, cause_of
 from minispark.scheduler.tasks import Task, Waiting, leases_in
@@ -27,6 +27,7 @@ def succeeded(work: Work, worker: Worker, event: TaskSucceeded) -> None:
     if found is None:
         _drop(work, worker, event)
         return
+    work.tell(ReportAccepted(event.key))
     job, stage, lease = found
     partition = event.key.partition
     if worker.leaving is not None:
@@ -56,6 +57,7 @@ def succeeded(work: Work, worker: Worker, event: TaskSucceeded) -> None:
 
 def _drop(work: Work, worker: Worker, event: TaskSucceeded) -> None:
     """Take nothing from a report that does not count, but what it proves of its stage."""
+    work.tell(ReportDropped(event.key, attempts.why_stale(work.state, event.key, event.inputs)))
     beside = attempts.outrun(work.state, event.key, event.inputs)
     if beside is not None and not lineage.same_rows(beside[1].receipt, event.receipt):
         beside[0].label = Label.INDETERMINATE
@@ -76,7 +78,10 @@ def failed(work: Work, worker: Worker, event: TaskFailed) -> None:
     """Charge a task for an attempt, or write off the input that it did not find."""
     found = attempts.live(work.state, event.key, worker, event.inputs)
     if found is None:
+        why = attempts.why_stale(work.state, event.key, event.inputs)
+        work.tell(ReportDropped(event.key, why))
         return
+    work.tell(ReportAccepted(event.key))
     job, stage, lease = found
     alone = work.state.give_up(stage, lease, work.now)
     if isinstance(event.failure, FetchFailed) and work.lose_input(job, lease, event.failure):

@@ -18,6 +18,7 @@ from minispark.engines.driver import Driver
 from minispark.engines.local import LocalRunner
 from minispark.errors import FetchFailed
 from minispark.ids import TaskKey
+from minispark.journal.rows import Evidence, FailureRow
 from minispark.scheduler import commands as c
 from minispark.scheduler import events as e
 from minispark.task.spec import TaskReport
@@ -97,10 +98,8 @@ class _LosingDriver(Driver):
         self._losses[key] = Loss(key, name, reader, left)
         self._places.delete([key])
 
-    def _step(self, event: e.Event) -> None:
-        if isinstance(event, e.TaskFailed) and isinstance(event.failure, FetchFailed):
-            gone = event.failure
-            key = TaskKey(gone.job, gone.stage, gone.generation, gone.partition, gone.attempt)
-            if key in self._losses:
-                self._losses[key].noticed += 1
-        super()._step(event)
+    def _step(self, happening: e.Event | Evidence) -> None:
+        failure = happening.report.failure if isinstance(happening, FailureRow) else None
+        if isinstance(failure, FetchFailed) and failure.key in self._losses:
+            self._losses[failure.key].noticed += 1
+        super()._step(happening)

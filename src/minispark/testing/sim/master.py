@@ -14,6 +14,8 @@ from minispark.scheduler.commands import (
     Command,
     CommitJob,
     FinishJob,
+    ReportAccepted,
+    ReportDropped,
     WorkerDown,
 )
 from minispark.scheduler.events import (
@@ -175,7 +177,7 @@ class Master:
     def _carry_out(self, commands: tuple[Command, ...]) -> None:
         for command in commands:
             match command:
-                case WorkerDown():
+                case WorkerDown() | ReportAccepted() | ReportDropped():
                     pass
                 case CommitJob() | FinishJob() if self.deposed:
                     pass
