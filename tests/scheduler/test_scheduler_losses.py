@@ -17,6 +17,7 @@ from tests.scheduler.play import (
 from minispark.errors import (
     OutOfMemory,
     TaskError,
+    TimedOut,
 )
 from minispark.plan.stages import Label
 from minispark.scheduler.commands import (
@@ -25,10 +26,13 @@ from minispark.scheduler.commands import (
     FinishJob,
     LaunchTask,
     ReleaseBlocks,
+    ReportAccepted,
+    ReportDropped,
     RequireRegistration,
     WorkerDown,
 )
 from minispark.scheduler.events import (
+    JobCancelRequested,
     TimerFired,
     WorkerLeft,
     WorkerRegistered,
@@ -139,6 +143,26 @@ def test_a_success_that_comes_twice_counts_once() -> None:
     # The block is the accepted one: it must not be released.
     assert play.done(key(0, 0)) == []
     assert play.failed(key(0, 0), OutOfMemory(1)) == []
+
+
+def test_each_report_is_accepted_or_dropped_for_a_reason() -> None:
+    play = Play("w0", "w1")
+    play.submit(map_reduce(2, 1))
+    play.done(key(0, 0))
+    assert play.verdict == ReportAccepted()
+    play.done(key(0, 0))
+    assert play.verdict == ReportDropped("it was reported before")
+    play.tell(WorkerRegistered("w0", 2, 1))
+    assert play.verdict is None
+    play.failed(key(0, 0), TimedOut(1.0))
+    assert play.verdict == ReportDropped("its worker must register again first")
+    play.failed(key(0, 1), TimedOut(1.0))
+    assert play.verdict == ReportAccepted()
+    play.done(key(0, 1))
+    assert play.verdict == ReportDropped("the attempt was given up")
+    play.tell(JobCancelRequested("j"))
+    play.done(key(0, 1))
+    assert play.verdict == ReportDropped("the job is over")
 
 
 def test_a_worker_that_is_restarted_under_its_name_begins_a_new_life() -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from pydantic import TypeAdapter
+from pydantic_core import from_json
 
 from minispark.errors import Failure
 from minispark.ids import TaskKey
@@ -97,7 +98,7 @@ def decisions_of(commands: Iterable[Command]) -> tuple[Decision, ...]:
 
 def decode_decisions(text: str | None) -> tuple[Decision, ...]:
     """Return the decisions that a row holds as JSON."""
-    return tuple(_decode(*plain) for plain in json.loads(text)) if text else ()
+    return tuple(_decode(*plain) for plain in from_json(text)) if text else ()
 
 
 def _decode(kind: str, *plain: Any) -> Decision:
@@ -120,8 +121,8 @@ _DECODED: Final[Mapping[str, Callable[..., Decision]]] = {
         worker, 0, TaskKey.parse(block), (), speculative=_SPECULATIVE in rest
     ),
     "cancel_task": lambda worker, block: CancelTask(worker, 0, TaskKey.parse(block)),
-    "report_accepted": lambda block: ReportAccepted(TaskKey.parse(block)),
-    "report_dropped": lambda block, reason: ReportDropped(TaskKey.parse(block), reason),
+    "report_accepted": ReportAccepted,
+    "report_dropped": ReportDropped,
     "worker_down": lambda worker, reason: WorkerDown(worker, 0, reason),
     "finish_job": lambda *plain: _decode_finish(*plain),
     "commit_job": lambda job, blocks: CommitJob(job, tuple(map(TaskKey.parse, blocks))),
@@ -142,9 +143,9 @@ def encode_command(command: Command) -> list[Any]:
         case CancelTask():
             return [command.kind, command.worker, command.key.block_id]
         case ReportAccepted():
-            return [command.kind, command.key.block_id]
+            return [command.kind]
         case ReportDropped():
-            return [command.kind, command.key.block_id, command.reason]
+            return [command.kind, command.reason]
         case WorkerDown():
             return [command.kind, command.worker, command.reason]
         case FinishJob():

@@ -83,17 +83,15 @@ class CancelTask:
 
 @dataclass(frozen=True, slots=True)
 class ReportAccepted:
-    """The report of an attempt was taken in. Nothing is to be done; views count it."""
+    """The report of this step was taken in. Nothing is to be done; views count it."""
 
-    key: TaskKey
     kind: Literal["report_accepted"] = "report_accepted"
 
 
 @dataclass(frozen=True, slots=True)
 class ReportDropped:
-    """The report of an attempt changes nothing, for this reason."""
+    """The report of this step changes nothing, for this reason."""
 
-    key: TaskKey
     reason: str
     kind: Literal["report_dropped"] = "report_dropped"
 

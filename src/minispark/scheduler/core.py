@@ -230,7 +230,7 @@ class Scheduler:
             if not isinstance(event, WorkerLeft):
                 work.tell(RequireRegistration(event.worker, event.epoch))
             if isinstance(event, TaskSucceeded | TaskFailed):
-                work.tell(ReportDropped(event.key, "its worker must register again first"))
+                work.tell(ReportDropped("its worker must register again first"))
             return
         self._signs.hear(worker.name, work.now)
         if worker.suspect:

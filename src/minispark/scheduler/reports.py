@@ -27,7 +27,7 @@ def succeeded(work: Work, worker: Worker, event: TaskSucceeded) -> None:
     if found is None:
         _drop(work, worker, event)
         return
-    work.tell(ReportAccepted(event.key))
+    work.tell(ReportAccepted())
     job, stage, lease = found
     partition = event.key.partition
     if worker.leaving is not None:
@@ -57,7 +57,7 @@ def succeeded(work: Work, worker: Worker, event: TaskSucceeded) -> None:
 
 def _drop(work: Work, worker: Worker, event: TaskSucceeded) -> None:
     """Take nothing from a report that does not count, but what it proves of its stage."""
-    work.tell(ReportDropped(event.key, attempts.why_stale(work.state, event.key, event.inputs)))
+    work.tell(ReportDropped(attempts.why_stale(work.state, event.key, event.inputs)))
     beside = attempts.outrun(work.state, event.key, event.inputs)
     if beside is not None and not lineage.same_rows(beside[1].receipt, event.receipt):
         beside[0].label = Label.INDETERMINATE
@@ -79,9 +79,9 @@ def failed(work: Work, worker: Worker, event: TaskFailed) -> None:
     found = attempts.live(work.state, event.key, worker, event.inputs)
     if found is None:
         why = attempts.why_stale(work.state, event.key, event.inputs)
-        work.tell(ReportDropped(event.key, why))
+        work.tell(ReportDropped(why))
         return
-    work.tell(ReportAccepted(event.key))
+    work.tell(ReportAccepted())
     job, stage, lease = found
     alone = work.state.give_up(stage, lease, work.now)
     if isinstance(event.failure, FetchFailed) and work.lose_input(job, lease, event.failure):
