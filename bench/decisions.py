@@ -18,13 +18,14 @@ from typing import Annotated
 
 import typer
 
+from minispark.blocks.meta import Receipt
 from minispark.cli.terminal import print_table
 from minispark.ids import TaskKey
 from minispark.plan.stages import ReadMode, StageInput
 from minispark.scheduler.commands import Command, LaunchTask
 from minispark.scheduler.core import Scheduler
 from minispark.scheduler.events import JobSubmitted, TaskSucceeded, WorkerRegistered
-from minispark.scheduler.spec import JobSpec, Receipt, StageBranch, StageSpec
+from minispark.scheduler.spec import JobSpec, StageBranch, StageSpec
 from minispark.settings import SchedulerSettings
 
 RECEIPT = Receipt((1,), (1,))

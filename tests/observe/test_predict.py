@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 from tests.observe.recorded import Recorded
 
+from minispark.blocks.meta import Receipt
 from minispark.errors import UsageError
 from minispark.journal.rows import Row
 from minispark.observe.predict import Measured, measured, predict
 from minispark.plan.stages import ReadMode, StageInput
-from minispark.scheduler.spec import JobSpec, Receipt, StageBranch, StageSpec
+from minispark.scheduler.spec import JobSpec, StageBranch, StageSpec
 
 
 def job(maps: int, seconds: float, *, round_s: float = 0.0, after_s: float = 0.0) -> Measured:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from minispark.blocks.meta import Receipt
 from minispark.errors import Failure, FetchFailed
 from minispark.ids import TaskKey
 from minispark.plan.stages import Label, ReadMode, StageInput
@@ -27,7 +28,7 @@ from minispark.scheduler.events import (
     WorkerHeartbeat,
     WorkerRegistered,
 )
-from minispark.scheduler.spec import JobSpec, Receipt, StageBranch, StageSpec
+from minispark.scheduler.spec import JobSpec, StageBranch, StageSpec
 from minispark.settings import SchedulerSettings
 
 RECEIPT = Receipt((5, 5), (50, 50))

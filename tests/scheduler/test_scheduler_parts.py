@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 from tests.scheduler.play import Play, key, map_reduce, single
 
+from minispark.blocks.meta import Receipt
 from minispark.plan.stages import Label
 from minispark.scheduler import invariants, lineage, placement, prefetch
 from minispark.scheduler.commands import LaunchTask
 from minispark.scheduler.events import JobSubmitted, WorkerRegistered
 from minispark.scheduler.lines import Lines
-from minispark.scheduler.spec import Receipt, StageBranch, StageSpec
+from minispark.scheduler.spec import StageBranch, StageSpec
 from minispark.scheduler.state import JOB_ARROWS, Stage
 from minispark.scheduler.tasks import TASK_ARROWS
 from minispark.scheduler.workers import Worker

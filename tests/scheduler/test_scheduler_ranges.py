@@ -8,10 +8,11 @@ import pytest
 from pydantic import TypeAdapter
 from tests.scheduler.play import Play, gone, key
 
+from minispark.blocks.meta import Receipt
 from minispark.plan.stages import ReadMode, StageInput
 from minispark.scheduler import snapshot
 from minispark.scheduler.commands import BlockRef, FinishJob, JobStatus, LaunchTask
-from minispark.scheduler.spec import JobSpec, Receipt, StageBranch, StageSpec
+from minispark.scheduler.spec import JobSpec, StageBranch, StageSpec
 
 RECEIPT = Receipt((5,) * 4, (50,) * 4)
 Ranges = tuple[tuple[int, int], ...]

@@ -8,6 +8,7 @@ from random import Random
 import pytest
 from tests.scheduler.play import Play, key, map_reduce, single
 
+from minispark.blocks.meta import Receipt
 from minispark.errors import OutOfMemory
 from minispark.scheduler import Scheduler, snapshot
 from minispark.scheduler.commands import CommitJob
@@ -19,7 +20,6 @@ from minispark.scheduler.events import (
     WorkerLeft,
     WorkerRegistered,
 )
-from minispark.scheduler.spec import Receipt
 from minispark.scheduler.state import Job, Stage, State
 from minispark.scheduler.workers import Worker
 from minispark.settings import SchedulerSettings

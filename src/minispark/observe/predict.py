@@ -14,6 +14,7 @@ from heapq import heappop, heappush
 from statistics import median
 from typing import Final
 
+from minispark.blocks.meta import Receipt
 from minispark.errors import UsageError
 from minispark.ids import TaskKey
 from minispark.journal.rows import Row, Submission, SuccessRow
@@ -35,7 +36,7 @@ from minispark.scheduler.events import (
     WorkerHeartbeat,
     WorkerRegistered,
 )
-from minispark.scheduler.spec import JobSpec, Receipt
+from minispark.scheduler.spec import JobSpec
 from minispark.settings import SchedulerSettings
 
 __all__ = ["Measured", "Prediction", "StagePrediction", "measured", "predict"]

@@ -10,9 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from minispark.blocks.meta import Receipt
 from minispark.errors import Failure
 from minispark.ids import TaskKey
-from minispark.scheduler.spec import JobSpec, Receipt
+from minispark.scheduler.spec import JobSpec
 
 __all__ = [
     "ATTEMPTS_OF_A_LIFE",

@@ -17,9 +17,10 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import assert_never
 
+from minispark.blocks.meta import Receipt
 from minispark.plan.stages import Label, ReadMode, StageInput
 from minispark.scheduler.commands import BlockRef, LeafBlocks
-from minispark.scheduler.spec import JobSpec, Receipt, StageSpec
+from minispark.scheduler.spec import JobSpec, StageSpec
 from minispark.scheduler.state import Job, Phase, Reader, Stage
 from minispark.scheduler.tasks import Done, Live, Task
 

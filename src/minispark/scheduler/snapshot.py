@@ -20,9 +20,10 @@ from dataclasses import fields
 from operator import attrgetter
 from typing import Any, Final
 
+from minispark.blocks.meta import Receipt
 from minispark.ids import TaskKey
 from minispark.plan.stages import Label, ReadMode, StageInput
-from minispark.scheduler.spec import JobSpec, Receipt, StageBranch, StageSpec
+from minispark.scheduler.spec import JobSpec, StageBranch, StageSpec
 from minispark.scheduler.state import Job, Phase, Stage, State
 from minispark.scheduler.tasks import (
     IDLE,

@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from minispark.blocks.meta import Receipt
 from minispark.ids import TaskKey
-from minispark.scheduler.spec import Receipt
 
 __all__ = [
     "IDLE",

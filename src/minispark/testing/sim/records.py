@@ -27,15 +27,12 @@ from minispark.observe.projection import apply
 from minispark.observe.record import JobRecord
 from minispark.plan.stages import (
     Branch,
-    Label,
     Output,
     OutputKind,
-    ReadMode,
     ResultSpec,
     SinkSpec,
     Stage,
     StageGraph,
-    StageInput,
 )
 from minispark.scheduler.events import (
     Event,
@@ -157,16 +154,8 @@ def _graph_of(spec: JobSpec) -> StageGraph:
 
 def _stage(spec: StageSpec) -> Stage:
     branches = tuple(
-        Branch(
-            b"",
-            branch.partitions,
-            inputs=tuple(
-                StageInput(e.leaf, e.stage, ReadMode(e.read.value)) for e in branch.inputs
-            ),
-        )
-        for branch in spec.branches
+        Branch(b"", branch.partitions, inputs=branch.inputs) for branch in spec.branches
     )
     sink = SinkSpec("csv", "/out") if spec.sink else None
     output = Output(OutputKind.SINK if spec.sink else OutputKind.SINGLE, sink=sink)
-    label = Label(spec.label.value)
-    return Stage(spec.id, f"s{spec.id}", branches, output, label, (f"n{spec.id}",))
+    return Stage(spec.id, f"s{spec.id}", branches, output, spec.label, (f"n{spec.id}",))

@@ -17,6 +17,7 @@ from resource import RUSAGE_SELF, getrusage
 from time import process_time
 from typing import Final
 
+from minispark.blocks.meta import Receipt
 from minispark.ids import TaskKey
 from minispark.plan.stages import ReadMode, StageInput
 from minispark.scheduler import Scheduler, snapshot
@@ -35,7 +36,7 @@ from minispark.scheduler.events import (
     WorkerHeartbeat,
     WorkerRegistered,
 )
-from minispark.scheduler.spec import JobSpec, Receipt, StageBranch, StageSpec
+from minispark.scheduler.spec import JobSpec, StageBranch, StageSpec
 from minispark.scheduler.workers import Worker
 from minispark.settings import SchedulerSettings
 

@@ -7,7 +7,7 @@ from functools import partial
 from random import Random
 from typing import Final
 
-from minispark.blocks.meta import BlockMeta
+from minispark.blocks.meta import BlockMeta, Receipt
 from minispark.errors import Cancelled, ErrorInfo, Failure, FetchFailed, TaskError
 from minispark.ids import TaskKey
 from minispark.plan.stages import Label, Output, OutputKind
@@ -31,7 +31,6 @@ from minispark.scheduler.events import (
     WorkerHeartbeat,
     WorkerLeft,
 )
-from minispark.scheduler.spec import Receipt
 from minispark.task.spec import InputGeneration, TaskFailure, TaskReport, TaskSpec
 from minispark.testing.sim.agenda import Act, Agenda
 from minispark.testing.sim.blocks import Block, make_block

@@ -14,12 +14,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final, Literal
 
+from minispark.blocks.meta import Receipt
 from minispark.errors import UsageError
 from minispark.ids import TaskKey
 from minispark.scheduler import snapshot
 from minispark.scheduler.commands import Command, JobStatus
 from minispark.scheduler.events import Event, JobCancelRequested, JobReleased, JobSubmitted
-from minispark.scheduler.spec import FoundBlock, JobSpec, Receipt
+from minispark.scheduler.spec import FoundBlock, JobSpec
 from minispark.settings import SchedulerSettings
 from minispark.testing.sim.agenda import Act, Agenda
 from minispark.testing.sim.blocks import kept_block
