@@ -20,7 +20,7 @@ import typer
 from minispark.blocks.meta import BlockMeta, PartitionMeta
 from minispark.journal.journal import Journal
 from minispark.master import MasterConfig, Service
-from minispark.master.restore import identify, restore
+from minispark.master.recovery.restore import identify, restore
 from minispark.plan.stages import Branch, Label, Output, OutputKind, ResultSpec, Stage, StageGraph
 from minispark.task.spec import TaskReport
 from minispark.wire.http import versions
@@ -59,7 +59,7 @@ async def run(state: Path, *, tasks: int, done: int) -> Service:
     """Run part of a job; the service is left as a killed one would be."""
     service = service_on(state)
     await service.start()
-    desk, parts = service.workers, service.parts
+    desk, parts = service.workers, service.components
     entries = [
         desk.register(
             RegisterRequest(
@@ -79,11 +79,11 @@ async def run(state: Path, *, tasks: int, done: int) -> Service:
     reported = 0
     while reported < done:
         for entry in entries:
-            for spec in entry.outbox.drain(PollReply()).tasks:
+            for spec in entry.outbox.flush_into(PollReply()).tasks:
                 nodes = {f"n{spec.key.stage}": 10}
                 desk.report(entry, TaskReport(spec.key, block, nodes=nodes, rows_in=10))
                 reported += 1
-        await parts.carrier.durable()
+        await parts.loop.durable()
     return service
 
 
@@ -93,21 +93,21 @@ async def measure(state: Path, *, tasks: int, done: int) -> None:
     first = await run(state, tasks=tasks, done=done)
     took = time.perf_counter() - began
     await first._planners.close()
-    first.parts.carrier.stop()
-    first.parts.journal.close()  # Without the snapshot of a clean stop.
+    first.components.loop.stop()
+    first.components.journal.close()  # Without the snapshot of a clean stop.
     size = (state / "journal.db").stat().st_size / 1e6
     typer.echo(f"ran {done} of {tasks} tasks in {took:.1f} s ({done / took:.0f}/s), {size:.0f} MB")
     began = time.perf_counter()
     again = service_on(state)
     opened = time.perf_counter()
-    restore(again.parts)
+    restore(again.components)
     restored = time.perf_counter()
-    (live,) = again.parts.book.live.values()
+    (live,) = again.components.jobs.live.values()
     typer.echo(
         f"restored in {restored - began:.2f} s (open {opened - began:.2f}): "
         f"{len(live.blocks)} accepted tasks, {len(live.record.attempts)} attempts"
     )
-    again.parts.journal.close()
+    again.components.journal.close()
 
 
 def main(

@@ -29,8 +29,8 @@ import typer
 from minispark.cli.app import app
 from minispark.journal.journal import Journal
 from minispark.master import MasterConfig, Service, create_app
-from minispark.master.doors import ALWAYS_OPEN, FIGURES, rules
-from minispark.master.parts import Identity
+from minispark.master.control.components import Identity
+from minispark.master.http.route_policy import ALWAYS_OPEN, FIGURES, rules
 from minispark.settings import Limits
 from minispark.wire.guard import SUBMIT, VIEW, WORKER
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import time
 
-__all__ = ["python_loop_s"]
-
 
 def python_loop_s() -> float:
     """Return the processor time of a fixed loop, some 30 ms; the least of three runs."""

@@ -35,7 +35,7 @@ def test_importing_the_package_loads_neither_polars_nor_the_http_libraries() -> 
 
 
 def test_what_speaks_to_a_master_waits_for_polars_only_where_there_are_rows() -> None:
-    code = "import sys, minispark.cli.remote, minispark.cli.figures; print('polars' in sys.modules)"
+    code = "import sys, minispark.cli.remote, minispark.cli.job_metrics; print('polars' in sys.modules)"
     out = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout

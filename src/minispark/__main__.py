@@ -7,8 +7,6 @@ from typing import NoReturn
 
 from minispark.signals import ignore_interrupts, interrupts
 
-__all__ = ["main"]
-
 
 def main() -> NoReturn:
     """Load the command line and run it; an interrupt while it loads ends it too."""

@@ -5,7 +5,7 @@ checked where a message is read. Pydantic asks these types for their rules; noth
 since the scheduler knows the same dataclasses.
 
 Covers: numbers that are finite and fit where they are stored, lengths. Does not cover: what a value
-means (`minispark.master.workers`), the size of a body (`minispark.wire.guard`).
+means (`minispark.master.control.worker_service`), the size of a body (`minispark.wire.guard`).
 """
 
 from __future__ import annotations
@@ -13,27 +13,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
-
-__all__ = [
-    "MAX_COUNT",
-    "MAX_ITEMS",
-    "MAX_TEXT_CHARS",
-    "Checksum",
-    "Count",
-    "Data",
-    "Entries",
-    "Id",
-    "Items",
-    "Length",
-    "Options",
-    "Path",
-    "Quantity",
-    "Range",
-    "Seconds",
-    "Signed",
-    "Slots",
-    "Text",
-]
 
 MAX_COUNT = 2**63 - 1
 """What SQLite and Arrow can store."""

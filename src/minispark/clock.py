@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import time
 
-__all__ = ["monotonic_s", "wall_s"]
-
 
 def monotonic_s() -> float:
     """Seconds on a clock that never goes back; meaningless outside this process."""

@@ -24,25 +24,6 @@ import platformdirs
 
 from minispark.errors import UsageError
 
-__all__ = [
-    "DEFAULT_MASTER",
-    "PRIVATE",
-    "Discovery",
-    "advertise",
-    "allows_clear_text",
-    "find_ca_file",
-    "find_discovery",
-    "find_master",
-    "find_token",
-    "read_token_file",
-    "secure_dir",
-    "state_dir",
-    "token_is_given",
-    "token_place",
-    "withdraw",
-    "write_private",
-]
-
 PRIVATE = frozenset({"MINISPARK_TOKEN"})
 """Variables that processes which run other people's plans do not inherit."""
 DEFAULT_MASTER = "http://127.0.0.1:8080"

@@ -27,26 +27,6 @@ from typing import Annotated, Any, Literal, Self, cast
 from minispark.bounds import Count, Id, Items, Path, Seconds, Text
 from minispark.ids import TaskKey
 
-__all__ = [
-    "Cancelled",
-    "ErrorInfo",
-    "Failure",
-    "FetchFailed",
-    "JobCancelledError",
-    "JobFailedError",
-    "MasterUnreachableError",
-    "MinisparkError",
-    "OutOfMemory",
-    "TaskError",
-    "TimedOut",
-    "UnsupportedError",
-    "UsageError",
-    "WorkerLost",
-    "caused_by",
-    "exception_name",
-    "text_of",
-]
-
 _POLARS = "polars.exceptions"
 _EXCEPTION_CHARS = 4_000
 """Polars lists values, columns or whole schemas in one line."""

@@ -11,8 +11,6 @@ from typing import Any, NamedTuple
 
 from minispark.bounds import MAX_COUNT
 
-__all__ = ["BLOCK_ID", "TaskKey", "job_id"]
-
 _MAX_JOB_CHARS = 1_000
 _JOB = "[a-z0-9-]+"
 BLOCK_ID = rf"({_JOB})\.([0-9]+)\.([0-9]+)\.([0-9]+)\.([0-9]+)"

@@ -17,8 +17,6 @@ from functools import cache
 
 from minispark.errors import ErrorInfo
 
-__all__ = ["MASK", "masked", "masked_error", "tells_secret"]
-
 MASK = "***"
 _MIN_VALUE_CHARS = 6
 """Shorter values (``1``, ``true``) stand everywhere and hide nothing."""

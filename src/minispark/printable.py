@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["printable", "printable_lines"]
-
 _INVISIBLE = r"\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff"
 """Control characters, line separators, what turns the direction of writing, half surrogates."""
 _ALL = re.compile(rf"[\t\n{_INVISIBLE}]")

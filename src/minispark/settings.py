@@ -5,21 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = [
-    "MAX_WEIGHT",
-    "MIB",
-    "MIN_WEIGHT",
-    "CacheSettings",
-    "DoorSettings",
-    "FragmentSettings",
-    "JournalSettings",
-    "Limits",
-    "LogSettings",
-    "PlanSettings",
-    "RoomSettings",
-    "SchedulerSettings",
-]
-
 MIB = 1 << 20
 MIN_WEIGHT = 0.01
 MAX_WEIGHT = 100.0
@@ -188,7 +173,7 @@ class FragmentSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class RoomSettings:
+class CapacitySettings:
     """When a worker takes no more work. What it has been given it goes on with."""
 
     high_water: float = 0.85
@@ -206,7 +191,7 @@ class RoomSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class DoorSettings:
+class ConnectionLimits:
     """What a server bears from those who knock, each limit per peer address. Times in seconds.
 
     All addresses of loopback are one peer.

@@ -17,8 +17,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = ["Interrupts", "StopSignals", "ignore_interrupts", "interrupts"]
-
 _STOP = (signal.SIGTERM, signal.SIGINT)
 _MOMENT_S = 1.0
 """Interrupts within this time are one; long enough for a request that cancels a job."""

@@ -17,8 +17,6 @@ from typing import Any
 
 from minispark.errors import UsageError
 
-__all__ = ["TRUST_HINT", "check_certificate", "client_context", "server_tls", "trust_problem"]
-
 TRUST_HINT = (
     "Name the file of certificates to trust with MINISPARK_CA_FILE or --ca-file. The certificate "
     "must be made for the very name or address that the URL has."

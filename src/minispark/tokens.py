@@ -24,8 +24,6 @@ from enum import StrEnum
 
 from minispark.errors import UsageError
 
-__all__ = ["BlockKey", "Keyring", "Level", "derive", "derive_strong", "level_of"]
-
 _PREFIX = "minispark-"
 _MIN_SECRET_CHARS = 20
 """Whoever holds a lesser token can try secrets at home: shorter ones are found."""

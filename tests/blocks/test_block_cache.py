@@ -108,7 +108,7 @@ def test_the_disk_keeps_a_reserve_for_those_who_work(tmp_path: Path) -> None:
     shelf.cache.settings = budgets(memory=0)
     assert shelf.put(A, 10)
     shelf.cache.settings = CacheSettings(memory_bytes=0, disk_bytes=100, reserve=1.1)
-    shelf.cache.make_way()
+    shelf.cache.preempt_prefetched()
     assert shelf.tiers() == "gone gone gone"
 
 
@@ -116,7 +116,7 @@ def test_the_memory_tier_makes_way_for_those_who_work(shelf: Shelf) -> None:
     shelf.put(A, 40)
     shelf.put(B, 40)
     shelf.tmpfs = 50
-    shelf.cache.make_way()
+    shelf.cache.preempt_prefetched()
     assert shelf.tiers() == "disk memory gone"
 
 

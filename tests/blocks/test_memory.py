@@ -14,7 +14,7 @@ from minispark.blocks.memory import Memory, read_memory
 from minispark.blocks.meta import BlockSource, PartitionMeta
 from minispark.errors import OutOfMemory
 from minispark.ids import TaskKey
-from minispark.observe.failures import Place, error_of
+from minispark.observe.failures import FailureLocation, error_of
 from minispark.plan.stages import Output, OutputKind, ScanFormat, ScanSpec, Split
 from minispark.task.inputs import largest_inputs
 from minispark.task.spec import ScanTask, TaskInput, TaskSpec
@@ -87,7 +87,7 @@ def test_who_took_too_much_reads_what_and_where() -> None:
         "data/2.csv (32.0 MB)",
     )
     failure = OutOfMemory(300 * MIB, 412 * MIB, inputs=inputs)
-    said = error_of(failure, Place(stage=5, name="join", partition=2))
+    said = error_of(failure, FailureLocation(stage=5, name="join", partition=2))
     assert said.code == "MS-204"
     assert said.message == (
         "a task went over its memory limit of 300 MB; it used 412 MB; it read 2 blocks of stage 4 "

@@ -12,10 +12,10 @@ import polars as pl
 import pytest
 
 from minispark.testing.chaos.faults import Fault, draw
-from minispark.testing.chaos.gate import Gate
+from minispark.testing.chaos.faulty_cluster import FaultyCluster
 from minispark.testing.chaos.jobs import KINDS, write_tables
-from minispark.testing.chaos.shaky import ShakyCluster
 from minispark.testing.chaos.suite import SuiteSettings, run_suite
+from minispark.testing.chaos.tcp_proxy import TcpProxy
 
 SEED = int(os.environ.get("MINISPARK_CHAOS_SEED", "11"))
 WAIT_S = 60.0
@@ -36,7 +36,7 @@ def test_jobs_under_chaos_give_what_polars_gives_and_leave_nothing(tmp_path: Pat
 
 @pytest.mark.process
 def test_what_is_left_behind_is_found(tmp_path: Path) -> None:
-    with ShakyCluster(tmp_path, workers=1) as cluster:
+    with FaultyCluster(tmp_path, workers=1) as cluster:
         while_it_runs = cluster.leftovers()
     kinds = Counter(line.split()[0] for line in while_it_runs)
     assert kinds["process"] >= 3
@@ -118,7 +118,7 @@ def _is_broken(line: socket.socket) -> bool:
 
 def test_a_cut_that_swallows_delays_and_one_that_refuses_breaks() -> None:
     echo = _Echo()
-    gate = Gate(("127.0.0.1", 0), echo.address)
+    gate = TcpProxy(("127.0.0.1", 0), echo.address)
     try:
         with socket.create_connection(gate.address, timeout=WAIT_S) as line:
             line.sendall(b"before")

@@ -10,18 +10,18 @@ from pathlib import Path
 import pytest
 
 from minispark.cli import examine
-from minispark.cli.examine import Finding, Patient, Verdict
+from minispark.cli.examine import CheckResult, CheckStatus, DoctorInput
 from minispark.client import LocalCluster
 
 from .conftest import Minispark
 
 
 @pytest.fixture
-def patient(tmp_path: Path, minispark: Minispark) -> Patient:
-    return Patient(state_dir=tmp_path / "state", work_dir=tmp_path / "work", ports=())
+def patient(tmp_path: Path, minispark: Minispark) -> DoctorInput:
+    return DoctorInput(state_dir=tmp_path / "state", work_dir=tmp_path / "work", ports=())
 
 
-def of(found: list[Finding], what: str) -> Finding:
+def of(found: list[CheckResult], what: str) -> CheckResult:
     return next(one for one in found if one.what == what)
 
 
@@ -51,49 +51,55 @@ def test_a_master_that_was_named_and_does_not_answer_is_a_failure(minispark: Min
     assert set(found["master"]) == {"what", "verdict", "said", "mend"}
 
 
-def test_a_secret_that_others_may_read(patient: Patient) -> None:
+def test_a_secret_that_others_may_read(patient: DoctorInput) -> None:
     patient.state_dir.mkdir(mode=0o700)
     token = patient.state_dir / "token"
     token.write_text("secret")
     token.chmod(0o644)
     found = of(examine.examine(patient), "secret")
-    assert found.verdict is Verdict.FAIL
+    assert found.verdict is CheckStatus.FAIL
     assert "may be read by other users" in found.said
     assert found.mend
     token.chmod(0o600)
-    assert of(examine.examine(patient), "secret").verdict is Verdict.OK
+    assert of(examine.examine(patient), "secret").verdict is CheckStatus.OK
     patient.state_dir.chmod(0o755)
     found = of(examine.examine(patient), "secret")
-    assert (found.verdict, found.mend) == (Verdict.FAIL, f"chmod 700 {patient.state_dir}")
+    assert (found.verdict, found.mend) == (CheckStatus.FAIL, f"chmod 700 {patient.state_dir}")
 
 
-def test_a_small_control_group_and_its_trap(patient: Patient, tmp_path: Path) -> None:
+def test_a_small_control_group_and_its_trap(patient: DoctorInput, tmp_path: Path) -> None:
     cgroup = tmp_path / "cgroup"
     cgroup.mkdir()
     (cgroup / "memory.max").write_text("536870912\n")
     (cgroup / "memory.oom.group").write_text("1\n")
-    small = Patient(patient.state_dir, patient.work_dir, (), cgroup=cgroup, tmpfs=tmp_path / "no")
+    small = DoctorInput(
+        patient.state_dir, patient.work_dir, (), cgroup=cgroup, tmpfs=tmp_path / "no"
+    )
     found = [one for one in examine.examine(small) if one.what == "memory"]
-    assert [one.verdict for one in found] == [Verdict.WARN, Verdict.WARN]
+    assert [one.verdict for one in found] == [CheckStatus.WARN, CheckStatus.WARN]
     assert "may take 537 MB" in found[0].said
     assert "--memory-limit-mb" in str(found[1].mend)
-    assert of(examine.examine(small), "tmpfs").verdict is Verdict.WARN
+    assert of(examine.examine(small), "tmpfs").verdict is CheckStatus.WARN
 
 
-def test_a_port_that_is_taken(patient: Patient) -> None:
+def test_a_port_that_is_taken(patient: DoctorInput) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        busy = Patient(patient.state_dir, patient.work_dir, (port,))
-        assert of(examine.examine(busy), "port").verdict is Verdict.WARN
-    assert of(examine.examine(busy), "port").verdict is Verdict.OK
+        busy = DoctorInput(patient.state_dir, patient.work_dir, (port,))
+        assert of(examine.examine(busy), "port").verdict is CheckStatus.WARN
+    assert of(examine.examine(busy), "port").verdict is CheckStatus.OK
 
 
-def test_a_look_that_fails_is_a_finding(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
-    def _broken(_patient: Patient) -> Iterator[Finding]:
+def test_a_look_that_fails_is_a_finding(
+    patient: DoctorInput, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def _broken(_patient: DoctorInput) -> Iterator[CheckResult]:
         raise OSError("no such thing")
 
     monkeypatch.setattr(examine, "_CHECKS", (_broken,))
-    assert examine.examine(patient) == [Finding("broken", Verdict.FAIL, "OSError: no such thing")]
+    assert examine.examine(patient) == [
+        CheckResult("broken", CheckStatus.FAIL, "OSError: no such thing")
+    ]
 
 
 @pytest.mark.process

@@ -8,10 +8,10 @@ import pytest
 from tests.observe.recorded import Recorded
 
 from minispark.cli import replay
-from minispark.observe.story import Step, story
+from minispark.observe.story import JournalStep, story
 
 
-def steps_of(count: int) -> list[Step]:
+def steps_of(count: int) -> list[JournalStep]:
     workers = [f"w{number}" for number in range(1, count + 1)]
     made = Recorded(dict.fromkeys(workers, 1))
     for worker in workers:

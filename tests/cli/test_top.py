@@ -14,7 +14,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from minispark.cli.top_frame import Look, events, frame
+from minispark.cli.top_frame import ClusterSnapshot, events, frame
 from minispark.cli.top_live import next_look
 from minispark.client import LocalCluster
 from minispark.clock import monotonic_s
@@ -46,7 +46,7 @@ def job(number: int, status: JobStatus, *stages: StageProgress) -> JobView:
     )
 
 
-def seen(*workers: WorkerFigures, jobs: tuple[JobView, ...] = ()) -> Look:
+def seen(*workers: WorkerFigures, jobs: tuple[JobView, ...] = ()) -> ClusterSnapshot:
     master = MasterFigures(
         epoch=1,
         uptime_s=1.0,
@@ -72,10 +72,10 @@ def seen(*workers: WorkerFigures, jobs: tuple[JobView, ...] = ()) -> Look:
         totals=Totals(),
         workers=list(workers),
     )
-    return Look("http://m:1", system, jobs)
+    return ClusterSnapshot("http://m:1", system, jobs)
 
 
-def drawn(look: Look, *, height: int | None = None, width: int = 120) -> str:
+def drawn(look: ClusterSnapshot, *, height: int | None = None, width: int = 120) -> str:
     console = Console(file=io.StringIO(), width=width, color_system=None, legacy_windows=False)
     console.print(frame(look, height=height))
     assert isinstance(console.file, io.StringIO)
@@ -117,7 +117,7 @@ def test_what_became_of_workers_and_of_the_master_is_told() -> None:
     class Client(MasterClient):
         url = "http://m:1"
 
-        def __init__(self, look: Look) -> None:
+        def __init__(self, look: ClusterSnapshot) -> None:
             self.look = look
 
         def get_json(self, path: str, **params: object) -> object:

@@ -15,7 +15,7 @@ import polars as pl
 import pytest
 
 from minispark.client import LocalCluster, MasterClient
-from minispark.engines.saving import save
+from minispark.engines.resume_download import save
 from minispark.errors import MasterUnreachableError, UsageError
 
 ROWS = 30_000
@@ -169,7 +169,7 @@ class Body(httpx2.SyncByteStream):
 
 @pytest.fixture(autouse=True)
 def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("minispark.engines.saving._PAUSE_S", 0.0)
+    monkeypatch.setattr("minispark.engines.resume_download._PAUSE_S", 0.0)
 
 
 def test_it_goes_on_after_each_break(tmp_path: Path) -> None:

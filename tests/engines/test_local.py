@@ -9,8 +9,8 @@ import psutil
 import pytest
 from polars.testing import assert_frame_equal
 
+from minispark.engines.block_dirs import has_room
 from minispark.engines.local import LocalRunner
-from minispark.engines.places import has_room
 from minispark.errors import JobFailedError, UsageError
 from minispark.observe.views import JobView
 from minispark.plan.build import PlanOutput, plan_outputs

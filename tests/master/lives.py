@@ -21,7 +21,7 @@ from tests.master.bench import Client, FakeWorker
 from minispark.ids import TaskKey
 from minispark.journal.journal import Journal
 from minispark.master import MasterConfig, Service, create_app
-from minispark.master.restore import identify
+from minispark.master.recovery.restore import identify
 from minispark.task.spec import TaskReport
 from minispark.wire.messages import PollReply
 
@@ -78,8 +78,8 @@ class Life:
 
     def die(self) -> None:
         """Nothing is carried out and nothing is answered from now on."""
-        carrier = self.service.parts.carrier
-        carrier._made_durable = _unheard  # type: ignore[method-assign]  # as of a dead process
+        carrier = self.service.components.loop
+        carrier._on_durable = _unheard  # type: ignore[method-assign]  # as of a dead process
         carrier._pending.clear()
         carrier.stop()
         self.dead.set()
@@ -87,7 +87,7 @@ class Life:
     async def bury(self) -> None:
         """Wait until the threads of this life are gone."""
         self.die()
-        background = self.service.parts.background
+        background = self.service.components.background
         for task in background:
             if getattr(task.get_coro(), "__qualname__", "") == "Load.watch":
                 task.cancel()  # It has no end of its own.

@@ -10,7 +10,7 @@ import pytest
 from minispark.errors import UsageError
 from minispark.ids import TaskKey
 from minispark.journal.rows import Manifest
-from minispark.master.commits import publish
+from minispark.master.jobs.commits import publish
 from minispark.plan.build import PlanOutput, plan_outputs
 from minispark.plan.stages import SinkSpec
 from minispark.task import sinks

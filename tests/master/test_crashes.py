@@ -199,7 +199,7 @@ def test_many_restarts_in_a_row_change_nothing(bench: Bench) -> None:
             assert set(lives.launched.values()) == {1}
             metrics = (await lives.client.get(f"/api/v1/jobs/{job}/metrics")).json()
             assert metrics["records"] == {"read": 36, "agg": 6}
-            assert life.service.parts.identity.master_epoch > 5
+            assert life.service.components.identity.master_epoch > 5
         await lives.end(life)
 
     asyncio.run(story())

@@ -11,10 +11,10 @@ import pytest
 from tests.master.bench import Bench, Client, FakeWorker
 
 from minispark.errors import ErrorInfo, Failure, OutOfMemory, TaskError, TimedOut
-from minispark.master import stories
+from minispark.master.views import explanations as stories
 from minispark.settings import SchedulerSettings
 from minispark.task.spec import TaskFailure
-from minispark.ui import plot
+from minispark.ui import step_pager as plot
 
 
 async def _failed_once(bench: Bench, client: Client) -> tuple[str, FakeWorker]:

@@ -16,11 +16,11 @@ from minispark.blocks.host import host_identity
 from minispark.blocks.meta import BlockSource
 from minispark.ids import TaskKey
 from minispark.journal.rows import SinkOutput
-from minispark.master.answers import RefusedError
-from minispark.master.downloads import download
-from minispark.master.outcome import Ending, Outcome
-from minispark.master.results import open_stream
-from minispark.observe.guard import Guard
+from minispark.master.http.downloads import download
+from minispark.master.http.http_errors import RefusedError
+from minispark.master.jobs.finished_job import Ending, FinishedJob
+from minispark.master.jobs.results import open_stream
+from minispark.observe.guard import ReaderGuard
 from minispark.observe.record import JobRecord
 from minispark.plan.build import PlanOutput, plan_outputs
 from minispark.scheduler.commands import FinishJob, JobStatus
@@ -29,12 +29,12 @@ from minispark.wire.messages import NodeBlocks
 JOB = "job-a-1-1"
 
 
-def outcome_of(result: NodeBlocks | SinkOutput) -> Outcome:
+def outcome_of(result: NodeBlocks | SinkOutput) -> FinishedJob:
     graph = plan_outputs([PlanOutput("out", pl.LazyFrame({"a": [1]}))])
     record = JobRecord(JOB, "rows", graph, 0.0)
     blocks, sinks = ([], [result]) if isinstance(result, SinkOutput) else ([result], [])
     ending = Ending(FinishJob(JOB, JobStatus.SUCCEEDED), results=blocks, sinks=sinks)
-    return Outcome.of(record, ending, at=1.0, guard=Guard())
+    return FinishedJob.of(record, ending, at=1.0, guard=ReaderGuard())
 
 
 def refused(result: NodeBlocks | SinkOutput, spool: Path, format_: str, asked: str) -> RefusedError:

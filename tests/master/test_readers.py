@@ -18,7 +18,9 @@ from typing import Any
 import pytest
 
 from minispark.errors import ErrorInfo, TaskError, TimedOut
-from minispark.master import readers, service, teller
+from minispark.master.control import service
+from minispark.master.views import cluster_events as teller
+from minispark.master.views import job_reader as readers
 from minispark.observe import projection
 from minispark.observe.record import JobRecord
 from minispark.plan.stages import SinkSpec
@@ -112,7 +114,7 @@ def _raising(real: Callable[..., Any], seed: int, share: float) -> tuple[Any, li
 READERS = [
     (readers, "apply"),
     (service, "log_row"),
-    (teller.Teller, "_lines"),
+    (teller.EventPublisher, "_lines"),
     (readers.JobReader, "apply"),
 ]
 

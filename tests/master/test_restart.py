@@ -25,7 +25,7 @@ from minispark.config import find_discovery
 from minispark.errors import MinisparkError, UsageError
 from minispark.journal.journal import Journal
 from minispark.master import running
-from minispark.master.restore import identify
+from minispark.master.recovery.restore import identify
 from minispark.plan.stages import SinkSpec
 from minispark.settings import JournalSettings, Limits, SchedulerSettings
 from minispark.task.spec import TaskSpec

@@ -21,9 +21,9 @@ from minispark.blocks.host import host_identity
 from minispark.blocks.meta import BlockSource
 from minispark.ids import TaskKey
 from minispark.journal.rows import SinkOutput
-from minispark.master import results
-from minispark.master.answers import RefusedError
-from minispark.master.outcome import Outcome
+from minispark.master.http.http_errors import RefusedError
+from minispark.master.jobs import results
+from minispark.master.jobs.finished_job import FinishedJob
 from minispark.wire.messages import NodeBlocks
 
 READ: dict[str, Callable[[bytes], pl.DataFrame]] = {
@@ -67,7 +67,7 @@ def encoded(result: NodeBlocks | SinkOutput, format_: str, spool: Path) -> bytes
     found = [[result], []] if isinstance(result, NodeBlocks) else [[], [result]]
     outcome = SimpleNamespace(results=found[0], sinks=found[1])
     stream = results.open_stream(
-        cast(Outcome, outcome), None, format_, fetch=FetchSettings(), root=None, spool=spool
+        cast(FinishedJob, outcome), None, format_, fetch=FetchSettings(), root=None, spool=spool
     )
     return b"".join(stream.chunks)
 

@@ -16,9 +16,9 @@ from tests.master.bench import Bench
 from minispark.errors import UsageError
 from minispark.journal.journal import Journal
 from minispark.master import MasterConfig, Service, create_app
-from minispark.master.parts import Identity
+from minispark.master.control.components import Identity
 from minispark.master.settings import check_config
-from minispark.settings import DoorSettings, Limits
+from minispark.settings import ConnectionLimits, Limits
 from minispark.tokens import Level, derive
 from minispark.wire.http import auth_headers
 
@@ -37,7 +37,7 @@ class App:
     """The application without a port."""
 
     def __init__(self, tmp_path: Path, **changes: Any) -> None:
-        patient = DoorSettings(first_pause_s=0.0)
+        patient = ConnectionLimits(first_pause_s=0.0)
         config = MasterConfig(state_dir=tmp_path, token=TOKEN, door=patient, **changes)
         self.journal = Journal(tmp_path / "journal.db")
         self.app = create_app(Service(config, self.journal, Identity("c", 1)))

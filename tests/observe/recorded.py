@@ -32,8 +32,6 @@ from minispark.scheduler.spec import JobSpec
 from minispark.settings import SchedulerSettings
 from minispark.task.spec import InputGeneration, TaskReport
 
-__all__ = ["Recorded"]
-
 Written = tuple[str, BaseModel, list[list[object]]]
 """Kind, payload and decisions, as they are given to a journal."""
 

@@ -16,7 +16,6 @@ from minispark.errors import (
 from minispark.ids import TaskKey
 from minispark.observe.failures import error_of
 from minispark.observe.record import JobRecord
-from minispark.observe.specs import block_source, fragment, job_spec, task_spec
 from minispark.plan.stages import (
     Branch,
     Label,
@@ -33,6 +32,7 @@ from minispark.plan.stages import (
     StageInput,
 )
 from minispark.scheduler.commands import BlockRef, JobStatus, LaunchTask, LeafBlocks
+from minispark.specs import block_source, fragment, job_spec, task_spec
 from minispark.task.spec import TaskReport
 
 SPLIT = Split("in.csv", 0, 10, 10, 1)

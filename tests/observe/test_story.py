@@ -19,7 +19,7 @@ from minispark.scheduler.commands import CancelTask, LaunchTask
 from minispark.scheduler.spec import JobSpec, StageBranch, StageSpec
 from minispark.settings import SchedulerSettings
 from minispark.testing.chaos import journals
-from minispark.ui import STEPS_PER_PAGE, Plot
+from minispark.ui import STEPS_PER_PAGE, StepPager
 
 KEPT = sorted((Path(__file__).parent.parent / "chaos" / "journals").glob("*.gz"))
 
@@ -154,7 +154,7 @@ def steps_of_python(tasks: int) -> int:
     before = sys.gettrace()
     sys.settrace(trace)
     try:
-        plot = Plot("job-1")
+        plot = StepPager("job-1")
         plot.take(lines)
     finally:
         sys.settrace(before)
@@ -172,7 +172,7 @@ def test_a_job_twice_as_large_takes_twice_the_work() -> None:
 def test_a_story_is_told_by_pages_that_make_up_the_whole() -> None:
     lines = large(700)
     whole = story(lines, job="job-1")
-    plot = Plot("job-1")
+    plot = StepPager("job-1")
     for begin in range(0, len(lines), 100):
         plot.take(lines[begin : begin + 100])
     assert plot.told == len(whole)

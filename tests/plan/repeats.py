@@ -14,8 +14,6 @@ from minispark.blocks.meta import BlockSource
 from minispark.plan.stages import Label, StageGraph
 from minispark.task.spec import TaskReport, TaskSpec
 
-__all__ = ["BrokenLabelError", "Repeater", "in_any_order"]
-
 _DIGITS = 5
 _FETCH = FetchSettings()
 

@@ -18,10 +18,10 @@ from minispark.scheduler.commands import (
 )
 from minispark.scheduler.events import (
     BlocksMoved,
-    HeartbeatFacts,
+    HeartbeatDiff,
     JobReleased,
     MasterRestarted,
-    TimeFacts,
+    Timeouts,
     TimerFired,
     WorkerDraining,
     WorkerHeartbeat,
@@ -179,9 +179,9 @@ def test_a_full_worker_takes_nothing_until_it_has_room() -> None:
     play = Play("w0", "w1")
     play.submit(single())
     play.done(key(0, 0))
-    play.tell(HeartbeatFacts("w1", 1, full="disk"))
+    play.tell(HeartbeatDiff("w1", 1, full="disk"))
     assert drain(play, "w0") == []
-    assert play.tell(HeartbeatFacts("w1", 1)) == [move("w1", key(0, 0))]
+    assert play.tell(HeartbeatDiff("w1", 1)) == [move("w1", key(0, 0))]
 
 
 def test_a_target_that_is_lost_is_replaced() -> None:
@@ -308,7 +308,7 @@ def test_a_leaver_that_falls_silent_is_down() -> None:
     drain(play, "w0")
     play.now = 9.0
     beat_all(play, "w1")
-    assert play.tell(TimeFacts((("w0", 1),)), at=10.0)[0] == WorkerDown(
+    assert play.tell(Timeouts((("w0", 1),)), at=10.0)[0] == WorkerDown(
         "w0", 1, "no heartbeat for 10 s"
     )
     assert play.done(key(0, 1)) == [play.launch(key(0, 0, 1), "w1")]

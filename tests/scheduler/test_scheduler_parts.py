@@ -13,10 +13,11 @@ from minispark.plan.stages import Label
 from minispark.scheduler import invariants, lineage, placement, prefetch
 from minispark.scheduler.commands import LaunchTask
 from minispark.scheduler.events import JobSubmitted, WorkerRegistered
-from minispark.scheduler.lines import Lines
 from minispark.scheduler.spec import StageBranch, StageSpec
-from minispark.scheduler.state import JOB_ARROWS, Stage
+from minispark.scheduler.stage import StageRun
+from minispark.scheduler.state import JOB_ARROWS
 from minispark.scheduler.tasks import TASK_ARROWS
+from minispark.scheduler.worker_index import WorkerIndex
 from minispark.scheduler.workers import Worker
 from minispark.settings import SchedulerSettings
 
@@ -35,7 +36,7 @@ def line_of(slots: int = 4, **loads: int) -> list[Worker]:
 def choose(
     line: list[Worker], *avoid: str, there: dict[str, int] | None = None, ahead: int = 2
 ) -> str | None:
-    lines = Lines(max_load_diff=2, max_prefetch=2)
+    lines = WorkerIndex(max_load_diff=2, max_prefetch=2)
     for worker in line:
         lines.see(worker)
     held = there or {}
@@ -73,19 +74,19 @@ def test_a_long_task_is_not_leased_ahead_of_a_slot() -> None:
 
 def test_the_line_is_as_long_as_the_tasks_are_short() -> None:
     settings = SchedulerSettings()
-    stage = Stage(StageSpec(0, (StageBranch(9),)), 0, Label.UNORDERED, [])
-    assert prefetch.ahead_of(stage, settings) == settings.first_prefetch == 2
+    stage = StageRun(StageSpec(0, (StageBranch(9),)), 0, Label.UNORDERED, [])
+    assert prefetch.prefetch_depth(stage, settings) == settings.first_prefetch == 2
     depths = {}
     for took_s in (0.0, 0.001, 0.02, 0.1, 0.3, 0.6):
-        stage = Stage(StageSpec(0, (StageBranch(9),)), 0, Label.UNORDERED, [])
+        stage = StageRun(StageSpec(0, (StageBranch(9),)), 0, Label.UNORDERED, [])
         stage.note_time(took_s)
-        depths[took_s] = prefetch.ahead_of(stage, settings)
+        depths[took_s] = prefetch.prefetch_depth(stage, settings)
     assert depths == {0.0: 64, 0.001: 64, 0.02: 16, 0.1: 4, 0.3: 2, 0.6: 0}
     # One that has nothing to do beside one that has: the median may be 0 where the mean is not.
-    stage.times_s, stage.ahead = [0.0, 0.05], None
-    assert prefetch.ahead_of(stage, settings) == 16
-    stage.ahead = None
-    assert prefetch.ahead_of(stage, SchedulerSettings(max_prefetch=1)) == 1
+    stage.times_s, stage.prefetch_depth = [0.0, 0.05], None
+    assert prefetch.prefetch_depth(stage, settings) == 16
+    stage.prefetch_depth = None
+    assert prefetch.prefetch_depth(stage, SchedulerSettings(max_prefetch=1)) == 1
 
 
 def test_short_tasks_are_leased_many_at_a_time_and_evenly() -> None:

@@ -15,7 +15,7 @@ from minispark.scheduler.commands import (
     WorkerDown,
 )
 from minispark.scheduler.events import (
-    HeartbeatFacts,
+    HeartbeatDiff,
     JobCancelRequested,
     JobReleased,
     TaskSucceeded,
@@ -91,14 +91,14 @@ def test_what_a_heartbeat_changes_is_all_that_is_kept_of_it() -> None:
     play.submit(single())
     decide = play.scheduler.decide
     assert decide(WorkerHeartbeat("w0", 1, (key(0, 0),)), 1.0) is None
-    assert decide(WorkerHeartbeat("w0", 1, (key(0, 0), key(7, 7))), 1.0) == HeartbeatFacts(
+    assert decide(WorkerHeartbeat("w0", 1, (key(0, 0), key(7, 7))), 1.0) == HeartbeatDiff(
         "w0", 1, unwanted=(key(7, 7),)
     )
-    assert decide(WorkerHeartbeat("w0", 1, (), full="disk"), 6.5) == HeartbeatFacts(
+    assert decide(WorkerHeartbeat("w0", 1, (), full="disk"), 6.5) == HeartbeatDiff(
         "w0", 1, lost=(key(0, 0),), full="disk"
     )
     # Of a worker that is not known: that it spoke, so that it is told.
-    assert decide(WorkerHeartbeat("w9", 1, ()), 7.0) == HeartbeatFacts("w9", 1)
+    assert decide(WorkerHeartbeat("w9", 1, ()), 7.0) == HeartbeatDiff("w9", 1)
 
 
 def test_workers_that_never_come_back_are_forgotten_in_the_end() -> None:

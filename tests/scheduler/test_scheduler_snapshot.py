@@ -20,11 +20,12 @@ from minispark.scheduler.events import (
     WorkerLeft,
     WorkerRegistered,
 )
-from minispark.scheduler.state import Job, Stage, State
+from minispark.scheduler.stage import StageRun
+from minispark.scheduler.state import JobRun, State
 from minispark.scheduler.workers import Worker
 from minispark.settings import SchedulerSettings
-from minispark.testing.sim import Recipe, World
-from minispark.testing.sim.journal import Row
+from minispark.testing.sim import SimOptions, World
+from minispark.testing.sim.journal import SimRow
 from minispark.testing.sim.master import Master
 
 
@@ -38,9 +39,9 @@ class Witness:
     def __init__(self, seed: int) -> None:
         self.doubts = Random(seed)
         self.twins: list[Scheduler] = []
-        self.world = World(Recipe(seed, without=("twin",)), witness=self.see)
+        self.world = World(SimOptions(seed, without=("twin",)), witness=self.see)
 
-    def see(self, master: Master, row: Row) -> None:
+    def see(self, master: Master, row: SimRow) -> None:
         if isinstance(row.fact, MasterRestarted):
             self.twins = []  # What was not durable is lost: they know too much.
         for twin in self.twins:
@@ -67,21 +68,23 @@ def test_who_is_told_again_or_loaded_decides_the_same(batch: int) -> None:
 def test_every_moment_of_a_history_can_be_kept() -> None:
     """Not only what dumps alike, but every counter and index that is made again."""
 
-    def see(master: Master, _: Row) -> None:
+    def see(master: Master, _: SimRow) -> None:
         assert copied(master.scheduler.state) == master.scheduler.state
 
     for seed in range(1100, 1106):
-        World(Recipe(seed), witness=see).run()
+        World(SimOptions(seed), witness=see).run()
 
 
 @pytest.mark.parametrize(
-    ("record", "name"), [(Worker, "full"), (Job, "name"), (Stage, "generation")]
+    ("record", "name"), [(Worker, "full"), (JobRun, "name"), (StageRun, "generation")]
 )
 def test_what_is_no_plain_value_cannot_be_forgotten(record: type, name: str) -> None:
     play = Play("w0")
     play.submit(map_reduce())
     job = play.scheduler.state.jobs["j"]
-    thing = {Worker: play.scheduler.state.workers["w0"], Job: job, Stage: job.ordered[0]}[record]
+    thing = {Worker: play.scheduler.state.workers["w0"], JobRun: job, StageRun: job.ordered[0]}[
+        record
+    ]
     setattr(thing, name, object())
     with pytest.raises(TypeError, match=f"{name} is no plain value"):
         snapshot.dump(play.scheduler.state)

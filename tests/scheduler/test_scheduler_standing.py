@@ -79,7 +79,7 @@ def test_the_same_task_counts_once() -> None:
     play = Play("w0", settings=SchedulerSettings(max_prefetch=0, max_attempts=9))
     play.submit(single(1))
     fail_on(play, "w0", NO_DISK, 8)
-    assert play.scheduler.state.workers["w0"].strikes == {("j", 0, 0): None}
+    assert play.scheduler.state.workers["w0"].failed_tasks == {("j", 0, 0): None}
 
 
 @pytest.mark.parametrize("failure", [OutOfMemory(1), TimedOut(1.0), WorkerLost("signal 9")])
@@ -158,7 +158,7 @@ def test_failures_of_jobs_that_are_over_still_count_and_name_nothing() -> None:
         play.failed(home, NO_DISK)
         play.done(play.scheduler.active_attempts("w1")[0])
     assert excluded(play) == ["w0"]
-    assert play.scheduler.state.workers["w0"].strikes == {}
+    assert play.scheduler.state.workers["w0"].failed_tasks == {}
 
 
 # Back-pressure.
@@ -257,4 +257,4 @@ def test_bad_data_still_ends_its_job_at_once() -> None:
     play.submit(single())
     bad = TaskError(ErrorInfo("MS-211", "not a number", file="a.csv"))
     assert play.failed(key(0, 0), bad) == [failed(key(0, 0), bad), *released("w0")]
-    assert play.scheduler.state.workers["w0"].strikes == {}
+    assert play.scheduler.state.workers["w0"].failed_tasks == {}

@@ -35,7 +35,7 @@ from minispark.scheduler.events import (
 )
 from minispark.scheduler.policy import POLICY, Cause, cause_of
 from minispark.scheduler.spec import JobSpec, StageBranch, StageSpec
-from minispark.scheduler.state import JOB_ARROWS, Job, Phase, State
+from minispark.scheduler.state import JOB_ARROWS, JobRun, Phase, State
 from minispark.scheduler.tasks import (
     IDLE,
     READY,
@@ -185,7 +185,7 @@ def test_a_task_takes_only_arrows_of_the_table(before: TaskState, after: TaskSta
 
 @pytest.mark.parametrize(("before", "after"), list(product(Phase, Phase)))
 def test_a_job_takes_only_arrows_of_the_table(before: Phase, after: Phase) -> None:
-    job = Job("j", before)
+    job = JobRun("j", before)
     if (before, after) in JOB_ARROWS:
         job.move(after)
         assert job.phase is after

@@ -19,13 +19,11 @@ from minispark.blocks.store import BlockStore
 from minispark.ids import TaskKey
 from minispark.journal.journal import Journal
 from minispark.master import MasterConfig, Service, create_app
-from minispark.master.parts import Identity
-from minispark.settings import DoorSettings
+from minispark.master.control.components import Identity
+from minispark.settings import ConnectionLimits
 from minispark.tokens import BlockKey, Level, derive
-from minispark.wire.guard import App, Guard, Message, Scope
+from minispark.wire.guard import App, Message, RequestGuard, Scope
 from minispark.worker.app import block_app, metrics_app
-
-__all__ = ["CREDENTIALS", "KEY", "PATIENT", "ROOT", "TOKENS", "VERBS", "call", "master", "routes"]
 
 ROOT = "the-shared-secret-of-these-tests"
 KEY = TaskKey("job-c-1-1", 0, 0, 0, 0)
@@ -48,7 +46,7 @@ VERBS = (
     *("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"),
     *("OPTIONS", "TRACE", "CONNECT", "PROPFIND", "BREW"),
 )
-PATIENT = DoorSettings(first_pause_s=0.0)
+PATIENT = ConnectionLimits(first_pause_s=0.0)
 
 
 @contextmanager
@@ -81,7 +79,7 @@ def worker_apps(folder: Path, *, token: str = ROOT, open_figures: bool = True) -
 
 def routes(app: App) -> list[str]:
     """Every path that an application routes, filled in."""
-    routed = app._app if isinstance(app, Guard) else app
+    routed = app._app if isinstance(app, RequestGuard) else app
     assert isinstance(routed, Starlette)
     found = dict.fromkeys(_paths(routed.routes))
     return [

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 from tests.security.apps import CREDENTIALS
-from tests.security.test_confinement import HOSTILE
+from tests.security.test_path_sandbox import HOSTILE
 
-from minispark.settings import DoorSettings, Limits
-from minispark.wire.places import capacity
+from minispark.settings import ConnectionLimits, Limits
+from minispark.wire.open_connections import capacity
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/security.md").read_text()
@@ -34,7 +34,7 @@ def test_its_numbers_are_those_of_the_code(monkeypatch: pytest.MonkeyPatch) -> N
     assert f"{len(HOSTILE)} hostile paths" in PAGE
     section = PAGE.partition("\n## Limits\n")[2].partition("\n## ")[0]
     said = {int(number.replace(",", "")) for number in re.findall(r"\d[\d,]*\d|\d", section)}
-    limits, door = Limits(), DoorSettings()
+    limits, door = Limits(), ConnectionLimits()
     named = {limits.body_bytes >> 20, limits.nodes, limits.edges, limits.expression_chars}
     named |= {limits.expression_depth, int(limits.plan_timeout_s), limits.plan_memory_bytes >> 30}
     named |= {limits.running_jobs, limits.reserved_jobs, limits.retained_jobs}

@@ -20,7 +20,7 @@ import pytest
 
 from minispark.client.local_cluster import LocalCluster
 from minispark.errors import UsageError
-from minispark.master.doors import OTHER_BYTES
+from minispark.master.http.route_policy import OTHER_BYTES
 from minispark.plan.polars_plan import plan_header
 from minispark.plan.stages import Branch, Label, Output, OutputKind, ResultSpec, Stage, StageGraph
 from minispark.scheduler.commands import JobStatus

@@ -141,7 +141,7 @@ def test_the_traceback_of_a_users_function(tmp_path: Path, monkeypatch: pytest.M
 @pytest.mark.parametrize("form", ["json", "text"])
 def test_logs(form: str) -> None:
     code = f"""
-from minispark.observe.logs import configure_logs, logger
+from minispark.logs import configure_logs, logger
 from minispark.settings import LogSettings
 configure_logs(LogSettings("{form}"))
 log = logger("master")

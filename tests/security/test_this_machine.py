@@ -20,7 +20,7 @@ import pytest
 import minispark as ms
 from minispark import config
 from minispark.client.local_cluster import LocalCluster
-from minispark.engines import places
+from minispark.engines import block_dirs as places
 from minispark.engines.http import MasterClient
 from minispark.errors import UsageError
 from minispark.scheduler.commands import JobStatus
@@ -247,7 +247,7 @@ def test_names_that_somebody_else_has_taken(
     monkeypatch.setattr(places, "TMPFS", tmp_path / "memory")
     monkeypatch.setattr("minispark.blocks.cache.TMPFS", tmp_path / "memory")
     monkeypatch.setenv("MINISPARK_STATE_DIR", str(tmp_path / "state"))
-    made = places.BlockPlaces(tmp_path / "disk")
+    made = places.BlockDirectories(tmp_path / "disk")
     stores = [made.store_for(size).directory for size in (1, 1 << 60)]
     assert all(store.is_relative_to(tmp_path / "state") for store in stores), stores
     cache = made.cache(CacheSettings(memory_bytes=1 << 20))

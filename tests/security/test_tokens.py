@@ -23,10 +23,10 @@ from minispark.engines.http import MasterClient
 from minispark.errors import UsageError
 from minispark.journal.journal import Journal
 from minispark.master import MasterConfig, Service
-from minispark.master.api import spare_places
-from minispark.master.parts import Identity
+from minispark.master.control.components import Identity
+from minispark.master.http.api import spare_places
 from minispark.master.settings import check_config
-from minispark.settings import DoorSettings
+from minispark.settings import ConnectionLimits
 from minispark.tokens import BlockKey, Keyring, Level, derive, derive_strong, level_of
 from minispark.wire.throttle import OpenRequest, Throttle, peer_of
 
@@ -232,7 +232,10 @@ class Clock:
 
 
 def test_wrong_tokens_are_slowed_per_peer() -> None:
-    clock, settings = Clock(), DoorSettings(free_failures=3, first_pause_s=0.1, last_pause_s=1.0)
+    clock, settings = (
+        Clock(),
+        ConnectionLimits(free_failures=3, first_pause_s=0.1, last_pause_s=1.0),
+    )
     throttle = Throttle(settings, clock)
     pauses = [throttle.failed("a") for _ in range(9)]
     assert pauses == [0.0, 0.0, 0.0, 0.1, 0.2, 0.4, 0.8, 1.0, 1.0]
@@ -242,7 +245,7 @@ def test_wrong_tokens_are_slowed_per_peer() -> None:
 
 
 def test_what_is_remembered_is_bounded() -> None:
-    throttle = Throttle(DoorSettings(remembered_peers=8), Clock())
+    throttle = Throttle(ConnectionLimits(remembered_peers=8), Clock())
     for number in range(1_000):
         throttle.failed(f"10.0.{number}.1")
         request = OpenRequest(f"10.0.{number}.1", None)
@@ -253,7 +256,7 @@ def test_what_is_remembered_is_bounded() -> None:
 
 
 def test_a_peer_that_waits_too_much_is_not_looked_at_but_never_on_loopback() -> None:
-    throttle = Throttle(DoorSettings(held_answers=2), Clock())
+    throttle = Throttle(ConnectionLimits(held_answers=2), Clock())
     for peer in ("10.0.0.1", "127.0.0.1", peer_of(("::1", 5))):
         throttle.failed(peer)
         for _ in range(2):
@@ -286,7 +289,7 @@ def test_peers(client: tuple[str, int] | None, peer: str) -> None:
 
 def test_the_owner_gets_in_while_somebody_guesses(tmp_path: Path) -> None:
     """On one address: wrong tokens wait, the right one does not."""
-    door = DoorSettings(free_failures=1, first_pause_s=5.0, last_pause_s=5.0)
+    door = ConnectionLimits(free_failures=1, first_pause_s=5.0, last_pause_s=5.0)
 
     async def story(app: FastAPI) -> None:
         transport = httpx2.ASGITransport(app)
@@ -314,7 +317,7 @@ def test_the_owner_gets_in_while_somebody_guesses(tmp_path: Path) -> None:
 
 def test_requests_open_per_peer_are_bounded(tmp_path: Path) -> None:
     """A long poll is a request that stays open."""
-    door = DoorSettings(open_requests=3)
+    door = ConnectionLimits(open_requests=3)
     good = {"authorization": f"Bearer {SECRET}"}
 
     async def story(app: FastAPI) -> list[int]:

@@ -28,8 +28,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-__all__ = ["FOLDER", "folder", "redirect_masters", "seen", "watch", "watched"]
-
 FOLDER = "TESTS_WATCH_FOLDER"
 EVENTS = frozenset(
     {

@@ -18,21 +18,22 @@ from minispark.plan.stages import StageInput
 from minispark.scheduler import attempts, launching, lineage, liveness, reports, snapshot
 from minispark.scheduler.commands import ReleaseBlocks
 from minispark.scheduler.core import Scheduler
-from minispark.scheduler.events import HeartbeatFacts, TaskSucceeded, WorkerHeartbeat
+from minispark.scheduler.events import HeartbeatDiff, TaskSucceeded, WorkerHeartbeat
 from minispark.scheduler.policy import Cause
-from minispark.scheduler.state import Job, Stage, State
+from minispark.scheduler.stage import StageRun
+from minispark.scheduler.state import JobRun, State
+from minispark.scheduler.step import Step
 from minispark.scheduler.tasks import Done, Leased, Task
-from minispark.scheduler.work import Work
 from minispark.scheduler.workers import Worker
-from minispark.testing.sim.batch import Finding, live
-from minispark.testing.sim.recipe import Recipe
+from minispark.testing.sim.batch import FailedHistory, live
+from minispark.testing.sim.options import SimOptions
 
 WITHIN = 400
 """Histories in which a mutant must be found; most take a handful."""
 
 Patch = pytest.MonkeyPatch
 Inputs = tuple[tuple[int, int], ...]
-Live = tuple[Job, Stage, Leased]
+Live = tuple[JobRun, StageRun, Leased]
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def stale_input(patch: Patch) -> None:
     """A report counts although what its attempt read was rolled back meanwhile."""
     original = lineage.started_below
 
-    def started_below(job: Job, stage: Stage) -> list[Stage]:
+    def started_below(job: JobRun, stage: StageRun) -> list[StageRun]:
         # Readers that still run are left alone: their reports will not count, one may think.
         found = original(job, stage)
         return [s for s in found if s is stage or any(isinstance(t.state, Done) for t in s.tasks)]
@@ -88,7 +89,7 @@ def queued_before_removed(patch: Patch) -> None:
     """Attempts of a lost worker are placed again while it still counts as there."""
     original = Scheduler._end_life
 
-    def end_life(self: Scheduler, step: Work, worker: Worker, reason: str) -> None:
+    def end_life(self: Scheduler, step: Step, worker: Worker, reason: str) -> None:
         for key in list(worker.leased):
             step.lose_lease(worker, key, Cause.WORKER_DOWN, reason)
         step.settle()
@@ -111,48 +112,48 @@ def charged_twice(patch: Patch) -> None:
 
 def late_fetch_failure(patch: Patch) -> None:
     """Each reader that misses a block loses it anew, whoever has made it again meanwhile."""
-    original = Work.lose_input
+    original = Step.lose_input
 
-    def lose_input(self: Work, job: Job, reader: Leased, gone: FetchFailed) -> bool:
+    def lose_input(self: Step, job: JobRun, reader: Leased, gone: FetchFailed) -> bool:
         stage = job.stages.get(gone.stage)
         if stage is not None and gone.partition < len(stage.tasks):
             stage.generation += 1
         return original(self, job, reader, gone)
 
-    patch.setattr(Work, "lose_input", lose_input)
+    patch.setattr(Step, "lose_input", lose_input)
 
 
 def no_reconciliation(patch: Patch) -> None:
     """A launch that never arrived is waited for, for ever."""
-    original = liveness.Signs.facts
+    original = liveness.HeartbeatTracker.facts
 
     def facts(
-        self: liveness.Signs, state: State, beat: WorkerHeartbeat, now: float
-    ) -> HeartbeatFacts | None:
+        self: liveness.HeartbeatTracker, state: State, beat: WorkerHeartbeat, now: float
+    ) -> HeartbeatDiff | None:
         found = original(self, state, beat, now)
         return None if found is None else replace(found, lost=())
 
-    patch.setattr(liveness.Signs, "facts", facts)
+    patch.setattr(liveness.HeartbeatTracker, "facts", facts)
 
 
 def child_never_asked(patch: Patch) -> None:
     """A block is lost, and nobody asks who needs it."""
-    original = Work.lose_blocks
+    original = Step.lose_blocks
 
-    def lose_blocks(self: Work, job: Job, stage: Stage, partitions: list[int]) -> None:
+    def lose_blocks(self: Step, job: JobRun, stage: StageRun, partitions: list[int]) -> None:
         known = job.name in self.touched
         original(self, job, stage, partitions)
         if not known:
             self.touched.pop(job.name, None)
 
-    patch.setattr(Work, "lose_blocks", lose_blocks)
-    patch.setattr(Work, "_count_fetch", lambda *arguments: None)
+    patch.setattr(Step, "lose_blocks", lose_blocks)
+    patch.setattr(Step, "_count_fetch", lambda *arguments: None)
 
 
 def partial_commit(patch: Patch) -> None:
     """Files are published as soon as one output stage is whole."""
     patch.setattr(
-        Job,
+        JobRun,
         "complete",
         property(lambda self: any(s.complete for s in self.ordered if s.final)),
     )
@@ -175,10 +176,10 @@ def released_too_early(patch: Patch) -> None:
     """The block of an attempt that counts is deleted with those that do not."""
     original = reports.succeeded
 
-    def succeeded(step: Work, worker: Worker, event: TaskSucceeded) -> None:
+    def succeeded(step: Step, worker: Worker, event: TaskSucceeded) -> None:
         original(step, worker, event)
         if event.key.attempt and worker.up and worker.holds(event.key):
-            step.tell(ReleaseBlocks(worker.name, worker.epoch, (event.key,)))
+            step.emit(ReleaseBlocks(worker.name, worker.epoch, (event.key,)))
 
     patch.setattr(reports, "succeeded", succeeded)
 
@@ -187,7 +188,7 @@ def ranges_unread(patch: Patch) -> None:
     """A task that reads a range of partitions is sent to the one of its number."""
     original = lineage._blocks
 
-    def blocks(source: Stage, edge: StageInput, number: int) -> Any:
+    def blocks(source: StageRun, edge: StageInput, number: int) -> Any:
         return original(source, replace(edge, ranges=()), number)
 
     patch.setattr(lineage, "_blocks", blocks)
@@ -210,10 +211,10 @@ MUTANTS = (
 )
 
 
-def first_finding() -> Finding | None:
+def first_finding() -> FailedHistory | None:
     for seed in range(WITHIN):
-        outcome = live(Recipe(seed))
-        if isinstance(outcome, Finding):
+        outcome = live(SimOptions(seed))
+        if isinstance(outcome, FailedHistory):
             return outcome
     return None
 

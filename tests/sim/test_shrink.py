@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from minispark.scheduler import lineage
-from minispark.testing.sim import Recipe, SimulationError, World
+from minispark.testing.sim import SimOptions, SimulationError, World
 from minispark.testing.sim.shrink import shrink
 
 
@@ -15,7 +15,7 @@ def broken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lineage, "unrepeatable", lambda job, needed: None)
 
 
-def failure(recipe: Recipe) -> SimulationError:
+def failure(recipe: SimOptions) -> SimulationError:
     with pytest.raises(SimulationError) as caught:
         World(recipe).run()
     return caught.value
@@ -24,7 +24,7 @@ def failure(recipe: Recipe) -> SimulationError:
 def first_failure(seeds: int) -> SimulationError:
     for seed in range(seeds):
         try:
-            World(Recipe(seed)).run()
+            World(SimOptions(seed)).run()
         except SimulationError as error:
             return error
     pytest.fail(f"none of {seeds} histories goes wrong")

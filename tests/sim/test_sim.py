@@ -12,11 +12,11 @@ import pytest
 
 from minispark.ids import TaskKey
 from minispark.scheduler.commands import JobStatus
-from minispark.testing.sim import Recipe, SimulationError, World
+from minispark.testing.sim import SimOptions, SimulationError, World
 from minispark.testing.sim.batch import simulate
 from minispark.testing.sim.blocks import Block, make_block
 from minispark.testing.sim.faults import KINDS
-from minispark.testing.sim.journal import Row
+from minispark.testing.sim.journal import SimRow
 from minispark.testing.sim.master import Master
 from minispark.testing.sim.records import Records
 from minispark.testing.sim.world import run
@@ -50,7 +50,7 @@ SIGNS = (
     "dismiss_worker",
     "cancel_task",
     "full='disk'",
-    "FoundBlock",
+    "CachedOutput",
     "stranded=('",
 )
 STANDINGS = ("UP", "DOWN", "DRAINING", "EXCLUDED")
@@ -60,13 +60,13 @@ def test_histories_see_what_they_are_there_for() -> None:
     """Every kind of fault strikes, and what they should lead to happens."""
     missing = {*KINDS, *SIGNS, *STANDINGS}
 
-    def see(master: Master, _: Row) -> None:
+    def see(master: Master, _: SimRow) -> None:
         for worker in master.scheduler.worker_status():
             missing.discard("EXCLUDED" if worker.excluded else worker.status)
 
     # From here an exclusion, which is the rarest of all, comes soon.
     for seed in range(250, 1250):
-        world = World(Recipe(seed), witness=see)
+        world = World(SimOptions(seed), witness=see)
         world.run()
         missing.difference_update(world.faults.struck)
         story = world.story() if missing.intersection(SIGNS) else ""
@@ -82,13 +82,13 @@ def test_readers_that_raise_change_no_history() -> None:
     for seed in range(40):
         chance = random.Random(seed)
 
-        def read(_master: Master, row: Row) -> None:
+        def read(_master: Master, row: SimRow) -> None:
             nonlocal raised
             if chance.random() < 0.3:  # noqa: B023
                 raised += 1
                 raise KeyError(row.fact.kind)
 
-        assert World(Recipe(seed), reader=read).run() == run(seed)
+        assert World(SimOptions(seed), reader=read).run() == run(seed)
     assert raised > 300
 
 
@@ -98,13 +98,13 @@ def test_what_is_shown_live_is_what_the_journal_makes() -> None:
     for seed in range(HISTORIES // 5):
         kept: dict[Master, Records] = {}
 
-        def read(master: Master, row: Row) -> None:
+        def read(master: Master, row: SimRow) -> None:
             if master not in kept:  # noqa: B023
                 (at,) = [n for n, one in enumerate(master.home.rows) if one is row]
                 kept[master] = Records(master.home.rows[:at])  # noqa: B023
             kept[master].read(row)  # noqa: B023
 
-        world = World(Recipe(seed), reader=read)
+        world = World(SimOptions(seed), reader=read)
         world.run()
         live, folded = kept[world.master], Records(world.master.home.rows)
         assert live.shown() == folded.shown(), f"seed {seed}"
@@ -116,7 +116,7 @@ def test_what_is_shown_live_is_what_the_journal_makes() -> None:
 
 def test_in_peace_every_job_succeeds() -> None:
     for seed in range(40):
-        world = World(Recipe(seed, without=tuple(KINDS)))
+        world = World(SimOptions(seed, without=tuple(KINDS)))
         ends = {status for job, status in world.run().ends if job not in world.truth.cancelled}
         assert ends <= {JobStatus.SUCCEEDED}
         assert not world.faults.struck
@@ -147,7 +147,9 @@ def test_several_processes_live_the_same_histories() -> None:
 
 def test_what_is_left_out_does_not_happen() -> None:
     for seed in range(30):
-        world = World(Recipe(seed, jobs=(0,), workers=(0,), without=("lost", "crash"), until_s=20))
+        world = World(
+            SimOptions(seed, jobs=(0,), workers=(0,), without=("lost", "crash"), until_s=20)
+        )
         world.run()
         assert world.worker_numbers == (0,)
         assert list(world.truth.ended) == list(world.jobs)
@@ -156,7 +158,7 @@ def test_what_is_left_out_does_not_happen() -> None:
 
 def test_an_answer_of_two_versions_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     # The proof of the proof: a world whose blocks forget that they were made anew.
-    world = World(Recipe(3, without=tuple(KINDS)))
+    world = World(SimOptions(3, without=tuple(KINDS)))
     original = world.truth.wrote
 
     def wrote(block: Block, worker: str) -> None:
@@ -174,4 +176,4 @@ def test_versions_are_the_same_in_every_process() -> None:
 
 
 def test_run_is_the_history_of_a_seed() -> None:
-    assert run(5).digest == World(Recipe(5)).run().digest
+    assert run(5).digest == World(SimOptions(5)).run().digest

@@ -64,7 +64,7 @@ def test_every_line_is_json_and_names_what_it_is_about(tmp_path: Path) -> None:
 def test_text_is_for_people_and_libraries_log_the_same_way(tmp_path: Path) -> None:
     code = (
         "import logging, sys\n"
-        "from minispark.observe.logs import configure_logs, logger\n"
+        "from minispark.logs import configure_logs, logger\n"
         "from minispark.settings import LogSettings\n"
         "configure_logs(LogSettings(sys.argv[1]), worker='w-1')\n"
         "logger('worker').info('hello', number=1)\n"
@@ -90,7 +90,7 @@ def test_text_is_for_people_and_libraries_log_the_same_way(tmp_path: Path) -> No
 def test_text_shows_control_characters_in_place_of_obeying_them() -> None:
     code = (
         "import logging, sys\n"
-        "from minispark.observe.logs import configure_logs, logger\n"
+        "from minispark.logs import configure_logs, logger\n"
         "from minispark.settings import LogSettings\n"
         "evil = 'x\\x1b[2J\\x9b31m\\r\\nFORGED'\n"
         "configure_logs(LogSettings('text'), worker=evil)\n"

@@ -13,7 +13,8 @@ from tests.task.scan_kit import cut, quotes_of
 
 from minispark.errors import ErrorInfo
 from minispark.task import scan_errors
-from minispark.task.scans import locate_error, open_scan
+from minispark.task.scan_errors import locate_error
+from minispark.task.scans import open_scan
 from minispark.task.spec import ScanTask
 
 

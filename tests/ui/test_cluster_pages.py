@@ -251,7 +251,7 @@ def test_a_killed_worker_goes_down_and_its_task_moves(
 def test_pages_are_accessible(
     browser: Browser, cluster: LocalCluster, tmp_path: Path, scheme: Literal["light", "dark"]
 ) -> None:
-    from minispark.ui import Sheet, StoryDocument, Timeline, report_html
+    from minispark.ui import JobPage, StoryDocument, Timeline, report_html
 
     client = cluster.client
     client.wait(client.submit_json(word_count("accessible")))
@@ -261,7 +261,7 @@ def test_pages_are_accessible(
     report = tmp_path / "report.html"
     report.write_text(
         report_html(
-            Sheet.model_validate(client.get_json(f"{job}/sheet")),
+            JobPage.model_validate(client.get_json(f"{job}/sheet")),
             Timeline.model_validate(client.get_json(f"{job}/timeline")),
             StoryDocument.model_validate(client.get_json(f"{job}/story")),
         )

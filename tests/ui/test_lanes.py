@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.ui.records import finished_record, key_of, report_of
 
-from minispark.observe.record import Attempt
+from minispark.observe.tables import Attempt
 from minispark.ui.lanes import lanes_of
 from minispark.ui.timeline import timeline_of
 

@@ -14,9 +14,9 @@ from minispark.errors import ErrorInfo, TaskError
 from minispark.observe.record import JobRecord
 from minispark.scheduler.commands import JobStatus
 from minispark.ui import (
-    Plot,
-    Sheet,
-    Shown,
+    JobPage,
+    JobPageInputs,
+    StepPager,
     StoryDocument,
     Timeline,
     report_html,
@@ -26,11 +26,13 @@ from minispark.ui import (
 )
 
 
-def documents(record: JobRecord) -> tuple[Sheet, Timeline, StoryDocument]:
-    shown = Shown(view=record.view(), rows=record.stage_rows(), metrics=record.metrics(), up=2)
+def documents(record: JobRecord) -> tuple[JobPage, Timeline, StoryDocument]:
+    shown = JobPageInputs(
+        view=record.view(), rows=record.stage_rows(), metrics=record.metrics(), up=2
+    )
     made = Recorded({})
     made.cancel(record.job_id)
-    plot = Plot(record.job_id)
+    plot = StepPager(record.job_id)
     plot.take(made.lines)
     return (
         sheet_of(record, shown, now=9.0),

@@ -26,13 +26,13 @@ from minispark.clock import monotonic_s, wall_s
 from minispark.journal.journal import Journal
 from minispark.journal.rows import Registration
 from minispark.master import MasterConfig, Service, create_app
-from minispark.master.book import LiveJob
-from minispark.master.parts import Identity
+from minispark.master.control.components import Identity
+from minispark.master.jobs.job_store import RunningJob
 from minispark.observe.record import JobRecord
 from minispark.scheduler.spec import JobSpec, StageBranch, StageSpec
-from minispark.settings import DoorSettings
+from minispark.settings import ConnectionLimits
 from minispark.tokens import Level
-from minispark.wire.doorstep import server_options
+from minispark.wire.connection_limits import server_options
 
 TASKS, WORKERS, SLOTS = 10_000, 200, 2
 FRAMES = 20
@@ -138,13 +138,15 @@ def busy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
         known = Registration(
             worker=name, epoch=1, slots=SLOTS, url=f"http://{name}:1", host=name, directory="/x"
         )
-        entry = service.parts.registry.register(known, now=monotonic_s())
+        entry = service.components.registry.register(known, now=monotonic_s())
         entry.metrics = {"cpu_percent": 50.0, "memory_bytes": 1e9}
     for _ in range(60):
         service.load.sample()
-    service.parts.book.add(LiveJob(large_record()))
+    service.components.jobs.add(RunningJob(large_record()))
     sock = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(create_app(service), **server_options(DoorSettings())))
+    server = uvicorn.Server(
+        uvicorn.Config(create_app(service), **server_options(ConnectionLimits()))
+    )
     thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[sock])))
     thread.start()
     url = f"http://127.0.0.1:{sock.getsockname()[1]}"
@@ -152,7 +154,7 @@ def busy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
         yield url, url + service.logins.link(Level.ROOT)
     finally:
         server.should_exit = True
-        service.parts.book.close()
+        service.components.jobs.close()
         thread.join(30)
         journal.close()
 

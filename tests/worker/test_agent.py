@@ -24,8 +24,8 @@ from minispark.wire.messages import BlockFetch, PollReply, RegisterRequest
 from minispark.worker import agent as agent_module
 from minispark.worker.agent import Agent
 from minispark.worker.app import block_app
-from minispark.worker.link import MasterLink
-from minispark.worker.room import Room, read
+from minispark.worker.capacity import CapacityGate, read
+from minispark.worker.rpc import MasterRpc
 from minispark.worker.settings import WorkerConfig
 
 DISK_LIMIT = 1 << 20
@@ -86,11 +86,11 @@ def agent_for(url: str, tmp_path: Path, executors: FakeExecutors, slots: int = 1
     store = BlockStore(tmp_path / "blocks")
     return Agent(
         config,
-        link=MasterLink(url, TOKEN, "w-00000000"),
+        link=MasterRpc(url, TOKEN, "w-00000000"),
         fetch=FetchSettings(key=BlockKey(TOKEN)),
         executors=executors,
         store=store,
-        room=Room(lambda: read(store, 0), disk_limit_bytes=DISK_LIMIT),
+        room=CapacityGate(lambda: read(store, 0), disk_limit_bytes=DISK_LIMIT),
         register=RegisterRequest(
             worker_id="w-00000000",
             url="http://127.0.0.1:1",

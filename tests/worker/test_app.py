@@ -115,7 +115,7 @@ def figures() -> dict[str, float]:
 
 
 @pytest.mark.parametrize(("open_figures", "status"), [(True, 200), (False, 401)])
-def test_figures(open_figures: bool, status: int) -> None:
+def test_metrics_view(open_figures: bool, status: int) -> None:
     app = metrics_app(
         figures, worker_id="w-1", slots=2, token=TOKEN, hosts=HOSTS, open_figures=open_figures
     )

@@ -35,8 +35,8 @@ from minispark.task.sinks import write_part
 from minispark.task.spec import SinkFile, TaskFailure, TaskReport, TaskSpec
 from minispark.wire.messages import PollReply, ReportRequest
 from minispark.worker import cleanup
-from minispark.worker.keeper import Keeper
-from minispark.worker.room import Room
+from minispark.worker.cache_sync import CacheSync
+from minispark.worker.capacity import CapacityGate
 
 ERRORS: list[Exception] = [
     UsageError("outside", code="MS-123"),
@@ -57,8 +57,8 @@ PLACES: list[tuple[object, str]] = [
     (BlockStore, "delete"),
     (BlockStore, "delete_job"),
     (BlockStore, "names"),
-    (Room, "ask"),
-    (BlockCache, "make_way"),
+    (CapacityGate, "ask"),
+    (BlockCache, "preempt_prefetched"),
     (BlockCache, "changes"),
     (BlockCache, "drop"),
     (BlockCache, "use"),
@@ -121,7 +121,7 @@ def test_a_cleanup_that_raises_ends_no_worker(
         nonlocal error
         async with world(tmp_path, slots=2) as w:
             cache = BlockCache(tmp_path / "blocks", memory=None, settings=CacheSettings())
-            w.agent._keeper = Keeper(cache)
+            w.agent._keeper = CacheSync(cache)
             cache.version = 1
             monkeypatch.setattr(*place, fail)
             for number, error in enumerate(ERRORS):  # noqa: B007 - `fail` raises it

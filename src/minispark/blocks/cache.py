@@ -41,18 +41,6 @@ from minispark.bounds import Count, Items
 from minispark.ids import TaskKey
 from minispark.settings import CacheSettings
 
-__all__ = [
-    "CACHE_PREFIX",
-    "TMPFS",
-    "BlockCache",
-    "CacheChanges",
-    "KeptBlock",
-    "Room",
-    "kept_key",
-    "memory_budget",
-    "memory_home",
-]
-
 CACHE_PREFIX = "cache-"
 """The job of kept blocks, as their names have it, begins with this."""
 TMPFS = Path("/dev/shm")  # noqa: S108 - what lies there is private to its owner
@@ -60,7 +48,7 @@ _COPY_BYTES = 1 << 20
 _MAX_REMOVED = 10_000
 """Removals that are remembered; who asks for changes since before is told everything."""
 
-Room = Callable[[Path], int]
+FreeBytes = Callable[[Path], int]
 """How many bytes may still be written to where a directory is."""
 
 
@@ -138,7 +126,7 @@ class BlockCache:
         *,
         memory: Path | None,
         settings: CacheSettings,
-        room: Room | None = None,
+        room: FreeBytes | None = None,
     ) -> None:
         self.directory = directory
         self.memory = memory
@@ -214,7 +202,7 @@ class BlockCache:
             for key in list(self._entries):
                 self._drop(key)
 
-    def make_way(self) -> None:
+    def preempt_prefetched(self) -> None:
         """Give back what others need of the memory and of the disk."""
         with self._lock:
             while self.memory is not None and self._memory_room(self.memory) < 0:

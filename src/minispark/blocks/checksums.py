@@ -16,8 +16,6 @@ import xxhash
 if TYPE_CHECKING:
     from polars._typing import PolarsDataType
 
-__all__ = ["bytes_checksum", "rows_checksum"]
-
 _ROW_SEED = 0x6D73_726F_7773
 """Unlike the seed of key hashes: rows of one partition agree in those modulo something."""
 

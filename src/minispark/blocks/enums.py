@@ -16,8 +16,6 @@ from minispark.plan.names import exact_column
 if TYPE_CHECKING:
     from polars._typing import PolarsDataType
 
-__all__ = ["with_valid_codes"]
-
 
 def with_valid_codes(frame: pl.DataFrame) -> pl.DataFrame:
     """Return the same rows; every null of an Enum has the code of a category under it."""

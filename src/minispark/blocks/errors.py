@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from minispark.ids import TaskKey
 
-__all__ = ["BlockUnavailable"]
-
 
 class BlockUnavailable(Exception):  # noqa: N818 - a state of the world, not a mistake
     """A block is gone, refused or not what its receipt promised.

@@ -37,15 +37,6 @@ from minispark.tokens import BlockKey
 if TYPE_CHECKING:
     import httpx2
 
-__all__ = [
-    "FetchSettings",
-    "Fetched",
-    "block_client",
-    "fetch_block",
-    "fetch_blocks",
-    "read_block",
-]
-
 _REASON_CHARS = 200
 _TRIES = 2
 """A kept-alive connection may have been closed just now; more is the scheduler's business."""

@@ -39,8 +39,6 @@ from minispark.plan.travel import check_columns
 if TYPE_CHECKING:
     pass
 
-__all__ = ["EMPTY_BLOCK", "SUFFIXES", "write_block"]
-
 _ALIGNMENT = 64
 """Arrow's own recommendation: the widest vector registers."""
 

@@ -15,8 +15,6 @@ import psutil
 
 from minispark.blocks.checksums import bytes_checksum
 
-__all__ = ["disk_identity", "host_identity", "open_own", "own_directory"]
-
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 

@@ -9,8 +9,6 @@ from minispark.bounds import Checksum, Count, Id, Items, Path
 from minispark.errors import ErrorInfo
 from minispark.ids import TaskKey
 
-__all__ = ["DATA_SUFFIX", "BlockMeta", "BlockSource", "PartitionMeta", "Receipt"]
-
 DATA_SUFFIX = ".arrow"
 """Of the file that holds the rows; it is named after the block."""
 

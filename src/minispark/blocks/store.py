@@ -13,8 +13,6 @@ from minispark.blocks.meta import DATA_SUFFIX
 from minispark.config import secure_dir
 from minispark.ids import TaskKey
 
-__all__ = ["BlockStore"]
-
 
 class BlockStore:
     """The blocks that the executors of one worker wrote.

@@ -33,8 +33,6 @@ from minispark.cli import (
 )
 from minispark.cli.failures import explain_failure
 
-__all__ = ["app", "main"]
-
 # Plain help: Rich would take half of the time in which `--help` should answer.
 app = typer.Typer(
     name="minispark",

@@ -13,8 +13,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-__all__ = ["PlainPolars"]
-
 
 class PlainPolars:
     """The process `plain_polars`, seen from its parent; a context manager."""

@@ -9,8 +9,6 @@ import typer
 
 from minispark.cli.options import AsJson
 
-__all__ = ["chaos"]
-
 
 def chaos(
     job: Annotated[Path, typer.Argument(help="A JSON job.")],
@@ -30,8 +28,8 @@ def chaos(
     import secrets
     import tempfile
 
-    from minispark.cli.figures import print_json
     from minispark.cli.job_files import read_job
+    from minispark.cli.job_metrics import print_json
     from minispark.cli.terminal import notes, output
     from minispark.testing.chaos.trial import TrialSettings, try_job
 

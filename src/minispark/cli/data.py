@@ -85,7 +85,7 @@ def _make_text(output: Path, lines: int, seed: int, *, as_json: bool) -> None:
 
 
 def _say_written(paths: list[Path], *, as_json: bool) -> None:
-    from minispark.cli.figures import print_json
+    from minispark.cli.job_metrics import print_json
     from minispark.cli.terminal import bytes_text, output
 
     sizes = {str(path): path.stat().st_size for path in paths}

@@ -20,8 +20,6 @@ from typing import BinaryIO
 
 import polars as pl
 
-__all__ = ["WORDS_PER_LINE", "write_lines", "write_sales"]
-
 WORDS_PER_LINE = 12
 VOCABULARY = 20_000
 CATEGORIES = 50

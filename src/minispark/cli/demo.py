@@ -6,8 +6,6 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["demo"]
-
 
 def demo(
     *,
@@ -15,6 +13,6 @@ def demo(
     runs: Annotated[int, typer.Option(min=1, help="Timed runs of each side.")] = 5,
 ) -> None:
     """Count words on the embedded engine and on a real local cluster, beside plain Polars."""
-    from minispark.cli.show import show
+    from minispark.cli.demo_run import show
 
     show(lines=lines, runs=runs)

@@ -9,8 +9,6 @@ import typer
 
 from minispark.cli.options import AsJson, Master
 
-__all__ = ["doctor"]
-
 
 def doctor(
     *,
@@ -34,20 +32,20 @@ def doctor(
     from dataclasses import asdict
 
     from minispark import config
-    from minispark.cli.examine import Patient, Verdict, examine
-    from minispark.cli.figures import print_json
+    from minispark.cli.examine import CheckStatus, DoctorInput, examine
+    from minispark.cli.job_metrics import print_json
     from minispark.cli.terminal import output
 
     state = config.state_dir()
     found = examine(
-        Patient(
+        DoctorInput(
             state_dir=state,
             work_dir=work_dir or state / "work",
             ports=(master_port, worker_port, worker_port + 1000),
             master=master,
         )
     )
-    bad = any(one.verdict is Verdict.FAIL for one in found)
+    bad = any(one.verdict is CheckStatus.FAIL for one in found)
     if json:
         print_json([asdict(one) for one in found])
     else:

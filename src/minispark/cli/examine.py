@@ -31,8 +31,6 @@ from minispark.plan.hashing import hash_vector
 from minispark.settings import MIB
 from minispark.wire.http import versions
 
-__all__ = ["Finding", "Patient", "Verdict", "examine"]
-
 _FILES = 4_096
 """A worker holds a few files open for each block that a task reads, a master one for each peer."""
 _TMPFS_BYTES = 256 * MIB
@@ -46,7 +44,7 @@ _NETWORK = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "fuse.sshfs", "ceph", "9p", 
 _CGROUP = Path("/sys/fs/cgroup")
 
 
-class Verdict(StrEnum):
+class CheckStatus(StrEnum):
     """How bad it is."""
 
     OK = "OK"
@@ -55,17 +53,17 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class CheckResult:
     """One line of the report."""
 
     what: str
-    verdict: Verdict
+    verdict: CheckStatus
     said: str
     mend: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Patient:
+class DoctorInput:
     """What is to be looked at."""
 
     state_dir: Path
@@ -76,41 +74,43 @@ class Patient:
     cgroup: Path = _CGROUP
 
 
-Check = Callable[[Patient], Iterator[Finding]]
+Check = Callable[[DoctorInput], Iterator[CheckResult]]
 
 
-def examine(patient: Patient) -> list[Finding]:
+def examine(patient: DoctorInput) -> list[CheckResult]:
     """Look at everything; a look that fails is a finding too."""
-    found: list[Finding] = []
+    found: list[CheckResult] = []
     for check in _CHECKS:
         name = check.__name__.removeprefix("_")
         try:
             found.extend(check(patient))
         # Whatever is wrong with a machine, the rest of the report must come.
         except Exception as error:
-            found.append(Finding(name, Verdict.FAIL, f"{type(error).__name__}: {error}"))
+            found.append(CheckResult(name, CheckStatus.FAIL, f"{type(error).__name__}: {error}"))
     return found
 
 
-def _versions(_patient: Patient) -> Iterator[Finding]:
+def _versions(_patient: DoctorInput) -> Iterator[CheckResult]:
     ours = versions()
     said = f"Mini-Spark {ours.minispark}, Polars {ours.polars} (plan {ours.plan[:8]}), "
-    yield Finding("versions", Verdict.OK, said + f"Python {platform.python_version()}")
+    yield CheckResult("versions", CheckStatus.OK, said + f"Python {platform.python_version()}")
     digest = xxhash.xxh3_64_hexdigest(repr(hash_vector()).encode())
     said = f"{digest}, {platform.machine()}; must be the same on all machines of a cluster"
-    yield Finding("hashes", Verdict.OK, said)
+    yield CheckResult("hashes", CheckStatus.OK, said)
 
 
-def _limits(_patient: Patient) -> Iterator[Finding]:
+def _limits(_patient: DoctorInput) -> Iterator[CheckResult]:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     unlimited = resource.RLIM_INFINITY
-    verdict = Verdict.OK if soft >= _FILES or soft == unlimited else Verdict.WARN
+    verdict = CheckStatus.OK if soft >= _FILES or soft == unlimited else CheckStatus.WARN
     room = "65536" if hard == unlimited or hard >= 65_536 else str(hard)
-    mend = None if verdict is Verdict.OK else f"ulimit -n {room}, where master and workers start"
-    yield Finding("files", verdict, f"{soft if soft != unlimited else 'any number'} open", mend)
+    mend = (
+        None if verdict is CheckStatus.OK else f"ulimit -n {room}, where master and workers start"
+    )
+    yield CheckResult("files", verdict, f"{soft if soft != unlimited else 'any number'} open", mend)
 
 
-def _memory(patient: Patient) -> Iterator[Finding]:
+def _memory(patient: DoctorInput) -> Iterator[CheckResult]:
     memory, limit = psutil.virtual_memory(), _cgroup_limit(patient.cgroup)
     total = memory.total if limit is None else min(memory.total, limit)
     said = f"{bytes_text(memory.available)} of {bytes_text(memory.total)} available"
@@ -118,80 +118,80 @@ def _memory(patient: Patient) -> Iterator[Finding]:
         said += f"; this control group may take {bytes_text(limit)}"
     bad = min(total, memory.available) < _MEMORY_BYTES
     mend = "Free some, or start workers with fewer --threads." if bad else None
-    yield Finding("memory", Verdict.WARN if bad else Verdict.OK, said, mend)
+    yield CheckResult("memory", CheckStatus.WARN if bad else CheckStatus.OK, said, mend)
     group = patient.cgroup / "memory.oom.group"
     if group.exists() and group.read_text().strip() == "1":
         said = "memory.oom.group is 1: a task that is out of memory ends its whole worker"
-        yield Finding("memory", Verdict.WARN, said, "Start workers with --memory-limit-mb.")
+        yield CheckResult("memory", CheckStatus.WARN, said, "Start workers with --memory-limit-mb.")
 
 
-def _cores(_patient: Patient) -> Iterator[Finding]:
+def _cores(_patient: DoctorInput) -> Iterator[CheckResult]:
     usable = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-    yield Finding("cores", Verdict.OK, f"{usable} usable, load {os.getloadavg()[0]:.1f}")
+    yield CheckResult("cores", CheckStatus.OK, f"{usable} usable, load {os.getloadavg()[0]:.1f}")
 
 
-def _tmpfs(patient: Patient) -> Iterator[Finding]:
+def _tmpfs(patient: DoctorInput) -> Iterator[CheckResult]:
     if not patient.tmpfs.is_dir():
         without = "Without it blocks and the cache go to the disk."
-        yield Finding("tmpfs", Verdict.WARN, f"there is no {patient.tmpfs}", without)
+        yield CheckResult("tmpfs", CheckStatus.WARN, f"there is no {patient.tmpfs}", without)
         return
     usage = shutil.disk_usage(patient.tmpfs)
     said = f"{patient.tmpfs}: {bytes_text(usage.free)} of {bytes_text(usage.total)} free"
     bad = usage.free < _TMPFS_BYTES
     mend = "Free it, or give containers more: docker run --shm-size 1g." if bad else None
-    yield Finding("tmpfs", Verdict.WARN if bad else Verdict.OK, said, mend)
+    yield CheckResult("tmpfs", CheckStatus.WARN if bad else CheckStatus.OK, said, mend)
 
 
-def _disk(patient: Patient) -> Iterator[Finding]:
+def _disk(patient: DoctorInput) -> Iterator[CheckResult]:
     for place in dict.fromkeys(_existing(p) for p in (patient.state_dir, patient.work_dir)):
         usage = shutil.disk_usage(place)
         said = f"{place}: {bytes_text(usage.free)} of {bytes_text(usage.total)} free"
-        verdict = Verdict.OK if usage.free >= _FREE_BYTES else Verdict.WARN
+        verdict = CheckStatus.OK if usage.free >= _FREE_BYTES else CheckStatus.WARN
         if usage.free < _FREE_BYTES // 16:
-            verdict = Verdict.FAIL
-        mend = None if verdict is Verdict.OK else "Free some, or name another with --work-dir."
-        yield Finding("disk", verdict, said, mend)
+            verdict = CheckStatus.FAIL
+        mend = None if verdict is CheckStatus.OK else "Free some, or name another with --work-dir."
+        yield CheckResult("disk", verdict, said, mend)
     kind = _file_system(_existing(patient.state_dir))
     if kind in _NETWORK:
         said = f"the state directory lies on {kind}: SQLite's journal is not safe there"
         mend = "Name a directory on a local disk with --state-dir or MINISPARK_STATE_DIR."
-        yield Finding("disk", Verdict.FAIL, said, mend)
+        yield CheckResult("disk", CheckStatus.FAIL, said, mend)
 
 
-def _ports(patient: Patient) -> Iterator[Finding]:
+def _ports(patient: DoctorInput) -> Iterator[CheckResult]:
     ours = config.find_discovery(patient.state_dir)
     for port in patient.ports:
         if _free(port):
-            yield Finding("port", Verdict.OK, f"{port} is free")
+            yield CheckResult("port", CheckStatus.OK, f"{port} is free")
         elif ours is not None and ours.url.endswith(f":{port}"):
-            yield Finding("port", Verdict.OK, f"{port} is taken by the master of this user")
+            yield CheckResult("port", CheckStatus.OK, f"{port} is taken by the master of this user")
         else:
             mend = "Choose another with --port, or stop what listens there."
-            yield Finding("port", Verdict.WARN, f"{port} is taken", mend)
+            yield CheckResult("port", CheckStatus.WARN, f"{port} is taken", mend)
 
 
-def _secret(patient: Patient) -> Iterator[Finding]:
+def _secret(patient: DoctorInput) -> Iterator[CheckResult]:
     state = patient.state_dir
     try:
         token = config.find_token(state)
     except (MinisparkError, OSError) as error:
         hint = error.info.hint if isinstance(error, MinisparkError) else None
-        yield Finding("secret", Verdict.FAIL, str(error), hint)
+        yield CheckResult("secret", CheckStatus.FAIL, str(error), hint)
         return
     if token is None:
         said = "there is none yet; the first start of a master or worker makes it"
-        yield Finding("secret", Verdict.OK, said)
+        yield CheckResult("secret", CheckStatus.OK, said)
         return
     where = "MINISPARK_TOKEN" if os.environ.get("MINISPARK_TOKEN") else str(state / "token")
     mode = state.stat().st_mode & 0o777 if state.is_dir() else 0o700
     if mode & 0o077:
         said = f"{state} may be entered by other users (mode {mode:o})"
-        yield Finding("secret", Verdict.FAIL, said, f"chmod 700 {state}")
+        yield CheckResult("secret", CheckStatus.FAIL, said, f"chmod 700 {state}")
         return
-    yield Finding("secret", Verdict.OK, f"found in {where}")
+    yield CheckResult("secret", CheckStatus.OK, f"found in {where}")
 
 
-def _master(patient: Patient) -> Iterator[Finding]:
+def _master(patient: DoctorInput) -> Iterator[CheckResult]:
     named = patient.master or os.environ.get("MINISPARK_MASTER")
     try:
         with MasterClient(patient.master) as client:
@@ -200,24 +200,24 @@ def _master(patient: Patient) -> Iterator[Finding]:
             after, url = wall_s(), client.url
             client.workers()  # Figures are open to anybody; this takes the token.
     except MasterUnreachableError as error:
-        verdict = Verdict.FAIL if named else Verdict.WARN
-        yield Finding("master", verdict, error.info.message, error.info.hint)
+        verdict = CheckStatus.FAIL if named else CheckStatus.WARN
+        yield CheckResult("master", verdict, error.info.message, error.info.hint)
         return
     except MinisparkError as error:
-        yield Finding("master", Verdict.FAIL, error.info.message, error.info.hint)
+        yield CheckResult("master", CheckStatus.FAIL, error.info.message, error.info.hint)
         return
     said = f"{url} answers; {system.workers_up} workers up, {count_text(system.slots)} slots"
-    mends: dict[str, tuple[Verdict, str]] = {
-        "degraded": (Verdict.FAIL, "Its journal cannot be written: see its disk and its log."),
-        "no_workers": (Verdict.WARN, f"minispark worker --master {url}"),
+    mends: dict[str, tuple[CheckStatus, str]] = {
+        "degraded": (CheckStatus.FAIL, "Its journal cannot be written: see its disk and its log."),
+        "no_workers": (CheckStatus.WARN, f"minispark worker --master {url}"),
     }
-    verdict, mend = mends.get(system.status, (Verdict.OK, ""))
-    yield Finding("master", verdict, said, mend or None)
+    verdict, mend = mends.get(system.status, (CheckStatus.OK, ""))
+    yield CheckResult("master", verdict, said, mend or None)
     skew_s = max(before - system.at, system.at - after, 0.0)
     bad = skew_s > _SKEW_S
-    yield Finding(
+    yield CheckResult(
         "clock",
-        Verdict.WARN if bad else Verdict.OK,
+        CheckStatus.WARN if bad else CheckStatus.OK,
         f"{skew_s:.1f} s away from the master's",
         "Let NTP set the clocks of both." if bad else None,
     )

@@ -11,13 +11,11 @@ from typing import Any
 
 import polars as pl
 
-from minispark.cli.figures import print_figures, print_json, print_stages
+from minispark.cli.job_metrics import print_figures, print_json, print_stages
 from minispark.cli.options import master_of
 from minispark.cli.terminal import count_text, notes, output, phase, print_table
 from minispark.observe.views import JobMetrics, StageRow
 from minispark.plan.names import exact_columns
-
-__all__ = ["absolute", "run_and_show"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,6 @@ import typer
 
 from minispark.cli.options import AsJson, DataRoot, Parallelism
 
-__all__ = ["explain"]
-
 
 def explain(
     job: Annotated[Path, typer.Argument(help="A JSON job.", metavar="JOB.json")],
@@ -23,8 +21,8 @@ def explain(
     json: AsJson = False,
 ) -> None:
     """Show the logical plan, the stages, what moves between them, and the tasks."""
-    from minispark.cli.figures import print_json
     from minispark.cli.job_files import read_job
+    from minispark.cli.job_metrics import print_json
     from minispark.jobs import plan_job
     from minispark.plan.explain import render, render_mermaid
 

@@ -24,8 +24,6 @@ from minispark.errors import (
 )
 from minispark.printable import printable
 
-__all__ = ["exit_code", "explain_failure", "render"]
-
 FAILED, USAGE, UNREACHABLE, INTERRUPTED = 1, 2, 3, 130
 
 

@@ -19,8 +19,6 @@ from minispark.engines.http import MasterClient
 from minispark.errors import MinisparkError
 from minispark.signals import interrupts
 
-__all__ = ["goes_on"]
-
 _LOOK_S = 0.2
 
 

@@ -8,8 +8,6 @@ from typing import Any
 
 from minispark.errors import UsageError
 
-__all__ = ["read_job", "sent_path", "with_input"]
-
 DATA_FOLDER = "data"
 """A path below it is sent as it is given: the data root means it on every machine."""
 

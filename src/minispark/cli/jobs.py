@@ -10,8 +10,6 @@ import typer
 from minispark.cli.options import AsJson, Master
 from minispark.printable import printable
 
-__all__ = ["cancel", "jobs", "results", "status", "workers"]
-
 JobId = Annotated[str, typer.Argument(metavar="ID", help="The id that `submit` printed.")]
 Format = Literal["csv", "jsonl", "parquet", "arrow"]
 
@@ -28,7 +26,7 @@ def status(
     """Show how a job stands, stage by stage."""
     from functools import partial
 
-    from minispark.cli.figures import print_job, print_json, print_why
+    from minispark.cli.job_metrics import print_job, print_json, print_why
     from minispark.cli.remote import wait_for
     from minispark.engines.http import MasterClient
 
@@ -51,7 +49,7 @@ def jobs(
     json: AsJson = False,
 ) -> None:
     """List the jobs that the master knows."""
-    from minispark.cli.figures import print_jobs, print_json
+    from minispark.cli.job_metrics import print_jobs, print_json
     from minispark.engines.http import MasterClient
 
     with MasterClient(master) as client:
@@ -64,7 +62,7 @@ def jobs(
 
 def workers(*, master: Master = None, json: AsJson = False) -> None:
     """List the workers with their load."""
-    from minispark.cli.figures import print_json, print_workers
+    from minispark.cli.job_metrics import print_json, print_workers
     from minispark.engines.http import MasterClient
 
     with MasterClient(master) as client:
@@ -94,7 +92,7 @@ def results(
     ] = False,
 ) -> None:
     """Download the result of a job, from wherever it lies."""
-    from minispark.cli.figures import print_json
+    from minispark.cli.job_metrics import print_json
     from minispark.cli.terminal import write_rows
     from minispark.engines.http import MasterClient
 
@@ -122,7 +120,7 @@ _ENDED = {
 
 def cancel(job_id: JobId, *, master: Master = None, json: AsJson = False) -> None:
     """Cancel a job."""
-    from minispark.cli.figures import print_json
+    from minispark.cli.job_metrics import print_json
     from minispark.cli.terminal import output
     from minispark.engines.http import MasterClient
 

@@ -17,9 +17,9 @@ import polars as pl
 
 from minispark.blocks.meta import BlockMeta, PartitionMeta
 from minispark.clock import monotonic_s, wall_s
-from minispark.engines.whole import WHOLE_BYTES, collect_whole
+from minispark.engines.in_process import WHOLE_BYTES, collect_whole
 from minispark.ids import TaskKey, job_id
-from minispark.jobs import Job, compile_job, parse_job, plan_job
+from minispark.jobs import JsonJob, compile_job, parse_job, plan_job
 from minispark.jobs.operators import Read
 from minispark.jobs.paths import find_inputs
 from minispark.observe.record import JobRecord
@@ -29,8 +29,6 @@ from minispark.plan.stages import Branch, Label, Output, OutputKind, SinkSpec, S
 from minispark.scheduler.commands import JobStatus
 from minispark.task.sinks import abort, commit, prepare, sink_directory, write_part
 from minispark.task.spec import TaskReport
-
-__all__ = ["LocalRun", "run_local"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +59,7 @@ def run_local(job: Mapping[str, Any]) -> LocalRun:
         )
 
 
-def _reads_little(job: Job) -> bool:
+def _reads_little(job: JsonJob) -> bool:
     files = [
         file
         for node in job.nodes
@@ -71,7 +69,7 @@ def _reads_little(job: Job) -> bool:
     return sum(Path(file).stat().st_size for file in files) < WHOLE_BYTES
 
 
-def _in_process(job: Job) -> LocalRun:
+def _in_process(job: JsonJob) -> LocalRun:
     compiled = compile_job(job)
     (result,) = compiled.outputs
     stage = Stage(

@@ -11,8 +11,6 @@ import typer
 from minispark.cli.options import Auth, CaFile, DataRoot, LogFormat, LogLevel, TlsCert, TlsKey
 from minispark.settings import JournalSettings, LogSettings, SchedulerSettings
 
-__all__ = ["master"]
-
 _DEFAULTS = SchedulerSettings()
 
 

@@ -8,16 +8,14 @@ import typer
 
 from minispark.cli.options import AsJson, Master
 
-__all__ = ["app"]
-
 app = typer.Typer(no_args_is_help=True, help="Show the figures of the cluster and its jobs.")
 
 
 @app.command("system")
 def system(*, master: Master = None, json: AsJson = False) -> None:
     """Show the cluster: workers, load, totals over all jobs."""
-    from minispark.cli.figures import print_json
-    from minispark.cli.metric_tables import print_system
+    from minispark.cli.cluster_metrics import print_system
+    from minispark.cli.job_metrics import print_json
     from minispark.engines.http import MasterClient
     from minispark.observe.cluster import SystemMetrics
 
@@ -37,8 +35,8 @@ def jobs(
     json: AsJson = False,
 ) -> None:
     """Show the figures of jobs, newest first."""
-    from minispark.cli.figures import print_json
-    from minispark.cli.metric_tables import print_job_figures
+    from minispark.cli.cluster_metrics import print_job_figures
+    from minispark.cli.job_metrics import print_json
     from minispark.engines.http import MasterClient
     from minispark.observe.cluster import JobsMetrics
 
@@ -53,8 +51,8 @@ def jobs(
 @app.command("failures")
 def failures(*, master: Master = None, json: AsJson = False) -> None:
     """Show what failed: by kind, by worker, by job."""
-    from minispark.cli.figures import print_json
-    from minispark.cli.metric_tables import print_failures
+    from minispark.cli.cluster_metrics import print_failures
+    from minispark.cli.job_metrics import print_json
     from minispark.engines.http import MasterClient
     from minispark.observe.cluster import FailuresMetrics
 
@@ -74,8 +72,8 @@ def job(
     json: AsJson = False,
 ) -> None:
     """Show the figures of one job: its nodes, throughput, bytes, skew, failures."""
-    from minispark.cli.figures import print_json
-    from minispark.cli.metric_tables import print_job_metrics
+    from minispark.cli.cluster_metrics import print_job_metrics
+    from minispark.cli.job_metrics import print_json
     from minispark.engines.http import MasterClient
 
     with MasterClient(master) as client:
@@ -97,9 +95,9 @@ def worker(
     json: AsJson = False,
 ) -> None:
     """Show what a worker says of itself."""
-    from minispark.cli.ask_worker import ask_worker
-    from minispark.cli.figures import print_json
-    from minispark.cli.metric_tables import print_worker
+    from minispark.cli.cluster_metrics import print_worker
+    from minispark.cli.job_metrics import print_json
+    from minispark.cli.worker_metrics import ask_worker
 
     found = ask_worker(place, master=master)
     if json:

@@ -9,21 +9,6 @@ import typer
 
 from minispark.errors import UnsupportedError, UsageError
 
-__all__ = [
-    "AsJson",
-    "Auth",
-    "CaFile",
-    "DataRoot",
-    "EngineName",
-    "LogFormat",
-    "LogLevel",
-    "Master",
-    "Parallelism",
-    "TlsCert",
-    "TlsKey",
-    "master_of",
-]
-
 Auth = Annotated[
     Literal["default", "figures-open", "all"],
     typer.Option(

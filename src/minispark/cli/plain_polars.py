@@ -14,8 +14,6 @@ from pathlib import Path
 
 import polars as pl
 
-__all__ = ["QUERIES", "serve"]
-
 
 def _wordcount(text: str) -> pl.LazyFrame:
     words = pl.scan_csv(text).select(pl.col("text").str.split(" ").alias("key")).explode("key")

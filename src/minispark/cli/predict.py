@@ -10,8 +10,6 @@ import typer
 
 from minispark.cli.options import AsJson, Master
 
-__all__ = ["predict"]
-
 
 def predict(
     job_id: Annotated[str, typer.Argument(metavar="ID", help="A job that has succeeded.")],
@@ -29,7 +27,7 @@ def predict(
     The master's scheduler places the measured tasks on simulated workers. Assumes that each slot
     has a core of its own, and that tasks take as long as they did.
     """
-    from minispark.cli.figures import print_json
+    from minispark.cli.job_metrics import print_json
     from minispark.cli.terminal import duration_text, output, print_table
     from minispark.engines.http import MasterClient
     from minispark.observe import predict as prediction

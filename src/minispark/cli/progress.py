@@ -11,8 +11,6 @@ from minispark.cli.terminal import notes
 from minispark.observe.views import JobView
 from minispark.printable import printable
 
-__all__ = ["job_progress"]
-
 Watcher = Callable[[JobView], None]
 
 

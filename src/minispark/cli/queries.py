@@ -20,8 +20,6 @@ from minispark.plan.explain import render
 from minispark.plan.scan_files import is_file_url
 from minispark.settings import PlanSettings
 
-__all__ = ["explain_query", "run_query", "save_rows", "show_rows"]
-
 _READERS: Final[dict[str, Callable[[str], pl.LazyFrame]]] = {
     ".csv": lambda path: pl.scan_csv(path, try_parse_dates=True),
     ".tsv": lambda path: pl.scan_csv(path, separator="\t", try_parse_dates=True),

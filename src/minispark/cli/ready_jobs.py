@@ -6,8 +6,6 @@ from itertools import pairwise
 from pathlib import PurePath
 from typing import Any
 
-__all__ = ["ending", "join_job", "wordcount_job"]
-
 _TABLE_OPS = {".csv": "read_csv", ".jsonl": "read_jsonl", ".ndjson": "read_jsonl"} | dict.fromkeys(
     (".parquet", ".pq"), "read_parquet"
 )

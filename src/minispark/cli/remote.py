@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from minispark.cli.figures import print_figures, print_json, print_stages
 from minispark.cli.interrupts import goes_on
+from minispark.cli.job_metrics import print_figures, print_json, print_stages
 from minispark.cli.progress import job_progress
 from minispark.cli.terminal import notes
 from minispark.engines.base import raise_unless_succeeded
 from minispark.engines.http import MasterClient
 from minispark.observe.views import JobView
-
-__all__ = ["follow", "wait_for"]
 
 
 def wait_for(

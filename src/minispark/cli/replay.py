@@ -13,9 +13,7 @@ import typer
 from minispark.cli.options import AsJson, Master
 
 if TYPE_CHECKING:
-    from minispark.observe.story import Step
-
-__all__ = ["replay"]
+    from minispark.observe.story import JournalStep
 
 
 def replay(
@@ -32,7 +30,7 @@ def replay(
     On a terminal one step at a time: n (or enter) for the next, p for the one before, a number for
     that one, q to leave. Off a terminal all of them.
     """
-    from minispark.cli.figures import print_json
+    from minispark.cli.job_metrics import print_json
     from minispark.cli.terminal import output
     from minispark.engines.http import MasterClient
     from minispark.errors import UsageError
@@ -59,7 +57,7 @@ def replay(
             output.print_line()
 
 
-def _walk(steps: Sequence[Step]) -> None:
+def _walk(steps: Sequence[JournalStep]) -> None:
     from minispark.cli.terminal import output
 
     number = 1
@@ -85,14 +83,14 @@ def _next(said: str, number: int, last: int) -> int:
     return max(1, min(last, wanted))
 
 
-def _print_step(steps: Sequence[Step], number: int) -> None:
+def _print_step(steps: Sequence[JournalStep], number: int) -> None:
     from minispark.cli.terminal import output
 
     for line in _lines(steps, number):
         output.print_line(line)
 
 
-def _lines(steps: Sequence[Step], number: int) -> list[str]:
+def _lines(steps: Sequence[JournalStep], number: int) -> list[str]:
     step = steps[number - 1]
     at = datetime.fromtimestamp(step.at, UTC).astimezone().strftime("%T.%f")[:-3]
     knew = step.knew

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from minispark.engines.http import MasterClient
     from minispark.ui import StoryDocument
 
-__all__ = ["report"]
-
 _MAX_STEPS = 5_000
 """Steps of the story that a file gets, some 3 MB; `minispark replay` has all."""
 
@@ -37,7 +35,7 @@ def report(
     import json
 
     from minispark.engines.http import MasterClient
-    from minispark.ui import Sheet, Timeline, report_html, trace_of
+    from minispark.ui import JobPage, Timeline, report_html, trace_of
 
     path = f"/api/v1/jobs/{job_id}"
     with MasterClient(master) as client:
@@ -45,7 +43,7 @@ def report(
         if trace:
             text = json.dumps(trace_of(timeline))
         else:
-            sheet = Sheet.model_validate(client.get_json(f"{path}/sheet"))
+            sheet = JobPage.model_validate(client.get_json(f"{path}/sheet"))
             # The file may be printed: `cat` sends a terminal what a browser ignores.
             text = printable_lines(report_html(sheet, timeline, _story(client, path)))
     target = output or Path(f"{job_id}.trace.json" if trace else f"{job_id}.html")

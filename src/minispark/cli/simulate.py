@@ -9,10 +9,8 @@ import typer
 from minispark.cli.options import AsJson
 
 if TYPE_CHECKING:
-    from minispark.testing.sim.batch import Finding, Tally
-    from minispark.testing.sim.recipe import Recipe
-
-__all__ = ["simulate"]
+    from minispark.testing.sim.batch import FailedHistory, Tally
+    from minispark.testing.sim.options import SimOptions
 
 
 def simulate(
@@ -61,7 +59,7 @@ def simulate(
         return
     import os
 
-    from minispark.cli.figures import print_json
+    from minispark.cli.job_metrics import print_json
     from minispark.cli.terminal import counting_bar, output
     from minispark.errors import UsageError
     from minispark.testing.sim.batch import Tally, live
@@ -102,7 +100,7 @@ def simulate(
 def _measure(workers: int, tasks: int, *, as_json: bool) -> None:
     from dataclasses import asdict
 
-    from minispark.cli.figures import print_json
+    from minispark.cli.job_metrics import print_json
     from minispark.cli.terminal import counting_bar, output
     from minispark.testing.sim.scale import measure
 
@@ -132,17 +130,17 @@ def _measure(workers: int, tasks: int, *, as_json: bool) -> None:
 
 def _recipe(
     seed: int, jobs: str | None, workers: str | None, without: str | None, until: float
-) -> Recipe:
+) -> SimOptions:
     from minispark.errors import UsageError
     from minispark.testing.sim.faults import KINDS
-    from minispark.testing.sim.recipe import Recipe
+    from minispark.testing.sim.options import SimOptions
 
     kinds = () if without is None else tuple(without.split(","))
     unknown = [kind for kind in kinds if kind not in KINDS]
     if unknown:
         msg = f"there is no kind of fault {unknown[0]!r}"
         raise UsageError(msg, hint=f"There are: {', '.join(KINDS)}.")
-    return Recipe(seed, _numbers(jobs), _numbers(workers), kinds, until)
+    return SimOptions(seed, _numbers(jobs), _numbers(workers), kinds, until)
 
 
 def _numbers(text: str | None) -> tuple[int, ...] | None:
@@ -157,7 +155,7 @@ def _numbers(text: str | None) -> tuple[int, ...] | None:
         raise UsageError(msg) from None
 
 
-def _print_journal(recipe: Recipe) -> None:
+def _print_journal(recipe: SimOptions) -> None:
     import contextlib
 
     from minispark.cli.terminal import output
@@ -194,7 +192,7 @@ def _plain(tally: Tally) -> dict[str, object]:
     }
 
 
-def _print_finding(finding: Finding, *, shrink: bool) -> None:
+def _print_finding(finding: FailedHistory, *, shrink: bool) -> None:
     from minispark.cli.terminal import notes
     from minispark.testing.sim.shrink import shrink as shrunk
     from minispark.testing.sim.world import SimulationError

@@ -10,8 +10,6 @@ import typer
 from minispark.cli.options import AsJson, EngineName, Parallelism
 from minispark.printable import printable
 
-__all__ = ["sql"]
-
 Format = Literal["csv", "jsonl", "parquet", "arrow"]
 
 

@@ -12,8 +12,6 @@ from minispark.cli.options import AsJson, Master, Parallelism
 from minispark.errors import UnsupportedError, UsageError
 from minispark.printable import printable
 
-__all__ = ["submit"]
-
 
 def submit(
     job: Annotated[
@@ -46,8 +44,8 @@ def submit(
     if job is None and input is None:
         msg = "there is nothing to submit"
         raise UsageError(msg, hint="Name a JSON job, or a file to count the words of: --input PATH")
-    from minispark.cli.figures import print_json
     from minispark.cli.job_files import read_job, sent_path, with_input
+    from minispark.cli.job_metrics import print_json
     from minispark.cli.ready_jobs import wordcount_job
     from minispark.cli.remote import follow
     from minispark.engines.http import MasterClient

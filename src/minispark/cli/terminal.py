@@ -20,20 +20,6 @@ from rich.text import Text
 from minispark.engines.console import PrintableConsole
 from minispark.printable import printable, printable_lines
 
-__all__ = [
-    "bytes_text",
-    "count_text",
-    "counting_bar",
-    "duration_text",
-    "notes",
-    "output",
-    "phase",
-    "print_box",
-    "print_table",
-    "rate_text",
-    "write_rows",
-]
-
 output = PrintableConsole(soft_wrap=True)
 """Results."""
 notes = PrintableConsole(stderr=True, soft_wrap=True)

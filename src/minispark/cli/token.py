@@ -9,8 +9,6 @@ import typer
 
 from minispark.errors import UsageError
 
-__all__ = ["token"]
-
 
 def token(
     level: Annotated[

@@ -8,8 +8,6 @@ import typer
 
 from minispark.cli.options import AsJson, Master
 
-__all__ = ["top"]
-
 
 def top(
     *,
@@ -21,7 +19,7 @@ def top(
     json: AsJson = False,
 ) -> None:
     """Watch jobs, stages and workers live; q leaves. Off a terminal it prints them once."""
-    from minispark.cli.figures import print_json
+    from minispark.cli.job_metrics import print_json
     from minispark.cli.terminal import output
     from minispark.cli.top_frame import frame, look, width_for
     from minispark.cli.top_live import watch

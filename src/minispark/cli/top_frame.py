@@ -13,15 +13,13 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from minispark.cli.metric_tables import WORKER_COLUMNS, worker_rows
+from minispark.cli.cluster_metrics import WORKER_COLUMNS, worker_rows
 from minispark.cli.terminal import bytes_text, count_text, duration_text
 from minispark.engines.console import PrintableConsole
 from minispark.engines.http import MasterClient
 from minispark.observe.cluster import SystemMetrics
 from minispark.observe.views import ENDED, JobView
 from minispark.printable import printable
-
-__all__ = ["Look", "events", "frame", "look", "width_for"]
 
 _JOBS = 12
 """Jobs that are asked for: what fits a usual terminal, running ones first."""
@@ -41,7 +39,7 @@ _STYLES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class ClusterSnapshot:
     """What was seen at one moment. ``told`` are happenings that only a watcher knows."""
 
     url: str
@@ -61,13 +59,13 @@ class Look:
         }
 
 
-def look(client: MasterClient) -> Look:
+def look(client: MasterClient) -> ClusterSnapshot:
     """Ask a master how its cluster is."""
     system = SystemMetrics.model_validate(client.get_json("/api/v1/metrics/system"))
-    return Look(client.url, system, tuple(client.jobs(limit=_JOBS)))
+    return ClusterSnapshot(client.url, system, tuple(client.jobs(limit=_JOBS)))
 
 
-def events(seen: Look) -> list[tuple[float, str]]:
+def events(seen: ClusterSnapshot) -> list[tuple[float, str]]:
     """Return what happened, newest first: with jobs, and what a watcher saw of workers."""
     found = list(seen.told)
     for view in seen.jobs:
@@ -86,7 +84,7 @@ def events(seen: Look) -> list[tuple[float, str]]:
     return sorted(found, key=lambda one: one[0], reverse=True)
 
 
-def frame(seen: Look, *, height: int | None) -> RenderableType:
+def frame(seen: ClusterSnapshot, *, height: int | None) -> RenderableType:
     """Draw it; ``height`` is that of the terminal, None where nothing has to fit."""
     workers = seen.system.workers
     room = None if height is None else max(4, height - _FIXED_LINES - min(len(workers), 8))
@@ -106,7 +104,7 @@ def width_for(console: PrintableConsole) -> PrintableConsole:
     return PrintableConsole(file=console.file, width=160)
 
 
-def _head(seen: Look) -> Text:
+def _head(seen: ClusterSnapshot) -> Text:
     system, totals = seen.system, seen.system.totals
     status = system.status.replace("_", " ")
     text = Text.assemble(
@@ -128,7 +126,7 @@ def _head(seen: Look) -> Text:
     return text
 
 
-def _jobs(seen: Look, *, lines: int | None) -> Table:
+def _jobs(seen: ClusterSnapshot, *, lines: int | None) -> Table:
     table = _table("job", "status", "progress", "tasks", "time", "what")
     running = [view for view in seen.jobs if view.status not in ENDED]
     left = lines
@@ -171,7 +169,7 @@ def _job_rows(view: JobView, now: float) -> Iterable[tuple[RenderableType, ...]]
             )
 
 
-def _workers(seen: Look, count: int) -> Table:
+def _workers(seen: ClusterSnapshot, count: int) -> Table:
     table = _table(*WORKER_COLUMNS)
     rows = worker_rows(seen.system.workers[:count])
     for row in rows:

@@ -13,17 +13,15 @@ from dataclasses import replace
 from rich.live import Live
 
 from minispark.cli.terminal import output
-from minispark.cli.top_frame import Look, frame, look
+from minispark.cli.top_frame import ClusterSnapshot, frame, look
 from minispark.engines.http import MasterClient
 from minispark.errors import MasterUnreachableError
-
-__all__ = ["next_look", "watch"]
 
 _TOLD = 50
 """Happenings of workers that are remembered."""
 
 
-def watch(client: MasterClient, seen: Look, *, interval_s: float) -> None:
+def watch(client: MasterClient, seen: ClusterSnapshot, *, interval_s: float) -> None:
     """Show the cluster until q is pressed."""
     with _keys() as pressed, Live(console=output, screen=True, auto_refresh=False) as live:
         while True:
@@ -33,7 +31,7 @@ def watch(client: MasterClient, seen: Look, *, interval_s: float) -> None:
             seen = next_look(client, seen)
 
 
-def next_look(client: MasterClient, before: Look) -> Look:
+def next_look(client: MasterClient, before: ClusterSnapshot) -> ClusterSnapshot:
     """Look again, and tell what became of workers meanwhile; without a master show what was."""
     try:
         now = look(client)

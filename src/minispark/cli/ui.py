@@ -9,8 +9,6 @@ import typer
 from minispark.cli.options import Master
 from minispark.printable import printable
 
-__all__ = ["ui"]
-
 
 def ui(
     *,

@@ -11,8 +11,6 @@ from minispark.cli.options import AsJson, Master
 if TYPE_CHECKING:
     from minispark.engines.verify import Verification
 
-__all__ = ["verify"]
-
 
 def verify(
     job_id: Annotated[str, typer.Argument(metavar="ID", help="A job that has succeeded.")],
@@ -26,7 +24,7 @@ def verify(
     """
     from functools import partial
 
-    from minispark.cli.figures import print_json
+    from minispark.cli.job_metrics import print_json
     from minispark.cli.remote import wait_for
     from minispark.engines.http import MasterClient
     from minispark.engines.verify import verify as run_again

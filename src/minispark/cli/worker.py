@@ -20,8 +20,6 @@ from minispark.cli.options import (
 )
 from minispark.errors import UsageError
 
-__all__ = ["worker"]
-
 
 def worker(
     *,

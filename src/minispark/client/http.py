@@ -1,5 +1,1 @@
 """The HTTP client, under the name where users look for it."""
-
-from minispark.engines.http import MasterClient
-
-__all__ = ["MasterClient"]

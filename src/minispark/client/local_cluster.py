@@ -33,8 +33,6 @@ from minispark.engines.http import MasterClient
 from minispark.errors import MasterUnreachableError, MinisparkError
 from minispark.worker.directory import sweep
 
-__all__ = ["ClusterProcess", "LocalCluster"]
-
 _POLL_S = 0.05
 """Asking more often would take the time of those that start."""
 _STOP_S = 10.0

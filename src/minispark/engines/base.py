@@ -19,16 +19,6 @@ from minispark.scheduler.commands import JobStatus
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = [
-    "JobFigures",
-    "JobOutcome",
-    "OnChange",
-    "Runner",
-    "concatenated",
-    "raise_unless_succeeded",
-    "sinks_of",
-]
-
 OnChange = Callable[[JobView], None]
 
 

@@ -25,8 +25,6 @@ from minispark.observe.views import JobView
 from minispark.plan.names import with_columns_in_order
 from minispark.plan.stages import StageGraph
 
-__all__ = ["ClusterRunner"]
-
 _CONNECT_S = 2.0
 """A worker that a client can reach at all answers sooner."""
 

@@ -11,8 +11,6 @@ from rich.style import Style
 
 from minispark.printable import printable, printable_lines
 
-__all__ = ["PrintableConsole"]
-
 
 class PrintableConsole(Console):
     """A console that shows control characters instead of obeying them.

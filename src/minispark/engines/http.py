@@ -22,7 +22,7 @@ from pydantic import TypeAdapter
 from minispark import config
 from minispark.blocks.meta import BlockSource
 from minispark.clock import monotonic_s
-from minispark.engines.saving import BEYOND_THE_END, save
+from minispark.engines.resume_download import BEYOND_THE_END, save
 from minispark.errors import (
     JobFailedError,
     MasterUnreachableError,
@@ -42,8 +42,6 @@ from minispark.wire.messages import GraphMessage, JobAccepted, PlannedJob, Resul
 
 if TYPE_CHECKING:
     import polars as pl
-
-__all__ = ["MasterClient"]
 
 _WAIT_S = 20.0
 """How long the master may hold a request open; below the idle time-outs of usual proxies."""

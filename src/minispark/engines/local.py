@@ -1,6 +1,6 @@
 """Runs plans in executor processes of this machine: the embedded engine.
 
-A thread of its own holds the event loop in which the `Driver` lives, so that any thread may run
+A thread of its own holds the event loop in which the `EmbeddedMaster` lives, so that any thread may run
 jobs, several at a time. Processes start with the first job and stay warm.
 """
 
@@ -29,16 +29,14 @@ from minispark.engines.base import (
     raise_unless_succeeded,
     sinks_of,
 )
-from minispark.engines.driver import Driver, Finished
-from minispark.engines.places import BlockPlaces
+from minispark.engines.block_dirs import BlockDirectories
+from minispark.engines.embedded import EmbeddedMaster, Finished
 from minispark.ids import TaskKey
 from minispark.observe.views import JobView
 from minispark.plan.names import with_columns_in_order
 from minispark.plan.stages import StageGraph
 from minispark.settings import CacheSettings, SchedulerSettings
 from minispark.worker.executors import ExecutorPool
-
-__all__ = ["LocalRunner", "available_cores"]
 
 _CLOSE_S = 10.0
 """Executors end within a second; beyond this something hangs that the exit must not wait for."""
@@ -98,7 +96,7 @@ class LocalRunner:
         self._task_timeout_s = task_timeout_s
         self._memory_limit_bytes = memory_limit_bytes
         self._cache = cache or CacheSettings()
-        self._places = BlockPlaces(temp_dir)
+        self._places = BlockDirectories(temp_dir)
         self._lock = threading.Lock()
         self._shell: _Shell | None = None
 
@@ -149,8 +147,8 @@ class LocalRunner:
             on_output=_to_stderr,
         )
 
-    def _new_driver(self, pool: ExecutorPool) -> Driver:
-        return Driver(
+    def _new_driver(self, pool: ExecutorPool) -> EmbeddedMaster:
+        return EmbeddedMaster(
             pool,
             slots=self.slots,
             places=self._places,
@@ -223,18 +221,20 @@ class _Shell:
 
     loop: asyncio.AbstractEventLoop
     thread: threading.Thread
-    driver: Driver
+    driver: EmbeddedMaster
     owner: int
 
     @classmethod
     def start(
-        cls, new_pool: Callable[[], ExecutorPool], new_driver: Callable[[ExecutorPool], Driver]
+        cls,
+        new_pool: Callable[[], ExecutorPool],
+        new_driver: Callable[[ExecutorPool], EmbeddedMaster],
     ) -> _Shell:
         loop = asyncio.new_event_loop()
         thread = threading.Thread(target=_run_loop, args=(loop,), name="minispark", daemon=True)
         thread.start()
 
-        async def begin() -> Driver:
+        async def begin() -> EmbeddedMaster:
             pool = new_pool()
             await pool.start()
             return new_driver(pool)

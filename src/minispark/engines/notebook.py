@@ -13,8 +13,6 @@ from typing import Any
 
 from minispark.clock import monotonic_s
 
-__all__ = ["NotebookLine", "in_notebook"]
-
 _PAUSE_S = 0.1
 """A front end draws no faster, and every drawing is a message that it must take."""
 

@@ -19,10 +19,10 @@ import polars.lazyframe.engine
 
 from minispark.engines.base import Runner
 from minispark.engines.cluster import ClusterRunner
+from minispark.engines.in_process import WHOLE_BYTES, collect_whole, fits_whole
 from minispark.engines.local import LocalRunner
 from minispark.engines.progress import ProgressLine, Show
 from minispark.engines.scripts import main_out_of_sight
-from minispark.engines.whole import WHOLE_BYTES, collect_whole, fits_whole
 from minispark.errors import MinisparkError, UnsupportedError
 from minispark.observe.cards import workers_table
 from minispark.plan.build import PlanOutput, plan_outputs
@@ -31,8 +31,6 @@ from minispark.settings import PlanSettings
 
 if TYPE_CHECKING:
     from polars.lazyframe.query_result import QueryResult
-
-__all__ = ["Engine"]
 
 _RESULT = "result"
 _SINK_INSTEAD = 'collect(engine=engine) and write the frame, or say engine="streaming"'

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
     from minispark.engines.console import PrintableConsole
 
-__all__ = ["ProgressLine", "Show", "is_shown", "summary"]
-
 Show = bool | Literal["auto"]
 
 

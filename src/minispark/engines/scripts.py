@@ -14,8 +14,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
 
-__all__ = ["main_out_of_sight"]
-
 _lock = threading.RLock()
 
 

@@ -23,8 +23,6 @@ from minispark.observe.views import JobView
 from minispark.plan.names import exact_columns
 from minispark.plan.stages import Output, OutputKind, StageGraph
 
-__all__ = ["OtherRows", "Verification", "unpublished", "verify"]
-
 _ROWS_SHOWN = 5
 _ROWS_COMPARED = 1_000_000
 """Rows of one result that are compared one by one: each takes some 200 bytes here."""

@@ -18,7 +18,7 @@ import polars as pl
 from polars.exceptions import InvalidOperationError, PanicException, PolarsError, SchemaError
 
 from minispark.errors import UsageError
-from minispark.jobs.contract import Job
+from minispark.jobs.contract import JsonJob
 from minispark.jobs.operators import Cache, Operator, Read, Write
 from minispark.jobs.paths import place_output
 from minispark.jobs.reading import OnRead
@@ -31,8 +31,6 @@ from minispark.plan.counters import counted
 from minispark.plan.markers import cached
 from minispark.plan.stages import SinkSpec
 
-__all__ = ["CompiledJob", "compile_job"]
-
 
 @dataclass(frozen=True, slots=True)
 class CompiledJob:
@@ -44,7 +42,7 @@ class CompiledJob:
 
 
 def compile_job(
-    job: Job, *, data_root: Path | None = None, on_read: OnRead = lambda _reading: None
+    job: JsonJob, *, data_root: Path | None = None, on_read: OnRead = lambda _reading: None
 ) -> CompiledJob:
     """Make LazyFrames of a job's nodes; ``on_read`` is called before and after each is read.
 

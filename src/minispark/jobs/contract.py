@@ -1,6 +1,6 @@
 """A JSON job, checked as far as it can be without looking at a file.
 
-`parse_job` takes what came as JSON and returns a `Job`, or says in one sentence what is wrong,
+`parse_job` takes what came as JSON and returns a `JsonJob`, or says in one sentence what is wrong,
 in which node and field, and which name was probably meant. The first mistake ends it.
 
 Covers: fields and their rules, what may not stand in SQL, the shape of the DAG. Does not cover:
@@ -39,13 +39,11 @@ from minispark.plan.sqlreads import table_reads
 from minispark.plan.sqltext import SqlRefusedError, check_expression, check_query
 from minispark.settings import MAX_WEIGHT, MIN_WEIGHT, Limits
 
-__all__ = ["Job", "parse_job"]
-
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class JsonJob:
     """A sound job: ``nodes`` inputs first, ``inputs`` of each in the order of the edges."""
 
     name: str
@@ -77,7 +75,7 @@ class _Job(BaseModel):
     """Its share of the workers beside those of other jobs; the master's to use."""
 
 
-def parse_job(obj: object, *, limits: Limits | None = None) -> Job:
+def parse_job(obj: object, *, limits: Limits | None = None) -> JsonJob:
     """Check a JSON job.
 
     Raises
@@ -100,7 +98,7 @@ def parse_job(obj: object, *, limits: Limits | None = None) -> Job:
         _check_sql(node, limits)
     ordered, inputs = order_nodes(nodes, [(above, below) for above, below in outer.dag.edges])
     _check_reads(ordered, inputs, limits)
-    return Job(outer.name, tuple(ordered), inputs, outer.parallelism)
+    return JsonJob(outer.name, tuple(ordered), inputs, outer.parallelism)
 
 
 def _check_sizes(obj: Mapping[Any, Any], limits: Limits) -> None:

@@ -8,8 +8,6 @@ from minispark.errors import UsageError
 from minispark.jobs.operators import Join, Operator, Read, Sql, Union, Write
 from minispark.jobs.suggest import did_you_mean, listed, shown
 
-__all__ = ["order_nodes"]
-
 
 def order_nodes(
     nodes: Sequence[Operator], edges: Sequence[tuple[str, str]]

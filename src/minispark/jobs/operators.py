@@ -10,37 +10,6 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-__all__ = [
-    "OPERATORS",
-    "Aggregate",
-    "Cache",
-    "Distinct",
-    "Filter",
-    "FlatMap",
-    "Join",
-    "Limit",
-    "Map",
-    "Names",
-    "Operator",
-    "Read",
-    "ReadCsv",
-    "ReadJsonl",
-    "ReadParquet",
-    "ReadText",
-    "Reduce",
-    "ReduceByKey",
-    "Repartition",
-    "Select",
-    "Sort",
-    "Sql",
-    "Union",
-    "Write",
-    "WriteCsv",
-    "WriteJsonl",
-    "WriteParquet",
-    "names",
-]
-
 _MAX_NAME_CHARS = 200
 _MAX_PARTITIONS = 65_536
 """More would be a mistyped number."""

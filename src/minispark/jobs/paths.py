@@ -19,8 +19,6 @@ from minispark.jobs.operators import Operator, Read, ReadCsv, ReadJsonl, Write
 from minispark.jobs.suggest import shown
 from minispark.plan.scan_files import listed
 
-__all__ = ["Found", "find_inputs", "place_output"]
-
 _MAX_PATHS = 65_536
 _SHOWN_CHARS = 1_000
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/|.*://", re.DOTALL)
@@ -28,14 +26,14 @@ _GLOB = re.compile(r"[*?\[]")
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class MatchedFiles:
     """The inputs of a node: what is handed to Polars, and the files that it stands for now."""
 
     sources: tuple[str, ...]
     files: tuple[str, ...]
 
 
-def find_inputs(node: Read, data_root: Path | None, *, may_be_empty: bool = False) -> Found:
+def find_inputs(node: Read, data_root: Path | None, *, may_be_empty: bool = False) -> MatchedFiles:
     """Return the absolute paths of a reader's inputs.
 
     Polars passes over empty files in directories and patterns; where ``may_be_empty`` a path may
@@ -53,7 +51,7 @@ def find_inputs(node: Read, data_root: Path | None, *, may_be_empty: bool = Fals
     files: list[str] = []
     for path, source in zip(given, sources, strict=True):
         files += _expanded(node, path, source, data_root, may_be_empty=may_be_empty)
-    return Found(tuple(sources), tuple(files))
+    return MatchedFiles(tuple(sources), tuple(files))
 
 
 def place_output(node: Write, data_root: Path | None) -> str:

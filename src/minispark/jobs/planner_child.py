@@ -39,8 +39,6 @@ from minispark.settings import Limits, PlanSettings
 from minispark.task.failures import PANIC_CODE
 from minispark.wire.messages import GraphMessage
 
-__all__ = ["answer", "main"]
-
 _LENGTH_BYTES = 4
 _MAX_REQUEST_BYTES = 1 << 28
 _MAX_REASON_CHARS = 300

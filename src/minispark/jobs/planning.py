@@ -12,8 +12,6 @@ from minispark.plan.build import plan_outputs
 from minispark.plan.stages import StageGraph
 from minispark.settings import Limits, PlanSettings
 
-__all__ = ["plan_job"]
-
 
 def plan_job(
     obj: object,

@@ -15,8 +15,6 @@ from minispark.jobs.operators import Sql
 from minispark.jobs.suggest import did_you_mean, shown
 from minispark.jobs.tables import Table, fail
 
-__all__ = ["run_query"]
-
 _SCAN = re.compile(r"^[A-Za-z \t]*\bSCAN\b", re.MULTILINE)
 _UNKNOWN_TABLE = re.compile(r"relation '(?P<name>.*)' was not found", re.DOTALL)
 

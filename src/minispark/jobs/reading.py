@@ -13,8 +13,6 @@ from minispark.errors import ErrorInfo
 from minispark.jobs.suggest import shown
 from minispark.settings import MIB
 
-__all__ = ["OnRead", "Reading", "ended", "no_memory", "timed_out"]
-
 _MEMORY_WORDS = "memory allocation of "
 """What Polars prints when it cannot get memory; then it aborts its process."""
 

@@ -8,8 +8,6 @@ from typing import Any
 from minispark.errors import UsageError
 from minispark.settings import Limits
 
-__all__ = ["check_limits"]
-
 
 def check_limits(body: object, limits: Limits) -> Mapping[str, Any]:
     """Return a job that has no more nodes, edges, text and depth than it may.

@@ -11,14 +11,12 @@ from polars.exceptions import PanicException, PolarsError
 
 from minispark.errors import UsageError
 from minispark.jobs.operators import Read, ReadCsv, ReadJsonl, ReadParquet, ReadText
-from minispark.jobs.paths import Found, find_inputs
+from minispark.jobs.paths import MatchedFiles, find_inputs
 from minispark.jobs.reading import OnRead, Reading
 from minispark.jobs.suggest import did_you_mean, listed, shown
 from minispark.jobs.tables import Table, fail, polars_reason
 from minispark.plan.markers import partitioned
 from minispark.plan.scan_files import begins_compressed
-
-__all__ = ["DTYPES", "open_source"]
 
 _DTYPES: tuple[type[pl.DataType], ...] = (
     pl.Int8,
@@ -58,7 +56,7 @@ _OTHER_WORDS = {"int": "Int64", "integer": "Int64", "float": "Float64", "double"
 
 def open_source(
     node: Read, data_root: Path | None, on_read: OnRead = lambda _reading: None
-) -> tuple[Table, Found]:
+) -> tuple[Table, MatchedFiles]:
     """Return the rows of a reader and the files it reads.
 
     ``on_read`` gets the file before it is opened.

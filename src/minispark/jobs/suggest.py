@@ -5,8 +5,6 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["did_you_mean", "listed", "shown"]
-
 _SHOWN = 12
 _CUTOFF = 0.6
 """Below it the words share too little to be one mistyped."""

@@ -19,16 +19,6 @@ from minispark.jobs.operators import Operator
 from minispark.jobs.suggest import did_you_mean, listed, shown
 from minispark.plan.expressions import without_patterns
 
-__all__ = [
-    "Table",
-    "columns",
-    "expression",
-    "fail",
-    "polars_failed",
-    "polars_reason",
-    "text_column",
-]
-
 _MISSING = re.compile(r'unable to find column "(?P<name>(?:[^"\\]|\\.)*)"')
 
 

@@ -39,8 +39,6 @@ from minispark.plan.markers import partitioned
 from minispark.plan.names import exact_column, exact_columns
 from minispark.task.formats import unwritable_column
 
-__all__ = ["MAIN_FIELDS", "transform"]
-
 _FORMATS = {"csv": "CSV", "jsonl": "JSON", "parquet": "Parquet"}
 _LEFT_ONLY = ("semi", "anti")
 

@@ -25,18 +25,6 @@ from pathlib import Path
 from minispark.clock import wall_s
 from minispark.journal.schema import SCHEMA_VERSION
 
-__all__ = [
-    "Checkpoint",
-    "Held",
-    "Loss",
-    "compare",
-    "has_bytes",
-    "inspect",
-    "keep_files",
-    "last_seq",
-    "read_held",
-]
-
 _EVENTS_BETWEEN = 1_000
 """Events after which the file is written again where no job began or ended."""
 _FORMAT = 1
@@ -44,7 +32,7 @@ _SHOWN_JOBS = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class RecordedState:
     """What a journal holds: the number of its last event, and its jobs with their status."""
 
     seq: int = 0
@@ -53,7 +41,7 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True)
-class Loss:
+class JournalLoss:
     """What a journal held once and does not hold any more."""
 
     events: int = 0
@@ -104,7 +92,7 @@ class Checkpoint:
         self._gone: list[str] = []
         self._last_seq: int | None = None
 
-    def read(self) -> Held | None:
+    def read(self) -> RecordedState | None:
         """Return what the file says; None where there is none that can be read."""
         try:
             checksum, _, said = self.path.read_bytes().partition(b"\n")[0].partition(b" ")
@@ -114,11 +102,11 @@ class Checkpoint:
             if known["format"] != _FORMAT:
                 return None
             jobs = {str(job): str(status) for job, status in known["jobs"].items()}
-            return Held(int(known["seq"]), int(known["master_epoch"]), jobs)
+            return RecordedState(int(known["seq"]), int(known["master_epoch"]), jobs)
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
 
-    def begin(self, held: Held) -> None:
+    def begin(self, held: RecordedState) -> None:
         """Write what the database holds now."""
         self._seq, self._master_epoch = held.seq, held.master_epoch
         self._jobs = dict(held.jobs)
@@ -198,21 +186,21 @@ def last_seq(db: sqlite3.Connection) -> int:
     return int(seq)
 
 
-def read_held(db: sqlite3.Connection) -> Held:
+def read_held(db: sqlite3.Connection) -> RecordedState:
     """Return what a database holds."""
     epoch = db.execute("SELECT value FROM meta WHERE name = 'master_epoch'").fetchone()
     jobs = dict(db.execute("SELECT job, status FROM jobs").fetchall())
-    return Held(last_seq(db), 0 if epoch is None else int(epoch[0]), jobs)
+    return RecordedState(last_seq(db), 0 if epoch is None else int(epoch[0]), jobs)
 
 
-def inspect(journal: Path, *, thorough: bool) -> Held | None:
+def inspect(journal: Path, *, thorough: bool) -> RecordedState | None:
     """Return what a journal holds without writing to any of its files.
 
     None for one of another version, which is brought to this one or refused (`schema`).
     ``thorough`` looks at all pages: a log that was damaged leaves some of two different times.
     """
     if not has_bytes(journal):
-        return Held()
+        return RecordedState()
     uri = f"{journal.absolute().as_uri()}?mode=ro"
     with contextlib.closing(sqlite3.connect(uri, uri=True)) as db:
         if thorough:
@@ -223,7 +211,7 @@ def inspect(journal: Path, *, thorough: bool) -> Held | None:
                 raise error
         (version,) = db.execute("PRAGMA user_version").fetchone()
         if version == 0:
-            return Held()  # No table was made yet.
+            return RecordedState()  # No table was made yet.
         return read_held(db) if version == SCHEMA_VERSION else None
 
 
@@ -232,7 +220,7 @@ def has_bytes(file: Path) -> bool:
     return file.exists() and file.stat().st_size > 0
 
 
-def compare(expected: Held, found: Held) -> Loss | None:
+def compare(expected: RecordedState, found: RecordedState) -> JournalLoss | None:
     """Return what is expected and not found, None where all is there."""
     jobs = tuple(job for job in expected.jobs if job not in found.jobs)
     ends = tuple(
@@ -243,7 +231,7 @@ def compare(expected: Held, found: Held) -> Loss | None:
     events = max(0, expected.seq - found.seq)
     if not (jobs or ends or events or expected.master_epoch > found.master_epoch):
         return None
-    return Loss(events, jobs, ends, expected.master_epoch)
+    return JournalLoss(events, jobs, ends, expected.master_epoch)
 
 
 def keep_files(journal: Path) -> Path:

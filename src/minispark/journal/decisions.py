@@ -35,17 +35,6 @@ from minispark.scheduler.commands import (
     WorkerDown,
 )
 
-__all__ = [
-    "BlocksMoving",
-    "BlocksReleased",
-    "Decision",
-    "Unknown",
-    "affected_jobs",
-    "decisions_of",
-    "decode_decisions",
-    "encode_command",
-]
-
 _SPECULATIVE = "speculative"
 """Stands at the end of a launch beside another attempt of its task."""
 _failure: TypeAdapter[Failure] = TypeAdapter(Failure)

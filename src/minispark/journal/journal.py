@@ -24,8 +24,8 @@ from pydantic_core import to_json
 from minispark.errors import MinisparkError
 from minispark.journal.checkpoint import (
     Checkpoint,
-    Held,
-    Loss,
+    JournalLoss,
+    RecordedState,
     compare,
     has_bytes,
     inspect,
@@ -33,12 +33,10 @@ from minispark.journal.checkpoint import (
     last_seq,
     read_held,
 )
-from minispark.journal.news import News, prune_news, write_news
+from minispark.journal.cluster_event import ClusterEvent, prune_news, write_news
 from minispark.journal.schema import journal_error, open_database, transaction
-from minispark.journal.writer import Writer
+from minispark.journal.writer_thread import WriterThread
 from minispark.settings import JournalSettings
-
-__all__ = ["TOTALS", "Journal", "JournalEvent", "Snapshot", "StoredJob"]
 
 TOTALS = "totals"
 """Under this name `Journal.meta` has the sums over the jobs that were forgotten."""
@@ -124,7 +122,7 @@ class Journal:
         self._db = open_database(path, settings)
         held = read_held(self._db)
         self._checkpoint.begin(held)
-        self._writer = Writer(
+        self._writer = WriterThread(
             self._db,
             settings,
             before_commit=self._checkpoint.before_commit,
@@ -254,7 +252,7 @@ class Journal:
 
         return self._writer.put(write, synced=synced)
 
-    def news(self, lines: Collection[News], *, at: float) -> int:
+    def news(self, lines: Collection[ClusterEvent], *, at: float) -> int:
         """Append what happened in the cluster, in sentences."""
         return self._writer.put(lambda db: write_news(db, lines, at=at))
 
@@ -370,14 +368,14 @@ class Journal:
         return None if row is None else str(row[0])
 
 
-def _find_loss(path: Path, expected: Held | None) -> Loss | None:
+def _find_loss(path: Path, expected: RecordedState | None) -> JournalLoss | None:
     """Compare a journal with its checkpoint; where it holds less, keep its files as they are."""
     log = path.with_name(f"{path.name}-wal")
     try:
         found = inspect(path, thorough=has_bytes(log))
         loss = None if expected is None or found is None else compare(expected, found)
         if expected is None and has_bytes(log) and not has_bytes(path):
-            loss = Loss()  # SQLite would remove the log.
+            loss = JournalLoss()  # SQLite would remove the log.
         return None if loss is None else replace(loss, kept=keep_files(path))
     except sqlite3.Error as error:
         raise journal_error(error, path) from error

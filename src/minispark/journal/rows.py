@@ -12,7 +12,7 @@ from typing import get_args
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel, TypeAdapter
 
-from minispark.blocks.found import FoundTask
+from minispark.blocks.cache_hits import CacheHit
 from minispark.journal.decisions import Decision, Unknown, affected_jobs, decode_decisions
 from minispark.journal.journal import JournalEvent
 from minispark.scheduler.commands import ReportAccepted, ReportDropped
@@ -30,23 +30,6 @@ from minispark.scheduler.events import (
 from minispark.scheduler.spec import JobSpec
 from minispark.task.spec import SinkFile, TaskFailure, TaskReport
 from minispark.wire.messages import RegisterRequest
-
-__all__ = [
-    "CommitRow",
-    "EventRow",
-    "Evidence",
-    "FailureRow",
-    "Happening",
-    "Manifest",
-    "PublishedRow",
-    "Registration",
-    "Row",
-    "SinkOutput",
-    "Submission",
-    "SuccessRow",
-    "event_of",
-    "job_of",
-]
 
 _CONFIG = ConfigDict(val_json_bytes="base64", extra="ignore")
 
@@ -137,7 +120,7 @@ class Submission(BaseModel):
 
     model_config = _CONFIG
     job: JobSpec
-    found: tuple[FoundTask, ...] = ()
+    found: tuple[CacheHit, ...] = ()
 
     def event(self) -> JobSubmitted:
         """Tell the scheduler."""

@@ -18,10 +18,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from minispark.errors import MinisparkError, UsageError
-from minispark.journal.news import NEWS
+from minispark.journal.cluster_event import NEWS
 from minispark.settings import JournalSettings
-
-__all__ = ["SCHEMA_VERSION", "journal_error", "open_database", "transaction"]
 
 SCHEMA_VERSION = 3
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})

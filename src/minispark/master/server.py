@@ -19,19 +19,17 @@ from minispark.config import advertise, secure_dir, withdraw
 from minispark.errors import MinisparkError, UsageError
 from minispark.journal.journal import Journal
 from minispark.journal.schema import journal_error
-from minispark.master.app import create_app
-from minispark.master.lock import StateLock
-from minispark.master.restore import identify
-from minispark.master.service import Service
+from minispark.logs import configure_logs, logger
+from minispark.master.control.service import Service
+from minispark.master.http.app import create_app
+from minispark.master.recovery.lock import StateLock
+from minispark.master.recovery.restore import identify
 from minispark.master.settings import MasterConfig, check_config
-from minispark.observe.logs import configure_logs, logger
 from minispark.settings import LogSettings
 from minispark.signals import StopSignals
 from minispark.tls import server_tls
 from minispark.tokens import Level
-from minispark.wire.doorstep import log_accept_errors, server_options
-
-__all__ = ["running", "serve"]
+from minispark.wire.connection_limits import log_accept_errors, server_options
 
 _JOURNAL = "journal.db"
 _BACKLOG = 512
@@ -119,7 +117,7 @@ async def running(
             "master_started",
             url=url,
             state_dir=str(state),
-            epoch=service.parts.identity.master_epoch,
+            epoch=service.components.identity.master_epoch,
         )
         if on_ready is not None:
             on_ready(url, url + service.logins.link(Level.ROOT))

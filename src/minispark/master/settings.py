@@ -9,7 +9,7 @@ from typing import Literal
 
 from minispark.errors import UsageError
 from minispark.settings import (
-    DoorSettings,
+    ConnectionLimits,
     JournalSettings,
     Limits,
     PlanSettings,
@@ -18,8 +18,6 @@ from minispark.settings import (
 from minispark.tls import check_certificate
 from minispark.tokens import Level, derive
 from minispark.wire.hosts import is_loopback
-
-__all__ = ["MasterConfig", "check_config"]
 
 _PLANNER = (sys.executable, "-m", "minispark.jobs.planner_child")
 
@@ -49,7 +47,7 @@ class MasterConfig:
     plan: PlanSettings = field(default_factory=PlanSettings)
     limits: Limits = field(default_factory=Limits)
     journal: JournalSettings = field(default_factory=JournalSettings)
-    door: DoorSettings = field(default_factory=DoorSettings)
+    door: ConnectionLimits = field(default_factory=ConnectionLimits)
     token_file: Path | None = None
     """Where the token came from, for the discovery file; None is ``state_dir/token``."""
     discovery_dir: Path | None = None

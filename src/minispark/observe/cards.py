@@ -8,8 +8,6 @@ from typing import Any
 
 from minispark.errors import ErrorInfo
 
-__all__ = ["job_card", "workers_table"]
-
 _COLUMNS = ("worker", "status", "tasks", "slots", "memory")
 
 

@@ -15,20 +15,6 @@ from minispark.errors import Cancelled, Failure
 from minispark.observe.views import JobMetrics, JobView
 from minispark.scheduler.commands import JobStatus
 
-__all__ = [
-    "FAILURE_KINDS",
-    "FailuresMetrics",
-    "JobFailures",
-    "JobFigures",
-    "JobsMetrics",
-    "Latency",
-    "MasterFigures",
-    "SystemMetrics",
-    "Totals",
-    "WorkerFigures",
-    "known_code",
-]
-
 FAILURE_KINDS: tuple[str, ...] = tuple(
     kind.__dataclass_fields__["kind"].default
     for kind in get_args(Failure)

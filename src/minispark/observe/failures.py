@@ -17,11 +17,9 @@ from minispark.errors import (
 )
 from minispark.settings import MIB
 
-__all__ = ["Place", "error_of"]
-
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class FailureLocation:
     """Where in a job something happened, and what the attempt had printed."""
 
     stage: int
@@ -31,7 +29,7 @@ class Place:
     log: tuple[str, ...] = ()
 
 
-def error_of(failure: Failure, place: Place | None = None) -> ErrorInfo:
+def error_of(failure: Failure, place: FailureLocation | None = None) -> ErrorInfo:
     """Say what a failure means to the user whose job it ended, and where it was."""
     info = _meaning(failure)
     if place is None:

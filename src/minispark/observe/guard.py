@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from minispark.observe.logs import logger
-
-__all__ = ["Guard"]
+from minispark.logs import logger
 
 _log = logger("observe")
 
 
-class Guard:
+class ReaderGuard:
     """Runs readers. The first error of each is logged in full; later ones are only counted."""
 
     def __init__(self) -> None:

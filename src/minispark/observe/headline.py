@@ -4,25 +4,22 @@ from __future__ import annotations
 
 from pydantic import BaseModel
 
+from minispark.observe.formatting import count_words, duration_words, many
 from minispark.observe.record import JobRecord
 from minispark.observe.views import JobMetrics, JobView
-from minispark.observe.words import count_words, duration_words, many
 from minispark.scheduler.commands import JobStatus
-
-__all__ = ["Moment", "Sentence", "headline"]
-
 
 _NAMED = 2
 """More lost workers are counted only: it is one sentence."""
 
 
-class Moment(BaseModel):
+class JobStanding(BaseModel):
     """A time within a sentence: whoever shows it knows the reader's time zone."""
 
     at: float
 
 
-Sentence = list[str | Moment]
+Sentence = list[str | JobStanding]
 
 
 def headline(record: JobRecord, view: JobView, metrics: JobMetrics) -> Sentence:
@@ -32,9 +29,11 @@ def headline(record: JobRecord, view: JobView, metrics: JobMetrics) -> Sentence:
         parts.append([f"it waits: {view.waiting}"])
     lost = sorted(record.lost_workers.items(), key=lambda pair: pair[1])
     if len(lost) > _NAMED:
-        parts.append([f"{many(len(lost), 'worker')} lost, the last at ", Moment(at=lost[-1][1])])
+        parts.append(
+            [f"{many(len(lost), 'worker')} lost, the last at ", JobStanding(at=lost[-1][1])]
+        )
     else:
-        parts += [[f"worker {worker} lost at ", Moment(at=at)] for worker, at in lost]
+        parts += [[f"worker {worker} lost at ", JobStanding(at=at)] for worker, at in lost]
     if metrics.retries:
         verb = "ran" if view.finished_at is not None else "run"
         if metrics.retries == 1:

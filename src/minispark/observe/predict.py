@@ -39,8 +39,6 @@ from minispark.scheduler.events import (
 from minispark.scheduler.spec import JobSpec
 from minispark.settings import SchedulerSettings
 
-__all__ = ["Measured", "Prediction", "StagePrediction", "measured", "predict"]
-
 _HEARTBEAT_S: Final = 2.0
 _MOST_STEPS: Final = 10_000_000
 

@@ -8,8 +8,6 @@ import psutil
 
 from minispark.clock import monotonic_s
 
-__all__ = ["ProcessTree", "Usage"]
-
 _MIN_WINDOW_S = 1.0
 """Whoever asks again sooner gets the last answer: over a shorter time CPU is mostly noise, and two
 readers would cut each other's time short."""

@@ -11,11 +11,9 @@ from collections.abc import Iterable, Iterator
 from minispark.errors import Cancelled
 from minispark.journal.journal import JournalEvent
 from minispark.journal.rows import FailureRow, Registration, Row, Submission, SuccessRow
-from minispark.observe.logs import logger
+from minispark.logs import logger
 from minispark.observe.record import JobRecord
 from minispark.scheduler.commands import CancelTask, FinishJob, JobStatus, LaunchTask, WorkerDown
-
-__all__ = ["apply", "fold", "read_rows"]
 
 _log = logger("observe")
 

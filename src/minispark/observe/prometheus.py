@@ -23,8 +23,6 @@ from prometheus_client.registry import Collector
 
 from minispark.observe.cluster import FAILURE_KINDS, SystemMetrics, WorkerFigures
 
-__all__ = ["CONTENT_TYPE", "cluster_text", "worker_text"]
-
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
 Figure = Callable[[WorkerFigures], float]

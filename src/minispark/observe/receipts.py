@@ -14,9 +14,6 @@ from minispark.blocks.meta import Receipt
 from minispark.journal.rows import Row, SuccessRow
 from minispark.plan.stages import Label, OutputKind, Stage, StageGraph
 
-__all__ = ["Compared", "compare", "receipts_of"]
-
-
 Receipts = Mapping[tuple[int, int], Receipt]
 """By stage and task."""
 

@@ -13,18 +13,16 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from minispark.blocks.found import FoundTask, tasks_to_run
+from minispark.blocks.cache_hits import CacheHit, tasks_to_run
 from minispark.errors import Cancelled, ErrorInfo, Failure, WorkerLost
 from minispark.ids import TaskKey
 from minispark.observe import tables
-from minispark.observe.failures import Place, error_of
+from minispark.observe.failures import FailureLocation, error_of
 from minispark.observe.tables import Attempt, StageState
 from minispark.observe.views import ENDED, JobMetrics, JobView, StageProgress, StageRow
 from minispark.plan.stages import StageGraph
 from minispark.scheduler.commands import JobStatus
 from minispark.task.spec import TaskReport
-
-__all__ = ["Attempt", "JobRecord"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +92,7 @@ class JobRecord:
         """Attempts that are queued or running on a worker."""
         return [key for key, where in self._running.items() if where == worker]
 
-    def begins_with(self, found: Iterable[FoundTask], now: float) -> None:
+    def begins_with(self, found: Iterable[CacheHit], now: float) -> None:
         """Note what was there before the job, and need not be computed."""
         tasks = {(task.key.stage, task.key.partition): task for task in found}
         if not tasks:
@@ -176,7 +174,7 @@ class JobRecord:
         attempt, stage = self.attempts.get(key), self.stages[key.stage].stage
         return error_of(
             failure,
-            Place(
+            FailureLocation(
                 stage=stage.id,
                 name=stage.name,
                 partition=key.partition,

@@ -17,11 +17,9 @@ from minispark.observe.story_state import Known, Progress
 from minispark.observe.story_words import Deed, Together, happening, tell
 from minispark.scheduler.commands import ReportAccepted, ReportDropped
 
-__all__ = ["Deed", "Known", "Step", "Storyteller", "story"]
-
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class JournalStep:
     """One row of the journal, told."""
 
     seq: int
@@ -42,7 +40,7 @@ class Storyteller:
     def __init__(self, job: str | None = None) -> None:
         self._progress = Progress(job)
 
-    def tell(self, row: Row) -> Step:
+    def tell(self, row: Row) -> JournalStep:
         """Tell the next row."""
         progress = self._progress
         what = happening(progress, row)
@@ -56,10 +54,10 @@ class Storyteller:
             if progress.concerns(decision):
                 decided.append(tell(progress, decision, together))
                 progress.carry_out(decision)
-        return Step(row.seq, row.at, what, knew, tuple(decided))
+        return JournalStep(row.seq, row.at, what, knew, tuple(decided))
 
 
-def story(rows: Iterable[Row], *, job: str | None = None) -> list[Step]:
+def story(rows: Iterable[Row], *, job: str | None = None) -> list[JournalStep]:
     """Tell all rows of one job."""
     teller = Storyteller(job)
     return [teller.tell(row) for row in rows]

@@ -20,10 +20,8 @@ from minispark.scheduler.commands import (
     ReleaseJob,
     WorkerDown,
 )
-from minispark.scheduler.events import BlocksMoved, HeartbeatFacts, JobSubmitted
+from minispark.scheduler.events import BlocksMoved, HeartbeatDiff, JobSubmitted
 from minispark.scheduler.spec import JobSpec, StageSpec
-
-__all__ = ["Known", "KnownStage", "Progress", "TaskSoFar"]
 
 _Place = tuple[int, int]
 
@@ -162,7 +160,7 @@ class Progress:
                 # Whatever an earlier life of it had is gone.
                 self._lose_worker(worker, "its worker registered anew")
                 self._loads[worker] = 0
-            case HeartbeatFacts():
+            case HeartbeatDiff():
                 for key in self._mine(happening.lost):
                     self._end_attempt(key, "its worker did not know it")
             case BlocksMoved():

@@ -20,8 +20,8 @@ from minispark.journal.rows import (
     SuccessRow,
 )
 from minispark.observe.failures import error_of
+from minispark.observe.formatting import many
 from minispark.observe.story_state import Progress
-from minispark.observe.words import many
 from minispark.scheduler.commands import (
     CancelTask,
     CommitJob,
@@ -35,16 +35,14 @@ from minispark.scheduler.commands import (
 )
 from minispark.scheduler.events import (
     BlocksMoved,
-    HeartbeatFacts,
+    HeartbeatDiff,
     JobCommitFailed,
     JobSubmitted,
-    TimeFacts,
+    Timeouts,
     WorkerDraining,
     WorkerLeft,
     WorkerRegistered,
 )
-
-__all__ = ["Deed", "Together", "happening", "tell"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +116,9 @@ def _happened(what: Happening) -> str:
         case FailureRow():
             failed = f"{what.worker} failed at {_task(what.report.key)}"
             return f"{failed}: {_why(what.report.failure)}"
-        case HeartbeatFacts():
+        case HeartbeatDiff():
             return _beat(what)
-        case TimeFacts():
+        case Timeouts():
             found = [f"{worker} has been silent for too long" for worker, _ in what.silent]
             found += ["no worker came for too long"] if what.stranded else []
             return "; ".join(found) or "time passed"
@@ -149,7 +147,7 @@ def _succeeded(row: SuccessRow) -> str:
     return f"{ended}: {many(rows, 'row')} in {report.duration_s:.2f} s"
 
 
-def _beat(facts: HeartbeatFacts) -> str:
+def _beat(facts: HeartbeatDiff) -> str:
     found = []
     if facts.lost:
         found.append(f"does not know {many(len(facts.lost), 'attempt')} that it was sent")
@@ -219,7 +217,7 @@ def _cancel(progress: Progress, cancel: CancelTask, together: Together) -> Deed:
         return Deed(sentence, "another attempt of the task was first")
     if together.launches(key):
         return Deed(sentence, "it waits behind another while a slot is free elsewhere")
-    if isinstance(together.cause, HeartbeatFacts):
+    if isinstance(together.cause, HeartbeatDiff):
         return Deed(sentence, "nobody waits for it")
     return Deed(sentence, "what it reads is made anew, or its worker leaves")
 

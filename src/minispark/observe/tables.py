@@ -6,25 +6,15 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from minispark.blocks.found import FoundTask
+from minispark.blocks.cache_hits import CacheHit
 from minispark.blocks.meta import BlockMeta
 from minispark.errors import Failure
 from minispark.ids import TaskKey
-from minispark.observe.sums import Sums
+from minispark.observe.stage_totals import StageTotals
 from minispark.observe.views import ENDED, JobMetrics, NodeMetrics, RowStatus, StageRow
 from minispark.plan.stages import ScanInput, Stage, StageGraph
 from minispark.scheduler.commands import JobStatus
 from minispark.task.spec import TaskReport
-
-__all__ = [
-    "Attempt",
-    "StageState",
-    "Troubles",
-    "job_metrics",
-    "node_rows",
-    "physical_rows",
-    "progress",
-]
 
 _MIN_TIME_S = 1e-6
 """Below it a rate would be a division by the clock's grain."""
@@ -64,7 +54,7 @@ class StageState:
     def __init__(self, stage: Stage) -> None:
         self.stage = stage
         self.reports: dict[int, TaskReport] = {}
-        self.sums = Sums(tasks=stage.partitions, scans_rows=self.scans_rows)
+        self.sums = StageTotals(tasks=stage.partitions, scans_rows=self.scans_rows)
         self.first_launch: float | None = None
         self.last_success: float | None = None
         self._launched: set[int] = set()
@@ -75,7 +65,7 @@ class StageState:
         self.unneeded: set[int] = set()
         """Tasks that only lead to what was found: nobody reads them."""
 
-    def begins_with(self, found: Iterable[FoundTask], *, to_run: Collection[int]) -> None:
+    def begins_with(self, found: Iterable[CacheHit], *, to_run: Collection[int]) -> None:
         """Note what was there before, and which tasks have to run."""
         self.found = {task.key.partition: task.meta for task in found}
         self.unneeded = set(range(self.stage.partitions)) - set(to_run) - self.found.keys()

@@ -16,14 +16,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from minispark.errors import UsageError
-from minispark.observe.record import Attempt, JobRecord
-from minispark.observe.tables import StageState
+from minispark.observe.record import JobRecord
+from minispark.observe.tables import Attempt, StageState
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
     from opentelemetry.sdk.trace.export import SpanExporter
-
-__all__ = ["MAX_ATTEMPTS", "Traces", "otlp_exporter", "spans_of"]
 
 MAX_ATTEMPTS = 10_000
 """Attempts of a job that become spans: more are of no use in a picture, and take seconds."""

@@ -13,16 +13,6 @@ from minispark.errors import ErrorInfo
 from minispark.observe.cards import job_card
 from minispark.scheduler.commands import JobStatus
 
-__all__ = [
-    "ENDED",
-    "JobMetrics",
-    "JobView",
-    "NodeMetrics",
-    "RowStatus",
-    "StageProgress",
-    "StageRow",
-]
-
 ENDED = frozenset({JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED})
 RowStatus = Literal["PENDING", "RUNNING", "SUCCEEDED", "FAILED", "CANCELLED", "SKIPPED"]
 

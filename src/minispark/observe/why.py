@@ -21,13 +21,11 @@ from minispark.errors import (
     TimedOut,
     WorkerLost,
 )
+from minispark.observe.formatting import bytes_words, count_words, duration_words, many
 from minispark.observe.record import JobRecord
 from minispark.observe.tables import StageState
-from minispark.observe.words import bytes_words, count_words, duration_words, many
 from minispark.plan.stages import ReadMode
 from minispark.settings import MIB
-
-__all__ = ["RULES", "Advice", "Facts", "why"]
 
 _FELT_S = 0.5
 """What costs less than this is not worth a change."""

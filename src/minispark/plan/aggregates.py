@@ -21,8 +21,6 @@ from minispark.plan.expressions import is_constant, is_separable, walk
 from minispark.plan.names import exact_column
 from minispark.plan.polars_plan import expression, expression_body
 
-__all__ = ["PREFIX", "SplitAggregates", "split_aggregates"]
-
 PREFIX = "__minispark_"
 """Of partial columns; a plan that uses the name itself runs whole."""
 

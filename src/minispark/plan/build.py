@@ -65,8 +65,6 @@ from minispark.plan.stages import (
 from minispark.plan.travel import check_columns, check_plan_bytes, serialized
 from minispark.settings import PlanSettings
 
-__all__ = ["PlanOutput", "plan_outputs"]
-
 _PANIC = "Polars stopped with an internal error"
 
 Rule = Callable[[Cutter, Node, Mapping[Node, Relation]], Relation]

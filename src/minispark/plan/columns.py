@@ -8,8 +8,6 @@ import polars as pl
 
 from minispark.plan.stages import Columns
 
-__all__ = ["columns_of_schema", "difference"]
-
 
 def columns_of_schema(schema: Mapping[str, pl.DataType]) -> Columns:
     """Return names and dtypes as text."""

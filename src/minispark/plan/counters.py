@@ -13,8 +13,6 @@ from contextlib import contextmanager
 
 import polars as pl
 
-__all__ = ["NodeCounter", "counted", "counting"]
-
 _lock = threading.Lock()
 _current: Counter[str] = Counter()
 

@@ -9,8 +9,6 @@ from minispark.plan.explain import render, render_mermaid
 from minispark.plan.picture import draw
 from minispark.plan.stages import StageGraph
 
-__all__ = ["Explanation"]
-
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Explanation:

@@ -16,19 +16,6 @@ from polars.exceptions import PanicException, PolarsError
 
 from minispark.plan.polars_plan import expression, expression_body
 
-__all__ = [
-    "columns_of",
-    "expand",
-    "expand_all",
-    "is_constant",
-    "is_elementwise",
-    "is_random",
-    "is_separable",
-    "names_of",
-    "walk",
-    "without_patterns",
-]
-
 _REMEMBERED = 4096
 """The same expression is asked about by several rules, and by job after job."""
 

@@ -23,8 +23,6 @@ from minispark.plan.names import exact_column
 if TYPE_CHECKING:
     from polars._typing import PolarsDataType
 
-__all__ = ["hash_vector", "key_hash"]
-
 _SEED = 0x6D73_6B65_7973
 """Any constant. Polars' own group_by draws its seeds at random, so the two do not collide."""
 

@@ -15,8 +15,6 @@ from minispark.plan.polars_plan import LeafNode, Node, children, post_order, rew
 from minispark.plan.pythons import counted_node
 from minispark.plan.stages import Label
 
-__all__ = ["is_order_free", "label_of", "settled", "settled_node"]
-
 _ORDER_FREE_AGGREGATES = frozenset(
     {"Sum", "Min", "Max", "Mean", "Count", "NUnique", "Median", "Std", "Var", "Quantile"}
 )

@@ -25,8 +25,6 @@ from typing import Any
 import polars as pl
 from polars.lazyframe.resolver import FilterExpr, LazyFrameResolver
 
-__all__ = ["Binding", "Leaf", "LeafAsk", "LeafCallback", "PlanningLeaf", "bind", "listen"]
-
 Binding = Callable[[pl.Schema], pl.LazyFrame]
 """Returns rows with the columns and dtypes of the schema, in that order."""
 

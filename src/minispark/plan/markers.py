@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import polars as pl
 
-__all__ = ["CacheHint", "PartitionHint", "cached", "partitioned"]
-
 
 class PartitionHint:
     """Asks for ``partitions`` partitions of the rows below; changes nothing."""

@@ -14,8 +14,6 @@ from collections.abc import Iterable, Sequence
 import msgpack
 import polars as pl
 
-__all__ = ["exact_column", "exact_columns", "with_columns_in_order"]
-
 
 def exact_column(name: str) -> pl.Expr:
     """Return the column that is called exactly ``name``."""

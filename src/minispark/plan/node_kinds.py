@@ -10,8 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["KINDS", "NodeKind", "holds_reference", "is_reference"]
-
 
 @dataclass(frozen=True, slots=True)
 class NodeKind:

@@ -12,8 +12,6 @@ import polars as pl
 
 from minispark.plan.stages import OptimizerFlags
 
-__all__ = ["changed_flags", "fragment_flags", "query_flags"]
-
 _NAMES = tuple(inspect.signature(pl.QueryOptFlags).parameters)
 
 

@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from minispark.plan.exchanges import MOVES
 from minispark.plan.stages import Stage, StageGraph
 
-__all__ = ["draw"]
-
 _WIDTH, _HEIGHT = 220, 46
 _GAP_X, _GAP_Y = 24, 42
 _CHARS = 30

@@ -23,32 +23,6 @@ from minispark.plan.leaves import Leaf, PlanningLeaf
 from minispark.plan.node_kinds import KINDS, holds_reference, is_reference
 from minispark.plan.travel import deserialized, serialized
 
-__all__ = [
-    "LeafNode",
-    "Node",
-    "PlanUnreadableError",
-    "children",
-    "every_node",
-    "executable",
-    "expression",
-    "expression_body",
-    "frame_of",
-    "inputs",
-    "leaf_node",
-    "merge_equal",
-    "on_top",
-    "pack",
-    "parse",
-    "parse_bytes",
-    "plain_body",
-    "plan_header",
-    "post_order",
-    "replace_children",
-    "rewrite",
-    "substitute",
-    "with_body",
-]
-
 _HEADER_BYTES = 79
 _UNREADABLE = (
     AttributeError,

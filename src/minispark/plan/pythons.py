@@ -15,15 +15,6 @@ from minispark.plan.leaves import LeafCallback
 from minispark.plan.markers import CacheHint, PartitionHint
 from minispark.plan.polars_plan import Node, children
 
-__all__ = [
-    "cached_node",
-    "counted_node",
-    "hinted_partitions",
-    "is_leaf",
-    "is_python",
-    "uncounted",
-]
-
 _OURS: dict[tuple[str, str], type] = {
     (kind.__module__, kind.__qualname__): kind
     for kind in (NodeCounter, PartitionHint, CacheHint, LeafCallback)

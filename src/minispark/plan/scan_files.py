@@ -23,19 +23,6 @@ from minispark.errors import ErrorInfo, UsageError, caused_by, exception_name
 if TYPE_CHECKING:
     from pyarrow.parquet import FileMetaData
 
-__all__ = [
-    "FileInfo",
-    "RowGroups",
-    "begins_compressed",
-    "expand",
-    "is_compressed",
-    "is_file_url",
-    "is_remote",
-    "listed",
-    "pinned",
-    "row_groups",
-]
-
 _COMPRESSED = (b"\x1f\x8b", b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda", b"\x28\xb5\x2f\xfd")
 """First bytes by which Polars knows gzip, zlib at four levels and zstd."""
 _SHOWN_PATHS = 5

@@ -17,8 +17,6 @@ from minispark.plan.polars_plan import parse
 from minispark.plan.scan_files import is_remote
 from minispark.plan.stages import ScanFormat
 
-__all__ = ["paths_of", "scan_options"]
-
 _Path = tuple[str, ...]
 _Reading = Callable[[Any], Mapping[str, Any]]
 

@@ -19,8 +19,6 @@ from minispark.plan.scan_files import FileInfo, is_file_url, listed, pinned
 from minispark.plan.scan_options import paths_of, scan_options
 from minispark.plan.stages import ScanFormat, ScanSpec
 
-__all__ = ["FileInfo", "ScanSource", "scan_source"]
-
 _INFER_SCHEMA_FILES = 10
 _INFER_SCHEMA_LENGTH = 100
 """Polars' own defaults."""

@@ -15,8 +15,6 @@ from dataclasses import dataclass, field
 
 from minispark.plan.sqltext import Token, tokens_of
 
-__all__ = ["table_reads"]
-
 _BEGINS_TABLES = frozenset({"from", "join"})
 _ENDS_TABLES = frozenset(
     {

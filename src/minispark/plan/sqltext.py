@@ -14,15 +14,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
-__all__ = [
-    "SqlRefusedError",
-    "Token",
-    "check_expression",
-    "check_query",
-    "files_named",
-    "tokens_of",
-]
-
 
 class SqlRefusedError(Exception):
     """The text holds something that is not allowed where it stands."""

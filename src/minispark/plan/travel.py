@@ -14,8 +14,6 @@ from minispark.errors import UnsupportedError
 if TYPE_CHECKING:
     from polars._typing import PolarsDataType
 
-__all__ = ["check_columns", "check_plan_bytes", "deserialized", "fits_stream", "serialized"]
-
 _OBJECT = b"\x81\xa6Object\xa6object"
 """The dtype Object in a binary plan. It does not survive: what comes back is not equal to it."""
 _HINT = "An engine without a cluster runs such a query in its own process: minispark.Engine()."

@@ -8,17 +8,16 @@ from __future__ import annotations
 from minispark.errors import Failure, TaskError, WorkerLost
 from minispark.ids import TaskKey
 from minispark.scheduler.policy import POLICY, Cause, Charge, ended
-from minispark.scheduler.state import Job, Stage, State
+from minispark.scheduler.stage import StageRun
+from minispark.scheduler.state import JobRun, State
 from minispark.scheduler.tasks import Done, Leased, Task, leases_in
 from minispark.scheduler.workers import Worker
 from minispark.settings import SchedulerSettings
 
-__all__ = ["avoid", "charge", "live", "outrun", "verdict", "why_stale"]
-
 
 def live(
     state: State, key: TaskKey, worker: Worker, inputs: tuple[tuple[int, int], ...]
-) -> tuple[Job, Stage, Leased] | None:
+) -> tuple[JobRun, StageRun, Leased] | None:
     """Find the live attempt that a report is about; None if the report must be dropped.
 
     It counts only if the attempt is the task's present one, on that worker, and both its stage
@@ -49,9 +48,9 @@ def why_stale(state: State, key: TaskKey, inputs: tuple[tuple[int, int], ...]) -
     return "the attempt was given up"
 
 
-def outrun(
+def accepted_twin(
     state: State, key: TaskKey, inputs: tuple[tuple[int, int], ...]
-) -> tuple[Stage, Done] | None:
+) -> tuple[StageRun, Done] | None:
     """Find the accepted attempt beside which one ended that read the very same; None if none."""
     job = state.jobs.get(key.job)
     stage = job.stages.get(key.stage) if job is not None else None
@@ -64,7 +63,7 @@ def outrun(
     return (stage, done) if same else None
 
 
-def _are_present(job: Job, inputs: tuple[tuple[int, int], ...]) -> bool:
+def _are_present(job: JobRun, inputs: tuple[tuple[int, int], ...]) -> bool:
     """Whether what was read is of the present generation of its stages."""
     for number, generation in inputs:
         source = job.stages.get(number)
@@ -73,7 +72,7 @@ def _are_present(job: Job, inputs: tuple[tuple[int, int], ...]) -> bool:
     return True
 
 
-def verdict(
+def terminal_failure(
     task: Task, cause: Cause, failure: Failure, *, elsewhere: bool, settings: SchedulerSettings
 ) -> Failure | None:
     """Say what ends the job now that the task's accounts are charged; None means: try again.
@@ -81,10 +80,10 @@ def verdict(
     ``elsewhere`` tells whether there is a worker on which the task has not failed.
     """
     rule = POLICY[cause]
-    if rule.hopeless:
+    if rule.fatal:
         return failure
-    if rule.certain and isinstance(failure, TaskError):
-        again = task.sentences.count(failure.error.message) > 1
+    if rule.fatal_if_repeated and isinstance(failure, TaskError):
+        again = task.error_messages.count(failure.error.message) > 1
         if again or not elsewhere:
             return failure
     match rule.charge:
@@ -105,10 +104,10 @@ def verdict(
 
 def _in_full(task: Task, failure: Failure) -> Failure:
     """Say how often and how, where the last failure alone would not tell."""
-    times = len(task.epitaphs)
+    times = len(task.exit_reasons)
     if not isinstance(failure, WorkerLost) or times < 2:
         return failure
-    when = "each time" if len(set(task.epitaphs)) == 1 else "the last time"
+    when = "each time" if len(set(task.exit_reasons)) == 1 else "the last time"
     return ended(
         "MS-225",
         f"a task ended its executor process {times} times; {when}: {failure.reason}",
@@ -119,7 +118,7 @@ def _in_full(task: Task, failure: Failure) -> Failure:
 def avoid(task: Task, cause: Cause, worker: str) -> None:
     """Ask other workers first from now on, if that may help."""
     if POLICY[cause].elsewhere:
-        task.shun(worker)
+        task.avoid_worker(worker)
 
 
 def charge(task: Task, cause: Cause, failure: Failure, worker: str) -> None:
@@ -134,6 +133,6 @@ def charge(task: Task, cause: Cause, failure: Failure, worker: str) -> None:
             task.refetched += 1
     avoid(task, cause, worker)
     if cause is Cause.EXECUTOR_LOST and isinstance(failure, WorkerLost):
-        task.epitaphs = (*task.epitaphs, failure.reason)
-    if rule.certain and isinstance(failure, TaskError):
-        task.sentences = (*task.sentences, failure.error.message)
+        task.exit_reasons = (*task.exit_reasons, failure.reason)
+    if rule.fatal_if_repeated and isinstance(failure, TaskError):
+        task.error_messages = (*task.error_messages, failure.error.message)

@@ -9,25 +9,6 @@ from typing import Literal
 from minispark.errors import Failure
 from minispark.ids import TaskKey
 
-__all__ = [
-    "BlockRef",
-    "CancelTask",
-    "Command",
-    "CommitJob",
-    "DismissWorker",
-    "FinishJob",
-    "JobStatus",
-    "LaunchTask",
-    "LeafBlocks",
-    "MoveBlocks",
-    "ReleaseBlocks",
-    "ReleaseJob",
-    "ReportAccepted",
-    "ReportDropped",
-    "RequireRegistration",
-    "WorkerDown",
-]
-
 
 class JobStatus(StrEnum):
     """How a job stands."""

@@ -52,7 +52,7 @@ from minispark.scheduler.commands import (
 from minispark.scheduler.events import (
     BlocksMoved,
     Event,
-    HeartbeatFacts,
+    HeartbeatDiff,
     JobCancelRequested,
     JobCommitFailed,
     JobCommitted,
@@ -61,28 +61,26 @@ from minispark.scheduler.events import (
     MasterRestarted,
     TaskFailed,
     TaskSucceeded,
-    TimeFacts,
+    Timeouts,
     TimerFired,
     WorkerDraining,
     WorkerHeartbeat,
     WorkerLeft,
     WorkerRegistered,
 )
-from minispark.scheduler.liveness import Signs
+from minispark.scheduler.liveness import HeartbeatTracker
 from minispark.scheduler.policy import Cause, ended
 from minispark.scheduler.spec import JobSpec
-from minispark.scheduler.state import Job, Phase, Stage, State
+from minispark.scheduler.stage import StageRun
+from minispark.scheduler.state import JobRun, Phase, State
+from minispark.scheduler.step import Step
 from minispark.scheduler.tasks import Done
-from minispark.scheduler.work import Work
 from minispark.scheduler.workers import Worker, WorkerStatus
 from minispark.settings import SchedulerSettings
 
-__all__ = ["Scheduler"]
-
-
 FromWorker = (
     WorkerRegistered
-    | HeartbeatFacts
+    | HeartbeatDiff
     | TaskSucceeded
     | TaskFailed
     | WorkerDraining
@@ -106,7 +104,7 @@ class Scheduler:
         self.settings = settings
         self.state = state or State()
         self.state.arrange(settings)
-        self._signs = Signs(settings)
+        self._signs = HeartbeatTracker(settings)
         self._due_s = inf
         """Before this nothing is due by what is remembered. May be too early, never too late."""
 
@@ -130,21 +128,21 @@ class Scheduler:
 
         Deterministic: nothing here hangs on what was not applied.
         """
-        work = Work(self.state, self.settings, now)
-        exclusion.readmit(work)
-        self._take(work, event)
-        work.settle()
-        launching.place(work)
-        launching.make_way(work)
-        launching.take_back(work)
-        launching.speculate(work)
-        drain.carry_on(work)
-        work.watch()
-        if isinstance(event, TimeFacts | MasterRestarted):
+        step = Step(self.state, self.settings, now)
+        exclusion.readmit(step)
+        self._take(step, event)
+        step.settle()
+        launching.place(step)
+        launching.preempt_prefetched(step)
+        launching.rebalance(step)
+        launching.speculate(step)
+        drain.advance(step)
+        step.watch()
+        if isinstance(event, Timeouts | MasterRestarted):
             self._due_s = self.deadline(now)
         else:
-            self._due_s = min(self._due_s, work.due_s)
-        return work.out
+            self._due_s = min(self._due_s, step.due_s)
+        return step.out
 
     @property
     def wake_s(self) -> float:
@@ -178,7 +176,7 @@ class Scheduler:
 
     def excluded_workers(self) -> frozenset[str]:
         """Return the workers that get no work for a while because too much failed on them."""
-        return frozenset(self.state.lines.barred)
+        return frozenset(self.state.worker_index.excluded_workers)
 
     def job_status(self, job: str) -> JobStatus | None:
         """Return how a job stands, None for one that is unknown or released."""
@@ -195,82 +193,82 @@ class Scheduler:
         state = self.state
         return (
             job not in state.jobs
-            and job not in state.hungry
+            and job not in state.runnable_jobs
             and all(job not in w.blocks for w in state.workers.values())
             and all(key.job != job for w in state.workers.values() for key in w.leased)
         )
 
     # First stroke: events.
 
-    def _take(self, work: Work, event: Event) -> None:
+    def _take(self, step: Step, event: Event) -> None:
         match event:
             case JobSubmitted():
-                self._submit(work, event.job)
+                self._submit(step, event.job)
             case JobCancelRequested() | JobCommitted() | JobCommitFailed() | JobReleased():
                 job = self.state.jobs.get(event.job)
                 if job is not None:
-                    self._take_for_job(work, job, event)
-            case TimeFacts():
-                self._take_time(work, event)
+                    self._take_for_job(step, job, event)
+            case Timeouts():
+                self._take_time(step, event)
             case MasterRestarted():
-                self._restart(work, event.attempts)
+                self._restart(step, event.attempts)
             case WorkerHeartbeat() | TimerFired():
                 msg = f"nobody has decided what follows from {event}"
                 raise TypeError(msg)
             case _:
-                self._take_from_worker(work, event)
+                self._take_from_worker(step, event)
 
-    def _take_from_worker(self, work: Work, event: FromWorker) -> None:
+    def _take_from_worker(self, step: Step, event: FromWorker) -> None:
         if isinstance(event, WorkerRegistered):
-            self._register(work, event)
+            self._register(step, event)
             return
         worker = self.state.workers.get(event.worker)
         if worker is None or not worker.up or worker.epoch != event.epoch:
             # This life of it is over. One that leaves need not know.
             if not isinstance(event, WorkerLeft):
-                work.tell(RequireRegistration(event.worker, event.epoch))
+                step.emit(RequireRegistration(event.worker, event.epoch))
             if isinstance(event, TaskSucceeded | TaskFailed):
-                work.tell(ReportDropped("its worker must register again first"))
+                step.emit(ReportDropped("its worker must register again first"))
             return
-        self._signs.hear(worker.name, work.now)
+        self._signs.hear(worker.name, step.now)
         if worker.suspect:
             worker.suspect = False
-            self.state.see(worker)
+            self.state.reindex(worker)
         match event:
-            case HeartbeatFacts():
-                self._heartbeat(work, worker, event)
+            case HeartbeatDiff():
+                self._heartbeat(step, worker, event)
             case TaskSucceeded():
-                reports.succeeded(work, worker, event)
+                reports.succeeded(step, worker, event)
             case TaskFailed():
-                reports.failed(work, worker, event)
+                reports.failed(step, worker, event)
             case WorkerDraining():
-                drain.begin(work, worker)
+                drain.begin(step, worker)
             case BlocksMoved():
-                drain.moved(work, worker, event.keys)
+                drain.moved(step, worker, event.keys)
             case WorkerLeft():
                 told = worker.leaving is not None and worker.leaving.dismissed_s is not None
-                self._take_down(work, worker, "it was drained" if told else "it said goodbye")
+                self._take_down(step, worker, "it was drained" if told else "it said goodbye")
             case _:
                 assert_never(event)
 
-    def _submit(self, work: Work, spec: JobSpec) -> None:
+    def _submit(self, step: Step, spec: JobSpec) -> None:
         if spec.job in self.state.jobs:
             return
         wrong = lineage.fault(spec)
-        job = Job(spec.job) if wrong else Job.of(spec)
+        job = JobRun(spec.job) if wrong else JobRun.of(spec)
         self.state.submit(job)
         if wrong:
             failure = ended("MS-220", f"the plan is broken: {wrong}", "Please report this.")
-            work.end(job, Phase.FAILED, failure)
+            step.end(job, Phase.FAILED, failure)
         else:
             for found in spec.found:
                 self.state.take_over(job, found)
-            work.touch(job)
+            step.mark_dirty(job)
 
     def _take_for_job(
         self,
-        work: Work,
-        job: Job,
+        step: Step,
+        job: JobRun,
         event: JobCancelRequested | JobCommitted | JobCommitFailed | JobReleased,
     ) -> None:
         committing = job.phase is Phase.COMMITTING
@@ -278,24 +276,24 @@ class Scheduler:
             case JobCancelRequested():
                 # Files that are being published cannot be called back: the commit decides.
                 if not job.ended and not committing:
-                    work.end(job, Phase.CANCELLED, Cancelled())
+                    step.end(job, Phase.CANCELLED, Cancelled())
             case JobCommitted():
                 if committing and job.complete:
-                    work.end(job, Phase.SUCCEEDED)
+                    step.end(job, Phase.SUCCEEDED)
                 elif committing:
                     job.move(Phase.DELIVERED)
-                    work.touch(job)
+                    step.mark_dirty(job)
             case JobCommitFailed():
                 if committing:
-                    work.end(job, Phase.FAILED, event.failure)
+                    step.end(job, Phase.FAILED, event.failure)
             case JobReleased():
                 if job.ended:
                     del self.state.jobs[job.name]
-                    work.release(job)
+                    step.release(job)
             case _:
                 assert_never(event)
 
-    def _register(self, work: Work, event: WorkerRegistered) -> None:
+    def _register(self, step: Step, event: WorkerRegistered) -> None:
         worker = self.state.workers.get(event.worker)
         if worker is None:
             worker = Worker(event.worker, event.epoch, event.slots)
@@ -303,21 +301,21 @@ class Scheduler:
             self.state.workers[worker.name] = worker
         elif event.epoch > worker.epoch:
             if worker.up:
-                self._end_life(work, worker, "it registered anew")
+                self._end_life(step, worker, "it registered anew")
             worker.epoch, worker.slots, worker.up = event.epoch, event.slots, True
             worker.suspect, worker.full, worker.excluded_until_s = False, None, None
-            worker.acquit()
-            self._sweep(work, worker)
+            worker.clear_failures()
+            self._sweep(step, worker)
         elif event.epoch < worker.epoch or not worker.up:
-            work.tell(RequireRegistration(event.worker, event.epoch))
+            step.emit(RequireRegistration(event.worker, event.epoch))
             return
-        self._signs.hear(worker.name, work.now)
+        self._signs.hear(worker.name, step.now)
         if worker.leaving is not None:
             return
-        self.state.join(worker)
-        drain.look_again(self.state)
+        self.state.add_worker(worker)
+        drain.retry_moves(self.state)
 
-    def _sweep(self, work: Work, worker: Worker) -> None:
+    def _sweep(self, step: Step, worker: Worker) -> None:
         """Drop the blocks that were written off with an earlier life of a worker."""
         keys: list[TaskKey] = []
         for name, blocks in worker.blocks.items():
@@ -327,52 +325,52 @@ class Scheduler:
         for key in keys:
             del worker.blocks[key.job][key]
         if keys:
-            work.tell(ReleaseBlocks(worker.name, worker.epoch, tuple(keys)))
+            step.emit(ReleaseBlocks(worker.name, worker.epoch, tuple(keys)))
 
-    def _heartbeat(self, work: Work, worker: Worker, event: HeartbeatFacts) -> None:
+    def _heartbeat(self, step: Step, worker: Worker, event: HeartbeatDiff) -> None:
         if worker.full is not None and event.full is None:
-            drain.look_again(self.state)
+            drain.retry_moves(self.state)
         worker.full = event.full
-        self.state.see(worker)
+        self.state.reindex(worker)
         if event.full is not None:
-            work.call_back_line(worker)
-        work.out.extend(CancelTask(worker.name, worker.epoch, key) for key in event.unwanted)
-        work.out.extend(ReleaseJob(worker.name, worker.epoch, job) for job in event.forgotten)
+            step.call_back_line(worker)
+        step.out.extend(CancelTask(worker.name, worker.epoch, key) for key in event.unwanted)
+        step.out.extend(ReleaseJob(worker.name, worker.epoch, job) for job in event.forgotten)
         for key in event.lost:
-            work.lose_lease(worker, key, Cause.LEASE_LOST, "its worker does not know it")
+            step.lose_lease(worker, key, Cause.LEASE_LOST, "its worker does not know it")
 
     # Workers that go.
 
-    def _take_down(self, work: Work, worker: Worker, reason: str) -> None:
-        work.tell(WorkerDown(worker.name, worker.epoch, reason))
-        self._end_life(work, worker, reason)
+    def _take_down(self, step: Step, worker: Worker, reason: str) -> None:
+        step.emit(WorkerDown(worker.name, worker.epoch, reason))
+        self._end_life(step, worker, reason)
 
-    def _end_life(self, work: Work, worker: Worker, reason: str) -> None:
+    def _end_life(self, step: Step, worker: Worker, reason: str) -> None:
         """Queue a worker's attempts again and write its blocks off."""
         worker.up = False
         self._signs.forget(worker.name)
-        self.state.part(worker)
+        self.state.remove_worker(worker)
         drain.end(self.state, worker)
         for name in list(worker.blocks):
             job = self.state.jobs[name]
             # Later stages first: what was read only by lost tasks was then read by nobody.
             for stage in reversed(job.ordered):
-                self._write_off(work, job, stage, worker)
+                self._write_off(step, job, stage, worker)
         for key in list(worker.leased):
-            work.lose_lease(worker, key, Cause.WORKER_DOWN, reason)
+            step.lose_lease(worker, key, Cause.WORKER_DOWN, reason)
 
-    def _write_off(self, work: Work, job: Job, stage: Stage, worker: Worker) -> None:
+    def _write_off(self, step: Step, job: JobRun, stage: StageRun, worker: Worker) -> None:
         if stage.spec.sink and not stage.spec.result:
             return  # What it delivers is a file of its own, not a block.
         if worker.name not in stage.rows_on:
             return
         states = enumerate(task.state for task in stage.tasks)
         here = [p for p, s in states if isinstance(s, Done) and s.worker == worker.name]
-        work.lose_blocks(job, stage, here)
+        step.lose_blocks(job, stage, here)
 
     # The clock, and a new master.
 
-    def _time_facts(self, now: float) -> TimeFacts | None:
+    def _time_facts(self, now: float) -> Timeouts | None:
         """Return what time has brought; at most moments it has brought nothing."""
         silent: list[Worker] = []
         if now >= self._signs.due_s:
@@ -380,32 +378,32 @@ class Scheduler:
         if not silent and now < self._due_s:
             return None
         stranded = liveness.stranded(self.state, now, self.settings)
-        return TimeFacts(
+        return Timeouts(
             tuple((worker.name, worker.epoch) for worker in silent),
             tuple(job.name for job in stranded),
         )
 
-    def _take_time(self, work: Work, event: TimeFacts) -> None:
-        drain.check_time(work)
+    def _take_time(self, step: Step, event: Timeouts) -> None:
+        drain.check_time(step)
         for name, epoch in event.silent:
             worker = self.state.workers.get(name)
             if worker is not None and worker.up and worker.epoch == epoch:
                 limit_s = self.settings.heartbeat_timeout_s
-                self._take_down(work, worker, f"no heartbeat for {limit_s:g} s")
+                self._take_down(step, worker, f"no heartbeat for {limit_s:g} s")
         for name in event.stranded:
             job = self.state.jobs.get(name)
             if job is not None and not job.ended:
-                work.end(job, Phase.FAILED, liveness.epitaph(self.state, self.settings))
+                step.end(job, Phase.FAILED, liveness.starvation_failure(self.state, self.settings))
 
-    def _restart(self, work: Work, attempts: int) -> None:
+    def _restart(self, step: Step, attempts: int) -> None:
         """Say again what may not have been heard; who has heard it is not disturbed."""
         state = self.state
-        self._signs.begin_anew(state, work.now)
+        self._signs.begin_anew(state, step.now)
         for job in state.jobs.values():
             for task in (task for stage in job.ordered for task in stage.tasks):
                 task.attempts = max(task.attempts, attempts)
             if job.phase is Phase.COMMITTING:
-                work.tell(CommitJob(job.name, job.committing))
+                step.emit(CommitJob(job.name, job.committing))
             for lease in state.leases_of(job):
-                launching.launch_again(work, job, lease)
-        drain.say_again(work)
+                launching.launch_again(step, job, lease)
+        drain.resend(step)

@@ -22,66 +22,55 @@ from minispark.ids import TaskKey
 from minispark.scheduler import lineage
 from minispark.scheduler.commands import BlockRef, DismissWorker, MoveBlocks, ReleaseBlocks
 from minispark.scheduler.state import State
-from minispark.scheduler.work import Work
+from minispark.scheduler.step import Step
 from minispark.scheduler.workers import Leaving, Worker
 from minispark.settings import SchedulerSettings
 
-__all__ = [
-    "begin",
-    "carry_on",
-    "check_time",
-    "deadline",
-    "end",
-    "look_again",
-    "moved",
-    "say_again",
-]
 
-
-def begin(work: Work, worker: Worker) -> None:
+def begin(step: Step, worker: Worker) -> None:
     """Take a worker out of the rotation; one that asks again is answered again."""
     if worker.leaving is not None:
         if worker.leaving.dismissed_s is not None:
-            _dismiss(work, worker, worker.leaving)
+            _dismiss(step, worker, worker.leaving)
         return
-    worker.leaving = Leaving(work.now)
-    work.state.leaving[worker.name] = worker
-    work.state.part(worker)
-    _ask_others(work.state, worker)
-    look_again(work.state)
-    work.call_back_line(worker)
-    work.due(work.now + work.settings.drain_timeout_s)
+    worker.leaving = Leaving(step.now)
+    step.state.leaving[worker.name] = worker
+    step.state.remove_worker(worker)
+    _ask_others(step.state, worker)
+    retry_moves(step.state)
+    step.call_back_line(worker)
+    step.due(step.now + step.settings.drain_timeout_s)
 
 
-def moved(work: Work, taker: Worker, keys: Collection[TaskKey]) -> None:
+def moved(step: Step, taker: Worker, keys: Collection[TaskKey]) -> None:
     """Let blocks be where they are now. Whoever comes first has them, whoever was asked."""
     surplus: list[TaskKey] = []
     for key in keys:
-        giver = next((w for w in work.state.leaving.values() if w.holds(key)), None)
+        giver = next((w for w in step.state.leaving.values() if w.holds(key)), None)
         leave = None if giver is None else giver.leaving
         if leave is not None and taker is not giver:
             leave.moving.pop(key, None)
         if taker.holds(key):
             continue
-        if giver is None or leave is None or taker.leaving or not _counts(work.state, key):
+        if giver is None or leave is None or taker.leaving or not _counts(step.state, key):
             surplus.append(key)
             continue
-        work.state.give(key, giver, taker, work.now)
-        if not work.state.jobs[key.job].ended:
-            leave.given[key.job] = work.now
+        step.state.give(key, giver, taker, step.now)
+        if not step.state.jobs[key.job].ended:
+            leave.given[key.job] = step.now
     if surplus:
-        work.tell(ReleaseBlocks(taker.name, taker.epoch, tuple(surplus)))
-    for leave in _leaves(work.state):
+        step.emit(ReleaseBlocks(taker.name, taker.epoch, tuple(surplus)))
+    for leave in _leaves(step.state):
         leave.unsettled = True
         for key, (name, _) in leave.moving.items():
             if name == taker.name:
-                leave.moving[key] = (name, work.now)  # It is at it.
+                leave.moving[key] = (name, step.now)  # It is at it.
 
 
-def check_time(work: Work) -> None:
+def check_time(step: Step) -> None:
     """Give up moves that were not answered, and leavers whose time is over."""
-    settings, now = work.settings, work.now
-    for worker in work.state.leaving.values():
+    settings, now = step.settings, step.now
+    for worker in step.state.leaving.values():
         leave = worker.leaving
         if leave is None:
             continue
@@ -90,42 +79,42 @@ def check_time(work: Work) -> None:
                 del leave.moving[key]
                 leave.slow[taker] = None
                 leave.unsettled = True
-        leave.left = leave.left and not _gives_up(work, leave)
+        leave.left = leave.left and not _gives_up(step, leave)
         if not leave.over and now >= leave.since_s + settings.drain_timeout_s:
             leave.over = True
-            _call_back(work, list(worker.leased))
+            _call_back(step, list(worker.leased))
         if leave.dismissed_s is not None and now >= leave.dismissed_s + settings.move_timeout_s:
-            _dismiss(work, worker, leave)
+            _dismiss(step, worker, leave)
 
 
-def carry_on(work: Work) -> None:
+def advance(step: Step) -> None:
     """Have moved what is to be moved, and let those go of whom nothing is needed."""
-    for worker in work.state.leaving.values():
+    for worker in step.state.leaving.values():
         leave = worker.leaving
         if leave is None or leave.dismissed_s is not None:
             continue
         if leave.unsettled:
-            _have_moved(work, worker, leave)
+            _have_moved(step, worker, leave)
         rests = leave.left or leave.moving or worker.leased
-        if leave.over or not (rests or _is_read(work.state, leave)):
-            _dismiss(work, worker, leave)
+        if leave.over or not (rests or _is_read(step.state, leave)):
+            _dismiss(step, worker, leave)
 
 
-def look_again(state: State) -> None:
+def retry_moves(state: State) -> None:
     """Somebody came, or has room again: he may take what nobody took."""
     for leave in _leaves(state):
         leave.unsettled = True
 
 
-def say_again(work: Work) -> None:
+def resend(step: Step) -> None:
     """Repeat what may not have been heard."""
-    for worker in work.state.leaving.values():
+    for worker in step.state.leaving.values():
         leave = worker.leaving
         if leave is not None:
             leave.moving.clear()
             leave.unsettled = True
             if leave.dismissed_s is not None:
-                _dismiss(work, worker, leave)
+                _dismiss(step, worker, leave)
 
 
 def end(state: State, worker: Worker) -> None:
@@ -133,7 +122,7 @@ def end(state: State, worker: Worker) -> None:
     worker.leaving = None
     state.leaving.pop(worker.name, None)
     _ask_others(state, worker)
-    look_again(state)
+    retry_moves(state)
 
 
 def deadline(state: State, settings: SchedulerSettings) -> float:
@@ -161,49 +150,49 @@ def _ask_others(state: State, taker: Worker) -> None:
             leave.unsettled = True
 
 
-def _call_back(work: Work, keys: list[TaskKey]) -> None:
+def _call_back(step: Step, keys: list[TaskKey]) -> None:
     for key in keys:
-        lease = work.state.lease_of(key)
+        lease = step.state.lease_of(key)
         if lease is not None:
-            work.call_back(lease)
+            step.revoke(lease)
 
 
-def _gives_up(work: Work, leave: Leaving) -> bool:
+def _gives_up(step: Step, leave: Leaving) -> bool:
     """Whether a worker has waited long enough for somebody who could take its blocks."""
-    return not work.state.rotation and work.now >= leave.since_s + work.settings.drain_alone_s
+    return not step.state.rotation and step.now >= leave.since_s + step.settings.drain_alone_s
 
 
-def _dismiss(work: Work, worker: Worker, leave: Leaving) -> None:
-    leave.dismissed_s = work.now
+def _dismiss(step: Step, worker: Worker, leave: Leaving) -> None:
+    leave.dismissed_s = step.now
     leave.moving.clear()
-    work.tell(DismissWorker(worker.name, worker.epoch))
-    work.due(_due_s(work.state, leave, work.settings))
+    step.emit(DismissWorker(worker.name, worker.epoch))
+    step.due(_due_s(step.state, leave, step.settings))
 
 
-def _have_moved(work: Work, worker: Worker, leave: Leaving) -> None:
+def _have_moved(step: Step, worker: Worker, leave: Leaving) -> None:
     """Spread what is needed and not on its way over the others, evenly."""
     leave.unsettled = leave.left = False
-    line = [w for w in work.state.rotation.values() if w.full is None and not w.suspect]
+    line = [w for w in step.state.rotation.values() if w.full is None and not w.suspect]
     line = [w for w in line if w.name not in leave.slow] or line
     load = {w.name: 0 for w in line}
-    for name, _ in (move for other in _leaves(work.state) for move in other.moving.values()):
+    for name, _ in (move for other in _leaves(step.state) for move in other.moving.values()):
         if name in load:
             load[name] += 1
     orders: dict[str, list[BlockRef]] = {}
-    for key in _needed(work.state, worker):
+    for key in _needed(step.state, worker):
         if key in leave.moving:
             continue
         name = min(load, key=load.__getitem__) if load else ""
-        if not load or load[name] >= work.settings.max_moves:
-            leave.left = not _gives_up(work, leave)
+        if not load or load[name] >= step.settings.max_moves:
+            leave.left = not _gives_up(step, leave)
             break
         load[name] += 1
-        leave.moving[key] = (name, work.now)
+        leave.moving[key] = (name, step.now)
         orders.setdefault(name, []).append(BlockRef(key, worker.name, 0))
     for name, blocks in orders.items():
-        taker = work.state.workers[name]
-        work.tell(MoveBlocks(name, taker.epoch, tuple(blocks)))
-    work.due(_due_s(work.state, leave, work.settings))
+        taker = step.state.workers[name]
+        step.emit(MoveBlocks(name, taker.epoch, tuple(blocks)))
+    step.due(_due_s(step.state, leave, step.settings))
 
 
 def _needed(state: State, worker: Worker) -> Iterator[TaskKey]:

@@ -1,8 +1,8 @@
 """What the scheduler is told. Plain values; ``Scheduler`` is their only reader.
 
 Two are never remembered as they are: `WorkerHeartbeat` and `TimerFired` mostly change nothing, and
-what they do change hangs on who spoke when. ``Scheduler.decide`` turns them into `HeartbeatFacts`
-and `TimeFacts`, or into nothing.
+what they do change hangs on who spoke when. ``Scheduler.decide`` turns them into `HeartbeatDiff`
+and `Timeouts`, or into nothing.
 """
 
 from __future__ import annotations
@@ -14,28 +14,6 @@ from minispark.blocks.meta import Receipt
 from minispark.errors import Failure
 from minispark.ids import TaskKey
 from minispark.scheduler.spec import JobSpec
-
-__all__ = [
-    "ATTEMPTS_OF_A_LIFE",
-    "BlocksMoved",
-    "Event",
-    "HeartbeatFacts",
-    "JobCancelRequested",
-    "JobCommitFailed",
-    "JobCommitted",
-    "JobReleased",
-    "JobSubmitted",
-    "MasterRestarted",
-    "TaskFailed",
-    "TaskSucceeded",
-    "TimeFacts",
-    "TimerFired",
-    "WorkerDraining",
-    "WorkerHeartbeat",
-    "WorkerLeft",
-    "WorkerRegistered",
-]
-
 
 ATTEMPTS_OF_A_LIFE: Final = 1_000
 """A master that may not know of the last launches numbers attempts from so many for each life."""
@@ -109,7 +87,7 @@ class WorkerHeartbeat:
 
 
 @dataclass(frozen=True, slots=True)
-class HeartbeatFacts:
+class HeartbeatDiff:
     """What a heartbeat changes: leases that the worker lost, what it holds for nobody.
 
     ``forgotten`` are jobs that nobody knows and of which it has blocks. With ``speaks`` its word
@@ -190,7 +168,7 @@ class TimerFired:
 
 
 @dataclass(frozen=True, slots=True)
-class TimeFacts:
+class Timeouts:
     """What time has brought: workers (with epoch) silent for too long, jobs without a chance.
 
     Whatever else is due hangs on times that the journal has, and is found by itself.
@@ -221,13 +199,13 @@ Event = (
     | JobReleased
     | WorkerRegistered
     | WorkerHeartbeat
-    | HeartbeatFacts
+    | HeartbeatDiff
     | WorkerDraining
     | BlocksMoved
     | WorkerLeft
     | TaskSucceeded
     | TaskFailed
     | TimerFired
-    | TimeFacts
+    | Timeouts
     | MasterRestarted
 )

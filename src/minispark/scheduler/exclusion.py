@@ -12,38 +12,36 @@ Covers: that.
 from __future__ import annotations
 
 from minispark.ids import TaskKey
-from minispark.scheduler.work import Work
+from minispark.scheduler.step import Step
 from minispark.scheduler.workers import Worker
 
-__all__ = ["readmit", "strike"]
 
-
-def strike(work: Work, worker: Worker, key: TaskKey) -> None:
+def record_failure(step: Step, worker: Worker, key: TaskKey) -> None:
     """Note a failure that may be the worker's; so many in a row, and it is left out."""
-    settings, fit = work.settings, work.state.lines.fit.members
-    worker.strikes[key.job, key.stage, key.partition] = None
-    enough = worker.struck + len(worker.strikes) >= settings.exclude_after > 0
+    settings, fit = step.settings, step.state.worker_index.fit.members
+    worker.failed_tasks[key.job, key.stage, key.partition] = None
+    enough = worker.failures + len(worker.failed_tasks) >= settings.exclude_after > 0
     if not enough or worker.excluded_until_s is not None:
         return
-    worker.acquit()
+    worker.clear_failures()
     if any(name != worker.name for name in fit):
-        worker.excluded_until_s = work.now + settings.exclude_s
-        work.due(worker.excluded_until_s)
-        work.state.see(worker)
-        work.call_back_line(worker)
+        worker.excluded_until_s = step.now + settings.exclude_s
+        step.due(worker.excluded_until_s)
+        step.state.reindex(worker)
+        step.call_back_line(worker)
     else:
         # It is so everywhere: then it is not the workers, and one is as good as another.
-        for other in list(work.state.lines.barred.values()):
-            _readmit(work, other)
+        for other in list(step.state.worker_index.excluded_workers.values()):
+            _readmit(step, other)
 
 
-def readmit(work: Work) -> None:
+def readmit(step: Step) -> None:
     """Give work again to those that were left out for long enough."""
-    for worker in list(work.state.lines.barred.values()):
-        if worker.excluded_until_s is not None and work.now >= worker.excluded_until_s:
-            _readmit(work, worker)
+    for worker in list(step.state.worker_index.excluded_workers.values()):
+        if worker.excluded_until_s is not None and step.now >= worker.excluded_until_s:
+            _readmit(step, worker)
 
 
-def _readmit(work: Work, worker: Worker) -> None:
+def _readmit(step: Step, worker: Worker) -> None:
     worker.excluded_until_s = None
-    work.state.see(worker)
+    step.state.reindex(worker)

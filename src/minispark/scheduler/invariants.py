@@ -22,8 +22,8 @@ from minispark.scheduler.commands import (
     WorkerDown,
 )
 from minispark.scheduler.core import Scheduler
-from minispark.scheduler.lines import Standing
-from minispark.scheduler.state import Job, Phase, Stage, State
+from minispark.scheduler.stage import StageRun
+from minispark.scheduler.state import JobRun, Phase, State
 from minispark.scheduler.tasks import (
     Done,
     Idle,
@@ -34,9 +34,8 @@ from minispark.scheduler.tasks import (
     Waiting,
     leases_in,
 )
+from minispark.scheduler.worker_index import Availability
 from minispark.scheduler.workers import Worker
-
-__all__ = ["InvariantError", "check", "check_commands"]
 
 
 class InvariantError(AssertionError):
@@ -125,13 +124,13 @@ def _leases(scheduler: Scheduler, worker: Worker) -> Iterator[str]:
 
 def _standing(state: State, worker: Worker) -> Iterator[str]:
     """The index over the workers says what a look at all of them would."""
-    name, lines = worker.name, state.lines
-    standing = Standing.of(worker)
+    name, lines = worker.name, state.worker_index
+    standing = Availability.of(worker)
     found = {
-        Standing.SUSPECT: name in lines.suspect,
-        Standing.FULL: name in lines.full,
-        Standing.EXCLUDED: name in lines.excluded.members,
-        Standing.FIT: name in lines.fit.members,
+        Availability.SUSPECT: name in lines.suspect,
+        Availability.FULL: name in lines.full,
+        Availability.EXCLUDED: name in lines.excluded.members,
+        Availability.FIT: name in lines.fit.members,
     }
     if [where for where, here in found.items() if here] != [standing]:
         yield f"{name} is {standing.value} and stands elsewhere"
@@ -139,7 +138,7 @@ def _standing(state: State, worker: Worker) -> Iterator[str]:
         yield f"{name} has {len(worker.line)} attempts that wait, and nobody knows"
     elif worker.line and lines.waiting.rank(name)[0] != worker.leased[worker.line[-1]]:
         yield f"the last attempt in line of {name} stands elsewhere"
-    if (name in lines.barred) != (worker.excluded_until_s is not None):
+    if (name in lines.excluded_workers) != (worker.excluded_until_s is not None):
         yield f"{name} would be left out for ever, or not at all"
 
 
@@ -157,12 +156,12 @@ def _leaving(state: State) -> Iterator[str]:
                 yield f"{worker.name} waits for readers of a job that is over: {name}"
 
 
-def _job(scheduler: Scheduler, job: Job) -> Iterator[str]:
+def _job(scheduler: Scheduler, job: JobRun) -> Iterator[str]:
     state = scheduler.state
     if job.leased != sum(key.job == job.name for w in state.workers.values() for key in w.leased):
         yield f"{job.name} counts {job.leased} live attempts, and has others"
     if job.ended or job.phase is Phase.COMMITTING:
-        if job.name in state.hungry:
+        if job.name in state.runnable_jobs:
             yield f"{job.name} does not run and stands in line"
         if state.leases_of(job):
             yield f"{job.name} does not run and has leases"
@@ -176,7 +175,7 @@ def _job(scheduler: Scheduler, job: Job) -> Iterator[str]:
         yield from _progress(scheduler, job)
 
 
-def _stage(scheduler: Scheduler, job: Job, stage: Stage) -> Iterator[str]:
+def _stage(scheduler: Scheduler, job: JobRun, stage: StageRun) -> Iterator[str]:
     where, settings = f"{job.name} stage {stage.id}", scheduler.settings
     if stage.generation >= settings.max_stage_generations:
         yield f"{where} has too many generations"
@@ -204,7 +203,7 @@ def _stage(scheduler: Scheduler, job: Job, stage: Stage) -> Iterator[str]:
             yield f"{where} task {partition} runs twice on one worker"
 
 
-def _started(state: State, job: Job, stage: Stage) -> Iterator[str]:
+def _started(state: State, job: JobRun, stage: StageRun) -> Iterator[str]:
     begun = dict(one for worker in state.workers.values() for one in worker.started.items())
     leases = (task.state for task in stage.tasks if isinstance(task.state, Leased))
     here = {x.key: begun[x.key] for x in leases if not x.raced and x.key in begun}
@@ -212,7 +211,7 @@ def _started(state: State, job: Job, stage: Stage) -> Iterator[str]:
         yield f"{job.name} stage {stage.id} does not know what runs of it, or since when"
 
 
-def _attempt(state: State, job: Job, stage: Stage, held: Leased | Done) -> Iterator[str]:
+def _attempt(state: State, job: JobRun, stage: StageRun, held: Leased | Done) -> Iterator[str]:
     where, worker = f"{job.name} stage {stage.id}", state.workers[held.worker]
     if held.key.generation != stage.generation:
         yield f"{where} has an attempt of another generation: {held.key}"
@@ -227,7 +226,7 @@ def _attempt(state: State, job: Job, stage: Stage, held: Leased | Done) -> Itera
         yield f"{where} counts on a block of a worker that is DOWN: {held.key}"
 
 
-def _progress(scheduler: Scheduler, job: Job) -> Iterator[str]:
+def _progress(scheduler: Scheduler, job: JobRun) -> Iterator[str]:
     """No stage is stuck: what is needed runs, may run, or waits for something that does."""
     state, settings = scheduler.state, scheduler.settings
     if job.complete:
@@ -243,15 +242,15 @@ def _progress(scheduler: Scheduler, job: Job) -> Iterator[str]:
             if isinstance(task, Ready):
                 if not complete:
                     yield f"{job.name} stage {number} task {partition} lacks input and is ready"
-                if (stage.order, partition) not in job.queue or job.name not in state.hungry:
+                if (stage.order, partition) not in job.queue or job.name not in state.runnable_jobs:
                     yield f"{job.name} stage {number} task {partition} is ready in no queue"
             moving = moving or isinstance(task, Live | Ready)
     if not moving:
         yield f"{job.name} is stuck: nothing runs and nothing may"
     idle = not any(w.leased for w in state.workers.values())
-    if idle and state.lines.shortest < inf and not state.lines.suspect:
+    if idle and state.worker_index.shortest < inf and not state.worker_index.suspect:
         yield f"{job.name} has work and every worker is idle"
-    stuck = len(state.lines.full) == len(state.rotation) and (idle or not state.rotation)
+    stuck = len(state.worker_index.full) == len(state.rotation) and (idle or not state.rotation)
     if stuck and job.stranded_s is None and liveness.grace_s(state, settings) < inf:
         yield f"{job.name} waits for a worker without an end"
     if job.stranded_s is not None and not stuck:
@@ -279,8 +278,8 @@ def _addressees(state: State, commands: Sequence[Command]) -> Iterator[str]:
             worker = state.workers[command.worker]
             # Of several that fall in one step, the last may be told what the first one's fall
             # brought about. It is given no work.
-            work = isinstance(command, LaunchTask)
-            falling = not work and falls.get((command.worker, command.epoch), -1) > number
+            step = isinstance(command, LaunchTask)
+            falling = not step and falls.get((command.worker, command.epoch), -1) > number
             if (not worker.up or worker.epoch != command.epoch) and not falling:
                 yield f"a command to a worker that is not UP: {command}"
         if isinstance(command, MoveBlocks) and command.worker not in state.rotation:
@@ -314,17 +313,17 @@ def _loads(scheduler: Scheduler, commands: Sequence[Command], now: float) -> Ite
                 load[launch.worker] -= 1
             continue
         job, chosen = scheduler.state.jobs[launch.key.job], rotation[launch.worker]
-        standing = Standing.of(chosen)
+        standing = Availability.of(chosen)
         if launch.speculative and job.stages[launch.key.stage].label is Label.INDETERMINATE:
             yield f"a second attempt of what may give other rows: {launch.key}"
-        if launch.speculative and scheduler.state.hungry:
+        if launch.speculative and scheduler.state.runnable_jobs:
             yield f"a second attempt while something is ready: {launch.key}"
-        if standing not in (Standing.FIT, Standing.EXCLUDED):
+        if standing not in (Availability.FIT, Availability.EXCLUDED):
             yield f"{launch.worker} is {standing.value} and was given work: {launch.key}"
-        ahead = prefetch.ahead_of(job.stages[launch.key.stage], settings)
+        ahead = prefetch.prefetch_depth(job.stages[launch.key.stage], settings)
         room = [
             n for name, n in load.items()
-            if n < rotation[name].slots + ahead and Standing.of(rotation[name]) is standing
+            if n < rotation[name].slots + ahead and Availability.of(rotation[name]) is standing
         ]  # fmt: skip
         if load[launch.worker] > min(room, default=0) + settings.max_load_diff:
             yield f"{launch.worker} was given work beyond its fair load: {launch.key}"

@@ -15,13 +15,12 @@ from typing import Final
 from minispark.ids import TaskKey
 from minispark.scheduler import lineage, liveness, placement, stragglers
 from minispark.scheduler.commands import LaunchTask, LeafBlocks
-from minispark.scheduler.prefetch import ahead_of
-from minispark.scheduler.state import Job, Stage
+from minispark.scheduler.prefetch import prefetch_depth
+from minispark.scheduler.stage import StageRun
+from minispark.scheduler.state import JobRun
+from minispark.scheduler.step import Step
 from minispark.scheduler.tasks import Leased, Ready
-from minispark.scheduler.work import Work
 from minispark.scheduler.workers import Worker
-
-__all__ = ["launch_again", "make_way", "place", "speculate", "take_back"]
 
 LOOKAHEAD: Final = 64
 """Ready tasks of a job that are looked at for one worker, jobs that are passed over for it, and
@@ -29,29 +28,29 @@ lines that are looked at for a job: more would make each step as long as the que
 shun the same worker."""
 
 
-def place(work: Work) -> None:
+def place(step: Step) -> None:
     """Give ready tasks to workers, one job after another, until somebody has to wait."""
-    state, lines = work.state, work.state.lines
+    state, lines = step.state, step.state.worker_index
     held: dict[str, None] = {}
-    while len(held) < LOOKAHEAD and (shortest := lines.shortest) <= state.turns.furthest:
-        name = state.turns.first(but=held, place=shortest)
-        if name is None or (shortest and state.turns.needs_slot(name)):
+    while len(held) < LOOKAHEAD and (shortest := lines.shortest) <= state.job_queue.furthest:
+        name = state.job_queue.first(but=held, place=shortest)
+        if name is None or (shortest and state.job_queue.needs_slot(name)):
             return  # Whoever was leased ahead of it would have the slot that it waits for.
-        job = state.hungry[name]
-        if not _launch_one(work, job):
+        job = state.runnable_jobs[name]
+        if not _launch_one(step, job):
             held[name] = None
         if job.head is None:
-            state.sate(job)
+            state.remove_runnable(job)
 
 
-def make_way(work: Work) -> None:
+def preempt_prefetched(step: Step) -> None:
     """Let a job of which nothing is leased go before what others were given ahead.
 
     The line of one worker is called back, if all in it are of jobs that have more.
     """
-    state, lines = work.state, work.state.lines
-    name = state.turns.first() if lines.waiting and not lines.has_slot else None
-    job = None if name is None else state.hungry[name]
+    state, lines = step.state, step.state.worker_index
+    name = state.job_queue.first() if lines.waiting and not lines.has_slot else None
+    job = None if name is None else state.runnable_jobs[name]
     if job is None or job.leased:
         return
     head = job.head
@@ -61,84 +60,84 @@ def make_way(work: Work) -> None:
         if name not in lines.fit.members or name in avoid:
             return False
         others = (state.jobs[key.job] for key in state.workers[name].line)
-        return all(state.turns.has_too_much(other, job) for other in others)
+        return all(state.job_queue.has_too_much(other, job) for other in others)
 
     found = lines.waiting.find(gives_way, among=LOOKAHEAD)
     if found is not None:
-        work.call_back_line(state.workers[found])
-        work.settle()
-        place(work)
+        step.call_back_line(state.workers[found])
+        step.settle()
+        place(step)
 
 
-def take_back(work: Work) -> None:
+def rebalance(step: Step) -> None:
     """Let attempts that wait behind a long one run on workers with a free slot instead.
 
     It is nobody's fault and charges nothing. Should the attempt have begun after all, its
     report finds it replaced.
     """
-    lines = work.state.lines
+    lines = step.state.worker_index
     looked_at: dict[str, None] = {}
     while lines.waiting and lines.has_slot and len(looked_at) < LOOKAHEAD:
         name = lines.waiting.first(but=looked_at)
-        lease = None if name is None else work.state.last_in_line(name)
-        if lease is None or work.now < lease.since_s + work.settings.take_back_after_s:
+        lease = None if name is None else step.state.last_in_line(name)
+        if lease is None or step.now < lease.since_s + step.settings.take_back_after_s:
             break
         looked_at[lease.worker] = None
-        if _has_free_slot_for(work, lease):
-            work.call_back(lease)
-            place(work)
-    work.due(liveness.next_take_back(work.state, work.now, work.settings))
+        if _has_free_slot_for(step, lease):
+            step.revoke(lease)
+            place(step)
+    step.due(liveness.next_take_back(step.state, step.now, step.settings))
 
 
-def speculate(work: Work) -> None:
+def speculate(step: Step) -> None:
     """Launch second attempts of stragglers, the latest first, where nothing else is ready."""
-    state, settings = work.state, work.settings
-    if state.hungry or not state.lines.fit.free:
+    state, settings = step.state, step.settings
+    if state.runnable_jobs or not state.worker_index.fit.free:
         return
     look_from_s = stragglers.look_from_s(state, settings)
-    if look_from_s > work.now:
-        work.due(look_from_s)
+    if look_from_s > step.now:
+        step.due(look_from_s)
         return
-    state.patient_s = state.begun_s = inf
+    state.next_straggler_check_s = state.begun_s = inf
     late: list[tuple[float, TaskKey]] = []
     for stage in stragglers.stages(state, settings):
-        patience_s = stragglers.patience_s(stage, settings)
-        for key, since_s in islice(stage.started.items(), state.lines.fit.free + LOOKAHEAD):
+        patience_s = stragglers.straggler_after_s(stage, settings)
+        for key, since_s in islice(stage.started.items(), state.worker_index.fit.free + LOOKAHEAD):
             due_s = since_s + patience_s
-            state.patient_s = min(state.patient_s, due_s)
-            if due_s > work.now:
-                work.due(due_s)
+            state.next_straggler_check_s = min(state.next_straggler_check_s, due_s)
+            if due_s > step.now:
+                step.due(due_s)
                 break
             late.append((due_s, key))
     for _, key in sorted(late):
-        if state.lines.fit.free:
-            _launch_second(work, key)
+        if state.worker_index.fit.free:
+            _launch_second(step, key)
 
 
-def launch_again(work: Work, job: Job, lease: Leased) -> None:
+def launch_again(step: Step, job: JobRun, lease: Leased) -> None:
     """Repeat a launch: a worker that has, or had, the attempt refuses it.
 
     One whose input was lost meanwhile may still end well where it runs, but cannot start.
     """
-    worker = work.state.workers[lease.worker]
+    worker = step.state.workers[lease.worker]
     stage, partition = job.stages[lease.key.stage], lease.key.partition
     if lineage.input_complete(job, stage, partition):
-        _tell_launch(work, worker, lease, lineage.leaf_blocks(job, stage, partition))
+        _emit_launch(step, worker, lease, lineage.leaf_blocks(job, stage, partition))
 
 
-def _launch_second(work: Work, key: TaskKey) -> None:
-    job, first = work.state.jobs[key.job], work.state.lease_of(key)
+def _launch_second(step: Step, key: TaskKey) -> None:
+    job, first = step.state.jobs[key.job], step.state.lease_of(key)
     stage, partition = job.stages[key.stage], key.partition
     if first is None or not lineage.input_complete(job, stage, partition):
         return
     avoid = (*stage.tasks[partition].avoid, first.worker)
-    worker = _worker_for(work, job, stage, partition, ahead=0, avoid=avoid)
-    fit = work.state.lines.fit.members
+    worker = _worker_for(step, job, stage, partition, ahead=0, avoid=avoid)
+    fit = step.state.worker_index.fit.members
     if worker is not None and worker.name in fit and worker.name not in avoid:
-        _launch(work, job, stage, partition, worker)
+        _launch(step, job, stage, partition, worker)
 
 
-def _launch_one(work: Work, job: Job) -> bool:
+def _launch_one(step: Step, job: JobRun) -> bool:
     aside: list[tuple[int, int]] = []
     launched = False
     while job.queue and not launched and len(aside) < LOOKAHEAD:
@@ -146,44 +145,44 @@ def _launch_one(work: Work, job: Job) -> bool:
         stage = job.ordered[order]
         if not isinstance(stage.tasks[partition].state, Ready):
             continue
-        ahead = ahead_of(stage, work.settings)
-        worker = _worker_for(work, job, stage, partition, ahead=ahead)
+        ahead = prefetch_depth(stage, step.settings)
+        worker = _worker_for(step, job, stage, partition, ahead=ahead)
         if worker is None:
             aside.append((order, partition))
-            if work.state.lines.shortest > ahead:
+            if step.state.worker_index.shortest > ahead:
                 break
             continue
-        _launch(work, job, stage, partition, worker)
+        _launch(step, job, stage, partition, worker)
         launched = True
     for entry in aside:
         heappush(job.queue, entry)
     if aside:
-        work.state.look_again(job)
+        step.state.mark_runnable(job)
     return launched
 
 
-def _launch(work: Work, job: Job, stage: Stage, partition: int, worker: Worker) -> None:
+def _launch(step: Step, job: JobRun, stage: StageRun, partition: int, worker: Worker) -> None:
     inputs = lineage.leaf_blocks(job, stage, partition)
-    lease = work.state.lease(job, stage, partition, worker, work.now)
-    _tell_launch(work, worker, lease, inputs)
+    lease = step.state.lease(job, stage, partition, worker, step.now)
+    _emit_launch(step, worker, lease, inputs)
 
 
-def _tell_launch(work: Work, worker: Worker, lease: Leased, inputs: tuple[LeafBlocks, ...]) -> None:
-    work.tell(
+def _emit_launch(step: Step, worker: Worker, lease: Leased, inputs: tuple[LeafBlocks, ...]) -> None:
+    step.emit(
         LaunchTask(worker.name, worker.epoch, lease.key, inputs, speculative=lease.speculative)
     )
 
 
 def _worker_for(
-    work: Work,
-    job: Job,
-    stage: Stage,
+    step: Step,
+    job: JobRun,
+    stage: StageRun,
     partition: int,
     *,
     ahead: int,
     avoid: tuple[str, ...] | None = None,
 ) -> Worker | None:
-    lines, there = work.state.lines, partial(lineage.rows_there, job, stage, partition)
+    lines, there = step.state.worker_index, partial(lineage.rows_there, job, stage, partition)
     if lines.suspect and any(there(name) for name in lines.suspect):
         return None
     return placement.choose(
@@ -195,9 +194,9 @@ def _worker_for(
     )
 
 
-def _has_free_slot_for(work: Work, lease: Leased) -> bool:
-    job = work.state.jobs[lease.key.job]
+def _has_free_slot_for(step: Step, lease: Leased) -> bool:
+    job = step.state.jobs[lease.key.job]
     stage, partition = job.stages[lease.key.stage], lease.key.partition
     if not lineage.input_complete(job, stage, partition):
         return False
-    return _worker_for(work, job, stage, partition, ahead=0) is not None
+    return _worker_for(step, job, stage, partition, ahead=0) is not None

@@ -21,7 +21,8 @@ from minispark.blocks.meta import Receipt
 from minispark.plan.stages import Label, ReadMode, StageInput
 from minispark.scheduler.commands import BlockRef, LeafBlocks
 from minispark.scheduler.spec import JobSpec, StageSpec
-from minispark.scheduler.state import Job, Phase, Reader, Stage
+from minispark.scheduler.stage import StageReader, StageRun
+from minispark.scheduler.state import JobRun, Phase
 from minispark.scheduler.tasks import Done, Live, Task
 
 
@@ -60,7 +61,7 @@ def _found_fault(spec: JobSpec, stages: dict[int, StageSpec]) -> str | None:
     return None
 
 
-def missing(job: Job) -> dict[int, list[int]]:
+def missing(job: JobRun) -> dict[int, list[int]]:
     """Return the partitions without a readable block that are needed, by stage."""
     whole: dict[int, None] = {}
     single: dict[int, dict[int, None]] = {}
@@ -87,12 +88,12 @@ def missing(job: Job) -> dict[int, list[int]]:
     return found
 
 
-def may_be_needed(job: Job, stage: Stage) -> bool:
+def may_be_needed(job: JobRun, stage: StageRun) -> bool:
     """Whether a task of the stage may still be needed; False is certain."""
     return stage.final or any(not job.stages[reader.stage].complete for reader in stage.readers)
 
 
-def read_on(job: Job, stage: Stage) -> bool:
+def read_on(job: JobRun, stage: StageRun) -> bool:
     """Whether somebody may still read the blocks of a stage."""
     if stage.spec.result:
         return True
@@ -101,7 +102,7 @@ def read_on(job: Job, stage: Stage) -> bool:
     return any(not job.stages[reader.stage].complete for reader in stage.readers)
 
 
-def input_complete(job: Job, stage: Stage, partition: int) -> bool:
+def input_complete(job: JobRun, stage: StageRun, partition: int) -> bool:
     """Whether every block that a task reads is there."""
     branch, number = stage.branch_of(partition)
     for edge in branch.inputs:
@@ -114,7 +115,7 @@ def input_complete(job: Job, stage: Stage, partition: int) -> bool:
     return True
 
 
-def unlocked(job: Job, stage: Stage, partition: int) -> Iterator[tuple[Stage, int]]:
+def unlocked(job: JobRun, stage: StageRun, partition: int) -> Iterator[tuple[StageRun, int]]:
     """Name the tasks that may have become ready because this one is done."""
     for reader in stage.readers:
         if reader.edge.mode is ReadMode.FORWARD:
@@ -125,7 +126,7 @@ def unlocked(job: Job, stage: Stage, partition: int) -> Iterator[tuple[Stage, in
                 yield job.stages[reader.stage], reader.offset + number
 
 
-def leaf_blocks(job: Job, stage: Stage, partition: int) -> tuple[LeafBlocks, ...]:
+def leaf_blocks(job: JobRun, stage: StageRun, partition: int) -> tuple[LeafBlocks, ...]:
     """Return the blocks of each leaf of a ready task, in partition order."""
     branch, number = stage.branch_of(partition)
     return tuple(
@@ -139,7 +140,7 @@ def leaf_blocks(job: Job, stage: Stage, partition: int) -> tuple[LeafBlocks, ...
     )
 
 
-def _blocks(source: Stage, edge: StageInput, number: int) -> tuple[BlockRef, ...]:
+def _blocks(source: StageRun, edge: StageInput, number: int) -> tuple[BlockRef, ...]:
     match edge.mode:
         case ReadMode.ALL:
             return source.gather()
@@ -153,9 +154,9 @@ def _blocks(source: Stage, edge: StageInput, number: int) -> tuple[BlockRef, ...
             assert_never(edge.mode)
 
 
-def unread(job: Job, stage: Stage, partitions: list[int]) -> list[int]:
+def unread(job: JobRun, stage: StageRun, partitions: list[int]) -> list[int]:
     """Return those of a stage's tasks whose output no task of this generation has read."""
-    single: list[Reader] = []
+    single: list[StageReader] = []
     for reader in stage.readers:
         if reader.edge.mode is ReadMode.FORWARD:
             single.append(reader)
@@ -164,21 +165,21 @@ def unread(job: Job, stage: Stage, partitions: list[int]) -> list[int]:
     return [p for p in partitions if not any(_forwarded(job, r, p) for r in single)]
 
 
-def _tasks_of(job: Job, reader: Reader) -> Iterator[Task]:
+def _tasks_of(job: JobRun, reader: StageReader) -> Iterator[Task]:
     tasks = job.stages[reader.stage].tasks
     return islice(tasks, reader.offset, reader.offset + reader.partitions)
 
 
-def _forwarded(job: Job, reader: Reader, partition: int) -> bool:
+def _forwarded(job: JobRun, reader: StageReader, partition: int) -> bool:
     tasks = job.stages[reader.stage].tasks
     return partition < reader.partitions and _has_version(tasks[reader.offset + partition])
 
 
 def _has_version(task: Task) -> bool:
-    return task.promised is not None or isinstance(task.state, Live | Done)
+    return task.published_receipt is not None or isinstance(task.state, Live | Done)
 
 
-def unrepeatable(job: Job, needed: dict[int, list[int]]) -> Stage | None:
+def unrepeatable(job: JobRun, needed: dict[int, list[int]]) -> StageRun | None:
     """Return the first stage that must run again as a whole before anything else can."""
     for stage in job.ordered:
         if stage.label is not Label.INDETERMINATE:
@@ -190,10 +191,10 @@ def unrepeatable(job: Job, needed: dict[int, list[int]]) -> Stage | None:
 
 
 def _made_before(task: Task) -> bool:
-    return task.promised is not None and not isinstance(task.state, Live)
+    return task.published_receipt is not None and not isinstance(task.state, Live)
 
 
-def started_below(job: Job, stage: Stage) -> list[Stage]:
+def started_below(job: JobRun, stage: StageRun) -> list[StageRun]:
     """Return a stage and all later ones that have read of it, directly or through others."""
     found = {stage.id: stage}
     for later in job.ordered[stage.order :]:
@@ -214,7 +215,7 @@ def same_rows(first: Receipt, second: Receipt) -> bool:
     return all(a == b for a, b in pairs if a is not None and b is not None)
 
 
-def near(job: Job, stage: Stage, partition: int) -> tuple[str, ...]:
+def near(job: JobRun, stage: StageRun, partition: int) -> tuple[str, ...]:
     """Name the workers that are worth asking first: they have most of a task's input."""
     branch, number = stage.branch_of(partition)
     found: tuple[str, ...] = ()
@@ -227,7 +228,7 @@ def near(job: Job, stage: Stage, partition: int) -> tuple[str, ...]:
     return found
 
 
-def rows_there(job: Job, stage: Stage, partition: int, worker: str) -> int:
+def rows_there(job: JobRun, stage: StageRun, partition: int, worker: str) -> int:
     """Return about how much of a task's input lies on a worker: rows, and one a block."""
     branch, number = stage.branch_of(partition)
     there = 0

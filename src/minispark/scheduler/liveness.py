@@ -4,7 +4,7 @@ Covers: signs of life, leases that went astray, deadlines. Does not cover: what 
 (`policy`).
 
 Signs of life come many times a second and mostly change nothing, so they are not journaled and in
-no snapshot: `Signs` is what a scheduler knows besides its `State`. Nothing that is applied may read
+no snapshot: `HeartbeatTracker` is what a scheduler knows besides its `State`. Nothing that is applied may read
 them; they only say which facts there are.
 """
 
@@ -15,24 +15,14 @@ from math import inf
 
 from minispark.errors import Failure
 from minispark.ids import TaskKey
-from minispark.scheduler.events import HeartbeatFacts, WorkerHeartbeat
+from minispark.scheduler.events import HeartbeatDiff, WorkerHeartbeat
 from minispark.scheduler.policy import ended
-from minispark.scheduler.state import Job, State
+from minispark.scheduler.state import JobRun, State
 from minispark.scheduler.workers import Worker
 from minispark.settings import SchedulerSettings
 
-__all__ = [
-    "Signs",
-    "deadline",
-    "epitaph",
-    "grace_s",
-    "next_take_back",
-    "nobody_works",
-    "stranded",
-]
 
-
-class Signs:
+class HeartbeatTracker:
     """When each worker was last heard, and what it last said. Volatile."""
 
     def __init__(self, settings: SchedulerSettings) -> None:
@@ -77,7 +67,7 @@ class Signs:
                 self.due_s = min(self.due_s, due_s)
         return found
 
-    def facts(self, state: State, beat: WorkerHeartbeat, now: float) -> HeartbeatFacts | None:
+    def facts(self, state: State, beat: WorkerHeartbeat, now: float) -> HeartbeatDiff | None:
         """Compare what a worker holds with what it should hold; None if all is well.
 
         A lease that it has not named for long never arrived (a poll reply or a report was lost).
@@ -85,7 +75,7 @@ class Signs:
         """
         worker = state.workers.get(beat.worker)
         if worker is None or not worker.up or worker.epoch != beat.epoch:
-            return HeartbeatFacts(beat.worker, beat.epoch)
+            return HeartbeatDiff(beat.worker, beat.epoch)
         self.hear(worker.name, now)
         names = dict.fromkeys(beat.attempts)
         said = self._named.get(worker.name, {})
@@ -95,7 +85,7 @@ class Signs:
         }
         self._named[worker.name] = named
         grace_s = self._settings.lost_task_grace_s
-        facts = HeartbeatFacts(
+        facts = HeartbeatDiff(
             worker.name,
             worker.epoch,
             lost=tuple(key for key, last_s in named.items() if now > last_s + grace_s),
@@ -144,7 +134,7 @@ def _is_fetching(state: State, worker: Worker, name: str) -> bool:
 
 def nobody_works(state: State) -> bool:
     """Whether jobs wait for a worker to come, or for one to have room, and nothing runs."""
-    if len(state.lines.full) < len(state.rotation):
+    if len(state.worker_index.full) < len(state.rotation):
         return False
     return not state.rotation or not any(w.leased for w in state.workers.values())
 
@@ -154,7 +144,7 @@ def grace_s(state: State, settings: SchedulerSettings) -> float:
     return settings.no_room_grace_s if state.rotation else settings.no_worker_grace_s
 
 
-def stranded(state: State, now: float, settings: SchedulerSettings) -> list[Job]:
+def stranded(state: State, now: float, settings: SchedulerSettings) -> list[JobRun]:
     """Return the jobs that have waited too long for anybody at all to work for them."""
     grace = grace_s(state, settings)
     return [
@@ -164,7 +154,7 @@ def stranded(state: State, now: float, settings: SchedulerSettings) -> list[Job]
     ]
 
 
-def epitaph(state: State, settings: SchedulerSettings) -> Failure:
+def starvation_failure(state: State, settings: SchedulerSettings) -> Failure:
     """Say why a job that nobody works for is given up."""
     if not state.rotation:
         return ended(
@@ -172,7 +162,7 @@ def epitaph(state: State, settings: SchedulerSettings) -> Failure:
             f"no worker was there for {settings.no_worker_grace_s:g} s",
             "Start one with: minispark worker",
         )
-    what = " and ".join(sorted({w.full for w in state.lines.full.values() if w.full}))
+    what = " and ".join(sorted({w.full for w in state.worker_index.full.values() if w.full}))
     return ended(
         "MS-226",
         f"no worker had room for {settings.no_room_grace_s:g} s: their {what} is full",
@@ -191,7 +181,7 @@ def next_take_back(state: State, now: float, settings: SchedulerSettings) -> flo
     Where one has by now and nobody could take it, the next event may bring somebody; without
     one it is looked again after as long.
     """
-    lines, after_s = state.lines, settings.take_back_after_s
+    lines, after_s = state.worker_index, settings.take_back_after_s
     name = lines.waiting.first() if lines.has_slot else None
     if name is None:
         return inf
@@ -204,6 +194,6 @@ def _deadlines(state: State, settings: SchedulerSettings) -> Iterator[float]:
         for job in state.jobs.values():
             if job.stranded_s is not None:
                 yield job.stranded_s + grace_s(state, settings)
-    for worker in state.lines.barred.values():
+    for worker in state.worker_index.excluded_workers.values():
         if worker.excluded_until_s is not None:
             yield worker.excluded_until_s

@@ -17,14 +17,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
 
-from minispark.scheduler.lines import Line, Lines
+from minispark.scheduler.worker_index import LoadBuckets, WorkerIndex
 from minispark.scheduler.workers import Worker
-
-__all__ = ["choose"]
 
 
 def choose(
-    lines: Lines,
+    lines: WorkerIndex,
     *,
     avoid: Collection[str],
     ahead: int,
@@ -46,7 +44,7 @@ def choose(
 
 
 def _nearest(
-    line: Line,
+    line: LoadBuckets,
     first: Worker | None,
     avoid: Collection[str],
     near: Iterable[str],

@@ -22,8 +22,6 @@ from minispark.errors import (
     WorkerLost,
 )
 
-__all__ = ["POLICY", "Cause", "Charge", "Rule", "cause_of", "ended"]
-
 
 class Cause(StrEnum):
     """Why an attempt, or a block, is gone."""
@@ -49,32 +47,32 @@ class Charge(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class FailureRule:
     """One row.
 
-    ``hopeless``: no retry at all. ``certain``: the same sentence a second time, or nobody else
+    ``fatal``: no retry at all. ``certain``: the same sentence a second time, or nobody else
     to ask, ends the job before the account is empty. ``elsewhere``: other workers are asked
-    first. ``blames``: it may be the worker; so many tasks in a row, and it is left out.
+    first. ``blames_worker``: it may be the worker; so many tasks in a row, and it is left out.
     """
 
     charge: Charge
-    hopeless: bool = False
-    certain: bool = False
+    fatal: bool = False
+    fatal_if_repeated: bool = False
     elsewhere: bool = False
-    blames: bool = False
+    blames_worker: bool = False
 
 
-POLICY: Final[Mapping[Cause, Rule]] = {
-    Cause.BAD_DATA: Rule(Charge.ATTEMPT, hopeless=True),
-    Cause.OWN_ERROR: Rule(Charge.ATTEMPT, certain=True, elsewhere=True),
-    Cause.PASSING_ERROR: Rule(Charge.ATTEMPT, elsewhere=True, blames=True),
-    Cause.OUT_OF_MEMORY: Rule(Charge.ATTEMPT, elsewhere=True, blames=True),
-    Cause.TIMED_OUT: Rule(Charge.ATTEMPT, elsewhere=True, blames=True),
-    Cause.EXECUTOR_LOST: Rule(Charge.ATTEMPT, elsewhere=True, blames=True),
-    Cause.CANCELLED: Rule(Charge.LOSS),
-    Cause.WORKER_DOWN: Rule(Charge.LOSS),
-    Cause.LEASE_LOST: Rule(Charge.LOSS),
-    Cause.INPUT_GONE: Rule(Charge.FETCH),
+POLICY: Final[Mapping[Cause, FailureRule]] = {
+    Cause.BAD_DATA: FailureRule(Charge.ATTEMPT, fatal=True),
+    Cause.OWN_ERROR: FailureRule(Charge.ATTEMPT, fatal_if_repeated=True, elsewhere=True),
+    Cause.PASSING_ERROR: FailureRule(Charge.ATTEMPT, elsewhere=True, blames_worker=True),
+    Cause.OUT_OF_MEMORY: FailureRule(Charge.ATTEMPT, elsewhere=True, blames_worker=True),
+    Cause.TIMED_OUT: FailureRule(Charge.ATTEMPT, elsewhere=True, blames_worker=True),
+    Cause.EXECUTOR_LOST: FailureRule(Charge.ATTEMPT, elsewhere=True, blames_worker=True),
+    Cause.CANCELLED: FailureRule(Charge.LOSS),
+    Cause.WORKER_DOWN: FailureRule(Charge.LOSS),
+    Cause.LEASE_LOST: FailureRule(Charge.LOSS),
+    Cause.INPUT_GONE: FailureRule(Charge.FETCH),
 }
 
 

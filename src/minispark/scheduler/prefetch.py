@@ -6,25 +6,23 @@ are not. Covers: that. Does not cover: which worker (`placement`).
 
 from __future__ import annotations
 
-from minispark.scheduler.stage import Stage
+from minispark.scheduler.stage import StageRun
 from minispark.settings import SchedulerSettings
-
-__all__ = ["ahead_of"]
 
 _LEAST_S = 1e-6
 
 
-def ahead_of(stage: Stage, settings: SchedulerSettings) -> int:
+def prefetch_depth(stage: StageRun, settings: SchedulerSettings) -> int:
     """Return how many attempts of a stage may wait for the slots of one worker.
 
     A power of two, unless a setting says less: it is to change seldom, and to have few values.
     """
-    if stage.ahead is None:
-        stage.ahead = _ahead_of(stage, settings)
-    return stage.ahead
+    if stage.prefetch_depth is None:
+        stage.prefetch_depth = _ahead_of(stage, settings)
+    return stage.prefetch_depth
 
 
-def _ahead_of(stage: Stage, settings: SchedulerSettings) -> int:
+def _ahead_of(stage: StageRun, settings: SchedulerSettings) -> int:
     typical_s = stage.typical_s
     if typical_s is None:
         return min(settings.first_prefetch, settings.max_prefetch)

@@ -13,38 +13,36 @@ from minispark.scheduler import attempts, exclusion, lineage, stragglers
 from minispark.scheduler.commands import ReleaseBlocks, ReportAccepted, ReportDropped
 from minispark.scheduler.events import TaskFailed, TaskSucceeded
 from minispark.scheduler.policy import POLICY, cause_of
+from minispark.scheduler.step import Step
 from minispark.scheduler.tasks import Task, Waiting, leases_in
-from minispark.scheduler.work import Work
 from minispark.scheduler.workers import Worker
 
-__all__ = ["failed", "succeeded"]
 
-
-def succeeded(work: Work, worker: Worker, event: TaskSucceeded) -> None:
+def succeeded(step: Step, worker: Worker, event: TaskSucceeded) -> None:
     """Accept an attempt, or have its block deleted."""
-    state = work.state
+    state = step.state
     found = attempts.live(state, event.key, worker, event.inputs)
     if found is None:
-        _drop(work, worker, event)
+        _drop(step, worker, event)
         return
-    work.tell(ReportAccepted())
+    step.emit(ReportAccepted())
     job, stage, lease = found
     partition = event.key.partition
     if worker.leaving is not None:
         worker.leaving.unsettled = True
     task = stage.tasks[partition]
-    first = task.promised
+    first = task.published_receipt
     for other in leases_in(task.state):
         if other.key != lease.key:
-            work.cancel(other)
-    state.accept(stage, lease, event, work.now)
-    stragglers.note(state, job, stage, work.settings)
-    _clear(work, worker, task, event.key)
+            step.cancel(other)
+    state.accept(stage, lease, event, step.now)
+    stragglers.note(state, job, stage, step.settings)
+    _clear(step, worker, task, event.key)
     if first is not None and not lineage.same_rows(first, event.receipt):
         # The plan took the stage for repeatable and it is not: never trust it again.
         stage.label = Label.INDETERMINATE
         if not lineage.unread(job, stage, [partition]):
-            work.roll_back(job, stage)
+            step.roll_back(job, stage)
             return
     for later, number in lineage.unlocked(job, stage, partition):
         if isinstance(later.tasks[number].state, Waiting) and lineage.input_complete(
@@ -52,41 +50,41 @@ def succeeded(work: Work, worker: Worker, event: TaskSucceeded) -> None:
         ):
             state.enqueue(job, later, number)
     if stage.final and stage.complete and job.complete:
-        work.touch(job)
+        step.mark_dirty(job)
 
 
-def _drop(work: Work, worker: Worker, event: TaskSucceeded) -> None:
+def _drop(step: Step, worker: Worker, event: TaskSucceeded) -> None:
     """Take nothing from a report that does not count, but what it proves of its stage."""
-    work.tell(ReportDropped(attempts.why_stale(work.state, event.key, event.inputs)))
-    beside = attempts.outrun(work.state, event.key, event.inputs)
+    step.emit(ReportDropped(attempts.why_stale(step.state, event.key, event.inputs)))
+    beside = attempts.accepted_twin(step.state, event.key, event.inputs)
     if beside is not None and not lineage.same_rows(beside[1].receipt, event.receipt):
         beside[0].label = Label.INDETERMINATE
     if not worker.holds(event.key):
-        work.tell(ReleaseBlocks(worker.name, worker.epoch, (event.key,)))
+        step.emit(ReleaseBlocks(worker.name, worker.epoch, (event.key,)))
 
 
-def _clear(work: Work, worker: Worker, task: Task, key: TaskKey) -> None:
+def _clear(step: Step, worker: Worker, task: Task, key: TaskKey) -> None:
     """Count a success for its worker, and against those on which the task only raised."""
-    worker.acquit()
-    for name in task.avoid if task.sentences else ():
-        other = work.state.workers.get(name)
+    worker.clear_failures()
+    for name in task.avoid if task.error_messages else ():
+        other = step.state.workers.get(name)
         if other is not None and other.up and other is not worker:
-            exclusion.strike(work, other, key)
+            exclusion.record_failure(step, other, key)
 
 
-def failed(work: Work, worker: Worker, event: TaskFailed) -> None:
+def failed(step: Step, worker: Worker, event: TaskFailed) -> None:
     """Charge a task for an attempt, or write off the input that it did not find."""
-    found = attempts.live(work.state, event.key, worker, event.inputs)
+    found = attempts.live(step.state, event.key, worker, event.inputs)
     if found is None:
-        why = attempts.why_stale(work.state, event.key, event.inputs)
-        work.tell(ReportDropped(why))
+        why = attempts.why_stale(step.state, event.key, event.inputs)
+        step.emit(ReportDropped(why))
         return
-    work.tell(ReportAccepted())
+    step.emit(ReportAccepted())
     job, stage, lease = found
-    alone = work.state.give_up(stage, lease, work.now)
-    if isinstance(event.failure, FetchFailed) and work.lose_input(job, lease, event.failure):
+    alone = step.state.give_up(stage, lease, step.now)
+    if isinstance(event.failure, FetchFailed) and step.lose_input(job, lease, event.failure):
         return
     cause = cause_of(event.failure)
-    if POLICY[cause].blames:
-        exclusion.strike(work, worker, event.key)
-    work.charge(job, stage, lease, cause, event.failure, alone=alone)
+    if POLICY[cause].blames_worker:
+        exclusion.record_failure(step, worker, event.key)
+    step.charge(job, stage, lease, cause, event.failure, alone=alone)

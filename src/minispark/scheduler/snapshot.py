@@ -24,7 +24,8 @@ from minispark.blocks.meta import Receipt
 from minispark.ids import TaskKey
 from minispark.plan.stages import Label, ReadMode, StageInput
 from minispark.scheduler.spec import JobSpec, StageBranch, StageSpec
-from minispark.scheduler.state import Job, Phase, Stage, State
+from minispark.scheduler.stage import StageRun
+from minispark.scheduler.state import JobRun, Phase, State
 from minispark.scheduler.tasks import (
     IDLE,
     READY,
@@ -55,7 +56,7 @@ def dump(state: State) -> dict[str, Any]:
         "workers": [_worker(worker) for worker in state.workers.values()],
         "rotation": list(state.rotation),
         "leaving": list(state.leaving),
-        "hungry": list(state.hungry),
+        "runnable_jobs": list(state.runnable_jobs),
         "submitted": state.submitted,
         "launched": state.launched,
         "given": state.given,
@@ -75,7 +76,7 @@ def load(plain: dict[str, Any]) -> State:
         state.jobs[job.name] = job
     state.rotation = {name: state.workers[name] for name in plain["rotation"]}
     state.leaving = {name: state.workers[name] for name in plain["leaving"]}
-    state.hungry = {name: state.jobs[name] for name in plain["hungry"]}
+    state.runnable_jobs = {name: state.jobs[name] for name in plain["runnable_jobs"]}
     state.submitted, state.launched = plain["submitted"], plain["launched"]
     state.given, state.stuck = plain["given"], plain["stuck"]
     return state
@@ -84,7 +85,7 @@ def load(plain: dict[str, Any]) -> State:
 # Plain values of any record.
 
 
-def _values(thing: Worker | Leaving | Job | Stage, *apart: str) -> dict[str, Any]:
+def _values(thing: Worker | Leaving | JobRun | StageRun, *apart: str) -> dict[str, Any]:
     found = {}
     for name in (f.name for f in fields(thing) if f.name not in apart):
         value = getattr(thing, name)
@@ -95,7 +96,9 @@ def _values(thing: Worker | Leaving | Job | Stage, *apart: str) -> dict[str, Any
     return found
 
 
-def _restore(thing: Worker | Leaving | Job | Stage, plain: dict[str, Any], *apart: str) -> None:
+def _restore(
+    thing: Worker | Leaving | JobRun | StageRun, plain: dict[str, Any], *apart: str
+) -> None:
     for name in (f.name for f in fields(thing) if f.name not in apart):
         setattr(thing, name, plain[name])
 
@@ -117,7 +120,7 @@ def _worker(worker: Worker) -> dict[str, Any]:
             [key.job, *_short(key), since_s, worker.started.get(key)]
             for key, since_s in worker.leased.items()
         ],
-        "strikes": [list(task) for task in worker.strikes],
+        "strikes": [list(task) for task in worker.failed_tasks],
         "blocks": {
             job: [number for key in keys for number in _short(key)]
             for job, keys in worker.blocks.items()
@@ -154,7 +157,7 @@ def _load_worker(plain: dict[str, Any]) -> Worker:
         worker.leased[key] = since_s
         if started_s is not None:
             worker.started[key] = started_s
-    worker.strikes = dict.fromkeys((job, stage, p) for job, stage, p in plain["strikes"])
+    worker.failed_tasks = dict.fromkeys((job, stage, p) for job, stage, p in plain["strikes"])
     for job, numbers in plain["blocks"].items():
         each = iter(numbers)
         fours = zip(each, each, each, each, strict=True)
@@ -167,7 +170,7 @@ def _load_worker(plain: dict[str, Any]) -> Worker:
 _OF_JOB: Final = ("phase", "stages", "ordered", "queue", "committing", "workers")
 
 
-def _job(job: Job) -> dict[str, Any]:
+def _job(job: JobRun) -> dict[str, Any]:
     return {
         **_values(job, *_OF_JOB),
         "phase": job.phase.value,
@@ -178,9 +181,9 @@ def _job(job: Job) -> dict[str, Any]:
     }
 
 
-def _load_job(plain: dict[str, Any]) -> Job:
+def _load_job(plain: dict[str, Any]) -> JobRun:
     name: str = plain["name"]
-    job = Job.of(JobSpec(name, tuple(_load_spec(stage["spec"]) for stage in plain["stages"])))
+    job = JobRun.of(JobSpec(name, tuple(_load_spec(stage["spec"]) for stage in plain["stages"])))
     _restore(job, plain, *_OF_JOB)
     job.phase = Phase(plain["phase"])
     job.committing = tuple(TaskKey(name, *four) for four in plain["committing"])
@@ -204,7 +207,7 @@ _OF_STAGE: Final = (
 )
 
 
-def _stage(stage: Stage) -> dict[str, Any]:
+def _stage(stage: StageRun) -> dict[str, Any]:
     states = [task.state for task in stage.tasks]
     memories = ((p, attrgetter(*_MEMORY)(task)) for p, task in enumerate(stage.tasks))
     return {
@@ -228,9 +231,9 @@ def _stage(stage: Stage) -> dict[str, Any]:
         "found": [p for p, s in enumerate(states) if isinstance(s, Done) and s.found],
         # That of a task that is done is its receipt.
         "promised": [
-            [p, *_receipt(task.promised)]
+            [p, *_receipt(task.published_receipt)]
             for p, task in enumerate(stage.tasks)
-            if task.promised is not None and not isinstance(task.state, Done)
+            if task.published_receipt is not None and not isinstance(task.state, Done)
         ],
     }
 
@@ -239,7 +242,7 @@ def _receipt(receipt: Receipt) -> tuple[tuple[int, ...], tuple[int | None, ...]]
     return receipt.rows, receipt.rows_checksums
 
 
-def _load_tasks(job: Job, stage: Stage, plain: dict[str, Any]) -> None:
+def _load_tasks(job: JobRun, stage: StageRun, plain: dict[str, Any]) -> None:
     leased, done = iter(plain["leased"]), iter(plain["done"])
     found = frozenset(plain.get("found", ()))
     for partition, (letter, attempts) in enumerate(
@@ -269,7 +272,7 @@ def _load_tasks(job: Job, stage: Stage, plain: dict[str, Any]) -> None:
         stage.tasks[partition].promised = Receipt(tuple(rows), tuple(checksums))
 
 
-def _load_lease(job: Job, stage: Stage, partition: int, plain: list[Any]) -> Leased:
+def _load_lease(job: JobRun, stage: StageRun, partition: int, plain: list[Any]) -> Leased:
     attempt, worker, since_s, speculative, raced = plain
     key = TaskKey(job.name, stage.id, stage.generation, partition, attempt)
     inputs = job.inputs_of(stage, partition)

@@ -37,7 +37,7 @@ class StageSpec:
 
 
 @dataclass(frozen=True, slots=True)
-class FoundBlock:
+class CachedOutput:
     """The output of a task that a worker has kept from an earlier job: nobody need run it."""
 
     stage: int
@@ -54,5 +54,5 @@ class JobSpec:
     stages: tuple[StageSpec, ...]
     weight: float = 1.0
     """Its share of the workers against that of other jobs."""
-    found: tuple[FoundBlock, ...] = ()
+    found: tuple[CachedOutput, ...] = ()
     """What is there already; of stages that give the same rows each time only."""

@@ -18,8 +18,6 @@ from minispark.scheduler.commands import BlockRef
 from minispark.scheduler.spec import StageBranch, StageSpec
 from minispark.scheduler.tasks import IDLE, Done, Task
 
-__all__ = ["Reader", "Stage"]
-
 MOST_TIMES: Final = 999
 """Run times kept of a stage: enough for a median, and bounded for a stage of a million tasks."""
 MOST_HOLDERS: Final = 8
@@ -28,7 +26,7 @@ is lost, and where they do not it is among these."""
 
 
 @dataclass(frozen=True, slots=True)
-class Reader:
+class StageReader:
     """A branch of a later stage that reads this one: its place there, and how it reads."""
 
     stage: int
@@ -38,21 +36,21 @@ class Reader:
 
 
 @dataclass(slots=True)
-class Stage:
+class StageRun:
     """A stage at work. ``label`` starts as the plan's and is lowered when a rerun disproves it."""
 
     spec: StageSpec
     order: int
     label: Label
     tasks: list[Task]
-    readers: tuple[Reader, ...] = ()
+    readers: tuple[StageReader, ...] = ()
     generation: int = 0
     done: int = 0
     rows_on: dict[str, int] = field(default_factory=dict)
     """Rows (plus one a block) on each worker."""
     times_s: list[float] = field(default_factory=list)
     """How long accepted attempts ran, in order: of the first that ended, which are enough."""
-    ahead: int | None = field(default=None, compare=False)
+    prefetch_depth: int | None = field(default=None, compare=False)
     """How many attempts may wait on a worker, until another time is noted (`prefetch`)."""
     _gathered: tuple[BlockRef, ...] | None = field(default=None, compare=False)
     """Kept, since every task of a stage that reads all of this one shares it."""
@@ -97,7 +95,7 @@ class Stage:
     def restore(self, partition: int, done: Done) -> None:
         """Count a task as done, however it came to be."""
         task = self.tasks[partition]
-        task.state, task.promised = done, done.receipt
+        task.state, task.published_receipt = done, done.receipt
         self.done += 1
         self._tally(done, sign=1)
 
@@ -150,7 +148,7 @@ class Stage:
         """Take note of how long an accepted attempt ran."""
         if len(self.times_s) < MOST_TIMES:
             insort(self.times_s, seconds)
-            self.ahead = None
+            self.prefetch_depth = None
 
     def _tally(self, done: Done, *, sign: int) -> None:
         rows = self.rows_on.get(done.worker, 0) + sign * (1 + sum(done.receipt.rows))

@@ -20,12 +20,12 @@ from typing import Final
 from minispark.ids import TaskKey
 from minispark.scheduler.commands import JobStatus
 from minispark.scheduler.events import TaskSucceeded
-from minispark.scheduler.lines import Lines
+from minispark.scheduler.job_queue import JobQueue
 from minispark.scheduler.spec import (
-    FoundBlock,
+    CachedOutput,
     JobSpec,
 )
-from minispark.scheduler.stage import Reader, Stage
+from minispark.scheduler.stage import StageReader, StageRun
 from minispark.scheduler.tasks import (
     IDLE,
     READY,
@@ -36,18 +36,9 @@ from minispark.scheduler.tasks import (
     Task,
     leases_in,
 )
-from minispark.scheduler.turns import Turns
+from minispark.scheduler.worker_index import WorkerIndex
 from minispark.scheduler.workers import Worker
 from minispark.settings import SchedulerSettings
-
-__all__ = [
-    "JOB_ARROWS",
-    "Job",
-    "Phase",
-    "Reader",
-    "Stage",
-    "State",
-]
 
 
 class Phase(StrEnum):
@@ -94,7 +85,7 @@ _STATUS: Final = {
 
 
 @dataclass(slots=True)
-class Job:
+class JobRun:
     """A job. Once it has ended only its name, its phase and where its results are is left."""
 
     name: str
@@ -106,9 +97,9 @@ class Job:
     """Its live attempts."""
     given: float = 0.0
     """Attempts that it was given for its weight, beginning where others were when it came."""
-    stages: dict[int, Stage] = field(default_factory=dict)
+    stages: dict[int, StageRun] = field(default_factory=dict)
     """By number, in topological order."""
-    ordered: tuple[Stage, ...] = ()
+    ordered: tuple[StageRun, ...] = ()
     queue: list[tuple[int, int]] = field(default_factory=list)
     """Heap of (order of the stage, partition); an entry whose task is not Ready is void."""
     committing: tuple[TaskKey, ...] = ()
@@ -120,18 +111,20 @@ class Job:
     """Since when it has had something to run and nobody to run it."""
 
     @classmethod
-    def of(cls, spec: JobSpec) -> Job:
+    def of(cls, spec: JobSpec) -> JobRun:
         """Lay out a job that is fit to run."""
         stages = {
-            stage.id: Stage(stage, order, stage.label, [Task() for _ in range(stage.partitions)])
+            stage.id: StageRun(stage, order, stage.label, [Task() for _ in range(stage.partitions)])
             for order, stage in enumerate(spec.stages)
         }
-        readers: dict[int, list[Reader]] = {stage: [] for stage in stages}
+        readers: dict[int, list[StageReader]] = {stage: [] for stage in stages}
         for stage in spec.stages:
             offset = 0
             for branch in stage.branches:
                 for edge in branch.inputs:
-                    readers[edge.stage].append(Reader(stage.id, offset, branch.partitions, edge))
+                    readers[edge.stage].append(
+                        StageReader(stage.id, offset, branch.partitions, edge)
+                    )
                 offset += branch.partitions
         for number, stage_readers in readers.items():
             stages[number].readers = tuple(stage_readers)
@@ -160,7 +153,7 @@ class Job:
         self.phase = to
 
     @property
-    def head(self) -> Stage | None:
+    def head(self) -> StageRun | None:
         """The stage of the next task in the queue; what is void before it is dropped."""
         while self.queue:
             order, partition = self.queue[0]
@@ -170,12 +163,12 @@ class Job:
             heappop(self.queue)
         return None
 
-    def make_ready(self, stage: Stage, partition: int) -> None:
+    def make_ready(self, stage: StageRun, partition: int) -> None:
         """Put a task into the queue."""
         stage.tasks[partition].move(READY)
         heappush(self.queue, (stage.order, partition))
 
-    def inputs_of(self, stage: Stage, partition: int) -> tuple[tuple[int, int], ...]:
+    def inputs_of(self, stage: StageRun, partition: int) -> tuple[tuple[int, int], ...]:
         """Return the stages that a task reads, each with its present generation."""
         branch, _ = stage.branch_of(partition)
         if not branch.inputs:
@@ -201,13 +194,13 @@ class Job:
 class State:
     """The whole memory of a scheduler."""
 
-    jobs: dict[str, Job] = field(default_factory=dict)
+    jobs: dict[str, JobRun] = field(default_factory=dict)
     workers: dict[str, Worker] = field(default_factory=dict)
     rotation: dict[str, Worker] = field(default_factory=dict)
     """Workers that are UP and stay."""
     leaving: dict[str, Worker] = field(default_factory=dict)
     """Workers that are DRAINING."""
-    hungry: dict[str, Job] = field(default_factory=dict)
+    runnable_jobs: dict[str, JobRun] = field(default_factory=dict)
     """Jobs with a queue."""
     submitted: int = 0
     """Jobs that ever came."""
@@ -217,27 +210,31 @@ class State:
     """Where the job stood that was served last: where those begin that come."""
     stuck: bool = False
     """Nobody may work: no worker stays, or all are full and nothing runs."""
-    lines: Lines = field(default_factory=Lines, compare=False)
-    closing: dict[tuple[str, int], None] = field(default_factory=dict, compare=False)
+    worker_index: WorkerIndex = field(default_factory=WorkerIndex, compare=False)
+    speculation_candidates: dict[tuple[str, int], None] = field(default_factory=dict, compare=False)
     """Stages (job, stage) that may have stragglers, and some that no longer may."""
-    patient_s: float = field(default=-inf, compare=False)
+    next_straggler_check_s: float = field(default=-inf, compare=False)
     """Before this none of those that had begun when it was last asked is a straggler."""
     begun_s: float = field(default=inf, compare=False)
     """When the first attempt since then has begun."""
-    turns: Turns = field(default_factory=lambda: Turns(SchedulerSettings()), compare=False)
+    job_queue: JobQueue = field(
+        default_factory=lambda: JobQueue(SchedulerSettings()), compare=False
+    )
 
     def arrange(self, settings: SchedulerSettings) -> None:
         """Make the indices anew: who was remembered under other settings may stand elsewhere."""
-        self.lines = Lines(max_load_diff=settings.max_load_diff, max_prefetch=settings.max_prefetch)
-        self.turns = Turns(settings)
+        self.worker_index = WorkerIndex(
+            max_load_diff=settings.max_load_diff, max_prefetch=settings.max_prefetch
+        )
+        self.job_queue = JobQueue(settings)
         for worker in self.rotation.values():
-            self.lines.see(worker)
+            self.worker_index.see(worker)
         for stage in (stage for job in self.jobs.values() for stage in job.ordered):
-            stage.ahead = None
-        for job in self.hungry.values():
-            self.turns.see(job)
-        self.patient_s = -inf
-        self.closing = {
+            stage.prefetch_depth = None
+        for job in self.runnable_jobs.values():
+            self.job_queue.see(job)
+        self.next_straggler_check_s = -inf
+        self.speculation_candidates = {
             (job.name, stage.id): None
             for job in self.jobs.values()
             for stage in job.ordered
@@ -252,37 +249,39 @@ class State:
 
     # Jobs and their attempts.
 
-    def submit(self, job: Job) -> None:
+    def submit(self, job: JobRun) -> None:
         """Take in a job."""
         self.submitted += 1
         job.number = self.submitted
         self.jobs[job.name] = job
 
-    def enqueue(self, job: Job, stage: Stage, partition: int) -> None:
+    def enqueue(self, job: JobRun, stage: StageRun, partition: int) -> None:
         """Make a task ready, and its job one of those that want a worker."""
         job.make_ready(stage, partition)
-        if job.name not in self.hungry:
+        if job.name not in self.runnable_jobs:
             job.given = max(job.given, self.given)
-            self.hungry[job.name] = job
+            self.runnable_jobs[job.name] = job
         elif job.queue[0] != (stage.order, partition):
             return  # What is next is what it was.
-        self.turns.see(job)
+        self.job_queue.see(job)
 
-    def look_again(self, job: Job) -> None:
+    def mark_runnable(self, job: JobRun) -> None:
         """Let a job stand where it belongs after its queue has changed."""
-        if job.name not in self.hungry:
+        if job.name not in self.runnable_jobs:
             return
         if job.head is None:
-            self.sate(job)
+            self.remove_runnable(job)
         else:
-            self.turns.see(job)
+            self.job_queue.see(job)
 
-    def sate(self, job: Job) -> None:
+    def remove_runnable(self, job: JobRun) -> None:
         """Let a job go that has nothing ready."""
-        self.hungry.pop(job.name, None)
-        self.turns.forget(job.name)
+        self.runnable_jobs.pop(job.name, None)
+        self.job_queue.forget(job.name)
 
-    def lease(self, job: Job, stage: Stage, partition: int, worker: Worker, now: float) -> Leased:
+    def lease(
+        self, job: JobRun, stage: StageRun, partition: int, worker: Worker, now: float
+    ) -> Leased:
         """Lease a task that is ready, or a second time one that runs.
 
         Worker and job are at the end of the line then.
@@ -306,9 +305,9 @@ class State:
         self.given = max(self.given, job.given)
         job.given += 1 / job.weight
         job.leased += 1
-        self.see(worker)
-        if job.name in self.hungry:
-            self.turns.see(job)
+        self.reindex(worker)
+        if job.name in self.runnable_jobs:
+            self.job_queue.see(job)
         if job.phase is Phase.ACCEPTED:
             job.move(Phase.RUNNING)
         return lease
@@ -322,11 +321,11 @@ class State:
             self.jobs[following.job].stages[following.stage].started[following] = now
             self.begun_s = min(self.begun_s, now)
         job.leased -= 1
-        self.see(worker)
-        if job.name in self.hungry:
-            self.turns.see(job)
+        self.reindex(worker)
+        if job.name in self.runnable_jobs:
+            self.job_queue.see(job)
 
-    def give_up(self, stage: Stage, lease: Leased, now: float) -> bool:
+    def give_up(self, stage: StageRun, lease: Leased, now: float) -> bool:
         """Let an attempt go; return whether its task has no other and is idle now."""
         self.unlease(lease, now)
         task = stage.tasks[lease.key.partition]
@@ -334,7 +333,7 @@ class State:
         task.move(replace(others[0], raced=True) if others else IDLE)
         return not others
 
-    def accept(self, stage: Stage, lease: Leased, event: TaskSucceeded, now: float) -> None:
+    def accept(self, stage: StageRun, lease: Leased, event: TaskSucceeded, now: float) -> None:
         """Accept an attempt: its block is what readers get from now on."""
         worker = self.workers[lease.worker]
         if event.seconds is None:
@@ -346,7 +345,7 @@ class State:
         stage.accept(lease.key.partition, Done(lease.key, lease.worker, event.receipt))
         worker.blocks.setdefault(lease.key.job, {})[lease.key] = None
 
-    def take_over(self, job: Job, found: FoundBlock) -> None:
+    def take_over(self, job: JobRun, found: CachedOutput) -> None:
         """Count what a worker has kept of an earlier job as done; its number is used up."""
         worker, stage = self.workers.get(found.worker), job.stages[found.stage]
         if worker is None or not worker.up or worker.leaving is not None:
@@ -359,23 +358,23 @@ class State:
 
     # Workers.
 
-    def join(self, worker: Worker) -> None:
+    def add_worker(self, worker: Worker) -> None:
         """Let a worker take work, as the last in line."""
         if worker.name not in self.rotation:
             self.launched += 1
             worker.turn = self.launched
             self.rotation[worker.name] = worker
-        self.see(worker)
+        self.reindex(worker)
 
-    def see(self, worker: Worker) -> None:
+    def reindex(self, worker: Worker) -> None:
         """Take note that a worker has changed."""
         if worker.name in self.rotation:
-            self.lines.see(worker)
+            self.worker_index.see(worker)
 
-    def part(self, worker: Worker) -> None:
+    def remove_worker(self, worker: Worker) -> None:
         """Let a worker take no more work. Who waited for it to have room waits anew, for one."""
         was_there = self.rotation.pop(worker.name, None) is not None
-        self.lines.forget(worker.name)
+        self.worker_index.forget(worker.name)
         if was_there and not self.rotation:
             for job in self.jobs.values():
                 job.stranded_s = None
@@ -409,7 +408,7 @@ class State:
         key = self.workers[worker].last_in_line
         return None if key is None else self.lease_of(key)
 
-    def leases_of(self, job: Job) -> list[Leased]:
+    def leases_of(self, job: JobRun) -> list[Leased]:
         """Return the live attempts of a job, worker by worker."""
         found: list[Leased] = []
         if not job.leased:

@@ -21,39 +21,40 @@ from collections.abc import Iterator
 from math import inf
 
 from minispark.plan.stages import Label
-from minispark.scheduler.state import Job, Stage, State
+from minispark.scheduler.stage import StageRun
+from minispark.scheduler.state import JobRun, State
 from minispark.settings import SchedulerSettings
 
-__all__ = ["deadline", "look_from_s", "note", "patience_s", "stages"]
 
-
-def note(state: State, job: Job, stage: Stage, settings: SchedulerSettings) -> None:
+def note(state: State, job: JobRun, stage: StageRun, settings: SchedulerSettings) -> None:
     """Take note that a task of a stage is done, or done no more: its rest may be slow now."""
     if settings.speculation and stage.is_closing(settings.speculation_quantile):
-        state.closing[job.name, stage.id] = None
+        state.speculation_candidates[job.name, stage.id] = None
         since_s = next(iter(stage.started.values()), inf)
-        state.patient_s = min(state.patient_s, since_s + patience_s(stage, settings))
+        state.next_straggler_check_s = min(
+            state.next_straggler_check_s, since_s + straggler_after_s(stage, settings)
+        )
 
 
 def look_from_s(state: State, settings: SchedulerSettings) -> float:
     """Return a time before which nobody is a straggler, so that nobody looks in vain."""
-    if not state.closing:
+    if not state.speculation_candidates:
         return inf
-    return min(state.patient_s, state.begun_s + settings.speculation_min_s)
+    return min(state.next_straggler_check_s, state.begun_s + settings.speculation_min_s)
 
 
-def stages(state: State, settings: SchedulerSettings) -> Iterator[Stage]:
+def stages(state: State, settings: SchedulerSettings) -> Iterator[StageRun]:
     """Yield the stages that may have stragglers."""
-    for name, number in list(state.closing):
+    for name, number in list(state.speculation_candidates):
         job = state.jobs.get(name)
         stage = None if job is None else job.stages.get(number)
         if stage is None or not stage.is_closing(settings.speculation_quantile):
-            del state.closing[name, number]
+            del state.speculation_candidates[name, number]
         elif stage.label is not Label.INDETERMINATE:
             yield stage
 
 
-def patience_s(stage: Stage, settings: SchedulerSettings) -> float:
+def straggler_after_s(stage: StageRun, settings: SchedulerSettings) -> float:
     """Return how long an attempt of a stage may run before it is a straggler."""
     typical_s = stage.typical_s or 0.0
     return max(settings.speculation_min_s, settings.speculation_multiplier * typical_s)
@@ -61,10 +62,10 @@ def patience_s(stage: Stage, settings: SchedulerSettings) -> float:
 
 def deadline(state: State, settings: SchedulerSettings, now: float) -> float:
     """Return when an attempt will be a straggler by all that is known, infinity for never."""
-    if state.hungry or not state.lines.fit.free:
+    if state.runnable_jobs or not state.worker_index.fit.free:
         return inf
     due = (
-        since_s + patience_s(stage, settings)
+        since_s + straggler_after_s(stage, settings)
         for stage in stages(state, settings)
         for since_s in stage.started.values()
     )

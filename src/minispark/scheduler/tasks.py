@@ -16,24 +16,6 @@ from typing import Final
 from minispark.blocks.meta import Receipt
 from minispark.ids import TaskKey
 
-__all__ = [
-    "IDLE",
-    "READY",
-    "TASK_ARROWS",
-    "WAITING",
-    "Done",
-    "Idle",
-    "IllegalMoveError",
-    "Leased",
-    "Live",
-    "Racing",
-    "Ready",
-    "Task",
-    "TaskState",
-    "Waiting",
-    "leases_in",
-]
-
 
 @dataclass(frozen=True, slots=True)
 class Idle:
@@ -139,13 +121,13 @@ class Task:
     """Attempts or blocks that were lost with a worker."""
     refetched: int = 0
     """Attempts that found an input block gone."""
-    sentences: tuple[str, ...] = ()
+    error_messages: tuple[str, ...] = ()
     """What its attempts failed with, where the task's own work raised."""
-    epitaphs: tuple[str, ...] = ()
+    exit_reasons: tuple[str, ...] = ()
     """How the executors ended that it ended."""
     avoid: tuple[str, ...] = ()
     """Workers on which it failed: not asked again while there is another."""
-    promised: Receipt | None = None
+    published_receipt: Receipt | None = None
     """Receipt of an output that consumers of this generation may have read."""
 
     def move(self, to: TaskState) -> None:
@@ -155,7 +137,7 @@ class Task:
             raise IllegalMoveError(msg)
         self.state = to
 
-    def shun(self, worker: str) -> None:
+    def avoid_worker(self, worker: str) -> None:
         """Ask somebody else next time, if there is anybody."""
         if worker not in self.avoid:
             self.avoid = (*self.avoid, worker)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["REPLAYED_VERSIONS", "SCHEDULER_VERSION"]
-
 SCHEDULER_VERSION: Final = 5
 """Raise it by one whenever equal facts at equal times may lead to other commands, or a snapshot to
 another state: a rule of placement, a price in the policy table, a default of `SchedulerSettings`, a

@@ -12,8 +12,6 @@ from typing import Literal
 
 from minispark.ids import TaskKey
 
-__all__ = ["Leaving", "Worker", "WorkerStatus"]
-
 
 @dataclass(slots=True)
 class Leaving:
@@ -52,9 +50,9 @@ class Worker:
     """Somebody could not read a block of it, and it has not spoken since."""
     excluded_until_s: float | None = None
     """Too many tasks failed on it in a row: it gets none before then, if there is anybody else."""
-    struck: int = 0
+    failures: int = 0
     """Tasks that failed on it in a row, of jobs that are over."""
-    strikes: dict[tuple[str, int, int], None] = field(default_factory=dict)
+    failed_tasks: dict[tuple[str, int, int], None] = field(default_factory=dict)
     """Tasks (job, stage, partition) that failed on it in a row, of jobs at work."""
     turn: int = 0
     """Grows with all that workers are given: the lowest was given work longest ago."""
@@ -82,17 +80,17 @@ class Worker:
         """Whether a slot of it is free."""
         return len(self.leased) < self.slots
 
-    def acquit(self) -> None:
+    def clear_failures(self) -> None:
         """Forget what failed on it."""
-        self.struck = 0
-        self.strikes.clear()
+        self.failures = 0
+        self.failed_tasks.clear()
 
     def close_strikes(self, job: str) -> None:
         """Keep of a job that is over only how many of its tasks failed here."""
-        gone = [task for task in self.strikes if task[0] == job]
+        gone = [task for task in self.failed_tasks if task[0] == job]
         for task in gone:
-            del self.strikes[task]
-        self.struck += len(gone)
+            del self.failed_tasks[task]
+        self.failures += len(gone)
 
     def take(self, key: TaskKey, now: float) -> bool:
         """Lease an attempt; return whether it has a slot, and need not wait for one."""

@@ -20,13 +20,11 @@ from minispark.plan.columns import columns_of_schema
 from minispark.plan.counters import counting
 from minispark.plan.leaves import bind
 from minispark.plan.optimizations import fragment_flags
-from minispark.task.confine import check_options, check_plan
 from minispark.task.failures import error_over_rows, is_of_system
 from minispark.task.inputs import Bindings, Inputs
+from minispark.task.path_sandbox import check_options, check_plan
 from minispark.task.scan_inputs import with_names
 from minispark.task.spec import TaskSpec
-
-__all__ = ["Collected", "collect", "misplanned_schema"]
 
 
 @dataclass(frozen=True, slots=True)

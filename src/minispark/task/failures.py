@@ -30,8 +30,6 @@ from minispark.errors import (
 )
 from minispark.masks import masked_error
 
-__all__ = ["PANIC_CODE", "errno_of", "error_over_rows", "failure_of", "is_of_system", "sentence"]
-
 PANIC_CODE = "MS-215"
 """Polars itself broke; nobody knows which of its locks are still held."""
 

@@ -14,8 +14,6 @@ import polars as pl
 if TYPE_CHECKING:
     from polars._typing import PolarsDataType
 
-__all__ = ["unwritable_column"]
-
 
 def unwritable_column(format_: str, schema: Mapping[str, pl.DataType]) -> str | None:
     """Return the first column that files of a format cannot hold, None where they hold all."""

@@ -20,7 +20,8 @@ from minispark.plan.scan_files import begins_compressed
 from minispark.plan.splits import QUOTES_SCHEMA
 from minispark.plan.stages import ScanFormat
 from minispark.settings import MIB
-from minispark.task.scans import locate_error, open_scan
+from minispark.task.scan_errors import locate_error
+from minispark.task.scans import open_scan
 from minispark.task.spec import InputGeneration, ScanTask, TaskSpec
 
 _LARGEST = 3

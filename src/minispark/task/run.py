@@ -19,8 +19,6 @@ from minispark.task.outputs import write_output
 from minispark.task.scan_inputs import pinned_inputs
 from minispark.task.spec import TaskFailure, TaskReport, TaskSpec
 
-__all__ = ["NO_FRAGMENT", "attempt", "run_task"]
-
 NO_FRAGMENT = b"no-op"
 """The fragment of a task that does nothing: what the engine itself costs is measured with it."""
 

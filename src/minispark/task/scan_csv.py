@@ -37,8 +37,6 @@ from minispark.task.scan_inputs import checked, is_whole, named, runs
 from minispark.task.scan_records import BOM, Bytes, body_start, count_byte, mapped, record_start
 from minispark.task.spec import ScanTask
 
-__all__ = ["CsvOptions", "CsvReader", "count_quotes", "open_csv"]
-
 _HEADER_SHOWN = 20
 
 

@@ -19,12 +19,10 @@ from polars.exceptions import PanicException, PolarsError
 from minispark.errors import ErrorInfo, caused_by
 from minispark.plan.scan_files import is_compressed
 from minispark.plan.stages import ScanFormat, Split
+from minispark.task.record_probes import CsvProbe, LinesProbe, RecordProbe
 from minispark.task.scan_inputs import checked, named
 from minispark.task.scan_records import Bytes, mapped
-from minispark.task.scan_suspects import CsvSuspect, LinesSuspect, Suspect
 from minispark.task.spec import ScanTask
-
-__all__ = ["locate_error"]
 
 _PIECE_BYTES = 4 << 20
 _COUNTED_BYTES = 8 << 30
@@ -85,17 +83,17 @@ def _columns(error: BaseException, schema: pl.Schema) -> list[str]:
 
 def _suspect(
     scan: ScanTask, schema: pl.Schema, quotes: pl.DataFrame | None, columns: list[str]
-) -> Suspect | None:
+) -> RecordProbe | None:
     match scan.spec.format:
         case ScanFormat.CSV:
-            return CsvSuspect(scan.spec, schema, quotes, columns)
+            return CsvProbe(scan.spec, schema, quotes, columns)
         case ScanFormat.JSONL | ScanFormat.TEXT:
-            return LinesSuspect(scan.spec, schema, columns)
+            return LinesProbe(scan.spec, schema, columns)
     return None
 
 
 def _search(
-    suspect: Suspect, split: Split, path: Path, told: ErrorInfo, hint: str | None
+    suspect: RecordProbe, split: Split, path: Path, told: ErrorInfo, hint: str | None
 ) -> ErrorInfo | None:
     with mapped(path) as data:
         if is_compressed(data[:4]):
@@ -148,7 +146,7 @@ def _extra_column(
     return None
 
 
-def _pieces(suspect: Suspect, data: Bytes, split: Split) -> Iterator[tuple[int, int]]:
+def _pieces(suspect: RecordProbe, data: Bytes, split: Split) -> Iterator[tuple[int, int]]:
     begin, end = suspect.bounds(data, split)
     while begin < end:
         stop = min(suspect.following(data, begin, begin + _PIECE_BYTES), end)
@@ -156,7 +154,7 @@ def _pieces(suspect: Suspect, data: Bytes, split: Split) -> Iterator[tuple[int, 
         begin = stop
 
 
-def _failure(suspect: Suspect, data: Bytes, begin: int, end: int) -> BaseException | None:
+def _failure(suspect: RecordProbe, data: Bytes, begin: int, end: int) -> BaseException | None:
     try:
         suspect.read(data, begin, end).collect(engine="streaming")
     except (PolarsError, PanicException) as error:
@@ -165,7 +163,7 @@ def _failure(suspect: Suspect, data: Bytes, begin: int, end: int) -> BaseExcepti
 
 
 def _halved(
-    suspect: Suspect, data: Bytes, begin: int, end: int, why: BaseException
+    suspect: RecordProbe, data: Bytes, begin: int, end: int, why: BaseException
 ) -> tuple[int, int, BaseException]:
     """Narrow records that fail down to the first that fails by itself."""
     while True:
@@ -186,7 +184,7 @@ def _halved(
 
 
 def _blamed(
-    suspect: Suspect,
+    suspect: RecordProbe,
     data: Bytes,
     begin: int,
     end: int,

@@ -15,10 +15,8 @@ from typing import Any
 
 from minispark.errors import ErrorInfo, JobFailedError, MinisparkError, UsageError, caused_by
 from minispark.plan.stages import Split
-from minispark.task.beneath import DESCRIPTORS, open_file
-from minispark.task.confine import is_inside
-
-__all__ = ["checked", "is_whole", "named", "pinned_inputs", "runs", "with_names"]
+from minispark.task.path_sandbox import is_inside
+from minispark.task.safe_open import DESCRIPTORS, open_file
 
 _DESCRIPTOR = re.compile(rf"{re.escape(str(DESCRIPTORS))}/\d+")
 

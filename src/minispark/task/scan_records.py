@@ -16,8 +16,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["BOM", "Bytes", "body_start", "count_byte", "mapped", "record_start"]
-
 BOM = b"\xef\xbb\xbf"
 _COUNTED_AT_ONCE = 1 << 20
 _NEWLINE = 10

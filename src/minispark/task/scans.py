@@ -17,12 +17,9 @@ import polars as pl
 from minispark.plan.scan_files import row_groups
 from minispark.plan.stages import ScanFormat, Split
 from minispark.task.scan_csv import count_quotes, open_csv
-from minispark.task.scan_errors import locate_error
 from minispark.task.scan_inputs import checked, runs
 from minispark.task.scan_records import mapped, record_start
 from minispark.task.spec import ScanTask
-
-__all__ = ["locate_error", "open_scan"]
 
 _GLOB = re.compile(r"[*?\[]")
 

@@ -30,11 +30,9 @@ from minispark.blocks.checksums import rows_checksum
 from minispark.errors import MinisparkError, UsageError
 from minispark.ids import TaskKey
 from minispark.plan.stages import SinkSpec
-from minispark.task.beneath import make_directory, outside, pinned_directory, subdirectory
-from minispark.task.confine import is_inside
+from minispark.task.path_sandbox import is_inside
+from minispark.task.safe_open import make_directory, outside, pinned_directory, subdirectory
 from minispark.task.spec import SinkFile
-
-__all__ = ["abort", "commit", "discard_part", "prepare", "sink_directory", "withdraw", "write_part"]
 
 _SUCCESS = "_SUCCESS"
 _STAGING = "_minispark-"

@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from minispark.engines.driver import Driver
+from minispark.engines.embedded import EmbeddedMaster
 from minispark.engines.local import LocalRunner
 from minispark.errors import FetchFailed
 from minispark.ids import TaskKey
@@ -23,8 +23,6 @@ from minispark.scheduler import commands as c
 from minispark.scheduler import events as e
 from minispark.task.spec import TaskReport
 from minispark.worker.executors import ExecutorPool
-
-__all__ = ["InjectingRunner", "Loss"]
 
 
 @dataclass(slots=True)
@@ -54,7 +52,7 @@ class InjectingRunner(LocalRunner):
         """Every block that was deleted so far, oldest first."""
         return tuple(self._losses.values())
 
-    def _new_driver(self, pool: ExecutorPool) -> Driver:
+    def _new_driver(self, pool: ExecutorPool) -> EmbeddedMaster:
         return _LosingDriver(
             pool,
             losses=self._losses,
@@ -66,7 +64,7 @@ class InjectingRunner(LocalRunner):
         )
 
 
-class _LosingDriver(Driver):
+class _LosingDriver(EmbeddedMaster):
     def __init__(self, pool: ExecutorPool, *, losses: dict[TaskKey, Loss], **options: Any) -> None:
         self._losses = losses
         self._read: dict[TaskKey, tuple[TaskKey, ...]] = {}

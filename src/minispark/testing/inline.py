@@ -20,8 +20,6 @@ from minispark.plan.stages import ReadMode, Stage, StageGraph, StageInput
 from minispark.task.run import run_task
 from minispark.task.spec import TaskInput, TaskReport, TaskSpec, scan_task
 
-__all__ = ["InlineRun", "run_inline"]
-
 
 @dataclass(slots=True)
 class InlineRun:

@@ -30,8 +30,6 @@ from minispark.task.sinks import sink_directory
 from minispark.task.spec import TaskFailure, TaskReport, TaskSpec
 from minispark.worker.executors import ExecutorPool
 
-__all__ = ["Comparison", "Disagreement", "TwiceRunner"]
-
 _SECOND = 1_000_000
 """Added to the number of an attempt: no task is tried so often, so no block has that name."""
 _SECOND_THREADS = 2

@@ -1,9 +1,9 @@
 """What people see in a browser: pages, the documents they are made of, and the report as a file."""
 
-from minispark.ui.pages import ASSETS, VERSION, Asset, Pages, Reader
-from minispark.ui.plot import STEPS_PER_PAGE, Plot, StoryDocument
+from minispark.ui.job_page import JobPage, JobPageInputs, OutputFiles, OutputRows, sheet_of
+from minispark.ui.pages import ASSETS, VERSION, Asset, Pages, PageViewer
 from minispark.ui.report import report_html
-from minispark.ui.sheet import OutputFiles, OutputRows, Sheet, Shown, sheet_of
+from minispark.ui.step_pager import STEPS_PER_PAGE, StepPager, StoryDocument
 from minispark.ui.timeline import Timeline, timeline_of
 from minispark.ui.trace import trace_of
 
@@ -12,13 +12,13 @@ __all__ = [
     "STEPS_PER_PAGE",
     "VERSION",
     "Asset",
+    "JobPage",
+    "JobPageInputs",
     "OutputFiles",
     "OutputRows",
+    "PageViewer",
     "Pages",
-    "Plot",
-    "Reader",
-    "Sheet",
-    "Shown",
+    "StepPager",
     "StoryDocument",
     "Timeline",
     "report_html",

@@ -14,8 +14,6 @@ from minispark.observe.views import RowStatus, StageRow
 from minispark.plan.exchanges import describe_move, describe_output
 from minispark.plan.stages import ReadMode, Stage, StageInput
 
-__all__ = ["Exchange", "GraphNode", "GraphStage", "PlanGraph", "plan_graph"]
-
 
 class GraphNode(BaseModel):
     """A node of the DAG as its author wrote it."""
@@ -49,7 +47,7 @@ class GraphStage(BaseModel):
     duration_s: float | None
 
 
-class Exchange(BaseModel):
+class GraphEdge(BaseModel):
     """Rows on their way from one stage to another; ``bytes`` and ``rows`` so far."""
 
     source: int
@@ -66,7 +64,7 @@ class PlanGraph(BaseModel):
 
     nodes: list[GraphNode]
     stages: list[GraphStage]
-    exchanges: list[Exchange]
+    exchanges: list[GraphEdge]
 
 
 def plan_graph(record: JobRecord, rows: list[StageRow]) -> PlanGraph:
@@ -138,12 +136,12 @@ def _reads(stage: Stage) -> list[str]:
 
 def _exchange(
     producer: StageState, consumer: Stage, entry: StageInput, partitions: int
-) -> Exchange:
+) -> GraphEdge:
     reports = producer.reports.values()
     how = describe_move(
         producer.stage.output, entry.mode, readers=partitions, gathers=consumer.partitions == 1
     )
-    return Exchange(
+    return GraphEdge(
         source=entry.stage,
         target=consumer.id,
         how=how,

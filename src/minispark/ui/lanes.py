@@ -10,16 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from minispark.observe.record import Attempt
-
-__all__ = ["Place", "WorkerLanes", "lanes_of"]
+from minispark.observe.tables import Attempt
 
 _SLACK_S = 0.05
 """A report is dated by its arrival: by so much the end of one may lie after the next began."""
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class LanePosition:
     """Where and when an attempt ran. ``lane`` is None where it only stood in line."""
 
     attempt: Attempt
@@ -34,7 +32,7 @@ class WorkerLanes:
 
     worker: str
     lanes: int
-    places: tuple[Place, ...]
+    places: tuple[LanePosition, ...]
 
 
 def lanes_of(
@@ -63,7 +61,7 @@ def _worker(name: str, attempts: list[Attempt], slots: int | None, now: float) -
             free_at[lane] = max(end, free_at[lane])
         else:
             lane = None
-        places.append(Place(attempt, lane, begin, end))
+        places.append(LanePosition(attempt, lane, begin, end))
     return WorkerLanes(name, max(len(free_at), slots or 1), tuple(places))
 
 

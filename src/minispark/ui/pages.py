@@ -17,10 +17,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template, select_autoescape
 
 from minispark.errors import ErrorInfo
-from minispark.observe.words import bytes_words, count_words, duration_words, many
+from minispark.observe.formatting import bytes_words, count_words, duration_words, many
 from minispark.tokens import Level
-
-__all__ = ["ASSETS", "VERSION", "Asset", "Pages", "Reader"]
 
 _ROOT = Path(__file__).parent / "assets"
 _TYPES = {
@@ -60,7 +58,7 @@ VERSION = hashlib.sha256(b"".join(asset.body for asset in ASSETS.values())).hexd
 
 
 @dataclass(frozen=True, slots=True)
-class Reader:
+class PageViewer:
     """Who looks: what they may do hangs on how they logged in."""
 
     level: Level | None = None
@@ -79,13 +77,13 @@ class Pages:
         # Loading a template runs the code that it became: none of that while requests come in.
         self._templates = _load_templates()
 
-    def render(self, template: str, reader: Reader, **values: Any) -> str:
+    def render(self, template: str, reader: PageViewer, **values: Any) -> str:
         """Render a template."""
         return self._templates[template].render(reader=reader, **self._same, **values)
 
     def refused(self, status: int, info: ErrorInfo) -> str:
         """Render a refusal for somebody who wanted to read a page."""
-        return self.render("refused.html", Reader(), status=status, error=info)
+        return self.render("refused.html", PageViewer(), status=status, error=info)
 
 
 @cache

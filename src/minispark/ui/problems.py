@@ -7,8 +7,6 @@ from pydantic import BaseModel
 from minispark.errors import Cancelled, ErrorInfo
 from minispark.observe.record import JobRecord
 
-__all__ = ["Problem", "problems"]
-
 _MAX_PROBLEMS = 50
 """More different ones are no help; the list of attempts has them all."""
 

@@ -13,12 +13,10 @@ import re
 from markupsafe import Markup
 from pydantic import BaseModel
 
-from minispark.ui.pages import ASSETS, Pages, Reader
-from minispark.ui.plot import StoryDocument
-from minispark.ui.sheet import Sheet
+from minispark.ui.job_page import JobPage
+from minispark.ui.pages import ASSETS, Pages, PageViewer
+from minispark.ui.step_pager import StoryDocument
 from minispark.ui.timeline import Timeline
-
-__all__ = ["report_html"]
 
 _MODULES = ("documents.js", "live.js", "dag.js", "timeline.js", "story.js", "job.js")
 """Each after those that it imports: they become one module."""
@@ -28,12 +26,12 @@ _EXPORT = re.compile(r"^export ", re.MULTILINE)
 
 
 class _Documents(BaseModel):
-    sheet: Sheet
+    sheet: JobPage
     timeline: Timeline
     story: StoryDocument
 
 
-def report_html(sheet: Sheet, timeline: Timeline, story: StoryDocument) -> str:
+def report_html(sheet: JobPage, timeline: Timeline, story: StoryDocument) -> str:
     """Return the file."""
     style, library = ASSETS["ui.css"].text, ASSETS[_LIBRARY].text
     modules = "\n".join(_EXPORT.sub("", _IMPORT.sub("", ASSETS[m].text)) for m in _MODULES)
@@ -44,7 +42,7 @@ def report_html(sheet: Sheet, timeline: Timeline, story: StoryDocument) -> str:
     )
     return Pages("", bundled=True).render(
         "report.html",
-        Reader(),
+        PageViewer(),
         sheet=sheet,
         # The escaping that JSON in a page needs is done below; the rest is our own files.
         policy=policy,

@@ -11,10 +11,8 @@ from pydantic import BaseModel
 
 from minispark.ids import TaskKey
 from minispark.observe.record import JobRecord
-from minispark.observe.sums import rows_out
+from minispark.observe.stage_totals import rows_out
 from minispark.ui.lanes import lanes_of
-
-__all__ = ["STATES", "Timeline", "TimelineWorker", "timeline_of"]
 
 STATES = ("RUNNING", "SUCCEEDED", "FAILED", "CANCELLED")
 

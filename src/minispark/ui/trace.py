@@ -10,8 +10,6 @@ from typing import Any
 
 from minispark.ui.timeline import STATES, Timeline
 
-__all__ = ["trace_of"]
-
 _COLOURS = {"FAILED": "terrible", "CANCELLED": "grey"}
 _US = 1e6
 

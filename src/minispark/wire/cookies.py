@@ -3,7 +3,7 @@
 It says nothing about the token that it was given for, and outlives a restart of the server, which
 remembers no sessions. Changing the shared secret ends all of them.
 
-Covers: making and telling apart. Does not cover: who gets one (`minispark.master.logins`), which
+Covers: making and telling apart. Does not cover: who gets one (`minispark.master.http.logins`), which
 route wants what (`minispark.wire.guard`).
 """
 
@@ -19,8 +19,6 @@ from dataclasses import dataclass
 
 from minispark.clock import wall_s
 from minispark.tokens import Level
-
-__all__ = ["COOKIE_LIFE_S", "CookieKey"]
 
 COOKIE_LIFE_S = 12 * 3600.0
 """A working day: long enough not to be in the way, short enough for a shared machine."""

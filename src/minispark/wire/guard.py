@@ -14,7 +14,7 @@ A pure ASGI middleware, default deny, in this order:
 Every answer, also a refusal, carries the headers that keep a browser from making more of it.
 
 Covers: every HTTP request. Does not cover: connections that never make one
-(`minispark.wire.doorstep`), what a route does with a request that may come in.
+(`minispark.wire.connection_limits`), what a route does with a request that may come in.
 """
 
 from __future__ import annotations
@@ -30,27 +30,12 @@ from urllib.parse import urlsplit
 from starlette.exceptions import HTTPException
 
 from minispark.errors import ErrorInfo
-from minispark.settings import DoorSettings
+from minispark.settings import ConnectionLimits
 from minispark.tokens import Keyring, Level
 from minispark.wire.cookies import CookieKey
 from minispark.wire.hosts import host_name
 from minispark.wire.http import error_body
 from minispark.wire.throttle import OpenRequest, Throttle, peer_of
-
-__all__ = [
-    "ADMIT",
-    "BLOCKS",
-    "SECURITY_HEADERS",
-    "SUBMIT",
-    "VIEW",
-    "WORKER",
-    "Caller",
-    "Guard",
-    "GuardPolicy",
-    "Rule",
-    "caller_of",
-    "level_of_request",
-]
 
 VIEW = frozenset({Level.VIEW, Level.SUBMIT, Level.ROOT})
 SUBMIT = frozenset({Level.SUBMIT, Level.ROOT})
@@ -99,7 +84,7 @@ class Caller:
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class RouteRule:
     """Whose token a route takes. ``path`` must match whole.
 
     A group ``job`` in it says that a ticket for the blocks of that job does as well.
@@ -122,8 +107,8 @@ class GuardPolicy:
     connection came in at."""
     body_bytes: int
     open_routes: tuple[tuple[frozenset[str], re.Pattern[str]], ...] = ()
-    rules: tuple[Rule, ...] = ()
-    door: DoorSettings = field(default_factory=DoorSettings)
+    rules: tuple[RouteRule, ...] = ()
+    door: ConnectionLimits = field(default_factory=ConnectionLimits)
     cookies: CookieKey | None = None
     """What browsers that have logged in show; None where none may."""
     refused_page: Callable[[int, ErrorInfo], str] | None = None
@@ -137,7 +122,7 @@ class _Refusal:
     headers: tuple[tuple[bytes, bytes], ...] = ()
 
 
-class Guard:
+class RequestGuard:
     """Lets a request through to ``app``, or answers it itself."""
 
     def __init__(self, app: App, policy: GuardPolicy) -> None:
@@ -254,7 +239,7 @@ class Guard:
         rule, job = self._rule(method, path)
         return (_ROOT if rule is None else rule.levels), job
 
-    def _rule(self, method: str, path: str) -> tuple[Rule | None, str | None]:
+    def _rule(self, method: str, path: str) -> tuple[RouteRule | None, str | None]:
         """Return the rule of a route, and the job that its path names."""
         for rule in self._policy.rules:
             found = rule.path.fullmatch(path) if method in rule.methods else None

@@ -10,8 +10,6 @@ from urllib.parse import urlsplit
 
 from minispark.errors import UsageError
 
-__all__ = ["LOOPBACK_NAMES", "check_clear_text", "host_name", "is_loopback"]
-
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
 

@@ -12,14 +12,6 @@ from typing import Any
 from minispark.errors import ErrorInfo
 from minispark.wire.messages import Versions
 
-__all__ = [
-    "auth_headers",
-    "compare_versions",
-    "error_body",
-    "error_from",
-    "versions",
-]
-
 _DISTRIBUTION = "minispark-engine"
 
 

@@ -16,8 +16,6 @@ from urllib.parse import urlsplit
 from minispark.errors import UsageError
 from minispark.wire.hosts import is_loopback
 
-__all__ = ["async_listener_trace", "check_listener", "listener_trace"]
-
 _TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
 _LISTEN = "0A"
 _CONNECTED = "connection.connect_tcp.complete"

@@ -45,30 +45,6 @@ from minispark.plan.stages import StageGraph
 from minispark.settings import MAX_WEIGHT, MIN_WEIGHT
 from minispark.task.spec import FragmentKey, TaskFailure, TaskReport, TaskSpec
 
-__all__ = [
-    "PROTOCOL",
-    "BlockFetch",
-    "Fragment",
-    "FragmentReply",
-    "FragmentRequest",
-    "Full",
-    "GraphMessage",
-    "HeartbeatRequest",
-    "JobAccepted",
-    "Membership",
-    "NodeBlocks",
-    "PlannedJob",
-    "PollReply",
-    "PollRequest",
-    "RegisterReply",
-    "RegisterRequest",
-    "ReportReply",
-    "ReportRequest",
-    "ResultBlocks",
-    "Versions",
-    "WorkerReply",
-]
-
 PROTOCOL: Literal[1] = 1
 
 _Ids = Annotated[tuple[Id, ...], Items]

@@ -16,11 +16,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from minispark.clock import monotonic_s
-from minispark.settings import DoorSettings
+from minispark.settings import ConnectionLimits
 from minispark.tokens import Level
-from minispark.wire.places import is_reserved
-
-__all__ = ["OpenRequest", "Throttle", "peer_of"]
+from minispark.wire.open_connections import is_reserved
 
 _NETWORK_BITS = 64
 _LOOPBACK = "127.0.0.1"
@@ -63,7 +61,7 @@ class _Failures:
 class Throttle:
     """Counts what the peers of one server do."""
 
-    def __init__(self, settings: DoorSettings, now: Callable[[], float] = monotonic_s) -> None:
+    def __init__(self, settings: ConnectionLimits, now: Callable[[], float] = monotonic_s) -> None:
         self._settings = settings
         self._now = now
         self._failures: OrderedDict[str, _Failures] = OrderedDict()

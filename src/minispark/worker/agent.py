@@ -35,7 +35,7 @@ from minispark.errors import (
     WorkerLost,
 )
 from minispark.ids import TaskKey
-from minispark.observe.logs import logger, task_fields
+from minispark.logs import logger, task_fields
 from minispark.task.spec import FragmentKey, TaskFailure, TaskReport, TaskSpec
 from minispark.wire.messages import (
     Fragment,
@@ -47,10 +47,10 @@ from minispark.wire.messages import (
     RegisterRequest,
     WorkerReply,
 )
+from minispark.worker.cache_sync import CacheSync
+from minispark.worker.capacity import CapacityGate
 from minispark.worker.cleanup import clean_up, discard_staged
 from minispark.worker.fragments import Fragments
-from minispark.worker.keeper import Keeper
-from minispark.worker.link import Backoff, MasterLink, RegisterAgain, ReportRefusedError
 from minispark.worker.machine import (
     CancelAsked,
     Discard,
@@ -64,12 +64,10 @@ from minispark.worker.machine import (
     Stop,
     Unregistered,
 )
-from minispark.worker.moves import Mover
-from minispark.worker.room import Room
+from minispark.worker.migration import BlockMigrator
+from minispark.worker.rpc import Backoff, MasterRpc, RegisterAgain, ReportRefusedError
 from minispark.worker.settings import WorkerConfig
-from minispark.worker.vitals import Vitals
-
-__all__ = ["Agent", "Executors"]
+from minispark.worker.worker_metrics import WorkerMetrics
 
 _MAX_REPORTS = 256
 """Outcomes in one message: a long break of the master must not make one huge one."""
@@ -117,11 +115,11 @@ class Agent:
         self,
         config: WorkerConfig,
         *,
-        link: MasterLink,
+        link: MasterRpc,
         executors: Executors,
         store: BlockStore,
         fetch: FetchSettings,
-        room: Room,
+        room: CapacityGate,
         register: RegisterRequest,
         on_registered: Callable[[], None],
         cache: BlockCache | None = None,
@@ -135,7 +133,7 @@ class Agent:
         self._register = register
         self._on_registered = on_registered
         self.machine = Machine(config.slots)
-        self.vitals = Vitals()
+        self.vitals = WorkerMetrics()
         self._unsent: list[TaskReport | TaskFailure] = []
         self._batch = _MAX_REPORTS
         """Outcomes in the next message: fewer after one that the master refused."""
@@ -143,8 +141,8 @@ class Agent:
         """Attempts that staged a file for the commit of their job, until that is released."""
         self._moved: list[TaskKey] = []
         """Blocks that were brought here, and of which the master has not heard."""
-        self._mover = Mover(store, fetch, done=self._has_moved)
-        self._keeper = Keeper(cache)
+        self._mover = BlockMigrator(store, fetch, done=self._has_moved)
+        self._keeper = CacheSync(cache)
         self._fragments = Fragments(self._ask, is_wanted=self.machine.is_wanted)
         self._something_ended = asyncio.Event()
         self._shall_leave = asyncio.Event()
@@ -254,7 +252,7 @@ class Agent:
             _log.error("older_master_refused", master_epoch=reply.master_epoch)
         return older
 
-    def _heeded(self, reply: Reply) -> Reply:
+    def _check_master_epoch(self, reply: Reply) -> Reply:
         """Return an answer, if it is not that of a master whose successor is known."""
         if self._is_older(reply):
             msg = "an earlier life of the master answers"
@@ -268,14 +266,14 @@ class Agent:
         trouble = _Trouble(self._link.url)
         while True:
             try:
-                reply = self._heeded(await self._link.poll(member, self._config.poll_s))
+                reply = self._check_master_epoch(await self._link.poll(member, self._config.poll_s))
             except MasterUnreachableError as error:
                 await trouble.pause(error)
                 continue
             trouble.over()
-            self._obey(reply)
+            self._apply_reply(reply)
 
-    def _obey(self, reply: PollReply) -> None:
+    def _apply_reply(self, reply: PollReply) -> None:
         # Cancels first: they free slots for the tasks of the same reply.
         if reply.cancel:
             self._carry_out(CancelAsked(reply.cancel))
@@ -283,7 +281,7 @@ class Agent:
         self._mover.take(reply.move)
         self._keeper.obey(reply)
         if reply.tasks:
-            self._carry_out(Dispatched(tuple(self._filled(spec) for spec in reply.tasks)))
+            self._carry_out(Dispatched(tuple(self._localize(spec) for spec in reply.tasks)))
         if reply.release:
             self._discard(_keys(reply.release))
         for job in reply.release_jobs:
@@ -295,9 +293,11 @@ class Agent:
 
     async def _ask(self, key: FragmentKey) -> Fragment | None:
         assert self._master is not None  # noqa: S101 - tasks come after the registration
-        return self._heeded(await self._link.fragment(self._master.member, key)).fragment
+        return self._check_master_epoch(
+            await self._link.fragment(self._master.member, key)
+        ).fragment
 
-    def _filled(self, spec: TaskSpec) -> TaskSpec:
+    def _localize(self, spec: TaskSpec) -> TaskSpec:
         root = self._config.data_root
         limit_s = self._config.task_timeout_s
         return replace(
@@ -319,7 +319,7 @@ class Agent:
             news = await self._keeper.news()
             try:
                 answer = await self._link.report(member, batch, moved=moved, cache=news)
-                reply = self._heeded(answer)
+                reply = self._check_master_epoch(answer)
             except MasterUnreachableError:
                 await asyncio.sleep(backoff.next_s())
                 continue
@@ -331,7 +331,7 @@ class Agent:
             del self._unsent[: len(batch)]
             del self._moved[: len(moved)]
             self._keeper.heard(reply.cache_version)
-            self._obey(reply)
+            self._apply_reply(reply)
 
     def _refused(self, count: int, error: ReportRefusedError) -> None:
         """Send fewer outcomes at a time; one alone becomes a failure that the master can take."""
@@ -369,7 +369,7 @@ class Agent:
             if full != self._full:
                 _log.warning("worker_full" if full else "worker_has_room", what=full or self._full)
             self._full = full
-            await self._keeper.make_way()
+            await self._keeper.preempt_prefetched()
             none: frozenset[str] = frozenset()
             files = await asyncio.to_thread(self._measured, "block files", self._store.names, none)
             try:
@@ -383,7 +383,7 @@ class Agent:
                     cache=await self._keeper.news(),
                     full=full,
                 )
-                reply = self._heeded(answer)
+                reply = self._check_master_epoch(answer)
             except MasterUnreachableError as error:
                 _log.debug("heartbeat_not_answered", reason=str(error))
             else:

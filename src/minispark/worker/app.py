@@ -23,10 +23,8 @@ from starlette.types import Message, Receive, Scope, Send
 from minispark.blocks.store import BlockStore
 from minispark.observe.cluster import WorkerFigures
 from minispark.observe.prometheus import CONTENT_TYPE, worker_text
-from minispark.settings import DoorSettings
-from minispark.wire.guard import BLOCKS, VIEW, WORKER, App, Guard, GuardPolicy, Rule
-
-__all__ = ["block_app", "metrics_app"]
+from minispark.settings import ConnectionLimits
+from minispark.wire.guard import BLOCKS, VIEW, WORKER, App, GuardPolicy, RequestGuard, RouteRule
 
 _BODY_BYTES = 0
 """Nothing here takes a body."""
@@ -65,7 +63,7 @@ def block_app(
     *,
     token: str,
     hosts: Collection[str],
-    door: DoorSettings | None = None,
+    door: ConnectionLimits | None = None,
     on_served: Callable[[int], None] = lambda size: None,
 ) -> App:
     """Serve the blocks of one worker to those who hold the token.
@@ -87,9 +85,9 @@ def block_app(
         Route("/internal/v1/blocks/{block_id}", block),
         Route("/healthz", _healthz),
     ]
-    rule = Rule(_READ, re.compile(r"/internal/v1/blocks/(?P<job>[^/.]+)\.[^/]*"), BLOCKS)
+    rule = RouteRule(_READ, re.compile(r"/internal/v1/blocks/(?P<job>[^/.]+)\.[^/]*"), BLOCKS)
     policy = _policy(token, hosts, open_paths=("/healthz",), rule=rule, door=door)
-    return Guard(Starlette(routes=routes), policy)
+    return RequestGuard(Starlette(routes=routes), policy)
 
 
 def metrics_app(
@@ -100,7 +98,7 @@ def metrics_app(
     token: str,
     hosts: Collection[str],
     open_figures: bool,
-    door: DoorSettings | None = None,
+    door: ConnectionLimits | None = None,
 ) -> App:
     """Serve the figures of one worker, as JSON or, when asked for text, for Prometheus."""
 
@@ -116,9 +114,9 @@ def metrics_app(
 
     routes = [Route("/metrics", metrics), Route("/healthz", _healthz)]
     open_paths = ("/healthz", "/metrics") if open_figures else ("/healthz",)
-    rule = Rule(_READ, re.compile("/metrics"), VIEW | WORKER)
+    rule = RouteRule(_READ, re.compile("/metrics"), VIEW | WORKER)
     policy = _policy(token, hosts, open_paths=open_paths, rule=rule, door=door)
-    return Guard(Starlette(routes=routes), policy)
+    return RequestGuard(Starlette(routes=routes), policy)
 
 
 def _policy(
@@ -126,8 +124,8 @@ def _policy(
     hosts: Collection[str],
     *,
     open_paths: Sequence[str],
-    rule: Rule,
-    door: DoorSettings | None,
+    rule: RouteRule,
+    door: ConnectionLimits | None,
 ) -> GuardPolicy:
     return GuardPolicy(
         token=token,
@@ -135,7 +133,7 @@ def _policy(
         body_bytes=_BODY_BYTES,
         open_routes=tuple((_READ, re.compile(re.escape(path))) for path in open_paths),
         rules=(rule,),
-        door=door or DoorSettings(),
+        door=door or ConnectionLimits(),
     )
 
 

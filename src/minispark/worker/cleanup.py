@@ -12,11 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from minispark.blocks.format import SUFFIXES
-from minispark.observe.logs import logger, task_fields
+from minispark.logs import logger, task_fields
 from minispark.task.sinks import discard_part
 from minispark.task.spec import TaskSpec
-
-__all__ = ["clean_up", "discard_attempt", "discard_staged"]
 
 _log = logger("worker")
 

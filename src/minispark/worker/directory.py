@@ -21,8 +21,6 @@ from pathlib import Path
 
 from minispark.config import secure_dir
 
-__all__ = ["WorkDirectory", "sweep"]
-
 
 class WorkDirectory:
     """Made and locked when built; ``blocks`` is where the block files go."""

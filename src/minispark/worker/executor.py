@@ -30,19 +30,17 @@ import polars as pl
 from minispark.blocks.port import BlockFiles
 from minispark.task.run import attempt
 from minispark.task.spec import TaskSpec
-from minispark.worker.pipes import LENGTH, Hello, Ready, pack, unpack
-
-__all__ = ["main"]
+from minispark.worker.pipes import LENGTH, ExecutorHello, ExecutorReady, pack, unpack
 
 
 def main() -> None:
     """Serve the parent on stdin and stdout until it hangs up."""
     requests, replies = _private_pipes()
     threading.Thread(target=_end_with_parent, args=(requests.fileno(),), daemon=True).start()
-    hello: Hello = _receive(requests)
+    hello: ExecutorHello = _receive(requests)
     sys.path[:] = hello.path
     _warm()
-    _send(replies, Ready())
+    _send(replies, ExecutorReady())
     while True:
         spec: TaskSpec = _receive(requests)
         port = BlockFiles(Path(spec.block_directory), hello.fetch)

@@ -19,12 +19,10 @@ from minispark.blocks.fetch import FetchSettings
 from minispark.config import PRIVATE
 from minispark.errors import Failure
 from minispark.ids import TaskKey
+from minispark.logs import logger
 from minispark.masks import masked
-from minispark.observe.logs import logger
 from minispark.task.spec import TaskFailure, TaskReport, TaskSpec
-from minispark.worker.pipes import LENGTH, Hello, Ready, pack, unpack
-
-__all__ = ["ExecutorEnded", "ExecutorProcess", "OutputListener"]
+from minispark.worker.pipes import LENGTH, ExecutorHello, ExecutorReady, pack, unpack
 
 _START_TIMEOUT_S = 60.0
 """Importing Polars takes 0.2 s; on a cold, busy disk perhaps ten."""
@@ -82,9 +80,9 @@ class ExecutorProcess:
         executor = cls(process, on_output)
         try:
             async with asyncio.timeout(_START_TIMEOUT_S):
-                await executor._write(Hello(fetch, tuple(sys.path)))
+                await executor._write(ExecutorHello(fetch, tuple(sys.path)))
                 ready = await executor._read()
-            if not isinstance(ready, Ready):
+            if not isinstance(ready, ExecutorReady):
                 msg = "it did not say that it is ready"
                 raise ExecutorEnded(msg)
         except ExecutorEnded as error:

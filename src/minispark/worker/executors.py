@@ -32,15 +32,13 @@ from minispark.errors import (
     WorkerLost,
 )
 from minispark.ids import TaskKey
-from minispark.observe.logs import logger, task_fields
-from minispark.settings import RoomSettings
+from minispark.logs import logger, task_fields
+from minispark.settings import CapacitySettings
 from minispark.task.failures import PANIC_CODE
 from minispark.task.inputs import input_generations, largest_inputs
 from minispark.task.spec import TaskFailure, TaskReport, TaskSpec
 from minispark.worker.cleanup import discard_attempt
 from minispark.worker.executor_process import ExecutorEnded, ExecutorProcess, OutputListener
-
-__all__ = ["ExecutorPool"]
 
 _MEMORY_POLL_S = 0.1
 """A task can take some GB in this time; reading the figure costs 30 us a process."""
@@ -328,7 +326,7 @@ class ExecutorPool:
 
     def _memory_mark(self, held_bytes: int) -> _Over | None:
         """Return which mark is passed; without a ``bound`` only that at which no new work comes."""
-        settings, limit = RoomSettings(), self._memory_limit_bytes
+        settings, limit = CapacitySettings(), self._memory_limit_bytes
         if limit is not None and held_bytes > limit:
             return _Over(limit, "given")
         memory = self._read_memory()

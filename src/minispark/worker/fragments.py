@@ -11,13 +11,11 @@ from collections.abc import Awaitable, Callable, Iterable
 
 from minispark.errors import MasterUnreachableError
 from minispark.ids import TaskKey
-from minispark.observe.logs import logger, task_fields
+from minispark.logs import logger, task_fields
 from minispark.settings import FragmentSettings
 from minispark.task.spec import FragmentKey, TaskSpec
 from minispark.wire.messages import Fragment
-from minispark.worker.link import Backoff, RegisterAgain
-
-__all__ = ["Fragments"]
+from minispark.worker.rpc import Backoff, RegisterAgain
 
 _log = logger("worker")
 

@@ -28,22 +28,7 @@ from minispark.errors import Cancelled
 from minispark.ids import TaskKey
 from minispark.task.spec import TaskFailure, TaskReport, TaskSpec
 
-__all__ = [
-    "CancelAsked",
-    "Command",
-    "Discard",
-    "Dispatched",
-    "Ended",
-    "Event",
-    "Machine",
-    "Registered",
-    "Report",
-    "Run",
-    "Stop",
-    "Unregistered",
-]
-
-Outcome = TaskReport | TaskFailure
+AttemptResult = TaskReport | TaskFailure
 
 MAX_REMEMBERED = 10_000
 """Attempts remembered as taken. A duplicate comes within seconds; this is minutes of work."""
@@ -79,7 +64,7 @@ class CancelAsked:
 class Ended:
     """An executor is done with an attempt."""
 
-    outcome: Outcome
+    outcome: AttemptResult
 
 
 Event = Registered | Unregistered | Dispatched | CancelAsked | Ended
@@ -103,7 +88,7 @@ class Stop:
 class Report:
     """Tell the master how an attempt ended."""
 
-    outcome: Outcome
+    outcome: AttemptResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +199,7 @@ class Machine:
             return (Stop(key),)
         return ()
 
-    def _end(self, outcome: Outcome) -> tuple[Command, ...]:
+    def _end(self, outcome: AttemptResult) -> tuple[Command, ...]:
         how = self._running.pop(outcome.key, None)
         if how is None:
             return ()

@@ -12,13 +12,11 @@ from typing import Any
 
 from minispark.blocks.fetch import FetchSettings
 
-__all__ = ["LENGTH", "Hello", "Ready", "pack", "unpack"]
-
 LENGTH = struct.Struct(">I")
 
 
 @dataclass(frozen=True, slots=True)
-class Hello:
+class ExecutorHello:
     """The first message to an executor. ``path`` is where it imports users' modules from."""
 
     fetch: FetchSettings
@@ -26,7 +24,7 @@ class Hello:
 
 
 @dataclass(frozen=True, slots=True)
-class Ready:
+class ExecutorReady:
     """The first message of an executor: Polars is loaded and warm."""
 
 

@@ -23,26 +23,24 @@ from minispark.blocks.fetch import FetchSettings
 from minispark.blocks.host import host_identity
 from minispark.blocks.store import BlockStore
 from minispark.errors import UsageError
-from minispark.observe.logs import configure_logs, logger
+from minispark.logs import configure_logs, logger
 from minispark.plan.hashing import hash_vector
-from minispark.settings import CacheSettings, DoorSettings, LogSettings
+from minispark.settings import CacheSettings, ConnectionLimits, LogSettings
 from minispark.signals import StopSignals
 from minispark.tls import check_certificate, server_tls
 from minispark.tokens import BlockKey
-from minispark.wire.doorstep import log_accept_errors, server_options
+from minispark.wire.connection_limits import log_accept_errors, server_options
 from minispark.wire.guard import App
 from minispark.wire.hosts import LOOPBACK_NAMES, check_clear_text, is_loopback
 from minispark.wire.http import versions
 from minispark.wire.messages import RegisterRequest
 from minispark.worker.agent import Agent
 from minispark.worker.app import block_app, metrics_app
+from minispark.worker.capacity import CapacityGate, read
 from minispark.worker.directory import WorkDirectory
 from minispark.worker.executors import ExecutorPool
-from minispark.worker.link import MasterLink
-from minispark.worker.room import Room, read
+from minispark.worker.rpc import MasterRpc
 from minispark.worker.settings import WorkerConfig
-
-__all__ = ["METRICS_OFFSET", "serve"]
 
 METRICS_OFFSET = 1000
 """The port of the figures is so much above that of the blocks."""
@@ -145,7 +143,7 @@ class _Worker:
         config = self._config
         return Agent(
             config,
-            link=MasterLink(
+            link=MasterRpc(
                 config.master_url,
                 config.token,
                 self.id,
@@ -155,7 +153,7 @@ class _Worker:
             executors=executors,
             store=store,
             fetch=fetch,
-            room=Room(
+            room=CapacityGate(
                 lambda: read(store, executors.memory_bytes),
                 disk_limit_bytes=config.disk_limit_bytes,
                 memory_limit_bytes=config.memory_limit_bytes,
@@ -276,7 +274,7 @@ async def _listening(
             _Server(
                 uvicorn.Config(
                     app,
-                    **server_options(DoorSettings(), servers=len(apps)),
+                    **server_options(ConnectionLimits(), servers=len(apps)),
                     **tls,
                     # Peers keep their connections; closing an idle one costs them a retry.
                     timeout_keep_alive=60,

@@ -9,8 +9,6 @@ from typing import Literal
 from minispark.settings import CacheSettings
 from minispark.wire.hosts import is_loopback
 
-__all__ = ["WorkerConfig"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerConfig:

@@ -12,8 +12,6 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-__all__ = ["LOOSE", "Chance", "NothingToTakeError"]
-
 LOOSE = "x_"
 
 Test = Callable[[pl.DataType], bool]

@@ -18,8 +18,6 @@ from tests.plan.repeats import BrokenLabelError, Repeater, in_any_order
 from minispark.plan.build import PlanOutput, plan_outputs
 from minispark.testing import run_inline
 
-__all__ = ["Outcome", "check_query"]
-
 _REPEATS = 4
 _DEFAULT = pl.QueryOptFlags()
 _ORDERED = pl.QueryOptFlags(check_order_observe=False)

@@ -18,8 +18,6 @@ from tests.plan.random_queries.templates import (
     WHOLE,
 )
 
-__all__ = ["aggregate", "elementwise", "key", "positional", "predicate", "whole"]
-
 
 def _col(name: str) -> str:
     return f"pl.col({name!r})"

@@ -6,17 +6,6 @@ from tests.plan.random_queries.chance import Chance, NothingToTakeError
 from tests.plan.random_queries.columns import aggregate, elementwise, key
 from tests.plan.random_queries.step import Step, require_exact, require_order
 
-__all__ = [
-    "dynamic_step",
-    "group_step",
-    "odd_group_step",
-    "pivot_step",
-    "reduce_all_step",
-    "reduce_step",
-    "rolling_step",
-    "unique_step",
-]
-
 
 def reduce_step(c: Chance) -> Step:
     parts = ", ".join(aggregate(c, scalar=True) for _ in range(c.dice.randint(1, 4)))

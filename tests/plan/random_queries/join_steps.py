@@ -5,16 +5,6 @@ from __future__ import annotations
 from tests.plan.random_queries.chance import Chance, NothingToTakeError
 from tests.plan.random_queries.step import Step, require_order
 
-__all__ = [
-    "asof_step",
-    "cross_step",
-    "join_step",
-    "join_where_step",
-    "own_groups_step",
-    "update_step",
-]
-
-
 _HOWS = ("inner", "left", "right", "full", "semi", "anti")
 
 

@@ -6,23 +6,6 @@ from tests.plan.random_queries.chance import Chance
 from tests.plan.random_queries.columns import elementwise, positional, predicate, whole
 from tests.plan.random_queries.step import Step, put_in_order, require_exact, require_order
 
-__all__ = [
-    "beside_step",
-    "exploding_window_step",
-    "filter_on_whole_step",
-    "merge_step",
-    "only_step",
-    "order_step",
-    "row_index_step",
-    "slice_step",
-    "sort_by_expression_step",
-    "sort_step",
-    "sorted_head_step",
-    "top_step",
-    "with_positions_step",
-    "with_whole_step",
-]
-
 
 def only_step(c: Chance) -> Step:
     """Select one expression that changes the number of rows."""

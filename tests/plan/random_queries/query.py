@@ -16,8 +16,6 @@ from tests.plan.random_queries.steps import STEPS
 
 from minispark.settings import PlanSettings
 
-__all__ = ["FAULTS", "MAX_ROWS", "SETTINGS", "RandomQuery", "build", "random_query"]
-
 MAX_ROWS = 60_000
 """Joins that give more rows are left out: the checks would take their time for nothing new."""
 FAULTS = (PolarsError, PanicException, TypeError, ValueError, OverflowError, AttributeError)

@@ -6,23 +6,6 @@ from tests.plan.random_queries.chance import Chance, NothingToTakeError
 from tests.plan.random_queries.columns import elementwise, predicate
 from tests.plan.random_queries.step import Step, require_exact
 
-__all__ = [
-    "add_step",
-    "cache_step",
-    "explode_step",
-    "filter_step",
-    "many_step",
-    "nulls_step",
-    "project_step",
-    "replace_column_step",
-    "select_step",
-    "several_files_step",
-    "strict_step",
-    "union_step",
-    "unnest_step",
-    "unpivot_step",
-]
-
 
 def filter_step(c: Chance) -> Step:
     method = c.pick(["filter"] * 5 + ["remove"])

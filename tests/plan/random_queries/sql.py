@@ -8,8 +8,6 @@ from collections.abc import Callable
 from tests.plan.random_queries.chance import LOOSE, Chance, NothingToTakeError
 from tests.plan.random_queries.step import Step
 
-__all__ = ["sql_step"]
-
 
 def sql_step(c: Chance) -> Step:
     """Return a statement over ``q``."""

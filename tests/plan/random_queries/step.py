@@ -9,8 +9,6 @@ from dataclasses import dataclass
 
 from tests.plan.random_queries.chance import LOOSE, Chance, NothingToTakeError
 
-__all__ = ["Step", "put_in_order", "require_exact", "require_order"]
-
 
 @dataclass(frozen=True, slots=True)
 class Step:

@@ -8,8 +8,6 @@ from tests.plan.random_queries import group_steps, join_steps, order_steps, row_
 from tests.plan.random_queries.chance import Chance
 from tests.plan.random_queries.step import Step
 
-__all__ = ["STEPS"]
-
 Maker = Callable[[Chance], Step]
 
 STEPS: dict[Maker, int] = {

@@ -10,8 +10,6 @@ from typing import Any
 
 import polars as pl
 
-__all__ = ["ROWS", "open_tables", "write_tables"]
-
 ROWS = 3000
 _ROW_GROUP = 700
 _OTHER_ROWS = 2000

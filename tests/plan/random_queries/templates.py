@@ -6,19 +6,6 @@
 
 from __future__ import annotations
 
-__all__ = [
-    "ANY_AGGREGATES",
-    "BOOLEAN_AGGREGATES",
-    "BY_KIND",
-    "INEXACT",
-    "NUMBER_AGGREGATES",
-    "ORDERED_AGGREGATES",
-    "POSITIONAL",
-    "ROW_AGGREGATES",
-    "ROW_NUMBER_AGGREGATES",
-    "WHOLE",
-]
-
 _BY_NUMBER = (
     "{a} + 1",
     "{a} * 2",

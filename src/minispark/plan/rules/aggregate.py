@@ -25,8 +25,6 @@ from minispark.plan.polars_plan import (
 from minispark.plan.relation import Cutter, Relation
 from minispark.plan.rules.whole import append, run_whole
 
-__all__ = ["group_by", "select_aggregates"]
-
 Schema = dict[str, pl.DataType]
 
 

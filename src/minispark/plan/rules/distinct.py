@@ -13,8 +13,6 @@ from minispark.plan.polars_plan import Node, children, expression
 from minispark.plan.relation import Cutter, Relation
 from minispark.plan.rules.whole import append, run_whole
 
-__all__ = ["distinct"]
-
 
 def distinct(cutter: Cutter, node: Node, relations: Mapping[Node, Relation]) -> Relation:
     """Keep one row of each (or those that are alone)."""

@@ -13,8 +13,6 @@ from minispark.plan.polars_plan import Node, expression, with_body
 from minispark.plan.relation import Cutter, Part, Relation
 from minispark.plan.rules.whole import merge, run_whole
 
-__all__ = ["join"]
-
 _RIGHT_MAY_BE_BROADCAST = frozenset({"Inner", "Left", "Semi", "Anti", "Cross"})
 _LEFT_MAY_BE_BROADCAST = frozenset({"Inner", "Right", "Cross"})
 _HASHED = _RIGHT_MAY_BE_BROADCAST | {"Right", "Full"}

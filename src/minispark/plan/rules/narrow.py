@@ -14,8 +14,6 @@ from minispark.plan.relation import Cutter, Relation
 from minispark.plan.rules.aggregate import select_aggregates
 from minispark.plan.rules.whole import append, run_whole
 
-__all__ = ["filter_rows", "map_function", "select", "with_columns"]
-
 _ROW_FUNCTIONS = frozenset({"Explode", "Rename", "Unnest"})
 _HASHED = (pl.String, pl.Boolean, pl.Binary, pl.Date, pl.Datetime, pl.Duration, pl.Time)
 

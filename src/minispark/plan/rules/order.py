@@ -9,8 +9,6 @@ from minispark.plan.polars_plan import Node, children, with_body
 from minispark.plan.relation import Cutter, Relation
 from minispark.plan.rules.whole import append
 
-__all__ = ["slice_rows", "sort"]
-
 _LOCAL_ROWS = 1_000_000
 """A head of more rows is not worth taking in every partition first."""
 

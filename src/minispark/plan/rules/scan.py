@@ -18,8 +18,6 @@ from minispark.plan.splits import QUOTES_SCHEMA, cut_source, needs_quotes, quote
 from minispark.plan.stages import ReadMode, ScanFormat, ScanInput, Split, StageInput
 from minispark.settings import MIB
 
-__all__ = ["Scans", "read_frame", "survey"]
-
 _QUOTES_TASK_BYTES = 64 * MIB
 """Counting quotes runs at the speed of memory: few tasks do."""
 

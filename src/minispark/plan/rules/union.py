@@ -11,8 +11,6 @@ from minispark.plan.polars_plan import Node, children, frame_of, leaf_node, on_t
 from minispark.plan.relation import Cutter, Part, Relation
 from minispark.plan.rules.whole import merge
 
-__all__ = ["union"]
-
 
 def union(cutter: Cutter, node: Node, relations: Mapping[Node, Relation]) -> Relation:
     """Concatenate, each input brought to the columns and dtypes of the result."""

@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from minispark.plan.polars_plan import Node, children, replace_children
 from minispark.plan.relation import Cutter, Part, Relation
 
-__all__ = ["append", "merge", "run_whole"]
-
 
 def append(node: Node, relation: Relation) -> Relation:
     """Put a node with one input on top of every part of that input."""

@@ -11,8 +11,6 @@ from pathlib import Path
 from minispark.cli.terminal import notes, output
 from minispark.testing.chaos.suite import SuiteSettings, Summary, run_suite
 
-__all__ = ["main"]
-
 
 def main() -> int:
     """Run the suite and say how it went; 1 if anything was wrong."""

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-__all__ = ["Fault", "Step", "draw"]
-
 
 class Fault(StrEnum):
     """One thing that goes wrong, and later right again."""
@@ -54,7 +52,7 @@ _OF_EXECUTORS = (Fault.KILL_EXECUTOR, Fault.SEGFAULT_EXECUTOR)
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class FaultStep:
     """A fault that comes when the job is so far, to the worker of that number."""
 
     after_percent: float
@@ -68,7 +66,7 @@ class Step:
 
 def draw(
     seed: int, number: int, *, faults: int, kinds: Sequence[Fault] = tuple(Fault)
-) -> tuple[Step, ...]:
+) -> tuple[FaultStep, ...]:
     """Return the faults of the ``number``-th job under ``seed``, first to last."""
     dice = random.Random(f"{seed}/{number}")  # noqa: S311 - to be repeatable, not secret
     steps = []
@@ -80,7 +78,7 @@ def draw(
         fault = dice.choices(allowed, [_WEIGHTS[kind] for kind in allowed])[0]
         executors += fault in _OF_EXECUTORS
         steps.append(
-            Step(
+            FaultStep(
                 after_percent=dice.uniform(_FIRST_PERCENT, _LAST_PERCENT),
                 fault=fault,
                 victim=dice.randrange(1 << 16),

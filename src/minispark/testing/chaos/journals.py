@@ -18,10 +18,8 @@ from pathlib import Path
 from minispark.blocks.host import host_identity
 from minispark.journal.journal import JournalEvent, Snapshot
 from minispark.journal.rows import Row
-from minispark.master.replay import Replay
+from minispark.master.recovery.replay import Replay
 from minispark.scheduler.version import SCHEDULER_VERSION
-
-__all__ = ["Recording", "export", "load", "replay"]
 
 _PLACE, _HOST = "/chaos", "chaos-host"
 

@@ -16,13 +16,11 @@ from pathlib import Path
 
 from minispark.clock import monotonic_s
 from minispark.errors import MinisparkError
+from minispark.testing.chaos.fault_run import RESULT_GONE, FaultRun, read_rows, undergo
 from minispark.testing.chaos.faults import Fault, draw
-from minispark.testing.chaos.jobs import KINDS, Job, Tables, write_tables, written_job
+from minispark.testing.chaos.faulty_cluster import FaultyCluster
+from minispark.testing.chaos.jobs import KINDS, ChaosJob, Tables, write_tables, written_job
 from minispark.testing.chaos.journals import export
-from minispark.testing.chaos.ordeal import RESULT_GONE, Ordeal, read_rows, undergo
-from minispark.testing.chaos.shaky import ShakyCluster
-
-__all__ = ["SuiteSettings", "Summary", "run_suite"]
 
 _SETTLE_S = 40.0
 """Workers are told at the next occasion what may go, and ask in vain for 20 s if there is none."""
@@ -92,8 +90,8 @@ def _run_some(
 ) -> None:
     before = len(summary.wrong)
     dice = random.Random(f"{settings.seed}/{numbers[0]}/cluster")  # noqa: S311 - to be repeatable
-    cluster = ShakyCluster(directory, workers=settings.workers, maps=dice.random() < 0.5)
-    kept: dict[str, Job] = {}
+    cluster = FaultyCluster(directory, workers=settings.workers, maps=dice.random() < 0.5)
+    kept: dict[str, ChaosJob] = {}
     with cluster:
         for number in numbers:
             job = KINDS[number % len(KINDS)](
@@ -119,9 +117,9 @@ def _run_some(
 def _run_one(
     settings: SuiteSettings,
     number: int,
-    job: Job,
-    cluster: ShakyCluster,
-    kept: dict[str, Job],
+    job: ChaosJob,
+    cluster: FaultyCluster,
+    kept: dict[str, ChaosJob],
     summary: Summary,
     tell: Callable[[str], None],
 ) -> None:
@@ -155,8 +153,12 @@ def _run_one(
 
 
 def _check(
-    cluster: ShakyCluster, job: Job, ordeal: Ordeal, kept: dict[str, Job], summary: Summary
-) -> Ordeal:
+    cluster: FaultyCluster,
+    job: ChaosJob,
+    ordeal: FaultRun,
+    kept: dict[str, ChaosJob],
+    summary: Summary,
+) -> FaultRun:
     if job.written is not None:
         job.check(job.read_written())
         return ordeal
@@ -175,7 +177,7 @@ def _check(
     return ordeal
 
 
-def _strays(cluster: ShakyCluster, kept: dict[str, Job]) -> list[str]:
+def _strays(cluster: FaultyCluster, kept: dict[str, ChaosJob]) -> list[str]:
     """Name the blocks that are no results, once they have had the time to go."""
     end = monotonic_s() + _SETTLE_S
     while True:

@@ -15,11 +15,9 @@ from minispark.engines.base import sinks_of
 from minispark.engines.http import MasterClient
 from minispark.jobs import plan_job
 from minispark.plan.stages import Label, StageGraph
+from minispark.testing.chaos.fault_run import FaultRun, InjectedFault, read_rows, undergo
 from minispark.testing.chaos.faults import draw
-from minispark.testing.chaos.ordeal import Happening, Ordeal, read_rows, undergo
-from minispark.testing.chaos.shaky import ShakyCluster
-
-__all__ = ["Answer", "TrialSettings", "Verdict", "differences", "try_job"]
+from minispark.testing.chaos.faulty_cluster import FaultyCluster
 
 _READERS: Mapping[str, Callable[[str], pl.DataFrame]] = {
     "csv": lambda files: pl.read_csv(files, infer_schema=False),
@@ -42,11 +40,11 @@ class TrialSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class TrialVerdict:
     """What came of it: ``differences`` is empty if both answers are the same."""
 
-    quiet: Ordeal
-    shaken: Ordeal
+    quiet: FaultRun
+    shaken: FaultRun
     rows: int
     differences: tuple[str, ...]
     leftovers: tuple[str, ...] = ()
@@ -65,8 +63,8 @@ def try_job(
     settings: TrialSettings,
     folder: Path,
     *,
-    on_happening: Callable[[Happening], None] = lambda _: None,
-) -> Verdict:
+    on_happening: Callable[[InjectedFault], None] = lambda _: None,
+) -> TrialVerdict:
     """Run a JSON job twice and compare. What it writes goes to ``folder``, not to its own place.
 
     Raises
@@ -81,7 +79,7 @@ def try_job(
     spared = {result.stage for result in graphs[0].results}
     steps = draw(settings.seed, 0, faults=settings.faults)
     name = str(job.get("name", "job"))
-    cluster = ShakyCluster(folder / "cluster", workers=settings.workers)
+    cluster = FaultyCluster(folder / "cluster", workers=settings.workers)
     with cluster:
         quiet = undergo(cluster, payloads[0], (), name=name)
         expected = _answer(cluster, quiet, graphs[0])
@@ -89,7 +87,7 @@ def try_job(
             cluster, payloads[1], steps, name=name, spared=spared, on_happening=on_happening
         )
         found = _answer(cluster, shaken, graphs[1])
-    return Verdict(
+    return TrialVerdict(
         quiet,
         shaken,
         sum(frame.height for frame in expected.frames.values()),
@@ -109,7 +107,7 @@ def _redirected(job: Mapping[str, Any], out: Path) -> dict[str, Any]:
     return copied
 
 
-def _answer(cluster: ShakyCluster, ordeal: Ordeal, graph: StageGraph) -> Answer:
+def _answer(cluster: FaultyCluster, ordeal: FaultRun, graph: StageGraph) -> Answer:
     sinks = sinks_of(graph)
     frames, receipts = {}, {}
     with MasterClient(cluster.url, token=cluster.token) as client:

@@ -6,7 +6,7 @@ everything heals, and every job has to end. ``minispark simulate`` runs it, ``do
 tells of it.
 """
 
-from minispark.testing.sim.recipe import Recipe
-from minispark.testing.sim.world import History, SimulationError, World, run
+from minispark.testing.sim.options import SimOptions
+from minispark.testing.sim.world import SimHistory, SimulationError, World, run
 
-__all__ = ["History", "Recipe", "SimulationError", "World", "run"]
+__all__ = ["SimHistory", "SimOptions", "SimulationError", "World", "run"]

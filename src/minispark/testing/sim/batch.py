@@ -11,10 +11,8 @@ from multiprocessing import get_context
 from typing import Final
 
 from minispark.errors import UsageError
-from minispark.testing.sim.recipe import Recipe
-from minispark.testing.sim.world import History, SimulationError, World
-
-__all__ = ["Finding", "Tally", "simulate"]
+from minispark.testing.sim.options import SimOptions
+from minispark.testing.sim.world import SimHistory, SimulationError, World
 
 _CHUNK: Final = 25
 """Histories that a process lives at a time: about a second."""
@@ -23,10 +21,10 @@ _MOST_FINDINGS: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class FailedHistory:
     """A history that went wrong."""
 
-    recipe: Recipe
+    recipe: SimOptions
     reason: str
     story: str
 
@@ -39,7 +37,7 @@ class Tally:
     steps: int = 0
     ends: Counter[str] = field(default_factory=Counter)
     struck: Counter[str] = field(default_factory=Counter)
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[FailedHistory] = field(default_factory=list)
     _digest: hashlib._Hash = field(default_factory=hashlib.sha256)
 
     @property
@@ -47,10 +45,10 @@ class Tally:
         """Hash of the journals of all histories, in the order of their seeds."""
         return self._digest.hexdigest()
 
-    def add(self, outcome: History | Finding) -> None:
+    def add(self, outcome: SimHistory | FailedHistory) -> None:
         """Count one more."""
         self.histories += 1
-        if isinstance(outcome, Finding):
+        if isinstance(outcome, FailedHistory):
             self.findings.append(outcome)
             self._digest.update(outcome.story.encode())
             return
@@ -89,15 +87,15 @@ def simulate(
     return tally
 
 
-def live(recipe: Recipe) -> History | Finding:
+def live(recipe: SimOptions) -> SimHistory | FailedHistory:
     """Live one history."""
     try:
         return World(recipe).run()
     except SimulationError as error:
-        return Finding(error.recipe, error.reason, error.story)
+        return FailedHistory(error.recipe, error.reason, error.story)
 
 
-def _live(first: int, histories: int, processes: int) -> Iterator[list[History | Finding]]:
+def _live(first: int, histories: int, processes: int) -> Iterator[list[SimHistory | FailedHistory]]:
     chunks = [
         range(start, min(start + _CHUNK, first + histories))
         for start in range(first, first + histories, _CHUNK)
@@ -112,5 +110,5 @@ def _live(first: int, histories: int, processes: int) -> Iterator[list[History |
             pool.shutdown(cancel_futures=True)
 
 
-def _chunk(seeds: range) -> list[History | Finding]:
-    return [live(Recipe(seed)) for seed in seeds]
+def _chunk(seeds: range) -> list[SimHistory | FailedHistory]:
+    return [live(SimOptions(seed)) for seed in seeds]

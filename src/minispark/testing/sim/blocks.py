@@ -9,8 +9,6 @@ from minispark.ids import TaskKey
 from minispark.plan.stages import ReadMode
 from minispark.scheduler.spec import JobSpec, StageSpec
 
-__all__ = ["Block", "Place", "check_whole", "inputs_of", "kept_block", "make_block"]
-
 _KEPT = -1
 
 Place = tuple[int, int]

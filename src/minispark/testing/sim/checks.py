@@ -12,11 +12,9 @@ from minispark.ids import TaskKey
 from minispark.scheduler import Scheduler, invariants
 from minispark.scheduler.commands import Command, CommitJob, FinishJob, LaunchTask
 from minispark.scheduler.events import Event, MasterRestarted, TaskFailed, TaskSucceeded
-from minispark.scheduler.state import Stage
+from minispark.scheduler.stage import StageRun
 from minispark.scheduler.tasks import Done, Task
 from minispark.testing.sim.truth import Truth, spec_sinks
-
-__all__ = ["Checks"]
 
 
 class Checks:
@@ -116,7 +114,7 @@ def _task(scheduler: Scheduler, fact: Event) -> Task | None:
     return None if stage is None else stage.tasks[fact.key.partition]
 
 
-def _sinks(scheduler: Scheduler, command: CommitJob) -> list[Stage]:
+def _sinks(scheduler: Scheduler, command: CommitJob) -> list[StageRun]:
     stages = scheduler.state.jobs[command.job].ordered
     return [stage for stage in stages if stage.spec.sink]
 

@@ -7,8 +7,6 @@ from collections.abc import Collection, Mapping
 from random import Random
 from typing import Final
 
-__all__ = ["EVERY", "KINDS", "RATES", "Faults"]
-
 RATES: Final[Mapping[str, tuple[float, str]]] = {
     "lost": (0.3, "a message, or its answer, is lost"),
     "doubled": (0.5, "a message arrives twice"),
@@ -17,7 +15,7 @@ RATES: Final[Mapping[str, tuple[float, str]]] = {
     "vanish": (0.3, "a block is gone when it is to be read"),
     "corrupt": (0.2, "a block does not fit its checksum when it is read"),
     "failing": (0.2, "an attempt fails: it raises, runs out of memory or time, loses its executor"),
-    "hopeless": (0.05, "an attempt meets bad data, or raises the same sentence each time"),
+    "fatal": (0.05, "an attempt meets bad data, or raises the same sentence each time"),
     "lying": (0.5, "a stage that is said to be repeatable gives other rows each time"),
     "straggling": (0.2, "an attempt takes ten times as long"),
     "commit": (1.0, "the files of a job cannot be published"),

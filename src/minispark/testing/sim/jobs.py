@@ -7,8 +7,6 @@ from random import Random
 from minispark.plan.stages import Label, ReadMode, StageInput
 from minispark.scheduler.spec import JobSpec, StageBranch, StageSpec
 
-__all__ = ["draw_job", "steady"]
-
 _LABELS = (
     Label.DETERMINATE,
     Label.DETERMINATE,

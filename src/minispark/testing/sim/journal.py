@@ -13,15 +13,13 @@ from minispark.scheduler import Scheduler, snapshot
 from minispark.scheduler.commands import Command, CommitJob, FinishJob
 from minispark.scheduler.events import ATTEMPTS_OF_A_LIFE, Event, JobSubmitted
 from minispark.settings import SchedulerSettings
-from minispark.testing.sim.agenda import Act, Agenda
-
-__all__ = ["Journal", "Row", "StateDir"]
+from minispark.testing.sim.sim_clock import Act, SimClock
 
 _SLOW_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class SimRow:
     """A fact, when it was applied, and what was decided then."""
 
     fact: Event
@@ -35,7 +33,7 @@ class StateDir:
 
     cluster: int
     life: int = 0
-    rows: list[Row] = field(default_factory=list)
+    rows: list[SimRow] = field(default_factory=list)
     synced: int = 0
     """How many rows a power cut leaves at least."""
     kept: list[tuple[int, Any]] = field(default_factory=list)
@@ -61,7 +59,7 @@ class StateDir:
         self.kept = [(rows, text) for rows, text in self.kept if rows <= left]
         self.doubt()
 
-    def extend(self, rows: Iterable[Row]) -> None:
+    def extend(self, rows: Iterable[SimRow]) -> None:
         """Append rows; the journal is synced where something is promised to somebody outside."""
         for row in rows:
             self.rows.append(row)
@@ -82,14 +80,14 @@ class StateDir:
         return scheduler
 
 
-class Journal:
+class SimJournal:
     """The journal of one life of a master."""
 
-    def __init__(self, agenda: Agenda, home: StateDir, chance: Random) -> None:
+    def __init__(self, agenda: SimClock, home: StateDir, chance: Random) -> None:
         self.home = home
         self._agenda = agenda
         self._chance = chance
-        self._queue: deque[Row] = deque()
+        self._queue: deque[SimRow] = deque()
         self._steps: deque[tuple[int, Act]] = deque()
         self._busy = self._stepping = False
         self._broken_until_s = 0.0
@@ -121,7 +119,7 @@ class Journal:
         self._broken_until_s = self._slow_until_s = 0.0
         self._flush()
 
-    def append(self, row: Row) -> None:
+    def append(self, row: SimRow) -> None:
         """Write a row."""
         self._queue.append(row)
         if self._agenda.now < self._slow_until_s:

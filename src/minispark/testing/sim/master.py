@@ -8,7 +8,7 @@ from math import inf
 from random import Random
 from typing import Final, Protocol
 
-from minispark.observe.guard import Guard
+from minispark.observe.guard import ReaderGuard
 from minispark.scheduler import Scheduler
 from minispark.scheduler.commands import (
     Command,
@@ -29,13 +29,11 @@ from minispark.scheduler.events import (
     WorkerRegistered,
 )
 from minispark.settings import SchedulerSettings
-from minispark.testing.sim.agenda import Act, Agenda
 from minispark.testing.sim.checks import Checks
-from minispark.testing.sim.journal import Journal, Row, StateDir
-from minispark.testing.sim.masters import Membership
+from minispark.testing.sim.journal import SimJournal, SimRow, StateDir
+from minispark.testing.sim.masters import SimMembership
+from minispark.testing.sim.sim_clock import Act, SimClock
 from minispark.testing.sim.truth import NO_SPACE, Truth
-
-__all__ = ["Master", "Messenger", "Surroundings"]
 
 _EPOCHS: Final = 20
 """Bits of a worker's epoch below those of the master's life, as in the real registry."""
@@ -49,22 +47,24 @@ class Messenger(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class MasterEnvironment:
     """What outlives a master."""
 
-    agenda: Agenda
+    agenda: SimClock
     truth: Truth
     messenger: Messenger
     settings: SchedulerSettings
     chance: Random
-    read: Callable[[Master, Row], None] = lambda _master, _row: None
+    read: Callable[[Master, SimRow], None] = lambda _master, _row: None
     """Reads each row once it is durable and carried out. What it raises is of no account."""
 
 
 class Master:
     """One life of a master. Taken for dead once it was killed: nothing it still does counts."""
 
-    def __init__(self, around: Surroundings, home: StateDir, log: Callable[[Row], None]) -> None:
+    def __init__(
+        self, around: MasterEnvironment, home: StateDir, log: Callable[[SimRow], None]
+    ) -> None:
         home.life += 1
         self.home = home
         self.alive = True
@@ -72,14 +72,14 @@ class Master:
         """Another has its place: no client asks it, and it reaches no files."""
         self._around = around
         self._log = log
-        self.journal = Journal(around.agenda, home, around.chance)
+        self.journal = SimJournal(around.agenda, home, around.chance)
         self.journal.on_recovery = self.fire
         self.scheduler: Scheduler = home.replay(around.settings)
         self._epochs = home.life << _EPOCHS
         self._began_s = around.agenda.now
         self._last_s = home.rows[-1].now if home.rows else 0.0
         """The scheduler's time stood still while there was no master."""
-        self._guard = Guard()
+        self._guard = ReaderGuard()
         self._checks = Checks(around.truth, (c for row in home.rows for c in row.commands))
 
     def begin(self) -> None:
@@ -113,12 +113,12 @@ class Master:
 
     # What it is told.
 
-    def register(self, worker: str, slots: int, answer: Callable[[Membership], None]) -> None:
+    def register(self, worker: str, slots: int, answer: Callable[[SimMembership], None]) -> None:
         """Take a worker under a new epoch."""
         if not self.alive or self.journal.trouble:
             return
         self._epochs += 1
-        member = Membership(self.home.cluster, self.home.life, self._epochs)
+        member = SimMembership(self.home.cluster, self.home.life, self._epochs)
         self.feed(WorkerRegistered(worker, member.epoch, slots))
         self.journal.after_durable(lambda: answer(member))
 
@@ -160,7 +160,7 @@ class Master:
         now, scheduler = self.now, self.scheduler
         self._checks.before(scheduler, fact)
         commands = tuple(scheduler.apply(fact, now))
-        row = Row(fact, now, commands)
+        row = SimRow(fact, now, commands)
         self._log(row)
         self._checks.after(scheduler, fact, commands, now)
         self.journal.append(row)
@@ -168,7 +168,7 @@ class Master:
         if self._around.chance.random() < 0.01:
             self.journal.snapshot(scheduler)
 
-    def _follow(self, row: Row) -> None:
+    def _follow(self, row: SimRow) -> None:
         self._carry_out(row.commands)
         self._guard.run("reader", lambda: self._around.read(self, row))
 

@@ -7,12 +7,10 @@ from typing import NamedTuple, Protocol
 
 from minispark.ids import TaskKey
 from minispark.scheduler.events import Event
-from minispark.testing.sim.agenda import Act
-
-__all__ = ["Masters", "Membership"]
+from minispark.testing.sim.sim_clock import Act
 
 
-class Membership(NamedTuple):
+class SimMembership(NamedTuple):
     """As what a worker is registered: in which cluster, by which life of its master."""
 
     cluster: int
@@ -23,7 +21,7 @@ class Membership(NamedTuple):
 class Masters(Protocol):
     """Whoever listens at the master's address, if anybody does."""
 
-    def register(self, worker: str, slots: int, answer: Callable[[Membership], None]) -> None:
+    def register(self, worker: str, slots: int, answer: Callable[[SimMembership], None]) -> None:
         """Offer a worker; the answer is what it is from now on."""
 
     def hear(

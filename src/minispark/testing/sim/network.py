@@ -5,10 +5,8 @@ from __future__ import annotations
 from random import Random
 from typing import Literal
 
-from minispark.testing.sim.agenda import Act, Agenda
 from minispark.testing.sim.faults import Faults
-
-__all__ = ["LATE_S", "Network"]
+from minispark.testing.sim.sim_clock import Act, SimClock
 
 _USUAL_S = 0.05
 LATE_S = 15.0
@@ -20,7 +18,7 @@ Direction = Literal["up", "down"]
 class Network:
     """Delivers by calling; who is there then, and whether he listens, is not its concern."""
 
-    def __init__(self, agenda: Agenda, faults: Faults, chance: Random) -> None:
+    def __init__(self, agenda: SimClock, faults: Faults, chance: Random) -> None:
         self._agenda = agenda
         self._faults = faults
         self._chance = chance

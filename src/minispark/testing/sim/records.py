@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from minispark.blocks.found import FoundTask
+from minispark.blocks.cache_hits import CacheHit
 from minispark.blocks.meta import BlockMeta, PartitionMeta, Receipt
 from minispark.ids import TaskKey
 from minispark.journal import rows as stored
@@ -43,9 +43,7 @@ from minispark.scheduler.events import (
 )
 from minispark.scheduler.spec import JobSpec, StageSpec
 from minispark.task.spec import InputGeneration, TaskFailure, TaskReport
-from minispark.testing.sim.journal import Row
-
-__all__ = ["Records"]
+from minispark.testing.sim.journal import SimRow
 
 
 class Records:
@@ -54,14 +52,14 @@ class Records:
     It begins with the ``journal`` that a master finds, as that does.
     """
 
-    def __init__(self, journal: Iterable[Row] = ()) -> None:
+    def __init__(self, journal: Iterable[SimRow] = ()) -> None:
         self.jobs: dict[str, JobRecord] = {}
         self._seq = 0
         for row in journal:
             self._seq += 1
             self._apply(stored.Row.read(_written(row, self._seq)))
 
-    def read(self, row: Row) -> None:
+    def read(self, row: SimRow) -> None:
         """Take in the next row, as a master that lives has it."""
         self._seq += 1
         happening, decisions = _evidence(row.fact), decisions_of(row.commands)
@@ -84,7 +82,7 @@ class Records:
                 apply(self.jobs[job], row)
 
 
-def _written(row: Row, seq: int) -> JournalEvent:
+def _written(row: SimRow, seq: int) -> JournalEvent:
     """Return a row as a journal has it."""
     evidence = _evidence(row.fact)
     payload = evidence if isinstance(evidence, Evidence) else EventRow.model_construct(row.fact)
@@ -99,7 +97,7 @@ def _evidence(fact: Event) -> Evidence | Event:
     match fact:
         case JobSubmitted(job=spec):
             found = tuple(
-                FoundTask(key, one.worker, key, _block(one.receipt))
+                CacheHit(key, one.worker, key, _block(one.receipt))
                 for one in spec.found
                 for key in [TaskKey(spec.job, one.stage, 0, one.partition, 0)]
             )

@@ -40,8 +40,6 @@ from minispark.scheduler.spec import JobSpec, StageBranch, StageSpec
 from minispark.scheduler.workers import Worker
 from minispark.settings import SchedulerSettings
 
-__all__ = ["Scale", "measure"]
-
 _READERS: Final = 8
 """Tasks of the last stage: each reads a block of every task before it."""
 _RECEIPT: Final = Receipt((1_000,) * _READERS, (1,) * _READERS)

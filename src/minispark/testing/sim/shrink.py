@@ -7,12 +7,10 @@ from dataclasses import replace
 from functools import partial
 from typing import Final
 
-from minispark.testing.sim.recipe import Recipe
+from minispark.testing.sim.options import SimOptions
 from minispark.testing.sim.world import MOST_JOBS, MOST_WORKERS, SimulationError, World
 
-__all__ = ["shrink"]
-
-Move = Callable[[Recipe], Recipe | None]
+Move = Callable[[SimOptions], SimOptions | None]
 
 _MOST_TRIES: Final = 300
 """Histories lived while one is made smaller: some ten seconds."""
@@ -36,7 +34,7 @@ def shrink(error: SimulationError) -> SimulationError:
     return error
 
 
-def _fails(recipe: Recipe) -> SimulationError | None:
+def _fails(recipe: SimOptions) -> SimulationError | None:
     try:
         World(recipe).run()
     except SimulationError as error:
@@ -44,7 +42,7 @@ def _fails(recipe: Recipe) -> SimulationError | None:
     return None
 
 
-def _moves(recipe: Recipe) -> Iterator[Move]:
+def _moves(recipe: SimOptions) -> Iterator[Move]:
     """Yield ways to leave one more thing out."""
     world = World(recipe)
     for share in (0.25, 0.5, 0.75, 0.9):
@@ -57,22 +55,22 @@ def _moves(recipe: Recipe) -> Iterator[Move]:
         yield partial(_fewer_workers, number=number)
 
 
-def _shorter(recipe: Recipe, share: float) -> Recipe | None:
+def _shorter(recipe: SimOptions, share: float) -> SimOptions | None:
     if recipe.until_s <= _FINEST_S:
         return None
     return replace(recipe, until_s=round(recipe.until_s * share, 3))
 
 
-def _without(recipe: Recipe, kind: str) -> Recipe:
+def _without(recipe: SimOptions, kind: str) -> SimOptions:
     return replace(recipe, without=(*recipe.without, kind))
 
 
-def _fewer_jobs(recipe: Recipe, number: int) -> Recipe | None:
+def _fewer_jobs(recipe: SimOptions, number: int) -> SimOptions | None:
     kept = _less(World(recipe).job_numbers, number)
     return None if kept is None else replace(recipe, jobs=kept)
 
 
-def _fewer_workers(recipe: Recipe, number: int) -> Recipe | None:
+def _fewer_workers(recipe: SimOptions, number: int) -> SimOptions | None:
     kept = _less(World(recipe).worker_numbers, number)
     return None if kept is None else replace(recipe, workers=kept)
 

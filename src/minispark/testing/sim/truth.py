@@ -25,8 +25,6 @@ from minispark.settings import SchedulerSettings
 from minispark.testing.sim.blocks import Block, Place, check_whole
 from minispark.testing.sim.faults import Faults
 
-__all__ = ["NO_SPACE", "Truth"]
-
 NO_SPACE: Final = TaskError(ErrorInfo("MS-214", "no space left"), transient=True)
 
 _GONE: Final = frozenset(
@@ -169,7 +167,7 @@ class Truth:
 
     def _needed(self, failure: Failure) -> int:
         rule = POLICY[cause_of(failure)]
-        if rule.hopeless or rule.certain or rule.charge is not Charge.ATTEMPT:
+        if rule.fatal or rule.fatal_if_repeated or rule.charge is not Charge.ATTEMPT:
             return 1
         return self.settings.max_attempts
 

@@ -32,11 +32,11 @@ from minispark.scheduler.events import (
     WorkerLeft,
 )
 from minispark.task.spec import InputGeneration, TaskFailure, TaskReport, TaskSpec
-from minispark.testing.sim.agenda import Act, Agenda
 from minispark.testing.sim.blocks import Block, make_block
 from minispark.testing.sim.faults import Faults
-from minispark.testing.sim.masters import Masters, Membership
+from minispark.testing.sim.masters import Masters, SimMembership
 from minispark.testing.sim.network import Network
+from minispark.testing.sim.sim_clock import Act, SimClock
 from minispark.testing.sim.truth import FAILURES, NO_SPACE, Truth
 from minispark.worker.machine import (
     CancelAsked,
@@ -50,8 +50,6 @@ from minispark.worker.machine import (
     Stop,
     Unregistered,
 )
-
-__all__ = ["HEARTBEAT_S", "FakeWorker"]
 
 HEARTBEAT_S: Final = 2.0
 _AGAIN_S: Final = 1.0
@@ -68,7 +66,7 @@ class FakeWorker:
         self,
         name: str,
         slots: int,
-        agenda: Agenda,
+        agenda: SimClock,
         network: Network,
         masters: Masters,
         truth: Truth,
@@ -92,7 +90,7 @@ class FakeWorker:
 
     def _begin(self) -> None:
         self.machine = Machine(self.slots)
-        self._known: Membership | None = None
+        self._known: SimMembership | None = None
         self._asked = self._answered = 0
         """How many registrations were asked for, and which of them was answered last."""
         self._running: dict[TaskKey, LaunchTask] = {}
@@ -191,7 +189,7 @@ class FakeWorker:
         self._asked += 1
         number = self._asked
 
-        def answer(member: Membership) -> None:
+        def answer(member: SimMembership) -> None:
             self._network.carry(
                 self.name,
                 "down",
@@ -203,7 +201,7 @@ class FakeWorker:
         )
         self._later(_AGAIN_S * (1 + self._chance.random()), lambda: self._register(life))
 
-    def _registered(self, request: int, member: Membership) -> None:
+    def _registered(self, request: int, member: SimMembership) -> None:
         known = self._known
         if request < self._answered:
             return  # Over HTTP nobody waits for it any more.
@@ -405,7 +403,7 @@ class FakeWorker:
     def _bad_luck(self) -> Failure | None:
         if self._agenda.now < self._full_until_s:
             return NO_SPACE
-        if self._faults.strikes("hopeless"):
+        if self._faults.strikes("fatal"):
             bad = ErrorInfo("MS-211", "no number", file="a.csv", row=3)
             return TaskError(self._chance.choice((bad, ErrorInfo("MS-212", "division by zero"))))
         if self._faults.strikes("failing"):

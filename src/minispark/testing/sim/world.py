@@ -20,22 +20,20 @@ from minispark.ids import TaskKey
 from minispark.scheduler import snapshot
 from minispark.scheduler.commands import Command, JobStatus
 from minispark.scheduler.events import Event, JobCancelRequested, JobReleased, JobSubmitted
-from minispark.scheduler.spec import FoundBlock, JobSpec
+from minispark.scheduler.spec import CachedOutput, JobSpec
 from minispark.settings import SchedulerSettings
-from minispark.testing.sim.agenda import Act, Agenda
 from minispark.testing.sim.blocks import kept_block
+from minispark.testing.sim.fault_injector import FaultInjector
 from minispark.testing.sim.faults import Faults
 from minispark.testing.sim.jobs import draw_job, steady
-from minispark.testing.sim.journal import Row, StateDir
-from minispark.testing.sim.master import Master, Surroundings
-from minispark.testing.sim.masters import Membership
-from minispark.testing.sim.misfortune import Misfortune
+from minispark.testing.sim.journal import SimRow, StateDir
+from minispark.testing.sim.master import Master, MasterEnvironment
+from minispark.testing.sim.masters import SimMembership
 from minispark.testing.sim.network import LATE_S, Network
-from minispark.testing.sim.recipe import Chances, Recipe
+from minispark.testing.sim.options import Chances, SimOptions
+from minispark.testing.sim.sim_clock import Act, SimClock
 from minispark.testing.sim.truth import Truth
 from minispark.testing.sim.worker import FakeWorker
-
-__all__ = ["MOST_JOBS", "MOST_WORKERS", "History", "SimulationError", "World", "run"]
 
 MOST_JOBS: Final = 3
 MOST_WORKERS: Final = 4
@@ -52,7 +50,7 @@ _SETTINGS: Final = SchedulerSettings(no_worker_grace_s=20.0)
 class SimulationError(AssertionError):
     """A history that went wrong, and the recipe that makes it again."""
 
-    def __init__(self, recipe: Recipe, reason: str, story: str) -> None:
+    def __init__(self, recipe: SimOptions, reason: str, story: str) -> None:
         super().__init__(f"{recipe.command}\n{reason}\n{story}")
         self.recipe = recipe
         self.reason = reason
@@ -60,10 +58,10 @@ class SimulationError(AssertionError):
 
 
 @dataclass(frozen=True, slots=True)
-class History:
+class SimHistory:
     """How a history went."""
 
-    recipe: Recipe
+    recipe: SimOptions
     steps: int
     ends: tuple[tuple[str, JobStatus], ...]
     struck: tuple[tuple[str, int], ...]
@@ -81,25 +79,25 @@ class World:
 
     def __init__(
         self,
-        recipe: Recipe,
+        recipe: SimOptions,
         *,
-        witness: Callable[[Master, Row], None] | None = None,
-        reader: Callable[[Master, Row], None] = lambda _master, _row: None,
+        witness: Callable[[Master, SimRow], None] | None = None,
+        reader: Callable[[Master, SimRow], None] = lambda _master, _row: None,
     ) -> None:
         self.recipe = recipe
         chances = Chances(recipe.seed)
-        self.agenda = Agenda()
+        self.agenda = SimClock()
         self.faults = Faults(chances.of("faults"), recipe.without)
         policies: tuple[Literal["fair", "fifo"], ...] = ("fair", "fair", "fifo")
         settings = replace(_SETTINGS, policy=chances.of("settings").choice(policies))
         self.truth = Truth(self.faults, settings)
         self.network = Network(self.agenda, self.faults, chances.of("network"))
         self.witness = witness
-        self.rows: list[tuple[float, int, Row]] = []
+        self.rows: list[tuple[float, int, SimRow]] = []
         self.healed = False
         self._orders = 0
         self._chance = chances.of("world")
-        self._around = Surroundings(
+        self._around = MasterEnvironment(
             self.agenda, self.truth, self, settings, chances.of("master"), reader
         )
         self.master = self._start(StateDir(cluster=0))
@@ -117,7 +115,7 @@ class World:
         if not self.jobs or not self.workers:
             msg = f"no {'jobs' if self.workers else 'workers'} are left of seed {recipe.seed}"
             raise UsageError(msg, hint="Keep some that it has.")
-        self._misfortune = Misfortune(self, chances.of("misfortune"))
+        self._misfortune = FaultInjector(self, chances.of("misfortune"))
 
     @property
     def job_numbers(self) -> tuple[int, ...]:
@@ -149,7 +147,7 @@ class World:
 
     # The story of a history.
 
-    def run(self) -> History:
+    def run(self) -> SimHistory:
         """Live it to its end.
 
         Raises
@@ -168,7 +166,7 @@ class World:
             reason = f"{type(error).__name__}: {error}"
             story = f"faults: {self.faults.drawn}\n{self.story(last=_TAIL)}"
             raise SimulationError(self.recipe, reason, story) from error
-        return History(
+        return SimHistory(
             self.recipe,
             len(self.rows),
             tuple((job, finish.status) for job, finish in self.truth.ended.items()),
@@ -260,7 +258,7 @@ class World:
         master = Master(self._around, home, lambda row: self._log(master, row))
         return master
 
-    def _log(self, master: Master, row: Row) -> None:
+    def _log(self, master: Master, row: SimRow) -> None:
         self.rows.append((self.agenda.now, master.home.life, row))
         if self.witness is not None:
             self.witness(master, row)
@@ -316,7 +314,7 @@ class World:
         bound = former is not None and former.alive and worker in self._faithful
         return former if bound and former is not None else self.master
 
-    def register(self, worker: str, slots: int, answer: Callable[[Membership], None]) -> None:
+    def register(self, worker: str, slots: int, answer: Callable[[SimMembership], None]) -> None:
         """Take a registration (`Masters`)."""
         self._listens_to(worker).register(worker, slots, answer)
 
@@ -375,9 +373,9 @@ class World:
 
         attempt()
 
-    def _found(self, spec: JobSpec) -> tuple[FoundBlock, ...]:
+    def _found(self, spec: JobSpec) -> tuple[CachedOutput, ...]:
         """Let workers have kept some blocks from earlier jobs; some may be gone already."""
-        found: list[FoundBlock] = []
+        found: list[CachedOutput] = []
         up = [worker for worker in self.workers.values() if worker.machine.epoch is not None]
         for stage in steady(spec) if up else ():
             share = self._chance.choice((0.0, 0.5, 1.0))
@@ -390,7 +388,7 @@ class World:
                 if not self.faults.strikes("vanish"):
                     worker.blocks[block.key] = block
                 receipt = Receipt((1,), (block.version,))
-                found.append(FoundBlock(stage.id, partition, worker.name, receipt))
+                found.append(CachedOutput(stage.id, partition, worker.name, receipt))
         return tuple(found)
 
     def _cancel(self, name: str) -> None:
@@ -414,6 +412,6 @@ class World:
             worker.heal()
 
 
-def run(seed: int) -> History:
+def run(seed: int) -> SimHistory:
     """Run the history of a seed to its end."""
-    return World(Recipe(seed)).run()
+    return World(SimOptions(seed)).run()

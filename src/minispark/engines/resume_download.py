@@ -1,0 +1,118 @@
+"""Saves a download to a file, going on where it broke off.
+
+What has come lies beside the file, under a name that holds the download's ETag:
+``.NAME.<etag>.part``. A later call for the same bytes goes on with it; for others it begins anew.
+
+::
+
+    GET                                   200, ETag: "t"     ->  .NAME.t.part
+    (broken off)
+    GET, Range: bytes=N-, If-Range: "t"   206                ->  appended
+                                          416, bytes */N     ->  it was whole already
+                                          200, ETag: "u"     ->  other bytes: from the beginning
+"""
+
+from __future__ import annotations
+
+import fcntl
+import re
+import threading
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import IO, Protocol
+
+import httpx2
+
+from minispark.errors import MasterUnreachableError, UsageError
+
+BEYOND_THE_END = 416
+_TRIES = 5
+"""Breaks in a row without a byte between them; then the master is gone, and not just restarted."""
+_PAUSE_S = 0.5
+
+
+class Open(Protocol):
+    """Ask for the download with these headers."""
+
+    def __call__(self, *, headers: dict[str, str]) -> AbstractContextManager[httpx2.Response]: ...
+
+
+def save(open_download: Open, path: Path) -> int:
+    """Write a download to a file and return its size.
+
+    Raises
+    ------
+    UsageError
+        Another download writes to the same file.
+    MasterUnreachableError
+        It broke off too often in a row.
+    """
+    part, failures = _begun(path), 0
+    while True:
+        before = _size(part)
+        try:
+            part = _go_on(open_download, path, part)
+        except MasterUnreachableError as error:
+            part = _begun(path)
+            failures = failures + 1 if _size(part) <= before else 1
+            if failures >= _TRIES:
+                hint = f"{_size(part)} bytes have come; the same command goes on there."
+                raise MasterUnreachableError(error.info.message, hint=hint) from error
+            threading.Event().wait(_PAUSE_S * failures)
+        else:
+            part.replace(path)
+            return path.stat().st_size
+
+
+def _go_on(open_download: Open, path: Path, part: Path | None) -> Path:
+    headers = {}
+    if part is not None:
+        headers = {"Range": f"bytes={_size(part)}-", "If-Range": f'"{_tag_in(part)}"'}
+    with open_download(headers=headers) as response:
+        if part is None or response.status_code == httpx2.codes.OK:
+            _discard(path)
+            part = path.with_name(f".{path.name}.{_tag_of(response)}.part")
+        elif response.status_code == BEYOND_THE_END:
+            if response.headers.get("content-range") == f"bytes */{_size(part)}":
+                return part
+            _discard(path)
+            msg = "the download that had begun is longer than the result"
+            raise MasterUnreachableError(msg)
+        with part.open("ab") as file:
+            _own(file, path)
+            # As it comes: what waits for a chunk to be full is lost when the line breaks.
+            for chunk in response.iter_bytes():
+                file.write(chunk)
+    return part
+
+
+def _own(file: IO[bytes], path: Path) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        msg = f"another download writes to {path} now"
+        raise UsageError(msg, file=str(path)) from error
+
+
+def _begun(path: Path) -> Path | None:
+    names = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]+\.part")
+    found = [other for other in path.parent.iterdir() if names.fullmatch(other.name)]
+    return max(found, key=_size, default=None)
+
+
+def _discard(path: Path) -> None:
+    while (part := _begun(path)) is not None:
+        part.unlink(missing_ok=True)
+
+
+def _size(part: Path | None) -> int:
+    return 0 if part is None else part.stat().st_size
+
+
+def _tag_in(part: Path) -> str:
+    return part.name.rsplit(".", 2)[1]
+
+
+def _tag_of(response: httpx2.Response) -> str:
+    tag: str = response.headers.get("etag", "")
+    return tag.strip('"') or "0"

@@ -1,0 +1,282 @@
+"""The public routes. Who may call them is decided before they are reached (`wire.guard`)."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Header, Query, Request
+from fastapi.responses import Response, StreamingResponse
+from pydantic import BaseModel
+
+from minispark.blocks.fetch import FetchSettings
+from minispark.clock import monotonic_s, wall_s
+from minispark.errors import ErrorInfo
+from minispark.journal.cluster_event import About
+from minispark.master.control.service import Service
+from minispark.master.http.downloads import download
+from minispark.master.http.http_errors import RefusedError
+from minispark.master.http.models import (
+    ERRORS,
+    Degraded,
+    ErrorAnswer,
+    EventList,
+    Health,
+    JobList,
+    JobResults,
+    NewsList,
+    StageTable,
+    TaskList,
+    WorkerList,
+    WorkerView,
+)
+from minispark.master.jobs.finished_job import FinishedJob
+from minispark.master.jobs.results import FORMATS
+from minispark.master.views.state_view import StateView, state_view
+from minispark.observe.cluster import FailuresMetrics, JobsMetrics, SystemMetrics
+from minispark.observe.prometheus import CONTENT_TYPE, cluster_text
+from minispark.observe.views import JobMetrics, JobView
+from minispark.scheduler.commands import JobStatus
+from minispark.tokens import BlockKey, Level
+from minispark.wire.guard import caller_of, level_of_request
+from minispark.wire.messages import JobAccepted
+
+_MAX_WAIT_S = 60.0
+_STREAM = "text/event-stream"
+_SEQ_DIGITS = 19
+"""Beyond it a number is none of SQLite's."""
+_JOB_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/json": {"schema": {"type": "object"}}},
+    }
+}
+
+Key = Annotated[str | None, Header(alias="Idempotency-Key", max_length=200)]
+Limit = Annotated[int, Query(ge=1, le=1_000)]
+After = Annotated[int, Query(ge=0, le=2**62)]
+Wait = Annotated[float, Query(ge=0, le=_MAX_WAIT_S)]
+Format = Annotated[Literal["csv", "jsonl", "parquet", "arrow"] | None, Query(alias="format")]
+
+
+def answer(model: BaseModel, *, status: int = 200) -> Response:
+    """Answer with a model, encoded once."""
+    return Response(model.model_dump_json(), status_code=status, media_type="application/json")
+
+
+def finished(service: Service, job: str) -> FinishedJob:
+    """Return the outcome of a job.
+
+    Raises
+    ------
+    RefusedError
+        404 there is no such job, 409 it has not ended, or not well.
+    """
+    outcome = service.components.jobs.outcome(job)
+    if outcome is None:
+        info = ErrorInfo("MS-143", f"{job} has not finished yet", hint="Wait for it to end.")
+        raise RefusedError(409, info)
+    if outcome.view.status is not JobStatus.SUCCEEDED:
+        message = f"{job} has no results: it ended {outcome.view.status.value}"
+        raise RefusedError(409, ErrorInfo("MS-143", message))
+    return outcome
+
+
+def public_routes(service: Service) -> APIRouter:
+    """Build the routes of ``/api/v1`` and ``/healthz``."""
+    routes = APIRouter(responses=ERRORS)
+    _add_jobs(routes, service)
+    _add_figures(routes, service)
+    _add_history(routes, service)
+    _add_results(routes, service)
+    return routes
+
+
+def _add_jobs(routes: APIRouter, service: Service) -> None:
+    book = service.components.jobs
+
+    @routes.post(
+        "/api/v1/jobs",
+        status_code=202,
+        response_model=JobAccepted,
+        openapi_extra=_JOB_BODY,
+        responses={status: {"model": ErrorAnswer} for status in (409, 413, 429, 503)},
+    )
+    async def submit(request: Request, idempotency_key: Key = None) -> Response:
+        """Submit a JSON job."""
+        job = await service.jobs.submit_json(
+            await request.body(),
+            idempotency_key=idempotency_key,
+            spare=spare_places(request, service),
+            who=caller_of(request.scope),
+        )
+        return answer(JobAccepted(job_id=job), status=202)
+
+    @routes.get("/api/v1/jobs", response_model=JobList)
+    async def jobs(limit: Limit = 100, after: str | None = None) -> Response:
+        """List jobs, newest first."""
+        ids = book.ids_after(after)
+        page = [book.view(job) for job in ids[:limit]]
+        more = page[-1].job_id if len(ids) > limit else None
+        return answer(JobList(jobs=page, after=more))
+
+    @routes.get("/api/v1/jobs/{job_id}", response_model=JobView)
+    async def job(job_id: str, wait_s: Wait = 0.0, seen: int | None = None) -> Response:
+        """Show how a job stands; with `wait_s` once it ended or its version is beyond `seen`."""
+        if wait_s > 0:
+            return answer(await book.wait(job_id, seen=seen, wait_s=wait_s))
+        return answer(book.view(job_id))
+
+    @routes.delete("/api/v1/jobs/{job_id}", response_model=JobView)
+    async def cancel(job_id: str) -> Response:
+        """Cancel a job; one that has ended stays as it is."""
+        return answer(await service.jobs.cancel(job_id))
+
+
+def _add_figures(routes: APIRouter, service: Service) -> None:
+    book, registry = service.components.jobs, service.components.registry
+
+    @routes.get("/api/v1/jobs/{job_id}/metrics", response_model=JobMetrics)
+    async def metrics(request: Request, job_id: str) -> Response:
+        """Show the figures of a job; without a token not its name."""
+        found = book.metrics(job_id, now=wall_s())
+        if level_of_request(request.scope) is None:
+            found = found.model_copy(update={"name": ""})
+        return answer(found)
+
+    @routes.get("/api/v1/jobs/{job_id}/stages", response_model=StageTable)
+    async def stages(job_id: str) -> Response:
+        """Show one row per node of the DAG and per physical stage."""
+        return answer(StageTable(job_id=job_id, stages=book.stage_rows(job_id)))
+
+    @routes.get("/api/v1/metrics/system", response_model=SystemMetrics)
+    async def system() -> Response:
+        """Show the figures of the cluster: workers, load, totals over all jobs."""
+        return answer(service.figures.system())
+
+    @routes.get("/api/v1/metrics/jobs", response_model=JobsMetrics)
+    async def of_jobs(limit: Limit = 100, after: str | None = None) -> Response:
+        """Show the figures of jobs, newest first."""
+        return answer(service.figures.jobs(limit=limit, after=after))
+
+    @routes.get("/api/v1/metrics/failures", response_model=FailuresMetrics)
+    async def failures() -> Response:
+        """Show what failed, by kind, worker, job and error code."""
+        return answer(service.figures.failures())
+
+    @routes.get("/metrics", responses={200: {"content": {"text/plain": {}}}})
+    async def exposition() -> Response:
+        """Show the figures of the cluster for Prometheus."""
+        # Writing the text takes longer than finding the figures: not on the loop.
+        text = await asyncio.to_thread(cluster_text, service.figures.system())
+        return Response(text, media_type=CONTENT_TYPE)
+
+    @routes.get("/api/v1/workers", response_model=WorkerList)
+    async def workers() -> Response:
+        """List the workers with their load."""
+        now = monotonic_s()
+        excluded = service.components.scheduler.excluded_workers()
+        found = [
+            WorkerView.of(entry, now=now, excluded=entry.worker_id in excluded)
+            for entry in registry.all()
+        ]
+        return answer(WorkerList(workers=found))
+
+    @routes.get("/api/v1/state", response_model=StateView)
+    async def state(request: Request) -> Response:
+        """Show the persisted state; without a token ids, statuses and counts only."""
+        return answer(
+            state_view(service.components, whole=level_of_request(request.scope) is not None)
+        )
+
+    @routes.get("/healthz", response_model=Health | Degraded)
+    async def healthz() -> Response:
+        """Say that the master lives, and whether it can do what it is for."""
+        if service.components.loop.trouble is None:
+            return answer(Health())
+        reason = "the journal cannot be written; nothing new is taken in until it can"
+        return answer(Degraded(reason=reason))
+
+
+def _add_history(routes: APIRouter, service: Service) -> None:
+    history = service.history
+
+    @routes.get("/api/v1/events", response_model=NewsList)
+    async def news(
+        about: About | None = None, limit: Limit = 100, after: After | None = None
+    ) -> Response:
+        """List what happened in the cluster, newest first: to workers, jobs, attempts, the master.
+
+        The last 5,000 of each are kept.
+        """
+        return answer(await history.news(about=about, limit=limit, after=after))
+
+    @routes.get("/api/v1/jobs/{job_id}/tasks", response_model=TaskList)
+    async def tasks(job_id: str, limit: Limit = 100, after: str | None = None) -> Response:
+        """List attempts as they were launched, with worker, times and errors."""
+        page = await history.tasks(job_id, limit=limit + 1, after=after)
+        more = page[limit - 1].task if len(page) > limit else None
+        return answer(TaskList(job_id=job_id, tasks=page[:limit], after=more))
+
+    @routes.get(
+        "/api/v1/jobs/{job_id}/events",
+        response_model=EventList,
+        responses={200: {"content": {_STREAM: {}}}},
+    )
+    async def events(
+        request: Request, job_id: str, limit: Limit = 100, after: After = 0
+    ) -> Response:
+        """List what the journal has of a job; `Accept: text/event-stream` follows it."""
+        if _STREAM in request.headers.get("accept", ""):
+            seen = request.headers.get("last-event-id", "")
+            after = int(seen) if seen.isdecimal() and len(seen) < _SEQ_DIGITS else after
+            await history.events(job_id, limit=1, after=after)
+            headers = {"Cache-Control": "no-store"}
+            chunks = history.stream(job_id, after=after)
+            return StreamingResponse(chunks, media_type=_STREAM, headers=headers)
+        page = await history.events(job_id, limit=limit + 1, after=after)
+        more = page[limit - 1].seq if len(page) > limit else None
+        return answer(EventList(job_id=job_id, events=page[:limit], after=more))
+
+
+def _add_results(routes: APIRouter, service: Service) -> None:
+    fetch = FetchSettings(key=BlockKey(service.config.token), ca_file=service.config.trusted)
+
+    @routes.get(
+        "/api/v1/jobs/{job_id}/results",
+        response_model=JobResults,
+        responses={
+            200: {"content": {media_type: {} for _, media_type in FORMATS.values()}},
+            206: {"description": "The part that `Range: bytes=N-` asked for."},
+            409: {"model": ErrorAnswer},
+            410: {"model": ErrorAnswer},
+            416: {"description": "The output is not that long."},
+            507: {"model": ErrorAnswer},
+        },
+    )
+    async def results(
+        request: Request, job_id: str, format_: Format = None, node: str | None = None
+    ) -> Response:
+        """Say where the output is; with `format` stream the output itself, or go on with it."""
+        outcome = finished(service, job_id)
+        if format_ is None:
+            return answer(JobResults.of(outcome))
+        found = await asyncio.to_thread(
+            download,
+            outcome,
+            node,
+            format_,
+            asked=request.headers,
+            fetch=fetch,
+            root=service.config.data_root,
+            spool=service.config.spool_dir,
+        )
+        return StreamingResponse(found.chunks, found.status, found.headers, found.media_type)
+
+
+def spare_places(request: Request, service: Service) -> int:
+    """Return how many jobs of those that may run are kept from this caller."""
+    if level_of_request(request.scope) is Level.ROOT:
+        return 0
+    limits = service.config.limits
+    return min(limits.reserved_jobs, limits.running_jobs // 2)

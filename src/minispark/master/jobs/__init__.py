@@ -1,0 +1,1 @@
+"""Jobs on their way in and out: validation, planning, commit, results."""

@@ -1,0 +1,87 @@
+"""Publishes the files of a job: what is written to disk at its commit or its end."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from minispark.errors import ErrorInfo, Failure, MinisparkError, TaskError
+from minispark.ids import TaskKey
+from minispark.journal.rows import Manifest, SinkOutput
+from minispark.master.jobs.finished_job import sink_output, sink_stages
+from minispark.plan.stages import StageGraph
+from minispark.task import sinks
+from minispark.task.spec import SinkFile
+
+
+def manifests_of(
+    graph: StageGraph,
+    directories: Mapping[int, Path],
+    keys: Iterable[TaskKey],
+    files: Mapping[TaskKey, SinkFile | None],
+) -> list[Manifest]:
+    """List the files of exactly these attempts, by sink stage."""
+    specs = sink_stages(graph)
+    found: dict[int, list[SinkFile]] = {stage: [] for stage in specs}
+    for key in keys:
+        file = files[key]
+        if file is not None:
+            found[key.stage].append(file)
+    return [
+        Manifest(
+            stage=stage,
+            directory=str(directories[stage]),
+            overwrite=spec.overwrite,
+            files=found[stage],
+        )
+        for stage, spec in specs.items()
+    ]
+
+
+def publish(
+    job: str, graph: StageGraph, manifests: Sequence[Manifest], *, root: Path | None
+) -> list[SinkOutput]:
+    """Give the files their final names; done twice it is the same. Blocks: call it in a thread.
+
+    With a ``root`` (the data root) nothing outside it is touched. Where a commit fails, all that
+    got its final name is taken back.
+    """
+    found = []
+    try:
+        for manifest in manifests:
+            names = sinks.commit(
+                manifest.files,
+                directory=Path(manifest.directory),
+                job=job,
+                overwrite=manifest.overwrite,
+                root=root,
+            )
+            found.append(sink_output(graph, manifest.stage, manifest.files, names))
+    except (OSError, MinisparkError):
+        for manifest in manifests:
+            # The first error is the one to report.
+            with contextlib.suppress(OSError, MinisparkError):
+                directory = Path(manifest.directory)
+                sinks.withdraw(manifest.files, directory=directory, job=job, root=root)
+        raise
+    return found
+
+
+def discard(job: str, directories: Iterable[Path], *, root: Path | None) -> None:
+    """Remove what a job that will not commit has staged. Blocks: call it in a thread."""
+    for directory in directories:
+        sinks.abort(directory, job, root=root)
+
+
+def commit_failure(error: Exception) -> Failure:
+    """Say why the files of a job could not be published."""
+    if isinstance(error, MinisparkError):
+        return TaskError(error.info)
+    return TaskError(
+        ErrorInfo(
+            "MS-210",
+            f"the output could not be published: {error}",
+            hint="Is there room and permission in the output directory? Submit the job again.",
+        )
+    )

@@ -1,0 +1,214 @@
+"""Plans JSON jobs in a child process, kept warm.
+
+Covers: starting, asking, limiting and replacing the child. Does not cover: whose job is next
+(`planners`), planning itself (`minispark.jobs`). Job and plan are opaque to the master: what goes
+there is bytes, and what comes back is shapes and bytes.
+
+Protocol, both ways: four bytes of length (big-endian), then what `minispark.jobs.planner_child`
+describes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import resource
+import signal
+import tempfile
+from dataclasses import asdict, dataclass
+from typing import IO, Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from minispark.config import PRIVATE
+from minispark.errors import ErrorInfo
+from minispark.jobs.reading import Reading, ended, timed_out
+from minispark.logs import logger
+from minispark.masks import masked
+from minispark.master.http.http_errors import RefusedError
+from minispark.master.settings import MasterConfig
+from minispark.plan.stages import StageGraph
+from minispark.settings import MAX_WEIGHT, MIN_WEIGHT
+from minispark.task.failures import PANIC_CODE
+from minispark.wire.messages import GraphMessage
+
+_MAX_REPLY_BYTES = 1 << 29
+"""A plan of 65,536 splits is about 20 MB; more comes from a child gone mad."""
+_LENGTH_BYTES = 4
+_LAST_WORDS_BYTES = 2_000
+
+_log = logger("master")
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedBody:
+    """A JSON job that was planned."""
+
+    name: str
+    weight: float
+    graph: StageGraph
+
+
+class _Reply(BaseModel):
+    model_config = ConfigDict(val_json_bytes="base64")
+    name: Annotated[str, Field(max_length=200)] = "job"
+    weight: Annotated[float, Field(ge=MIN_WEIGHT, le=MAX_WEIGHT)] = 1.0
+    graph: GraphMessage | None = None
+    error: ErrorInfo | None = None
+    status: int = 422
+    reading: Reading | None = None
+    """What is read next, in a note that goes before the answer."""
+
+
+class Planner:
+    """One child, which plans one job at a time; the next is started as soon as it is gone."""
+
+    def __init__(self, config: MasterConfig) -> None:
+        self._command = config.planner_command
+        self._limits = config.limits
+        given = {
+            "data_root": None if config.data_root is None else str(config.data_root),
+            "settings": asdict(config.plan),
+            "limits": asdict(config.limits),
+        }
+        self._head = json.dumps(given).encode() + b"\n"
+        self._turn = asyncio.Lock()
+        self._child: asyncio.subprocess.Process | None = None
+        self._planned = 0
+        self._words: IO[bytes] | None = None
+        """What the child prints: it says there what it died of."""
+        self._reading: Reading | None = None
+
+    async def start(self) -> None:
+        """Start the child, so that it is warm when the first job comes."""
+        async with self._turn:
+            await self._spawn()
+
+    async def close(self) -> None:
+        """End the child."""
+        async with self._turn:
+            await self._end()
+            if self._words is not None:
+                self._words.close()
+
+    async def plan(self, body: bytes) -> PlannedBody:
+        """Return the plan of a JSON job, of which ``body`` is the text.
+
+        Raises
+        ------
+        RefusedError
+            The job cannot be planned: what is wrong with it, or that the planner ended over it.
+        """
+        request = self._head + body
+        async with self._turn:
+            try:
+                async with asyncio.timeout(self._limits.plan_timeout_s):
+                    reply = await self._ask(request)
+            except TimeoutError:
+                await self._end()
+                raise RefusedError(
+                    422, timed_out(self._limits.plan_timeout_s, self._reading)
+                ) from None
+            except (OSError, asyncio.IncompleteReadError, ValidationError) as error:
+                how, words = await self._end(), self._last_words()
+                _log.warning("planner_ended", reason=how or str(error), last_words=words)
+                limit = self._limits.plan_memory_bytes
+                info = ended(how, words, self._reading, limit_bytes=limit)
+                raise RefusedError(422, info) from None
+            except BaseException:
+                # Half a conversation: whatever comes next would be taken for another's answer.
+                await self._end()
+                raise
+            finally:
+                await self._renew()
+        if reply.error is not None:
+            raise RefusedError(reply.status, reply.error)
+        if reply.graph is None:
+            raise RefusedError(422, ErrorInfo("MS-130", "the planner sent an empty answer"))
+        return PlannedBody(reply.name, reply.weight, reply.graph.graph)
+
+    async def _ask(self, request: bytes) -> _Reply:
+        child = await self._ready()
+        if child.stdin is None or child.stdout is None:
+            raise BrokenPipeError
+        self._reading = None
+        child.stdin.write(len(request).to_bytes(_LENGTH_BYTES, "big") + request)
+        await child.stdin.drain()
+        while True:
+            reply = await self._next(child.stdout)
+            if "reading" not in reply.model_fields_set:
+                break
+            self._reading = reply.reading
+        self._planned += 1
+        if reply.error is not None and reply.error.code == PANIC_CODE:
+            # Which locks Polars still holds there is not known.
+            self._planned = self._limits.jobs_per_planner
+        return reply
+
+    async def _next(self, answers: asyncio.StreamReader) -> _Reply:
+        size = int.from_bytes(await answers.readexactly(_LENGTH_BYTES), "big")
+        if size > _MAX_REPLY_BYTES:
+            msg = f"its answer would take {size} bytes"
+            raise OSError(msg)
+        return _Reply.model_validate_json(await answers.readexactly(size))
+
+    async def _ready(self) -> asyncio.subprocess.Process:
+        if self._child is None or self._child.returncode is not None:
+            await self._spawn()
+        if self._child is None:
+            raise BrokenPipeError
+        return self._child
+
+    async def _renew(self) -> None:
+        """Replace a child that is gone or has planned enough, so that the next job finds it."""
+        if self._planned >= self._limits.jobs_per_planner:
+            await self._end()
+        if self._child is None:
+            with contextlib.suppress(OSError):
+                await self._spawn()
+
+    async def _spawn(self) -> None:
+        environment = {name: text for name, text in os.environ.items() if name not in PRIVATE}
+        if self._words is not None:
+            self._words.close()
+        self._words = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the next child
+        self._child = await asyncio.create_subprocess_exec(
+            *self._command,
+            env=environment,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=self._words,
+            limit=1 << 20,
+        )
+        self._planned = 0
+        limit = self._limits.plan_memory_bytes
+        if hasattr(resource, "prlimit"):
+            with contextlib.suppress(ProcessLookupError):
+                resource.prlimit(self._child.pid, resource.RLIMIT_AS, (limit, limit))
+
+    async def _end(self) -> str:
+        """End the child and say how it had ended, if it had by itself."""
+        child, self._child = self._child, None
+        if child is None:
+            return ""
+        # An answer cut short means that it is ending: its own signal tells more than ours.
+        if child.stdout is not None and child.stdout.at_eof():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(child.wait(), 1.0)
+        code = child.returncode
+        with contextlib.suppress(ProcessLookupError):
+            child.kill()
+        await child.wait()
+        if code is None:
+            return ""
+        return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+
+    def _last_words(self) -> str:
+        """Return the end of what the child has printed."""
+        if self._words is None:
+            return ""
+        size = self._words.seek(0, os.SEEK_END)
+        self._words.seek(max(0, size - _LAST_WORDS_BYTES))
+        return masked(self._words.read().decode(errors="replace").strip())

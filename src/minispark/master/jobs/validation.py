@@ -1,0 +1,136 @@
+"""What a job must be before it may run: limits, a sound graph, outputs that may be written."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from minispark.errors import ErrorInfo, UsageError
+from minispark.master.http.http_errors import RefusedError
+from minispark.master.jobs.finished_job import sink_stages
+from minispark.plan.stages import Branch, OutputKind, SinkSpec, Stage, StageGraph
+from minispark.settings import Limits, PlanSettings
+from minispark.task import sinks
+
+
+def check_graph(graph: StageGraph, limits: Limits, plan: PlanSettings) -> None:
+    """Check the shape of a plan that a client made: the scheduler relies on it.
+
+    Raises
+    ------
+    RefusedError
+        Stages are missing, out of order, or do not fit together.
+    """
+    if len(graph.stages) > limits.nodes * 4 or not graph.stages:
+        raise _bad(f"a plan of {len(graph.stages)} stages cannot run")
+    known: dict[int, Stage] = {}
+    for stage in graph.stages:
+        if stage.id in known or stage.id < 0:
+            raise _bad(f"the plan has two stages with number {stage.id}")
+        if not 1 <= stage.partitions <= plan.max_partitions:
+            raise _bad(f"stage {stage.id} has {stage.partitions} tasks")
+        if not 1 <= stage.output.partitions <= plan.max_partitions:
+            raise _bad(f"stage {stage.id} delivers {stage.output.partitions} partitions")
+        if (stage.output.kind is OutputKind.SINK) != (stage.output.sink is not None):
+            raise _bad(f"stage {stage.id} has no place for its output")
+        for branch in stage.branches:
+            _check_branch(stage, branch, known)
+        known[stage.id] = stage
+    for result in graph.results:
+        if result.stage not in known:
+            raise _bad(f"the result {result.node!r} comes from no stage", node=result.node)
+
+
+def _check_branch(stage: Stage, branch: Branch, known: Mapping[int, Stage]) -> None:
+    if branch.partitions < 1 or any(len(s.tasks) != branch.partitions for s in branch.scans):
+        raise _bad(f"a branch of stage {stage.id} does not fit its inputs")
+    for leaf in branch.inputs:
+        if leaf.stage not in known:
+            raise _bad(f"stage {stage.id} reads stage {leaf.stage}, which does not come before it")
+        if not leaf.fits(branch.partitions, known[leaf.stage].output.partitions):
+            raise _bad(f"stage {stage.id} reads partitions that stage {leaf.stage} does not have")
+
+
+def sink_directories(graph: StageGraph, data_root: Path | None) -> dict[int, Path]:
+    """Return the directory of each stage that writes files.
+
+    Raises
+    ------
+    RefusedError
+        With a data root: one that lies outside it.
+    """
+    root = None if data_root is None else str(data_root)
+    found: dict[int, Path] = {}
+    for stage, sink in sink_stages(graph).items():
+        if "\0" in sink.path:
+            raise _bad("the path of an output holds a null character", field="path")
+        try:
+            found[stage] = sinks.sink_directory(sink, root).absolute()
+        except UsageError as error:
+            raise RefusedError(422, error.info) from error
+    return found
+
+
+def _place(directory: Path) -> Path:
+    """Return where a directory leads; a circle of links is no error here."""
+    return Path(os.path.realpath(directory))
+
+
+def check_sinks(
+    graph: StageGraph,
+    directories: Mapping[int, Path],
+    *,
+    busy: Iterable[Path],
+    data_root: Path | None,
+) -> None:
+    """Check that a job may write where it wants to. Touches the disk: call it in a thread.
+
+    Raises
+    ------
+    RefusedError
+        409 where a running job writes to the same place or something is there already, 422
+        where the job would overwrite what it reads.
+    """
+    taken = {_place(path) for path in busy}
+    specs = sink_stages(graph)
+    for stage, directory in directories.items():
+        resolved = _place(directory)
+        if resolved in taken:
+            raise RefusedError(
+                409, ErrorInfo("MS-141", f"another output goes to {specs[stage].path} already")
+            )
+        taken.add(resolved)
+        _check_not_read(graph, specs[stage], resolved, data_root or Path())
+        try:
+            sinks.prepare(directory, overwrite=specs[stage].overwrite)
+        except UsageError as error:
+            raise RefusedError(409, error.info) from error
+        except OSError as error:
+            raise _bad(f"cannot write to {specs[stage].path}: {error.strerror}") from error
+
+
+def _check_not_read(graph: StageGraph, sink: SinkSpec, directory: Path, root: Path) -> None:
+    if not sink.overwrite:
+        return
+    read = {
+        split.path
+        for stage in graph.stages
+        for branch in stage.branches
+        for scan in branch.scans
+        for splits in scan.tasks
+        for split in splits
+    }
+    for path in read:
+        if _place(root / path).is_relative_to(directory):
+            raise _bad(
+                f"the job reads {sink.path}, which it would overwrite",
+                field="path",
+                hint="Write to another directory.",
+            )
+
+
+def _bad(
+    message: str, field: str | None = None, *, node: str | None = None, hint: str | None = None
+) -> RefusedError:
+    return RefusedError(422, ErrorInfo("MS-146", message, node=node, field=field, hint=hint))

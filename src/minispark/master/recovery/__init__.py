@@ -1,0 +1,1 @@
+"""What a master reads back from its journal."""

@@ -1,0 +1,256 @@
+"""What a master makes of the journal of its earlier life: it goes on.
+
+Finished jobs are listed as they were. Running ones go on where they were: the scheduler is
+replayed, their records are told again, workers are taken for present under their old epochs.
+Where the journal cannot be replayed (another version of the scheduler wrote it), running jobs
+have failed and say why; but a commit that had begun is brought to its end.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+from minispark.clock import monotonic_s, wall_s
+from minispark.errors import ErrorInfo, MinisparkError, TaskError
+from minispark.journal.journal import TOTALS, Journal, StoredJob
+from minispark.journal.rows import Row
+from minispark.logs import logger
+from minispark.master.control.components import Components, Identity
+from minispark.master.http.http_errors import RefusedError
+from minispark.master.jobs.commits import discard, publish
+from minispark.master.jobs.finished_job import Ending, FinishedJob, node_results, sink_stages
+from minispark.master.jobs.job_store import RunningJob
+from minispark.master.jobs.validation import sink_directories
+from minispark.master.recovery.replay import Replay
+from minispark.observe.cluster import Totals
+from minispark.observe.projection import apply
+from minispark.observe.record import JobRecord
+from minispark.plan.stages import StageGraph
+from minispark.scheduler.commands import FinishJob, JobStatus
+from minispark.scheduler.core import Scheduler
+from minispark.scheduler.events import ATTEMPTS_OF_A_LIFE
+from minispark.wire.messages import GraphMessage
+
+_VERSION_BITS = 32
+"""Versions of a record begin beyond all of its earlier life: one for each bit of the epoch."""
+
+_log = logger("master")
+
+
+def identify(journal: Journal, *, new_cluster_id: str, disk: str) -> Identity:
+    """Begin a new life: the cluster's id stays, the master's epoch goes up.
+
+    The end of the journal may be missing where ``disk`` is another than in the last life, or where
+    the journal has noticed a loss.
+    """
+    cluster = journal.meta("cluster_id")
+    if cluster is None:
+        cluster = new_cluster_id
+        journal.set_meta("cluster_id", cluster)
+    loss = journal.loss
+    # What has been lost may hold a later life: workers refuse an earlier one.
+    last = max(int(journal.meta("master_epoch") or 0), 0 if loss is None else loss.master_epoch)
+    epoch = last + 1
+    journal.set_meta("master_epoch", str(epoch))
+    if loss is not None or (epoch > 1 and journal.meta("disk") != disk):
+        journal.set_meta("attempts", str(ATTEMPTS_OF_A_LIFE * epoch))
+    journal.set_meta("disk", disk)
+    return Identity(cluster, epoch, int(journal.meta("attempts") or 0))
+
+
+def restore(parts: Components) -> list[Callable[[], None]]:
+    """Fill the books from the journal. Before the journal is started.
+
+    Returns what was decided and perhaps not done: for whoever starts the carrier.
+    """
+    journal, began_s = parts.journal, monotonic_s()
+    parts.jobs.archived_totals = Totals.model_validate_json(journal.meta(TOTALS) or "{}")
+    stored = journal.jobs()
+    live = {job.job: _live(parts, job) for job in stored if job.outcome is None}
+    with _no_collection():
+        replay = Replay(journal.last_snapshot(), empty=not stored and journal.seq == 0)
+        rows, ends = _read_rows(parts, replay, live)
+    if replay.broken is None:
+        todo = _go_on(parts, replay, stored, live, ends)
+    else:
+        todo = _begin_anew(parts, replay, stored, live)
+    todo += [_clearing(parts, job) for job in stored if job.outcome is not None and job.staging]
+    if live or replay.broken is not None:
+        _log.info(
+            "journal_restored",
+            running_jobs=len(live),
+            rows=rows,
+            steps=replay.steps,
+            broken=replay.broken,
+            duration_s=round(monotonic_s() - began_s, 3),
+        )
+    return todo
+
+
+def _read_rows(
+    parts: Components, replay: Replay, live: dict[str, RunningJob]
+) -> tuple[int, dict[str, FinishJob]]:
+    """Fold the rows into scheduler and jobs; return how many there were, and how jobs ended."""
+    rows = 0
+    ends: dict[str, FinishJob] = {}
+    for stored in parts.journal.replay(after=replay.after, jobs=live):
+        rows += 1
+        try:
+            row = Row.read(stored)
+            if row.job in live:
+                live[row.job].take(row)
+        # Whatever is wrong with a row, the jobs that ended must be there.
+        except Exception as error:
+            replay.give_up(stored, error)
+            continue
+        for decision in row.decisions:
+            if isinstance(decision, FinishJob):
+                ends[decision.job] = decision
+        for job in (live[name] for name in row.about(live) if name in live):
+            show = partial(apply, job.record, row)
+            parts.guard.run("record", show, job=job.job_id, row=row.seq)
+        replay.take(stored, row)
+    return rows, ends
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Collect no garbage: none is made, and looking for it among so much costs half of the time."""
+    before = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if before:
+            gc.enable()
+
+
+def _live(parts: Components, stored: StoredJob) -> RunningJob:
+    """Begin the book entry of a job that was running, as it was when it was accepted."""
+    graph = GraphMessage.model_validate_json(stored.graph).graph
+    version = parts.identity.master_epoch << _VERSION_BITS
+    record = JobRecord(stored.job, stored.name, graph, stored.submitted_at, version=version)
+    return RunningJob(record, _directories(parts, stored, graph))
+
+
+def _directories(parts: Components, stored: StoredJob, graph: StageGraph) -> dict[int, Path]:
+    if stored.staging is not None:
+        staged = map(Path, json.loads(stored.staging))
+        return dict(zip(sink_stages(graph), staged, strict=True))
+    try:
+        return sink_directories(graph, parts.config.data_root)
+    except RefusedError:
+        _log.warning("staged_output_left", job=stored.job)
+        return {}
+
+
+def _go_on(
+    parts: Components,
+    replay: Replay,
+    stored: list[StoredJob],
+    live: dict[str, RunningJob],
+    ends: dict[str, FinishJob],
+) -> list[Callable[[], None]]:
+    """Take the replayed scheduler for this life's."""
+    # From here on under the settings of this life.
+    scheduler = Scheduler(parts.config.scheduler, replay.scheduler.state)
+    parts.loop.resume(scheduler, now=replay.now)
+    statuses = {worker.worker: worker for worker in scheduler.worker_status()}
+    for name, known in replay.workers.items():
+        if name in statuses:
+            leased = scheduler.active_attempts(name)
+            parts.registry.restore(
+                known, status=statuses[name].status, leased=leased, now=monotonic_s()
+            )
+    todo: list[Callable[[], None]] = []
+    for job in stored:
+        if job.outcome is not None:
+            outcome = FinishedJob.read(job)
+            parts.jobs.restore(outcome, idempotency_key=job.idempotency_key)
+        elif scheduler.job_status(job.job) is None:
+            # Its client was never told that it was accepted, and asks again.
+            todo.append(_forgetting(parts, job.job))
+        else:
+            parts.jobs.add(live[job.job], idempotency_key=job.idempotency_key)
+            if job.job in ends:
+                todo.append(_ending(parts, ends[job.job]))
+    return todo
+
+
+def _begin_anew(
+    parts: Components, replay: Replay, stored: list[StoredJob], live: dict[str, RunningJob]
+) -> list[Callable[[], None]]:
+    """Begin with an empty scheduler: what was running has failed."""
+    parts.loop.resume(Scheduler(parts.config.scheduler), now=replay.now)
+    todo: list[Callable[[], None]] = []
+    for job in stored:
+        if job.outcome is None:
+            outcome = _fail(parts, live[job.job], replay.broken or "")
+            todo.append(_writing_end(parts, outcome))
+        else:
+            outcome = FinishedJob.read(job)
+        parts.jobs.restore(outcome, idempotency_key=job.idempotency_key)
+    return todo
+
+
+def _fail(parts: Components, live: RunningJob, why: str) -> FinishedJob:
+    """End a job that cannot go on."""
+    record, job, root, now = live.record, live.job_id, parts.config.data_root, wall_s()
+    error: ErrorInfo | None = ErrorInfo(
+        "MS-218",
+        f"the master was restarted while the job ran and could not go on with it: {why}",
+        hint="Submit it again.",
+    )
+    if live.manifests is not None:
+        try:
+            live.sinks = publish(job, live.graph, live.manifests, root=root)
+            error = None
+        except (OSError, MinisparkError) as problem:
+            _log.warning("commit_failed", job=job, reason=str(problem))
+    status = JobStatus.FAILED if error else JobStatus.SUCCEEDED
+    record.finished(status, error, now)
+    if error is not None:
+        discard(job, live.directories.values(), root=root)
+    _log.warning("job_ended_by_restart", job=job, status=status.value)
+    failure = None if error is None else TaskError(error)
+    results = node_results(live.graph, (), {})
+    ending = Ending(FinishJob(job, status, failure), results=results, sinks=live.sinks)
+    return FinishedJob.of(record, ending, at=now, guard=parts.guard)
+
+
+def _writing_end(parts: Components, outcome: FinishedJob) -> Callable[[], None]:
+    job, status = outcome.view.job_id, outcome.view.status.value
+    at = outcome.view.finished_at or wall_s()
+
+    def write() -> None:
+        parts.journal.job_ended(job, outcome, status=status, at=at)
+        parts.journal.job_cleared(job)
+
+    return write
+
+
+def _ending(parts: Components, command: FinishJob) -> Callable[[], None]:
+    return lambda: parts.loop.redispatch(command)
+
+
+def _forgetting(parts: Components, job: str) -> Callable[[], None]:
+    def forget() -> None:
+        parts.journal.job_forgotten(job)
+
+    return forget
+
+
+def _clearing(parts: Components, stored: StoredJob) -> Callable[[], None]:
+    """Remove what a job staged that ended just before its master did."""
+    directories = [Path(place) for place in json.loads(stored.staging or "[]")]
+
+    def clear() -> None:
+        discard(stored.job, directories, root=parts.config.data_root)
+        parts.journal.job_cleared(stored.job)
+
+    return clear

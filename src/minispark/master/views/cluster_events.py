@@ -1,0 +1,174 @@
+"""What a row means for the cluster: its news.
+
+Most facts are none: tasks that are placed and end well are told by the journal of their job.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+from minispark.errors import FetchFailed
+from minispark.ids import TaskKey
+from minispark.journal.cluster_event import ClusterEvent
+from minispark.journal.rows import FailureRow, Registration, Row, Submission
+from minispark.master.control.components import Components
+from minispark.observe.failures import error_of
+from minispark.observe.formatting import duration_words, many
+from minispark.scheduler.commands import DismissWorker, FinishJob, JobStatus, WorkerDown
+from minispark.scheduler.events import (
+    HeartbeatDiff,
+    JobCancelRequested,
+    MasterRestarted,
+    WorkerDraining,
+)
+
+
+class EventPublisher:
+    """Makes the news of each row, before the records are changed by it."""
+
+    def __init__(self, parts: Components) -> None:
+        self._parts = parts
+        self._book = parts.jobs
+        self._up: frozenset[str] = frozenset()
+        self._excluded: frozenset[str] = frozenset()
+        self._full: dict[str, str] = {}
+
+    def apply(self, row: Row) -> None:
+        """Write the news of a row; where that fails, nothing of it is remembered."""
+        before = (self._up, self._excluded, dict(self._full))
+        try:
+            lines = self._lines(row)
+        except Exception:
+            self._up, self._excluded, self._full = before
+            raise
+        if lines:
+            self._parts.journal.news(lines, at=row.at)
+
+    def _lines(self, row: Row) -> list[ClusterEvent]:
+        found = [*self._of_happening(row), *self._of_standing(row.excluded)]
+        for command in row.decisions:
+            match command:
+                case WorkerDown():
+                    found += self._gone(command)
+                case DismissWorker():
+                    left = "nothing of it is needed any more, or its time to leave is over"
+                    found.append(_worker(command.worker, "dismissed", f"may go: {left}"))
+                case FinishJob():
+                    found.append(self._ended(command, row.at))
+                case _:
+                    pass
+        return found
+
+    def _of_happening(self, row: Row) -> Iterator[ClusterEvent]:
+        fact = row.happening
+        match fact:
+            case Submission():
+                tasks = sum(
+                    branch.partitions for stage in fact.job.stages for branch in stage.branches
+                )
+                what = f"{many(len(fact.job.stages), 'stage')}, {many(tasks, 'task')}"
+                yield self._job(fact.job.job, "submitted", f"was submitted: {what}")
+            case JobCancelRequested():
+                yield self._job(fact.job, "cancel_requested", "somebody asked for its end")
+            case Registration():
+                self._up |= {fact.worker}
+                yield from self._lost_with(fact.worker, "registered anew")
+                what = f"registered: {many(fact.slots, 'slot')}, at {fact.url}"
+                yield _worker(fact.worker, "registered", what)
+            case WorkerDraining():
+                self._up -= {fact.worker}
+                what = "leaves: it gets no more work, and its blocks go to others"
+                yield _worker(fact.worker, "draining", what)
+            case HeartbeatDiff():
+                yield from self._lost(fact.worker, fact.lost, "does not know them")
+                yield from self._room(fact)
+            case MasterRestarted():
+                yield self._master_started()
+            case FailureRow() if row.accepted:
+                yield self._failed(fact)
+            case _:
+                pass
+
+    def _of_standing(self, excluded: frozenset[str]) -> Iterator[ClusterEvent]:
+        """Say which workers are excluded, and which are not any more."""
+        for worker in sorted(excluded - self._excluded):
+            what = "gets no work for a while: too many tasks failed there in a row"
+            yield _worker(worker, "excluded", what)
+        for worker in sorted((self._excluded - excluded) & self._up):
+            yield _worker(worker, "admitted", "gets work again")
+        self._excluded = excluded
+
+    def _master_started(self) -> ClusterEvent:
+        scheduler = self._parts.scheduler
+        # What an earlier life has told is not told again.
+        self._excluded = scheduler.excluded_workers()
+        status = scheduler.worker_status()
+        self._up = frozenset(one.worker for one in status if one.status == "UP")
+        self._full = {one.worker: one.full for one in status if one.full}
+        life, running = self._parts.identity.master_epoch, len(self._book.live)
+        goes_on = f"; {many(running, 'job')} go{'es' if running == 1 else ''} on" if running else ""
+        if life == 1:
+            return ClusterEvent(
+                "master", "started", f"the master of a new cluster started{goes_on}"
+            )
+        return ClusterEvent(
+            "master", "restarted", f"the master started again (life {life}){goes_on}"
+        )
+
+    def _room(self, fact: HeartbeatDiff) -> Iterator[ClusterEvent]:
+        before = self._full.pop(fact.worker, None)
+        if fact.full is not None:
+            self._full[fact.worker] = fact.full
+        if fact.full is not None and fact.full != before:
+            yield _worker(fact.worker, "full", f"takes no more work: its {fact.full} is full")
+        if fact.full is None and before is not None:
+            yield _worker(fact.worker, "room", f"takes work again: its {before} has room")
+
+    def _gone(self, command: WorkerDown) -> Iterator[ClusterEvent]:
+        yield _worker(command.worker, "down", f"is DOWN: {command.reason}")
+        self._up -= {command.worker}
+        self._full.pop(command.worker, None)
+        yield from self._lost_with(command.worker, "is DOWN")
+
+    def _lost_with(self, worker: str, why: str) -> Iterator[ClusterEvent]:
+        for live in self._book.live.values():
+            yield from self._lost(worker, live.record.running_on(worker), why)
+
+    def _lost(self, worker: str, keys: Iterable[TaskKey], why: str) -> Iterator[ClusterEvent]:
+        for job, count in Counter(key.job for key in keys).items():
+            verb = "was" if count == 1 else "were"
+            said = f"{many(count, 'attempt')} {verb} lost: {worker} {why}"
+            yield ClusterEvent("attempt", "lost", said, worker, job, self._name(job))
+
+    def _failed(self, told: FailureRow) -> ClusterEvent:
+        key, failure = told.report.key, told.report.failure
+        why = failure.reason if isinstance(failure, FetchFailed) else error_of(failure).message
+        what = f"attempt {key.attempt + 1} of task {key.partition} of stage {key.stage}"
+        said = f"{what} failed: {why}"
+        return ClusterEvent(
+            "attempt", "failed", said, told.worker, key.job, self._name(key.job), key.block_id
+        )
+
+    def _ended(self, command: FinishJob, at: float) -> ClusterEvent:
+        status, live = command.status, self._book.live.get(command.job)
+        why = ""
+        if status is JobStatus.FAILED and command.failure is not None:
+            info = error_of(command.failure)
+            if live is not None:
+                info = live.record.explain(command.failure, command.key)
+            why = f": {info.message}"
+        took = "" if live is None else duration_words(at - live.record.submitted_at)
+        said = f"{status.value} after {took}{why}" if took else f"{status.value}{why}"
+        return self._job(command.job, status.value.lower(), said)
+
+    def _job(self, job: str, kind: str, said: str) -> ClusterEvent:
+        return ClusterEvent("job", kind, said, job=job, name=self._name(job))
+
+    def _name(self, job: str) -> str | None:
+        live = self._book.live.get(job)
+        return None if live is None else live.record.name
+
+
+def _worker(worker: str, kind: str, said: str) -> ClusterEvent:
+    return ClusterEvent("worker", kind, said, worker)

@@ -1,0 +1,101 @@
+"""Readers of the rows about running jobs; they read what is durable and carried out.
+
+They change nothing that is decided. Where a row cannot be taken into the record of a job, that
+record is folded from the journal again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+
+from minispark.errors import FetchFailed
+from minispark.journal.rows import FailureRow, Row
+from minispark.logs import logger, task_fields
+from minispark.master.control.components import Components
+from minispark.master.jobs.archiver import JobArchiver
+from minispark.master.jobs.job_store import RunningJob
+from minispark.observe.projection import apply, fold, read_rows
+from minispark.observe.record import JobRecord
+from minispark.scheduler.commands import WorkerDown
+
+_PAGE = 1_000
+
+_log = logger("master")
+
+
+class JobReader:
+    """Keeps the records of running jobs; freezes what is shown of a job when it has ended."""
+
+    def __init__(self, parts: Components, endings: JobArchiver) -> None:
+        self._parts = parts
+        self._endings = endings
+        self._behind: dict[str, int] = {}
+        """Jobs whose records are being folded again, and the last row that these must have."""
+
+    def apply(self, row: Row) -> None:
+        """Take a row into the records of all jobs that it is about."""
+        parts = self._parts
+        for job in row.about(list(parts.jobs.live)):
+            live = parts.jobs.live.get(job)
+            if live is None:
+                continue
+            if job in self._behind:
+                self._behind[job] = row.seq
+            elif parts.guard.run("record", partial(apply, live.record, row), job=job, row=row.seq):
+                self._settle(live)
+            else:
+                self._begin_rebuild(live, row.seq)
+        if any(isinstance(decision, WorkerDown) for decision in row.decisions):
+            parts.update_wait_reasons()
+
+    def recover(self, row: Row) -> None:
+        """Fold the records of all jobs that a row is about again: it was not taken in."""
+        for job in row.about(list(self._parts.jobs.live)):
+            live = self._parts.jobs.live.get(job)
+            if live is not None and job not in self._behind:
+                self._begin_rebuild(live, row.seq)
+
+    def _begin_rebuild(self, live: RunningJob, seq: int) -> None:
+        self._behind[live.job_id] = seq
+        self._parts.spawn(self._rebuild(live))
+
+    async def _rebuild(self, live: RunningJob) -> None:
+        """Fold the record of a job from the journal; the old one stays where that fails."""
+        job, old = live.job_id, live.record
+        record = JobRecord(job, old.name, old.graph, old.submitted_at, version=old.version + 1)
+        after = 0
+        try:
+            while after < self._behind[job]:
+                read = partial(self._parts.journal.read_events, job, after=after, limit=_PAGE)
+                stored = await asyncio.to_thread(read)
+                await asyncio.to_thread(fold, record, read_rows(stored))
+                after = stored[-1].seq if stored else self._behind[job]
+            live.record = record
+        except Exception:
+            _log.exception("record_not_rebuilt", job=job)
+        del self._behind[job]
+        self._settle(live)
+        self._parts.update_wait_reasons()
+
+    def _settle(self, live: RunningJob) -> None:
+        self._parts.jobs.changed(live.job_id)
+        if live.ending is not None:
+            self._endings.conclude(live, live.ending)
+
+
+def log_row(row: Row) -> None:
+    """Log what somebody who runs a cluster wants to know of a row."""
+    happening = row.happening
+    if isinstance(happening, FailureRow) and row.accepted:
+        failure = happening.report.failure
+        _log.warning(
+            "task_failed",
+            kind=failure.kind,
+            reason=failure.reason if isinstance(failure, FetchFailed) else None,
+            worker=happening.worker,
+            **task_fields(happening.report.key),
+        )
+    for decision in row.decisions:
+        if isinstance(decision, WorkerDown):
+            _log.warning("worker_down", worker=decision.worker, reason=decision.reason)

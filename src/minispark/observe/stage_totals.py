@@ -1,0 +1,79 @@
+"""Sums over the accepted reports of a stage, kept up to date as they come.
+
+So asking for figures costs the same whether a stage has ten tasks or a hundred thousand.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from statistics import median
+
+from minispark.task.spec import TaskReport
+
+_PER_LOOK = 50
+"""While a large stage runs, its skew is looked for again after each 2 % of its tasks: whoever
+watches asks every second, and sorting 100,000 tasks takes 50 ms of the master."""
+
+
+class StageTotals:
+    """Of one report for each of so many tasks; a later one takes the place of an earlier."""
+
+    def __init__(self, *, tasks: int, scans_rows: bool) -> None:
+        self.nodes: Counter[str] = Counter()
+        """Rows out of each counted DAG node."""
+        self.rows_in = 0
+        self.rows_out = 0
+        self.bytes_read = 0
+        self.bytes_fetched = 0
+        self.bytes_out = 0
+        self.task_time_s = 0.0
+        self._tasks = tasks
+        self._scans_rows = scans_rows
+        self._sizes: dict[int, tuple[int, float]] = {}
+        self._skew: float | None = None
+        self._unlooked = 0
+
+    def add(self, report: TaskReport, *, instead_of: TaskReport | None) -> None:
+        """Take in an accepted report."""
+        if instead_of is not None:
+            self._sum(instead_of, -1)
+        self._sum(report, 1)
+        rows = sum(report.nodes.values()) if self._scans_rows else report.rows_in
+        self._sizes[report.key.partition] = (rows, report.duration_s)
+        self._unlooked += 1
+
+    @property
+    def skew(self) -> float | None:
+        """Largest task over the median task, in rows (in time where none are counted).
+
+        While the stage runs it may lack a few of the last tasks; in the end it is exact.
+        """
+        whole = len(self._sizes) >= self._tasks
+        if self._unlooked and (whole or self._unlooked * _PER_LOOK >= len(self._sizes)):
+            self._skew, self._unlooked = self._find_skew(), 0
+        return self._skew
+
+    def _sum(self, report: TaskReport, sign: int) -> None:
+        for node, rows in report.nodes.items():
+            self.nodes[node] += sign * rows
+        self.rows_in += sign * report.rows_in
+        self.rows_out += sign * rows_out(report)
+        self.bytes_read += sign * report.bytes_read
+        self.bytes_fetched += sign * report.bytes_fetched
+        self.bytes_out += sign * report.block.bytes
+        self.task_time_s += sign * report.duration_s
+
+    def _find_skew(self) -> float | None:
+        if len(self._sizes) < 2:
+            return None
+        for measure in (0, 1):
+            sizes = [size[measure] for size in self._sizes.values()]
+            middle = median(sizes)
+            if middle > 0:
+                return round(max(sizes) / middle, 3)
+        return None
+
+
+def rows_out(report: TaskReport) -> int:
+    """Rows in a task's block, or in the file that it wrote."""
+    return report.sink.rows if report.sink is not None else report.block.rows

@@ -1,0 +1,322 @@
+"""What follows for jobs within one step: the arrows taken and the commands they cause.
+
+Covers: planning, delivering and ending jobs, charging and losing attempts, rolling stages back.
+Does not cover: launches (`launching`), which event leads here (`core`). A `Step` lives for one
+step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from math import inf
+
+from minispark.errors import Failure, FetchFailed, WorkerLost
+from minispark.ids import TaskKey
+from minispark.scheduler import attempts, lineage, liveness, stragglers
+from minispark.scheduler.commands import (
+    BlockRef,
+    CancelTask,
+    Command,
+    CommitJob,
+    FinishJob,
+    ReleaseBlocks,
+    ReleaseJob,
+)
+from minispark.scheduler.policy import Cause, ended
+from minispark.scheduler.stage import StageRun
+from minispark.scheduler.state import JobRun, Phase, State
+from minispark.scheduler.tasks import (
+    IDLE,
+    READY,
+    WAITING,
+    Done,
+    Idle,
+    Leased,
+    Live,
+    leases_in,
+)
+from minispark.scheduler.workers import Worker
+from minispark.settings import SchedulerSettings
+
+
+class Step:
+    """One step's work on the state."""
+
+    def __init__(self, state: State, settings: SchedulerSettings, now: float) -> None:
+        self.state = state
+        self.settings = settings
+        self.now = now
+        self.out: list[Command] = []
+        self.touched: dict[str, JobRun] = {}
+        self.due_s = inf
+        """When something will be due that was not due before this step."""
+
+    def emit(self, command: Command) -> None:
+        """Have something done."""
+        self.out.append(command)
+
+    def due(self, at_s: float) -> None:
+        """Have the clock looked at no later than then."""
+        self.due_s = min(self.due_s, at_s)
+
+    def mark_dirty(self, job: JobRun) -> None:
+        """Have a job settled before the step ends."""
+        self.touched[job.name] = job
+
+    def settle(self) -> None:
+        """Bring every job that was touched to where it can go without an event."""
+        while self.touched:
+            job = next(iter(self.touched.values()))
+            if not job.ended and job.phase is not Phase.COMMITTING:
+                if job.complete:
+                    self._deliver(job)
+                else:
+                    self._plan(job)
+                    self.state.mark_runnable(job)
+            # Last, since a rollback touches the job that is being settled.
+            self.touched.pop(job.name, None)
+
+    def watch(self) -> None:
+        """Let the patience of jobs run out as long as there is nobody to work for them."""
+        state = self.state
+        stuck, state.stuck = state.stuck, liveness.nobody_works(state)
+        if not (stuck or state.stuck):
+            return
+        for job in state.jobs.values():
+            if not state.stuck or job.ended or job.phase is Phase.COMMITTING:
+                job.stranded_s = None
+            else:
+                job.stranded_s = self.now if job.stranded_s is None else job.stranded_s
+                # How long it waits hangs on whether there is a worker at all.
+                self.due(job.stranded_s + liveness.grace_s(state, self.settings))
+
+    def _plan(self, job: JobRun) -> None:
+        """Ask anew which tasks are needed and which of them may run."""
+        needed = lineage.missing(job)
+        while (stage := lineage.unrepeatable(job, needed)) is not None:
+            self.roll_back(job, stage)
+            if job.ended:
+                return
+            needed = lineage.missing(job)
+        for stage in job.ordered:
+            wanted = dict.fromkeys(needed.get(stage.id, ()))
+            for partition, task in enumerate(stage.tasks):
+                if isinstance(task.state, Live | Done):
+                    continue
+                if partition not in wanted:
+                    if task.state is not IDLE:
+                        task.move(IDLE)
+                elif lineage.input_complete(job, stage, partition):
+                    if task.state is not READY:
+                        self.state.enqueue(job, stage, partition)
+                elif task.state is not WAITING:
+                    task.move(WAITING)
+
+    def _deliver(self, job: JobRun) -> None:
+        for lease in self.state.leases_of(job):
+            self.cancel(lease)
+        for task in (task for stage in job.ordered for task in stage.tasks):
+            if not isinstance(task.state, Idle | Done):
+                task.move(IDLE)
+        job.queue.clear()
+        self.state.remove_runnable(job)
+        sinks = [stage for stage in job.ordered if stage.spec.sink]
+        if sinks and job.phase is not Phase.DELIVERED:
+            job.move(Phase.COMMITTING)
+            job.committing = tuple(done.key for stage in sinks for done in stage.accepted())
+            self.emit(CommitJob(job.name, job.committing))
+        else:
+            self.end(job, Phase.SUCCEEDED)
+
+    def end(
+        self,
+        job: JobRun,
+        phase: Phase,
+        failure: Failure | None = None,
+        key: TaskKey | None = None,
+    ) -> None:
+        """End a job: nothing of it runs on, and of its blocks only results stay.
+
+        ``key`` is the attempt whose failure ends it.
+        """
+        for lease in self.state.leases_of(job):
+            self.cancel(lease)
+        results: tuple[BlockRef, ...] = ()
+        if phase is Phase.SUCCEEDED:
+            kept = (done for s in job.ordered if s.spec.result for done in s.accepted())
+            results = tuple(BlockRef(done.key, done.worker, 0) for done in kept)
+        job.move(phase)
+        job.clear()
+        self.state.remove_runnable(job)
+        self.touched.pop(job.name, None)
+        for worker in (self.state.workers.get(name) for name in job.workers):
+            if worker is not None and worker.failed_tasks:
+                worker.close_strikes(job.name)
+        self.emit(FinishJob(job.name, job.status, failure, results, key))
+        self.release(job, keep=[block.key for block in results])
+
+    def release(self, job: JobRun, keep: Iterable[TaskKey] = ()) -> None:
+        """Let the blocks of a job go from the ledger and, where they can be told, the workers.
+
+        A worker that cannot be told now names the job when it comes back.
+        """
+        kept = dict.fromkeys(keep)
+        for leaver in self.state.leaving.values():
+            leaver.let_go(job.name, kept)
+        told, job.workers = job.workers, {}
+        known = self.state.workers
+        for worker in (known[name] for name in told if name in known):
+            blocks = worker.blocks.pop(job.name, {})
+            if stay := {key: None for key in blocks if key in kept}:
+                worker.blocks[job.name] = stay
+                job.workers[worker.name] = None
+            gone = tuple(key for key in blocks if key not in kept)
+            if worker.up and not stay:
+                self.emit(ReleaseJob(worker.name, worker.epoch, job.name))
+            elif worker.up and gone:
+                self.emit(ReleaseBlocks(worker.name, worker.epoch, gone))
+
+    def charge(
+        self,
+        job: JobRun,
+        stage: StageRun,
+        lease: Leased,
+        cause: Cause,
+        why: Failure,
+        *,
+        alone: bool,
+    ) -> None:
+        """Charge a task for an attempt that is over; queue it again or end the job.
+
+        Not ``alone`` it had another beside it, which goes on. Then a second one costs nothing.
+        """
+        if not lineage.may_be_needed(job, stage):
+            return
+        key, task = lease.key, stage.tasks[lease.key.partition]
+        if lease.speculative and not alone:
+            attempts.avoid(task, cause, lease.worker)
+            return
+        attempts.charge(task, cause, why, lease.worker)
+        elsewhere = any(name not in task.avoid for name in self.state.rotation)
+        last = attempts.terminal_failure(
+            task, cause, why, elsewhere=elsewhere, settings=self.settings
+        )
+        if last is not None:
+            self.end(job, Phase.FAILED, last, key)
+        elif alone and lineage.input_complete(job, stage, key.partition):
+            self.state.enqueue(job, stage, key.partition)
+        elif alone:
+            self.mark_dirty(job)
+
+    def lose_lease(self, worker: Worker, key: TaskKey, cause: Cause, reason: str) -> None:
+        """Write off an attempt that will not be reported."""
+        if key not in worker.leased:
+            return  # An earlier loss of this step has ended the job.
+        job = self.state.jobs[key.job]
+        stage, lease = job.stages[key.stage], self.state.lease_of(key)
+        if lease is not None:
+            alone = self.state.give_up(stage, lease, self.now)
+            why = WorkerLost(f"{worker.name}: {reason}")
+            self.charge(job, stage, lease, cause, why, alone=alone)
+
+    def lose_input(self, job: JobRun, reader: Leased, gone: FetchFailed) -> bool:
+        """Write off the block that a reader did not get; False if it is not the present one."""
+        key = gone.key
+        stage = job.stages.get(key.stage)
+        if stage is None or all(key.stage != number for number, _ in reader.inputs):
+            return False
+        done = stage.tasks[key.partition].state if key.partition < len(stage.tasks) else None
+        if not isinstance(done, Done) or done.key != key:
+            return False
+        holder = self.state.workers[done.worker]
+        if done.moved_s is not None and reader.since_s < done.moved_s:
+            # It was sent to where the block was before, and shall ask again.
+            self._count_fetch(job, reader, gone)
+            return True
+        # One that does not answer may be gone with all it has; its next word, or silence, tells.
+        if holder.up and holder.name != reader.worker:
+            holder.suspect = self.settings.heartbeat_timeout_s < inf
+            self.state.reindex(holder)
+        self.lose_blocks(job, stage, [key.partition])
+        stage.tasks[key.partition].avoid_worker(holder.name)
+        # A cache drops what it likes, and there is only so much that was found there.
+        if not done.found:
+            self._count_fetch(job, reader, gone)
+        return True
+
+    def _count_fetch(self, job: JobRun, reader: Leased, gone: FetchFailed) -> None:
+        self.mark_dirty(job)
+        job.fetch_failures += 1
+        if job.fetch_failures > self.settings.max_fetch_failures:
+            self.end(job, Phase.FAILED, gone, reader.key)
+
+    def lose_blocks(self, job: JobRun, stage: StageRun, partitions: list[int]) -> None:
+        """Write off accepted blocks of a stage; whether they are made again is asked later."""
+        for partition in partitions:
+            stage.lose(partition)
+        for partition in lineage.unread(job, stage, partitions):
+            stage.tasks[partition].published_receipt = None
+        stragglers.note(self.state, job, stage, self.settings)
+        self.mark_dirty(job)
+
+    def roll_back(self, job: JobRun, stage: StageRun) -> None:
+        """Start a stage, and all that read it, over as new generations."""
+        fallen = lineage.started_below(job, stage)
+        why = f"a lost block of stage {stage.id} came out with other rows, or may have"
+        if any(s.spec.sink for s in fallen) and job.phase is Phase.DELIVERED:
+            failure = ended(
+                "MS-221",
+                f"{why}, and output that was made from it is already delivered",
+                "Remove the output and submit the job again.",
+            )
+            self.end(job, Phase.FAILED, failure)
+            return
+        starts = max(s.generation for s in fallen) + 1
+        if starts >= self.settings.max_stage_generations:
+            failure = ended(
+                "MS-222",
+                f"{why}; its work has begun {starts} times",
+                "Mark the function as deterministic if it is, or see why blocks are lost.",
+            )
+            self.end(job, Phase.FAILED, failure)
+            return
+        for candidate in fallen:
+            candidate.generation += 1
+            for partition, task in enumerate(candidate.tasks):
+                task.published_receipt = None
+                if isinstance(task.state, Live):
+                    for lease in leases_in(task.state):
+                        self.cancel(lease)
+                    task.move(IDLE)
+                elif isinstance(task.state, Done):
+                    candidate.lose(partition)
+                elif task.state is not IDLE:
+                    task.move(IDLE)
+        self.mark_dirty(job)
+
+    def cancel(self, lease: Leased) -> None:
+        """Have an attempt ended, and take it off the books; its task is left as it is."""
+        worker = self.state.workers[lease.worker]
+        self.state.unlease(lease, self.now)
+        if worker.up:
+            self.emit(CancelTask(worker.name, worker.epoch, lease.key))
+
+    def revoke(self, lease: Leased) -> None:
+        """Take an attempt away from its worker, at nobody's charge, and queue it again."""
+        job = self.state.jobs[lease.key.job]
+        stage, partition = job.stages[lease.key.stage], lease.key.partition
+        worker = self.state.workers[lease.worker]
+        if worker.up:
+            self.emit(CancelTask(worker.name, worker.epoch, lease.key))
+        if not self.state.give_up(stage, lease, self.now):
+            return
+        if lineage.input_complete(job, stage, partition):
+            self.state.enqueue(job, stage, partition)
+        else:
+            self.mark_dirty(job)
+
+    def call_back_line(self, worker: Worker) -> None:
+        """Take back what waits for a slot of a worker."""
+        for lease in [self.state.lease_of(key) for key in worker.line]:
+            if lease is not None:
+                self.revoke(lease)

@@ -1,0 +1,168 @@
+"""Which workers take work, and who of them is next: an index over `State.rotation`.
+
+Covers: the standing of each worker, and lines by load. Does not cover: which rule picks from them
+(`placement`). It is made of the workers and is in no snapshot: whoever changes a worker calls
+`WorkerIndex.see`. A call costs about a logarithm, however many workers there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from enum import Enum
+from math import inf
+
+from minispark.scheduler.lazy_heap import LazyHeap
+from minispark.scheduler.workers import Worker
+
+
+class Availability(Enum):
+    """What keeps a worker of the rotation from work, the strongest reason first."""
+
+    SUSPECT = "suspect"
+    FULL = "full"
+    EXCLUDED = "excluded"
+    """It takes work only where nobody fit would do."""
+    FIT = "fit"
+
+    @classmethod
+    def of(cls, worker: Worker) -> Availability:
+        """Say how a worker stands."""
+        if worker.suspect:
+            return cls.SUSPECT
+        if worker.full is not None:
+            return cls.FULL
+        return cls.FIT if worker.excluded_until_s is None else cls.EXCLUDED
+
+
+class LoadBuckets:
+    """Workers of one standing, by load and by whose turn it is."""
+
+    def __init__(self, *, max_load_diff: int, max_prefetch: int) -> None:
+        self._diff = max_load_diff
+        self._prefetch = max_prefetch
+        self.members: dict[str, Worker] = {}
+        self._at: dict[tuple[int, int], LazyHeap] = {}
+        """Those with room, by which place in line one more attempt would have (0 is a free slot),
+        and by load; no entry is empty."""
+        self._place: dict[str, tuple[int, int]] = {}
+        self.shortest: float = inf
+        """The best place in line that one more attempt may have, infinity for none."""
+        self.free = 0
+        """How many have a free slot."""
+
+    def put(self, worker: Worker) -> None:
+        """Let a worker stand where its load puts it."""
+        load, name = len(worker.leased), worker.name
+        self.members[name] = worker
+        place = (max(0, load - worker.slots + 1), load)
+        if place != self._place.get(name):
+            self._leave(name)
+            if load < worker.slots + self._prefetch:
+                self._place[name] = place
+                self.free += place[0] == 0
+        if name in self._place:
+            if place not in self._at:
+                self._at[place] = LazyHeap()
+                self.shortest = min(self.shortest, place[0])
+            self._at[place].put(name, (worker.turn,))
+
+    def drop(self, name: str) -> None:
+        """Let a worker go, if it is there."""
+        self._leave(name)
+        self.members.pop(name, None)
+
+    def _leave(self, name: str) -> None:
+        place = self._place.pop(name, None)
+        if place is not None:
+            self._at[place].drop(name)
+            if not self._at[place]:
+                del self._at[place]
+                self.shortest = min((waits for waits, _ in self._at), default=inf)
+            self.free -= place[0] == 0
+
+    def within(self, names: Collection[str]) -> bool:
+        """Whether all that stand here are among ``names``."""
+        if not names:
+            return not self.members
+        return len(self.members) <= sum(name in self.members for name in names)
+
+    def pick(self, avoid: Collection[str], *, ahead: int) -> Worker | None:
+        """Return whose turn it is of those that are not too loaded, None if nobody may.
+
+        If no slot is free it may be one where the attempt has to wait: at place ``ahead`` at most.
+        """
+        if self.shortest > ahead:
+            return None
+        most = min(load for waits, load in self._at if waits <= ahead) + self._diff
+        best: tuple[bool, int, Worker] | None = None
+        for (waits, load), ranking in self._at.items():
+            if waits <= ahead and load <= most and (name := ranking.first(but=avoid)) is not None:
+                worker = self.members[name]
+                one = (waits > 0, worker.turn, worker)
+                best = one if best is None or one[:2] < best[:2] else best
+        return None if best is None else best[2]
+
+    def alike(self, one: str, other: str) -> bool:
+        """Whether two are equally loaded, and equally free."""
+        return self._place.get(one) == self._place.get(other)
+
+
+class WorkerIndex:
+    """The standing of every worker that is UP and stays."""
+
+    def __init__(self, *, max_load_diff: int = 0, max_prefetch: int = 0) -> None:
+        self.fit = LoadBuckets(max_load_diff=max_load_diff, max_prefetch=max_prefetch)
+        self.excluded = LoadBuckets(max_load_diff=max_load_diff, max_prefetch=max_prefetch)
+        self.suspect: dict[str, Worker] = {}
+        """Those that somebody could not read from, and that have not spoken since."""
+        self.full: dict[str, Worker] = {}
+        """Those that have no room for more."""
+        self._standing: dict[str, Availability] = {}
+        self.waiting = LazyHeap()
+        """Those on which an attempt waits for a slot, by since when the last in line does."""
+        self.excluded_workers: dict[str, Worker] = {}
+        """Those that are left out for a while, whatever else keeps them from work."""
+
+    @property
+    def shortest(self) -> float:
+        """The best place in line that one more attempt may have, infinity for none."""
+        return min(self.fit.shortest, self.excluded.shortest)
+
+    @property
+    def has_slot(self) -> bool:
+        """Whether somebody who takes work has a free slot."""
+        return bool(self.fit.free or self.excluded.free)
+
+    def see(self, worker: Worker) -> None:
+        """Let a worker of the rotation stand where it now belongs."""
+        name, standing = worker.name, Availability.of(worker)
+        if self._standing.get(name) is not standing:
+            self.forget(name)
+            self._standing[name] = standing
+        match standing:
+            case Availability.FIT:
+                self.fit.put(worker)
+            case Availability.EXCLUDED:
+                self.excluded.put(worker)
+            case Availability.FULL:
+                self.full[name] = worker
+            case Availability.SUSPECT:
+                self.suspect[name] = worker
+        last = worker.last_in_line
+        if last is not None:
+            self.waiting.put(name, (worker.leased[last], worker.turn))
+        else:
+            self.waiting.drop(name)
+        if worker.excluded_until_s is not None:
+            self.excluded_workers[name] = worker
+        elif name in self.excluded_workers:
+            del self.excluded_workers[name]
+
+    def forget(self, name: str) -> None:
+        """Let a worker go that takes no more work."""
+        self._standing.pop(name, None)
+        self.waiting.drop(name)
+        for others in (self.suspect, self.full, self.excluded_workers):
+            others.pop(name, None)
+        self.fit.drop(name)
+        self.excluded.drop(name)

@@ -1,0 +1,206 @@
+"""Keeps a task inside the data root: every file that its plan reads or writes is looked at first.
+
+The plan is looked at as Polars itself writes it down (`LazyFrame.serialize` of what it has just
+read), so nothing can be spelled in a way that only Polars understands. Kinds of nodes that are not
+known to leave files alone are refused. Files that SQL names by itself are looked for in its text; a
+spelling that Polars might cut in another way is refused, not guessed at.
+
+Covers: scans, sinks and SQL, links and wildcards resolved. Does not cover: Python functions in a
+plan, which may do whatever their user may; a link that is exchanged between this look and the next
+(splits and sinks are opened beneath the root, see `beneath`; files that a plan names are not).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from minispark.errors import JobFailedError, UsageError
+from minispark.plan.polars_plan import Node, PlanUnreadableError, every_node
+from minispark.plan.pythons import is_leaf
+from minispark.plan.scan_files import expand
+from minispark.plan.sqltext import SqlRefusedError, files_named
+from minispark.plan.stages import ScanSpec
+
+_HARMLESS = frozenset(
+    {
+        "Cache",
+        "DataFrameScan",
+        "Distinct",
+        "Filter",
+        "Gather",
+        "GroupBy",
+        "HConcat",
+        "HStack",
+        "Join",
+        "MapFunction",
+        "MatchToSchema",
+        "MergeSorted",
+        "Pivot",
+        "Recursive",
+        "Select",
+        "SinkMultiple",
+        "Slice",
+        "Sort",
+        "Union",
+        "WorkingTable",
+    }
+)
+"""Nodes that read and write no file."""
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/|.*://", re.DOTALL)
+_GLOB = re.compile(r"[*?\[]")
+_MAX_SQL_CHARS = 1_000_000
+_SHOWN_CHARS = 200
+_FOREIGN_OPTIONS = frozenset({"storage_options", "credential_provider", "cloud_options"})
+
+
+def is_inside(path: str | Path, root: Path) -> bool:
+    """Whether a path lies under ``root``, as it is written and where it leads.
+
+    Whether there is such a file makes no difference.
+    """
+    text = os.fspath(path)
+    if "\0" in text or text.startswith("~") or _SCHEME.match(text):
+        return False
+    base = root.absolute()
+    resolved = base.resolve()
+    written = Path(os.path.normpath(Path.cwd() / text))
+    if not any(written.is_relative_to(start) for start in (base, resolved)):
+        return False
+    try:
+        return Path(text).resolve().is_relative_to(resolved)
+    except (OSError, RuntimeError, ValueError):
+        # A circle of links, or a name that is longer than any file's.
+        return False
+
+
+def check_plan(plan: pl.LazyFrame, root: Path) -> None:
+    """Refuse a plan that would read or write outside ``root``.
+
+    Raises
+    ------
+    JobFailedError
+        It would, or nobody can tell.
+    """
+    try:
+        nodes = every_node(plan)
+    except PlanUnreadableError as error:
+        raise _refused("this plan cannot be checked") from error
+    for node in nodes:
+        match node.kind:
+            case "Scan":
+                _check_scan(node.body, root)
+            case "Sink":
+                _check_sink(node.body["payload"], root)
+            case "SQL":
+                _check_sql(node, root)
+            case kind if kind not in _HARMLESS and not is_leaf(node):
+                raise _refused(f"what a {kind} node of a plan reads cannot be checked")
+
+
+def check_options(spec: ScanSpec) -> None:
+    """Refuse options of a reader that open something else than the splits.
+
+    Raises
+    ------
+    JobFailedError
+        There is one.
+    """
+    for name in spec.options:
+        if name.startswith("_") or name in _FOREIGN_OPTIONS:
+            raise _refused(f"the option {name[:_SHOWN_CHARS]!r} of a reader is not allowed")
+
+
+def _check_scan(body: Mapping[str, Any], root: Path) -> None:
+    sources, kind = body["sources"], body["scan_type"]
+    if isinstance(kind, Mapping) and any(str(name).startswith("Python") for name in kind):
+        raise _refused("what a Python reader reads cannot be checked")
+    arguments = body["unified_scan_args"]
+    if arguments.get("deletion_files") is not None:
+        raise _refused("files of deleted rows cannot be checked")
+    if sources.keys() == {"Buffers"}:
+        return
+    if sources.keys() != {"Paths"}:
+        raise _refused("what a scan of this plan reads cannot be checked")
+    paths = [str(entry["inner"]) for entry in sources["Paths"]]
+    _check_paths(
+        paths,
+        root,
+        glob=bool(arguments.get("glob", True)),
+        hidden_file_prefix=arguments.get("hidden_file_prefix"),
+    )
+
+
+def _check_paths(
+    paths: Sequence[str],
+    root: Path,
+    *,
+    glob: bool = True,
+    hidden_file_prefix: Sequence[str] | None = None,
+) -> None:
+    for path in paths:
+        if not is_inside(_fixed_part(path) if glob else path, root):
+            raise _outside(path)
+    for path in paths:
+        if not (glob and _GLOB.search(path)) and not Path(path).is_dir():
+            continue
+        try:
+            files = expand([path], glob=glob, hidden_file_prefix=hidden_file_prefix)
+        except UsageError:
+            continue  # Polars will say so itself, in its own words.
+        if not all(is_inside(file, root) for file in files):
+            raise _outside(path)
+
+
+def _fixed_part(path: str) -> str:
+    """Return the part of a path before its first wildcard."""
+    parts = Path(path).parts
+    wild = next((place for place, part in enumerate(parts) if _GLOB.search(part)), len(parts))
+    return str(Path(*parts[:wild]))
+
+
+def _check_sink(payload: Any, root: Path) -> None:
+    if payload == "Memory" or (isinstance(payload, Mapping) and "Memory" in payload):
+        return
+    match payload:
+        case {"File": {"target": {"inner": str(path)}}} if is_inside(path, root):
+            return
+        case {"Partitioned": {"base_path": {"inner": str(path)}, "file_path_provider": None}} if (
+            is_inside(path, root)
+        ):
+            return
+        case {"File": {"target": {"inner": str(path)}}}:
+            raise _outside(path)
+        case {"Partitioned": {"base_path": {"inner": str(path)}}}:
+            raise _outside(path)
+    raise _refused("where this plan writes to cannot be checked")
+
+
+def _check_sql(node: Node, root: Path) -> None:
+    if node.body.get("catalog_tables"):
+        raise _refused("tables of a catalog cannot be checked")
+    try:
+        paths = files_named(node.body["query"], max_chars=_MAX_SQL_CHARS)
+    except SqlRefusedError as error:
+        raise _refused(f"a query cannot be checked: {error.message}") from error
+    _check_paths(paths, root)
+
+
+def _outside(path: str) -> JobFailedError:
+    shown = path if len(path) <= _SHOWN_CHARS else f"{path[:_SHOWN_CHARS]}..."
+    return JobFailedError(
+        f"{shown!r} lies outside the data root of this worker",
+        code="MS-234",
+        file=shown,
+        hint="Give a plain path under the directory that --data-root names.",
+    )
+
+
+def _refused(what: str) -> JobFailedError:
+    hint = "This worker was started with --data-root: it reads and writes nothing outside it."
+    return JobFailedError(what, code="MS-612", hint=hint)

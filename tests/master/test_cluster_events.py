@@ -1,0 +1,149 @@
+"""What a cluster tells of itself: its events, over a restart, by kind, page by page."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.master.bench import Bench, Client
+
+from minispark.errors import ErrorInfo, TaskError, TimedOut
+from minispark.journal import cluster_event as news
+from minispark.journal.cluster_event import MAX_SAID, ClusterEvent, read_news
+from minispark.journal.journal import Journal
+from minispark.settings import SchedulerSettings
+
+EVIL = '<img src=x onerror="alert(1)">'
+
+
+async def told(client: Client, **asked: Any) -> list[tuple[str, str, str]]:
+    """All events, oldest first: about what, kind, sentence."""
+    found = (await client.get("/api/v1/events", **asked)).json()["events"]
+    return [(line["about"], line["kind"], line["said"]) for line in reversed(found)]
+
+
+def test_workers_jobs_attempts_and_the_master_are_told_in_order(bench: Bench) -> None:
+    async def story() -> None:
+        async with bench.master() as client:
+            worker = await bench.worker(client)
+            job = await client.submit(bench.one_stage(), name=EVIL)
+            (first,) = (await worker.poll()).tasks
+            await worker.report(worker.fail(first, TimedOut(5.0)))
+            await worker.poll()
+            worker = await bench.worker(client)  # What its earlier life ran is lost.
+            (third,) = (await worker.poll()).tasks
+            await worker.report(worker.fail(third, TaskError(ErrorInfo("MS-160", "bad row"))))
+            assert (await client.ended(job))["status"] == "FAILED"
+            await worker.drain()
+            await worker.leave()
+        async with bench.master() as client:
+            lines = await told(client)
+            assert [line[:2] for line in lines] == [
+                ("master", "started"),
+                ("worker", "registered"),
+                ("job", "submitted"),
+                ("attempt", "failed"),
+                ("attempt", "lost"),
+                ("worker", "registered"),
+                ("attempt", "failed"),
+                ("job", "failed"),
+                ("worker", "draining"),
+                ("worker", "dismissed"),
+                ("worker", "down"),
+                ("master", "stopped"),
+                ("master", "restarted"),
+            ]
+            said = [line[2] for line in lines]
+            assert said[1] == "registered: 4 slots, at http://w1:1"
+            assert said[2] == "was submitted: 1 stage, 1 task"
+            assert said[3].startswith("attempt 1 of task 0 of stage 0 failed: a task timed out")
+            assert said[4] == "1 attempt was lost: w1 registered anew"
+            assert said[7].startswith("FAILED after ")
+            assert said[7].endswith(": bad row")
+            assert said[12] == "the master started again (life 2)"
+            (line,) = (await client.get("/api/v1/events", about="job", limit=1)).json()["events"]
+            assert (line["job_id"], line["job_name"], line["kept"]) == (job, EVIL, True)
+            failed = (await client.get("/api/v1/events", about="attempt")).json()["events"][0]
+            assert (failed["worker"], failed["task"]) == ("w1", third.key.block_id)
+
+    asyncio.run(story())
+
+
+def test_pages_follow_each_other_and_a_kind_is_asked_for(bench: Bench) -> None:
+    async def story() -> None:
+        async with bench.master() as client:
+            for number in range(5):
+                await bench.worker(client, f"w{number}")
+            seen, after = [], None
+            while True:
+                asked: dict[str, int] = {} if after is None else {"after": after}
+                page = (await client.get("/api/v1/events", limit=2, about="worker", **asked)).json()
+                seen += [line["worker"] for line in page["events"]]
+                after = page["after"]
+                if after is None:
+                    break
+            assert seen == ["w4", "w3", "w2", "w1", "w0"]
+            assert (await client.get("/api/v1/events", about="nothing")).status_code == 422
+            first = await client.http.get("/events?about=worker")
+            assert 'aria-current="true">Workers<' in first.text
+            assert all(f"worker-w{number}" in first.text for number in range(5))
+            assert "data-pulse" in first.text
+            older = await client.http.get(f"/events?after={(await ids(client))[0]}")
+            assert "data-pulse" not in older.text  # What is past does not change.
+
+    asyncio.run(story())
+
+
+async def ids(client: Client) -> list[int]:
+    return [line["id"] for line in (await client.get("/api/v1/events")).json()["events"]]
+
+
+def test_who_is_left_out_and_who_is_full_is_told_once(bench: Bench) -> None:
+    async def story() -> None:
+        settings = SchedulerSettings(exclude_after=1, exclude_s=0.0)
+        async with bench.master(scheduler=settings) as client:
+            bad, _ = await bench.worker(client, "bad"), await bench.worker(client, "good")
+            await client.submit(bench.two_stages())
+            tasks = (await bad.poll()).tasks
+            await bad.report(bad.fail(tasks[0], TimedOut(1.0)))
+            for full in ("disk", "disk", None):
+                await bad.heartbeat_full(full)
+        async with bench.master() as client:  # All that the last one had to tell is written.
+            kinds = [line[1] for line in await told(client, about="worker")]
+            assert kinds == ["registered", "registered", "excluded", "admitted", "full", "room"]
+
+    asyncio.run(story())
+
+
+def test_the_oldest_of_a_kind_go_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(news, "NEWS_KEPT", 3)
+    path = tmp_path / "journal.db"
+    journal = Journal(path)
+    journal.start(lambda _number: None)
+    journal.news([ClusterEvent("worker", "registered", "w")], at=1.0)
+    for number in range(9):
+        journal.news([ClusterEvent("attempt", "failed", f"{number}" * 2 * MAX_SAID)], at=2.0)
+    journal.snapshot({}, version=1, now=0.0, at=0.0)
+    assert journal.close()
+    found = read_news(path, about=None, before=None, limit=10)
+    assert [line.news.said[0] for line in found] == ["8", "7", "6", "w"]
+    assert {len(line.news.said) for line in found} == {MAX_SAID, 1}
+
+
+def test_a_journal_without_news_gets_a_place_for_them(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    Journal(path).close()
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript("DROP TABLE news; PRAGMA user_version = 2;")
+    journal = Journal(path)
+    journal.start(lambda _number: None)
+    journal.news([ClusterEvent("master", "started", "anew")], at=1.0)
+    assert journal.close()
+    (line,) = read_news(path, about="master", before=None, limit=5)
+    assert (line.at, line.news.said) == (1.0, "anew")

@@ -1,0 +1,184 @@
+"""What a worker keeps for later jobs, and how its master hears of it in the end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from minispark.blocks.cache import BlockCache, kept_key
+from minispark.blocks.format import write_block
+from minispark.blocks.meta import BlockMeta
+from minispark.blocks.store import BlockStore
+from minispark.errors import Cancelled
+from minispark.ids import TaskKey
+from minispark.journal.rows import Registration
+from minispark.master.control.registry import WorkerSession
+from minispark.plan.stages import Output, OutputKind
+from minispark.settings import CacheSettings
+from minispark.task.spec import TaskFailure, TaskReport, TaskSpec
+from minispark.wire.messages import PollReply
+from minispark.worker.cache_sync import CacheSync
+
+
+class Bench:
+    """A keeper, its cache, and a master's idea of it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.store = BlockStore(folder / "blocks")
+        self.cache = BlockCache(self.store.directory, memory=None, settings=CacheSettings())
+        self.keeper = CacheSync(self.cache)
+        self.entry = self.new_master()
+
+    def new_master(self) -> WorkerSession:
+        known = Registration(worker="w", epoch=1, slots=1, url="", host="", directory="")
+        self.entry = WorkerSession(known, seen_at=0.0)
+        return self.entry
+
+    def spec(self, number: int) -> TaskSpec:
+        return TaskSpec(
+            TaskKey("job-a-1-1", 0, 0, number, 0),
+            b"",
+            (),
+            (),
+            Output(OutputKind.SINGLE),
+            block_directory=str(self.store.directory),
+            keep=kept_key("f" * 32, number),
+        )
+
+    async def run(self, number: int) -> BlockMeta:
+        spec = self.spec(number)
+        meta = write_block(self.store.directory, spec.key, [pl.DataFrame({"n": range(number)})])
+        await self.keeper.keep(spec, TaskReport(spec.key, meta))
+        return meta
+
+    async def talk(self, *, arrives: bool = True, answered: bool = True) -> None:
+        news = await self.keeper.news()
+        if arrives:
+            self.entry.hear_of_cache(news)
+            if answered:
+                self.keeper.heard(self.entry.cache_version)
+
+    @property
+    def known(self) -> list[int]:
+        return sorted(key.partition for key in self.entry.cached_blocks)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
+
+
+def run(story: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(story)
+
+
+def test_what_is_kept_outlives_its_job(bench: Bench) -> None:
+    async def story() -> None:
+        meta = await bench.run(3)
+        bench.store.delete_job("job-a-1-1")
+        assert bench.cache.get(kept_key("f" * 32, 3)) == meta
+        assert bench.store.path_of(kept_key("f" * 32, 3).block_id).is_file()
+        assert bench.keeper.figures()["cache_misses"] == 1
+
+    run(story())
+
+
+def test_only_what_ended_well_and_was_asked_for_is_kept(bench: Bench) -> None:
+    async def story() -> None:
+        spec = bench.spec(1)
+        await bench.keeper.keep(spec, TaskFailure(spec.key, Cancelled()))
+        await bench.keeper.keep(replace(spec, keep=None), TaskReport(spec.key, BlockMeta(())))
+        # Its job was over before it could be kept.
+        await bench.keeper.keep(spec, TaskReport(spec.key, BlockMeta(())))
+        assert bench.keeper.figures()["cache_blocks"] == 0
+
+    run(story())
+
+
+def test_a_fault_of_the_cache_is_not_one_of_the_task(bench: Bench) -> None:
+    async def story() -> None:
+        bench.cache.settings = None  # type: ignore[assignment]  # a fault in the cache
+        await bench.run(1)
+        assert bench.cache.get(kept_key("f" * 32, 1)) is None
+
+    run(story())
+
+
+def test_the_master_hears_of_all_in_the_end(bench: Bench) -> None:
+    async def story() -> None:
+        await bench.run(1)
+        await bench.talk(arrives=False)
+        await bench.run(2)
+        await bench.talk(answered=False)
+        assert bench.known == [1, 2]
+        await bench.run(3)
+        bench.cache.drop([kept_key("f" * 32, 1)])
+        await bench.talk()
+        assert bench.known == [2, 3]
+        assert await bench.keeper.news() is None
+        # Only what is new travels.
+        await bench.run(4)
+        news = await bench.keeper.news()
+        assert news is not None
+        assert [block.key.partition for block in news.added] == [4]
+
+    run(story())
+
+
+def test_a_new_master_hears_of_everything(bench: Bench) -> None:
+    async def story() -> None:
+        await bench.run(1)
+        await bench.talk()
+        bench.new_master()
+        await bench.run(2)
+        await bench.talk()  # It cannot make anything of changes, and says so.
+        assert bench.known == []
+        await bench.talk()
+        assert bench.known == [1, 2]
+
+    run(story())
+
+
+def test_what_comes_late_changes_nothing(bench: Bench) -> None:
+    async def story() -> None:
+        await bench.run(1)
+        late = await bench.keeper.news()
+        bench.cache.drop([kept_key("f" * 32, 1)])
+        await bench.talk()
+        assert bench.known == []
+        bench.entry.hear_of_cache(late)
+        assert bench.known == []
+
+    run(story())
+
+
+def test_the_master_says_what_is_used_and_what_is_broken(bench: Bench) -> None:
+    async def story() -> None:
+        await bench.run(1)
+        name = kept_key("f" * 32, 1).block_id
+        bench.keeper.obey(PollReply(cache_used=(name,)))
+        assert bench.keeper.figures()["cache_hits"] == 1
+        bench.keeper.obey(PollReply(cache_drop=(name,)))
+        assert not bench.store.path_of(name).exists()
+
+    run(story())
+
+
+def test_without_a_cache_nothing_is_kept_and_nothing_said() -> None:
+    async def story() -> None:
+        keeper = CacheSync(None)
+        spec = TaskSpec(TaskKey("j", 0, 0, 0, 0), b"", (), (), Output(OutputKind.SINGLE))
+        await keeper.keep(spec, TaskReport(spec.key, BlockMeta(())))
+        name = kept_key("f" * 32, 0).block_id
+        keeper.obey(PollReply(cache_used=(name,), cache_drop=(name,)))
+        keeper.clear()
+        assert await keeper.news() is None
+        assert keeper.figures() == {}
+
+    run(story())
