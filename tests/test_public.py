@@ -35,7 +35,8 @@ def test_importing_the_package_loads_neither_polars_nor_the_http_libraries() -> 
 
 
 def test_what_speaks_to_a_master_waits_for_polars_only_where_there_are_rows() -> None:
-    code = "import sys, minispark.cli.remote, minispark.cli.job_metrics; print('polars' in sys.modules)"
+    modules = "minispark.cli.remote, minispark.cli.job_metrics"
+    code = f"import sys, {modules}; print('polars' in sys.modules)"
     out = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout

@@ -58,7 +58,7 @@ def test_in_a_shared_process_only_the_code_of_the_master_is_watched(tmp_path: Pa
 
 
 def test_what_is_allowed_is_not_seen(tmp_path: Path) -> None:
-    planner = "/minispark/master/planner.py"
+    planner = "/minispark/master/jobs/planner.py"
     harmless = f"""
 import sqlite3, wave
 try:

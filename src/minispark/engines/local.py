@@ -1,7 +1,7 @@
 """Runs plans in executor processes of this machine: the embedded engine.
 
-A thread of its own holds the event loop in which the `EmbeddedMaster` lives, so that any thread may run
-jobs, several at a time. Processes start with the first job and stay warm.
+The event loop of the `EmbeddedMaster` runs in a thread of its own, so that any thread may run jobs,
+several at a time. Processes start with the first job and stay warm.
 """
 
 from __future__ import annotations

@@ -34,7 +34,8 @@ _PAUSE_S = 0.5
 class Open(Protocol):
     """Ask for the download with these headers."""
 
-    def __call__(self, *, headers: dict[str, str]) -> AbstractContextManager[httpx2.Response]: ...
+    def __call__(self, *, headers: dict[str, str]) -> AbstractContextManager[httpx2.Response]:
+        """Ask for the download with these headers."""
 
 
 def save(open_download: Open, path: Path) -> int:

@@ -3,9 +3,9 @@
 Covers: signs of life, leases that went astray, deadlines. Does not cover: what a loss costs
 (`policy`).
 
-Signs of life come many times a second and mostly change nothing, so they are not journaled and in
-no snapshot: `HeartbeatTracker` is what a scheduler knows besides its `State`. Nothing that is applied may read
-them; they only say which facts there are.
+Heartbeats come many times a second and mostly change nothing, so neither the journal nor a snapshot
+has them: `HeartbeatTracker` is what a scheduler knows besides its `State`. No decision may read it;
+it only says which events there are.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ added to a record is dumped by itself if it is a plain value; anything else fail
 belongs to one `SCHEDULER_VERSION`::
 
     {"workers": [{"name": "w0", "epoch": 3, ..., "leased": [...], "blocks": {...}}, ...],
-     "rotation": ["w0", ...], "leaving": ["w3"], "hungry": ["job-1", ...],
+     "rotation": ["w0", ...], "leaving": ["w3"], "runnable_jobs": ["job-1", ...],
      "jobs": [{"name": "job-1", "phase": "RUNNING", ..., "stages": [{"states": "DDLr..", ...}]}]}
 """
 
@@ -45,7 +45,7 @@ from minispark.scheduler.workers import Leaving, Worker
 _LETTER: Final = {Idle: ".", Waiting: "w", Ready: "r", Leased: "L", Racing: "R", Done: "D"}
 _RESTING: Final[dict[str, TaskState]] = {".": IDLE, "w": WAITING, "r": READY}
 _MEMORY: Final = tuple(
-    f.name for f in fields(Task) if f.name not in ("state", "attempts", "promised")
+    f.name for f in fields(Task) if f.name not in ("state", "attempts", "published_receipt")
 )
 _NEW: Final = attrgetter(*_MEMORY)(Task())
 
@@ -68,7 +68,8 @@ def dump(state: State) -> dict[str, Any]:
 def load(plain: dict[str, Any]) -> State:
     """Return the state that was dumped."""
     state = State()
-    for known in plain["workers"]:
+    plain = _present(plain)
+    for known in map(_present, plain["workers"]):
         worker = _load_worker(known)
         state.workers[worker.name] = worker
     for known in plain["jobs"]:
@@ -80,6 +81,14 @@ def load(plain: dict[str, Any]) -> State:
     state.submitted, state.launched = plain["submitted"], plain["launched"]
     state.given, state.stuck = plain["given"], plain["stuck"]
     return state
+
+
+_FORMER: Final = {"hungry": "runnable_jobs", "struck": "failures", "strikes": "failed_tasks"}
+"""Names of fields in snapshots of version 4, and the names that they have now."""
+
+
+def _present(plain: dict[str, Any]) -> dict[str, Any]:
+    return {_FORMER.get(name, name): value for name, value in plain.items()}
 
 
 # Plain values of any record.
@@ -109,7 +118,7 @@ def _short(key: TaskKey) -> tuple[int, int, int, int]:
 
 # Workers.
 
-_OF_WORKER: Final = ("leased", "started", "strikes", "blocks", "leaving")
+_OF_WORKER: Final = ("leased", "started", "failed_tasks", "blocks", "leaving")
 _OF_LEAVING: Final = ("moving", "slow", "given")
 
 
@@ -120,7 +129,7 @@ def _worker(worker: Worker) -> dict[str, Any]:
             [key.job, *_short(key), since_s, worker.started.get(key)]
             for key, since_s in worker.leased.items()
         ],
-        "strikes": [list(task) for task in worker.failed_tasks],
+        "failed_tasks": [list(task) for task in worker.failed_tasks],
         "blocks": {
             job: [number for key in keys for number in _short(key)]
             for job, keys in worker.blocks.items()
@@ -157,7 +166,7 @@ def _load_worker(plain: dict[str, Any]) -> Worker:
         worker.leased[key] = since_s
         if started_s is not None:
             worker.started[key] = started_s
-    worker.failed_tasks = dict.fromkeys((job, stage, p) for job, stage, p in plain["strikes"])
+    worker.failed_tasks = dict.fromkeys((job, stage, p) for job, stage, p in plain["failed_tasks"])
     for job, numbers in plain["blocks"].items():
         each = iter(numbers)
         fours = zip(each, each, each, each, strict=True)
@@ -203,7 +212,7 @@ def _load_job(plain: dict[str, Any]) -> JobRun:
 
 _OF_STAGE: Final = (
     *("spec", "order", "label", "tasks", "times_s"),
-    *("readers", "done", "rows_on", "ahead", "_gathered", "_holders", "started"),
+    *("readers", "done", "rows_on", "prefetch_depth", "_gathered", "_holders", "started"),
 )
 
 
@@ -269,7 +278,7 @@ def _load_tasks(job: JobRun, stage: StageRun, plain: dict[str, Any]) -> None:
         for name, value in zip(_MEMORY, memory, strict=True):
             setattr(stage.tasks[partition], name, tuple(value) if type(value) is list else value)
     for partition, rows, checksums in plain["promised"]:
-        stage.tasks[partition].promised = Receipt(tuple(rows), tuple(checksums))
+        stage.tasks[partition].published_receipt = Receipt(tuple(rows), tuple(checksums))
 
 
 def _load_lease(job: JobRun, stage: StageRun, partition: int, plain: list[Any]) -> Leased:

@@ -3,8 +3,8 @@
 It says nothing about the token that it was given for, and outlives a restart of the server, which
 remembers no sessions. Changing the shared secret ends all of them.
 
-Covers: making and telling apart. Does not cover: who gets one (`minispark.master.http.logins`), which
-route wants what (`minispark.wire.guard`).
+Covers: making and checking cookies. Does not cover: who gets one (`minispark.master.http.logins`),
+which route wants what (`minispark.wire.guard`).
 """
 
 from __future__ import annotations
