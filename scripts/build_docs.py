@@ -1,8 +1,8 @@
 """Build the site: the pages of ``docs/``, and those that are made from the code itself.
 
-``cli.md`` is what ``--help`` says of every command, ``rest.md`` the routes of a master with the
-token that each of them takes, ``limits.md`` the settings with their reasons. They are made anew
-each time, so they cannot be out of date; they are in the site only.
+``cli.md`` has the ``--help`` of every command, ``rest.md`` the routes of a master with the token
+that each of them needs, ``limits.md`` the settings with their reasons. They are made again each
+time, so they cannot be out of date; they are in the site only.
 
     python scripts/build_docs.py            target/docs, then the site in target/site
     python scripts/build_docs.py --pages    target/docs only
@@ -76,11 +76,11 @@ def rest_page() -> str:
     out = [
         "# REST",
         "",
-        "Made from a master's `/openapi.json`. Calls carry `Authorization: Bearer TOKEN`;",
-        "what *figures* are may be read on loopback without one (`--auth` says otherwise).",
+        "Made from a master's `/openapi.json`. Calls need `Authorization: Bearer TOKEN`;",
+        "routes with *figures* need no token on loopback, unless `--auth all` is set.",
         "Errors are JSON: `code`, `message`, `node`, `field`, `file`, `row`, `hint`",
-        "([error codes](error-codes.md)); 401 means no or a wrong token, 403 one that may not, 404",
-        "nothing there, 409 too early, 413 too large, 422 a mistake in what was asked.",
+        "([error codes](error-codes.md)). 401 means no token or a wrong one, 403 a token without",
+        "the right, 404 not found, 409 a conflict (often too early), 413 too large, 422 invalid.",
         "",
         "| route | | token | parameters |",
         "|---|---|---|---|",
@@ -115,8 +115,8 @@ def limits_page() -> str:
     out = [
         "# Limits",
         "",
-        "Every limit has a name in `minispark.settings`, and a reason. Made from there; options of",
-        "`minispark master` and `minispark worker` set those that are worth setting.",
+        "Every limit has a name in `minispark.settings`, and a reason. This page is made from",
+        "there; options of `minispark master` and `minispark worker` set the most useful ones.",
         "",
     ]
     for node in ast.parse(SETTINGS.read_text()).body:

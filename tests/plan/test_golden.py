@@ -1,6 +1,7 @@
 """Plans as approved text: a change of a rule shows up as a difference here.
 
-``MINISPARK_REGENERATE=1 pytest tests/plan/test_golden.py`` writes them anew; read the difference.
+``MINISPARK_TEST_REGENERATE=1 pytest tests/plan/test_golden.py`` writes them again; read the
+difference.
 """
 
 from __future__ import annotations
@@ -95,6 +96,6 @@ def test_the_plan_is_the_approved_one(name: str, tables: tuple[pl.LazyFrame, pl.
     settings = PlanSettings(parallelism=3, single_task_bytes=0)
     text = _without_sizes(render(plan_outputs([PlanOutput("out", query)], settings=settings)))
     path = GOLDEN / f"{name}.txt"
-    if os.environ.get("MINISPARK_REGENERATE"):
+    if os.environ.get("MINISPARK_TEST_REGENERATE"):
         path.write_text(text + "\n")
     assert path.read_text() == text + "\n", f"{path.name} differs; see this file's first lines"
