@@ -14,7 +14,7 @@ from tests.engines.failing import FAILING, check_same_failure
 
 import minispark as ms
 from minispark.engines import polars_engine, progress
-from minispark.engines.base import JobFigures, JobOutcome
+from minispark.engines.base import JobSummary, JobOutcome
 from minispark.engines.in_process import fits_whole
 from minispark.engines.local import LocalRunner
 from minispark.errors import JobFailedError, MinisparkError, UnsupportedError
@@ -212,7 +212,7 @@ def test_retries_are_told(runner: LocalRunner) -> None:
         nodes=(),
         sinks={},
         read=outcome.read,
-        figures=lambda: JobFigures(metrics, (), 2),
+        figures=lambda: JobSummary(metrics, (), 2),
     )
     assert progress.summary(told) == "12.0 M rows, 2 stages, 0.8 s, 2 workers, 1 retry"
 

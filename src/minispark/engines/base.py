@@ -23,7 +23,7 @@ OnChange = Callable[[JobView], None]
 
 
 @dataclass(frozen=True, slots=True)
-class JobFigures:
+class JobSummary:
     """What a job did. ``workers`` is how many could take part: processes, where it ran here."""
 
     metrics: JobMetrics
@@ -44,7 +44,7 @@ class JobOutcome:
     nodes: tuple[str, ...]
     sinks: Mapping[str, str]
     read: Callable[[str], pl.DataFrame] = field(repr=False)
-    figures: Callable[[], JobFigures] = field(repr=False)
+    figures: Callable[[], JobSummary] = field(repr=False)
     """What few ask for and a cluster must be asked again for."""
 
     def frame(self, node: str | None = None) -> pl.DataFrame:

@@ -12,7 +12,7 @@ import polars as pl
 from minispark.blocks.errors import BlockUnavailable
 from minispark.blocks.fetch import FetchSettings, fetch_blocks
 from minispark.engines.base import (
-    JobFigures,
+    JobSummary,
     JobOutcome,
     OnChange,
     concatenated,
@@ -75,8 +75,8 @@ class ClusterRunner:
                 return concatenated(parts)
         return self.client.result_frame(job_id, node=node)
 
-    def _figures(self, job_id: str) -> JobFigures:
-        return JobFigures(
+    def _figures(self, job_id: str) -> JobSummary:
+        return JobSummary(
             metrics=self.client.metrics(job_id),
             stages=tuple(self.client.stages(job_id)),
             workers=len(self.client.workers()),

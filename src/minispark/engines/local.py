@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 
 from minispark.blocks.fetch import FetchSettings, read_block
 from minispark.engines.base import (
-    JobFigures,
+    JobSummary,
     JobOutcome,
     OnChange,
     concatenated,
@@ -175,7 +175,7 @@ class LocalRunner:
                 sources = finished.blocks.get(result.stage, [])
                 parts = [read_block(source, settings=self._fetch) for source in sources]
                 frames[result.node] = with_columns_in_order(concatenated(parts), result.columns)
-        figures = JobFigures(
+        figures = JobSummary(
             finished.record.metrics(), tuple(finished.record.stage_rows()), self.slots
         )
         return JobOutcome(
