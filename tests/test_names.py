@@ -6,8 +6,6 @@ import ast
 from collections import defaultdict
 from pathlib import Path
 
-import pytest
-
 import minispark
 
 PACKAGE = Path(minispark.__file__).parent

@@ -14,7 +14,7 @@ from tests.engines.failing import FAILING, check_same_failure
 
 import minispark as ms
 from minispark.engines import polars_engine, progress
-from minispark.engines.base import JobSummary, JobOutcome
+from minispark.engines.base import JobOutcome, JobSummary
 from minispark.engines.in_process import fits_whole
 from minispark.engines.local import LocalRunner
 from minispark.errors import JobFailedError, MinisparkError, UnsupportedError

@@ -12,8 +12,8 @@ import polars as pl
 from minispark.blocks.errors import BlockUnavailable
 from minispark.blocks.fetch import FetchSettings, fetch_blocks
 from minispark.engines.base import (
-    JobSummary,
     JobOutcome,
+    JobSummary,
     OnChange,
     concatenated,
     raise_unless_succeeded,

@@ -22,8 +22,8 @@ from typing import Any, TypeVar
 
 from minispark.blocks.fetch import FetchSettings, read_block
 from minispark.engines.base import (
-    JobSummary,
     JobOutcome,
+    JobSummary,
     OnChange,
     concatenated,
     raise_unless_succeeded,

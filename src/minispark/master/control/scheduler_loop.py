@@ -1,14 +1,14 @@
-"""Carries out what the scheduler orders, in order and never before it is durable.
+"""The loop around the scheduler: commands are dispatched in order, and only when durable.
 
 ::
 
-    event -> decide -> append -> (durable) -> carry out -> readers
+    event -> decide -> append -> (durable) -> dispatch -> readers
 
-Nothing else is on this path: whoever only watches reads the row last, and isolated (`readers`).
+Nothing else is on this path. Readers of rows come last and are isolated (`views.job_reader`).
 
-Covers: that loop, the scheduler's own time (it goes on over a restart of the master), its one
+Covers: the loop, the scheduler's own time (which continues over a restart of the master), its one
 timer, and what happens while the journal cannot be written. Does not cover: what each command
-means (`hands`), what a row looks like (`rows`).
+means (`dispatch`), what a row looks like (`journal.rows`).
 """
 
 from __future__ import annotations
@@ -177,9 +177,15 @@ class SchedulerLoop:
         await done
 
     def _apply(self, event: Event, now: float, evidence: Evidence | None) -> None:
-        commands = self.scheduler.apply(event, now)
-        excluded = self.scheduler.excluded_workers()
-        row = self._work.append(event, now, commands, evidence=evidence, excluded=excluded)
+        try:
+            commands = self.scheduler.apply(event, now)
+            excluded = self.scheduler.excluded_workers()
+            row = self._work.append(event, now, commands, evidence=evidence, excluded=excluded)
+        except Exception:
+            # The scheduler is ahead of the journal now: no later row could be replayed.
+            _log.exception("row_not_written", kind=event.kind)
+            self._work.on_failure()
+            raise
         self._enqueue(partial(self._work.carry_out, row, commands), partial(self._work.read, row))
         self._steps += 1
         if self._steps >= self._snapshot_steps:
