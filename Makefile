@@ -120,7 +120,7 @@ test-round-robin: $(CLIENT) ## See workers get tasks in turn
 	@./scripts/test_round_robin.sh
 
 chaos: $(VENV)/.development ## Run jobs while their cluster is taken apart (JOBS=100 SEED=N)
-	@$(BIN)/python -m minispark.testing.chaos --jobs $(JOBS) $(if $(SEED),--seed $(SEED))
+	@$(BIN)/python -m tests.chaos --jobs $(JOBS) $(if $(SEED),--seed $(SEED))
 
 simulate: $(VENV)/.development ## Simulate clusters that go wrong (HISTORIES=100000 SEED=0)
 	@$(BIN)/minispark simulate --histories $(HISTORIES) --seed $(or $(SEED),0) --digest

@@ -68,7 +68,6 @@ async def run(state: Path, *, tasks: int, done: int) -> Service:
                 host="here",
                 directory=f"/w{number}",
                 slots=SLOTS,
-                threads_per_slot=1,
                 versions=versions(),
             )
         )

@@ -48,11 +48,11 @@ def test_a_sweep_takes_every_block_and_nothing_else(store: BlockStore) -> None:
     assert list(store.directory.iterdir()) == [other]
 
 
-def test_bytes_on_disk_are_those_of_the_files(store: BlockStore) -> None:
-    assert store.bytes_on_disk() == 0
+def test_bytes_of_jobs_are_those_of_their_files(store: BlockStore) -> None:
+    assert store.bytes_of_jobs() == 0
     write_block(store.directory, KEYS[0], [ROWS])
     sizes = [file.stat().st_size for file in store.directory.iterdir()]
-    assert store.bytes_on_disk() == sum(sizes) > 0
+    assert store.bytes_of_jobs() == sum(sizes) > 0
 
 
 def test_a_directory_behind_a_symlink_is_refused(tmp_path: Path) -> None:

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from tests.chaos.jobs import KINDS, write_tables
+from tests.chaos.suite import SuiteSettings, run_suite
 
 from minispark.testing.chaos.faults import Fault, draw
 from minispark.testing.chaos.faulty_cluster import FaultyCluster
-from minispark.testing.chaos.jobs import KINDS, write_tables
-from minispark.testing.chaos.suite import SuiteSettings, run_suite
 from minispark.testing.chaos.tcp_proxy import TcpProxy
 
 SEED = int(os.environ.get("MINISPARK_CHAOS_SEED", "11"))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from tests.chaos.jobs import write_tables, written_job
 from typer.testing import CliRunner
 
 from minispark.cli.app import app
@@ -19,7 +20,6 @@ from minispark.plan.stages import (
     Stage,
     StageGraph,
 )
-from minispark.testing.chaos.jobs import write_tables, written_job
 from minispark.testing.chaos.trial import Answer, differences
 
 

@@ -2,7 +2,7 @@
 
 A new one is made with::
 
-    python -m minispark.testing.chaos --seed N --jobs 6 --journals tests/chaos/journals
+    python -m tests.chaos --seed N --jobs 6 --journals tests/chaos/journals
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.chaos.recordings import load
+from tests.chaos.recordings import replay as replayed
 
 from minispark.scheduler.version import REPLAYED_VERSIONS, SCHEDULER_VERSION
-from minispark.testing.chaos.journals import load
-from minispark.testing.chaos.journals import replay as replayed
 
 FOLDER = Path(__file__).parent / "journals"
 KEPT = sorted(FOLDER.glob("*.jsonl.gz"))

@@ -9,6 +9,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 from tests.chaos.faulty import QUERIES, check_operator, check_query
+from tests.runners.inject import InjectingRunner
 from tests.system.test_json_operators import OPERATORS
 
 from minispark.plan.leaves import Leaf
@@ -23,7 +24,6 @@ from minispark.plan.stages import (
     StageGraph,
     StageInput,
 )
-from minispark.testing.inject import InjectingRunner
 
 
 @pytest.fixture(scope="module")

@@ -10,11 +10,11 @@ from pathlib import Path
 import polars as pl
 import pytest
 from tests.chaos.faulty import NO_BROADCAST, QUERIES, check_operator, check_query
+from tests.runners.twice import TwiceRunner
 from tests.system.test_json_operators import OPERATORS
 
 from minispark.plan.build import PlanOutput, plan_outputs
 from minispark.plan.stages import Label, StageGraph
-from minispark.testing.twice import TwiceRunner
 
 
 @pytest.fixture(scope="module")

@@ -1,10 +1,10 @@
 from collections.abc import Iterator
 
 import pytest
+from tests.runners.inject import InjectingRunner
+from tests.runners.twice import TwiceRunner
 
 from minispark.engines.local import LocalRunner
-from minispark.testing.inject import InjectingRunner
-from minispark.testing.twice import TwiceRunner
 
 
 @pytest.fixture(

@@ -11,13 +11,13 @@ from typing import Any
 import polars as pl
 import psutil
 import pytest
+from tests.runners.twice import TwiceRunner
 
 from minispark.engines.base import JobOutcome
 from minispark.engines.local import LocalRunner
 from minispark.jobs import plan_job
 from minispark.observe.views import JobMetrics
 from minispark.settings import MIB, CacheSettings, PlanSettings
-from minispark.testing.twice import TwiceRunner
 
 PARTS = 4
 Counts = dict[str, int]

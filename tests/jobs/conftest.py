@@ -4,10 +4,10 @@ from typing import Any
 
 import polars as pl
 import pytest
-from tests.jobs.job_kit import Collect, Job, Node, Write
+from tests.jobs.job_kit import NAMES, SALES, Collect, Job, Node, Write
+from tests.runners.inline import run_inline
 
 from minispark.jobs import compile_job, parse_job, plan_job
-from minispark.testing.inline import run_inline
 
 
 @pytest.fixture
@@ -48,3 +48,13 @@ def collect(root: Path, tmp_path: Path) -> Collect:
         return whole
 
     return collect
+
+
+@pytest.fixture
+def sales(write: Write) -> Node:
+    return write("sales", SALES)
+
+
+@pytest.fixture
+def names(write: Write) -> Node:
+    return write("names", NAMES)

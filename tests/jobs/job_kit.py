@@ -1,5 +1,6 @@
 """Jobs in a line, and what is wrong with them."""
 
+from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol
@@ -45,3 +46,31 @@ def refused(job: object, root: Path | None = None) -> ErrorInfo:
     assert "\n" not in caught.value.info.message
     assert str(caught.value) == caught.value.info.message
     return caught.value.info
+
+
+Row = dict[str, Any]
+
+
+SALES: list[Row] = [
+    {"sku": "b", "qty": 2, "price": 1.5},
+    {"sku": "a", "qty": 5, "price": 2.0},
+    {"sku": "b", "qty": None, "price": 4.0},
+    {"sku": None, "qty": 1, "price": 8.0},
+    {"sku": "c", "qty": None, "price": 1.0},
+    {"sku": "a", "qty": 7, "price": 2.5},
+]
+
+
+NAMES: list[Row] = [
+    {"sku": "a", "name": "Apple"},
+    {"sku": "b", "name": "Bean"},
+    {"sku": "z", "name": "Zinc"},
+]
+
+
+def step(op: str, **fields: Any) -> Node:
+    return {"id": "out", "op": op, **fields}
+
+
+def as_set(rows: list[Row]) -> Counter[frozenset[tuple[str, Any]]]:
+    return Counter(frozenset(row.items()) for row in rows)

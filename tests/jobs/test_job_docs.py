@@ -7,11 +7,11 @@ from pathlib import Path
 import polars as pl
 import pytest
 from tests.jobs.job_kit import refused
+from tests.runners.inline import run_inline
 
 from minispark.jobs import plan_job
 from minispark.jobs.operators import OPERATORS
 from minispark.jobs.sources import DTYPES
-from minispark.testing.inline import run_inline
 
 PROJECT = Path(__file__).parents[2]
 DOCS = (PROJECT / "docs" / "json-jobs.md").read_text()

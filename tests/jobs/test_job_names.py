@@ -13,9 +13,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from tests.jobs.job_kit import Node, fan_in, refused
+from tests.runners.inline import run_inline
 
 from minispark.jobs import plan_job
-from minispark.testing.inline import run_inline
 
 HOSTILE = ["*", "^a.*$", "^$", "^.*$", "", "a", "ab", "a\0b", '"q"', "a.b", "a\nb", "é", " "]
 NAMES = st.one_of(st.sampled_from(HOSTILE), st.text(st.characters(codec="utf-8"), max_size=4))

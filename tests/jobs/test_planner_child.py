@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from polars.exceptions import PanicException
 from tests.jobs.job_kit import Job, chain
+from tests.runners.inline import run_inline
 
 from minispark.jobs.planner_child import answer
 from minispark.settings import PlanSettings
-from minispark.testing.inline import run_inline
 from minispark.wire.messages import GraphMessage
 
 

@@ -206,7 +206,6 @@ class FakeWorker:
             host=host_identity(),
             directory=str(self.directory),
             slots=self.slots,
-            threads_per_slot=1,
             versions=versions(),
         )
         return request.model_copy(update=changes)
@@ -248,16 +247,12 @@ class FakeWorker:
         return dict(reply.json())
 
     async def heartbeat(self, *attempts: TaskKey, **metrics: float) -> dict[str, Any]:
-        message = HeartbeatRequest(
-            member=self.member, attempts=attempts, free_slots=1, metrics=metrics
-        )
+        message = HeartbeatRequest(member=self.member, attempts=attempts, metrics=metrics)
         reply = await self.send(f"/{self.name}/heartbeat", message)
         return dict(reply.json())
 
     async def heartbeat_full(self, full: Full | None, *held: str) -> None:
-        message = HeartbeatRequest(
-            member=self.member, attempts=(), free_slots=1, full=full, held_jobs=held
-        )
+        message = HeartbeatRequest(member=self.member, attempts=(), full=full, held_jobs=held)
         reply = await self.send(f"/{self.name}/heartbeat", message)
         assert reply.status_code == 200, reply.text
 

@@ -40,7 +40,7 @@ def test_a_figure_that_is_no_sound_number_is_refused(bench: Bench, number: str) 
         async with bench.master() as client:
             worker = await bench.worker(client)
             await worker.heartbeat(memory_bytes=7.0)
-            message = HeartbeatRequest(member=worker.member, attempts=(), free_slots=1)
+            message = HeartbeatRequest(member=worker.member, attempts=())
             body = message.model_dump(mode="json") | {"metrics": {"memory_bytes": "NUMBER"}}
             reply = await client.http.post(
                 "/internal/v1/workers/w1/heartbeat",

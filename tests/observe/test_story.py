@@ -8,6 +8,7 @@ from types import FrameType
 from typing import Any
 
 import pytest
+from tests.chaos.recordings import load
 from tests.observe.recorded import Recorded
 
 from minispark.ids import TaskKey
@@ -18,7 +19,6 @@ from minispark.plan.stages import ReadMode, StageInput
 from minispark.scheduler.commands import CancelTask, LaunchTask
 from minispark.scheduler.spec import JobSpec, StageBranch, StageSpec
 from minispark.settings import SchedulerSettings
-from minispark.testing.chaos import journals
 from minispark.ui import STEPS_PER_PAGE, StepPager
 
 KEPT = sorted((Path(__file__).parent.parent / "chaos" / "journals").glob("*.gz"))
@@ -26,7 +26,7 @@ KEPT = sorted((Path(__file__).parent.parent / "chaos" / "journals").glob("*.gz")
 
 def lines_of(path: Path) -> dict[str, list[Row]]:
     """The rows of each job that was submitted and ended in a kept journal, with all others."""
-    rows = [Row.read(stored) for stored in journals.load(path).rows]
+    rows = [Row.read(stored) for stored in load(path).rows]
     return dict.fromkeys((r.job for r in rows if isinstance(r.happening, Submission)), rows)
 
 

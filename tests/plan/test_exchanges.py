@@ -8,6 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 from polars import col
+from tests.runners.inline import run_inline
 
 from minispark.blocks.fetch import FetchSettings
 from minispark.blocks.port import BlockFiles
@@ -27,7 +28,6 @@ from minispark.settings import PlanSettings
 from minispark.task import outputs
 from minispark.task.collect import Collected
 from minispark.task.spec import TaskSpec
-from minispark.testing.inline import run_inline
 
 ROWS = pl.DataFrame({"k": [3, 1, 2, 9], "v": [1, 2, 3, 4]})
 HASH = Hash(3, (col("k"),))

@@ -9,13 +9,13 @@ from pathlib import Path
 import polars as pl
 import pytest
 from polars import col
+from tests.runners.inline import run_inline
 
 from minispark.plan.build import PlanOutput, plan_outputs
 from minispark.plan.labels import label_of
 from minispark.plan.polars_plan import Node, leaf_node, on_top
 from minispark.plan.stages import Label, StageGraph
 from minispark.settings import PlanSettings
-from minispark.testing import run_inline
 
 SCHEMA = {"k": pl.Int64(), "v": pl.Float64()}
 Step = Callable[[pl.LazyFrame], pl.LazyFrame]

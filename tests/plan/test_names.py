@@ -14,12 +14,12 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
+from tests.runners.inline import run_inline
 
 import minispark
 from minispark.plan.build import PlanOutput, plan_outputs
 from minispark.plan.names import exact_column, exact_columns, with_columns_in_order
 from minispark.settings import PlanSettings
-from minispark.testing import run_inline
 
 PATTERNS = ["*", "^a.*$", "^$", "^.*$", "^(?i)A$"]
 HOSTILE = [*PATTERNS, "", "a", "ab", "^", "$", "a\0b", '"q"', "'", "a.b", "a\nb", "é", " ", "len"]

@@ -14,12 +14,12 @@ from polars import col
 from polars.exceptions import ComputeError, PolarsError
 from polars.testing import assert_frame_equal
 from tests.plan.queries import ORDERED, UNORDERED, write_files
+from tests.runners.inline import run_inline
 
 from minispark.errors import JobFailedError
 from minispark.plan.build import PlanOutput, plan_outputs
 from minispark.plan.stages import StageGraph
 from minispark.settings import PlanSettings
-from minispark.testing import run_inline
 
 SETTINGS = {
     "by bytes": PlanSettings(

@@ -16,10 +16,10 @@ from polars import col
 if TYPE_CHECKING:
     from polars._typing import JoinStrategy
 from polars.testing import assert_frame_equal
+from tests.runners.inline import run_inline
 
 from minispark.plan.build import PlanOutput, plan_outputs
 from minispark.settings import PlanSettings
-from minispark.testing import run_inline
 
 # Dyadic fractions: their sums are exact, whatever the order.
 _VALUES = st.one_of(st.none(), st.integers(-40, 40).map(lambda n: n / 8))

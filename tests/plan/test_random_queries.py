@@ -16,8 +16,7 @@ from tests.plan.random_queries import check
 from tests.plan.random_queries.check import check_query
 from tests.plan.random_queries.query import RandomQuery, random_query
 from tests.plan.random_queries.tables import open_tables, write_tables
-
-from minispark.testing.inline import InlineRun, run_inline
+from tests.runners.inline import InlineRun, run_inline
 
 SEED = 11
 BATCH = 50

@@ -11,11 +11,11 @@ import pytest
 from polars import col
 from polars.testing import assert_frame_equal
 from tests.plan.repeats import BrokenLabelError, Repeater
+from tests.runners.inline import run_inline
 
 from minispark.plan.build import PlanOutput, plan_outputs
 from minispark.plan.stages import Label, StageGraph
 from minispark.settings import PlanSettings
-from minispark.testing import run_inline
 
 ROWS = 20_000
 TIMES = 6

@@ -194,7 +194,6 @@ EXAMPLES: list[BaseModel] = [
         host="h",
         directory="/w",
         slots=1,
-        threads_per_slot=1,
         versions=versions(),
         hashes=(2**64 - 1,),
     ),
@@ -214,7 +213,6 @@ EXAMPLES: list[BaseModel] = [
     messages.HeartbeatRequest(
         member=MEMBER,
         attempts=(KEY,),
-        free_slots=1,
         metrics={"memory_bytes": 1e9},
         held_jobs=("j",),
         full="disk",

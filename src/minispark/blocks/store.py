@@ -74,10 +74,6 @@ class BlockStore:
                 removed += _remove(Path(entry.path))
         return removed
 
-    def bytes_on_disk(self) -> int:
-        """Return the size of all files in the directory."""
-        return _size(os.scandir(self.directory))
-
     def bytes_of_jobs(self) -> int:
         """Return the size of all but what is cached."""
         entries = os.scandir(self.directory)

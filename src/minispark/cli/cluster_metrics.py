@@ -7,14 +7,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from minispark.cli.job_metrics import FUSED
-from minispark.cli.terminal import (
-    bytes_text,
-    count_text,
-    duration_text,
-    output,
-    print_table,
-    rate_text,
-)
+from minispark.cli.terminal import count_text, duration_text, output, print_table, rate_text
+from minispark.formatting import bytes_words
 from minispark.observe.cluster import (
     FailuresMetrics,
     JobsMetrics,
@@ -40,12 +34,12 @@ def print_system(system: SystemMetrics) -> None:
                 f"{system.workers_down} down",
             ),
             ("slots in use", f"{system.active_tasks} tasks on {system.slots} slots"),
-            ("cpu, memory", f"{system.cpu_percent:.0f} %, {bytes_text(system.memory_bytes)}"),
+            ("cpu, memory", f"{system.cpu_percent:.0f} %, {bytes_words(system.memory_bytes)}"),
             ("jobs", f"{system.jobs_running} running, {system.jobs_waiting} without a worker"),
             (
                 "master",
                 f"up {_age(master.uptime_s)}, epoch {master.epoch}, "
-                f"{master.cpu_percent:.0f} %, {bytes_text(master.memory_bytes)}, "
+                f"{master.cpu_percent:.0f} %, {bytes_words(master.memory_bytes)}, "
                 f"journal {master.journal_status} at {count_text(master.journal_seq)}",
             ),
             *_totals(system.totals),
@@ -63,11 +57,11 @@ def worker_rows(workers: Sequence[WorkerFigures]) -> list[tuple[str, ...]]:
             worker.status,
             f"{worker.active_tasks}/{worker.slots}",
             "-" if worker.cpu_percent is None else f"{worker.cpu_percent:.0f} %",
-            "-" if worker.memory_bytes is None else bytes_text(worker.memory_bytes),
+            "-" if worker.memory_bytes is None else bytes_words(worker.memory_bytes),
             count_text(worker.tasks_done),
             duration_text(None if worker.latency is None else worker.latency.p50_s),
             duration_text(None if worker.latency is None else worker.latency.p95_s),
-            bytes_text(worker.cache_bytes),
+            bytes_words(worker.cache_bytes),
         )
         for worker in workers
     ]
@@ -92,7 +86,7 @@ def print_job_figures(found: JobsMetrics) -> None:
                 str(job.retries),
                 str(job.failures),
                 count_text(job.input_records or job.all_records),
-                bytes_text(job.bytes_shuffled),
+                bytes_words(job.bytes_shuffled),
             )
             for job in found.jobs
         ],
@@ -146,7 +140,7 @@ def print_job_metrics(metrics: JobMetrics) -> None:
             ("total time", f"{duration_text(seconds)}, tasks {duration_text(metrics.task_time_s)}"),
             (
                 "input",
-                f"{count_text(metrics.input_records)} records, {bytes_text(metrics.bytes_read)}, "
+                f"{count_text(metrics.input_records)} records, {bytes_words(metrics.bytes_read)}, "
                 f"{rate_text(metrics.input_records, seconds)}",
             ),
             (
@@ -158,10 +152,10 @@ def print_job_metrics(metrics: JobMetrics) -> None:
             ("run again", f"{metrics.retries}" + (f" ({troubles})" if troubles else "")),
             (
                 "shuffled",
-                f"{bytes_text(metrics.bytes_shuffled)}; "
-                f"{bytes_text(metrics.bytes_fetched)} fetched over HTTP",
+                f"{bytes_words(metrics.bytes_shuffled)}; "
+                f"{bytes_words(metrics.bytes_fetched)} fetched over HTTP",
             ),
-            ("spilled", bytes_text(metrics.bytes_spilled)),
+            ("spilled", bytes_words(metrics.bytes_spilled)),
             ("cache", f"{metrics.cache_hits} hits, {metrics.cache_misses} misses"),
             ("skew", "-" if metrics.skew is None else f"{metrics.skew:.2f}"),
         ]
@@ -210,8 +204,9 @@ def _totals(totals: Totals) -> Pairs:
         ),
         (
             "  bytes",
-            f"{bytes_text(totals.bytes_read)} read, {bytes_text(totals.bytes_shuffled)} shuffled, "
-            f"{bytes_text(totals.bytes_spilled)} spilled",
+            f"{bytes_words(totals.bytes_read)} read, "
+            f"{bytes_words(totals.bytes_shuffled)} shuffled, "
+            f"{bytes_words(totals.bytes_spilled)} spilled",
         ),
         ("  cache", f"{totals.cache_hits} hits, {totals.cache_misses} misses"),
     ]
@@ -227,7 +222,7 @@ def _figure(name: str, value: object) -> str:
     if not isinstance(value, int | float):
         return str(value)
     if name.endswith("bytes") or name == "bytes_served":
-        return bytes_text(int(value))
+        return bytes_words(int(value))
     if name.endswith("_s"):
         return duration_text(float(value))
     if name.endswith("_percent"):

@@ -22,40 +22,27 @@ Seed = Annotated[int, typer.Option(min=0, help="Another seed gives other data.")
 Output = Annotated[Path, typer.Option(help="The file to write.")]
 
 
-@app.command("test")
-def make_test(
-    *,
-    lines: Lines = 10,
-    seed: Seed = DEFAULT_SEED,
-    output: Output = Path("data/test.csv"),
-    json: AsJson = False,
-) -> None:
-    """Make a text file of 10 lines."""
-    _make_text(output, lines, seed, as_json=json)
+def _add_text(name: str, file: str, number: int, text: str) -> None:
+    @app.command(name, help=text)
+    def make(
+        *,
+        lines: Lines = number,
+        seed: Seed = DEFAULT_SEED,
+        output: Output = Path("data") / file,
+        json: AsJson = False,
+    ) -> None:
+        from minispark.cli.datasets import write_lines
+        from minispark.cli.terminal import counting_bar
+
+        with counting_bar(output.name, total=lines, unit="lines") as advance:
+            write_lines(output, lines=lines, seed=seed, progress=advance)
+        _say_written([output], as_json=json)
 
 
-@app.command("large")
-def make_large(
-    *,
-    lines: Lines = 10_000,
-    seed: Seed = DEFAULT_SEED,
-    output: Output = Path("data/large.csv"),
-    json: AsJson = False,
-) -> None:
-    """Make a text file of 10,000 lines."""
-    _make_text(output, lines, seed, as_json=json)
-
-
-@app.command("1m")
-def make_1m(
-    *,
-    lines: Lines = 1_000_000,
-    seed: Seed = DEFAULT_SEED,
-    output: Output = Path("data/benchmark_1m.csv"),
-    json: AsJson = False,
-) -> None:
-    """Make the benchmark's text: 1,000,000 lines of 12 words, 20,000 words by Zipf's law."""
-    _make_text(output, lines, seed, as_json=json)
+_add_text("test", "test.csv", 10, "Make a text file of 10 lines.")
+_add_text("large", "large.csv", 10_000, "Make a text file of 10,000 lines.")
+_BENCHMARK = "Make the benchmark's text: 1,000,000 lines of 12 words, 20,000 words by Zipf's law."
+_add_text("1m", "benchmark_1m.csv", 1_000_000, _BENCHMARK)
 
 
 @app.command("join")
@@ -75,22 +62,14 @@ def make_join(
     _say_written([sales, catalog], as_json=json)
 
 
-def _make_text(output: Path, lines: int, seed: int, *, as_json: bool) -> None:
-    from minispark.cli.datasets import write_lines
-    from minispark.cli.terminal import counting_bar
-
-    with counting_bar(output.name, total=lines, unit="lines") as advance:
-        write_lines(output, lines=lines, seed=seed, progress=advance)
-    _say_written([output], as_json=as_json)
-
-
 def _say_written(paths: list[Path], *, as_json: bool) -> None:
     from minispark.cli.job_metrics import print_json
-    from minispark.cli.terminal import bytes_text, output
+    from minispark.cli.terminal import output
+    from minispark.formatting import bytes_words
 
     sizes = {str(path): path.stat().st_size for path in paths}
     if as_json:
         print_json([{"path": path, "bytes": size} for path, size in sizes.items()])
         return
     for path, size in sizes.items():
-        output.print_line(f"{path}  {bytes_text(size)}")
+        output.print_line(f"{path}  {bytes_words(size)}")

@@ -22,7 +22,6 @@ from minispark.cli.datasets import WORDS_PER_LINE, write_lines
 from minispark.cli.job_metrics import print_figures, print_stages
 from minispark.cli.ready_jobs import wordcount_job
 from minispark.cli.terminal import (
-    bytes_text,
     count_text,
     counting_bar,
     duration_text,
@@ -36,6 +35,7 @@ from minispark.engines.base import raise_unless_succeeded
 from minispark.engines.http import MasterClient
 from minispark.engines.local import LocalRunner
 from minispark.errors import JobFailedError
+from minispark.formatting import bytes_words
 from minispark.jobs import plan_job
 
 WORKERS = 2
@@ -110,7 +110,7 @@ def _data_set(lines: int) -> Path:
     if not _has_lines(path, lines):
         with counting_bar(str(path), total=lines, unit="lines") as advance:
             write_lines(path, lines=lines, seed=DEFAULT_SEED, progress=advance)
-    size = bytes_text(path.stat().st_size)
+    size = bytes_words(path.stat().st_size)
     words = count_text(lines * WORDS_PER_LINE)
     output.print_line(f"{path}: {count_text(lines)} lines, {words} words, {size}")
     return path

@@ -22,10 +22,11 @@ import xxhash
 
 from minispark import config
 from minispark.blocks.cache import TMPFS
-from minispark.cli.terminal import bytes_text, count_text
+from minispark.cli.terminal import count_text
 from minispark.clock import wall_s
 from minispark.engines.http import MasterClient
 from minispark.errors import MasterUnreachableError, MinisparkError
+from minispark.formatting import bytes_words
 from minispark.observe.cluster import SystemMetrics
 from minispark.plan.hashing import hash_vector
 from minispark.settings import MIB
@@ -113,9 +114,9 @@ def _limits(_patient: DoctorInput) -> Iterator[CheckResult]:
 def _memory(patient: DoctorInput) -> Iterator[CheckResult]:
     memory, limit = psutil.virtual_memory(), _cgroup_limit(patient.cgroup)
     total = memory.total if limit is None else min(memory.total, limit)
-    said = f"{bytes_text(memory.available)} of {bytes_text(memory.total)} available"
+    said = f"{bytes_words(memory.available)} of {bytes_words(memory.total)} available"
     if limit is not None and limit < memory.total:
-        said += f"; this control group may take {bytes_text(limit)}"
+        said += f"; this control group may take {bytes_words(limit)}"
     bad = min(total, memory.available) < _MEMORY_BYTES
     mend = "Free some, or start workers with fewer --threads." if bad else None
     yield CheckResult("memory", CheckStatus.WARN if bad else CheckStatus.OK, said, mend)
@@ -136,7 +137,7 @@ def _tmpfs(patient: DoctorInput) -> Iterator[CheckResult]:
         yield CheckResult("tmpfs", CheckStatus.WARN, f"there is no {patient.tmpfs}", without)
         return
     usage = shutil.disk_usage(patient.tmpfs)
-    said = f"{patient.tmpfs}: {bytes_text(usage.free)} of {bytes_text(usage.total)} free"
+    said = f"{patient.tmpfs}: {bytes_words(usage.free)} of {bytes_words(usage.total)} free"
     bad = usage.free < _TMPFS_BYTES
     mend = "Free it, or give containers more: docker run --shm-size 1g." if bad else None
     yield CheckResult("tmpfs", CheckStatus.WARN if bad else CheckStatus.OK, said, mend)
@@ -145,7 +146,7 @@ def _tmpfs(patient: DoctorInput) -> Iterator[CheckResult]:
 def _disk(patient: DoctorInput) -> Iterator[CheckResult]:
     for place in dict.fromkeys(_existing(p) for p in (patient.state_dir, patient.work_dir)):
         usage = shutil.disk_usage(place)
-        said = f"{place}: {bytes_text(usage.free)} of {bytes_text(usage.total)} free"
+        said = f"{place}: {bytes_words(usage.free)} of {bytes_words(usage.total)} free"
         verdict = CheckStatus.OK if usage.free >= _FREE_BYTES else CheckStatus.WARN
         if usage.free < _FREE_BYTES // 16:
             verdict = CheckStatus.FAIL

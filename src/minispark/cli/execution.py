@@ -11,9 +11,9 @@ from typing import Any
 
 import polars as pl
 
-from minispark.cli.job_metrics import print_figures, print_json, print_stages
+from minispark.cli.job_metrics import print_figures, print_frame, print_json, print_stages
 from minispark.cli.options import master_of
-from minispark.cli.terminal import count_text, notes, output, phase, print_table
+from minispark.cli.terminal import count_text, notes, output, phase
 from minispark.observe.views import JobMetrics, StageRow
 from minispark.plan.names import exact_columns
 
@@ -69,11 +69,23 @@ def _runner_for(engine: str) -> Callable[[Mapping[str, Any]], _Ran]:
 
 
 def _run_here(job: Mapping[str, Any]) -> _Ran:
-    from minispark.cli.local_jobs import run_local
+    from minispark.engines.in_process import WHOLE_BYTES, InProcessRunner, fits_whole
+    from minispark.engines.local import LocalRunner
+    from minispark.jobs import plan_job
+    from minispark.settings import PlanSettings
 
     with phase("running"):
-        ran = run_local(job)
-    return _Ran(ran.frame, ran.rows, ran.metrics, ran.where)
+        # With the limit of a whole query as that of one task, what is small is one task.
+        graph = plan_job(job, settings=PlanSettings(single_task_bytes=WHOLE_BYTES))
+        small = job.get("parallelism") is None and fits_whole(graph)
+        if not small:
+            graph = plan_job(job)
+        with InProcessRunner() if small else LocalRunner() as runner:
+            outcome = runner.run(graph, name=str(job.get("name", "job")))
+            figures = outcome.figures()
+            frame = outcome.frame() if outcome.nodes else None
+    where = "this process" if small else f"{runner.slots} processes of this machine"
+    return _Ran(frame, figures.stages, figures.metrics, f"ran in {where}")
 
 
 def _run_there(job: Mapping[str, Any], url: str) -> _Ran:
@@ -99,10 +111,6 @@ def _first(frame: pl.DataFrame, top: int, order_by: str | None) -> pl.DataFrame:
 
 def _print_rows(frame: pl.DataFrame, top: int, order_by: str | None) -> None:
     shown = _first(frame, top, order_by)
-    print_table(
-        shown.columns,
-        [["" if cell is None else str(cell) for cell in row] for row in shown.iter_rows()],
-        numbers=[name for name, dtype in shown.schema.items() if dtype.is_numeric()],
-    )
+    print_frame(shown)
     if frame.height > shown.height:
         output.print(f"{count_text(frame.height)} rows in all\n")

@@ -6,19 +6,16 @@ import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from minispark.cli.failures import render
-from minispark.cli.terminal import (
-    bytes_text,
-    count_text,
-    duration_text,
-    output,
-    print_table,
-    rate_text,
-)
+from minispark.cli.terminal import count_text, duration_text, output, print_table, rate_text
+from minispark.formatting import bytes_words
 from minispark.observe.views import JobMetrics, JobView, StageRow
 from minispark.observe.why import Advice
+
+if TYPE_CHECKING:
+    import polars as pl
 
 FUSED = "Fused nodes run as one query: each is told an equal part of its time."
 
@@ -27,6 +24,15 @@ def print_json(value: object) -> None:
     """Print a value for scripts."""
     # All but ASCII is escaped; of what is left, a terminal obeys this one.
     sys.stdout.write(json.dumps(value, indent=2).replace("\x7f", "\\u007f") + "\n")
+
+
+def print_frame(frame: pl.DataFrame) -> None:
+    """Print rows as a table."""
+    print_table(
+        frame.columns,
+        [["" if cell is None else str(cell) for cell in row] for row in frame.iter_rows()],
+        numbers=[name for name, dtype in frame.schema.items() if dtype.is_numeric()],
+    )
 
 
 def print_job(view: JobView, rows: Sequence[StageRow]) -> None:
@@ -86,7 +92,7 @@ def print_workers(workers: Sequence[Mapping[str, Any]]) -> None:
                 str(worker["active_tasks"]),
                 str(worker.get("slots") or "-"),
                 _figure(worker, "cpu_percent", lambda value: f"{value:.0f} %"),
-                _figure(worker, "memory_bytes", lambda value: bytes_text(int(value))),
+                _figure(worker, "memory_bytes", lambda value: bytes_words(int(value))),
             )
             for worker in workers
         ],
@@ -146,7 +152,7 @@ def print_figures(metrics: JobMetrics, *, total_s: float | None = None) -> None:
         f"over all operators   {count_text(metrics.all_records)} records, "
         f"{rate_text(metrics.all_records, seconds)}",
         f"tasks                {metrics.tasks_done} ({metrics.retries} run again), "
-        f"stages {metrics.stages}, {bytes_text(metrics.bytes_shuffled)} from stage to stage",
+        f"stages {metrics.stages}, {bytes_words(metrics.bytes_shuffled)} from stage to stage",
     ]
     if metrics.cache_hits or metrics.cache_misses:
         lines.append(

@@ -4,80 +4,78 @@ from __future__ import annotations
 
 import gc
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Any, Literal
 
-import typer
-
-from minispark.cli.options import Auth, CaFile, DataRoot, LogFormat, LogLevel, TlsCert, TlsKey
+from minispark.cli.options import HIDDEN, HOST, INSECURE, LOGS, SERVER, WHO, Option, with_options
 from minispark.settings import JournalSettings, LogSettings, SchedulerSettings
 
 _DEFAULTS = SchedulerSettings()
+_SCHEDULER = {
+    "max_load_diff": "max_load_diff",
+    "heartbeat_timeout": "heartbeat_timeout_s",
+    "worker_grace": "no_worker_grace_s",
+    "policy": "policy",
+    "speculation": "speculation",
+}
+"""Options that are settings of the scheduler, and their fields."""
+OPTIONS = {
+    "host": HOST,
+    "port": Option(8080, "The port; 0 takes a free one.", more={"min": 0, "max": 65_535}),
+    "state_dir": Option(None, "Where jobs and the secret are kept.", Path, more=HIDDEN),
+    "token_file": Option(None, "A file that holds the shared secret; else made and found.", Path),
+    **WHO,
+    "insecure": INSECURE,
+    **SERVER,
+    "max_load_diff": Option(
+        _DEFAULTS.max_load_diff,
+        "Tasks that a worker may have more than the least loaded one.",
+        more={"min": 0},
+    ),
+    "heartbeat_timeout": Option(
+        _DEFAULTS.heartbeat_timeout_s,
+        "Seconds of silence after which a worker is DOWN.",
+        more={"min": 0.1},
+    ),
+    "worker_grace": Option(
+        _DEFAULTS.no_worker_grace_s,
+        "Seconds that a job waits where there is no worker.",
+        more={"min": 0.0},
+    ),
+    "policy": Option(
+        _DEFAULTS.policy,
+        "Whose task is next: jobs share the workers, or the oldest job's.",
+        Literal["fair", "fifo"],
+    ),
+    "speculation": Option(
+        _DEFAULTS.speculation,
+        "Start a second attempt of a task that takes much longer than its like.",
+        flag="--speculation/--no-speculation",
+    ),
+    "synchronous": Option(
+        "normal",
+        "What a power cut may cost: the last reports of tasks, or nothing.",
+        Literal["normal", "full"],
+    ),
+    "otlp": Option(
+        None,
+        "A collector that gets a trace of each job (OTLP over HTTP).",
+        str,
+        also=("OTEL_EXPORTER_OTLP_ENDPOINT",),
+        more={"metavar": "URL"},
+    ),
+    **LOGS,
+}
 
 
+@with_options(OPTIONS)
 def master(
     *,
-    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
-    port: Annotated[
-        int, typer.Option(min=0, max=65_535, help="The port; 0 takes a free one.")
-    ] = 8080,
-    state_dir: Annotated[
-        Path | None,
-        typer.Option(help="Where jobs and the secret are kept.", show_default=False),
-    ] = None,
-    token_file: Annotated[
-        Path | None, typer.Option(help="A file that holds the shared secret; else made and found.")
-    ] = None,
-    auth: Auth = "default",
-    allowed_host: Annotated[
-        list[str] | None, typer.Option(help="A Host name to answer to; may be repeated.")
-    ] = None,
-    insecure: Annotated[
-        bool,
-        typer.Option(
-            "--insecure",
-            envvar=["MINISPARK_MASTER_INSECURE", "MINISPARK_INSECURE"],
-            help="Allow clear text beyond this machine.",
-        ),
-    ] = False,
-    tls_cert: TlsCert = None,
-    tls_key: TlsKey = None,
-    ca_file: CaFile = None,
-    data_root: DataRoot = None,
-    max_load_diff: Annotated[
-        int,
-        typer.Option(min=0, help="Tasks that a worker may have more than the least loaded one."),
-    ] = _DEFAULTS.max_load_diff,
-    heartbeat_timeout: Annotated[
-        float, typer.Option(min=0.1, help="Seconds of silence after which a worker is DOWN.")
-    ] = _DEFAULTS.heartbeat_timeout_s,
-    worker_grace: Annotated[
-        float, typer.Option(min=0.0, help="Seconds that a job waits where there is no worker.")
-    ] = _DEFAULTS.no_worker_grace_s,
-    policy: Annotated[
-        Literal["fair", "fifo"],
-        typer.Option(help="Whose task is next: jobs share the workers, or the oldest job's."),
-    ] = _DEFAULTS.policy,
-    speculation: Annotated[
-        bool,
-        typer.Option(
-            "--speculation/--no-speculation",
-            help="Start a second attempt of a task that takes much longer than its like.",
-        ),
-    ] = _DEFAULTS.speculation,
-    synchronous: Annotated[
-        Literal["normal", "full"],
-        typer.Option(help="What a power cut may cost: the last reports of tasks, or nothing."),
-    ] = "normal",
-    otlp: Annotated[
-        str | None,
-        typer.Option(
-            envvar=["MINISPARK_MASTER_OTLP", "OTEL_EXPORTER_OTLP_ENDPOINT"],
-            metavar="URL",
-            help="A collector that gets a trace of each job (OTLP over HTTP).",
-        ),
-    ] = None,
-    log_format: LogFormat = "auto",
-    log_level: LogLevel = "info",
+    state_dir: Path | None,
+    allowed_host: list[str] | None,
+    synchronous: str,
+    log_format: Any,
+    log_level: Any,
+    **given: Any,
 ) -> None:
     """Start a master; Ctrl-C or SIGTERM stops it. Started again it goes on with all jobs."""
     from minispark import config
@@ -89,7 +87,7 @@ def master(
     from minispark.master.settings import MasterConfig
 
     gc.enable()
-    state = state_dir or config.state_dir()
+    state, token_file = state_dir or config.state_dir(), given["token_file"]
     token = (
         config.read_token_file(token_file)
         if token_file is not None
@@ -107,30 +105,16 @@ def master(
             ],
         )
 
+    scheduler = SchedulerSettings(**{field: given.pop(name) for name, field in _SCHEDULER.items()})
     serve(
         MasterConfig(
-            host=host,
-            port=port,
             state_dir=state,
             token=token or "",
-            token_file=token_file,
             discovery_dir=config.state_dir(),
-            auth=auth,
             allowed_hosts=tuple(allowed_host or ()),
-            insecure=insecure,
-            tls_cert=tls_cert,
-            tls_key=tls_key,
-            ca_file=ca_file,
-            data_root=data_root,
-            otlp=otlp,
-            scheduler=SchedulerSettings(
-                max_load_diff=max_load_diff,
-                heartbeat_timeout_s=heartbeat_timeout,
-                no_worker_grace_s=worker_grace,
-                policy=policy,
-                speculation=speculation,
-            ),
+            scheduler=scheduler,
             journal=JournalSettings(synchronous="FULL" if synchronous == "full" else "NORMAL"),
+            **given,
         ),
         # A log of JSON has nothing else in it.
         on_ready=None if log_format == "json" else say_ready,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -15,15 +15,10 @@ app = typer.Typer(no_args_is_help=True, help="Show the figures of the cluster an
 def system(*, master: Master = None, json: AsJson = False) -> None:
     """Show the cluster: workers, load, totals over all jobs."""
     from minispark.cli.cluster_metrics import print_system
-    from minispark.cli.job_metrics import print_json
-    from minispark.engines.http import MasterClient
     from minispark.observe.cluster import SystemMetrics
 
-    with MasterClient(master) as client:
-        found = client.get_json("/api/v1/metrics/system")
-    if json:
-        print_json(found)
-    else:
+    found = _shown("system", master, as_json=json)
+    if found is not None:
         print_system(SystemMetrics.model_validate(found))
 
 
@@ -36,15 +31,10 @@ def jobs(
 ) -> None:
     """Show the figures of jobs, newest first."""
     from minispark.cli.cluster_metrics import print_job_figures
-    from minispark.cli.job_metrics import print_json
-    from minispark.engines.http import MasterClient
     from minispark.observe.cluster import JobsMetrics
 
-    with MasterClient(master) as client:
-        found = client.get_json("/api/v1/metrics/jobs", limit=limit)
-    if json:
-        print_json(found)
-    else:
+    found = _shown("jobs", master, as_json=json, limit=limit)
+    if found is not None:
         print_job_figures(JobsMetrics.model_validate(found))
 
 
@@ -52,15 +42,10 @@ def jobs(
 def failures(*, master: Master = None, json: AsJson = False) -> None:
     """Show what failed: by kind, by worker, by job."""
     from minispark.cli.cluster_metrics import print_failures
-    from minispark.cli.job_metrics import print_json
-    from minispark.engines.http import MasterClient
     from minispark.observe.cluster import FailuresMetrics
 
-    with MasterClient(master) as client:
-        found = client.get_json("/api/v1/metrics/failures")
-    if json:
-        print_json(found)
-    else:
+    found = _shown("failures", master, as_json=json)
+    if found is not None:
         print_failures(FailuresMetrics.model_validate(found))
 
 
@@ -104,3 +89,16 @@ def worker(
         print_json(found)
     else:
         print_worker(found)
+
+
+def _shown(what: str, master: str | None, *, as_json: bool, **params: object) -> Any:
+    """Ask for figures; print them as JSON and return None, or return them."""
+    from minispark.cli.job_metrics import print_json
+    from minispark.engines.http import MasterClient
+
+    with MasterClient(master) as client:
+        found = client.get_json(f"/api/v1/metrics/{what}", **params)
+    if not as_json:
+        return found
+    print_json(found)
+    return None

@@ -2,60 +2,116 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from inspect import Parameter, Signature
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 from minispark.errors import UnsupportedError, UsageError
 
-Auth = Annotated[
-    Literal["default", "figures-open", "all"],
-    typer.Option(
-        help="Who may read figures without a token: on loopback only, everybody, or nobody."
-    ),
-]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
-CaFile = Annotated[
-    Path | None,
-    typer.Option(
-        envvar="MINISPARK_CA_FILE",
-        help="Certificates to trust (PEM), in place of the system's.",
-        show_default=False,
-    ),
-]
-DataRoot = Annotated[
-    Path | None,
-    typer.Option(help="What relative paths mean; nothing outside it is read or written."),
-]
+_DATA_ROOT = "What relative paths mean; nothing outside it is read or written."
+DataRoot = Annotated[Path | None, typer.Option(help=_DATA_ROOT)]
 EngineName = Annotated[
     str, typer.Option(metavar="local|URL", help="Where to run: here, or on the master at URL.")
 ]
-Master = Annotated[
-    str | None,
-    typer.Option(
-        metavar="URL",
-        help="The master; else MINISPARK_MASTER, the master of this user on this machine, or "
-        "http://127.0.0.1:8080.",
-        show_default=False,
-    ),
-]
-LogFormat = Annotated[
-    Literal["auto", "json", "text"],
-    typer.Option(help="Lines of the log; auto is text on a terminal, else JSON."),
-]
-LogLevel = Annotated[
-    Literal["debug", "info", "warning", "error"],
-    typer.Option(help="What to log; debug has lines for every task."),
-]
+_MASTER = (
+    "The master; else MINISPARK_MASTER, the master of this user on this machine, or "
+    "http://127.0.0.1:8080."
+)
+Master = Annotated[str | None, typer.Option(metavar="URL", help=_MASTER, show_default=False)]
 Parallelism = Annotated[
     int | None,
     typer.Option(min=1, max=65_536, help="Number of partitions; else chosen from bytes."),
 ]
-TlsCert = Annotated[
-    Path | None, typer.Option(help="Certificate chain to show (PEM).", show_default=False)
-]
-TlsKey = Annotated[Path | None, typer.Option(help="Its private key (PEM).", show_default=False)]
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """An option of a command that `with_options` makes.
+
+    ``kind`` is needed where the default does not show it. ``also`` names variables of the
+    environment beside that of the command. ``more`` is for `typer.Option`.
+    """
+
+    default: Any
+    text: str
+    kind: Any = None
+    flag: str | None = None
+    also: tuple[str, ...] = ()
+    more: Mapping[str, Any] = field(default_factory=dict)
+
+    def parameter(self, command: str, name: str) -> Parameter:
+        """Return the option as a keyword of the command."""
+        own = f"MINISPARK_{command}_{name}".upper()
+        info = typer.Option(
+            *([self.flag] if self.flag else []),
+            help=self.text,
+            **{"envvar": [own, *self.also] if self.also else None, **self.more},
+        )
+        kind: Any = self.kind or type(self.default)
+        annotation: Any = Annotated[kind if self.default is not None else kind | None, info]
+        return Parameter(name, Parameter.KEYWORD_ONLY, default=self.default, annotation=annotation)
+
+
+def with_options(options: Mapping[str, Option]) -> Callable[[Any], Any]:
+    """Give a command that takes keywords the options of a table, in its order."""
+
+    def decorate(command: Any) -> Any:
+        named = [one.parameter(command.__name__, name) for name, one in options.items()]
+        command.__signature__ = Signature(named)
+        command.__annotations__ = {one.name: one.annotation for one in named}
+        return command
+
+    return decorate
+
+
+HIDDEN = {"show_default": False}
+MASTER = Option(None, _MASTER, str, more=HIDDEN | {"metavar": "URL"})
+HOST = Option("127.0.0.1", "The address to listen on.")
+INSECURE = Option(
+    default=False,
+    text="Allow clear text beyond this machine.",
+    flag="--insecure",
+    also=("MINISPARK_INSECURE",),
+)
+WHO = {
+    "auth": Option(
+        "default",
+        "Who may read figures without a token: on loopback only, everybody, or nobody.",
+        Literal["default", "figures-open", "all"],
+    ),
+    "allowed_host": Option(None, "A Host name to answer to; may be repeated.", list[str]),
+}
+"""What master and worker take, to say who may ask."""
+SERVER = {
+    "tls_cert": Option(None, "Certificate chain to show (PEM).", Path, more=HIDDEN),
+    "tls_key": Option(None, "Its private key (PEM).", Path, more=HIDDEN),
+    "ca_file": Option(
+        None,
+        "Certificates to trust (PEM), in place of the system's.",
+        Path,
+        more=HIDDEN | {"envvar": "MINISPARK_CA_FILE"},
+    ),
+    "data_root": Option(None, _DATA_ROOT, Path),
+}
+"""What master and worker take, to say how they serve."""
+LOGS = {
+    "log_format": Option(
+        "auto",
+        "Lines of the log; auto is text on a terminal, else JSON.",
+        Literal["auto", "json", "text"],
+    ),
+    "log_level": Option(
+        "info",
+        "What to log; debug has lines for every task.",
+        Literal["debug", "info", "warning", "error"],
+    ),
+}
+"""What master and worker take, to say what they log."""
 
 
 def master_of(engine: str) -> str | None:

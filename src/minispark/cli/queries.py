@@ -10,9 +10,10 @@ from typing import Final
 import polars as pl
 from polars.exceptions import PanicException, PolarsError
 
+from minispark.cli.job_metrics import print_frame
 from minispark.cli.options import master_of
 from minispark.cli.ready_jobs import ending
-from minispark.cli.terminal import count_text, notes, print_table, write_rows
+from minispark.cli.terminal import count_text, notes, write_rows
 from minispark.engines.polars_engine import Engine
 from minispark.errors import UsageError
 from minispark.plan.build import PlanOutput, plan_outputs
@@ -92,11 +93,7 @@ def show_rows(rows: pl.DataFrame, *, top: int, as_json: bool) -> None:
         write_rows([rows.write_ndjson().encode()])
         return
     shown = rows.head(top)
-    print_table(
-        shown.columns,
-        [["" if cell is None else str(cell) for cell in row] for row in shown.iter_rows()],
-        numbers=[name for name, dtype in shown.schema.items() if dtype.is_numeric()],
-    )
+    print_frame(shown)
     if rows.height > shown.height:
         notes.print(f"{count_text(rows.height)} rows in all; --top N shows more")
 

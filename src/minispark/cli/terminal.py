@@ -127,13 +127,3 @@ def rate_text(records: int, seconds: float) -> str:
         if rate >= size:
             return f"{rate / size:.3g} {unit} records/s"
     return f"{rate:.3g} records/s"
-
-
-def bytes_text(size: int) -> str:
-    """Return ``81.3 MB``."""
-    number = float(size)
-    for unit in ("B", "kB", "MB", "GB"):
-        if number < 1000:
-            return f"{number:.3g} {unit}"
-        number /= 1000
-    return f"{number:.3g} TB"

@@ -14,9 +14,10 @@ from rich.table import Table
 from rich.text import Text
 
 from minispark.cli.cluster_metrics import WORKER_COLUMNS, worker_rows
-from minispark.cli.terminal import bytes_text, count_text, duration_text
+from minispark.cli.terminal import count_text, duration_text
 from minispark.engines.console import PrintableConsole
 from minispark.engines.http import MasterClient
+from minispark.formatting import bytes_words
 from minispark.observe.cluster import SystemMetrics
 from minispark.observe.views import ENDED, JobView
 from minispark.printable import printable
@@ -115,7 +116,7 @@ def _head(seen: ClusterSnapshot) -> Text:
         f", {system.workers_down} down" if system.workers_down else "",
         f", {system.workers_draining} draining" if system.workers_draining else "",
         f"   tasks {system.active_tasks}/{system.slots} slots",
-        f"   cpu {system.cpu_percent:.0f} %   memory {bytes_text(system.memory_bytes)}",
+        f"   cpu {system.cpu_percent:.0f} %   memory {bytes_words(system.memory_bytes)}",
         f"   jobs {system.jobs_running} running",
         f", {system.jobs_waiting} waiting for workers" if system.jobs_waiting else "",
         f"   ever: {count_text(totals.tasks_done)} tasks, {totals.retries} run again, "

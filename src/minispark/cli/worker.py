@@ -4,107 +4,85 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
-
-import typer
+from typing import Any
 
 from minispark.cli.options import (
-    Auth,
-    CaFile,
-    DataRoot,
-    LogFormat,
-    LogLevel,
-    Master,
-    TlsCert,
-    TlsKey,
+    HIDDEN,
+    HOST,
+    INSECURE,
+    LOGS,
+    MASTER,
+    SERVER,
+    WHO,
+    Option,
+    with_options,
 )
 from minispark.errors import UsageError
 
+OPTIONS = {
+    "master": MASTER,
+    "host": HOST,
+    "port": Option(
+        9000,
+        "The port for blocks; 0 takes a free one.",
+        also=("WORKER_PORT",),
+        more={"min": 0, "max": 65_535},
+    ),
+    "threads": Option(
+        None,
+        "Tasks at a time, one process each; else one per core.",
+        int,
+        also=("WORKER_THREADS",),
+        more={"min": 1},
+    ),
+    "memory_limit_mb": Option(None, "For all task processes together.", int, more={"min": 1}),
+    "disk_limit_mb": Option(
+        None, "For blocks of jobs: near it, the worker takes no more work.", int, more={"min": 1}
+    ),
+    "task_timeout": Option(None, "Seconds an attempt may run.", float, more={"min": 0.001}),
+    "cache_max_mb": Option(
+        128,
+        "Memory for cached rows; what does not fit goes to disk. 0 keeps none.",
+        also=("CACHE_MAX_MB",),
+        more={"min": 0},
+    ),
+    "cache_disk_mb": Option(
+        4096, "Disk for cached rows that do not fit into memory.", more={"min": 0}
+    ),
+    "work_dir": Option(
+        None, "Where blocks are kept; else in the state directory.", Path, more=HIDDEN
+    ),
+    **WHO,
+    "advertise_host": Option(None, "The name under which others reach this worker.", str),
+    "heartbeat": Option(2.0, "Seconds from one sign of life to the next.", more={"min": 0.05}),
+    "map_blocks": Option(
+        default=True,
+        text="Map blocks of this machine, or fetch every block over HTTP.",
+        flag="--map-blocks/--no-map-blocks",
+    ),
+    "insecure": INSECURE,
+    **SERVER,
+    **LOGS,
+}
 
+
+@with_options(OPTIONS)
 def worker(
     *,
-    master: Master = None,
-    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
-    port: Annotated[
-        int,
-        typer.Option(
-            envvar=["MINISPARK_WORKER_PORT", "WORKER_PORT"],
-            min=0,
-            max=65_535,
-            help="The port for blocks; 0 takes a free one.",
-        ),
-    ] = 9000,
-    threads: Annotated[
-        int | None,
-        typer.Option(
-            envvar=["MINISPARK_WORKER_THREADS", "WORKER_THREADS"],
-            min=1,
-            help="Tasks at a time, one process each; else one per core.",
-        ),
-    ] = None,
-    memory_limit_mb: Annotated[
-        int | None, typer.Option(min=1, help="For all task processes together.")
-    ] = None,
-    disk_limit_mb: Annotated[
-        int | None,
-        typer.Option(min=1, help="For blocks of jobs: near it, the worker takes no more work."),
-    ] = None,
-    task_timeout: Annotated[
-        float | None, typer.Option(min=0.001, help="Seconds an attempt may run.")
-    ] = None,
-    cache_max_mb: Annotated[
-        int,
-        typer.Option(
-            envvar=["MINISPARK_WORKER_CACHE_MAX_MB", "CACHE_MAX_MB"],
-            min=0,
-            help="Memory for cached rows; what does not fit goes to disk. 0 keeps none.",
-        ),
-    ] = 128,
-    cache_disk_mb: Annotated[
-        int,
-        typer.Option(
-            envvar="MINISPARK_WORKER_CACHE_DISK_MB",
-            min=0,
-            help="Disk for cached rows that do not fit into memory.",
-        ),
-    ] = 4096,
-    work_dir: Annotated[
-        Path | None,
-        typer.Option(
-            help="Where blocks are kept; else in the state directory.", show_default=False
-        ),
-    ] = None,
-    auth: Auth = "default",
-    allowed_host: Annotated[
-        list[str] | None, typer.Option(help="A Host name to answer to; may be repeated.")
-    ] = None,
-    advertise_host: Annotated[
-        str | None, typer.Option(help="The name under which others reach this worker.")
-    ] = None,
-    heartbeat: Annotated[
-        float, typer.Option(min=0.05, help="Seconds from one sign of life to the next.")
-    ] = 2.0,
-    map_blocks: Annotated[
-        bool,
-        typer.Option(
-            "--map-blocks/--no-map-blocks",
-            help="Map blocks of this machine, or fetch every block over HTTP.",
-        ),
-    ] = True,
-    insecure: Annotated[
-        bool,
-        typer.Option(
-            "--insecure",
-            envvar=["MINISPARK_WORKER_INSECURE", "MINISPARK_INSECURE"],
-            help="Allow clear text beyond this machine.",
-        ),
-    ] = False,
-    tls_cert: TlsCert = None,
-    tls_key: TlsKey = None,
-    ca_file: CaFile = None,
-    data_root: DataRoot = None,
-    log_format: LogFormat = "auto",
-    log_level: LogLevel = "info",
+    master: str | None,
+    threads: int | None,
+    memory_limit_mb: int | None,
+    disk_limit_mb: int | None,
+    task_timeout: float | None,
+    cache_max_mb: int,
+    cache_disk_mb: int,
+    work_dir: Path | None,
+    allowed_host: list[str] | None,
+    heartbeat: float,
+    ca_file: Path | None,
+    log_format: Any,
+    log_level: Any,
+    **given: Any,
 ) -> None:
     """Start a worker; one started before its master waits for it. Ctrl-C or SIGTERM stops it."""
     from minispark import config
@@ -138,24 +116,16 @@ def worker(
             master_url=url,
             token=token,
             own_token=not config.token_is_given(),
-            host=host,
-            port=port,
             slots=slots,
             work_dir=work_dir or state / "work",
-            data_root=data_root,
             memory_limit_bytes=None if memory_limit_mb is None else memory_limit_mb * MIB,
             disk_limit_bytes=None if disk_limit_mb is None else disk_limit_mb * MIB,
             task_timeout_s=task_timeout,
             heartbeat_s=heartbeat,
-            auth=auth,
-            map_blocks=map_blocks,
-            insecure=insecure,
-            tls_cert=tls_cert,
-            tls_key=tls_key,
             ca_file=str(ca_file) if ca_file is not None else config.find_ca_file(url),
             allowed_hosts=tuple(allowed_host or ()),
-            advertise_host=advertise_host,
             cache=CacheSettings(memory_bytes=cache_max_mb * MIB, disk_bytes=cache_disk_mb * MIB),
+            **given,
         ),
         # A log of JSON has nothing else in it.
         on_ready=None if log_format == "json" else say_ready,

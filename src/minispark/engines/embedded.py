@@ -32,6 +32,7 @@ from minispark.clock import monotonic_s, wall_s
 from minispark.engines.block_dirs import BlockDirectories
 from minispark.errors import Failure, FetchFailed
 from minispark.ids import TaskKey, job_id
+from minispark.journal.commits import commit_failure, discard, manifests_of, publish, sink_stages
 from minispark.journal.decisions import decisions_of
 from minispark.journal.rows import (
     Evidence,
@@ -46,7 +47,7 @@ from minispark.observe.guard import ReaderGuard
 from minispark.observe.projection import apply
 from minispark.observe.record import JobRecord
 from minispark.observe.views import JobView
-from minispark.plan.stages import OutputKind, SinkSpec, StageGraph
+from minispark.plan.stages import StageGraph
 from minispark.scheduler import commands as c
 from minispark.scheduler import events as e
 from minispark.scheduler.core import Scheduler
@@ -54,8 +55,8 @@ from minispark.settings import CacheSettings, SchedulerSettings
 from minispark.specs import block_source, fragment, job_spec, task_spec
 from minispark.task import sinks
 from minispark.task.failures import failure_of
-from minispark.task.spec import SinkFile, TaskFailure, TaskReport, TaskSpec
-from minispark.worker.executors import ExecutorPool
+from minispark.task.spec import TaskFailure, TaskReport, TaskSpec
+from minispark.worker.executors import Executors
 
 WORKER = "local"
 _EPOCH = 1
@@ -77,8 +78,8 @@ class _Job:
     store: BlockStore
     changed: OnChange
     finished: asyncio.Future[Finished]
-    directories: Mapping[SinkSpec, Path]
-    """Where the files of each sink go, as they were when the job began."""
+    directories: Mapping[int, Path]
+    """Where the files of each sink stage go, as they were when the job began."""
     reports: dict[TaskKey, TaskReport] = field(default_factory=dict)
     found: dict[TaskKey, CacheHit] = field(default_factory=dict)
 
@@ -88,7 +89,7 @@ class EmbeddedMaster:
 
     def __init__(
         self,
-        pool: ExecutorPool,
+        pool: Executors,
         *,
         slots: int,
         places: BlockDirectories,
@@ -120,9 +121,10 @@ class EmbeddedMaster:
 
     async def run(self, job: str, graph: StageGraph, *, name: str, changed: OnChange) -> Finished:
         """Run a job to its end; its result blocks stay until `release`."""
-        directories = {sink: sinks.sink_directory(sink, self._data_root) for sink in _sinks(graph)}
-        for sink, directory in directories.items():
-            sinks.prepare(directory, overwrite=sink.overwrite)
+        directories = {}
+        for stage, sink in sink_stages(graph).items():
+            directories[stage] = sinks.sink_directory(sink, self._data_root)
+            sinks.prepare(directories[stage], overwrite=sink.overwrite)
         known = self._jobs[job] = _Job(
             JobRecord(job, name, graph, wall_s()),
             self._places.store_for(graph.input_bytes),
@@ -278,8 +280,7 @@ class EmbeddedMaster:
     def _finish(self, command: c.FinishJob) -> None:
         job = self._jobs[command.job]
         if command.status is not c.JobStatus.SUCCEEDED:
-            for directory in job.directories.values():
-                sinks.abort(directory, command.job, root=self._root())
+            discard(command.job, job.directories.values(), root=self._root())
         blocks: dict[int, list[BlockSource]] = {}
         for ref in command.results:
             blocks.setdefault(ref.key.stage, []).append(self._source(job, ref))
@@ -287,39 +288,15 @@ class EmbeddedMaster:
             job.finished.set_result(Finished(job.record, blocks))
 
     async def _commit(self, job: str, keys: tuple[TaskKey, ...]) -> None:
-        failure: Failure | None = None
-        staged = [
-            (files, self._jobs[job].directories[sink], sink.overwrite)
-            for sink, files in self._staged(job, keys)
-        ]
-        try:
-            for files, directory, overwrite in staged:
-                await asyncio.to_thread(
-                    sinks.commit,
-                    files,
-                    directory=directory,
-                    job=job,
-                    overwrite=overwrite,
-                    root=self._root(),
-                )
-        except Exception as error:  # whatever it is, the job has failed by it
-            for files, directory, _ in staged:
-                with contextlib.suppress(Exception):  # The first error is the one to report.
-                    await asyncio.to_thread(
-                        sinks.withdraw, files, directory=directory, job=job, root=self._root()
-                    )
-            failure = failure_of(error)
-        self._step(e.JobCommitted(job) if failure is None else e.JobCommitFailed(job, failure))
-
-    def _staged(self, job: str, keys: tuple[TaskKey, ...]) -> list[tuple[SinkSpec, list[SinkFile]]]:
-        """Return the sinks of a job with the files of exactly these attempts."""
         known = self._jobs[job]
-        found = []
-        for stage in known.record.graph.stages:
-            if stage.output.kind is OutputKind.SINK and stage.output.sink is not None:
-                written = (known.reports[key].sink for key in keys if key.stage == stage.id)
-                found.append((stage.output.sink, [file for file in written if file is not None]))
-        return found
+        files = {key: report.sink for key, report in known.reports.items()}
+        manifests = manifests_of(known.record.graph, known.directories, keys, files)
+        ended: e.Event = e.JobCommitted(job)
+        try:
+            await asyncio.to_thread(publish, job, known.record.graph, manifests, root=self._root())
+        except Exception as error:  # whatever it is, the job has failed by it
+            ended = e.JobCommitFailed(job, commit_failure(error))
+        self._step(ended)
 
     def _root(self) -> Path | None:
         return None if self._data_root is None else Path(self._data_root)
@@ -344,8 +321,3 @@ class EmbeddedMaster:
         task = asyncio.create_task(work)
         self._work.add(task)
         task.add_done_callback(self._work.discard)
-
-
-def _sinks(graph: StageGraph) -> list[SinkSpec]:
-    outputs = (stage.output for stage in graph.stages)
-    return [output.sink for output in outputs if output.sink is not None]

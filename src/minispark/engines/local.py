@@ -36,7 +36,7 @@ from minispark.observe.views import JobView
 from minispark.plan.names import with_columns_in_order
 from minispark.plan.stages import StageGraph
 from minispark.settings import CacheSettings, SchedulerSettings
-from minispark.worker.executors import ExecutorPool
+from minispark.worker.executors import ExecutorPool, Executors
 
 _CLOSE_S = 10.0
 """Executors end within a second; beyond this something hangs that the exit must not wait for."""
@@ -137,8 +137,8 @@ class LocalRunner:
             shell.close()
         self._places.close()
 
-    def _new_pool(self) -> ExecutorPool:
-        return ExecutorPool(
+    async def _new_pool(self) -> Executors:
+        pool = ExecutorPool(
             self.slots,
             threads_per_slot=self._threads,
             fetch=self._fetch,
@@ -146,8 +146,10 @@ class LocalRunner:
             memory_limit_bytes=self._memory_limit_bytes,
             on_output=_to_stderr,
         )
+        await pool.start()
+        return pool
 
-    def _new_driver(self, pool: ExecutorPool) -> EmbeddedMaster:
+    def _new_driver(self, pool: Executors) -> EmbeddedMaster:
         return EmbeddedMaster(
             pool,
             slots=self.slots,
@@ -227,17 +229,15 @@ class _Shell:
     @classmethod
     def start(
         cls,
-        new_pool: Callable[[], ExecutorPool],
-        new_driver: Callable[[ExecutorPool], EmbeddedMaster],
+        new_pool: Callable[[], Coroutine[Any, Any, Executors]],
+        new_driver: Callable[[Executors], EmbeddedMaster],
     ) -> _Shell:
         loop = asyncio.new_event_loop()
         thread = threading.Thread(target=_run_loop, args=(loop,), name="minispark", daemon=True)
         thread.start()
 
         async def begin() -> EmbeddedMaster:
-            pool = new_pool()
-            await pool.start()
-            return new_driver(pool)
+            return new_driver(await new_pool())
 
         try:
             driver = _ended(asyncio.run_coroutine_threadsafe(begin(), loop)).result()

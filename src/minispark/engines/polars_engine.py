@@ -12,7 +12,7 @@ import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import polars as pl
 import polars.lazyframe.engine
@@ -29,13 +29,24 @@ from minispark.plan.build import PlanOutput, plan_outputs
 from minispark.plan.explanation import Explanation
 from minispark.settings import PlanSettings
 
-if TYPE_CHECKING:
-    from polars.lazyframe.query_result import QueryResult
-
 _RESULT = "result"
 _SINK_INSTEAD = 'collect(engine=engine) and write the frame, or say engine="streaming"'
 
+_SLICES = "collect(engine=engine).iter_slices()"
+
 _inside = threading.local()
+
+
+def _refuse(what: str, instead: str) -> NoReturn:
+    msg = f"{what} does not run on the Mini-Spark engine yet"
+    raise UnsupportedError(msg, hint=f"What works: {instead}.")
+
+
+def _not_built(what: str, instead: str) -> Any:
+    def refuse(_self: object, *_: Any, **__: Any) -> NoReturn:
+        _refuse(what, instead)
+
+    return refuse
 
 
 class Engine(polars.lazyframe.engine.Engine):
@@ -182,45 +193,18 @@ class Engine(polars.lazyframe.engine.Engine):
     def _runner(self) -> Runner:
         return self._cluster or _embedded(os.getpid())
 
-    def execute(self, lf: pl.LazyFrame, *, optimizations: pl.QueryOptFlags) -> QueryResult:
-        """Not built yet."""
-        _refuse("execute", "collect(engine=engine)")
-
-    def collect_async(self, lf: pl.LazyFrame, **_: Any) -> NoReturn:
-        """Not built yet."""
-        _refuse("collect_async", "asyncio.to_thread(lf.collect, engine=engine)")
-
-    def collect_batches(self, lf: pl.LazyFrame, **_: Any) -> NoReturn:
-        """Not built yet."""
-        _refuse("collect_batches", "collect(engine=engine).iter_slices()")
-
-    def collect_all(self, lfs: Any, **_: Any) -> NoReturn:
-        """Not built yet."""
-        _refuse("collect_all", "collect(engine=engine) for each query")
-
-    def collect_all_async(self, lfs: Any, **_: Any) -> NoReturn:
-        """Not built yet."""
-        _refuse("collect_all_async", "asyncio.to_thread(lf.collect, engine=engine) for each query")
-
-    def sink_parquet(self, lf: pl.LazyFrame, path: Any, **_: Any) -> NoReturn:
-        """Not built yet."""
-        _refuse("sink_parquet", _SINK_INSTEAD)
-
-    def sink_ipc(self, lf: pl.LazyFrame, path: Any, **_: Any) -> NoReturn:
-        """Not built yet."""
-        _refuse("sink_ipc", _SINK_INSTEAD)
-
-    def sink_csv(self, lf: pl.LazyFrame, path: Any, **_: Any) -> NoReturn:
-        """Not built yet."""
-        _refuse("sink_csv", _SINK_INSTEAD)
-
-    def sink_ndjson(self, lf: pl.LazyFrame, path: Any, **_: Any) -> NoReturn:
-        """Not built yet."""
-        _refuse("sink_ndjson", _SINK_INSTEAD)
-
-    def sink_batches(self, lf: pl.LazyFrame, function: Any, **_: Any) -> NoReturn:
-        """Not built yet."""
-        _refuse("sink_batches", "collect(engine=engine).iter_slices()")
+    execute = _not_built("execute", "collect(engine=engine)")
+    collect_async = _not_built("collect_async", "asyncio.to_thread(lf.collect, engine=engine)")
+    collect_batches = _not_built("collect_batches", _SLICES)
+    collect_all = _not_built("collect_all", "collect(engine=engine) for each query")
+    collect_all_async = _not_built(
+        "collect_all_async", "asyncio.to_thread(lf.collect, engine=engine) for each query"
+    )
+    sink_parquet = _not_built("sink_parquet", _SINK_INSTEAD)
+    sink_ipc = _not_built("sink_ipc", _SINK_INSTEAD)
+    sink_csv = _not_built("sink_csv", _SINK_INSTEAD)
+    sink_ndjson = _not_built("sink_ndjson", _SINK_INSTEAD)
+    sink_batches = _not_built("sink_batches", _SLICES)
 
 
 @cache
@@ -237,8 +221,3 @@ def _marked_inside() -> Iterator[None]:
         yield
     finally:
         _inside.engine = False
-
-
-def _refuse(what: str, instead: str) -> NoReturn:
-    msg = f"{what} does not run on the Mini-Spark engine yet"
-    raise UnsupportedError(msg, hint=f"What works: {instead}.")

@@ -17,22 +17,8 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from minispark.errors import UsageError
+from minispark.jobs import operators
 from minispark.jobs.dag import order_nodes
-from minispark.jobs.operators import (
-    OPERATORS,
-    Aggregate,
-    Count,
-    Filter,
-    Join,
-    Map,
-    Operator,
-    ReadCsv,
-    ReadJsonl,
-    Select,
-    Sort,
-    Sql,
-    names,
-)
 from minispark.jobs.suggest import did_you_mean, listed, shown
 from minispark.jobs.tables import fail
 from minispark.plan.sqlreads import table_reads
@@ -47,12 +33,12 @@ class JsonJob:
     """A sound job: ``nodes`` inputs first, ``inputs`` of each in the order of the edges."""
 
     name: str
-    nodes: tuple[Operator, ...]
+    nodes: tuple[operators.Operator, ...]
     inputs: Mapping[str, tuple[str, ...]]
     parallelism: int | None = None
 
     @property
-    def ends(self) -> tuple[Operator, ...]:
+    def ends(self) -> tuple[operators.Operator, ...]:
         """The nodes that no other reads: results and writers."""
         read = {above for inputs in self.inputs.values() for above in inputs}
         return tuple(node for node in self.nodes if node.id not in read)
@@ -70,7 +56,7 @@ class _Job(BaseModel):
 
     name: Annotated[str, Field(max_length=200)] = "job"
     dag: _Dag
-    parallelism: Count | None = None
+    parallelism: operators.Count | None = None
     weight: Annotated[float, Field(ge=MIN_WEIGHT, le=MAX_WEIGHT)] = 1.0
     """Its share of the workers beside those of other jobs; the master's to use."""
 
@@ -117,7 +103,7 @@ def _check_sizes(obj: Mapping[Any, Any], limits: Limits) -> None:
             raise UsageError(msg, code="MS-163", field=f"dag.{field}")
 
 
-def _parse_node(node: object, position: int) -> Operator:
+def _parse_node(node: object, position: int) -> operators.Operator:
     if not isinstance(node, Mapping):
         msg = f"node number {position + 1} must be an object, not {_kind(node)}"
         raise UsageError(msg, code="MS-160", field="dag.nodes")
@@ -130,11 +116,11 @@ def _parse_node(node: object, position: int) -> Operator:
     if not isinstance(op, str):
         msg = f'node {shown(name)} needs an "op": the name of an operator'
         raise UsageError(msg, code="MS-160", node=name, field="op")
-    if op not in OPERATORS:
+    if op not in operators.OPERATORS:
         msg = f"node {shown(name)} has an unknown operator {shown(op)}"
-        hint = did_you_mean(op, OPERATORS, else_list="operators are")
+        hint = did_you_mean(op, operators.OPERATORS, else_list="operators are")
         raise UsageError(msg, code="MS-161", node=name, field="op", hint=hint)
-    return _validated(OPERATORS[op], given, where=f"node {shown(name)} ({op})", node=name)
+    return _validated(operators.OPERATORS[op], given, where=f"node {shown(name)} ({op})", node=name)
 
 
 def _validated(
@@ -227,34 +213,34 @@ def _kind(value: object) -> str:
     return "null" if value is None else json.dumps(str(type(value).__name__))
 
 
-def _check_rules(node: Operator) -> None:
+def _check_rules(node: operators.Operator) -> None:
     """Check the rules over several fields."""
     match node:
-        case ReadCsv() | ReadJsonl():
+        case operators.ReadCsv() | operators.ReadJsonl():
             _check_reader(node)
-        case Map():
+        case operators.Map():
             _one_of(node, ("fn", node.fn), ("expr", node.expr))
             if node.expr is not None and node.column is not None:
                 _rule(node, "column", 'goes with "fn" only')
-        case Filter():
+        case operators.Filter():
             _one_of(node, ("where", node.where), ("fn", node.fn))
             if node.where is not None and node.column is not None:
                 _rule(node, "column", 'goes with "fn" only')
-        case Join():
+        case operators.Join():
             _check_join(node)
-        case Sort():
+        case operators.Sort():
             for field in ("descending", "nulls_last"):
                 value = getattr(node, field)
-                if isinstance(value, list) and len(value) != len(names(node.by)):
+                if isinstance(value, list) and len(value) != len(operators.names(node.by)):
                     _rule(node, field, 'must have one value for each column of "by"')
 
 
-def _check_sql(node: Operator, limits: Limits) -> None:
+def _check_sql(node: operators.Operator, limits: Limits) -> None:
     """Look at SQL before Polars does: it may read files or be too deep for it."""
     bounds = {"max_chars": limits.expression_chars, "max_depth": limits.expression_depth}
     for field, text in _expressions(node):
         try:
-            if isinstance(node, Sql):
+            if isinstance(node, operators.Sql):
                 check_query(text, **bounds)
             else:
                 check_expression(text, **bounds)
@@ -263,14 +249,14 @@ def _check_sql(node: Operator, limits: Limits) -> None:
 
 
 def _check_reads(
-    ordered: Sequence[Operator], inputs: Mapping[str, tuple[str, ...]], limits: Limits
+    ordered: Sequence[operators.Operator], inputs: Mapping[str, tuple[str, ...]], limits: Limits
 ) -> None:
     """Bound how often queries read their tables: a plan holds what is read once for each time."""
     sizes: dict[str, int] = {}
     for node in ordered:
         below = {name.lower(): sizes[name] for name in inputs[node.id]}
         sizes[node.id] = max(below.values(), default=1)
-        if not isinstance(node, Sql):
+        if not isinstance(node, operators.Sql):
             continue
         reads = table_reads(node.query, max_chars=limits.expression_chars)
         size = sum(times * below.get(name, 1) for name, times in reads.items())
@@ -282,23 +268,23 @@ def _check_reads(
         sizes[node.id] = max(size, 1)
 
 
-def _expressions(node: Operator) -> list[tuple[str, str]]:
+def _expressions(node: operators.Operator) -> list[tuple[str, str]]:
     match node:
-        case Map(expr=dict(texts)):
+        case operators.Map(expr=dict(texts)):
             return [("expr", text) for text in texts.values()]
-        case Aggregate(aggs=texts):
+        case operators.Aggregate(aggs=texts):
             return [("aggs", text) for text in texts.values()]
-        case Select(columns=dict(texts)):
+        case operators.Select(columns=dict(texts)):
             return [("columns", text) for text in texts.values()]
-        case Filter(where=str(text)):
+        case operators.Filter(where=str(text)):
             return [("where", text)]
-        case Sql(query=text):
+        case operators.Sql(query=text):
             return [("query", text)]
     return []
 
 
-def _check_reader(node: ReadCsv | ReadJsonl) -> None:
-    if isinstance(node, ReadCsv):
+def _check_reader(node: operators.ReadCsv | operators.ReadJsonl) -> None:
+    if isinstance(node, operators.ReadCsv):
         one_byte = len(node.separator.encode()) == 1 and node.separator not in '"\r\n'
         if not one_byte:
             _rule(node, "separator", "must be one ASCII character, no quote or line break")
@@ -306,7 +292,7 @@ def _check_reader(node: ReadCsv | ReadJsonl) -> None:
         _rule(node, "infer_rows", 'does not go with "schema": nothing is inferred')
 
 
-def _check_join(node: Join) -> None:
+def _check_join(node: operators.Join) -> None:
     given = [field for field in ("on", "left_on", "right_on") if getattr(node, field) is not None]
     if node.how == "cross":
         if given:
@@ -321,11 +307,11 @@ def _check_join(node: Join) -> None:
     for field in ("left_on", "right_on"):
         if field not in given:
             _rule(node, field, f'is needed, as "{given[0]}" is given')
-    if len(names(node.left_on)) != len(names(node.right_on)):
+    if len(operators.names(node.left_on)) != len(operators.names(node.right_on)):
         _rule(node, "right_on", 'must name as many columns as "left_on"')
 
 
-def _one_of(node: Operator, *fields: tuple[str, object]) -> None:
+def _one_of(node: operators.Operator, *fields: tuple[str, object]) -> None:
     given = [name for name, value in fields if value is not None]
     both = " or ".join(f'"{name}"' for name, _ in fields)
     if not given:
@@ -336,6 +322,6 @@ def _one_of(node: Operator, *fields: tuple[str, object]) -> None:
         raise UsageError(msg, code="MS-160", node=node.id, field=given[1])
 
 
-def _rule(node: Operator, field: str, what: str) -> None:
+def _rule(node: operators.Operator, field: str, what: str) -> None:
     msg = f"{shown(field)} of node {shown(node.id)} ({node.op}) {what}"
     raise UsageError(msg, code="MS-160", node=node.id, field=field)

@@ -6,7 +6,7 @@ of the DAG (`contract`), what an operator does (`tables`).
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -231,28 +231,13 @@ class WriteParquet(Write):
     op: Literal["write_parquet"]
 
 
+_READERS = (ReadCsv, ReadText, ReadJsonl, ReadParquet)
+_ROWS = (FlatMap, Map, Filter, ReduceByKey, Reduce, Join, Aggregate, Select, Sql, Union)
+_ORDER = (Distinct, Sort, Limit, Repartition, Cache)
+_WRITERS = (WriteCsv, WriteJsonl, WriteParquet)
+
 OPERATORS: dict[str, type[Operator]] = {
-    "read_csv": ReadCsv,
-    "read_text": ReadText,
-    "read_jsonl": ReadJsonl,
-    "read_parquet": ReadParquet,
-    "flat_map": FlatMap,
-    "map": Map,
-    "filter": Filter,
-    "reduce_by_key": ReduceByKey,
-    "reduce": Reduce,
-    "join": Join,
-    "aggregate": Aggregate,
-    "select": Select,
-    "sql": Sql,
-    "union": Union,
-    "distinct": Distinct,
-    "sort": Sort,
-    "limit": Limit,
-    "repartition": Repartition,
-    "cache": Cache,
-    "write_csv": WriteCsv,
-    "write_jsonl": WriteJsonl,
-    "write_parquet": WriteParquet,
+    get_args(kind.model_fields["op"].annotation)[0]: kind
+    for kind in (*_READERS, *_ROWS, *_ORDER, *_WRITERS)
 }
 """Every operator by its name."""

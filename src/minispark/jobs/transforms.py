@@ -11,27 +11,8 @@ from typing import Any
 
 import polars as pl
 
+from minispark.jobs import operators as op
 from minispark.jobs.functions import FILTERS, MAPS, SPLITTERS, reducer, row_count
-from minispark.jobs.operators import (
-    Aggregate,
-    Cache,
-    Distinct,
-    Filter,
-    FlatMap,
-    Join,
-    Limit,
-    Map,
-    Operator,
-    Reduce,
-    ReduceByKey,
-    Repartition,
-    Select,
-    Sort,
-    Sql,
-    Union,
-    Write,
-    names,
-)
 from minispark.jobs.queries import run_query
 from minispark.jobs.suggest import listed, shown
 from minispark.jobs.tables import Table, columns, expression, fail, text_column
@@ -43,7 +24,7 @@ _FORMATS = {"csv": "CSV", "jsonl": "JSON", "parquet": "Parquet"}
 _LEFT_ONLY = ("semi", "anti")
 
 
-def transform(node: Operator, tables: Sequence[Table]) -> pl.LazyFrame:
+def transform(node: op.Operator, tables: Sequence[Table]) -> pl.LazyFrame:
     """Return the rows of a node over those of its inputs.
 
     Raises
@@ -53,18 +34,18 @@ def transform(node: Operator, tables: Sequence[Table]) -> pl.LazyFrame:
     polars.exceptions.PolarsError
         Polars refuses for a reason of its own; the result may still be refused when it is resolved.
     """
-    return _TRANSFORMS[type(node).__mro__[1] if isinstance(node, Write) else type(node)](
+    return _TRANSFORMS[type(node).__mro__[1] if isinstance(node, op.Write) else type(node)](
         node, tables
     )
 
 
-def _flat_map(node: FlatMap, tables: Sequence[Table]) -> pl.LazyFrame:
+def _flat_map(node: op.FlatMap, tables: Sequence[Table]) -> pl.LazyFrame:
     (table,) = tables
     column = text_column(node, node.column, table, default="text")
     return SPLITTERS[node.fn](table.frame, column)
 
 
-def _map(node: Map, tables: Sequence[Table]) -> pl.LazyFrame:
+def _map(node: op.Map, tables: Sequence[Table]) -> pl.LazyFrame:
     (table,) = tables
     if node.expr is not None:
         made = [
@@ -78,7 +59,7 @@ def _map(node: Map, tables: Sequence[Table]) -> pl.LazyFrame:
     return table.frame.with_columns(MAPS[node.fn](exact_column(column)).alias(column))
 
 
-def _filter(node: Filter, tables: Sequence[Table]) -> pl.LazyFrame:
+def _filter(node: op.Filter, tables: Sequence[Table]) -> pl.LazyFrame:
     (table,) = tables
     if node.fn is None:
         return table.frame.filter(expression(node, "where", node.where or "", table))
@@ -86,7 +67,7 @@ def _filter(node: Filter, tables: Sequence[Table]) -> pl.LazyFrame:
     return table.frame.filter(FILTERS[node.fn](exact_column(column)))
 
 
-def _reduced(node: ReduceByKey | Reduce, table: Table, keys: Sequence[str]) -> pl.Expr:
+def _reduced(node: op.ReduceByKey | op.Reduce, table: Table, keys: Sequence[str]) -> pl.Expr:
     value = node.value
     if value is None and "value" in table.schema and "value" not in keys:
         value = "value"
@@ -105,29 +86,29 @@ def _reduced(node: ReduceByKey | Reduce, table: Table, keys: Sequence[str]) -> p
     return reducer(node.fn, value)
 
 
-def _reduce_by_key(node: ReduceByKey, tables: Sequence[Table]) -> pl.LazyFrame:
+def _reduce_by_key(node: op.ReduceByKey, tables: Sequence[Table]) -> pl.LazyFrame:
     (table,) = tables
-    keys = columns(node, "key", names(node.key), table)
+    keys = columns(node, "key", op.names(node.key), table)
     return table.frame.group_by(exact_columns(keys)).agg(_reduced(node, table, keys))
 
 
-def _reduce(node: Reduce, tables: Sequence[Table]) -> pl.LazyFrame:
+def _reduce(node: op.Reduce, tables: Sequence[Table]) -> pl.LazyFrame:
     (table,) = tables
     return table.frame.select(_reduced(node, table, ()))
 
 
-def _join(node: Join, tables: Sequence[Table]) -> pl.LazyFrame:
+def _join(node: op.Join, tables: Sequence[Table]) -> pl.LazyFrame:
     left, right = tables
     if node.how == "cross":
         _check_suffix(node, left, right, ())
         return left.frame.join(right.frame, how="cross", suffix=node.suffix)
     # Not `or`: the name of a column may be an empty text.
     if node.on is not None:
-        left_on = columns(node, "on", names(node.on), left)
-        right_on = columns(node, "on", names(node.on), right)
+        left_on = columns(node, "on", op.names(node.on), left)
+        right_on = columns(node, "on", op.names(node.on), right)
     else:
-        left_on = columns(node, "left_on", names(node.left_on), left)
-        right_on = columns(node, "right_on", names(node.right_on), right)
+        left_on = columns(node, "left_on", op.names(node.left_on), left)
+        right_on = columns(node, "right_on", op.names(node.right_on), right)
     if node.how not in _LEFT_ONLY:
         _check_suffix(node, left, right, right_on)
     return left.frame.join(
@@ -140,7 +121,7 @@ def _join(node: Join, tables: Sequence[Table]) -> pl.LazyFrame:
     )
 
 
-def _check_suffix(node: Join, left: Table, right: Table, right_on: Sequence[str]) -> None:
+def _check_suffix(node: op.Join, left: Table, right: Table, right_on: Sequence[str]) -> None:
     for name in right.schema:
         twice = name in left.schema and name not in right_on
         renamed = name + node.suffix
@@ -149,9 +130,9 @@ def _check_suffix(node: Join, left: Table, right: Table, right_on: Sequence[str]
             fail(node, "suffix", what, hint="choose another suffix")
 
 
-def _aggregate(node: Aggregate, tables: Sequence[Table]) -> pl.LazyFrame:
+def _aggregate(node: op.Aggregate, tables: Sequence[Table]) -> pl.LazyFrame:
     (table,) = tables
-    keys = columns(node, "by", names(node.by), table)
+    keys = columns(node, "by", op.names(node.by), table)
     made = []
     for name, text in node.aggs.items():
         if name in keys:
@@ -173,7 +154,7 @@ def _aggregates(expr: pl.Expr, table: Table) -> bool:
     return grouped.dtypes()[1] != pl.List(dtype)
 
 
-def _select(node: Select, tables: Sequence[Table]) -> pl.LazyFrame:
+def _select(node: op.Select, tables: Sequence[Table]) -> pl.LazyFrame:
     (table,) = tables
     if isinstance(node.columns, list):
         return table.frame.select(exact_columns(columns(node, "columns", node.columns, table)))
@@ -182,18 +163,18 @@ def _select(node: Select, tables: Sequence[Table]) -> pl.LazyFrame:
     )
 
 
-def _sql(node: Sql, tables: Sequence[Table]) -> pl.LazyFrame:
+def _sql(node: op.Sql, tables: Sequence[Table]) -> pl.LazyFrame:
     return run_query(node, tables)
 
 
-def _union(node: Union, tables: Sequence[Table]) -> pl.LazyFrame:
+def _union(node: op.Union, tables: Sequence[Table]) -> pl.LazyFrame:
     first, *others = tables
     for other in others:
         _check_same(node, first, other)
     return pl.concat([table.frame for table in tables], how="vertical")
 
 
-def _check_same(node: Union, first: Table, other: Table) -> None:
+def _check_same(node: op.Union, first: Table, other: Table) -> None:
     sides = f"{shown(first.name)} and {shown(other.name)}"
     if list(first.schema) != list(other.schema):
         what = f"{sides} differ in their columns: {listed(first.schema)} and {listed(other.schema)}"
@@ -206,40 +187,40 @@ def _check_same(node: Union, first: Table, other: Table) -> None:
             fail(node, "dag.edges", what, hint=hint)
 
 
-def _distinct(node: Distinct, tables: Sequence[Table]) -> pl.LazyFrame:
+def _distinct(node: op.Distinct, tables: Sequence[Table]) -> pl.LazyFrame:
     (table,) = tables
     if node.subset is None:
         return table.frame.unique()
-    subset = columns(node, "subset", names(node.subset), table)
+    subset = columns(node, "subset", op.names(node.subset), table)
     return table.frame.unique(subset=exact_columns(subset))
 
 
-def _sort(node: Sort, tables: Sequence[Table]) -> pl.LazyFrame:
+def _sort(node: op.Sort, tables: Sequence[Table]) -> pl.LazyFrame:
     (table,) = tables
     return table.frame.sort(
-        exact_columns(columns(node, "by", names(node.by), table)),
+        exact_columns(columns(node, "by", op.names(node.by), table)),
         descending=node.descending,
         nulls_last=node.nulls_last,
         maintain_order=True,
     )
 
 
-def _limit(node: Limit, tables: Sequence[Table]) -> pl.LazyFrame:
+def _limit(node: op.Limit, tables: Sequence[Table]) -> pl.LazyFrame:
     (table,) = tables
     return table.frame.head(node.n)
 
 
-def _repartition(node: Repartition, tables: Sequence[Table]) -> pl.LazyFrame:
+def _repartition(node: op.Repartition, tables: Sequence[Table]) -> pl.LazyFrame:
     (table,) = tables
     return partitioned(table.frame, node.n)
 
 
-def _cache(_node: Cache, tables: Sequence[Table]) -> pl.LazyFrame:
+def _cache(_node: op.Cache, tables: Sequence[Table]) -> pl.LazyFrame:
     (table,) = tables
     return table.frame
 
 
-def _write(node: Write, tables: Sequence[Table]) -> pl.LazyFrame:
+def _write(node: op.Write, tables: Sequence[Table]) -> pl.LazyFrame:
     (table,) = tables
     format_ = node.op.removeprefix("write_")
     name = unwritable_column(format_, table.schema)
@@ -252,23 +233,23 @@ def _write(node: Write, tables: Sequence[Table]) -> pl.LazyFrame:
     return table.frame
 
 
-_TRANSFORMS: dict[type[Operator], Callable[[Any, Sequence[Table]], pl.LazyFrame]] = {
-    FlatMap: _flat_map,
-    Map: _map,
-    Filter: _filter,
-    ReduceByKey: _reduce_by_key,
-    Reduce: _reduce,
-    Join: _join,
-    Aggregate: _aggregate,
-    Select: _select,
-    Sql: _sql,
-    Union: _union,
-    Distinct: _distinct,
-    Sort: _sort,
-    Limit: _limit,
-    Repartition: _repartition,
-    Cache: _cache,
-    Write: _write,
+_TRANSFORMS: dict[type[op.Operator], Callable[[Any, Sequence[Table]], pl.LazyFrame]] = {
+    op.FlatMap: _flat_map,
+    op.Map: _map,
+    op.Filter: _filter,
+    op.ReduceByKey: _reduce_by_key,
+    op.Reduce: _reduce,
+    op.Join: _join,
+    op.Aggregate: _aggregate,
+    op.Select: _select,
+    op.Sql: _sql,
+    op.Union: _union,
+    op.Distinct: _distinct,
+    op.Sort: _sort,
+    op.Limit: _limit,
+    op.Repartition: _repartition,
+    op.Cache: _cache,
+    op.Write: _write,
 }
 
 MAIN_FIELDS: dict[str, tuple[str, ...]] = {

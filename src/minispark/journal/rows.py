@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from typing import get_args
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel, TypeAdapter
@@ -31,7 +32,7 @@ from minispark.scheduler.spec import JobSpec
 from minispark.task.spec import SinkFile, TaskFailure, TaskReport
 from minispark.wire.messages import RegisterRequest
 
-_CONFIG = ConfigDict(val_json_bytes="base64", extra="ignore")
+_CONFIG = ConfigDict(val_json_bytes="base64", extra="ignore", defer_build=True)
 
 
 class Manifest(BaseModel):
@@ -154,8 +155,8 @@ _MODELS: dict[str, type[BaseModel]] = {
     "commit_job": CommitRow,
     "job_published": PublishedRow,
 }
-_EVENTS: dict[str, TypeAdapter[Event]] = {
-    event.__dataclass_fields__["kind"].default: TypeAdapter(event)
+_EVENTS: dict[str, type[Event]] = {
+    event.__dataclass_fields__["kind"].default: event
     for event in get_args(Event)
     if event not in (TaskSucceeded, TaskFailed, WorkerRegistered, JobSubmitted)
 }
@@ -247,5 +248,10 @@ def _happening(kind: str, payload: str) -> Happening:
     model = _MODELS.get(kind)
     if model is not None:
         return model.model_validate_json(payload)  # type: ignore[return-value]
-    event = _EVENTS.get(kind)
-    return Unknown(kind) if event is None else event.validate_json(payload)
+    return _reader(kind).validate_json(payload) if kind in _EVENTS else Unknown(kind)
+
+
+@cache
+def _reader(kind: str) -> TypeAdapter[Event]:
+    """Return what reads an event; built on first use, as all of them take 50 ms."""
+    return TypeAdapter(_EVENTS[kind])

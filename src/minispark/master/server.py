@@ -16,7 +16,7 @@ import uvicorn
 
 from minispark.blocks.host import disk_identity
 from minispark.config import advertise, secure_dir, withdraw
-from minispark.errors import MinisparkError, UsageError
+from minispark.errors import MinisparkError
 from minispark.journal.journal import Journal
 from minispark.journal.schema import journal_error
 from minispark.logs import configure_logs, logger
@@ -30,29 +30,15 @@ from minispark.signals import StopSignals
 from minispark.tls import server_tls
 from minispark.tokens import Level
 from minispark.wire.connection_limits import log_accept_errors, server_options
+from minispark.wire.serving import HttpServer, listening_socket, url_of
 
 _JOURNAL = "journal.db"
-_BACKLOG = 512
 _KEEP_ALIVE_S = 75
 """Longer than any client keeps an idle connection, so that the client is the one to close."""
 _GRACE_S = 5
 """How long open downloads may go on after a signal to stop."""
 
 _log = logger("master")
-
-
-class _Server(uvicorn.Server):
-    """Leaves signals to `serve`: uvicorn would end the process with what it caught."""
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        for sock in sockets or ():
-            # uvicorn has set the line of the kernel to what is accepted at once.
-            sock.listen(_BACKLOG)
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
 
 
 def serve(
@@ -93,10 +79,14 @@ async def running(
     """Run a master within the block; the task ends when the master does."""
     check_config(config)
     state = secure_dir(config.state_dir)
-    with _owned(config) as service, _listening(config) as sock:
+    hint = "Give another --port, or stop what listens there."
+    with (
+        _owned(config) as service,
+        listening_socket(config.host, config.port, code="MS-109", hint=hint) as sock,
+    ):
         with _readable(config):
             await service.start()
-        server = _Server(_uvicorn_config(config, service))
+        server = HttpServer(_uvicorn_config(config, service))
 
         def stop() -> None:
             server.should_exit = True
@@ -158,22 +148,6 @@ def _readable(config: MasterConfig) -> Iterator[None]:
         raise journal_error(error, config.state_dir / _JOURNAL) from error
 
 
-@contextmanager
-def _listening(config: MasterConfig) -> Iterator[socket.socket]:
-    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
-    # The protocol is named because asyncio sets TCP_NODELAY on no other socket: 40 ms an answer.
-    with socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP) as sock:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            sock.bind((config.host, config.port))
-        except OSError as error:
-            msg = f"cannot listen on {config.host}:{config.port}: {error.strerror}"
-            hint = "Give another --port, or stop what listens there."
-            raise UsageError(msg, code="MS-109", hint=hint) from error
-        sock.listen(_BACKLOG)
-        yield sock
-
-
 def _uvicorn_config(config: MasterConfig, service: Service) -> uvicorn.Config:
     return uvicorn.Config(
         create_app(service),
@@ -186,7 +160,5 @@ def _uvicorn_config(config: MasterConfig, service: Service) -> uvicorn.Config:
 
 def _url(config: MasterConfig, sock: socket.socket) -> str:
     """Return the address to call: any address of a wildcard is this machine's own too."""
-    scheme = "http" if config.tls_cert is None else "https"
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(config.host, config.host)  # noqa: S104
-    shown = f"[{host}]" if ":" in host else host
-    return f"{scheme}://{shown}:{sock.getsockname()[1]}"
+    return url_of(host, sock.getsockname()[1], tls=config.tls_cert is not None)

@@ -69,9 +69,7 @@ class MasterConfig:
     @property
     def figures_open(self) -> bool:
         """Whether figures, without data, may be read without a token."""
-        if self.auth == "default":
-            return is_loopback(self.host)
-        return self.auth == "figures-open"
+        return is_loopback(self.host) if self.auth == "default" else self.auth == "figures-open"
 
 
 def check_config(config: MasterConfig) -> None:

@@ -5,16 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import assert_never
 
-from minispark.errors import (
-    Cancelled,
-    ErrorInfo,
-    Failure,
-    FetchFailed,
-    OutOfMemory,
-    TaskError,
-    TimedOut,
-    WorkerLost,
-)
+from minispark import errors
 from minispark.settings import MIB
 
 
@@ -29,13 +20,13 @@ class FailureLocation:
     log: tuple[str, ...] = ()
 
 
-def error_of(failure: Failure, place: FailureLocation | None = None) -> ErrorInfo:
+def error_of(failure: errors.Failure, place: FailureLocation | None = None) -> errors.ErrorInfo:
     """Say what a failure means to the user whose job it ended, and where it was."""
     info = _meaning(failure)
     if place is None:
         return info
     message = info.message
-    if not isinstance(failure, TaskError):
+    if not isinstance(failure, errors.TaskError):
         message = f"{message} (stage {place.stage}, {place.name}, partition {place.partition})"
     return replace(
         info,
@@ -47,36 +38,36 @@ def error_of(failure: Failure, place: FailureLocation | None = None) -> ErrorInf
     )
 
 
-def _meaning(failure: Failure) -> ErrorInfo:
+def _meaning(failure: errors.Failure) -> errors.ErrorInfo:
     match failure:
-        case TaskError():
+        case errors.TaskError():
             return failure.error
-        case FetchFailed():
-            return ErrorInfo(
+        case errors.FetchFailed():
+            return errors.ErrorInfo(
                 "MS-202",
                 f"the output of stage {failure.stage}, partition {failure.partition}, was lost "
                 f"and could not be made again: {failure.reason}",
                 hint="See the log of the worker that held it; its disk may be full or broken.",
             )
-        case WorkerLost():
-            return ErrorInfo(
+        case errors.WorkerLost():
+            return errors.ErrorInfo(
                 "MS-203",
                 f"the work could not go on: {failure.reason}",
                 hint="Start a worker with: minispark worker",
             )
-        case OutOfMemory():
+        case errors.OutOfMemory():
             return _out_of_memory(failure)
-        case TimedOut():
-            return ErrorInfo(
+        case errors.TimedOut():
+            return errors.ErrorInfo(
                 "MS-205",
                 f"a task timed out after {failure.limit_s:g} s",
                 hint="Give tasks more time with --task-timeout, or use more partitions.",
             )
-        case Cancelled():
-            return ErrorInfo("MS-301", "the job was cancelled")
+        case errors.Cancelled():
+            return errors.ErrorInfo("MS-301", "the job was cancelled")
 
 
-def _out_of_memory(failure: OutOfMemory) -> ErrorInfo:
+def _out_of_memory(failure: errors.OutOfMemory) -> errors.ErrorInfo:
     size = f"{failure.limit_bytes // MIB} MB"
     match failure.bound:
         case "given":
@@ -87,7 +78,7 @@ def _out_of_memory(failure: OutOfMemory) -> ErrorInfo:
             assert_never(failure.bound)
     used = f"; it used {failure.used_bytes // MIB} MB" if failure.used_bytes else ""
     inputs = f"; it read {', '.join(failure.inputs)}" if failure.inputs else ""
-    return ErrorInfo(
+    return errors.ErrorInfo(
         "MS-204",
         f"a task went {bound}{used}{inputs}",
         hint="Give the workers more with --memory-limit-mb, or use more partitions.",

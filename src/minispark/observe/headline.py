@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel
 
-from minispark.observe.formatting import count_words, duration_words, many
+from minispark.formatting import count_words, duration_words, many
 from minispark.observe.record import JobRecord
 from minispark.observe.views import JobMetrics, JobView
 from minispark.scheduler.commands import JobStatus

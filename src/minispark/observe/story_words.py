@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from minispark.errors import Failure, FetchFailed
+from minispark.formatting import many
 from minispark.ids import TaskKey
 from minispark.journal.decisions import BlocksMoving, BlocksReleased, Decision
 from minispark.journal.rows import (
@@ -20,7 +21,6 @@ from minispark.journal.rows import (
     SuccessRow,
 )
 from minispark.observe.failures import error_of
-from minispark.observe.formatting import many
 from minispark.observe.story_state import Progress
 from minispark.scheduler.commands import (
     CancelTask,

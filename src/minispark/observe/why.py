@@ -21,7 +21,7 @@ from minispark.errors import (
     TimedOut,
     WorkerLost,
 )
-from minispark.observe.formatting import bytes_words, count_words, duration_words, many
+from minispark.formatting import bytes_words, count_words, duration_words, many
 from minispark.observe.record import JobRecord
 from minispark.observe.tables import StageState
 from minispark.plan.stages import ReadMode

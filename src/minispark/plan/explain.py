@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Iterator
 
+from minispark.formatting import many
 from minispark.plan.exchanges import MOVES, READS, describe_output
 from minispark.plan.stages import (
     Branch,
@@ -18,7 +19,7 @@ from minispark.printable import printable
 def render(graph: StageGraph) -> str:
     """Return the plan as text, one paragraph a stage, in the order they can run."""
     tasks = sum(stage.partitions for stage in graph.stages)
-    head = f"{_count(len(graph.stages), 'stage')}, {_count(tasks, 'task')}"
+    head = f"{many(len(graph.stages), 'stage')}, {many(tasks, 'task')}"
     head += f", {graph.input_bytes:,} bytes of input files"
     parts = [f"Logical plan\n{_indented(graph.logical)}"] if graph.logical else []
     parts.append(f"Physical plan: {head}")
@@ -31,14 +32,14 @@ def render_mermaid(graph: StageGraph) -> str:
     lines = ["flowchart TD"]
     for stage in graph.stages:
         what = " ".join(stage.nodes) or stage.name
-        size = f"{_count(stage.partitions, 'task')}, {stage.label}"
+        size = f"{many(stage.partitions, 'task')}, {stage.label}"
         shape = f"stage {stage.id}: {_plain(what)}<br>{size}"
         lines.append(f'  s{stage.id}["{shape}"]')
         for number, branch in enumerate(stage.branches):
             for scan in branch.scans:
                 files = len({split.path for task in scan.tasks for split in task})
                 source = f"f{stage.id}_{number}_{len(lines)}"
-                lines.append(f'  {source}[("{_count(files, f"{scan.spec.format} file")}")]')
+                lines.append(f'  {source}[("{many(files, f"{scan.spec.format} file")}")]')
                 lines.append(f"  {source} --> s{stage.id}")
         edges = dict.fromkeys((e.stage, e.mode) for b in stage.branches for e in b.inputs)
         for below, mode in edges:
@@ -53,16 +54,12 @@ def _plain(text: str) -> str:
     return html.escape(printable(text)).replace("&", "#")
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" + ("" if number == 1 else "s")
-
-
 def _indented(text: str) -> str:
     return "\n".join(f"  {printable(line)}" for line in text.splitlines())
 
 
 def _stage_lines(stage: Stage, graph: StageGraph) -> Iterator[str]:
-    yield f"stage {stage.id} ({stage.name}): {_count(stage.partitions, 'task')}, {stage.label}"
+    yield f"stage {stage.id} ({stage.name}): {many(stage.partitions, 'task')}, {stage.label}"
     if stage.nodes:
         yield f"  nodes:  {', '.join(stage.nodes)}"
     for line in dict.fromkeys(line for branch in stage.branches for line in _reads(branch)):
@@ -85,8 +82,8 @@ def _reads(branch: Branch) -> Iterator[str]:
         files = {split.path for split in splits}
         what = scan.spec.format.what + ("" if scan.spec.format.auxiliary else " files")
         yield (
-            f"{what}: {_count(len(files), 'file')}, "
-            f"{_count(len(splits), 'split')} in {_count(len(scan.tasks), 'task')}"
+            f"{what}: {many(len(files), 'file')}, "
+            f"{many(len(splits), 'split')} in {many(len(scan.tasks), 'task')}"
         )
     for entry in branch.inputs:
         yield f"{READS[entry.mode]} stage {entry.stage}"

@@ -36,7 +36,6 @@ class LeafAsk:
     leaf: str
     columns: tuple[str, ...] | None
     filters: tuple[bytes, ...]
-    limit: int | None
 
 
 # Of the process, not of a context: Polars resolves in any thread. An executor runs one task at a
@@ -108,7 +107,6 @@ class PlanningLeaf(LazyFrameResolver):
                     leaf=self.name,
                     columns=None if projection is None else tuple(projection),
                     filters=tuple(f.expr.meta.serialize() for f in filters),
-                    limit=limit,
                 )
             )
         # No column at all is asked of a leaf that only says how many rows there are.

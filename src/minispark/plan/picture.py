@@ -10,6 +10,7 @@ import html
 from collections import defaultdict
 from dataclasses import dataclass
 
+from minispark.formatting import many
 from minispark.plan.exchanges import MOVES
 from minispark.plan.stages import Stage, StageGraph
 
@@ -57,8 +58,8 @@ def _placed(graph: StageGraph) -> dict[int, _Box]:
 
 def _drawn(box: _Box) -> str:
     stage = box.stage
+    tasks = many(stage.partitions, "task")
     title = f"stage {stage.id}: {' '.join(stage.nodes) or stage.name}"
-    tasks = "1 task" if stage.partitions == 1 else f"{stage.partitions} tasks"
     return (
         f'<g transform="translate({box.x} {box.y})"><title>{html.escape(title)}</title>'
         f'<rect x="0.5" y="0.5" width="{_WIDTH}" height="{_HEIGHT}" rx="6" fill="none" '

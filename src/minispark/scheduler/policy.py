@@ -11,16 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, assert_never
 
-from minispark.errors import (
-    Cancelled,
-    ErrorInfo,
-    Failure,
-    FetchFailed,
-    OutOfMemory,
-    TaskError,
-    TimedOut,
-    WorkerLost,
-)
+from minispark import errors
 
 
 class Cause(StrEnum):
@@ -76,27 +67,27 @@ POLICY: Final[Mapping[Cause, FailureRule]] = {
 }
 
 
-def cause_of(failure: Failure) -> Cause:
+def cause_of(failure: errors.Failure) -> Cause:
     """Return the row of a failure that an attempt reported."""
     match failure:
-        case TaskError(transient=True):
+        case errors.TaskError(transient=True):
             return Cause.PASSING_ERROR
-        case TaskError():
+        case errors.TaskError():
             return Cause.OWN_ERROR if failure.error.file is None else Cause.BAD_DATA
-        case OutOfMemory():
+        case errors.OutOfMemory():
             return Cause.OUT_OF_MEMORY
-        case TimedOut():
+        case errors.TimedOut():
             return Cause.TIMED_OUT
-        case WorkerLost():
+        case errors.WorkerLost():
             return Cause.EXECUTOR_LOST
-        case Cancelled():
+        case errors.Cancelled():
             return Cause.CANCELLED
-        case FetchFailed():
+        case errors.FetchFailed():
             return Cause.INPUT_GONE
         case _:
             assert_never(failure)
 
 
-def ended(code: str, message: str, hint: str) -> TaskError:
+def ended(code: str, message: str, hint: str) -> errors.TaskError:
     """Build the failure of a job that the scheduler itself gives up."""
-    return TaskError(ErrorInfo(code, message, hint=hint))
+    return errors.TaskError(errors.ErrorInfo(code, message, hint=hint))

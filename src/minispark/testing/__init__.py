@@ -1,5 +1,1 @@
-"""The test kit that ships with the package. Nothing imports it."""
-
-from minispark.testing.inline import run_inline
-
-__all__ = ["run_inline"]
+"""The test kit that ships with the package: a simulated cluster, and a real one with faults."""

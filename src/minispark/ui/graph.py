@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel
 
+from minispark.formatting import many
 from minispark.observe.record import JobRecord
 from minispark.observe.tables import StageState
 from minispark.observe.views import RowStatus, StageRow
@@ -129,7 +130,7 @@ def _reads(stage: Stage) -> list[str]:
         for scan in branch.scans:
             splits = [split for task in scan.tasks for split in task]
             files = {split.path for split in splits}
-            cut = f"{_many(len(files), 'file')}, {_many(len(splits), 'split')}"
+            cut = f"{many(len(files), 'file')}, {many(len(splits), 'split')}"
             found.append(f"{scan.spec.format.what}: {cut}")
     return list(dict.fromkeys(found))
 
@@ -149,7 +150,3 @@ def _exchange(
         rows=sum(report.block.rows for report in reports),
         copies=partitions if entry.mode is ReadMode.ALL else 1,
     )
-
-
-def _many(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")

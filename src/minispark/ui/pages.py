@@ -17,7 +17,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template, select_autoescape
 
 from minispark.errors import ErrorInfo
-from minispark.observe.formatting import bytes_words, count_words, duration_words, many
+from minispark.formatting import bytes_words, count_words, duration_words, many
 from minispark.tokens import Level
 
 _ROOT = Path(__file__).parent / "assets"

@@ -17,7 +17,7 @@ _MAX_DEEDS = 40
 _MAX_WORKERS = 12
 
 
-class ToldStage(BaseModel):
+class ToldStage(BaseModel, from_attributes=True):
     """How far a stage was."""
 
     stage: int
@@ -26,7 +26,7 @@ class ToldStage(BaseModel):
     done: int
 
 
-class ToldDeed(BaseModel):
+class ToldDeed(BaseModel, from_attributes=True):
     """What was decided, and by which rule."""
 
     sentence: str
@@ -111,11 +111,8 @@ def _told(step: JournalStep) -> ToldStep:
         waiting=knew.waiting,
         running=knew.running,
         done=knew.done,
-        stages=[
-            ToldStage(stage=s.stage, tasks=s.tasks, running=s.running, done=s.done)
-            for s in knew.stages
-        ],
+        stages=[ToldStage.model_validate(stage) for stage in knew.stages],
         workers=dict(busy),
-        decided=[ToldDeed(sentence=d.sentence, rule=d.rule) for d in step.decided[:_MAX_DEEDS]],
+        decided=[ToldDeed.model_validate(deed) for deed in step.decided[:_MAX_DEEDS]],
         more=max(0, len(step.decided) - _MAX_DEEDS),
     )

@@ -24,22 +24,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from minispark import bounds
 from minispark.blocks.cache import CacheChanges
 from minispark.blocks.meta import BlockSource
-from minispark.bounds import (
-    Checksum,
-    Count,
-    Data,
-    Entries,
-    Id,
-    Items,
-    Length,
-    Path,
-    Quantity,
-    Range,
-    Slots,
-    Text,
-)
 from minispark.ids import BLOCK_ID, TaskKey
 from minispark.plan.stages import StageGraph
 from minispark.settings import MAX_WEIGHT, MIN_WEIGHT
@@ -47,15 +34,17 @@ from minispark.task.spec import FragmentKey, TaskFailure, TaskReport, TaskSpec
 
 PROTOCOL: Literal[1] = 1
 
-_Ids = Annotated[tuple[Id, ...], Items]
+_Ids = Annotated[tuple[bounds.Id, ...], bounds.Items]
 BlockId = Annotated[str, Field(pattern=f"^{BLOCK_ID}$", max_length=2_000)]
-_BlockIds = Annotated[tuple[BlockId, ...], Items]
+_BlockIds = Annotated[tuple[BlockId, ...], bounds.Items]
 Full = Literal["disk", "memory"]
 """Why a worker takes no more work."""
 _MAX_METRICS = 200
 """A worker has about thirty."""
 # Fields that are not known are left out: to list very many as mistakes would hold up the reader.
-_CONFIG = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64", extra="ignore")
+_CONFIG = ConfigDict(
+    ser_json_bytes="base64", val_json_bytes="base64", extra="ignore", defer_build=True
+)
 
 
 class _Message(BaseModel):
@@ -66,23 +55,22 @@ class _Message(BaseModel):
 class Versions(BaseModel):
     """What must agree where two processes meet; ``plan`` is the binary plan's schema hash."""
 
-    python: Id
-    polars: Id
-    plan: Id
-    minispark: Id
+    python: bounds.Id
+    polars: bounds.Id
+    plan: bounds.Id
+    minispark: bounds.Id
 
 
 class RegisterRequest(_Message):
     """A worker offers itself. ``hashes`` is the fixed vector of key hashes of its CPU."""
 
-    worker_id: Id
-    url: Id
-    host: Id
-    directory: Path
-    slots: Slots
-    threads_per_slot: Slots
+    worker_id: bounds.Id
+    url: bounds.Id
+    host: bounds.Id
+    directory: bounds.Path
+    slots: bounds.Slots
     versions: Versions
-    hashes: Annotated[tuple[Checksum, ...], Length(1_000)] = ()
+    hashes: Annotated[tuple[bounds.Checksum, ...], bounds.Length(1_000)] = ()
 
 
 class Membership(BaseModel):
@@ -93,32 +81,32 @@ class Membership(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    cluster_id: Id
-    epoch: Count
+    cluster_id: bounds.Id
+    epoch: bounds.Count
 
 
 class RegisterReply(_Message):
     """The master takes the worker."""
 
     member: Membership
-    master_epoch: Count
+    master_epoch: bounds.Count
 
 
 class PollRequest(_Message):
     """Ask for work; the master answers at once if there is any, else within ``wait_s``."""
 
     member: Membership
-    wait_s: Annotated[float, Range(0, 60)]
+    wait_s: Annotated[float, bounds.Range(0, 60)]
 
 
 class BlockFetch(BaseModel):
     """A whole block file that a worker shall have, and where it lies now."""
 
     key: TaskKey
-    host: Id
-    directory: Path
-    url: Id
-    bytes: Count
+    host: bounds.Id
+    directory: bounds.Path
+    url: bounds.Id
+    bytes: bounds.Count
     kept: TaskKey | None = None
     """The name under which it lies there, where a cache has it."""
 
@@ -129,7 +117,7 @@ class Fragment(BaseModel):
     model_config = _CONFIG
 
     key: FragmentKey
-    data: Data
+    data: bounds.Data
 
 
 class PollReply(_Message):
@@ -143,17 +131,17 @@ class PollReply(_Message):
     blocks ``cache_used``, and those in ``cache_drop`` could not be read.
     """
 
-    tasks: Annotated[tuple[TaskSpec, ...], Items] = ()
-    fragments: Annotated[tuple[Fragment, ...], Items] = ()
-    cancel: Annotated[tuple[TaskKey, ...], Items] = ()
+    tasks: Annotated[tuple[TaskSpec, ...], bounds.Items] = ()
+    fragments: Annotated[tuple[Fragment, ...], bounds.Items] = ()
+    cancel: Annotated[tuple[TaskKey, ...], bounds.Items] = ()
     release: _BlockIds = ()
     release_jobs: _Ids = ()
-    move: Annotated[tuple[BlockFetch, ...], Items] = ()
+    move: Annotated[tuple[BlockFetch, ...], bounds.Items] = ()
     cache_used: _BlockIds = ()
     cache_drop: _BlockIds = ()
     dismissed: bool = False
     register_again: bool = False
-    master_epoch: Count = 0
+    master_epoch: bounds.Count = 0
 
 
 class FragmentRequest(_Message):
@@ -168,7 +156,7 @@ class FragmentReply(_Message):
 
     fragment: Fragment | None = None
     register_again: bool = False
-    master_epoch: Count = 0
+    master_epoch: bounds.Count = 0
 
 
 class ReportRequest(_Message):
@@ -179,8 +167,8 @@ class ReportRequest(_Message):
     """
 
     member: Membership
-    reports: Annotated[tuple[TaskReport | TaskFailure, ...], Items]
-    moved: Annotated[tuple[TaskKey, ...], Items] = ()
+    reports: Annotated[tuple[TaskReport | TaskFailure, ...], bounds.Items]
+    moved: Annotated[tuple[TaskKey, ...], bounds.Items] = ()
     cache: CacheChanges | None = None
     more: bool = False
 
@@ -188,7 +176,7 @@ class ReportRequest(_Message):
 class ReportReply(PollReply):
     """Reports were taken; of its cache the master knows what it had at ``cache_version``."""
 
-    cache_version: Count = 0
+    cache_version: bounds.Count = 0
 
 
 class HeartbeatRequest(_Message):
@@ -199,9 +187,8 @@ class HeartbeatRequest(_Message):
     """
 
     member: Membership
-    attempts: Annotated[tuple[TaskKey, ...], Items]
-    free_slots: Count
-    metrics: Annotated[dict[Id, Quantity], Length(_MAX_METRICS)] = {}
+    attempts: Annotated[tuple[TaskKey, ...], bounds.Items]
+    metrics: Annotated[dict[bounds.Id, bounds.Quantity], bounds.Length(_MAX_METRICS)] = {}
     held_jobs: _Ids = ()
     full: Full | None = None
     cache: CacheChanges | None = None
@@ -216,18 +203,18 @@ class WorkerReply(_Message):
     """
 
     register_again: bool = False
-    master_epoch: Count = 0
-    keep: Annotated[dict[Id, _BlockIds], Entries] = {}
-    cache_version: Count = 0
+    master_epoch: bounds.Count = 0
+    keep: Annotated[dict[bounds.Id, _BlockIds], bounds.Entries] = {}
+    cache_version: bounds.Count = 0
 
 
 class PlannedJob(_Message):
     """A job planned in the client; ``weight`` is its share beside those of other jobs."""
 
-    name: Annotated[str, Length(200)]
+    name: Annotated[str, bounds.Length(200)]
     graph: StageGraph
     versions: Versions
-    weight: Annotated[float, Range(MIN_WEIGHT, MAX_WEIGHT)] = 1.0
+    weight: Annotated[float, bounds.Range(MIN_WEIGHT, MAX_WEIGHT)] = 1.0
 
 
 class GraphMessage(_Message):
@@ -239,17 +226,17 @@ class GraphMessage(_Message):
 class JobAccepted(_Message):
     """The job exists."""
 
-    job_id: Id
-    status: Id = "ACCEPTED"
+    job_id: bounds.Id
+    status: bounds.Id = "ACCEPTED"
 
 
 class NodeBlocks(BaseModel):
     """Where the rows of one result lie, in partition order."""
 
-    node: Text
-    columns: Annotated[tuple[Text, ...], Items]
-    rows: Count
-    blocks: Annotated[tuple[BlockSource, ...], Items]
+    node: bounds.Text
+    columns: Annotated[tuple[bounds.Text, ...], bounds.Items]
+    rows: bounds.Count
+    blocks: Annotated[tuple[BlockSource, ...], bounds.Items]
 
 
 class ResultBlocks(_Message):
@@ -258,5 +245,5 @@ class ResultBlocks(_Message):
     ``ticket`` is what it shows to the workers that have them, instead of its token.
     """
 
-    nodes: Annotated[tuple[NodeBlocks, ...], Items]
-    ticket: Id | None = Field(default=None, repr=False)
+    nodes: Annotated[tuple[NodeBlocks, ...], bounds.Items]
+    ticket: bounds.Id | None = Field(default=None, repr=False)

@@ -16,96 +16,48 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
+from minispark import errors
 from minispark.blocks.cache import BlockCache
 from minispark.blocks.fetch import FetchSettings
 from minispark.blocks.store import BlockStore
 from minispark.clock import monotonic_s
-from minispark.errors import (
-    Cancelled,
-    ErrorInfo,
-    MasterUnreachableError,
-    MinisparkError,
-    TaskError,
-    WorkerLost,
-)
 from minispark.ids import TaskKey
 from minispark.logs import logger, task_fields
 from minispark.task.spec import FragmentKey, TaskFailure, TaskReport, TaskSpec
-from minispark.wire.messages import (
-    Fragment,
-    FragmentReply,
-    Full,
-    Membership,
-    PollReply,
-    RegisterReply,
-    RegisterRequest,
-    WorkerReply,
-)
+from minispark.wire import messages
+from minispark.worker import machine
 from minispark.worker.cache_sync import CacheSync
 from minispark.worker.capacity import CapacityGate
 from minispark.worker.cleanup import clean_up, discard_staged
+from minispark.worker.executors import Executors
 from minispark.worker.fragments import Fragments
-from minispark.worker.machine import (
-    CancelAsked,
-    Discard,
-    Dispatched,
-    Ended,
-    Event,
-    Machine,
-    Registered,
-    Report,
-    Run,
-    Stop,
-    Unregistered,
-)
 from minispark.worker.migration import BlockMigrator
-from minispark.worker.rpc import Backoff, MasterRpc, RegisterAgain, ReportRefusedError
+from minispark.worker.report_queue import ReportQueue
+from minispark.worker.rpc import Backoff, MasterRpc, Outage, RegisterAgain, ReportRefusedError
 from minispark.worker.settings import WorkerConfig
 from minispark.worker.worker_metrics import WorkerMetrics
 
-_MAX_REPORTS = 256
-"""Outcomes in one message: a long break of the master must not make one huge one."""
-
-_LINGER_S = 0.05
-"""How long outcomes wait for more to go with them while nobody waits for them (`Agent._more_come`):
-for tasks of a few milliseconds the messages would cost more than the work."""
-_LINGER_STEP_S = 0.01
 _SHORT_EPOCH_S = 5.0
 """A master that takes a worker and does not know it so soon after is not asked without a pause."""
 _UNHEARD_S = 5.0
 """A worker that wants to leave and gets no answer for so long, besides the time between two
 heartbeats, goes: its master has ended too, and nobody can take its blocks."""
 
-_NOT_SENT = "MS-227"
-
 _log = logger("worker")
 
 
-Reply = TypeVar("Reply", bound=PollReply | FragmentReply | WorkerReply)
+Answer = messages.PollReply | messages.FragmentReply | messages.WorkerReply
+Reply = TypeVar("Reply", bound=Answer)
 Measured = TypeVar("Measured")
 
 
 class _MayLeave(Exception):  # noqa: N818 - what was wished for, not a mistake
     """Nothing here is needed, or there is nobody to ask."""
-
-
-class Executors(Protocol):
-    """What an agent needs of the processes that run tasks."""
-
-    async def run(self, spec: TaskSpec) -> TaskReport | TaskFailure:
-        """Run an attempt to its end."""
-
-    async def cancel(self, key: TaskKey) -> None:
-        """End an attempt early; its ``run`` returns a failure."""
-
-    async def close(self) -> None:
-        """End all processes."""
 
 
 class Agent:
@@ -120,7 +72,7 @@ class Agent:
         store: BlockStore,
         fetch: FetchSettings,
         room: CapacityGate,
-        register: RegisterRequest,
+        register: messages.RegisterRequest,
         on_registered: Callable[[], None],
         cache: BlockCache | None = None,
     ) -> None:
@@ -129,29 +81,24 @@ class Agent:
         self._executors = executors
         self._store = store
         self._room = room
-        self._full: Full | None = None
+        self._full: messages.Full | None = None
         self._register = register
         self._on_registered = on_registered
-        self.machine = Machine(config.slots)
+        self.machine = machine.Machine(config.slots)
         self.vitals = WorkerMetrics()
-        self._unsent: list[TaskReport | TaskFailure] = []
-        self._batch = _MAX_REPORTS
-        """Outcomes in the next message: fewer after one that the master refused."""
+        self._reports = ReportQueue(self.machine.in_line)
         self._staged: dict[TaskKey, TaskSpec] = {}
         """Attempts that staged a file for the commit of their job, until that is released."""
-        self._moved: list[TaskKey] = []
-        """Blocks that were brought here, and of which the master has not heard."""
-        self._mover = BlockMigrator(store, fetch, done=self._has_moved)
+        self._mover = BlockMigrator(store, fetch, done=self._reports.has_moved)
         self._keeper = CacheSync(cache)
         self._fragments = Fragments(self._ask, is_wanted=self.machine.is_wanted)
-        self._something_ended = asyncio.Event()
         self._shall_leave = asyncio.Event()
         self._unmeasured: set[str] = set()
         """What could not be measured for the last heartbeat."""
         self._heard_s = 0.0
         """When the master last answered anything, monotonic."""
         self._work: set[asyncio.Task[None]] = set()
-        self._master: RegisterReply | None = None
+        self._master: messages.RegisterReply | None = None
 
     async def run(self) -> None:
         """Serve epoch after epoch, until it may leave; or end by an error or a cancel."""
@@ -174,7 +121,7 @@ class Agent:
             except* _MayLeave:
                 _log.info("may_leave", epoch=member.epoch)
             if not self._shall_leave.is_set():
-                self._carry_out(Unregistered())
+                self._carry_out(machine.Unregistered())
 
     def drain(self) -> bool:
         """Begin to leave; False if the master does not know this worker: it may go at once."""
@@ -186,7 +133,7 @@ class Agent:
         if self._master is not None and self.machine.epoch is not None:
             try:
                 await self._link.leave(self._master.member)
-            except (MinisparkError, RegisterAgain) as error:
+            except (errors.MinisparkError, RegisterAgain) as error:
                 _log.info("goodbye_not_heard", reason=str(error))
         for task in self._work:
             task.cancel()
@@ -211,12 +158,12 @@ class Agent:
         self._unmeasured.discard(what)
         return found
 
-    async def _begin_epoch(self) -> Membership:
+    async def _begin_epoch(self) -> messages.Membership:
         backoff = Backoff()
         while True:
             try:
                 reply = await self._link.register(self._register)
-            except MasterUnreachableError as error:
+            except errors.MasterUnreachableError as error:
                 if backoff.tries == 0:
                     _log.warning("waiting_for_master", url=self._link.url, reason=str(error))
                 await asyncio.sleep(backoff.next_s())
@@ -232,11 +179,10 @@ class Agent:
         self._master = reply
         # What they left stays until the master says of their jobs that it may go: perhaps it has
         # heard of them, and only its answer was lost.
-        self._unsent.clear()
-        self._moved.clear()
+        self._reports.clear()
         self._fragments.clear()
         self._heard_s = monotonic_s()
-        self._carry_out(Registered(member.epoch))
+        self._carry_out(machine.Registered(member.epoch))
         _log.info("registered", master=self._link.url, epoch=member.epoch, slots=self.machine.slots)
         self._on_registered()
         return member
@@ -245,7 +191,7 @@ class Agent:
     def _cluster_id(self) -> str | None:
         return None if self._master is None else self._master.member.cluster_id
 
-    def _is_older(self, reply: RegisterReply | PollReply | FragmentReply | WorkerReply) -> bool:
+    def _is_older(self, reply: messages.RegisterReply | Answer) -> bool:
         """Whether a master speaks whose successor this worker has already met."""
         older = self._master is not None and reply.master_epoch < self._master.master_epoch
         if older:
@@ -256,32 +202,32 @@ class Agent:
         """Return an answer, if it is not that of a master whose successor is known."""
         if self._is_older(reply):
             msg = "an earlier life of the master answers"
-            raise MasterUnreachableError(msg)
+            raise errors.MasterUnreachableError(msg)
         if self._master is not None and reply.master_epoch > self._master.master_epoch:
             update = {"master_epoch": reply.master_epoch}
             self._master = self._master.model_copy(update=update)
         return reply
 
-    async def _poll(self, member: Membership) -> None:
-        trouble = _Trouble(self._link.url)
+    async def _poll(self, member: messages.Membership) -> None:
+        trouble = Outage(self._link.url)
         while True:
             try:
                 reply = self._check_master_epoch(await self._link.poll(member, self._config.poll_s))
-            except MasterUnreachableError as error:
+            except errors.MasterUnreachableError as error:
                 await trouble.pause(error)
                 continue
             trouble.over()
             self._apply_reply(reply)
 
-    def _apply_reply(self, reply: PollReply) -> None:
+    def _apply_reply(self, reply: messages.PollReply) -> None:
         # Cancels first: they free slots for the tasks of the same reply.
         if reply.cancel:
-            self._carry_out(CancelAsked(reply.cancel))
+            self._carry_out(machine.CancelAsked(reply.cancel))
         self._fragments.add(reply.fragments)
         self._mover.take(reply.move)
         self._keeper.obey(reply)
         if reply.tasks:
-            self._carry_out(Dispatched(tuple(self._localize(spec) for spec in reply.tasks)))
+            self._carry_out(machine.Dispatched(tuple(self._localize(spec) for spec in reply.tasks)))
         if reply.release:
             self._discard(_keys(reply.release))
         for job in reply.release_jobs:
@@ -291,7 +237,7 @@ class Agent:
         if reply.dismissed and self._shall_leave.is_set():
             raise _MayLeave
 
-    async def _ask(self, key: FragmentKey) -> Fragment | None:
+    async def _ask(self, key: FragmentKey) -> messages.Fragment | None:
         assert self._master is not None  # noqa: S101 - tasks come after the registration
         return self._check_master_epoch(
             await self._link.fragment(self._master.member, key)
@@ -307,64 +253,31 @@ class Agent:
             timeout_s=limit_s if spec.timeout_s is None else spec.timeout_s,
         )
 
-    async def _report(self, member: Membership) -> None:
+    async def _report(self, member: messages.Membership) -> None:
         backoff = Backoff()
         while True:
-            await self._something_ended.wait()
-            await self._linger()
-            batch, moved = self._unsent[: self._batch], self._moved[:_MAX_REPORTS]
-            if not batch and not moved:
-                self._something_ended.clear()
-                continue
+            batch, moved = await self._reports.next()
             news = await self._keeper.news()
+            request = messages.ReportRequest(
+                member=member, reports=tuple(batch), moved=tuple(moved), cache=news, more=True
+            )
             try:
-                answer = await self._link.report(member, batch, moved=moved, cache=news)
-                reply = self._check_master_epoch(answer)
-            except MasterUnreachableError:
+                reply = self._check_master_epoch(await self._link.report(request))
+            except errors.MasterUnreachableError:
                 await asyncio.sleep(backoff.next_s())
                 continue
             except ReportRefusedError as error:
-                self._refused(len(batch), error)
+                self._reports.refused(len(batch), error)
                 continue
             backoff.reset()
-            self._batch = _MAX_REPORTS
-            del self._unsent[: len(batch)]
-            del self._moved[: len(moved)]
+            self._reports.confirmed(len(batch), len(moved))
             self._keeper.heard(reply.cache_version)
             self._apply_reply(reply)
 
-    def _refused(self, count: int, error: ReportRefusedError) -> None:
-        """Send fewer outcomes at a time; one alone becomes a failure that the master can take."""
-        if count > 1:
-            self._batch = count // 2
-            return
-        if not count:
-            self._moved.clear()  # The master asks for the blocks again.
-            return
-        outcome = self._unsent.pop(0)
-        _log.error("report_refused", reason=str(error), **task_fields(outcome.key))
-        if not _is_substitute(outcome):
-            self._unsent.insert(0, _substitute(outcome, error))
-
-    async def _linger(self) -> None:
-        until_s = monotonic_s() + _LINGER_S
-        while not self._moved and self._more_come() and monotonic_s() < until_s:
-            await asyncio.sleep(_LINGER_STEP_S)
-
-    def _more_come(self) -> bool:
-        """Whether all that ended ended well, and of its stages more is in line here than that.
-
-        So no slot waits for the answer, and no job for the last tasks of a stage.
-        """
-        ended = Counter((outcome.key.job, outcome.key.stage) for outcome in self._unsent)
-        in_line = self.machine.in_line()
-        well = all(isinstance(outcome, TaskReport) for outcome in self._unsent)
-        return well and all(count < in_line[stage] for stage, count in ended.items())
-
-    async def _heartbeat(self, member: Membership) -> None:
+    async def _heartbeat(self, member: messages.Membership) -> None:
         while True:
             # Blocks go to a disk: where that cannot be read, no more work should come.
-            unread: tuple[Full | None, dict[str, float]] = ("disk", {})
+            unread: tuple[messages.Full | None, dict[str, float]] = ("disk", {})
             full, figures = await asyncio.to_thread(self._measured, "room", self._room.ask, unread)
             if full != self._full:
                 _log.warning("worker_full" if full else "worker_has_room", what=full or self._full)
@@ -373,18 +286,17 @@ class Agent:
             none: frozenset[str] = frozenset()
             files = await asyncio.to_thread(self._measured, "block files", self._store.names, none)
             try:
-                answer = await self._link.heartbeat(
-                    member,
+                beat = messages.HeartbeatRequest(
+                    member=member,
                     # An unsent report is still ours to give: the master must not call it lost.
-                    (*self.machine.attempts, *(outcome.key for outcome in self._unsent)),
-                    free_slots=self.machine.free_slots,
+                    attempts=(*self.machine.attempts, *self._reports.attempts),
                     metrics={**self._measured("figures", self.figures, {}), **figures},
                     held_jobs=self._held_jobs(files),
                     cache=await self._keeper.news(),
                     full=full,
                 )
-                reply = self._check_master_epoch(answer)
-            except MasterUnreachableError as error:
+                reply = self._check_master_epoch(await self._link.heartbeat(beat))
+            except errors.MasterUnreachableError as error:
                 _log.debug("heartbeat_not_answered", reason=str(error))
             else:
                 self._heard_s = monotonic_s()
@@ -392,7 +304,7 @@ class Agent:
                 self._tidy(reply.keep, files)
             await asyncio.sleep(self._config.heartbeat_s)
 
-    async def _leave(self, member: Membership) -> None:
+    async def _leave(self, member: messages.Membership) -> None:
         """Once it shall leave: say so until that is answered, then wait to be dismissed."""
         await self._shall_leave.wait()
         backoff = Backoff()
@@ -400,16 +312,12 @@ class Agent:
         said = False
         while monotonic_s() < self._heard_s + limit_s:
             if not said:
-                with contextlib.suppress(MasterUnreachableError):
+                with contextlib.suppress(errors.MasterUnreachableError):
                     await self._link.drain(member)
                     said, self._heard_s = True, monotonic_s()
             await asyncio.sleep(backoff.next_s())
         _log.warning("no_master_to_leave", url=self._link.url)
         raise _MayLeave
-
-    def _has_moved(self, key: TaskKey) -> None:
-        self._moved.append(key)
-        self._something_ended.set()
 
     def _tidy(self, keep: Mapping[str, tuple[str, ...]], files: frozenset[str]) -> None:
         """Delete what nobody will read of jobs that have ended.
@@ -428,18 +336,17 @@ class Agent:
         blocks = {name.partition(".")[0] for name in files}
         return tuple(sorted(blocks | {key.job for key in self._staged} | self._fragments.jobs))
 
-    def _carry_out(self, event: Event) -> None:
+    def _carry_out(self, event: machine.Event) -> None:
         for command in self.machine.step(event):
             match command:
-                case Run(spec):
+                case machine.Run(spec):
                     self.vitals.started(spec.key.attempt)
                     self._spawn(self._attempt(spec))
-                case Stop(key):
+                case machine.Stop(key):
                     self._spawn(self._executors.cancel(key))
-                case Report(outcome):
-                    self._unsent.append(outcome)
-                    self._something_ended.set()
-                case Discard(key):
+                case machine.Report(outcome):
+                    self._reports.ended(outcome)
+                case machine.Discard(key):
                     self._discard([key])
 
     async def _attempt(self, spec: TaskSpec) -> None:
@@ -447,19 +354,19 @@ class Agent:
         try:
             fragment = await self._fragments.get(spec)
             outcome = (
-                TaskFailure(spec.key, Cancelled())
+                TaskFailure(spec.key, errors.Cancelled())
                 if fragment is None
                 else await self._executors.run(replace(spec, fragment=fragment))
             )
         except Exception as error:  # a fault of ours must not strand the attempt
             _log.exception("attempt_not_run", **task_fields(spec.key))
-            outcome = TaskFailure(spec.key, WorkerLost(f"{type(error).__name__}: {error}"))
+            outcome = TaskFailure(spec.key, errors.WorkerLost(f"{type(error).__name__}: {error}"))
         self.vitals.ended(outcome)
         _log_end(outcome)
         await self._keeper.keep(spec, outcome)
         if isinstance(outcome, TaskReport) and outcome.sink is not None:
             self._staged[spec.key] = spec
-        self._carry_out(Ended(outcome))
+        self._carry_out(machine.Ended(outcome))
 
     def _discard(self, keys: Iterable[TaskKey]) -> None:
         """Delete what attempts have left that nobody wants: blocks, and files not published."""
@@ -476,51 +383,15 @@ class Agent:
         task.add_done_callback(self._work.discard)
 
 
-class _Trouble:
-    """Logs the beginning and the end of a break once."""
-
-    def __init__(self, url: str) -> None:
-        self._url = url
-        self._backoff = Backoff()
-
-    async def pause(self, error: Exception) -> None:
-        if self._backoff.tries == 0:
-            _log.warning("master_does_not_answer", url=self._url, reason=str(error))
-        await asyncio.sleep(self._backoff.next_s())
-
-    def over(self) -> None:
-        if self._backoff.tries:
-            _log.info("master_answers_again", url=self._url)
-            self._backoff.reset()
-
-
 def _keys(block_ids: Iterable[str]) -> list[TaskKey]:
     return [TaskKey.parse(block_id) for block_id in block_ids]
-
-
-def _substitute(outcome: TaskReport | TaskFailure, error: ReportRefusedError) -> TaskFailure:
-    """Return a failure in place of an outcome that cannot be sent."""
-    info = ErrorInfo(
-        _NOT_SENT,
-        f"the report of a task cannot be sent to the master: {error}",
-        hint="See what the task raises or returns; if it is nothing unusual, report it.",
-    )
-    return TaskFailure(outcome.key, TaskError(info), outcome.inputs, outcome.duration_s)
-
-
-def _is_substitute(outcome: TaskReport | TaskFailure) -> bool:
-    return (
-        isinstance(outcome, TaskFailure)
-        and isinstance(outcome.failure, TaskError)
-        and outcome.failure.error.code == _NOT_SENT
-    )
 
 
 def _log_end(outcome: TaskReport | TaskFailure) -> None:
     took = {"duration_s": round(outcome.duration_s, 6), **task_fields(outcome.key)}
     if isinstance(outcome, TaskReport):
         _log.debug("task_ended", rows=outcome.block.rows, **took)
-    elif isinstance(outcome.failure, Cancelled):
+    elif isinstance(outcome.failure, errors.Cancelled):
         _log.debug("task_cancelled", **took)
     else:
         _log.warning("task_failed", kind=outcome.failure.kind, **took)

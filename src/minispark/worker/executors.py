@@ -17,20 +17,12 @@ import contextlib
 from collections import deque
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, Protocol
 
+from minispark import errors
 from minispark.blocks.fetch import FetchSettings
 from minispark.blocks.memory import Memory, read_memory
 from minispark.clock import monotonic_s
-from minispark.errors import (
-    Cancelled,
-    Failure,
-    MinisparkError,
-    OutOfMemory,
-    TaskError,
-    TimedOut,
-    WorkerLost,
-)
 from minispark.ids import TaskKey
 from minispark.logs import logger, task_fields
 from minispark.settings import CapacitySettings
@@ -46,6 +38,19 @@ _IDLE_SLACK_BYTES = 64 << 20
 """An idle executor that grew less than this since it started is not worth replacing."""
 
 _log = logger("worker")
+
+
+class Executors(Protocol):
+    """What an agent, or an embedded engine, needs of the processes that run tasks."""
+
+    async def run(self, spec: TaskSpec) -> TaskReport | TaskFailure:
+        """Run an attempt to its end."""
+
+    async def cancel(self, key: TaskKey) -> None:
+        """End an attempt early; its ``run`` returns a failure."""
+
+    async def close(self) -> None:
+        """End all processes."""
 
 
 class _Slot:
@@ -129,7 +134,7 @@ class ExecutorPool:
         except (OSError, ExecutorEnded) as error:
             await self.close()
             msg = f"an executor could not start: {error}"
-            raise MinisparkError(msg, code="MS-216") from error
+            raise errors.MinisparkError(msg, code="MS-216") from error
         except BaseException:
             await self.close()
             raise
@@ -159,12 +164,12 @@ class ExecutorPool:
         run = self._runs[spec.key] = _Run(spec)
         try:
             slot = await self._take(run)
-            outcome = Cancelled() if slot is None else await self._run_on(slot, run)
+            outcome = errors.Cancelled() if slot is None else await self._run_on(slot, run)
             if _is_panic(outcome):
                 # Polars' other engine may do what its streaming engine cannot.
                 run.spec = replace(spec, in_memory=True)
                 slot = await self._take(run)
-                outcome = Cancelled() if slot is None else await self._run_on(slot, run)
+                outcome = errors.Cancelled() if slot is None else await self._run_on(slot, run)
         finally:
             del self._runs[spec.key]
         if isinstance(outcome, TaskReport | TaskFailure):
@@ -178,7 +183,7 @@ class ExecutorPool:
             return
         run.cancelled = True
         if run.executor is not None:
-            run.executor.kill(Cancelled())
+            run.executor.kill(errors.Cancelled())
         elif run.turn is not None and not run.turn.done():
             run.turn.set_result(None)
 
@@ -231,38 +236,38 @@ class ExecutorPool:
         slot.busy = False
         self._idle.append(slot)
 
-    async def _run_on(self, slot: _Slot, run: _Run) -> TaskReport | TaskFailure | Failure:
+    async def _run_on(self, slot: _Slot, run: _Run) -> TaskReport | TaskFailure | errors.Failure:
         try:
             try:
                 executor = await asyncio.shield(slot.process)
             except (OSError, ExecutorEnded) as error:
-                return WorkerLost(f"an executor could not start: {error}")
+                return errors.WorkerLost(f"an executor could not start: {error}")
             except asyncio.CancelledError:
                 if self._closed and slot.process.cancelled():
-                    return Cancelled()
+                    return errors.Cancelled()
                 raise
-            return Cancelled() if run.cancelled else await self._run_in(executor, run)
+            return errors.Cancelled() if run.cancelled else await self._run_in(executor, run)
         finally:
             self._give(slot)
 
     async def _run_in(
         self, executor: ExecutorProcess, run: _Run
-    ) -> TaskReport | TaskFailure | Failure:
+    ) -> TaskReport | TaskFailure | errors.Failure:
         timeout_s = self._timeout_s if run.spec.timeout_s is None else run.spec.timeout_s
         timer = None
         if timeout_s is not None:
             loop = asyncio.get_running_loop()
-            timer = loop.call_later(timeout_s, executor.kill, TimedOut(timeout_s))
+            timer = loop.call_later(timeout_s, executor.kill, errors.TimedOut(timeout_s))
         run.executor = executor
         try:
             outcome = await executor.run(run.spec)
         except ExecutorEnded:
             epitaph = await executor.epitaph()
             discard_attempt(run.spec)
-            return executor.verdict or WorkerLost(epitaph)
+            return executor.verdict or errors.WorkerLost(epitaph)
         except BaseException:
             # The caller gave up: whatever the process still does is of no use.
-            executor.kill(Cancelled())
+            executor.kill(errors.Cancelled())
             raise
         finally:
             run.executor = None
@@ -315,7 +320,7 @@ class ExecutorPool:
                         (r for r in self._runs.values() if r.executor is worst.executor), None
                     )
                     inputs = () if run is None else largest_inputs(run.spec)
-                    verdict = OutOfMemory(over.limit_bytes, worst.size, over.bound, inputs)
+                    verdict = errors.OutOfMemory(over.limit_bytes, worst.size, over.bound, inputs)
                     worst.executor.kill(verdict)
                 continue
             for one in grown:
@@ -359,10 +364,10 @@ class _Over:
     bound: Literal["given", "machine"] | None
 
 
-def _is_panic(outcome: TaskReport | TaskFailure | Failure) -> bool:
+def _is_panic(outcome: TaskReport | TaskFailure | errors.Failure) -> bool:
     return (
         isinstance(outcome, TaskFailure)
-        and isinstance(outcome.failure, TaskError)
+        and isinstance(outcome.failure, errors.TaskError)
         and outcome.failure.error.code == PANIC_CODE
     )
 

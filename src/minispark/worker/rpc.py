@@ -6,36 +6,22 @@ Covers: requests and replies, what is worth another try. Does not cover: when to
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
-from collections.abc import Sequence
 from typing import TypeVar
 
 import httpx2
 from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticSerializationError
 
-from minispark.blocks.cache import CacheChanges
 from minispark.errors import MasterUnreachableError, UsageError
-from minispark.ids import TaskKey
-from minispark.task.spec import FragmentKey, TaskFailure, TaskReport
+from minispark.logs import logger
+from minispark.task.spec import FragmentKey
 from minispark.tls import TRUST_HINT, client_context, trust_problem
+from minispark.wire import messages
 from minispark.wire.http import auth_headers, error_from
 from minispark.wire.listeners import async_listener_trace
-from minispark.wire.messages import (
-    FragmentReply,
-    FragmentRequest,
-    Full,
-    HeartbeatRequest,
-    Membership,
-    PollReply,
-    PollRequest,
-    RegisterReply,
-    RegisterRequest,
-    ReportReply,
-    ReportRequest,
-    WorkerReply,
-)
 
 _ANSWER_S = 10.0
 """A master that takes longer to answer what it need not think about is not there."""
@@ -45,6 +31,9 @@ _MAX_DELAY_S = 2.0
 """A master that comes back is noticed within about this time."""
 
 _Reply = TypeVar("_Reply", bound=BaseModel)
+
+
+_log = logger("worker")
 
 
 class RegisterAgain(Exception):  # noqa: N818 - an order of the master, not a mistake
@@ -70,6 +59,26 @@ class Backoff:
     def reset(self) -> None:
         """Begin anew after a success."""
         self.tries = 0
+
+
+class Outage:
+    """Time in which the master does not answer: its beginning and its end are logged once."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._backoff = Backoff()
+
+    async def pause(self, error: Exception) -> None:
+        """Wait before the next try."""
+        if self._backoff.tries == 0:
+            _log.warning("master_does_not_answer", url=self._url, reason=str(error))
+        await asyncio.sleep(self._backoff.next_s())
+
+    def over(self) -> None:
+        """Note that the master has answered."""
+        if self._backoff.tries:
+            _log.info("master_answers_again", url=self._url)
+            self._backoff.reset()
 
 
 class MasterRpc:
@@ -109,37 +118,34 @@ class MasterRpc:
     async def _look_who_listens(self, request: httpx2.Request) -> None:
         request.extensions["trace"] = async_listener_trace(self.url)
 
-    async def register(self, request: RegisterRequest) -> RegisterReply:
+    async def register(self, request: messages.RegisterRequest) -> messages.RegisterReply:
         """Offer this worker."""
         try:
-            return await self._post("/internal/v1/workers", request, RegisterReply)
+            return await self._post("/internal/v1/workers", request, messages.RegisterReply)
         except RegisterAgain as error:
             msg = f"there is no Mini-Spark master at {self.url}"
             raise UsageError(msg, hint="Name it with --master URL.") from error
 
-    async def poll(self, member: Membership, wait_s: float) -> PollReply:
+    async def poll(self, member: messages.Membership, wait_s: float) -> messages.PollReply:
         """Ask for work; the master answers within ``wait_s``."""
         reply = await self._post(
             f"{self._worker}/poll",
-            PollRequest(member=member, wait_s=wait_s),
-            PollReply,
+            messages.PollRequest(member=member, wait_s=wait_s),
+            messages.PollReply,
             timeout_s=wait_s + _ANSWER_S,
         )
         return _known(reply)
 
-    async def fragment(self, member: Membership, key: FragmentKey) -> FragmentReply:
+    async def fragment(
+        self, member: messages.Membership, key: FragmentKey
+    ) -> messages.FragmentReply:
         """Ask for a fragment that this worker does not have."""
-        request = FragmentRequest(member=member, key=key)
-        return _known(await self._post(f"{self._worker}/fragments", request, FragmentReply))
+        request = messages.FragmentRequest(member=member, key=key)
+        return _known(
+            await self._post(f"{self._worker}/fragments", request, messages.FragmentReply)
+        )
 
-    async def report(
-        self,
-        member: Membership,
-        outcomes: Sequence[TaskReport | TaskFailure],
-        *,
-        moved: Sequence[TaskKey] = (),
-        cache: CacheChanges | None = None,
-    ) -> ReportReply:
+    async def report(self, request: messages.ReportRequest) -> messages.ReportReply:
         """Say how attempts ended, which blocks were brought here, and what the cache has.
 
         The answer brings new tasks: for short ones a poll of their own would cost as much again.
@@ -149,11 +155,10 @@ class MasterRpc:
         ReportRefusedError
             What it says is too much, or nothing that a message can hold.
         """
-        request = ReportRequest(
-            member=member, reports=tuple(outcomes), moved=tuple(moved), cache=cache, more=True
-        )
         try:
-            return _known(await self._post(f"{self._worker}/reports", request, ReportReply))
+            return _known(
+                await self._post(f"{self._worker}/reports", request, messages.ReportReply)
+            )
         except PydanticSerializationError as error:
             raise ReportRefusedError(_printable(error)) from error
         except UsageError as error:
@@ -161,36 +166,17 @@ class MasterRpc:
                 raise ReportRefusedError(error.info.message) from error
             raise
 
-    async def heartbeat(
-        self,
-        member: Membership,
-        attempts: tuple[TaskKey, ...],
-        *,
-        free_slots: int,
-        metrics: dict[str, float],
-        held_jobs: tuple[str, ...] = (),
-        full: Full | None = None,
-        cache: CacheChanges | None = None,
-    ) -> WorkerReply:
+    async def heartbeat(self, request: messages.HeartbeatRequest) -> messages.WorkerReply:
         """Say that the worker lives, and what it holds; return what it shall keep of jobs."""
-        request = HeartbeatRequest(
-            member=member,
-            attempts=attempts,
-            free_slots=free_slots,
-            metrics=metrics,
-            held_jobs=held_jobs,
-            cache=cache,
-            full=full,
-        )
-        return _known(await self._post(f"{self._worker}/heartbeat", request, WorkerReply))
+        return _known(await self._post(f"{self._worker}/heartbeat", request, messages.WorkerReply))
 
-    async def drain(self, member: Membership) -> None:
+    async def drain(self, member: messages.Membership) -> None:
         """Say that this worker wants to leave; the poll says when it may."""
         path, params = f"{self._worker}/drain", member.model_dump()
         body = await self._send("POST", path, params=params, timeout_s=_ANSWER_S)
-        _known(self._read(body, WorkerReply))
+        _known(self._read(body, messages.WorkerReply))
 
-    async def leave(self, member: Membership) -> None:
+    async def leave(self, member: messages.Membership) -> None:
         """Say goodbye."""
         await self._send("DELETE", self._worker, params=member.model_dump(), timeout_s=2.0)
 

@@ -13,6 +13,7 @@ import secrets
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -34,6 +35,7 @@ from minispark.wire.guard import App
 from minispark.wire.hosts import LOOPBACK_NAMES, check_clear_text, is_loopback
 from minispark.wire.http import versions
 from minispark.wire.messages import RegisterRequest
+from minispark.wire.serving import HttpServer, listening_socket, url_of
 from minispark.worker.agent import Agent
 from minispark.worker.app import block_app, metrics_app
 from minispark.worker.capacity import CapacityGate, read
@@ -45,7 +47,6 @@ from minispark.worker.settings import WorkerConfig
 METRICS_OFFSET = 1000
 """The port of the figures is so much above that of the blocks."""
 _WILDCARD = frozenset({"0.0.0.0", "::", ""})  # noqa: S104 - compared with, not bound
-_BACKLOG = 256
 
 _log = logger("worker")
 
@@ -88,7 +89,8 @@ class _Worker:
         try:
             blocks, figures = _bind(config.host, config.port)
             name = config.advertise_host or _reachable_name(config)
-            self._url = _url(config, name, blocks.getsockname()[1])
+            tls = config.tls_cert is not None
+            self._url = url_of(name, blocks.getsockname()[1], tls=tls)
             store = BlockStore(work.blocks)
             fetch = FetchSettings(
                 may_map=config.map_blocks, key=BlockKey(config.token), ca_file=config.ca_file
@@ -122,7 +124,7 @@ class _Worker:
             _log.info(
                 "worker_started",
                 url=self._url,
-                metrics_url=_url(config, name, figures.getsockname()[1]),
+                metrics_url=url_of(name, figures.getsockname()[1], tls=tls),
                 work_dir=str(work.path),
             )
             async with _listening(apps, server_tls(config.tls_cert, config.tls_key)):
@@ -164,7 +166,6 @@ class _Worker:
                 host=host_identity(),
                 directory=str(store.directory),
                 slots=config.slots,
-                threads_per_slot=config.threads_per_slot,
                 versions=versions(),
                 hashes=hash_vector(),
             ),
@@ -251,27 +252,13 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
     return _first(error) if isinstance(error, BaseExceptionGroup) else error
 
 
-class _Server(uvicorn.Server):
-    """Leaves the signals to the worker, which has more to end than this."""
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        for sock in sockets or ():
-            # uvicorn has set the line of the kernel to what is accepted at once.
-            sock.listen(_BACKLOG)
-
-    @contextlib.contextmanager
-    def capture_signals(self):  # type: ignore[no-untyped-def]
-        yield
-
-
 @contextlib.asynccontextmanager
 async def _listening(
     apps: Sequence[tuple[App, socket.socket]], tls: Mapping[str, Any]
 ) -> AsyncIterator[None]:
     servers = [
         (
-            _Server(
+            HttpServer(
                 uvicorn.Config(
                     app,
                     **server_options(ConnectionLimits(), servers=len(apps)),
@@ -297,28 +284,14 @@ async def _listening(
 
 def _bind(host: str, port: int) -> tuple[socket.socket, socket.socket]:
     """Bind the ports of blocks and figures; with port 0 both are any free ones."""
-    blocks = _listen(host, port)
+    hint = f"Choose another one with --port; the figures use it plus {METRICS_OFFSET}."
+    listen = partial(listening_socket, host, code="MS-156", hint=hint)
+    blocks = listen(port)
     try:
-        return blocks, _listen(host, port + METRICS_OFFSET if port else 0)
+        return blocks, listen(port + METRICS_OFFSET if port else 0)
     except BaseException:
         blocks.close()
         raise
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # Only of a socket that names its protocol does asyncio turn Nagle's delay off.
-    bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        bound.bind((host, port))
-    except OSError as error:
-        bound.close()
-        msg = f"cannot listen on {host}:{port}: {error.strerror}"
-        hint = f"Choose another one with --port; the figures use it plus {METRICS_OFFSET}."
-        raise UsageError(msg, code="MS-156", hint=hint) from error
-    bound.listen(_BACKLOG)
-    return bound
 
 
 def _check_safety(config: WorkerConfig) -> None:
@@ -344,8 +317,3 @@ def _reachable_name(config: WorkerConfig) -> str:
         except OSError:
             return socket.gethostname()
         return str(probe.getsockname()[0])
-
-
-def _url(config: WorkerConfig, name: str, port: int) -> str:
-    scheme = "http" if config.tls_cert is None else "https"
-    return f"{scheme}://[{name}]:{port}" if ":" in name else f"{scheme}://{name}:{port}"

@@ -50,9 +50,7 @@ class WorkerConfig:
     @property
     def figures_open(self) -> bool:
         """Whether figures may be read without a token."""
-        if self.auth == "default":
-            return is_loopback(self.host)
-        return self.auth == "figures-open"
+        return is_loopback(self.host) if self.auth == "default" else self.auth == "figures-open"
 
     def __repr__(self) -> str:
         return f"WorkerConfig(master_url={self.master_url!r}, host={self.host!r}, port={self.port})"

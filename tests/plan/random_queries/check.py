@@ -14,9 +14,9 @@ from polars.exceptions import PanicException
 from polars.testing import assert_frame_equal
 from tests.plan.random_queries.query import MAX_ROWS, SETTINGS, RandomQuery, build
 from tests.plan.repeats import BrokenLabelError, Repeater, in_any_order
+from tests.runners.inline import run_inline
 
 from minispark.plan.build import PlanOutput, plan_outputs
-from minispark.testing import run_inline
 
 _REPEATS = 4
 _DEFAULT = pl.QueryOptFlags()

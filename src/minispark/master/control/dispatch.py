@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import assert_never
 
 from minispark.blocks.meta import BlockSource
+from minispark.journal.commits import commit_failure, discard, manifests_of, publish
 from minispark.journal.rows import FailureRow, Manifest, Row, Submission
 from minispark.logs import logger, task_fields
 from minispark.master.control.components import Components
-from minispark.master.jobs.commits import commit_failure, discard, manifests_of, publish
 from minispark.master.jobs.finished_job import Ending, ResultLocation, node_results
 from minispark.master.jobs.job_store import RunningJob
 from minispark.scheduler.commands import (

@@ -14,22 +14,9 @@ from minispark.clock import monotonic_s, wall_s
 from minispark.errors import ErrorInfo
 from minispark.journal.cluster_event import About
 from minispark.master.control.service import Service
+from minispark.master.http import models
 from minispark.master.http.downloads import download
 from minispark.master.http.http_errors import RefusedError
-from minispark.master.http.models import (
-    ERRORS,
-    Degraded,
-    ErrorAnswer,
-    EventList,
-    Health,
-    JobList,
-    JobResults,
-    NewsList,
-    StageTable,
-    TaskList,
-    WorkerList,
-    WorkerView,
-)
 from minispark.master.jobs.finished_job import FinishedJob
 from minispark.master.jobs.results import FORMATS
 from minispark.master.views.state_view import StateView, state_view
@@ -84,7 +71,7 @@ def finished(service: Service, job: str) -> FinishedJob:
 
 def public_routes(service: Service) -> APIRouter:
     """Build the routes of ``/api/v1`` and ``/healthz``."""
-    routes = APIRouter(responses=ERRORS)
+    routes = APIRouter(responses=models.ERRORS)
     _add_jobs(routes, service)
     _add_figures(routes, service)
     _add_history(routes, service)
@@ -100,7 +87,7 @@ def _add_jobs(routes: APIRouter, service: Service) -> None:
         status_code=202,
         response_model=JobAccepted,
         openapi_extra=_JOB_BODY,
-        responses={status: {"model": ErrorAnswer} for status in (409, 413, 429, 503)},
+        responses={status: {"model": models.ErrorAnswer} for status in (409, 413, 429, 503)},
     )
     async def submit(request: Request, idempotency_key: Key = None) -> Response:
         """Submit a JSON job."""
@@ -112,13 +99,13 @@ def _add_jobs(routes: APIRouter, service: Service) -> None:
         )
         return answer(JobAccepted(job_id=job), status=202)
 
-    @routes.get("/api/v1/jobs", response_model=JobList)
+    @routes.get("/api/v1/jobs", response_model=models.JobList)
     async def jobs(limit: Limit = 100, after: str | None = None) -> Response:
         """List jobs, newest first."""
         ids = book.ids_after(after)
         page = [book.view(job) for job in ids[:limit]]
         more = page[-1].job_id if len(ids) > limit else None
-        return answer(JobList(jobs=page, after=more))
+        return answer(models.JobList(jobs=page, after=more))
 
     @routes.get("/api/v1/jobs/{job_id}", response_model=JobView)
     async def job(job_id: str, wait_s: Wait = 0.0, seen: int | None = None) -> Response:
@@ -144,10 +131,10 @@ def _add_figures(routes: APIRouter, service: Service) -> None:
             found = found.model_copy(update={"name": ""})
         return answer(found)
 
-    @routes.get("/api/v1/jobs/{job_id}/stages", response_model=StageTable)
+    @routes.get("/api/v1/jobs/{job_id}/stages", response_model=models.StageTable)
     async def stages(job_id: str) -> Response:
         """Show one row per node of the DAG and per physical stage."""
-        return answer(StageTable(job_id=job_id, stages=book.stage_rows(job_id)))
+        return answer(models.StageTable(job_id=job_id, stages=book.stage_rows(job_id)))
 
     @routes.get("/api/v1/metrics/system", response_model=SystemMetrics)
     async def system() -> Response:
@@ -171,16 +158,16 @@ def _add_figures(routes: APIRouter, service: Service) -> None:
         text = await asyncio.to_thread(cluster_text, service.figures.system())
         return Response(text, media_type=CONTENT_TYPE)
 
-    @routes.get("/api/v1/workers", response_model=WorkerList)
+    @routes.get("/api/v1/workers", response_model=models.WorkerList)
     async def workers() -> Response:
         """List the workers with their load."""
         now = monotonic_s()
         excluded = service.components.scheduler.excluded_workers()
         found = [
-            WorkerView.of(entry, now=now, excluded=entry.worker_id in excluded)
+            models.WorkerView.of(entry, now=now, excluded=entry.worker_id in excluded)
             for entry in registry.all()
         ]
-        return answer(WorkerList(workers=found))
+        return answer(models.WorkerList(workers=found))
 
     @routes.get("/api/v1/state", response_model=StateView)
     async def state(request: Request) -> Response:
@@ -189,19 +176,19 @@ def _add_figures(routes: APIRouter, service: Service) -> None:
             state_view(service.components, whole=level_of_request(request.scope) is not None)
         )
 
-    @routes.get("/healthz", response_model=Health | Degraded)
+    @routes.get("/healthz", response_model=models.Health | models.Degraded)
     async def healthz() -> Response:
         """Say that the master lives, and whether it can do what it is for."""
         if service.components.loop.trouble is None:
-            return answer(Health())
+            return answer(models.Health())
         reason = "the journal cannot be written; nothing new is taken in until it can"
-        return answer(Degraded(reason=reason))
+        return answer(models.Degraded(reason=reason))
 
 
 def _add_history(routes: APIRouter, service: Service) -> None:
     history = service.history
 
-    @routes.get("/api/v1/events", response_model=NewsList)
+    @routes.get("/api/v1/events", response_model=models.NewsList)
     async def news(
         about: About | None = None, limit: Limit = 100, after: After | None = None
     ) -> Response:
@@ -211,16 +198,16 @@ def _add_history(routes: APIRouter, service: Service) -> None:
         """
         return answer(await history.news(about=about, limit=limit, after=after))
 
-    @routes.get("/api/v1/jobs/{job_id}/tasks", response_model=TaskList)
+    @routes.get("/api/v1/jobs/{job_id}/tasks", response_model=models.TaskList)
     async def tasks(job_id: str, limit: Limit = 100, after: str | None = None) -> Response:
         """List attempts as they were launched, with worker, times and errors."""
         page = await history.tasks(job_id, limit=limit + 1, after=after)
         more = page[limit - 1].task if len(page) > limit else None
-        return answer(TaskList(job_id=job_id, tasks=page[:limit], after=more))
+        return answer(models.TaskList(job_id=job_id, tasks=page[:limit], after=more))
 
     @routes.get(
         "/api/v1/jobs/{job_id}/events",
-        response_model=EventList,
+        response_model=models.EventList,
         responses={200: {"content": {_STREAM: {}}}},
     )
     async def events(
@@ -236,7 +223,7 @@ def _add_history(routes: APIRouter, service: Service) -> None:
             return StreamingResponse(chunks, media_type=_STREAM, headers=headers)
         page = await history.events(job_id, limit=limit + 1, after=after)
         more = page[limit - 1].seq if len(page) > limit else None
-        return answer(EventList(job_id=job_id, events=page[:limit], after=more))
+        return answer(models.EventList(job_id=job_id, events=page[:limit], after=more))
 
 
 def _add_results(routes: APIRouter, service: Service) -> None:
@@ -244,14 +231,14 @@ def _add_results(routes: APIRouter, service: Service) -> None:
 
     @routes.get(
         "/api/v1/jobs/{job_id}/results",
-        response_model=JobResults,
+        response_model=models.JobResults,
         responses={
             200: {"content": {media_type: {} for _, media_type in FORMATS.values()}},
             206: {"description": "The part that `Range: bytes=N-` asked for."},
-            409: {"model": ErrorAnswer},
-            410: {"model": ErrorAnswer},
+            409: {"model": models.ErrorAnswer},
+            410: {"model": models.ErrorAnswer},
             416: {"description": "The output is not that long."},
-            507: {"model": ErrorAnswer},
+            507: {"model": models.ErrorAnswer},
         },
     )
     async def results(
@@ -260,7 +247,7 @@ def _add_results(routes: APIRouter, service: Service) -> None:
         """Say where the output is; with `format` stream the output itself, or go on with it."""
         outcome = finished(service, job_id)
         if format_ is None:
-            return answer(JobResults.of(outcome))
+            return answer(models.JobResults.of(outcome))
         found = await asyncio.to_thread(
             download,
             outcome,

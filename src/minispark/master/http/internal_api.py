@@ -10,31 +10,15 @@ from fastapi.responses import Response
 from pydantic import BaseModel, ValidationError
 
 from minispark.errors import ErrorInfo
-from minispark.master.control.registry import WorkerSession
 from minispark.master.control.service import Service
 from minispark.master.http.api import answer, finished, spare_places
 from minispark.master.http.http_errors import RefusedError
 from minispark.tokens import BlockKey
+from minispark.wire import messages
 from minispark.wire.http import compare_versions, versions
-from minispark.wire.messages import (
-    FragmentReply,
-    FragmentRequest,
-    HeartbeatRequest,
-    JobAccepted,
-    Membership,
-    PlannedJob,
-    PollReply,
-    PollRequest,
-    RegisterReply,
-    RegisterRequest,
-    ReportReply,
-    ReportRequest,
-    ResultBlocks,
-    WorkerReply,
-)
 
 Key = Annotated[str | None, Header(alias="Idempotency-Key", max_length=200)]
-Member = Annotated[Membership, Query()]
+Member = Annotated[messages.Membership, Query()]
 _MAX_VALUES = 2_000_000
 """A plan of 65,536 splits has about half a million; as many are read in about 0.2 s."""
 _MAX_WHERE_CHARS = 100
@@ -55,44 +39,37 @@ def _add_workers(routes: APIRouter, service: Service) -> None:
     desk, carrier = service.workers, service.components.loop
     master_epoch = service.components.identity.master_epoch
 
-    def reply(entry: WorkerSession | None) -> Response:
-        version = 0 if entry is None else entry.cache_version
-        return answer(
-            WorkerReply(
-                register_again=entry is None, master_epoch=master_epoch, cache_version=version
-            )
-        )
-
     @routes.post("/workers")
     async def register(request: Request) -> Response:
-        entry = desk.register(await _read(request, RegisterRequest))
+        entry = desk.register(await _read(request, messages.RegisterRequest))
         # A worker that has heard of its epoch finds it after a restart of the master too.
         await carrier.durable()
         identity = service.components.identity
         return answer(
-            RegisterReply(
-                member=Membership(cluster_id=identity.cluster_id, epoch=entry.epoch),
+            messages.RegisterReply(
+                member=messages.Membership(cluster_id=identity.cluster_id, epoch=entry.epoch),
                 master_epoch=identity.master_epoch,
             )
         )
 
     @routes.post("/workers/{worker_id}/heartbeat")
     async def heartbeat(worker_id: str, request: Request) -> Response:
-        message = await _read(request, HeartbeatRequest)
+        message = await _read(request, messages.HeartbeatRequest)
         entry = desk.current(worker_id, message.member)
         if entry is None:
-            return reply(None)
+            return answer(messages.WorkerReply(register_again=True, master_epoch=master_epoch))
         keep = desk.heartbeat(entry, message)
+        version = entry.cache_version
         return answer(
-            WorkerReply(master_epoch=master_epoch, keep=keep, cache_version=entry.cache_version)
+            messages.WorkerReply(master_epoch=master_epoch, keep=keep, cache_version=version)
         )
 
     @routes.post("/workers/{worker_id}/reports")
     async def reports(worker_id: str, request: Request) -> Response:
-        message = await _read(request, ReportRequest)
+        message = await _read(request, messages.ReportRequest)
         entry = desk.current(worker_id, message.member)
         if entry is None:
-            return answer(ReportReply(register_again=True, master_epoch=master_epoch))
+            return answer(messages.ReportReply(register_again=True, master_epoch=master_epoch))
         carrier.require_writable()
         # First: whoever hears that a job has ended may send the next one at once.
         entry.hear_of_cache(message.cache)
@@ -104,7 +81,9 @@ def _add_workers(routes: APIRouter, service: Service) -> None:
                 desk.moved(entry, message.moved)
             # The worker forgets a report once it is answered: not before it is durable.
             await carrier.durable()
-            answered = ReportReply(master_epoch=master_epoch, cache_version=entry.cache_version)
+            answered = messages.ReportReply(
+                master_epoch=master_epoch, cache_version=entry.cache_version
+            )
             # As in a poll: nothing is taken from the outbox for a worker that has hung up.
             if message.more and not await request.is_disconnected():
                 entry.outbox.flush_into(answered)
@@ -121,7 +100,7 @@ def _add_goodbyes(routes: APIRouter, service: Service) -> None:
         if entry is not None:
             desk.drain(entry)
             await carrier.durable()
-        return answer(WorkerReply(register_again=entry is None, master_epoch=master_epoch))
+        return answer(messages.WorkerReply(register_again=entry is None, master_epoch=master_epoch))
 
     @routes.delete("/workers/{worker_id}")
     async def leave(worker_id: str, member: Member) -> Response:
@@ -129,7 +108,7 @@ def _add_goodbyes(routes: APIRouter, service: Service) -> None:
         if entry is not None:
             desk.leave(entry)
             await carrier.durable()
-        return answer(WorkerReply(master_epoch=master_epoch))
+        return answer(messages.WorkerReply(master_epoch=master_epoch))
 
 
 def _add_polls(routes: APIRouter, service: Service) -> None:
@@ -137,29 +116,31 @@ def _add_polls(routes: APIRouter, service: Service) -> None:
 
     @routes.post("/workers/{worker_id}/poll")
     async def poll(worker_id: str, request: Request) -> Response:
-        message = await _read(request, PollRequest)
+        message = await _read(request, messages.PollRequest)
         entry = service.workers.current(worker_id, message.member)
         if entry is None:
-            return answer(PollReply(register_again=True, master_epoch=master_epoch))
+            return answer(messages.PollReply(register_again=True, master_epoch=master_epoch))
         # Nothing is taken from the outbox for a worker that has hung up.
         if not await entry.outbox.wait(message.wait_s) or await request.is_disconnected():
-            return answer(PollReply(master_epoch=master_epoch))
-        return answer(entry.outbox.flush_into(PollReply(master_epoch=master_epoch)))
+            return answer(messages.PollReply(master_epoch=master_epoch))
+        return answer(entry.outbox.flush_into(messages.PollReply(master_epoch=master_epoch)))
 
     @routes.post("/workers/{worker_id}/fragments")
     async def fragments(worker_id: str, request: Request) -> Response:
-        message = await _read(request, FragmentRequest)
+        message = await _read(request, messages.FragmentRequest)
         if service.workers.current(worker_id, message.member) is None:
-            return answer(FragmentReply(register_again=True, master_epoch=master_epoch))
+            return answer(messages.FragmentReply(register_again=True, master_epoch=master_epoch))
         return answer(
-            FragmentReply(fragment=service.workers.fragment(message.key), master_epoch=master_epoch)
+            messages.FragmentReply(
+                fragment=service.workers.fragment(message.key), master_epoch=master_epoch
+            )
         )
 
 
 def _add_jobs(routes: APIRouter, service: Service) -> None:
     @routes.post("/jobs")
     async def submit(request: Request, idempotency_key: Key = None) -> Response:
-        planned = await _read(request, PlannedJob)
+        planned = await _read(request, messages.PlannedJob)
         differing = compare_versions(versions(), planned.versions, who="this client")
         if differing is not None:
             raise RefusedError(409, ErrorInfo("MS-150", differing))
@@ -170,14 +151,14 @@ def _add_jobs(routes: APIRouter, service: Service) -> None:
             idempotency_key=idempotency_key,
             spare=spare_places(request, service),
         )
-        return answer(JobAccepted(job_id=job), status=202)
+        return answer(messages.JobAccepted(job_id=job), status=202)
 
     key = BlockKey(service.config.token)
 
     @routes.get("/jobs/{job_id}/blocks")
     async def blocks(job_id: str) -> Response:
         nodes = tuple(finished(service, job_id).results)
-        return answer(ResultBlocks(nodes=nodes, ticket=key.ticket(job_id)))
+        return answer(messages.ResultBlocks(nodes=nodes, ticket=key.ticket(job_id)))
 
     @routes.get("/jobs/{job_id}/plan")
     async def plan(job_id: str) -> Response:

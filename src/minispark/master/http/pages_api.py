@@ -286,28 +286,14 @@ def _load(entries: list[WorkerSession]) -> dict[str, int]:
 def _worker(service: Service, entry: WorkerSession) -> dict[str, Any]:
     live = service.components.jobs.live
     cpu, memory = service.load.of(entry.worker_id)
-    tasks = [
-        {
-            "job": key.job,
-            "job_name": live[key.job].record.name if key.job in live else "",
-            "stage": key.stage,
-            "partition": key.partition,
-            "block_id": key.block_id,
-        }
-        for key in sorted(entry.leased)
-    ]
     return {
-        "name": entry.worker_id,
-        "status": entry.status,
-        "full": entry.full,
-        "url": entry.url,
-        "slots": entry.slots,
-        "busy": len(entry.leased),
-        "cpu_percent": entry.metrics.get("cpu_percent"),
-        "memory_bytes": entry.metrics.get("memory_bytes"),
+        "entry": entry,
         "cpu": cpu,
         "memory": memory,
         "memory_top": max(memory, default=0.0) * 1.25,
         "age_s": max(0.0, monotonic_s() - entry.seen_at),
-        "tasks": tasks,
+        "tasks": [
+            (key, live[key.job].record.name if key.job in live else "")
+            for key in sorted(entry.leased)
+        ],
     }

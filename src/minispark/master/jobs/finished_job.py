@@ -17,6 +17,7 @@ from pydantic_core import from_json
 
 from minispark.blocks.meta import BlockSource
 from minispark.ids import TaskKey
+from minispark.journal.commits import sink_stages
 from minispark.journal.journal import StoredJob
 from minispark.journal.rows import Registration, SinkOutput
 from minispark.logs import logger
@@ -24,9 +25,8 @@ from minispark.observe.failures import error_of
 from minispark.observe.guard import ReaderGuard
 from minispark.observe.record import JobRecord
 from minispark.observe.views import JobMetrics, JobView, StageRow
-from minispark.plan.stages import SinkSpec, StageGraph
+from minispark.plan.stages import StageGraph
 from minispark.scheduler.commands import BlockRef, FinishJob, JobStatus
-from minispark.task.spec import SinkFile
 from minispark.wire.messages import NodeBlocks
 
 _log = logger("master")
@@ -189,25 +189,3 @@ def moved_outcome(
         for one in outcome.placed
     ]
     return outcome.model_copy(update={"results": results, "placed": placed})
-
-
-def sink_stages(graph: StageGraph) -> dict[int, SinkSpec]:
-    """Return the sink of each stage that writes files."""
-    return {stage.id: stage.output.sink for stage in graph.stages if stage.output.sink is not None}
-
-
-def sink_output(
-    graph: StageGraph, stage: int, files: Iterable[SinkFile], names: Iterable[str]
-) -> SinkOutput:
-    """Describe what a sink stage published: ``names`` are the files that were kept."""
-    kept = list(names)
-    found = {file.final: file for file in files}
-    sink = sink_stages(graph)[stage]
-    return SinkOutput(
-        node=next((result.node for result in graph.results if result.stage == stage), None),
-        path=sink.path,
-        format=sink.format,
-        files=kept,
-        rows=sum(found[name].rows for name in kept),
-        bytes=sum(found[name].bytes for name in kept),
-    )

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from minispark.errors import ErrorInfo, UsageError
+from minispark.journal.commits import sink_stages
 from minispark.master.http.http_errors import RefusedError
-from minispark.master.jobs.finished_job import sink_stages
 from minispark.plan.stages import Branch, OutputKind, SinkSpec, Stage, StageGraph
 from minispark.settings import Limits, PlanSettings
 from minispark.task import sinks

@@ -17,13 +17,13 @@ from pathlib import Path
 
 from minispark.clock import monotonic_s, wall_s
 from minispark.errors import ErrorInfo, MinisparkError, TaskError
+from minispark.journal.commits import discard, publish, sink_stages
 from minispark.journal.journal import TOTALS, Journal, StoredJob
 from minispark.journal.rows import Row
 from minispark.logs import logger
 from minispark.master.control.components import Components, Identity
 from minispark.master.http.http_errors import RefusedError
-from minispark.master.jobs.commits import discard, publish
-from minispark.master.jobs.finished_job import Ending, FinishedJob, node_results, sink_stages
+from minispark.master.jobs.finished_job import Ending, FinishedJob, node_results
 from minispark.master.jobs.job_store import RunningJob
 from minispark.master.jobs.validation import sink_directories
 from minispark.master.recovery.replay import Replay

@@ -9,12 +9,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from minispark.errors import FetchFailed
+from minispark.formatting import duration_words, many
 from minispark.ids import TaskKey
 from minispark.journal.cluster_event import ClusterEvent
 from minispark.journal.rows import FailureRow, Registration, Row, Submission
 from minispark.master.control.components import Components
 from minispark.observe.failures import error_of
-from minispark.observe.formatting import duration_words, many
 from minispark.scheduler.commands import DismissWorker, FinishJob, JobStatus, WorkerDown
 from minispark.scheduler.events import (
     HeartbeatDiff,

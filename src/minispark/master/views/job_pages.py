@@ -148,14 +148,7 @@ def _shown_outcome(outcome: FinishedJob, record: JobRecord, slots: dict[str, int
             if outcome.view.status is JobStatus.SUCCEEDED
         ],
         files=[
-            OutputFiles(
-                node=sink.node,
-                path=sink.path,
-                format=sink.format,
-                files=len(sink.files),
-                rows=sink.rows,
-                bytes=sink.bytes,
-            )
+            OutputFiles(**sink.model_dump(exclude={"files"}), files=len(sink.files))
             for sink in outcome.sinks
         ],
         slots=slots,

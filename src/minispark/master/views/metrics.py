@@ -11,18 +11,7 @@ from collections import Counter
 from minispark.clock import monotonic_s, wall_s
 from minispark.master.control.components import Components
 from minispark.master.control.registry import WorkerSession
-from minispark.observe.cluster import (
-    FAILURE_KINDS,
-    FailuresMetrics,
-    JobFailures,
-    JobFigures,
-    JobsMetrics,
-    MasterFigures,
-    SystemMetrics,
-    Totals,
-    WorkerFigures,
-    known_code,
-)
+from minispark.observe import cluster
 from minispark.observe.process import ProcessTree
 from minispark.observe.views import JobMetrics, JobView
 
@@ -38,11 +27,11 @@ class MetricsView:
         self._tree = ProcessTree()
         self._started_s = monotonic_s()
 
-    def totals(self) -> Totals:
+    def totals(self) -> cluster.Totals:
         """Add up all jobs."""
         return self._parts.jobs.archived_totals.plus(self._pairs())
 
-    def system(self) -> SystemMetrics:
+    def system(self) -> cluster.SystemMetrics:
         """Describe the cluster as a whole."""
         parts, now = self._parts, monotonic_s()
         trouble = parts.loop.trouble
@@ -51,11 +40,11 @@ class MetricsView:
         up = sum(worker.status == "UP" for worker in workers)
         usage = self._tree.usage()
         views = [live.record.view() for live in parts.jobs.live.values()]
-        return SystemMetrics(
+        return cluster.SystemMetrics(
             at=wall_s(),
             cluster_id=parts.identity.cluster_id,
             status="degraded" if trouble else "ok" if up else "no_workers",
-            master=MasterFigures(
+            master=cluster.MasterFigures(
                 epoch=parts.identity.master_epoch,
                 uptime_s=round(now - self._started_s, 3),
                 cpu_percent=usage.cpu_percent,
@@ -76,7 +65,7 @@ class MetricsView:
             workers=workers,
         )
 
-    def jobs(self, *, limit: int, after: str | None) -> JobsMetrics:
+    def jobs(self, *, limit: int, after: str | None) -> cluster.JobsMetrics:
         """List the figures of jobs, newest first, after one of them.
 
         Raises
@@ -87,13 +76,13 @@ class MetricsView:
         book = self._parts.jobs
         ids = book.ids_after(after)
         pairs = [self._pair(job) for job in ids[:limit]]
-        return JobsMetrics(
+        return cluster.JobsMetrics(
             counts=self.totals().jobs,
-            jobs=[JobFigures.of(view, metrics) for view, metrics in pairs],
+            jobs=[cluster.JobFigures.of(view, metrics) for view, metrics in pairs],
             after=ids[limit - 1] if len(ids) > limit else None,
         )
 
-    def failures(self) -> FailuresMetrics:
+    def failures(self) -> cluster.FailuresMetrics:
         """Describe what failed."""
         totals, pairs = self.totals(), self._pairs()
         by_worker: Counter[str] = Counter()
@@ -101,9 +90,9 @@ class MetricsView:
             by_worker.update(metrics.failures_by_worker)
         failed = [(v, m) for v, m in pairs if m.failures or v.error is not None]
         down = sum(entry.status == "DOWN" for entry in self._parts.registry.all())
-        return FailuresMetrics(
+        return cluster.FailuresMetrics(
             total=sum(totals.failures.values()),
-            by_kind={**dict.fromkeys(FAILURE_KINDS, 0), **totals.failures},
+            by_kind={**dict.fromkeys(cluster.FAILURE_KINDS, 0), **totals.failures},
             retries=totals.retries,
             jobs_failed=totals.jobs.get("FAILED", 0),
             by_code=totals.errors,
@@ -120,10 +109,10 @@ class MetricsView:
         return book.view(job), book.metrics(job, now=wall_s())
 
 
-def worker_figures(entry: WorkerSession, *, now: float) -> WorkerFigures:
+def worker_figures(entry: WorkerSession, *, now: float) -> cluster.WorkerFigures:
     """Describe a worker; ``now`` is monotonic. One that is gone takes nothing of its machine."""
     gone = {"cpu_percent", "memory_bytes"} if entry.status == "DOWN" else set()
-    return WorkerFigures.from_told(
+    return cluster.WorkerFigures.from_told(
         {name: value for name, value in entry.metrics.items() if name not in gone},
         worker_id=entry.worker_id,
         status=entry.status,
@@ -133,11 +122,11 @@ def worker_figures(entry: WorkerSession, *, now: float) -> WorkerFigures:
     )
 
 
-def _job_failures(view: JobView, metrics: JobMetrics) -> JobFailures:
-    return JobFailures(
+def _job_failures(view: JobView, metrics: JobMetrics) -> cluster.JobFailures:
+    return cluster.JobFailures(
         job_id=view.job_id,
         status=view.status,
-        code=None if view.error is None else known_code(view.error.code),
+        code=None if view.error is None else cluster.known_code(view.error.code),
         by_kind=metrics.failures,
         retries=metrics.retries,
         last_failure_at=metrics.last_failure_at,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from pydantic import BaseModel
 
 from minispark.master.control.components import Components
@@ -84,13 +86,8 @@ def state_view(parts: Components, *, whole: bool) -> StateView:
         workers=[
             WorkerState(
                 worker_id=worker.worker,
-                status=worker.status,
-                active_tasks=worker.active_tasks,
-                slots=worker.slots,
-                epoch=worker.epoch,
-                excluded=worker.excluded,
-                full=worker.full,
                 url=urls.get(worker.worker) if whole else None,
+                **asdict(worker),
             )
             for worker in scheduler.worker_status()
         ],

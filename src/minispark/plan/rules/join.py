@@ -33,11 +33,11 @@ def join(cutter: Cutter, node: Node, relations: Mapping[Node, Relation]) -> Rela
         return run_whole(cutter, node, relations, why="a join that keeps the right side's order")
     side = _small_side(cutter, left, right, how) if args["validation"] == "ManyToMany" else None
     if side == "right":
-        return _broadcast_right(cutter, node, left, right)
+        return _broadcast(cutter, node, left, right, side="right")
     if args["maintain_order"] != "None":
         return run_whole(cutter, node, relations, why="a join that keeps order")
     if side == "left":
-        return _broadcast_left(cutter, node, left, right)
+        return _broadcast(cutter, node, left, right, side="left")
     keys = _common_keys(cutter, left, right, equal) if how != "Cross" else None
     if keys is None:
         return run_whole(cutter, node, relations, why="join keys that cannot be hashed")
@@ -58,20 +58,17 @@ def _small_side(cutter: Cutter, left: Relation, right: Relation, how: str) -> st
     return side if size <= limit or how == "Cross" else None
 
 
-def _broadcast_right(cutter: Cutter, node: Node, left: Relation, right: Relation) -> Relation:
-    small = cutter.broadcast(right, "broadcast")
+def _broadcast(
+    cutter: Cutter, node: Node, left: Relation, right: Relation, *, side: str
+) -> Relation:
+    """Send ``side`` whole to every task of the other."""
+    small = cutter.broadcast(left if side == "left" else right, "broadcast")
+    other = "right" if side == "left" else "left"
     parts = tuple(
-        part.under(with_body(node, input_left=part.node, input_right=small.node), small)
-        for part in left.parts
-    )
-    return Relation(parts, left.bytes + right.bytes)
-
-
-def _broadcast_left(cutter: Cutter, node: Node, left: Relation, right: Relation) -> Relation:
-    small = cutter.broadcast(left, "broadcast")
-    parts = tuple(
-        part.under(with_body(node, input_left=small.node, input_right=part.node), small)
-        for part in right.parts
+        part.under(
+            with_body(node, **{f"input_{side}": small.node, f"input_{other}": part.node}), small
+        )
+        for part in (right if side == "left" else left).parts
     )
     return Relation(parts, left.bytes + right.bytes)
 

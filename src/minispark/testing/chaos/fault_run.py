@@ -19,8 +19,6 @@ from minispark.plan.stages import StageGraph
 from minispark.testing.chaos.faults import FaultStep
 from minispark.testing.chaos.faulty_cluster import FaultyCluster
 
-RESULT_GONE = "MS-144"
-"""Said of a result whose worker was lost after the job had ended."""
 _LOOK_S = 0.01
 _PATIENCE_S = 60.0
 

@@ -168,11 +168,6 @@ class FaultyCluster:
                 if self._repairs.pop(timer, None) is not None:
                     repair()
 
-    def blocks(self) -> set[TaskKey]:
-        """Return the attempts whose blocks lie on the disks of workers that live."""
-        found = self.directory.glob(f"work/*/blocks/*{DATA_SUFFIX}")
-        return {TaskKey.parse(p.stem) for p in found if not p.name.startswith(CACHE_PREFIX)}
-
     def close(self) -> None:
         """End all processes and the network; the directory stays."""
         with self._lock:

@@ -14,14 +14,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.chaos.jobs import KINDS, Job, Tables, write_tables, written_job
+from tests.chaos.recordings import export
+
+from minispark.blocks.cache import CACHE_PREFIX
+from minispark.blocks.meta import DATA_SUFFIX
 from minispark.clock import monotonic_s
 from minispark.errors import MinisparkError
-from minispark.testing.chaos.fault_run import RESULT_GONE, FaultRun, read_rows, undergo
+from minispark.ids import TaskKey
+from minispark.testing.chaos.fault_run import FaultRun, read_rows, undergo
 from minispark.testing.chaos.faults import Fault, draw
 from minispark.testing.chaos.faulty_cluster import FaultyCluster
-from minispark.testing.chaos.jobs import KINDS, ChaosJob, Tables, write_tables, written_job
-from minispark.testing.chaos.journals import export
 
+RESULT_GONE = "MS-144"
+"""Said of a result whose worker was lost after the job had ended."""
 _SETTLE_S = 40.0
 """Workers are told at the next occasion what may go, and ask in vain for 20 s if there is none."""
 _LOOK_S = 0.05
@@ -89,9 +95,9 @@ def _run_some(
     tell: Callable[[str], None],
 ) -> None:
     before = len(summary.wrong)
-    dice = random.Random(f"{settings.seed}/{numbers[0]}/cluster")  # noqa: S311 - to be repeatable
+    dice = random.Random(f"{settings.seed}/{numbers[0]}/cluster")
     cluster = FaultyCluster(directory, workers=settings.workers, maps=dice.random() < 0.5)
-    kept: dict[str, ChaosJob] = {}
+    kept: dict[str, Job] = {}
     with cluster:
         for number in numbers:
             job = KINDS[number % len(KINDS)](
@@ -117,9 +123,9 @@ def _run_some(
 def _run_one(
     settings: SuiteSettings,
     number: int,
-    job: ChaosJob,
+    job: Job,
     cluster: FaultyCluster,
-    kept: dict[str, ChaosJob],
+    kept: dict[str, Job],
     summary: Summary,
     tell: Callable[[str], None],
 ) -> None:
@@ -153,11 +159,7 @@ def _run_one(
 
 
 def _check(
-    cluster: FaultyCluster,
-    job: ChaosJob,
-    ordeal: FaultRun,
-    kept: dict[str, ChaosJob],
-    summary: Summary,
+    cluster: FaultyCluster, job: Job, ordeal: FaultRun, kept: dict[str, Job], summary: Summary
 ) -> FaultRun:
     if job.written is not None:
         job.check(job.read_written())
@@ -177,15 +179,21 @@ def _check(
     return ordeal
 
 
-def _strays(cluster: FaultyCluster, kept: dict[str, ChaosJob]) -> list[str]:
+def _strays(cluster: FaultyCluster, kept: dict[str, Job]) -> list[str]:
     """Name the blocks that are no results, once they have had the time to go."""
     end = monotonic_s() + _SETTLE_S
     while True:
         found = [
             key.block_id
-            for key in cluster.blocks()
+            for key in _blocks(cluster.directory)
             if key.job not in kept or key.stage not in kept[key.job].results
         ]
         if not found or monotonic_s() > end:
             return found
         threading.Event().wait(_LOOK_S)
+
+
+def _blocks(directory: Path) -> set[TaskKey]:
+    """Return the attempts whose blocks lie on the disks of workers that live."""
+    found = directory.glob(f"work/*/blocks/*{DATA_SUFFIX}")
+    return {TaskKey.parse(p.stem) for p in found if not p.name.startswith(CACHE_PREFIX)}

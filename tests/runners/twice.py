@@ -107,9 +107,9 @@ class TwiceRunner(LocalRunner):
         else:
             findings.disagreements.append(Disagreement(found.key, stage.name, stage.label, what))
 
-    def _new_pool(self) -> ExecutorPool:
+    async def _new_pool(self) -> ExecutorPool:
         second = ExecutorPool(self.slots, threads_per_slot=_SECOND_THREADS, fetch=self._fetch)
-        return _TwicePool(
+        pool = _TwicePool(
             self.slots,
             threads_per_slot=self._threads,
             fetch=self._fetch,
@@ -118,6 +118,8 @@ class TwiceRunner(LocalRunner):
             second=second,
             findings=self._findings,
         )
+        await pool.start()
+        return pool
 
 
 class _TwicePool(ExecutorPool):
@@ -166,7 +168,7 @@ def _receipt(block: BlockMeta) -> list[tuple[int, int | None]]:
 
 def _same_files(spec: TaskSpec, *reports: TaskReport) -> bool:
     sink = spec.output.sink
-    assert sink is not None  # noqa: S101 - the task has just written to it
+    assert sink is not None
     folder = sink_directory(sink, spec.data_root)
     files = [report.sink.staged for report in reports if report.sink is not None]
     one, other = ((folder / name).read_bytes() for name in files)

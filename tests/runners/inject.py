@@ -22,7 +22,7 @@ from minispark.journal.rows import Evidence, FailureRow
 from minispark.scheduler import commands as c
 from minispark.scheduler import events as e
 from minispark.task.spec import TaskReport
-from minispark.worker.executors import ExecutorPool
+from minispark.worker.executors import Executors
 
 
 @dataclass(slots=True)
@@ -52,7 +52,7 @@ class InjectingRunner(LocalRunner):
         """Every block that was deleted so far, oldest first."""
         return tuple(self._losses.values())
 
-    def _new_driver(self, pool: ExecutorPool) -> EmbeddedMaster:
+    def _new_driver(self, pool: Executors) -> EmbeddedMaster:
         return _LosingDriver(
             pool,
             losses=self._losses,
@@ -65,7 +65,7 @@ class InjectingRunner(LocalRunner):
 
 
 class _LosingDriver(EmbeddedMaster):
-    def __init__(self, pool: ExecutorPool, *, losses: dict[TaskKey, Loss], **options: Any) -> None:
+    def __init__(self, pool: Executors, *, losses: dict[TaskKey, Loss], **options: Any) -> None:
         self._losses = losses
         self._read: dict[TaskKey, tuple[TaskKey, ...]] = {}
         self._lost: set[tuple[str, int]] = set()

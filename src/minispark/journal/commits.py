@@ -9,10 +9,14 @@ from pathlib import Path
 from minispark.errors import ErrorInfo, Failure, MinisparkError, TaskError
 from minispark.ids import TaskKey
 from minispark.journal.rows import Manifest, SinkOutput
-from minispark.master.jobs.finished_job import sink_output, sink_stages
-from minispark.plan.stages import StageGraph
+from minispark.plan.stages import SinkSpec, StageGraph
 from minispark.task import sinks
 from minispark.task.spec import SinkFile
+
+
+def sink_stages(graph: StageGraph) -> dict[int, SinkSpec]:
+    """Return the sink of each stage that writes files."""
+    return {stage.id: stage.output.sink for stage in graph.stages if stage.output.sink is not None}
 
 
 def manifests_of(
@@ -57,11 +61,11 @@ def publish(
                 overwrite=manifest.overwrite,
                 root=root,
             )
-            found.append(sink_output(graph, manifest.stage, manifest.files, names))
-    except (OSError, MinisparkError):
+            found.append(_sink_output(graph, manifest.stage, manifest.files, names))
+    except Exception:
         for manifest in manifests:
             # The first error is the one to report.
-            with contextlib.suppress(OSError, MinisparkError):
+            with contextlib.suppress(Exception):
                 directory = Path(manifest.directory)
                 sinks.withdraw(manifest.files, directory=directory, job=job, root=root)
         raise
@@ -84,4 +88,21 @@ def commit_failure(error: Exception) -> Failure:
             f"the output could not be published: {error}",
             hint="Is there room and permission in the output directory? Submit the job again.",
         )
+    )
+
+
+def _sink_output(
+    graph: StageGraph, stage: int, files: Iterable[SinkFile], names: Iterable[str]
+) -> SinkOutput:
+    """Describe what a sink stage published: ``names`` are the files that were kept."""
+    kept = list(names)
+    found = {file.final: file for file in files}
+    sink = sink_stages(graph)[stage]
+    return SinkOutput(
+        node=next((result.node for result in graph.results if result.stage == stage), None),
+        path=sink.path,
+        format=sink.format,
+        files=kept,
+        rows=sum(found[name].rows for name in kept),
+        bytes=sum(found[name].bytes for name in kept),
     )

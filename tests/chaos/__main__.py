@@ -1,4 +1,4 @@
-"""``python -m minispark.testing.chaos``: the chaos suite, as ``make chaos`` runs it."""
+"""``python -m tests.chaos``: the chaos suite, as ``make chaos`` runs it."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import sys
 import tempfile
 from pathlib import Path
 
+from tests.chaos.suite import SuiteSettings, Summary, run_suite
+
 from minispark.cli.terminal import notes, output
-from minispark.testing.chaos.suite import SuiteSettings, Summary, run_suite
 
 
 def main() -> int:

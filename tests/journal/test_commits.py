@@ -9,8 +9,8 @@ import pytest
 
 from minispark.errors import UsageError
 from minispark.ids import TaskKey
+from minispark.journal.commits import publish
 from minispark.journal.rows import Manifest
-from minispark.master.jobs.commits import publish
 from minispark.plan.build import PlanOutput, plan_outputs
 from minispark.plan.stages import SinkSpec
 from minispark.task import sinks

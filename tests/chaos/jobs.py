@@ -33,7 +33,7 @@ class Tables:
 
 
 @dataclass(frozen=True)
-class ChaosJob:
+class Job:
     """A job and what plain Polars says to it.
 
     ``payload`` is a JSON job or a plan. Rows that were written as files are read back from
@@ -67,7 +67,7 @@ class ChaosJob:
         AssertionError
             The output is not whole, or something staged was left.
         """
-        assert self.written is not None  # noqa: S101 - who asks knows that it writes
+        assert self.written is not None
         names = sorted(path.name for path in self.written.iterdir())
         strange = [name for name in names if not name.startswith("part-") and name != "_SUCCESS"]
         if "_SUCCESS" not in names or strange:
@@ -79,7 +79,7 @@ class ChaosJob:
 def write_tables(folder: Path, *, seed: int, lines: int) -> Tables:
     """Write a text of ``lines`` lines and tables to join, by a seed."""
     folder.mkdir(parents=True, exist_ok=True)
-    dice = random.Random(seed)  # noqa: S311 - to be repeatable, not secret
+    dice = random.Random(seed)
     words = [f"w{number}" for number in range(_WORDS)]
     weights = [1 / (rank + 1) for rank in range(_WORDS)]
     drawn = pl.Series(dice.choices(words, weights, k=lines * 8))
@@ -111,7 +111,7 @@ def write_tables(folder: Path, *, seed: int, lines: int) -> Tables:
     return tables
 
 
-def _word_count(tables: Tables, partitions: int, out: Path | None) -> ChaosJob:
+def _word_count(tables: Tables, partitions: int, out: Path | None) -> Job:
     nodes: list[dict[str, Any]] = [
         {"id": "read", "op": "read_csv", "path": f"{tables.text}/*.csv"},
         {"id": "split", "op": "flat_map", "fn": "split_words"},
@@ -130,10 +130,10 @@ def _word_count(tables: Tables, partitions: int, out: Path | None) -> ChaosJob:
     }
     words = pl.scan_csv(tables.text / "*.csv").select(col("text").str.split(" ").alias("key"))
     expected = words.explode("key").group_by("key").agg(pl.len().cast(pl.Int64).alias("value"))
-    return ChaosJob(name, payload, expected.collect(), ordered=False, written=out)
+    return Job(name, payload, expected.collect(), ordered=False, written=out)
 
 
-def _cached(tables: Tables, partitions: int, _out: Path | None) -> ChaosJob:
+def _cached(tables: Tables, partitions: int, _out: Path | None) -> Job:
     """Count the words that are not rare; those of the whole text are kept for the next such job."""
     nodes: list[dict[str, Any]] = [
         {"id": "read", "op": "read_csv", "path": f"{tables.text}/*.csv"},
@@ -148,10 +148,10 @@ def _cached(tables: Tables, partitions: int, _out: Path | None) -> ChaosJob:
     words = pl.scan_csv(tables.text / "*.csv").select(col("text").str.split(" ").alias("token"))
     short = words.explode("token").filter(col("token").str.len_chars() < 4)
     expected = short.group_by("token").agg(pl.len().cast(pl.Int64).alias("count"))
-    return ChaosJob("cached", payload, expected.collect(), ordered=False)
+    return Job("cached", payload, expected.collect(), ordered=False)
 
 
-def _join(tables: Tables, partitions: int, _out: Path | None) -> ChaosJob:
+def _join(tables: Tables, partitions: int, _out: Path | None) -> Job:
     nodes = [
         {"id": "sales", "op": "read_parquet", "path": f"{tables.sales}/*.parquet"},
         {"id": "goods", "op": "read_csv", "path": f"{tables.goods}/*.csv"},
@@ -171,10 +171,10 @@ def _join(tables: Tables, partitions: int, _out: Path | None) -> ChaosJob:
         .group_by("kind")
         .agg(pl.sql_expr("sum(amount)").alias("total"), pl.sql_expr("count(*)").alias("rows"))
     )
-    return ChaosJob("join", payload, expected.collect(), ordered=False)
+    return Job("join", payload, expected.collect(), ordered=False)
 
 
-def _sort(tables: Tables, partitions: int, _out: Path | None) -> ChaosJob:
+def _sort(tables: Tables, partitions: int, _out: Path | None) -> Job:
     nodes = [
         {"id": "sales", "op": "read_parquet", "path": f"{tables.sales}/*.parquet"},
         {"id": "sort", "op": "sort", "by": ["word", "amount"], "descending": [False, True]},
@@ -186,26 +186,26 @@ def _sort(tables: Tables, partitions: int, _out: Path | None) -> ChaosJob:
     }
     sales, _ = _scan(tables)
     expected = sales.sort("word", "amount", descending=[False, True], maintain_order=True)
-    return ChaosJob("sort", payload, expected.collect(), ordered=True)
+    return Job("sort", payload, expected.collect(), ordered=True)
 
 
 def _scan(tables: Tables) -> tuple[pl.LazyFrame, pl.LazyFrame]:
     return pl.scan_parquet(tables.sales / "*.parquet"), pl.scan_csv(tables.goods / "*.csv")
 
 
-def _query(name: str, query: pl.LazyFrame, partitions: int, *, ordered: bool) -> ChaosJob:
+def _query(name: str, query: pl.LazyFrame, partitions: int, *, ordered: bool) -> Job:
     settings = PlanSettings(parallelism=partitions, single_task_bytes=0, broadcast_bytes=0)
     graph = plan_outputs([PlanOutput("out", query)], settings=settings)
-    return ChaosJob(name, graph, query.collect(engine="in-memory"), ordered=ordered)
+    return Job(name, graph, query.collect(engine="in-memory"), ordered=ordered)
 
 
-def _query_words(tables: Tables, partitions: int, _out: Path | None) -> ChaosJob:
+def _query_words(tables: Tables, partitions: int, _out: Path | None) -> Job:
     words = pl.scan_csv(tables.text / "*.csv").select(col("text").str.split(" ").alias("word"))
     query = words.explode("word").group_by("word").agg(pl.len().alias("n"))
     return _query("query: words", query, partitions, ordered=False)
 
 
-def _query_joins(tables: Tables, partitions: int, _out: Path | None) -> ChaosJob:
+def _query_joins(tables: Tables, partitions: int, _out: Path | None) -> Job:
     sales, goods = _scan(tables)
     sums = sales.group_by("product").agg(col("amount").sum().alias("total"), pl.len().alias("n"))
     query = (
@@ -217,7 +217,7 @@ def _query_joins(tables: Tables, partitions: int, _out: Path | None) -> ChaosJob
     return _query("query: two joins", query, partitions, ordered=False)
 
 
-def _query_sort(tables: Tables, partitions: int, _out: Path | None) -> ChaosJob:
+def _query_sort(tables: Tables, partitions: int, _out: Path | None) -> Job:
     sales, goods = _scan(tables)
     query = (
         sales.unique(subset=["word", "amount"], keep="first", maintain_order=True)
@@ -227,16 +227,16 @@ def _query_sort(tables: Tables, partitions: int, _out: Path | None) -> ChaosJob:
     return _query("query: unique and sort", query, partitions, ordered=True)
 
 
-def written_job(tables: Tables, partitions: int, out: Path | None) -> ChaosJob:
+def written_job(tables: Tables, partitions: int, out: Path | None) -> Job:
     """Count words and write them to files, so that no block is left of it."""
     return _word_count(tables, partitions, out)
 
 
-def _read(tables: Tables, partitions: int, _out: Path | None) -> ChaosJob:
+def _read(tables: Tables, partitions: int, _out: Path | None) -> Job:
     return _word_count(tables, partitions, None)
 
 
-KINDS: tuple[Callable[[Tables, int, Path | None], ChaosJob], ...] = (
+KINDS: tuple[Callable[[Tables, int, Path | None], Job], ...] = (
     _read,
     _query_joins,
     _sort,

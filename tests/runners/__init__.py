@@ -1,0 +1,1 @@
+"""Runners for tests: in this process, with blocks lost on purpose, with every task run twice."""
