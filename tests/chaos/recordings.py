@@ -17,7 +17,6 @@ from pathlib import Path
 
 from minispark.blocks.host import host_identity
 from minispark.journal.journal import JournalEvent, Snapshot
-from minispark.journal.rows import Row
 from minispark.master.recovery.replay import Replay
 from minispark.scheduler.version import SCHEDULER_VERSION
 
@@ -69,7 +68,7 @@ def replay(recording: Recording) -> Replay:
     """Let this build's scheduler decide everything again; ``broken`` says where it would not."""
     done = Replay(recording.snapshot, empty=True)
     for stored in recording.rows:
-        done.take(stored, Row.read(stored))
+        done.read(stored)
     return done
 
 

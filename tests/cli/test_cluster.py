@@ -259,11 +259,11 @@ def test_a_job_is_stepped_through(cluster: Cluster, submitted: Callable[..., str
     assert cluster.run("status", job_id, "--watch").returncode == 0
     told = cluster.run("replay", job_id)
     assert told.returncode == 0, told.stderr
-    assert "the job arrived: " in told.stdout
+    assert "the job was submitted: " in told.stdout
     assert "because" in told.stdout
     assert "the job SUCCEEDED" in told.stdout
     steps = json.loads(cluster.run("replay", job_id, "--json").stdout)
-    assert steps[0]["knew"]["running"] == 0
+    assert steps[0]["running"] + steps[0]["waiting"] == 7
     assert f"step {len(steps)} of {len(steps)}" in told.stdout
     first = cluster.run("replay", job_id, "--step", "1").stdout
     assert first.startswith(f"step 1 of {len(steps)} ")

@@ -8,7 +8,9 @@ import pytest
 from tests.observe.recorded import Recorded
 
 from minispark.cli import replay
+from minispark.observe.record import JobRecord
 from minispark.observe.story import JournalStep, story
+from minispark.plan.stages import StageGraph
 
 
 def steps_of(count: int) -> list[JournalStep]:
@@ -16,7 +18,7 @@ def steps_of(count: int) -> list[JournalStep]:
     made = Recorded(dict.fromkeys(workers, 1))
     for worker in workers:
         made.leave(worker)
-    return story(made.lines, job="j")
+    return list(story(made.lines, JobRecord("j", "j", StageGraph((), ()), 0.0)))
 
 
 def keys(monkeypatch: pytest.MonkeyPatch, *typed: str) -> None:
@@ -47,5 +49,5 @@ def test_the_end_of_input_is_the_end(
     replay._walk(steps_of(1))
     out = capsys.readouterr().out
     assert "w1 said goodbye" in out
-    assert "-> count w1 as DOWN: it said goodbye" in out
-    assert "because its attempts go to others" in out
+    assert "-> mark w1 as DOWN" in out
+    assert "because it said goodbye" in out

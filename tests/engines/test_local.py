@@ -3,15 +3,20 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from random import Random
 
 import polars as pl
 import psutil
 import pytest
 from polars.testing import assert_frame_equal
 
+from minispark.engines import embedded as driver
 from minispark.engines.block_dirs import has_room
 from minispark.engines.local import LocalRunner
 from minispark.errors import JobFailedError, UsageError
+from minispark.journal.rows import Row
+from minispark.observe.projection import apply
+from minispark.observe.record import JobRecord
 from minispark.observe.views import JobView
 from minispark.plan.build import PlanOutput, plan_outputs
 from minispark.plan.leaves import Leaf
@@ -68,6 +73,26 @@ def test_a_query_over_an_exchange_gives_what_polars_gives(
     assert figures.metrics.tasks_done == sum(stage.partitions for stage in graph.stages)
     assert figures.metrics.retries == 0
     assert outcome.view.progress == 100
+
+
+@unharmed
+@pytest.mark.parametrize("share", [0.4, 1.0])
+def test_a_reader_that_raises_changes_no_result(
+    runner: LocalRunner, words: pl.LazyFrame, monkeypatch: pytest.MonkeyPatch, share: float
+) -> None:
+    chance, raised = Random(1), [0]
+
+    def sometimes(record: JobRecord, row: Row) -> None:
+        if chance.random() < share:
+            raised[0] += 1
+            raise KeyError("a reader raises")
+        apply(record, row)
+
+    query = words.group_by("word").agg(pl.col("n").sum(), pl.len()).sort("word")
+    monkeypatch.setattr(driver, "apply", sometimes)
+    frame = runner.run(plan(query), name="words").frame()
+    assert_frame_equal(frame, query.collect(engine="streaming"))
+    assert raised[0] > 2
 
 
 def test_an_empty_result_keeps_its_dtypes(runner: LocalRunner, words: pl.LazyFrame) -> None:

@@ -61,7 +61,7 @@ def test_workers_jobs_attempts_and_the_master_are_told_in_order(bench: Bench) ->
             assert said[1] == "registered: 4 slots, at http://w1:1"
             assert said[2] == "was submitted: 1 stage, 1 task"
             assert said[3].startswith("attempt 1 of task 0 of stage 0 failed: a task timed out")
-            assert said[4] == "1 attempt was lost: w1 registered anew"
+            assert said[4] == "1 attempt was lost: w1 registered again"
             assert said[7].startswith("FAILED after ")
             assert said[7].endswith(": bad row")
             assert said[12] == "the master started again (life 2)"

@@ -82,9 +82,9 @@ def test_events_are_the_journal_of_the_job(bench: Bench) -> None:
             assert verdicts == [["report_accepted"], ["report_accepted"]]
             launches = [d for row in rows for d in row["decisions"] if d[0] == "launch_task"]
             assert launches == [
-                ["launch_task", "w1", f"{job}.0.0.0.0"],
-                ["launch_task", "w1", f"{job}.0.0.1.0"],
-                ["launch_task", "w1", f"{job}.0.0.0.1"],
+                ["launch_task", "w1", f"{job}.0.0.0.0", ["first"]],
+                ["launch_task", "w1", f"{job}.0.0.1.0", ["first"]],
+                ["launch_task", "w1", f"{job}.0.0.0.1", ["failed", "w1", f"{job}.0.0.0.0"]],
             ]
             assert rows[1]["payload"]["report"]["log"] == ["reading", "half way"]
             page = (await client.get(path, limit=2)).json()

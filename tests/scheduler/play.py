@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from minispark.blocks.meta import Receipt
 from minispark.errors import Failure, FetchFailed
@@ -11,7 +12,9 @@ from minispark.plan.stages import Label, ReadMode, StageInput
 from minispark.scheduler import Scheduler, invariants
 from minispark.scheduler.commands import (
     BlockRef,
+    CancelTask,
     Command,
+    DismissWorker,
     FinishJob,
     JobStatus,
     LaunchTask,
@@ -19,6 +22,7 @@ from minispark.scheduler.commands import (
     ReleaseJob,
     ReportAccepted,
     ReportDropped,
+    WorkerDown,
 )
 from minispark.scheduler.events import (
     Event,
@@ -28,6 +32,7 @@ from minispark.scheduler.events import (
     WorkerHeartbeat,
     WorkerRegistered,
 )
+from minispark.scheduler.reasons import Reason
 from minispark.scheduler.spec import JobSpec, StageBranch, StageSpec
 from minispark.settings import SchedulerSettings
 
@@ -83,8 +88,20 @@ def launch_keys(commands: Sequence[Command]) -> list[TaskKey]:
     return [launch.key for launch in launches]
 
 
+def bare(command: Command) -> Command:
+    """Return a command without its reason, which most stories leave to `test_scheduler_reasons`."""
+    match command:
+        case LaunchTask():
+            reason = command.reason if command.speculative else None
+            return replace(command, reason=reason, prefetched=False)
+        case CancelTask() | WorkerDown() | FinishJob() | DismissWorker():
+            return replace(command, reason=None)
+        case _:
+            return command
+
+
 class Play:
-    """A scheduler, its workers and the time."""
+    """A scheduler, its workers and the time; commands are told `bare`."""
 
     def __init__(
         self, *workers: str, slots: int = 1, settings: SchedulerSettings | None = None
@@ -93,6 +110,9 @@ class Play:
         self.now = 0.0
         self.verdict: ReportAccepted | ReportDropped | None = None
         """What the scheduler made of the last report."""
+        self.reasons: list[Reason | None] = []
+        """Why the last commands were given, in their order, without reports."""
+        self.prefetched: list[TaskKey] = []
         self.inputs: dict[TaskKey, tuple[LeafBlocks, ...]] = {}
         self.home: dict[TaskKey, str] = {}
         for name in workers:
@@ -104,6 +124,9 @@ class Play:
         verdicts = (ReportAccepted, ReportDropped)
         self.verdict = next((one for one in commands if isinstance(one, verdicts)), None)
         commands = [one for one in commands if not isinstance(one, verdicts)]
+        self.reasons = [one.reason for one in commands if hasattr(one, "reason")]
+        self.prefetched += [c.key for c in commands if isinstance(c, LaunchTask) and c.prefetched]
+        commands = list(map(bare, commands))
         invariants.check(self.scheduler, self.now)
         invariants.check_commands(self.scheduler, commands, self.now)
         for command in commands:

@@ -37,6 +37,7 @@ from minispark.scheduler.events import (
     WorkerLeft,
     WorkerRegistered,
 )
+from minispark.scheduler.reasons import Reason, Why
 from minispark.settings import SchedulerSettings
 
 
@@ -94,7 +95,7 @@ def test_an_indeterminate_block_that_nobody_read_is_simply_made_again() -> None:
     play = Play("w0", "w1")
     play.submit(map_reduce(2, 1, Label.INDETERMINATE))
     play.done(key(0, 0))
-    assert play.tell(WorkerLeft("w0", 1)) == [WorkerDown("w0", 1, "it said goodbye")]
+    assert play.tell(WorkerLeft("w0", 1)) == [WorkerDown("w0", 1)]
     assert play.done(key(0, 1)) == [play.launch(key(0, 0, 1), "w1")]
     assert launch_keys(play.done(key(0, 0, 1), OTHER)) == [key(1, 0)]
 
@@ -170,12 +171,12 @@ def test_each_report_is_accepted_or_dropped_for_a_reason() -> None:
     note()
     assert verdicts == [
         ReportAccepted(),
-        ReportDropped("it was reported before"),
+        ReportDropped(Reason(Why.REPEATED)),
         None,
-        ReportDropped("its worker must register again first"),
+        ReportDropped(Reason(Why.NOT_REGISTERED)),
         ReportAccepted(),
-        ReportDropped("the attempt was given up"),
-        ReportDropped("the job is over"),
+        ReportDropped(Reason(Why.NOT_LEASED)),
+        ReportDropped(Reason(Why.JOB_ENDED)),
     ]
 
 
@@ -220,7 +221,7 @@ def test_output_that_nobody_needs_any_more_is_not_made_again() -> None:
     (launch,) = play.done(key(0, 1))
     assert isinstance(launch, LaunchTask)
     other = "w1" if launch.worker == "w0" else "w0"
-    assert play.tell(WorkerLeft(other, 1)) == [WorkerDown(other, 1, "it said goodbye")]
+    assert play.tell(WorkerLeft(other, 1)) == [WorkerDown(other, 1)]
     assert play.done(key(1, 0))[0] == finished(BlockRef(key(1, 0), launch.worker, 0))
 
 
@@ -231,7 +232,7 @@ def test_silence_takes_a_worker_down_and_its_work_elsewhere() -> None:
     assert play.beat("w1", key(0, 1)) == []
     assert play.scheduler.wake_s == 10.0
     assert play.tell(TimerFired(), at=10.0) == [
-        WorkerDown("w0", 1, "no heartbeat for 10 s"),
+        WorkerDown("w0", 1),
         play.launch(key(0, 0, 1), "w1"),
     ]
     assert play.scheduler.wake_s == 19.0
@@ -288,5 +289,5 @@ def test_doubt_ends_with_the_worker() -> None:
     play.failed(reader, gone(key(0, 0)))
     play.done(key(0, 0, 1))
     down, launch = play.tell(TimerFired(), at=10.0)
-    assert down == WorkerDown("w0", 1, "no heartbeat for 10 s")
+    assert down == WorkerDown("w0", 1)
     assert launch == play.launch(key(0, 2, 1), "w1")

@@ -51,7 +51,7 @@ def test_a_worker_that_was_away_when_a_job_ended_is_told_when_it_names_it() -> N
     play = Play("w0", "w1")
     play.submit(map_reduce(2, 1))
     play.done(key(0, 0))
-    assert play.tell(WorkerLeft("w0", 1))[0] == WorkerDown("w0", 1, "it said goodbye")
+    assert play.tell(WorkerLeft("w0", 1))[0] == WorkerDown("w0", 1)
     assert play.tell(JobCancelRequested("j")) == [
         CancelTask("w1", 1, key(0, 1)),
         FinishJob("j", JobStatus.CANCELLED, Cancelled()),

@@ -31,6 +31,7 @@ from minispark.scheduler.events import (
     WorkerHeartbeat,
     WorkerLeft,
 )
+from minispark.scheduler.reasons import SPECULATIVE
 from minispark.scheduler.spec import JobSpec, StageBranch, StageSpec
 from minispark.settings import SchedulerSettings
 
@@ -40,7 +41,7 @@ SECOND = key(0, 3, 1)
 
 
 def second(worker: str, attempt: TaskKey = SECOND) -> LaunchTask:
-    return LaunchTask(worker, 1, attempt, (), speculative=True)
+    return LaunchTask(worker, 1, attempt, (), SPECULATIVE)
 
 
 def beat_all(play: Play) -> None:
@@ -198,7 +199,7 @@ def test_losing_the_worker_of_one_leaves_the_other_running(lost: str) -> None:
     play = racing()
     rest = SLOW if lost == "w0" else SECOND
     commands = play.tell(WorkerLeft(lost, 1))
-    assert commands[0] == WorkerDown(lost, 1, "it said goodbye")
+    assert commands[0] == WorkerDown(lost, 1)
     launched = [c.key for c in commands if isinstance(c, LaunchTask)]
     # w0 had the block of partition 0, which is made again; the racing task is not.
     assert launched == ([key(0, 0, 1)] if lost == "w0" else [])
@@ -267,7 +268,7 @@ def test_a_race_goes_on_over_a_restart_of_the_master() -> None:
     kept = loads(dumps(snapshot.dump(play.scheduler.state)))
     play.scheduler = Scheduler(SETTINGS, snapshot.load(kept))
     again = play.tell(MasterRestarted())
-    assert second("w0") in again
+    assert LaunchTask("w0", 1, SECOND, ()) in again
     assert LaunchTask("w3", 1, SLOW, ()) in again
     assert play.done(SECOND)[0] == CancelTask("w3", 1, SLOW)
     assert play.tell(TaskSucceeded(SLOW, "w3", 1, RECEIPT, ()))[0].kind == "release_blocks"

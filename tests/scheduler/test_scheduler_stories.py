@@ -258,7 +258,7 @@ def test_a_result_that_is_lost_during_the_commit_is_made_again() -> None:
     play.submit(both)
     play.done(key(0, 0))
     assert play.done(key(1, 0)) == [CommitJob("j", (key(1, 0),))]
-    assert play.tell(WorkerLeft("w0", 1)) == [WorkerDown("w0", 1, "it said goodbye")]
+    assert play.tell(WorkerLeft("w0", 1)) == [WorkerDown("w0", 1)]
     assert play.tell(JobCommitted("j")) == [play.launch(key(0, 0, 1), "w1")]
     assert play.done(key(0, 0, 1))[0] == finished(BlockRef(key(0, 0, 1), "w1", 0))
 

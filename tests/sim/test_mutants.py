@@ -20,6 +20,7 @@ from minispark.scheduler.commands import ReleaseBlocks
 from minispark.scheduler.core import Scheduler
 from minispark.scheduler.events import HeartbeatDiff, TaskSucceeded, WorkerHeartbeat
 from minispark.scheduler.policy import Cause
+from minispark.scheduler.reasons import Reason, Why
 from minispark.scheduler.stage import StageRun
 from minispark.scheduler.state import JobRun, State
 from minispark.scheduler.step import Step
@@ -89,9 +90,9 @@ def queued_before_removed(patch: Patch) -> None:
     """Attempts of a lost worker are placed again while it still counts as there."""
     original = Scheduler._end_life
 
-    def end_life(self: Scheduler, step: Step, worker: Worker, reason: str) -> None:
+    def end_life(self: Scheduler, step: Step, worker: Worker, reason: Reason) -> None:
         for key in list(worker.leased):
-            step.lose_lease(worker, key, Cause.WORKER_DOWN, reason)
+            step.lose_lease(worker, key, Cause.WORKER_DOWN, reason.why)
         step.settle()
         launching.place(step)
         original(self, step, worker, reason)
@@ -140,9 +141,11 @@ def child_never_asked(patch: Patch) -> None:
     """A block is lost, and nobody asks who needs it."""
     original = Step.lose_blocks
 
-    def lose_blocks(self: Step, job: JobRun, stage: StageRun, partitions: list[int]) -> None:
+    def lose_blocks(
+        self: Step, job: JobRun, stage: StageRun, partitions: list[int], why: Why
+    ) -> None:
         known = job.name in self.touched
-        original(self, job, stage, partitions)
+        original(self, job, stage, partitions, why)
         if not known:
             self.touched.pop(job.name, None)
 

@@ -11,7 +11,16 @@ import sys
 import pytest
 
 from minispark.ids import TaskKey
-from minispark.scheduler.commands import JobStatus
+from minispark.journal.decisions import decode_decisions, encode_command
+from minispark.scheduler.commands import (
+    CancelTask,
+    DismissWorker,
+    FinishJob,
+    JobStatus,
+    LaunchTask,
+    WorkerDown,
+)
+from minispark.scheduler.reasons import Why
 from minispark.testing.sim import SimOptions, SimulationError, World
 from minispark.testing.sim.batch import simulate
 from minispark.testing.sim.blocks import Block, make_block
@@ -24,6 +33,7 @@ from minispark.testing.sim.world import run
 HISTORIES = int(os.environ.get("MINISPARK_TEST_HISTORIES", "1000"))
 """Few, for every run; `make simulate` lives as many as one likes."""
 BATCHES = 4
+WITH_REASON = LaunchTask | CancelTask | WorkerDown | FinishJob | DismissWorker
 
 
 @pytest.mark.parametrize("batch", range(BATCHES))
@@ -177,3 +187,34 @@ def test_versions_are_the_same_in_every_process() -> None:
 
 def test_run_is_the_history_of_a_seed() -> None:
     assert run(5).digest == World(SimOptions(5)).run().digest
+
+
+def test_every_decision_says_why_and_the_journal_keeps_it() -> None:
+    """A reason is one of the history that was written: its attempt was launched before."""
+    seen: set[Why] = set()
+    launched: set[TaskKey] = set()
+
+    def see(_master: Master, row: SimRow) -> None:
+        text = json.dumps([encode_command(command) for command in row.commands])
+        for kept, command in zip(decode_decisions(text), row.commands, strict=True):
+            if not isinstance(command, WITH_REASON):
+                continue
+            assert isinstance(kept, WITH_REASON)
+            assert kept.reason == command.reason
+            reason = command.reason
+            assert reason is not None
+            seen.add(reason.why)
+            if isinstance(command, LaunchTask):
+                assert (reason.why is Why.FIRST) <= (command.key.attempt % 1_000 == 0)
+                assert isinstance(kept, LaunchTask)
+                assert kept.speculative == command.speculative
+                if reason.why in (Why.FAILED, Why.ATTEMPT_LOST, Why.WORKER_DOWN):
+                    assert reason.key is not None
+                    assert reason.key._replace(attempt=0) == command.key._replace(attempt=0)
+                    assert reason.key in launched
+                launched.add(command.key)
+
+    for seed in range(40):
+        launched.clear()
+        World(SimOptions(seed, without=("twin",)), witness=see).run()
+    assert len(seen) > 15, seen

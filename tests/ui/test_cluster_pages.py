@@ -126,7 +126,7 @@ def test_a_job_from_login_to_its_story(logged_in: Eyes, cluster: LocalCluster) -
     expect(page.locator("#task-detail")).to_contain_text("succeeded after")
 
     page.locator("#story").scroll_into_view_if_needed()
-    expect(page.locator("#story-step")).to_contain_text("the job arrived")
+    expect(page.locator("#story-step")).to_contain_text("the job was submitted")
     first = page.locator("#story-step").inner_text()
     page.locator("#story-next").click()
     expect(page.locator("#story-step")).not_to_have_text(first)

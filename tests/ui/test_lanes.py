@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from tests.ui.records import finished_record, key_of, report_of
 
 from minispark.observe.tables import Attempt
+from minispark.scheduler.reasons import SPECULATIVE
 from minispark.ui.lanes import lanes_of
 from minispark.ui.timeline import timeline_of
 
@@ -55,7 +56,7 @@ def test_no_lane_holds_two_at_a_time(raw: list[tuple[float, float, float]], slot
 def test_a_second_attempt_is_marked_from_its_launch_to_its_end() -> None:
     record = finished_record()
     late = key_of(1, 1, attempt=1)
-    record.launched(late, "b", 4.6, speculative=True)
+    record.launched(late, "b", 4.6, SPECULATIVE)
     for ended in (False, True):
         if ended:
             record.succeeded(report_of(late, took_s=0.1), "b", 4.9)

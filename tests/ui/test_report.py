@@ -32,7 +32,7 @@ def documents(record: JobRecord) -> tuple[JobPage, Timeline, StoryDocument]:
     )
     made = Recorded({})
     made.cancel(record.job_id)
-    plot = StepPager(record.job_id)
+    plot = StepPager(JobRecord(record.job_id, "", record.graph, 0.0))
     plot.take(made.lines)
     return (
         sheet_of(record, shown, now=9.0),

@@ -53,8 +53,8 @@ class BlockMeta:
     def receipt(self) -> Receipt:
         """What the attempt that wrote it promised."""
         return Receipt(
-            tuple(part.rows for part in self.partitions),
-            tuple(part.rows_checksum for part in self.partitions),
+            tuple([part.rows for part in self.partitions]),
+            tuple([part.rows_checksum for part in self.partitions]),
         )
 
     @property

@@ -155,7 +155,6 @@ def print_job_metrics(metrics: JobMetrics) -> None:
                 f"{bytes_words(metrics.bytes_shuffled)}; "
                 f"{bytes_words(metrics.bytes_fetched)} fetched over HTTP",
             ),
-            ("spilled", bytes_words(metrics.bytes_spilled)),
             ("cache", f"{metrics.cache_hits} hits, {metrics.cache_misses} misses"),
             ("skew", "-" if metrics.skew is None else f"{metrics.skew:.2f}"),
         ]
@@ -204,9 +203,7 @@ def _totals(totals: Totals) -> Pairs:
         ),
         (
             "  bytes",
-            f"{bytes_words(totals.bytes_read)} read, "
-            f"{bytes_words(totals.bytes_shuffled)} shuffled, "
-            f"{bytes_words(totals.bytes_spilled)} spilled",
+            f"{bytes_words(totals.bytes_read)} read, {bytes_words(totals.bytes_shuffled)} shuffled",
         ),
         ("  cache", f"{totals.cache_hits} hits, {totals.cache_misses} misses"),
     ]

@@ -25,7 +25,7 @@ def replay(
     master: Master = None,
     json: AsJson = False,
 ) -> None:
-    """Step through a job's journal: what happened, what the scheduler knew, what it did and why.
+    """Step through a job's journal: what happened, what the scheduler decided, and why.
 
     On a terminal one step at a time: n (or enter) for the next, p for the one before, a number for
     that one, q to leave. Off a terminal all of them.
@@ -34,10 +34,12 @@ def replay(
     from minispark.cli.terminal import output
     from minispark.engines.http import MasterClient
     from minispark.errors import UsageError
+    from minispark.observe.record import JobRecord
     from minispark.observe.story import story
 
     with MasterClient(master) as client:
-        steps = story(client.rows(job_id), job=job_id)
+        record = JobRecord(job_id, job_id, client.plan(job_id), 0.0)
+        steps = list(story(client.rows(job_id), record))
     if not steps:
         msg = f"the journal has nothing of {job_id} (any more)"
         raise UsageError(msg)
@@ -93,19 +95,18 @@ def _print_step(steps: Sequence[JournalStep], number: int) -> None:
 def _lines(steps: Sequence[JournalStep], number: int) -> list[str]:
     step = steps[number - 1]
     at = datetime.fromtimestamp(step.at, UTC).astimezone().strftime("%T.%f")[:-3]
-    knew = step.knew
     lines = [
         f"step {number} of {len(steps)}   {at}   +{step.at - steps[0].at:.3f} s",
         f"  {step.what}",
-        f"  known: {knew.waiting} tasks waiting, {knew.running} running, {knew.done} done",
+        f"  then: {step.waiting} tasks waiting, {step.running} running, {step.done} done",
     ]
     lines += [
         f"    stage {stage.stage}: {stage.waiting} waiting, {stage.running} running, "
         f"{stage.done} done" + (f", generation {stage.generation + 1}" if stage.generation else "")
-        for stage in knew.stages
+        for stage in step.stages
     ]
-    if knew.workers:
-        loads = ", ".join(f"{name} {load}" for name, load in knew.workers.items())
+    if step.workers:
+        loads = ", ".join(f"{name} {load}" for name, load in step.workers.items())
         lines.append(f"    attempts of this job on workers: {loads}")
     for deed in step.decided:
         lines.append(f"  -> {deed.sentence}")

@@ -19,7 +19,6 @@ import secrets
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
-from functools import partial
 from math import inf
 from pathlib import Path
 
@@ -69,6 +68,7 @@ class Finished:
     """How a job ended, and where its result blocks are until it is released."""
 
     record: JobRecord
+    end: c.FinishJob
     blocks: dict[int, list[BlockSource]]
 
 
@@ -185,7 +185,7 @@ class EmbeddedMaster:
             for command in commands:
                 self._carry_out(command)
             for name in row.about(list(self._jobs)):
-                self._guard.run("record", partial(self._show, name, row), job=name)
+                self._guard.run("record", self._show, name, row, job=name)
         self._set_timer(self._scheduler.wake_s)
 
     def _show(self, name: str, row: Row) -> None:
@@ -285,7 +285,7 @@ class EmbeddedMaster:
         for ref in command.results:
             blocks.setdefault(ref.key.stage, []).append(self._source(job, ref))
         if not job.finished.done():
-            job.finished.set_result(Finished(job.record, blocks))
+            job.finished.set_result(Finished(job.record, command, blocks))
 
     async def _commit(self, job: str, keys: tuple[TaskKey, ...]) -> None:
         known = self._jobs[job]

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from minispark.blocks.fetch import FetchSettings, read_block
+from minispark.clock import wall_s
 from minispark.engines.base import (
     JobOutcome,
     JobSummary,
@@ -32,6 +33,7 @@ from minispark.engines.base import (
 from minispark.engines.block_dirs import BlockDirectories
 from minispark.engines.embedded import EmbeddedMaster, Finished
 from minispark.ids import TaskKey
+from minispark.observe.projection import finish
 from minispark.observe.views import JobView
 from minispark.plan.names import with_columns_in_order
 from minispark.plan.stages import StageGraph
@@ -168,6 +170,8 @@ class LocalRunner:
             return self._shell
 
     def _outcome(self, job_id: str, graph: StageGraph, finished: Finished) -> JobOutcome:
+        # The record has it already, unless the row of the end could not be applied.
+        finish(finished.record, finished.end, wall_s())
         view = finished.record.view()
         raise_unless_succeeded(view)
         sinks = sinks_of(graph)

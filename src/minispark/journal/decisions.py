@@ -1,15 +1,14 @@
 """What the scheduler decided, as rows of the journal keep it.
 
 In JSON a decision is a list, the command's kind first. It holds what views of a job are made of
-(launches, cancels, the end): a command that was read back has epoch 0 and no inputs (those follow
-from the reports, and would be M x R).
+(launches, cancels, the end) and why: a command that was read back has epoch 0 and no inputs (those
+follow from the reports, and would be M x R). The first release kept no reasons.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from pydantic import TypeAdapter
@@ -34,9 +33,8 @@ from minispark.scheduler.commands import (
     RequireRegistration,
     WorkerDown,
 )
+from minispark.scheduler.reasons import Reason, Why
 
-_SPECULATIVE = "speculative"
-"""Stands at the end of a launch beside another attempt of its task."""
 _failure: TypeAdapter[Failure] = TypeAdapter(Failure)
 
 
@@ -96,77 +94,71 @@ def _decode(kind: str, *plain: Any) -> Decision:
 
 
 def _decision(command: Command) -> Decision:
-    match command:
-        case ReleaseBlocks():
-            return BlocksReleased(command.worker, len(command.keys))
-        case MoveBlocks():
-            return BlocksMoving(command.worker, len(command.blocks))
-        case _:
-            return command
+    if isinstance(command, ReleaseBlocks):
+        return BlocksReleased(command.worker, len(command.keys))
+    if isinstance(command, MoveBlocks):
+        return BlocksMoving(command.worker, len(command.blocks))
+    return command
+
+
+def _reason(plain: list[Any] | None) -> Reason | None:
+    return Reason.of(*plain) if plain else None
+
+
+def _down(worker: str, plain: list[Any] | str) -> WorkerDown:
+    if isinstance(plain, str):
+        # The first release wrote words: "no heartbeat for 10 s", for example.
+        found = {"it was drained": Why.DRAINED, "it said goodbye": Why.GOODBYE}.get(plain)
+        plain = [found] if found else [Why.NO_HEARTBEAT, "", "", float(plain.split()[-2])]
+    return WorkerDown(worker, 0, Reason.of(*plain))
 
 
 _DECODED: Final[Mapping[str, Callable[..., Decision]]] = {
-    "launch_task": lambda worker, block, *rest: LaunchTask(
-        worker, 0, TaskKey.parse(block), (), speculative=_SPECULATIVE in rest
+    "launch_task": lambda worker, block, reason=None, prefetched=False: LaunchTask(
+        worker,
+        0,
+        TaskKey.parse(block),
+        (),
+        # The first release wrote one word, and only where a launch was speculative.
+        Reason.of(reason) if isinstance(reason, str) else _reason(reason),
+        prefetched=prefetched,
     ),
-    "cancel_task": lambda worker, block: CancelTask(worker, 0, TaskKey.parse(block)),
+    "cancel_task": lambda worker, block, reason=None: CancelTask(
+        worker, 0, TaskKey.parse(block), _reason(reason)
+    ),
     "report_accepted": ReportAccepted,
-    "report_dropped": ReportDropped,
-    "worker_down": lambda worker, reason: WorkerDown(worker, 0, reason),
+    "report_dropped": lambda reason: ReportDropped(Reason.of(*reason)),
+    "worker_down": _down,
     "finish_job": lambda *plain: _decode_finish(*plain),
     "commit_job": lambda job, blocks: CommitJob(job, tuple(map(TaskKey.parse, blocks))),
     "release_job": lambda worker, job: ReleaseJob(worker, 0, job),
     "release_blocks": BlocksReleased,
     "move_blocks": BlocksMoving,
     "require_registration": RequireRegistration,
-    "dismiss_worker": DismissWorker,
+    "dismiss_worker": lambda worker, epoch, reason=None: DismissWorker(
+        worker, epoch, _reason(reason)
+    ),
 }
 
 
 def encode_command(command: Command) -> list[Any]:
     """Return the JSON of a decision."""
-    match command:
+    return [command.kind, *_ENCODED[type(command)](command)]
+
+
+def _plain(reason: Reason | None) -> list[str | float] | None:
+    return None if reason is None else reason.plain
+
+
+def without_reason(decision: Decision) -> Decision:
+    """Return a decision as the first release wrote it."""
+    match decision:
         case LaunchTask():
-            second = [_SPECULATIVE] if command.speculative else []
-            return [command.kind, command.worker, command.key.block_id, *second]
-        case CancelTask():
-            return [command.kind, command.worker, command.key.block_id]
-        case ReportAccepted():
-            return [command.kind]
-        case ReportDropped():
-            return [command.kind, command.reason]
-        case WorkerDown():
-            return [command.kind, command.worker, command.reason]
-        case FinishJob():
-            return _finish(command)
-        case CommitJob():
-            return [command.kind, command.job, [key.block_id for key in command.sinks]]
-        case ReleaseBlocks():
-            return [command.kind, command.worker, len(command.keys)]
-        case MoveBlocks():
-            return [command.kind, command.worker, len(command.blocks)]
-        case ReleaseJob():
-            return [command.kind, command.worker, command.job]
-        case RequireRegistration() | DismissWorker():
-            return [command.kind, command.worker, command.epoch]
-
-
-def affected_jobs(
-    commands: Iterable[Command | Decision], live: Callable[[], Iterable[str]]
-) -> list[str]:
-    """Return the jobs that commands are about; a worker that goes affects all that are ``live``."""
-    found: dict[str, None] = {}
-    for command in commands:
-        match command:
-            case LaunchTask() | CancelTask():
-                found[command.key.job] = None
-            case FinishJob() | CommitJob():
-                found[command.job] = None
-            case WorkerDown():
-                found.update(dict.fromkeys(live()))
-            case _:
-                pass
-    return list(found)
+            return replace(decision, reason=None, prefetched=False)
+        case CancelTask() | WorkerDown() | FinishJob() | DismissWorker():
+            return replace(decision, reason=None)
+        case _:
+            return decision
 
 
 def _decode_finish(
@@ -175,25 +167,45 @@ def _decode_finish(
     failure: Any,
     key: str | None,
     results: Sequence[tuple[str, str, int]],
+    reason: list[Any] | None = None,
 ) -> FinishJob:
     return FinishJob(
         job,
         JobStatus(status),
         None if failure is None else _failure.validate_python(failure),
         tuple(BlockRef(TaskKey.parse(block), worker, part) for block, worker, part in results),
-        key=None if key is None else TaskKey.parse(key),
+        None if key is None else TaskKey.parse(key),
+        _reason(reason),
     )
 
 
-def _finish(command: FinishJob) -> list[Any]:
-    failure = None
-    if command.failure is not None:
-        failure = json.loads(_failure.dump_json(command.failure))
+def _finish(end: FinishJob) -> list[Any]:
     return [
-        command.kind,
-        command.job,
-        command.status.value,
-        failure,
-        None if command.key is None else command.key.block_id,
-        [[ref.key.block_id, ref.worker, ref.partition] for ref in command.results],
+        end.job,
+        end.status.value,
+        None if end.failure is None else _failure.dump_python(end.failure, mode="json"),
+        None if end.key is None else end.key.block_id,
+        [[ref.key.block_id, ref.worker, ref.partition] for ref in end.results],
+        _plain(end.reason),
     ]
+
+
+def _launch(launch: LaunchTask) -> list[Any]:
+    ahead = (True,) if launch.prefetched else ()
+    return [launch.worker, launch.key.block_id, _plain(launch.reason), *ahead]
+
+
+_ENCODED: Final[Mapping[type[Command], Callable[[Any], list[Any]]]] = {
+    LaunchTask: _launch,
+    CancelTask: lambda c: [c.worker, c.key.block_id, _plain(c.reason)],
+    ReportAccepted: lambda _: [],
+    ReportDropped: lambda c: [c.reason.plain],
+    WorkerDown: lambda c: [c.worker, _plain(c.reason)],
+    FinishJob: _finish,
+    CommitJob: lambda c: [c.job, [key.block_id for key in c.sinks]],
+    ReleaseBlocks: lambda c: [c.worker, len(c.keys)],
+    MoveBlocks: lambda c: [c.worker, len(c.blocks)],
+    ReleaseJob: lambda c: [c.worker, c.job],
+    RequireRegistration: lambda c: [c.worker, c.epoch],
+    DismissWorker: lambda c: [c.worker, c.epoch, _plain(c.reason)],
+}

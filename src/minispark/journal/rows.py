@@ -6,17 +6,24 @@ A replay gives the event to the scheduler again and compares: equal decisions.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from functools import cache
-from typing import get_args
+from typing import NamedTuple, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel, TypeAdapter
 
 from minispark.blocks.cache_hits import CacheHit
-from minispark.journal.decisions import Decision, Unknown, affected_jobs, decode_decisions
+from minispark.journal.decisions import Decision, Unknown, decode_decisions
 from minispark.journal.journal import JournalEvent
-from minispark.scheduler.commands import ReportAccepted, ReportDropped
+from minispark.scheduler.commands import (
+    CancelTask,
+    CommitJob,
+    FinishJob,
+    LaunchTask,
+    ReportAccepted,
+    ReportDropped,
+    WorkerDown,
+)
 from minispark.scheduler.events import (
     Event,
     JobCancelRequested,
@@ -162,9 +169,11 @@ _EVENTS: dict[str, type[Event]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One row: what happened, and what was decided then. Readers fold rows in order."""
+class Row(NamedTuple):
+    """One row: what happened, and what was decided then. Readers fold rows in order.
+
+    A tuple, as the master makes one for each report.
+    """
 
     seq: int
     at: float
@@ -174,21 +183,25 @@ class Row:
     happening: Happening
     decisions: tuple[Decision, ...] = ()
     excluded: frozenset[str] = frozenset()
-    """Workers without new work after this step. Only known while the row is written."""
+    """Workers without new work after this step."""
+    jobs: tuple[str, ...] = ()
+    """The jobs that it may change. Only known, as ``excluded``, while the row is written."""
 
-    def about(self, live: Iterable[str]) -> list[str]:
+    def about(self, live: Iterable[str]) -> tuple[str, ...]:
         """Return the jobs that the row may change; ``live`` are those that run."""
-        if isinstance(self.happening, Registration):
-            return list(live)  # An earlier life of the worker may have run their tasks.
-        own = {self.job: None} if self.job else {}
-        return list(own | dict.fromkeys(affected_jobs(self.decisions, lambda: live)))
+        return jobs_of(self.happening, self.job, self.decisions, lambda: live)
 
     @property
     def accepted(self) -> bool:
         """Whether it is a report that the scheduler took in: only then views count it."""
         for decision in self.decisions:
-            if isinstance(decision, ReportAccepted | ReportDropped):
-                return isinstance(decision, ReportAccepted)
+            match decision:
+                case ReportAccepted():
+                    return True
+                case ReportDropped():
+                    return False
+                case _:
+                    pass
         happening = self.happening
         return isinstance(happening, SuccessRow | FailureRow) and happening.counted is not False
 
@@ -201,9 +214,13 @@ class Row:
         ValueError
             Its kind is known, but this version does not understand what it says.
         """
-        happening = _happening(stored.kind, stored.payload)
+        return cls.of(stored, happening_of(stored), decode_decisions(stored.commands))
+
+    @classmethod
+    def of(cls, stored: JournalEvent, happening: Happening, decisions: tuple[Decision, ...]) -> Row:
+        """Return a row of which everything was read."""
         job = job_of(happening, asked=stored.job)
-        return cls(stored.seq, stored.at, job, happening, decode_decisions(stored.commands))
+        return cls(stored.seq, stored.at, job, happening, decisions)
 
 
 def event_of(happening: Happening) -> Event:
@@ -215,7 +232,7 @@ def event_of(happening: Happening) -> Event:
         It was no step of the scheduler.
     """
     match happening:
-        case Registration() | SuccessRow() | FailureRow() | Submission():
+        case SuccessRow() | FailureRow() | Registration() | Submission():
             return happening.event()
         case CommitRow() | PublishedRow() | Unknown():
             msg = f"no event of the scheduler: {happening}"
@@ -230,28 +247,61 @@ def job_of(happening: Happening, *, asked: str = "") -> str:
     A few rows do not say it: ``asked`` is the one whose rows they are.
     """
     match happening:
+        case TaskSucceeded() | TaskFailed():
+            return happening.key.job
+        case SuccessRow() | FailureRow():
+            return happening.report.key.job
         case Submission() | JobSubmitted():
             return happening.job.job
         case JobCancelRequested() | JobCommitted() | JobCommitFailed() | JobReleased():
             return happening.job
-        case SuccessRow() | FailureRow():
-            return happening.report.key.job
-        case TaskSucceeded() | TaskFailed():
-            return happening.key.job
         case CommitRow() | PublishedRow() | Unknown():
             return asked
         case _:
             return ""
 
 
-def _happening(kind: str, payload: str) -> Happening:
-    model = _MODELS.get(kind)
+def jobs_of(
+    happening: Happening,
+    job: str,
+    decisions: Iterable[Decision],
+    live: Callable[[], Iterable[str]],
+) -> tuple[str, ...]:
+    """Return the jobs that a row may change, that it is about first."""
+    if isinstance(happening, Registration):
+        return tuple(live())  # An earlier life of the worker may have run their tasks.
+    found = {job: None} if job else {}
+    for decision in decisions:
+        match decision:
+            case ReportAccepted():
+                pass
+            case LaunchTask() | CancelTask():
+                found[decision.key.job] = None
+            case FinishJob() | CommitJob():
+                found[decision.job] = None
+            case WorkerDown():
+                found.update(dict.fromkeys(live()))
+            case _:
+                pass
+    return tuple(found)
+
+
+def happening_of(stored: JournalEvent) -> Happening:
+    """Read what happened.
+
+    Raises
+    ------
+    ValueError
+        Its kind is known, but this version does not understand what it says.
+    """
+    model = _MODELS.get(stored.kind)
     if model is not None:
-        return model.model_validate_json(payload)  # type: ignore[return-value]
-    return _reader(kind).validate_json(payload) if kind in _EVENTS else Unknown(kind)
+        return model.model_validate_json(stored.payload)  # type: ignore[return-value]
+    kind = stored.kind
+    return _reader(kind).validate_json(stored.payload) if kind in _EVENTS else Unknown(kind)
 
 
 @cache
 def _reader(kind: str) -> TypeAdapter[Event]:
-    """Return what reads an event; built on first use, as all of them take 50 ms."""
+    """Return the reader of an event's JSON; built on first use, as all of them take 50 ms."""
     return TypeAdapter(_EVENTS[kind])

@@ -14,8 +14,10 @@ from minispark.journal.rows import FailureRow, Registration, Row, Submission, Su
 from minispark.logs import logger
 from minispark.observe.record import JobRecord
 from minispark.scheduler.commands import CancelTask, FinishJob, JobStatus, LaunchTask, WorkerDown
+from minispark.scheduler.reasons import Reason, Why, down_words
 
 _log = logger("observe")
+_AGAIN = Reason(Why.REGISTERED_AGAIN)
 
 
 def fold(record: JobRecord, rows: Iterable[Row]) -> None:
@@ -31,13 +33,13 @@ def apply(record: JobRecord, row: Row) -> None:
     """Take one row into a record; what a row says of other jobs changes nothing."""
     happening = row.happening
     if isinstance(happening, Registration):
-        record.worker_lost(happening.worker, "it registered anew", row.at)
+        record.worker_lost(happening.worker, down_words(_AGAIN), row.at)
     elif row.job == record.job_id:
         match happening:
-            case Submission():
-                record.begins_with(happening.found, row.at)
             case SuccessRow() if row.accepted:
                 record.succeeded(happening.report, happening.worker, row.at)
+            case Submission():
+                record.begins_with(happening.found, row.at)
             case FailureRow(report=report) if row.accepted:
                 record.failed(
                     report.key,
@@ -52,18 +54,19 @@ def apply(record: JobRecord, row: Row) -> None:
     for decision in row.decisions:
         match decision:
             case LaunchTask(key=key) if key.job == record.job_id:
-                record.launched(key, decision.worker, row.at, speculative=decision.speculative)
+                record.launched(key, decision.worker, row.at, decision.reason)
             case CancelTask(key=key) if key.job == record.job_id:
                 record.failed(key, Cancelled(), decision.worker, row.at)
             case WorkerDown():
-                record.worker_lost(decision.worker, decision.reason, row.at)
+                record.worker_lost(decision.worker, down_words(decision.reason), row.at)
             case FinishJob(job=job) if job == record.job_id:
-                _finish(record, decision, row.at)
+                finish(record, decision, row.at)
             case _:
                 pass
 
 
-def _finish(record: JobRecord, end: FinishJob, at: float) -> None:
+def finish(record: JobRecord, end: FinishJob, at: float) -> None:
+    """Take the end of a job into its record; the first end stays."""
     error = None
     if end.status is JobStatus.FAILED and end.failure is not None:
         error = record.explain(end.failure, end.key)

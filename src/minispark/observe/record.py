@@ -22,6 +22,7 @@ from minispark.observe.tables import Attempt, StageState
 from minispark.observe.views import ENDED, JobMetrics, JobView, StageProgress, StageRow
 from minispark.plan.stages import StageGraph
 from minispark.scheduler.commands import JobStatus
+from minispark.scheduler.reasons import Reason, Why
 from minispark.task.spec import TaskReport
 
 
@@ -48,7 +49,8 @@ class JobRecord:
         self.attempts: dict[TaskKey, Attempt] = {}
         self.stages = {stage.id: StageState(stage) for stage in graph.stages}
         self.version = version
-        self._running: dict[TaskKey, str] = {}
+        self._running: dict[str, dict[TaskKey, None]] = {}
+        """Attempts that are queued or running, on every worker that ever had one."""
         self._started_at: float | None = None
         self._seen_at = submitted_at
         self._end: _End | None = None
@@ -86,11 +88,15 @@ class JobRecord:
     @property
     def active(self) -> bool:
         """Whether an attempt of it is queued or running."""
-        return bool(self._running)
+        return any(self._running.values())
 
     def running_on(self, worker: str) -> list[TaskKey]:
         """Attempts that are queued or running on a worker."""
-        return [key for key, where in self._running.items() if where == worker]
+        return list(self._running.get(worker, ()))
+
+    def loads(self) -> dict[str, int]:
+        """Return how many attempts are queued or running on each worker that has one."""
+        return {worker: len(keys) for worker, keys in self._running.items() if keys}
 
     def begins_with(self, found: Iterable[CacheHit], now: float) -> None:
         """Note what was there before the job, and need not be computed."""
@@ -103,21 +109,19 @@ class JobRecord:
             mine = (task for (stage, _), task in tasks.items() if stage == state.stage.id)
             state.begins_with(mine, to_run=there[state.stage.id])
 
-    def launched(self, key: TaskKey, worker: str, now: float, *, speculative: bool = False) -> None:
-        """Note that an attempt was leased to a worker; said again it changes nothing.
-
-        A ``speculative`` one runs beside another of its task, and is no retry.
-        """
+    def launched(self, key: TaskKey, worker: str, now: float, reason: Reason | None = None) -> None:
+        """Note that an attempt was leased to a worker; said again it changes nothing."""
         if key in self.attempts:
             return
         self._touch(now)
         if self._started_at is None:
             self._started_at = now
         self._waiting, self._no_worker = None, False
+        speculative = reason is not None and reason.why is Why.SPECULATIVE
         self.attempts[key] = Attempt(key, worker, started_at=now, speculative=speculative)
-        self._running[key] = worker
-        again = self.stages[key.stage].launched(key.partition, now)
-        if again and not speculative and not self._moved(key):
+        self._running.setdefault(worker, {})[key] = None
+        again = self.stages[key.stage].launched(key, now)
+        if again if reason is None else reason.is_retry:
             self._retries += 1
 
     def succeeded(self, report: TaskReport, worker: str, now: float) -> None:
@@ -149,14 +153,14 @@ class JobRecord:
         status = "CANCELLED" if cancelled else "FAILED"
         self._close(key, worker, now, status=status, took_s=took_s)
         self.attempts[key] = replace(self.attempts[key], failure=failure, log=log)
-        self.stages[key.stage].failed(key.partition)
+        self.stages[key.stage].failed(key)
 
     def worker_lost(self, worker: str, reason: str, now: float) -> None:
         """Note that the attempts that ran on a worker ended with it."""
-        had = any(attempt.worker == worker for attempt in self.attempts.values())
-        if had and not self.ended and worker not in self.lost_workers:
+        running = self._running.get(worker)
+        if running is not None and not self.ended and worker not in self.lost_workers:
             self.lost_workers[worker] = now
-            if worker not in self._running.values():
+            if not running:
                 self._touch(now)
         for key in self.running_on(worker):
             self.failed(key, WorkerLost(reason), worker, now)
@@ -236,24 +240,19 @@ class JobRecord:
         total_time_s = max(0.0, until - self.submitted_at)
         return tables.job_metrics(self, total_time_s=total_time_s, troubles=troubles)
 
-    def _moved(self, key: TaskKey) -> bool:
-        """Whether an attempt takes the place of one that had only waited for a slot."""
-        before = self.attempts.get(key._replace(attempt=key.attempt - 1))
-        return before is not None and before.status in ("RUNNING", "CANCELLED")
-
     def _close(
         self, key: TaskKey, worker: str, now: float, *, status: str, took_s: float | None
     ) -> None:
-        self._running.pop(key, None)
-        known = self.attempts.get(key)
+        known = self.attempts.get(key) or Attempt(key, worker, started_at=now)
+        self._running.setdefault(known.worker, {}).pop(key, None)
         self.attempts[key] = Attempt(
             key,
-            worker if known is None else known.worker,
-            started_at=now if known is None else known.started_at,
+            known.worker,
+            known.started_at,
             finished_at=now,
             status=status,
+            speculative=known.speculative,
             took_s=took_s,
-            speculative=known is not None and known.speculative,
         )
 
     def _touch(self, now: float) -> None:

@@ -1,63 +1,97 @@
-"""A job's journal as a story: what happened, what the scheduler knew then, what it decided and why.
+"""A job's journal as a story: what happened, what was decided and why, how far the job was.
 
-Covers: `Storyteller` and what it returns, plain values. Does not cover: the sentences
-(`story_words`), what is known of the job meanwhile (`story_state`), where the rows come from.
-
-The journal names events and decisions, no reasons: the rule behind a decision is what can be told
-from the rows before it. See ``docs/states.md`` for the rules themselves.
+Covers: `story` and what it yields, plain values. Does not cover: the sentences
+(`story_words`), where the rows come from.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from minispark.journal.decisions import Decision
 from minispark.journal.rows import Row
-from minispark.observe.story_state import Known, Progress
-from minispark.observe.story_words import Deed, Together, happening, tell
-from minispark.scheduler.commands import ReportAccepted, ReportDropped
+from minispark.observe.projection import fold
+from minispark.observe.record import JobRecord
+from minispark.observe.story_words import Deed, happening, tell
+from minispark.observe.tables import StageState
+from minispark.scheduler.commands import (
+    CancelTask,
+    CommitJob,
+    FinishJob,
+    LaunchTask,
+    ReleaseJob,
+    ReportAccepted,
+    ReportDropped,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class StageCount:
+    """How far a stage is, in tasks."""
+
+    stage: int
+    tasks: int
+    waiting: int
+    running: int
+    done: int
+    generation: int
 
 
 @dataclass(frozen=True, slots=True)
 class JournalStep:
-    """One row of the journal, told."""
+    """One row of the journal in words, and how far the job was after it."""
 
     seq: int
     at: float
     what: str
-    knew: Known
-    """When it decided: with what had happened, before what it did."""
-    decided: tuple[Deed, ...]
+    waiting: int
+    running: int
+    done: int
+    stages: list[StageCount]
+    workers: dict[str, int]
+    """How many attempts of the job each worker has."""
+    decided: list[Deed]
+    more: int = 0
+    """Decisions that are not listed."""
 
 
-class Storyteller:
-    """Tells the rows of one job, oldest first, one after the other.
+def story(rows: Iterable[Row], record: JobRecord) -> Iterator[JournalStep]:
+    """Yield the next rows of a job in words; ``record`` has those before, and is folded.
 
-    ``job`` is the one that they were asked for: decisions about other jobs, which a row may hold
-    too, are left out.
+    Decisions about other jobs, which a row may hold too, are left out.
     """
-
-    def __init__(self, job: str | None = None) -> None:
-        self._progress = Progress(job)
-
-    def tell(self, row: Row) -> JournalStep:
-        """Tell the next row."""
-        progress = self._progress
-        what = happening(progress, row)
-        progress.take(row)
-        knew = progress.known()
-        together = Together(row)
-        decided: list[Deed] = []
-        for decision in row.decisions:
-            if isinstance(decision, ReportAccepted | ReportDropped):
-                continue  # Part of what happened.
-            if progress.concerns(decision):
-                decided.append(tell(progress, decision, together))
-                progress.carry_out(decision)
-        return JournalStep(row.seq, row.at, what, knew, tuple(decided))
+    for row in rows:
+        fold(record, (row,))
+        stages = [_count(state) for state in record.stages.values()]
+        concern = (one for one in row.decisions if _concerns(one, record.job_id))
+        yield JournalStep(
+            seq=row.seq,
+            at=row.at,
+            what=happening(row, record.job_id),
+            waiting=sum(stage.waiting for stage in stages),
+            running=sum(stage.running for stage in stages),
+            done=sum(stage.done for stage in stages),
+            stages=stages,
+            workers=record.loads(),
+            decided=list(map(tell, concern)),
+        )
 
 
-def story(rows: Iterable[Row], *, job: str | None = None) -> list[JournalStep]:
-    """Tell all rows of one job."""
-    teller = Storyteller(job)
-    return [teller.tell(row) for row in rows]
+def _count(state: StageState) -> StageCount:
+    tasks, running, done = state.stage.partitions, len(state.running), state.tasks_there
+    waiting = tasks - running - done
+    return StageCount(state.stage.id, tasks, waiting, running, done, state.generation)
+
+
+def _concerns(decision: Decision, job: str) -> bool:
+    """Whether a decision is about a job, or about no job."""
+    match decision:
+        case ReportAccepted() | ReportDropped():
+            return False  # Part of what happened.
+        case LaunchTask(key=key) | CancelTask(key=key):
+            return key.job == job
+        case CommitJob() | FinishJob() | ReleaseJob():
+            return decision.job == job
+        case _:
+            return True

@@ -1,4 +1,4 @@
-"""The sentences of a story: one for what happened, one with its rule for each decision."""
+"""The sentences of a story: one for what happened, one with its reason for each decision."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ from minispark.journal.rows import (
     SuccessRow,
 )
 from minispark.observe.failures import error_of
-from minispark.observe.story_state import Progress
 from minispark.scheduler.commands import (
     CancelTask,
     CommitJob,
@@ -30,6 +29,7 @@ from minispark.scheduler.commands import (
     JobStatus,
     LaunchTask,
     ReleaseJob,
+    ReportDropped,
     RequireRegistration,
     WorkerDown,
 )
@@ -43,63 +43,101 @@ from minispark.scheduler.events import (
     WorkerLeft,
     WorkerRegistered,
 )
+from minispark.scheduler.reasons import Reason, Why
 
 
 @dataclass(frozen=True, slots=True)
 class Deed:
-    """Something that was decided, and the rule behind it."""
+    """Something that was decided, and why."""
 
     sentence: str
     rule: str
 
 
-class Together:
-    """What was decided at once: each decision is told with an eye on the others."""
-
-    def __init__(self, row: Row) -> None:
-        self.cause = row.happening
-        self.ends = any(isinstance(one, FinishJob | CommitJob) for one in row.decisions)
-        self._launched = {_task_of(d.key) for d in row.decisions if isinstance(d, LaunchTask)}
-        self._cancelled = {_task_of(d.key) for d in row.decisions if isinstance(d, CancelTask)}
-
-    def launches(self, key: TaskKey) -> bool:
-        """Whether an attempt of the task of ``key`` is launched."""
-        return _task_of(key) in self._launched
-
-    def cancels(self, key: TaskKey) -> bool:
-        """Whether an attempt of the task of ``key`` is cancelled."""
-        return _task_of(key) in self._cancelled
-
-
-def happening(progress: Progress, row: Row) -> str:
-    """Say what happened; a kind of another release is named."""
-    said, other = _happened(row.happening), progress.other(row)
+def happening(row: Row, job: str) -> str:
+    """Say what happened, for a reader of a job; a kind of another release is named."""
+    said = _happened(row.happening)
     if isinstance(row.happening, SuccessRow | FailureRow) and not row.accepted:
-        said = f"{said}; nobody waited for it, dropped"
-    return said if other is None else f"of {other}: {said}"
+        dropped = (d.reason for d in row.decisions if isinstance(d, ReportDropped))
+        said = f"{said}; ignored: {because(next(dropped, None)) or 'the attempt was over'}"
+    return said if row.job in ("", job) else f"of {row.job}: {said}"
 
 
-def tell(progress: Progress, decision: Decision, together: Together) -> Deed:
+def tell(decision: Decision) -> Deed:
     """Say what was decided and why."""
     match decision:
         case LaunchTask():
-            return _launch(progress, decision, together)
+            there = ", where it waits for a free slot" if decision.prefetched else ""
+            sentence = f"send {_task(decision.key)} to {decision.worker}{there}"
         case CancelTask():
-            return _cancel(progress, decision, together)
+            sentence = f"cancel {_task(decision.key)} on {decision.worker}"
         case FinishJob():
-            return _finish(decision)
-        case CommitJob():
-            return Deed(
-                f"publish the files of {many(len(decision.sinks), 'attempt')}",
-                "all output is there; files get their final names in one commit, never before",
-            )
+            sentence = _finish(decision)
         case WorkerDown():
-            return Deed(
-                f"count {decision.worker} as DOWN: {decision.reason}",
-                "its attempts go to others, its blocks are made again where somebody needs them",
-            )
+            sentence = f"mark {decision.worker} as DOWN"
+        case DismissWorker():
+            sentence = f"let {decision.worker} leave"
         case _:
             return _order(decision)
+    return Deed(sentence, because(decision.reason))
+
+
+def because(reason: Reason | None) -> str:
+    """Return the words of a reason; empty where the first release kept none."""
+    if reason is None:
+        return ""
+    key = reason.key
+    return _BECAUSE[reason.why].format(
+        worker=reason.worker,
+        task="" if key is None else f"task {key.partition} of stage {key.stage}",
+        attempt="" if key is None else f"attempt {key.attempt + 1}",
+        limit=reason.limit,
+    )
+
+
+_BECAUSE: Final[Mapping[Why, str]] = {
+    Why.FIRST: "first attempt: all its input is there",
+    Why.SPECULATIVE: "the other attempt takes much longer than most tasks of its stage; the first "
+    "to finish is accepted",
+    Why.RESENT: "the command may not have arrived; a worker that has it ignores this one",
+    Why.FAILED: "{attempt} failed on {worker}",
+    Why.ATTEMPT_LOST: "{worker} does not have {attempt}",
+    Why.WORKER_DOWN: "{attempt} was lost with {worker}",
+    Why.INPUT_LOST: "the attempt before could not read the output of {task} on {worker}",
+    Why.INPUT_MOVED: "the output of {task} was moved to {worker} meanwhile",
+    Why.OUTPUT_LOST: "its output was lost with {worker}",
+    Why.OUTPUT_UNREADABLE: "its output on {worker} could not be read",
+    Why.ROLLED_BACK: "the output of {task} was lost and may have, or has, other rows now: all that "
+    "was made from it runs again",
+    Why.SLOT_FREE_ELSEWHERE: "it waited on {worker} while another worker had a free slot",
+    Why.PREEMPTED: "it waited on {worker} while another job had no task running",
+    Why.WORKER_FULL: "{worker} has no room for more work",
+    Why.WORKER_EXCLUDED: "too many tasks in a row failed on {worker}",
+    Why.WORKER_DRAINING: "{worker} is draining",
+    Why.DRAIN_TIMEOUT: "the time to drain, {limit:g} s, is over",
+    Why.JOB_ENDED: "the job is over",
+    Why.OTHER_FIRST: "another attempt of the task finished first",
+    Why.NOT_LEASED: "the scheduler does not wait for it any more",
+    Why.REPEATED: "it was reported before",
+    Why.NOT_REGISTERED: "its worker must register again first",
+    Why.NO_HEARTBEAT: "it sent no heartbeat for {limit:g} s",
+    Why.GOODBYE: "it said goodbye",
+    Why.DRAINED: "it is drained: nothing on it is needed any more",
+    Why.REGISTERED_AGAIN: "it registered again",
+    Why.COMPLETE: "all output is complete",
+    Why.CANCEL_REQUESTED: "its cancellation was requested",
+    Why.COMMIT_FAILED: "its files could not be published",
+    Why.BROKEN_PLAN: "its plan is not valid",
+    Why.NO_WORKER: "no worker was available for {limit:g} s",
+    Why.NO_ROOM: "every worker was full for {limit:g} s",
+    Why.NO_RETRY: "this error is not retried",
+    Why.SAME_ERROR: "a task failed twice with the same error, or no other worker can try it",
+    Why.MAX_ATTEMPTS: "a task failed {limit:g} times, the limit",
+    Why.MAX_LOSSES: "a task was lost with its worker {limit:g} times, the limit",
+    Why.MAX_FETCH_FAILURES: "more than {limit:g} reads of lost blocks failed, the limit",
+    Why.MAX_GENERATIONS: "a stage was started {limit:g} times, the limit",
+    Why.DELIVERED: "a lost block would change output that is already delivered",
+}
 
 
 # What happened.
@@ -110,7 +148,7 @@ def _happened(what: Happening) -> str:
         case Submission() | JobSubmitted():
             stages = what.job.stages
             tasks = sum(stage.partitions for stage in stages)
-            return f"the job arrived: {many(len(stages), 'stage')}, {many(tasks, 'task')}"
+            return f"the job was submitted: {many(len(stages), 'stage')}, {many(tasks, 'task')}"
         case SuccessRow():
             return _succeeded(what)
         case FailureRow():
@@ -119,22 +157,22 @@ def _happened(what: Happening) -> str:
         case HeartbeatDiff():
             return _beat(what)
         case Timeouts():
-            found = [f"{worker} has been silent for too long" for worker, _ in what.silent]
-            found += ["no worker came for too long"] if what.stranded else []
+            found = [f"{worker} sent no heartbeat for too long" for worker, _ in what.silent]
+            found += ["no worker was available for too long"] if what.stranded else []
             return "; ".join(found) or "time passed"
         case Registration() | WorkerRegistered():
             return f"{what.worker} registered with {many(what.slots, 'slot')}"
         case BlocksMoved():
-            return f"{what.worker} brought {many(len(what.keys), 'block')} to itself"
+            return f"{what.worker} copied {many(len(what.keys), 'block')} of another worker"
         case CommitRow():
             files = sum(len(manifest.files) for manifest in what.manifests)
-            return f"{many(files, 'file')} are about to get their final names"
+            return f"publishing {many(files, 'file')} begins"
         case JobCommitFailed():
             return f"the files could not be published: {_why(what.failure)}"
         case PublishedRow():
-            return "what was published is written down"
+            return "the list of published files is in the journal"
         case WorkerLeft() | WorkerDraining():
-            goes = "said goodbye" if isinstance(what, WorkerLeft) else "wants to leave"
+            goes = "said goodbye" if isinstance(what, WorkerLeft) else "begins to drain"
             return f"{what.worker} {goes}"
         case _:
             return _HAPPENED.get(what.kind, what.kind.replace("_", " "))
@@ -143,135 +181,80 @@ def _happened(what: Happening) -> str:
 def _succeeded(row: SuccessRow) -> str:
     report = row.report
     rows = report.block.rows if report.sink is None else report.sink.rows
-    ended = f"{row.worker} ended {_task(report.key)} well"
-    return f"{ended}: {many(rows, 'row')} in {report.duration_s:.2f} s"
+    done = f"{row.worker} completed {_task(report.key)}"
+    return f"{done}: {many(rows, 'row')} in {report.duration_s:.2f} s"
 
 
 def _beat(facts: HeartbeatDiff) -> str:
     found = []
     if facts.lost:
-        found.append(f"does not know {many(len(facts.lost), 'attempt')} that it was sent")
+        found.append(f"does not have {many(len(facts.lost), 'attempt')} that it was sent")
     if facts.unwanted:
-        found.append(f"has {many(len(facts.unwanted), 'attempt')} that nobody waits for")
+        found.append(
+            f"has {many(len(facts.unwanted), 'attempt')} that the scheduler does not wait for"
+        )
     if facts.forgotten:
-        found.append(f"has blocks of {many(len(facts.forgotten), 'job')} that nobody knows")
+        found.append(
+            f"has blocks of {many(len(facts.forgotten), 'job')} that the master does not know"
+        )
     if facts.full:
         found.append(f"takes no more work: its {facts.full} is full")
     if facts.speaks:
-        found.append("lives, although a block of it could not be read")
+        found.append("is alive, although a block on it could not be read")
     return f"{facts.worker} said in a heartbeat that it {' and '.join(found) or 'has room'}"
 
 
 _HAPPENED: Final[Mapping[str, str]] = {
-    "job_cancel_requested": "somebody asked for the end of the job",
-    "job_committed": "the files have their final names",
-    "job_released": "nobody will read the results any more",
-    "master_restarted": "the master was started again and went through its journal",
+    "job_cancel_requested": "cancellation was requested",
+    "job_committed": "the files are published",
+    "job_released": "the results are not needed any more",
+    "master_restarted": "the master restarted from its journal",
 }
 
 
 # What was decided.
 
 
-def _launch(progress: Progress, launch: LaunchTask, together: Together) -> Deed:
-    key = launch.key
-    task = progress.task(key)
-    sentence = f"send {_task(key)} to {launch.worker}"
-    place = "placed in turn, where least is running, on a free slot first"
-    if key.block_id in task.running:
-        return Deed(
-            f"say again: {sentence}",
-            "a new master repeats all launches; a worker that has, or had, the attempt refuses it",
-        )
-    if task.running:
-        twin = "a second attempt of a straggler: the first that ends is taken"
-        return Deed(sentence, twin)
-    if key.generation > task.generation:
-        why = "its stage begins anew: a lost block of it, or below it, may come out otherwise"
-    elif not task.launched:
-        why = _first(progress, key)
-    elif not isinstance(together.cause, FailureRow) and together.cancels(key):
-        why = "it waited in another worker's line while a slot was free here"
-    else:
-        why = f"{task.gone or 'it is needed once more'}, so it runs again"
-    return Deed(sentence, f"{why}; {place}")
-
-
-def _first(progress: Progress, key: TaskKey) -> str:
-    stage = progress.spec(key.stage)
-    if stage is None:
-        return "it is needed"  # The row that brought the job is not among these.
-    sources = [edge.stage for branch in stage.branches for edge in branch.inputs]
-    if not sources:
-        return "it waits for no other stage"
-    named = ", ".join(str(number) for number in dict.fromkeys(sources))
-    return f"all it reads is there (stage {named})"
-
-
-def _cancel(progress: Progress, cancel: CancelTask, together: Together) -> Deed:
-    key = cancel.key
-    sentence = f"have {cancel.worker} end {_task(key)}"
-    if progress.ended or together.ends:
-        return Deed(sentence, "all that is delivered is there, or the job is over")
-    if progress.task(key).done_on is not None:
-        return Deed(sentence, "another attempt of the task was first")
-    if together.launches(key):
-        return Deed(sentence, "it waits behind another while a slot is free elsewhere")
-    if isinstance(together.cause, HeartbeatDiff):
-        return Deed(sentence, "nobody waits for it")
-    return Deed(sentence, "what it reads is made anew, or its worker leaves")
-
-
-def _finish(end: FinishJob) -> Deed:
-    if end.status is JobStatus.SUCCEEDED:
-        kept = f", {many(len(end.results), 'result block')} kept" if end.results else ""
-        return Deed(f"the job SUCCEEDED{kept}", "every task of what is delivered is accepted")
-    if end.status is JobStatus.CANCELLED:
-        return Deed("the job is CANCELLED", "somebody asked for it")
+def _finish(end: FinishJob) -> str:
+    kept = f", {many(len(end.results), 'result block')} kept" if end.results else ""
     why = "" if end.failure is None else f": {_why(end.failure)}"
-    where = "" if end.key is None else f" (at {_task(end.key)})"
-    return Deed(
-        f"the job FAILED{why}{where}",
-        "this failure ends a job at once, or has used up what it may cost (see what a failure "
-        "costs)",
-    )
+    if end.status is not JobStatus.FAILED:
+        return f"the job {'is ' if end.status is JobStatus.CANCELLED else ''}{end.status}{kept}"
+    where = "" if end.key is None else f" ({_task(end.key)})"
+    return f"the job FAILED{where}{why}"
 
 
 def _order(decision: Decision) -> Deed:
-    """Say what a worker was told to do that is about no attempt."""
+    """Say what was ordered that has one reason only."""
     match decision:
         case RequireRegistration():
             return Deed(
-                f"have {decision.worker} register anew",
-                "it spoke under an epoch that is over, so nothing it says counts",
+                f"ask {decision.worker} to register again",
+                "its registration is not valid any more, so its reports are ignored",
             )
         case BlocksReleased():
             blocks = many(decision.blocks, "block")
-            return Deed(f"have {decision.worker} delete {blocks}", "nobody will read them")
+            return Deed(f"let {decision.worker} delete {blocks}", "no task will read them")
         case ReleaseJob():
             return Deed(
-                f"have {decision.worker} delete every block of the job",
-                "the job is over and nothing of it is kept there",
+                f"let {decision.worker} delete every block of the job",
+                "the job is over, and none of its results are there",
             )
         case BlocksMoving():
             return Deed(
-                f"have {decision.worker} fetch {many(decision.blocks, 'block')}",
-                "they are needed on and their worker leaves",
+                f"let {decision.worker} fetch {many(decision.blocks, 'block')}",
+                "they are still needed, and their worker is draining",
             )
-        case DismissWorker():
+        case CommitJob():
             return Deed(
-                f"let {decision.worker} go",
-                "nothing of it is needed any more, or its time to leave is over",
+                f"publish the files of {many(len(decision.sinks), 'attempt')}",
+                "all output is complete",
             )
         case _:
             return Deed(decision.kind.replace("_", " "), "")
 
 
 # Words.
-
-
-def _task_of(key: TaskKey) -> tuple[str, int, int]:
-    return key.job, key.stage, key.partition
 
 
 def _task(key: TaskKey) -> str:

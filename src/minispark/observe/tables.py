@@ -57,6 +57,10 @@ class StageState:
         self.sums = StageTotals(tasks=stage.partitions, scans_rows=self.scans_rows)
         self.first_launch: float | None = None
         self.last_success: float | None = None
+        self.running: dict[int, int] = {}
+        """Live attempts of each task that has one."""
+        self.generation = 0
+        """How often it was rolled back."""
         self._launched: set[int] = set()
         self._again: set[int] = set()
         self._failed = False
@@ -81,8 +85,11 @@ class StageState:
         cached = self.stage.cached
         return 0 if cached is None or cached.key is None else len(self._launched)
 
-    def launched(self, partition: int, now: float) -> bool:
+    def launched(self, key: TaskKey, now: float) -> bool:
         """Note a launch; return whether the task had been started before."""
+        partition = key.partition
+        self.running[partition] = self.running.get(partition, 0) + 1
+        self.generation = max(self.generation, key.generation)
         self.found.pop(partition, None)
         self.unneeded.discard(partition)
         if self.first_launch is None:
@@ -95,14 +102,27 @@ class StageState:
 
     def accepted(self, report: TaskReport, now: float) -> None:
         """Note an accepted report."""
-        self.sums.add(report, instead_of=self.reports.get(report.key.partition))
-        self.reports[report.key.partition] = report
-        self._again.discard(report.key.partition)
+        partition = report.key.partition
+        self._ended(partition)
+        self.sums.add(report, instead_of=self.reports.get(partition))
+        self.reports[partition] = report
+        self._again.discard(partition)
         self.last_success = now
 
-    def failed(self, partition: int) -> None:
+    def failed(self, key: TaskKey) -> None:
         """Note a failure: a stage that never gets over it is the one that failed."""
-        self._failed = self._failed or partition not in self.reports
+        self._ended(key.partition)
+        self._failed = self._failed or key.partition not in self.reports
+
+    def _ended(self, partition: int) -> None:
+        left = self.running.pop(partition, 0) - 1
+        if left > 0:
+            self.running[partition] = left
+
+    @property
+    def tasks_there(self) -> int:
+        """Tasks that need not run: their output is there, or nobody reads it."""
+        return len(self.reports) + len(self.found) + len(self.unneeded) - len(self._again)
 
     def tasks_done(self, job: JobStatus) -> int:
         """Tasks whose output is there (in the end: was there)."""

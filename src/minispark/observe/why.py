@@ -56,7 +56,6 @@ class Facts:
     record: JobRecord
     slots: int
     """Tasks that the cluster can run at a time; 0 where that is not known."""
-    bytes_spilled: int = 0
 
 
 Rule = Callable[[Facts], Iterator[Advice]]
@@ -173,16 +172,6 @@ def tiny_files(facts: Facts) -> Iterator[Advice]:
             )
 
 
-def spill(facts: Facts) -> Iterator[Advice]:
-    """Say that memory was not enough."""
-    if facts.bytes_spilled > 0:
-        yield Advice(
-            rule="spill",
-            what=f"{bytes_words(facts.bytes_spilled)} of cached rows went from memory to disk.",
-            change="Give the workers more with --cache-max-mb, or cache less: after the filter.",
-        )
-
-
 def idle_slots(facts: Facts) -> Iterator[Advice]:
     """Find long stages that have fewer tasks than the cluster could run at a time."""
     for state in facts.record.stages.values():
@@ -253,18 +242,14 @@ def retries(facts: Facts) -> Iterator[Advice]:
 
 def rollbacks(facts: Facts) -> Iterator[Advice]:
     """Find stages that were run again as a whole."""
-    latest = Counter[int]()
-    for key in facts.record.attempts:
-        latest[key.stage] = max(latest[key.stage], key.generation)
-    for stage, generation in latest.items():
-        if generation:
-            state = facts.record.stages[stage]
+    for state in facts.record.stages.values():
+        if state.generation:
             yield Advice(
                 rule="rollback",
                 stage=_id(state),
                 what=f"{_name(state, capital=True)} was run again as a whole "
-                f"{many(generation, 'time')}: a block of it was lost, and a second run may give "
-                "other rows.",
+                f"{many(state.generation, 'time')}: a block of it was lost, and a second run may "
+                "give other rows.",
                 change="Sort before limit, sample or a row number, so that a block can be made "
                 "again alone.",
             )
@@ -277,7 +262,6 @@ RULES: tuple[Rule, ...] = (
     short_tasks,
     wide_exchange,
     tiny_files,
-    spill,
     slow_worker,
     rollbacks,
     retries,

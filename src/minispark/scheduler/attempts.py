@@ -8,6 +8,7 @@ from __future__ import annotations
 from minispark.errors import Failure, TaskError, WorkerLost
 from minispark.ids import TaskKey
 from minispark.scheduler.policy import POLICY, Cause, Charge, ended
+from minispark.scheduler.reasons import Reason, Why
 from minispark.scheduler.stage import StageRun
 from minispark.scheduler.state import JobRun, State
 from minispark.scheduler.tasks import Done, Leased, Task, leases_in
@@ -23,44 +24,53 @@ def live(
     It counts only if the attempt is the task's present one, on that worker, and both its stage
     and everything it read are of the present generation.
     """
-    job = state.jobs.get(key.job)
-    stage = job.stages.get(key.stage) if job is not None else None
-    if job is None or stage is None or not 0 <= key.partition < len(stage.tasks):
+    found = _task_of(state, key)
+    if found is None:
         return None
-    for lease in leases_in(stage.tasks[key.partition].state):
+    job, stage, task = found
+    for lease in leases_in(task.state):
         if lease.key == key and lease.worker == worker.name:
             present = _are_present(job, (*lease.inputs, *inputs))
             return (job, stage, lease) if present else None
     return None
 
 
-def why_stale(state: State, key: TaskKey, inputs: tuple[tuple[int, int], ...]) -> str:
+def why_stale(state: State, key: TaskKey, inputs: tuple[tuple[int, int], ...]) -> Reason:
     """Return why a report that is not `live` changes nothing."""
-    job = state.jobs.get(key.job)
-    stage = None if job is None or job.ended else job.stages.get(key.stage)
-    if job is None or stage is None or not 0 <= key.partition < len(stage.tasks):
-        return "the job is over"
+    found = _task_of(state, key)
+    if found is None:
+        return Reason(Why.JOB_ENDED)
+    job, stage, task = found
     if key.generation != stage.generation or not _are_present(job, inputs):
-        return "its stage, or one that it read, was rolled back"
-    done = stage.tasks[key.partition].state
+        return Reason(Why.ROLLED_BACK)
+    done = task.state
     if isinstance(done, Done):
-        return "it was reported before" if done.key == key else "another attempt was first"
-    return "the attempt was given up"
+        return Reason(Why.REPEATED if done.key == key else Why.OTHER_FIRST)
+    return Reason(Why.NOT_LEASED)
 
 
 def accepted_twin(
     state: State, key: TaskKey, inputs: tuple[tuple[int, int], ...]
 ) -> tuple[StageRun, Done] | None:
     """Find the accepted attempt beside which one ended that read the very same; None if none."""
-    job = state.jobs.get(key.job)
-    stage = job.stages.get(key.stage) if job is not None else None
-    if job is None or stage is None or not 0 <= key.partition < len(stage.tasks):
+    found = _task_of(state, key)
+    if found is None:
         return None
-    done = stage.tasks[key.partition].state
+    job, stage, task = found
+    done = task.state
     if not isinstance(done, Done) or done.found or done.key.generation != key.generation:
         return None
     same = done.key != key and _are_present(job, inputs)
     return (stage, done) if same else None
+
+
+def _task_of(state: State, key: TaskKey) -> tuple[JobRun, StageRun, Task] | None:
+    """Return the task of an attempt; None for one of no running job."""
+    job = state.jobs.get(key.job)
+    stage = None if job is None else job.stages.get(key.stage)
+    if job is None or stage is None or not 0 <= key.partition < len(stage.tasks):
+        return None
+    return job, stage, stage.tasks[key.partition]
 
 
 def _are_present(job: JobRun, inputs: tuple[tuple[int, int], ...]) -> bool:
@@ -74,32 +84,38 @@ def _are_present(job: JobRun, inputs: tuple[tuple[int, int], ...]) -> bool:
 
 def terminal_failure(
     task: Task, cause: Cause, failure: Failure, *, elsewhere: bool, settings: SchedulerSettings
-) -> Failure | None:
-    """Say what ends the job now that the task's accounts are charged; None means: try again.
+) -> tuple[Failure, Reason] | None:
+    """Return what ends the job now that the task's accounts are charged; None means: try again.
 
     ``elsewhere`` tells whether there is a worker on which the task has not failed.
     """
     rule = POLICY[cause]
     if rule.fatal:
-        return failure
+        return failure, Reason(Why.NO_RETRY)
     if rule.fatal_if_repeated and isinstance(failure, TaskError):
         again = task.error_messages.count(failure.error.message) > 1
         if again or not elsewhere:
-            return failure
+            return failure, Reason(Why.SAME_ERROR)
     match rule.charge:
         case Charge.ATTEMPT:
-            return _in_full(task, failure) if task.charged >= settings.max_attempts else None
+            if task.charged < settings.max_attempts:
+                return None
+            return _in_full(task, failure), Reason(Why.MAX_ATTEMPTS, limit=settings.max_attempts)
         case Charge.LOSS:
             if task.losses < settings.max_task_losses:
                 return None
             how = failure.reason if isinstance(failure, WorkerLost) else str(cause)
-            return ended(
+            lost = ended(
                 "MS-224",
                 f"a task was lost with its worker {task.losses} times; the last time: {how}",
                 "See the logs of the workers: the task may be what ends them.",
             )
+            return lost, Reason(Why.MAX_LOSSES, limit=settings.max_task_losses)
         case Charge.FETCH:
-            return failure if task.refetched > settings.max_fetch_failures else None
+            most = settings.max_fetch_failures
+            if task.refetched <= most:
+                return None
+            return failure, Reason(Why.MAX_FETCH_FAILURES, limit=most)
 
 
 def _in_full(task: Task, failure: Failure) -> Failure:

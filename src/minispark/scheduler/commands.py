@@ -1,4 +1,8 @@
-"""What the scheduler wants done. The loop around it carries commands out, in order."""
+"""What the scheduler wants done. The loop around it carries commands out, in order.
+
+A command says why it was decided (``reason``). It has none only where a journal of the first
+release did not keep one.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ from typing import Literal
 
 from minispark.errors import Failure
 from minispark.ids import TaskKey
+from minispark.scheduler.reasons import Reason, Why
 
 
 class JobStatus(StrEnum):
@@ -47,18 +52,25 @@ class LaunchTask:
     epoch: int
     key: TaskKey
     inputs: tuple[LeafBlocks, ...]
-    speculative: bool = False
-    """Another attempt of the task runs and takes long."""
+    reason: Reason | None = None
+    prefetched: bool = False
+    """The worker has no free slot: the attempt waits there for one."""
     kind: Literal["launch_task"] = "launch_task"
+
+    @property
+    def speculative(self) -> bool:
+        """Whether another attempt of the task runs and takes long."""
+        return self.reason is not None and self.reason.why is Why.SPECULATIVE
 
 
 @dataclass(frozen=True, slots=True)
 class CancelTask:
-    """End an attempt: nobody wants its result."""
+    """End an attempt."""
 
     worker: str
     epoch: int
     key: TaskKey
+    reason: Reason | None = None
     kind: Literal["cancel_task"] = "cancel_task"
 
 
@@ -73,7 +85,7 @@ class ReportAccepted:
 class ReportDropped:
     """The report of this step changes nothing, for this reason."""
 
-    reason: str
+    reason: Reason
     kind: Literal["report_dropped"] = "report_dropped"
 
 
@@ -92,7 +104,7 @@ class WorkerDown:
 
     worker: str
     epoch: int
-    reason: str
+    reason: Reason | None = None
     kind: Literal["worker_down"] = "worker_down"
 
 
@@ -116,6 +128,7 @@ class FinishJob:
     """Accepted blocks of the result stages, by stage and partition."""
     key: TaskKey | None = None
     """The attempt whose failure ended the job, if it was one."""
+    reason: Reason | None = None
     kind: Literal["finish_job"] = "finish_job"
 
 
@@ -151,10 +164,11 @@ class MoveBlocks:
 
 @dataclass(frozen=True, slots=True)
 class DismissWorker:
-    """A worker that wanted to leave may: nothing on it is needed, or its time is over."""
+    """A draining worker may leave."""
 
     worker: str
     epoch: int
+    reason: Reason | None = None
     kind: Literal["dismiss_worker"] = "dismiss_worker"
 
 

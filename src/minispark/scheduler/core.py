@@ -70,6 +70,7 @@ from minispark.scheduler.events import (
 )
 from minispark.scheduler.liveness import HeartbeatTracker
 from minispark.scheduler.policy import Cause, ended
+from minispark.scheduler.reasons import Reason, Why, down_words
 from minispark.scheduler.spec import JobSpec
 from minispark.scheduler.stage import StageRun
 from minispark.scheduler.state import JobRun, Phase, State
@@ -228,7 +229,7 @@ class Scheduler:
             if not isinstance(event, WorkerLeft):
                 step.emit(RequireRegistration(event.worker, event.epoch))
             if isinstance(event, TaskSucceeded | TaskFailed):
-                step.emit(ReportDropped("its worker must register again first"))
+                step.emit(ReportDropped(Reason(Why.NOT_REGISTERED)))
             return
         self._signs.hear(worker.name, step.now)
         if worker.suspect:
@@ -247,7 +248,7 @@ class Scheduler:
                 drain.moved(step, worker, event.keys)
             case WorkerLeft():
                 told = worker.leaving is not None and worker.leaving.dismissed_s is not None
-                self._take_down(step, worker, "it was drained" if told else "it said goodbye")
+                self._take_down(step, worker, Reason(Why.DRAINED if told else Why.GOODBYE))
             case _:
                 assert_never(event)
 
@@ -259,7 +260,7 @@ class Scheduler:
         self.state.submit(job)
         if wrong:
             failure = ended("MS-220", f"the plan is broken: {wrong}", "Please report this.")
-            step.end(job, Phase.FAILED, failure)
+            step.end(job, Phase.FAILED, Reason(Why.BROKEN_PLAN), failure)
         else:
             for found in spec.found:
                 self.state.take_over(job, found)
@@ -276,16 +277,16 @@ class Scheduler:
             case JobCancelRequested():
                 # Files that are being published cannot be called back: the commit decides.
                 if not job.ended and not committing:
-                    step.end(job, Phase.CANCELLED, Cancelled())
+                    step.end(job, Phase.CANCELLED, Reason(Why.CANCEL_REQUESTED), Cancelled())
             case JobCommitted():
                 if committing and job.complete:
-                    step.end(job, Phase.SUCCEEDED)
+                    step.end(job, Phase.SUCCEEDED, Reason(Why.COMPLETE))
                 elif committing:
                     job.move(Phase.DELIVERED)
                     step.mark_dirty(job)
             case JobCommitFailed():
                 if committing:
-                    step.end(job, Phase.FAILED, event.failure)
+                    step.end(job, Phase.FAILED, Reason(Why.COMMIT_FAILED), event.failure)
             case JobReleased():
                 if job.ended:
                     del self.state.jobs[job.name]
@@ -301,7 +302,7 @@ class Scheduler:
             self.state.workers[worker.name] = worker
         elif event.epoch > worker.epoch:
             if worker.up:
-                self._end_life(step, worker, "it registered anew")
+                self._end_life(step, worker, Reason(Why.REGISTERED_AGAIN))
             worker.epoch, worker.slots, worker.up = event.epoch, event.slots, True
             worker.suspect, worker.full, worker.excluded_until_s = False, None, None
             worker.clear_failures()
@@ -333,19 +334,21 @@ class Scheduler:
         worker.full = event.full
         self.state.reindex(worker)
         if event.full is not None:
-            step.call_back_line(worker)
-        step.out.extend(CancelTask(worker.name, worker.epoch, key) for key in event.unwanted)
+            step.call_back_all(worker.waiting, Reason(Why.WORKER_FULL, worker.name))
+        unwanted = Reason(Why.NOT_LEASED)
+        for key in event.unwanted:
+            step.emit(CancelTask(worker.name, worker.epoch, key, unwanted))
         step.out.extend(ReleaseJob(worker.name, worker.epoch, job) for job in event.forgotten)
         for key in event.lost:
             step.lose_lease(worker, key, Cause.LEASE_LOST, "its worker does not know it")
 
     # Workers that go.
 
-    def _take_down(self, step: Step, worker: Worker, reason: str) -> None:
+    def _take_down(self, step: Step, worker: Worker, reason: Reason) -> None:
         step.emit(WorkerDown(worker.name, worker.epoch, reason))
         self._end_life(step, worker, reason)
 
-    def _end_life(self, step: Step, worker: Worker, reason: str) -> None:
+    def _end_life(self, step: Step, worker: Worker, reason: Reason) -> None:
         """Queue a worker's attempts again and write its blocks off."""
         worker.up = False
         self._signs.forget(worker.name)
@@ -357,7 +360,7 @@ class Scheduler:
             for stage in reversed(job.ordered):
                 self._write_off(step, job, stage, worker)
         for key in list(worker.leased):
-            step.lose_lease(worker, key, Cause.WORKER_DOWN, reason)
+            step.lose_lease(worker, key, Cause.WORKER_DOWN, down_words(reason))
 
     def _write_off(self, step: Step, job: JobRun, stage: StageRun, worker: Worker) -> None:
         if stage.spec.sink and not stage.spec.result:
@@ -366,7 +369,7 @@ class Scheduler:
             return
         states = enumerate(task.state for task in stage.tasks)
         here = [p for p, s in states if isinstance(s, Done) and s.worker == worker.name]
-        step.lose_blocks(job, stage, here)
+        step.lose_blocks(job, stage, here, Why.OUTPUT_LOST)
 
     # The clock, and a new master.
 
@@ -389,11 +392,12 @@ class Scheduler:
             worker = self.state.workers.get(name)
             if worker is not None and worker.up and worker.epoch == epoch:
                 limit_s = self.settings.heartbeat_timeout_s
-                self._take_down(step, worker, f"no heartbeat for {limit_s:g} s")
+                self._take_down(step, worker, Reason(Why.NO_HEARTBEAT, limit=limit_s))
         for name in event.stranded:
             job = self.state.jobs.get(name)
             if job is not None and not job.ended:
-                step.end(job, Phase.FAILED, liveness.starvation_failure(self.state, self.settings))
+                failure, reason = liveness.starvation_failure(self.state, self.settings)
+                step.end(job, Phase.FAILED, reason, failure)
 
     def _restart(self, step: Step, attempts: int) -> None:
         """Say again what may not have been heard; who has heard it is not disturbed."""

@@ -21,6 +21,7 @@ from math import inf
 from minispark.ids import TaskKey
 from minispark.scheduler import lineage
 from minispark.scheduler.commands import BlockRef, DismissWorker, MoveBlocks, ReleaseBlocks
+from minispark.scheduler.reasons import RESENT, Reason, Why
 from minispark.scheduler.state import State
 from minispark.scheduler.step import Step
 from minispark.scheduler.workers import Leaving, Worker
@@ -31,14 +32,14 @@ def begin(step: Step, worker: Worker) -> None:
     """Take a worker out of the rotation; one that asks again is answered again."""
     if worker.leaving is not None:
         if worker.leaving.dismissed_s is not None:
-            _dismiss(step, worker, worker.leaving)
+            _dismiss(step, worker, worker.leaving, RESENT)
         return
     worker.leaving = Leaving(step.now)
     step.state.leaving[worker.name] = worker
     step.state.remove_worker(worker)
     _ask_others(step.state, worker)
     retry_moves(step.state)
-    step.call_back_line(worker)
+    step.call_back_all(worker.waiting, Reason(Why.WORKER_DRAINING, worker.name))
     step.due(step.now + step.settings.drain_timeout_s)
 
 
@@ -82,9 +83,11 @@ def check_time(step: Step) -> None:
         leave.left = leave.left and not _gives_up(step, leave)
         if not leave.over and now >= leave.since_s + settings.drain_timeout_s:
             leave.over = True
-            _call_back(step, list(worker.leased))
+            limit_s = settings.drain_timeout_s
+            reason = Reason(Why.DRAIN_TIMEOUT, worker.name, limit=limit_s)
+            step.call_back_all(worker.leased, reason)
         if leave.dismissed_s is not None and now >= leave.dismissed_s + settings.move_timeout_s:
-            _dismiss(step, worker, leave)
+            _dismiss(step, worker, leave, RESENT)
 
 
 def advance(step: Step) -> None:
@@ -96,8 +99,11 @@ def advance(step: Step) -> None:
         if leave.unsettled:
             _have_moved(step, worker, leave)
         rests = leave.left or leave.moving or worker.leased
-        if leave.over or not (rests or _is_read(step.state, leave)):
-            _dismiss(step, worker, leave)
+        if leave.over:
+            limit_s = step.settings.drain_timeout_s
+            _dismiss(step, worker, leave, Reason(Why.DRAIN_TIMEOUT, limit=limit_s))
+        elif not (rests or _is_read(step.state, leave)):
+            _dismiss(step, worker, leave, Reason(Why.DRAINED))
 
 
 def retry_moves(state: State) -> None:
@@ -114,7 +120,7 @@ def resend(step: Step) -> None:
             leave.moving.clear()
             leave.unsettled = True
             if leave.dismissed_s is not None:
-                _dismiss(step, worker, leave)
+                _dismiss(step, worker, leave, RESENT)
 
 
 def end(state: State, worker: Worker) -> None:
@@ -150,22 +156,15 @@ def _ask_others(state: State, taker: Worker) -> None:
             leave.unsettled = True
 
 
-def _call_back(step: Step, keys: list[TaskKey]) -> None:
-    for key in keys:
-        lease = step.state.lease_of(key)
-        if lease is not None:
-            step.revoke(lease)
-
-
 def _gives_up(step: Step, leave: Leaving) -> bool:
     """Whether a worker has waited long enough for somebody who could take its blocks."""
     return not step.state.rotation and step.now >= leave.since_s + step.settings.drain_alone_s
 
 
-def _dismiss(step: Step, worker: Worker, leave: Leaving) -> None:
+def _dismiss(step: Step, worker: Worker, leave: Leaving, reason: Reason) -> None:
     leave.dismissed_s = step.now
     leave.moving.clear()
-    step.emit(DismissWorker(worker.name, worker.epoch))
+    step.emit(DismissWorker(worker.name, worker.epoch, reason))
     step.due(_due_s(step.state, leave, step.settings))
 
 

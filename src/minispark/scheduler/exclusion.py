@@ -12,6 +12,7 @@ Covers: that.
 from __future__ import annotations
 
 from minispark.ids import TaskKey
+from minispark.scheduler.reasons import Reason, Why
 from minispark.scheduler.step import Step
 from minispark.scheduler.workers import Worker
 
@@ -28,7 +29,7 @@ def record_failure(step: Step, worker: Worker, key: TaskKey) -> None:
         worker.excluded_until_s = step.now + settings.exclude_s
         step.due(worker.excluded_until_s)
         step.state.reindex(worker)
-        step.call_back_line(worker)
+        step.call_back_all(worker.waiting, Reason(Why.WORKER_EXCLUDED, worker.name))
     else:
         # It is so everywhere: then it is not the workers, and one is as good as another.
         for other in list(step.state.worker_index.excluded_workers.values()):

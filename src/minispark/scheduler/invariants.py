@@ -120,6 +120,8 @@ def _leases(scheduler: Scheduler, worker: Worker) -> Iterator[str]:
         yield f"{worker.name} has {running} attempts at work of {len(worker.leased)}"
     if not worker.started.keys() <= worker.leased.keys():
         yield f"{worker.name} runs an attempt that it does not lease"
+    if list(worker.waiting) != [key for key in worker.leased if key not in worker.started]:
+        yield f"other attempts wait on {worker.name} than its line has"
 
 
 def _standing(state: State, worker: Worker) -> Iterator[str]:
@@ -134,9 +136,9 @@ def _standing(state: State, worker: Worker) -> Iterator[str]:
     }
     if [where for where, here in found.items() if here] != [standing]:
         yield f"{name} is {standing.value} and stands elsewhere"
-    if (name in lines.waiting) != bool(worker.line):
-        yield f"{name} has {len(worker.line)} attempts that wait, and nobody knows"
-    elif worker.line and lines.waiting.rank(name)[0] != worker.leased[worker.line[-1]]:
+    if (name in lines.waiting) != bool(worker.waiting):
+        yield f"{name} has {len(worker.waiting)} attempts that wait, and nobody knows"
+    elif (last := worker.last_in_line) and lines.waiting.rank(name)[0] != worker.leased[last]:
         yield f"the last attempt in line of {name} stands elsewhere"
     if (name in lines.excluded_workers) != (worker.excluded_until_s is not None):
         yield f"{name} would be left out for ever, or not at all"

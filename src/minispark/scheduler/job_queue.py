@@ -81,6 +81,9 @@ class JobQueue:
         Passed over are those whose next task may wait on a worker, but not at this ``place`` in
         its line.
         """
+        if len(self._rankings) == 1:
+            ((ahead, ranking),) = self._rankings.items()
+            return ranking.first(but=but) if ahead >= place or not ahead else None
         found = [
             (ranking.rank(name), name)
             for ahead, ranking in self._rankings.items()

@@ -16,6 +16,7 @@ from minispark.ids import TaskKey
 from minispark.scheduler import lineage, liveness, placement, stragglers
 from minispark.scheduler.commands import LaunchTask, LeafBlocks
 from minispark.scheduler.prefetch import prefetch_depth
+from minispark.scheduler.reasons import RESENT, SPECULATIVE, Reason, Why
 from minispark.scheduler.stage import StageRun
 from minispark.scheduler.state import JobRun
 from minispark.scheduler.step import Step
@@ -59,12 +60,12 @@ def preempt_prefetched(step: Step) -> None:
     def gives_way(name: str) -> bool:
         if name not in lines.fit.members or name in avoid:
             return False
-        others = (state.jobs[key.job] for key in state.workers[name].line)
+        others = (state.jobs[key.job] for key in state.workers[name].waiting)
         return all(state.job_queue.has_too_much(other, job) for other in others)
 
     found = lines.waiting.find(gives_way, among=LOOKAHEAD)
     if found is not None:
-        step.call_back_line(state.workers[found])
+        step.call_back_all(state.workers[found].waiting, Reason(Why.PREEMPTED, found))
         step.settle()
         place(step)
 
@@ -84,7 +85,7 @@ def rebalance(step: Step) -> None:
             break
         looked_at[lease.worker] = None
         if _has_free_slot_for(step, lease):
-            step.revoke(lease)
+            step.revoke(lease, Reason(Why.SLOT_FREE_ELSEWHERE, lease.worker))
             place(step)
     step.due(liveness.next_take_back(step.state, step.now, step.settings))
 
@@ -122,7 +123,7 @@ def launch_again(step: Step, job: JobRun, lease: Leased) -> None:
     worker = step.state.workers[lease.worker]
     stage, partition = job.stages[lease.key.stage], lease.key.partition
     if lineage.input_complete(job, stage, partition):
-        _emit_launch(step, worker, lease, lineage.leaf_blocks(job, stage, partition))
+        _emit_launch(step, worker, lease, lineage.leaf_blocks(job, stage, partition), RESENT)
 
 
 def _launch_second(step: Step, key: TaskKey) -> None:
@@ -164,13 +165,19 @@ def _launch_one(step: Step, job: JobRun) -> bool:
 def _launch(step: Step, job: JobRun, stage: StageRun, partition: int, worker: Worker) -> None:
     inputs = lineage.leaf_blocks(job, stage, partition)
     lease = step.state.lease(job, stage, partition, worker, step.now)
-    _emit_launch(step, worker, lease, inputs)
+    reason = SPECULATIVE if lease.speculative else stage.tasks[partition].why
+    _emit_launch(step, worker, lease, inputs, reason)
 
 
-def _emit_launch(step: Step, worker: Worker, lease: Leased, inputs: tuple[LeafBlocks, ...]) -> None:
-    step.emit(
-        LaunchTask(worker.name, worker.epoch, lease.key, inputs, speculative=lease.speculative)
-    )
+def _emit_launch(
+    step: Step,
+    worker: Worker,
+    lease: Leased,
+    inputs: tuple[LeafBlocks, ...],
+    reason: Reason | None,
+) -> None:
+    key, waits = lease.key, lease.key in worker.waiting
+    step.emit(LaunchTask(worker.name, worker.epoch, key, inputs, reason, prefetched=waits))
 
 
 def _worker_for(

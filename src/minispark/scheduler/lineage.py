@@ -18,6 +18,7 @@ from itertools import islice
 from typing import assert_never
 
 from minispark.blocks.meta import Receipt
+from minispark.ids import TaskKey
 from minispark.plan.stages import Label, ReadMode, StageInput
 from minispark.scheduler.commands import BlockRef, LeafBlocks
 from minispark.scheduler.spec import JobSpec, StageSpec
@@ -179,14 +180,16 @@ def _has_version(task: Task) -> bool:
     return task.published_receipt is not None or isinstance(task.state, Live | Done)
 
 
-def unrepeatable(job: JobRun, needed: dict[int, list[int]]) -> StageRun | None:
-    """Return the first stage that must run again as a whole before anything else can."""
+def unrepeatable(job: JobRun, needed: dict[int, list[int]]) -> tuple[StageRun, TaskKey] | None:
+    """Return the first stage that must run again as a whole, and its block that was lost."""
     for stage in job.ordered:
         if stage.label is not Label.INDETERMINATE:
             continue
         again = [p for p in needed.get(stage.id, ()) if _made_before(stage.tasks[p])]
         if again and len(unread(job, stage, again)) < len(again):
-            return stage
+            partition = again[0]
+            attempt = stage.tasks[partition].attempts - 1
+            return stage, TaskKey(job.name, stage.id, stage.generation, partition, attempt)
     return None
 
 

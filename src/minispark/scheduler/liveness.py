@@ -17,6 +17,7 @@ from minispark.errors import Failure
 from minispark.ids import TaskKey
 from minispark.scheduler.events import HeartbeatDiff, WorkerHeartbeat
 from minispark.scheduler.policy import ended
+from minispark.scheduler.reasons import Reason, Why
 from minispark.scheduler.state import JobRun, State
 from minispark.scheduler.workers import Worker
 from minispark.settings import SchedulerSettings
@@ -154,20 +155,21 @@ def stranded(state: State, now: float, settings: SchedulerSettings) -> list[JobR
     ]
 
 
-def starvation_failure(state: State, settings: SchedulerSettings) -> Failure:
-    """Say why a job that nobody works for is given up."""
+def starvation_failure(state: State, settings: SchedulerSettings) -> tuple[Failure, Reason]:
+    """Return why a job is given up that no worker can run."""
+    limit_s = grace_s(state, settings)
     if not state.rotation:
-        return ended(
-            "MS-223",
-            f"no worker was there for {settings.no_worker_grace_s:g} s",
-            "Start one with: minispark worker",
+        absent = ended(
+            "MS-223", f"no worker was there for {limit_s:g} s", "Start one with: minispark worker"
         )
+        return absent, Reason(Why.NO_WORKER, limit=limit_s)
     what = " and ".join(sorted({w.full for w in state.worker_index.full.values() if w.full}))
-    return ended(
+    full = ended(
         "MS-226",
-        f"no worker had room for {settings.no_room_grace_s:g} s: their {what} is full",
+        f"no worker had room for {limit_s:g} s: their {what} is full",
         "Make room, start a worker elsewhere, or raise the limits of these.",
     )
+    return full, Reason(Why.NO_ROOM, limit=limit_s)
 
 
 def deadline(state: State, settings: SchedulerSettings, now: float) -> float:

@@ -13,9 +13,12 @@ from minispark.scheduler import attempts, exclusion, lineage, stragglers
 from minispark.scheduler.commands import ReleaseBlocks, ReportAccepted, ReportDropped
 from minispark.scheduler.events import TaskFailed, TaskSucceeded
 from minispark.scheduler.policy import POLICY, cause_of
+from minispark.scheduler.reasons import Reason, Why
 from minispark.scheduler.step import Step
 from minispark.scheduler.tasks import Task, Waiting, leases_in
 from minispark.scheduler.workers import Worker
+
+_ACCEPTED = ReportAccepted()
 
 
 def succeeded(step: Step, worker: Worker, event: TaskSucceeded) -> None:
@@ -25,7 +28,7 @@ def succeeded(step: Step, worker: Worker, event: TaskSucceeded) -> None:
     if found is None:
         _drop(step, worker, event)
         return
-    step.emit(ReportAccepted())
+    step.emit(_ACCEPTED)
     job, stage, lease = found
     partition = event.key.partition
     if worker.leaving is not None:
@@ -34,7 +37,7 @@ def succeeded(step: Step, worker: Worker, event: TaskSucceeded) -> None:
     first = task.published_receipt
     for other in leases_in(task.state):
         if other.key != lease.key:
-            step.cancel(other)
+            step.cancel(other, Reason(Why.OTHER_FIRST, key=lease.key))
     state.accept(stage, lease, event, step.now)
     stragglers.note(state, job, stage, step.settings)
     _clear(step, worker, task, event.key)
@@ -42,7 +45,7 @@ def succeeded(step: Step, worker: Worker, event: TaskSucceeded) -> None:
         # The plan took the stage for repeatable and it is not: never trust it again.
         stage.label = Label.INDETERMINATE
         if not lineage.unread(job, stage, [partition]):
-            step.roll_back(job, stage)
+            step.roll_back(job, stage, event.key)
             return
     for later, number in lineage.unlocked(job, stage, partition):
         if isinstance(later.tasks[number].state, Waiting) and lineage.input_complete(
@@ -79,9 +82,10 @@ def failed(step: Step, worker: Worker, event: TaskFailed) -> None:
         why = attempts.why_stale(step.state, event.key, event.inputs)
         step.emit(ReportDropped(why))
         return
-    step.emit(ReportAccepted())
+    step.emit(_ACCEPTED)
     job, stage, lease = found
     alone = step.state.give_up(stage, lease, step.now)
+    stage.tasks[event.key.partition].why = Reason(Why.FAILED, worker.name, event.key)
     if isinstance(event.failure, FetchFailed) and step.lose_input(job, lease, event.failure):
         return
     cause = cause_of(event.failure)

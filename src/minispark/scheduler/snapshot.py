@@ -23,6 +23,7 @@ from typing import Any, Final
 from minispark.blocks.meta import Receipt
 from minispark.ids import TaskKey
 from minispark.plan.stages import Label, ReadMode, StageInput
+from minispark.scheduler.reasons import FIRST, Reason
 from minispark.scheduler.spec import JobSpec, StageBranch, StageSpec
 from minispark.scheduler.stage import StageRun
 from minispark.scheduler.state import JobRun, Phase, State
@@ -45,7 +46,7 @@ from minispark.scheduler.workers import Leaving, Worker
 _LETTER: Final = {Idle: ".", Waiting: "w", Ready: "r", Leased: "L", Racing: "R", Done: "D"}
 _RESTING: Final[dict[str, TaskState]] = {".": IDLE, "w": WAITING, "r": READY}
 _MEMORY: Final = tuple(
-    f.name for f in fields(Task) if f.name not in ("state", "attempts", "published_receipt")
+    f.name for f in fields(Task) if f.name not in ("state", "attempts", "published_receipt", "why")
 )
 _NEW: Final = attrgetter(*_MEMORY)(Task())
 
@@ -118,7 +119,7 @@ def _short(key: TaskKey) -> tuple[int, int, int, int]:
 
 # Workers.
 
-_OF_WORKER: Final = ("leased", "started", "failed_tasks", "blocks", "leaving")
+_OF_WORKER: Final = ("leased", "started", "waiting", "failed_tasks", "blocks", "leaving")
 _OF_LEAVING: Final = ("moving", "slow", "given")
 
 
@@ -166,6 +167,8 @@ def _load_worker(plain: dict[str, Any]) -> Worker:
         worker.leased[key] = since_s
         if started_s is not None:
             worker.started[key] = started_s
+        else:
+            worker.waiting[key] = None
     worker.failed_tasks = dict.fromkeys((job, stage, p) for job, stage, p in plain["failed_tasks"])
     for job, numbers in plain["blocks"].items():
         each = iter(numbers)
@@ -237,6 +240,11 @@ def _stage(stage: StageRun) -> dict[str, Any]:
             for s in states
             if isinstance(s, Done)
         ],
+        "reasons": [
+            [p, *(task.why.plain if task.why else ())]
+            for p, task in enumerate(stage.tasks)
+            if task.why is not FIRST
+        ],
         "found": [p for p, s in enumerate(states) if isinstance(s, Done) and s.found],
         # That of a task that is done is its receipt.
         "promised": [
@@ -277,6 +285,10 @@ def _load_tasks(job: JobRun, stage: StageRun, plain: dict[str, Any]) -> None:
     for partition, *memory in plain["memories"]:
         for name, value in zip(_MEMORY, memory, strict=True):
             setattr(stage.tasks[partition], name, tuple(value) if type(value) is list else value)
+    # The first release kept none.
+    before = [[p] for p, attempts in enumerate(plain["attempts"]) if attempts]
+    for partition, *reason in plain.get("reasons", before):
+        stage.tasks[partition].why = Reason.of(*reason) if reason else None
     for partition, rows, checksums in plain["promised"]:
         stage.tasks[partition].published_receipt = Receipt(tuple(rows), tuple(checksums))
 

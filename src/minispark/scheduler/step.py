@@ -23,6 +23,7 @@ from minispark.scheduler.commands import (
     ReleaseJob,
 )
 from minispark.scheduler.policy import Cause, ended
+from minispark.scheduler.reasons import Reason, Why
 from minispark.scheduler.stage import StageRun
 from minispark.scheduler.state import JobRun, Phase, State
 from minispark.scheduler.tasks import (
@@ -93,8 +94,8 @@ class Step:
     def _plan(self, job: JobRun) -> None:
         """Ask anew which tasks are needed and which of them may run."""
         needed = lineage.missing(job)
-        while (stage := lineage.unrepeatable(job, needed)) is not None:
-            self.roll_back(job, stage)
+        while (lost := lineage.unrepeatable(job, needed)) is not None:
+            self.roll_back(job, *lost)
             if job.ended:
                 return
             needed = lineage.missing(job)
@@ -114,7 +115,7 @@ class Step:
 
     def _deliver(self, job: JobRun) -> None:
         for lease in self.state.leases_of(job):
-            self.cancel(lease)
+            self.cancel(lease, Reason(Why.COMPLETE))
         for task in (task for stage in job.ordered for task in stage.tasks):
             if not isinstance(task.state, Idle | Done):
                 task.move(IDLE)
@@ -126,12 +127,13 @@ class Step:
             job.committing = tuple(done.key for stage in sinks for done in stage.accepted())
             self.emit(CommitJob(job.name, job.committing))
         else:
-            self.end(job, Phase.SUCCEEDED)
+            self.end(job, Phase.SUCCEEDED, Reason(Why.COMPLETE))
 
     def end(
         self,
         job: JobRun,
         phase: Phase,
+        reason: Reason,
         failure: Failure | None = None,
         key: TaskKey | None = None,
     ) -> None:
@@ -140,7 +142,7 @@ class Step:
         ``key`` is the attempt whose failure ends it.
         """
         for lease in self.state.leases_of(job):
-            self.cancel(lease)
+            self.cancel(lease, Reason(Why.JOB_ENDED))
         results: tuple[BlockRef, ...] = ()
         if phase is Phase.SUCCEEDED:
             kept = (done for s in job.ordered if s.spec.result for done in s.accepted())
@@ -152,7 +154,7 @@ class Step:
         for worker in (self.state.workers.get(name) for name in job.workers):
             if worker is not None and worker.failed_tasks:
                 worker.close_strikes(job.name)
-        self.emit(FinishJob(job.name, job.status, failure, results, key))
+        self.emit(FinishJob(job.name, job.status, failure, results, key, reason))
         self.release(job, keep=[block.key for block in results])
 
     def release(self, job: JobRun, keep: Iterable[TaskKey] = ()) -> None:
@@ -202,21 +204,24 @@ class Step:
             task, cause, why, elsewhere=elsewhere, settings=self.settings
         )
         if last is not None:
-            self.end(job, Phase.FAILED, last, key)
+            failure, reason = last
+            self.end(job, Phase.FAILED, reason, failure, key)
         elif alone and lineage.input_complete(job, stage, key.partition):
             self.state.enqueue(job, stage, key.partition)
         elif alone:
             self.mark_dirty(job)
 
-    def lose_lease(self, worker: Worker, key: TaskKey, cause: Cause, reason: str) -> None:
-        """Write off an attempt that will not be reported."""
+    def lose_lease(self, worker: Worker, key: TaskKey, cause: Cause, words: str) -> None:
+        """Write off an attempt that will not be reported; ``words`` say why."""
         if key not in worker.leased:
             return  # An earlier loss of this step has ended the job.
         job = self.state.jobs[key.job]
         stage, lease = job.stages[key.stage], self.state.lease_of(key)
         if lease is not None:
             alone = self.state.give_up(stage, lease, self.now)
-            why = WorkerLost(f"{worker.name}: {reason}")
+            lost = Why.ATTEMPT_LOST if cause is Cause.LEASE_LOST else Why.WORKER_DOWN
+            stage.tasks[key.partition].why = Reason(lost, worker.name, key)
+            why = WorkerLost(f"{worker.name}: {words}")
             self.charge(job, stage, lease, cause, why, alone=alone)
 
     def lose_input(self, job: JobRun, reader: Leased, gone: FetchFailed) -> bool:
@@ -229,7 +234,9 @@ class Step:
         if not isinstance(done, Done) or done.key != key:
             return False
         holder = self.state.workers[done.worker]
+        again = job.stages[reader.key.stage].tasks[reader.key.partition]
         if done.moved_s is not None and reader.since_s < done.moved_s:
+            again.why = Reason(Why.INPUT_MOVED, done.worker, key)
             # It was sent to where the block was before, and shall ask again.
             self._count_fetch(job, reader, gone)
             return True
@@ -237,7 +244,8 @@ class Step:
         if holder.up and holder.name != reader.worker:
             holder.suspect = self.settings.heartbeat_timeout_s < inf
             self.state.reindex(holder)
-        self.lose_blocks(job, stage, [key.partition])
+        self.lose_blocks(job, stage, [key.partition], Why.OUTPUT_UNREADABLE)
+        again.why = Reason(Why.INPUT_LOST, holder.name, key)
         stage.tasks[key.partition].avoid_worker(holder.name)
         # A cache drops what it likes, and there is only so much that was found there.
         if not done.found:
@@ -248,19 +256,26 @@ class Step:
         self.mark_dirty(job)
         job.fetch_failures += 1
         if job.fetch_failures > self.settings.max_fetch_failures:
-            self.end(job, Phase.FAILED, gone, reader.key)
+            most = Reason(Why.MAX_FETCH_FAILURES, limit=self.settings.max_fetch_failures)
+            self.end(job, Phase.FAILED, most, gone, reader.key)
 
-    def lose_blocks(self, job: JobRun, stage: StageRun, partitions: list[int]) -> None:
+    def lose_blocks(self, job: JobRun, stage: StageRun, partitions: list[int], why: Why) -> None:
         """Write off accepted blocks of a stage; whether they are made again is asked later."""
         for partition in partitions:
+            task = stage.tasks[partition]
+            if isinstance(task.state, Done):
+                task.why = Reason(why, task.state.worker, task.state.key)
             stage.lose(partition)
         for partition in lineage.unread(job, stage, partitions):
             stage.tasks[partition].published_receipt = None
         stragglers.note(self.state, job, stage, self.settings)
         self.mark_dirty(job)
 
-    def roll_back(self, job: JobRun, stage: StageRun) -> None:
-        """Start a stage, and all that read it, over as new generations."""
+    def roll_back(self, job: JobRun, stage: StageRun, lost: TaskKey) -> None:
+        """Start a stage, and all that read it, over as new generations.
+
+        ``lost`` is the block that makes it necessary.
+        """
         fallen = lineage.started_below(job, stage)
         why = f"a lost block of stage {stage.id} came out with other rows, or may have"
         if any(s.spec.sink for s in fallen) and job.phase is Phase.DELIVERED:
@@ -269,7 +284,7 @@ class Step:
                 f"{why}, and output that was made from it is already delivered",
                 "Remove the output and submit the job again.",
             )
-            self.end(job, Phase.FAILED, failure)
+            self.end(job, Phase.FAILED, Reason(Why.DELIVERED, key=lost), failure)
             return
         starts = max(s.generation for s in fallen) + 1
         if starts >= self.settings.max_stage_generations:
@@ -278,15 +293,19 @@ class Step:
                 f"{why}; its work has begun {starts} times",
                 "Mark the function as deterministic if it is, or see why blocks are lost.",
             )
-            self.end(job, Phase.FAILED, failure)
+            most = Reason(Why.MAX_GENERATIONS, limit=self.settings.max_stage_generations)
+            self.end(job, Phase.FAILED, most, failure)
             return
+        reason = Reason(Why.ROLLED_BACK, key=lost)
         for candidate in fallen:
             candidate.generation += 1
             for partition, task in enumerate(candidate.tasks):
                 task.published_receipt = None
+                if task.attempts:
+                    task.why = reason
                 if isinstance(task.state, Live):
                     for lease in leases_in(task.state):
-                        self.cancel(lease)
+                        self.cancel(lease, reason)
                     task.move(IDLE)
                 elif isinstance(task.state, Done):
                     candidate.lose(partition)
@@ -294,29 +313,30 @@ class Step:
                     task.move(IDLE)
         self.mark_dirty(job)
 
-    def cancel(self, lease: Leased) -> None:
+    def cancel(self, lease: Leased, reason: Reason) -> None:
         """Have an attempt ended, and take it off the books; its task is left as it is."""
         worker = self.state.workers[lease.worker]
         self.state.unlease(lease, self.now)
         if worker.up:
-            self.emit(CancelTask(worker.name, worker.epoch, lease.key))
+            self.emit(CancelTask(worker.name, worker.epoch, lease.key, reason))
 
-    def revoke(self, lease: Leased) -> None:
+    def revoke(self, lease: Leased, reason: Reason) -> None:
         """Take an attempt away from its worker, at nobody's charge, and queue it again."""
         job = self.state.jobs[lease.key.job]
         stage, partition = job.stages[lease.key.stage], lease.key.partition
         worker = self.state.workers[lease.worker]
         if worker.up:
-            self.emit(CancelTask(worker.name, worker.epoch, lease.key))
+            self.emit(CancelTask(worker.name, worker.epoch, lease.key, reason))
         if not self.state.give_up(stage, lease, self.now):
             return
+        stage.tasks[partition].why = reason
         if lineage.input_complete(job, stage, partition):
             self.state.enqueue(job, stage, partition)
         else:
             self.mark_dirty(job)
 
-    def call_back_line(self, worker: Worker) -> None:
-        """Take back what waits for a slot of a worker."""
-        for lease in [self.state.lease_of(key) for key in worker.line]:
+    def call_back_all(self, keys: Iterable[TaskKey], reason: Reason) -> None:
+        """Take attempts away from their worker."""
+        for lease in [self.state.lease_of(key) for key in keys]:
             if lease is not None:
-                self.revoke(lease)
+                self.revoke(lease, reason)

@@ -15,6 +15,7 @@ from typing import Final
 
 from minispark.blocks.meta import Receipt
 from minispark.ids import TaskKey
+from minispark.scheduler.reasons import FIRST, Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +128,8 @@ class Task:
     """How the executors ended that it ended."""
     avoid: tuple[str, ...] = ()
     """Workers on which it failed: not asked again while there is another."""
+    why: Reason | None = FIRST
+    """Why its next attempt is launched; None where the first release did not keep it."""
     published_receipt: Receipt | None = None
     """Receipt of an output that consumers of this generation may have read."""
 

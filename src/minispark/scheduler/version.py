@@ -12,5 +12,5 @@ speed. A journal of another version is not replayed: its running jobs end FAILED
 is better than going on from decisions that were never made."""
 
 REPLAYED_VERSIONS: Final = frozenset({4, SCHEDULER_VERSION})
-"""Versions whose journals are replayed. Version 4 decided the same as 5, but did not say which
-reports it accepted."""
+"""Versions whose journals are replayed. Version 4 decided the same as 5, but did not say why,
+nor which reports it accepted."""

@@ -59,7 +59,9 @@ class Worker:
     leased: dict[TaskKey, float] = field(default_factory=dict)
     """Live attempts, and when each was leased."""
     started: dict[TaskKey, float] = field(default_factory=dict)
-    """Those of them that have a slot, and since when; the others wait in this order."""
+    """Those of them that have a slot, and since when."""
+    waiting: dict[TaskKey, None] = field(default_factory=dict, compare=False)
+    """The others, the next one first."""
     blocks: dict[str, dict[TaskKey, None]] = field(default_factory=dict)
     """Blocks of attempts that were accepted, by job, until the job is over."""
 
@@ -97,15 +99,21 @@ class Worker:
         has_slot = len(self.leased) < self.slots
         if has_slot:
             self.started[key] = now
+        else:
+            self.waiting[key] = None
         self.leased[key] = now
         return has_slot
 
     def let_go_of(self, key: TaskKey, now: float) -> TaskKey | None:
         """Take an attempt off the books; return the one that waited first and has its slot now."""
         del self.leased[key]
-        if self.started.pop(key, None) is None or len(self.leased) < self.slots:
+        if self.started.pop(key, None) is None:
+            del self.waiting[key]
             return None
-        following = self.first_in_line
+        if not self.waiting:
+            return None
+        following = next(iter(self.waiting))
+        del self.waiting[following]
         self.started[following] = now
         return following
 
@@ -114,19 +122,9 @@ class Worker:
         return self.started.get(key, now)
 
     @property
-    def line(self) -> list[TaskKey]:
-        """The attempts that wait for a slot, the next one first."""
-        return [key for key in self.leased if key not in self.started]
-
-    @property
-    def first_in_line(self) -> TaskKey:
-        """The attempt that waits for the next slot, where one has to wait."""
-        return next(key for key in self.leased if key not in self.started)
-
-    @property
     def last_in_line(self) -> TaskKey | None:
         """The attempt that waits for a slot longest from now, if one has to wait."""
-        return next(reversed(self.leased)) if len(self.leased) > self.slots else None
+        return next(reversed(self.waiting), None)
 
     def let_go(self, job: str, kept: Collection[TaskKey]) -> None:
         """Stop waiting for the moves of a job that is over, but for what is kept of it."""

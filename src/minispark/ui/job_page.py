@@ -76,11 +76,6 @@ class JobPageInputs:
 
 def sheet_of(record: JobRecord, shown: JobPageInputs, *, now: float) -> JobPage:
     """Gather what the page of a job shows."""
-    facts = Facts(
-        record=record,
-        slots=shown.up,
-        bytes_spilled=shown.metrics.bytes_spilled,
-    )
     return JobPage(
         job=shown.view,
         headline=headline(record, shown.view, shown.metrics),
@@ -89,7 +84,7 @@ def sheet_of(record: JobRecord, shown: JobPageInputs, *, now: float) -> JobPage:
         graph=plan_graph(record, shown.rows),
         quantiles=quantiles(record, {row.id: row.skew for row in shown.rows}),
         workers=worker_shares(record),
-        advice=why(facts),
+        advice=why(Facts(record, shown.up)),
         problems=problems(record),
         outputs=list(shown.outputs),
         files=list(shown.files),

@@ -1,15 +1,17 @@
-"""The story of a job as a document: step by step what was known and decided."""
+"""The story of a job as a document: step by step what happened and was decided."""
 
 from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable
+from dataclasses import replace
 from heapq import nsmallest
 
 from pydantic import BaseModel, TypeAdapter
 
 from minispark.journal.rows import Row
-from minispark.observe.story import JournalStep, Storyteller
+from minispark.observe.record import JobRecord
+from minispark.observe.story import JournalStep, story
 
 STEPS_PER_PAGE = 250
 """Steps that are asked for at a time: about 150 kB, told in some 20 ms."""
@@ -17,40 +19,7 @@ _MAX_DEEDS = 40
 _MAX_WORKERS = 12
 
 
-class ToldStage(BaseModel, from_attributes=True):
-    """How far a stage was."""
-
-    stage: int
-    tasks: int
-    running: int
-    done: int
-
-
-class ToldDeed(BaseModel, from_attributes=True):
-    """What was decided, and by which rule."""
-
-    sentence: str
-    rule: str
-
-
-class ToldStep(BaseModel):
-    """One line of the journal, told."""
-
-    seq: int
-    at: float
-    what: str
-    waiting: int
-    running: int
-    done: int
-    stages: list[ToldStage]
-    workers: dict[str, int]
-    """The busiest workers and how many attempts of the job each had."""
-    decided: list[ToldDeed]
-    more: int = 0
-    """Decisions that are not listed."""
-
-
-_steps: TypeAdapter[list[ToldStep]] = TypeAdapter(list[ToldStep])
+_steps: TypeAdapter[list[JournalStep]] = TypeAdapter(list[JournalStep])
 
 
 class StoryDocument(BaseModel):
@@ -60,20 +29,22 @@ class StoryDocument(BaseModel):
     first: int
     total: int
     """How many there are in all."""
-    steps: list[ToldStep]
+    steps: list[JournalStep]
 
 
 class StepPager:
-    """The story of a job, told page by page; lines are taken in order and once."""
+    """The story of a job, page by page; rows are taken in order and once.
 
-    def __init__(self, job: str) -> None:
-        self.job = job
+    ``record`` is a new one, which is folded meanwhile.
+    """
+
+    def __init__(self, record: JobRecord) -> None:
         self.last = 0
         """Number of the last line that was told."""
-        self._teller = Storyteller(job)
+        self._record = record
         self._pages: list[bytes] = []
         """Pages that are full, as JSON and packed: steps are much alike, and there may be many."""
-        self._open: list[ToldStep] = []
+        self._open: list[JournalStep] = []
 
     @property
     def told(self) -> int:
@@ -82,9 +53,9 @@ class StepPager:
 
     def take(self, rows: Iterable[Row]) -> None:
         """Tell more."""
-        for row in rows:
-            self._open.append(_told(self._teller.tell(row)))
-            self.last = row.seq
+        for step in story(rows, self._record):
+            self._open.append(_bounded(step))
+            self.last = step.seq
             if len(self._open) == STEPS_PER_PAGE:
                 self._pages.append(zlib.compress(_steps.dump_json(self._open), 1))
                 self._open = []
@@ -97,22 +68,16 @@ class StepPager:
             steps = _steps.validate_json(zlib.decompress(self._pages[number]))
         first = number * STEPS_PER_PAGE + 1
         return StoryDocument(
-            job_id=self.job, first=first, total=max(total, self.told), steps=list(steps)
+            job_id=self._record.job_id, first=first, total=max(total, self.told), steps=list(steps)
         )
 
 
-def _told(step: JournalStep) -> ToldStep:
-    knew = step.knew
-    busy = nsmallest(_MAX_WORKERS, knew.workers.items(), key=lambda pair: (-pair[1], pair[0]))
-    return ToldStep(
-        seq=step.seq,
-        at=step.at,
-        what=step.what,
-        waiting=knew.waiting,
-        running=knew.running,
-        done=knew.done,
-        stages=[ToldStage.model_validate(stage) for stage in knew.stages],
+def _bounded(step: JournalStep) -> JournalStep:
+    """Return a step with its busiest workers and first decisions only."""
+    busy = nsmallest(_MAX_WORKERS, step.workers.items(), key=lambda pair: (-pair[1], pair[0]))
+    return replace(
+        step,
         workers=dict(busy),
-        decided=[ToldDeed.model_validate(deed) for deed in step.decided[:_MAX_DEEDS]],
+        decided=step.decided[:_MAX_DEEDS],
         more=max(0, len(step.decided) - _MAX_DEEDS),
     )

@@ -65,16 +65,16 @@ class CommandDispatcher:
         match command:
             case LaunchTask():
                 self._launch(command)
+            case ReportAccepted() | ReportDropped():
+                pass
             case CancelTask():
                 self._cancel(command)
             case WorkerDown():
-                self._worker_down(command)
+                self._parts.registry.down(command.worker, command.epoch)
             case CommitJob():
                 self._commit(command)
             case FinishJob():
                 self._finish(command)
-            case ReportAccepted() | ReportDropped():
-                pass
             case _:
                 self._tell_worker(command)
 
@@ -143,9 +143,6 @@ class CommandDispatcher:
             bytes=max(ends, default=0),
             kept=None if live is None else live.kept(ref.key, ref.worker),
         )
-
-    def _worker_down(self, command: WorkerDown) -> None:
-        self._parts.registry.down(command.worker, command.epoch)
 
     def _commit(self, command: CommitJob) -> None:
         parts = self._parts

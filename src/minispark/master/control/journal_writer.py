@@ -21,6 +21,7 @@ from minispark.journal.rows import (
     Row,
     SinkOutput,
     job_of,
+    jobs_of,
 )
 from minispark.scheduler.commands import Command
 from minispark.scheduler.events import Event, JobCommitted, JobSubmitted
@@ -45,7 +46,9 @@ class JournalWriter:
         """Append one step of the scheduler; return its row, for the readers."""
         happening = event if evidence is None else evidence
         job, seq, at = job_of(event), self._journal.seq + 1, wall_s()
-        row = Row(seq, at, job, happening, decisions_of(commands), excluded)
+        decisions = decisions_of(commands)
+        jobs = jobs_of(happening, job, decisions, self._live)
+        row = Row(seq, at, job, happening, decisions, excluded, jobs)
         self._journal.event(
             event.kind,
             EventRow.model_construct(event) if evidence is None else evidence,
@@ -53,7 +56,7 @@ class JournalWriter:
             at=at,
             now=now,
             commands=[encode_command(command) for command in commands] or None,
-            mentions=[other for other in row.about(self._live()) if other != job],
+            mentions=[other for other in jobs if other != job],
             synced=isinstance(event, JobSubmitted | JobCommitted),
         )
         return row

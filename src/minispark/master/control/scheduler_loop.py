@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import inf
-from typing import Protocol
+from typing import Protocol, cast
 
 from minispark.clock import monotonic_s
 from minispark.errors import ErrorInfo
@@ -70,13 +70,6 @@ class LoopCallbacks:
     """The journal cannot be written just now, or can again."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Pending:
-    number: int
-    """Carried out once the journal is durable up to here."""
-    steps: tuple[Step, ...]
-
-
 class SchedulerLoop:
     """The loop around the scheduler. Everything in it runs on the event loop's thread."""
 
@@ -88,7 +81,8 @@ class SchedulerLoop:
         self._work = work
         self._snapshot_steps = snapshot_steps
         self._steps = 0
-        self._pending: deque[_Pending] = deque()
+        self._pending: deque[tuple[int, Step]] = deque()
+        """Steps, and how far the journal must be durable before each is taken."""
         self._waiting: set[asyncio.Future[None]] = set()
         self._durable = 0
         self._busy = False
@@ -144,9 +138,9 @@ class SchedulerLoop:
 
     def handle(self, happening: Event | Evidence) -> None:
         """Give the scheduler an event; its commands follow as soon as the row is durable."""
-        evidence = happening if isinstance(happening, Evidence) else None
-        now = self.now_s()
-        event = self.scheduler.decide(event_of(happening), now)
+        said, now = event_of(happening), self.now_s()
+        evidence = None if said is happening else cast("Evidence", happening)
+        event = self.scheduler.decide(said, now)
         # What a heartbeat or the clock brings comes again; only the sign of life counts now.
         passing = isinstance(happening, WorkerHeartbeat | TimerFired) and self.trouble is not None
         if event is not None and not passing:
@@ -186,19 +180,24 @@ class SchedulerLoop:
             _log.exception("row_not_written", kind=event.kind)
             self._work.on_failure()
             raise
-        self._enqueue(partial(self._work.carry_out, row, commands), partial(self._work.read, row))
+        self._enqueue(partial(self._follow, row, commands))
         self._steps += 1
         if self._steps >= self._snapshot_steps:
             self.snapshot()
+
+    def _follow(self, row: Row, commands: Sequence[Command]) -> None:
+        """Carry out a row that is durable, and then show it."""
+        self._work.carry_out(row, commands)
+        self._work.read(row)
 
     def snapshot(self) -> None:
         """Write a snapshot: a restart begins there."""
         self._steps = 0
         self._work.snapshot(self.now_s())
 
-    def _enqueue(self, *steps: Step) -> None:
-        """Take steps once all that was written so far is durable."""
-        self._pending.append(_Pending(self._journal.number, steps))
+    def _enqueue(self, step: Step) -> None:
+        """Take a step once all that was written so far is durable."""
+        self._pending.append((self._journal.number, step))
         self._advance()
 
     def _on_durable(self, number: int) -> None:
@@ -223,9 +222,8 @@ class SchedulerLoop:
             return
         self._busy = True
         try:
-            while self._pending and self._pending[0].number <= self._durable:
-                for step in self._pending.popleft().steps:
-                    self._take(step)
+            while self._pending and self._pending[0][0] <= self._durable:
+                self._take(self._pending.popleft()[1])
         finally:
             self._busy = False
 

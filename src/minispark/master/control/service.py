@@ -13,7 +13,6 @@ import asyncio
 import contextlib
 import shutil
 from collections.abc import Callable
-from functools import partial
 
 from minispark.clock import wall_s
 from minispark.journal.cluster_event import ClusterEvent
@@ -178,9 +177,9 @@ class Service:
     def _read(self, row: Row) -> None:
         """Show a row to those who watch, the news first: they say what was before."""
         run = self.components.guard.run
-        run("log", partial(log_row, row), row=row.seq)
-        run("news", partial(self._teller.apply, row), row=row.seq)
-        if not run("jobs", partial(self._jobs.apply, row), row=row.seq):
+        run("log", log_row, row, row=row.seq)
+        run("news", self._teller.apply, row, row=row.seq)
+        if not run("jobs", self._jobs.apply, row, row=row.seq):
             self._jobs.recover(row)
 
     def _give_up(self) -> None:

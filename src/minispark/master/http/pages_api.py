@@ -153,7 +153,7 @@ def _add_documents(routes: APIRouter, service: Service) -> None:
     async def story(
         job_id: str, step: Number = 1, seq: Annotated[int | None, Query(ge=0, le=2**62)] = None
     ) -> Response:
-        """Tell a job step by step: what the scheduler knew, what it decided, by which rule.
+        """Return a job step by step: what happened, what was decided and why, how far it was.
 
         A page of it: the one with a step, by its number or by the number of its event.
         """

@@ -69,12 +69,12 @@ class RunningJob:
     def take(self, row: Row) -> None:
         """Note what the master needs of a row to act: where blocks and files are."""
         match row.happening:
-            case Submission(found=found):
-                self.found = {task.key: task for task in found}
-                self.blocks.update((task.key, task.meta) for task in found)
             case SuccessRow(report=report) if row.accepted:
                 self.blocks[report.key] = report.block
                 self.files[report.key] = report.sink
+            case Submission(found=found):
+                self.found = {task.key: task for task in found}
+                self.blocks.update((task.key, task.meta) for task in found)
             case CommitRow(manifests=manifests):
                 self.manifests = manifests
             case PublishedRow(sinks=sinks):

@@ -146,18 +146,27 @@ class JobHistory:
         if self._book.outcome(job) is None:
             return self._book.live[job].record
         if job not in self._told:
-            self._told[job] = await asyncio.to_thread(self._tell, job)
+            self._told[job] = await asyncio.to_thread(self._tell, await self.new_record(job))
             while len(self._told) > _KEPT:
                 del self._told[next(iter(self._told))]
         return self._told[job]
 
-    def _tell(self, job: str) -> JobRecord:
-        stored = self._journal.read_graph(job)
-        if stored is None:  # Its retention ended just now.
-            raise no_such_job(job)
-        graph = GraphMessage.model_validate_json(stored).graph
-        record = JobRecord(job, "", graph, 0.0)
-        after = 0
+    async def new_record(self, job: str) -> JobRecord:
+        """Return a record of a job to which no row was applied.
+
+        Raises
+        ------
+        RefusedError
+            There is no such job.
+        """
+        if self._book.outcome(job) is None:
+            return JobRecord(job, "", self._book.live[job].graph, 0.0)
+        stored = await self.plan(job)
+        graph = await asyncio.to_thread(GraphMessage.model_validate_json, stored)
+        return JobRecord(job, "", graph.graph, 0.0)
+
+    def _tell(self, record: JobRecord) -> JobRecord:
+        job, after = record.job_id, 0
         while rows := self._journal.read_events(job, after=after, limit=_PAGE):
             fold(record, read_rows(rows))
             after = rows[-1].seq

@@ -12,9 +12,15 @@ from typing import Any
 
 from pydantic_core import from_json, to_json
 
-from minispark.journal.decisions import Decision, decode_decisions, encode_command
+from minispark.journal.decisions import (
+    Decision,
+    decisions_of,
+    decode_decisions,
+    encode_command,
+    without_reason,
+)
 from minispark.journal.journal import JournalEvent, Snapshot
-from minispark.journal.rows import Registration, Row, event_of
+from minispark.journal.rows import Happening, Registration, Row, event_of, happening_of
 from minispark.scheduler.commands import ReportAccepted, ReportDropped
 from minispark.scheduler.core import Scheduler
 from minispark.scheduler.snapshot import dump, load
@@ -63,34 +69,51 @@ class Replay:
         except Exception as error:
             self.broken = f"its snapshot cannot be read: {type(error).__name__}"
 
-    def take(self, stored: JournalEvent, row: Row) -> None:
-        """Apply one row; those before the snapshot and those that were no step do nothing."""
-        if self.broken is not None or row.seq <= self.after or stored.now is None:
-            return
+    def read(self, stored: JournalEvent) -> Row:
+        """Read one row, and apply it if it is a step after the snapshot.
+
+        Raises
+        ------
+        ValueError
+            This version does not understand the row.
+        """
+        happening = happening_of(stored)
+        decisions = None
+        if self.broken is None and stored.seq > self.after and stored.now is not None:
+            decisions = self._apply(stored, happening, stored.now)
+        if decisions is None:
+            decisions = decode_decisions(stored.commands)
+        return Row.of(stored, happening, decisions)
+
+    def _apply(
+        self, stored: JournalEvent, happening: Happening, now: float
+    ) -> tuple[Decision, ...] | None:
+        """Decide again; return what was decided, None if not the same as in the journal."""
         try:
-            commands = self.scheduler.apply(event_of(row.happening), stored.now)
+            commands = self.scheduler.apply(event_of(happening), now)
         # Whatever it is: the master must start, and the jobs that ended be there.
         except Exception as error:
             self.give_up(stored, error)
-            return
-        decided = [encode_command(command) for command in commands]
-        text = to_json(decided).decode() if decided else None
-        # Another release may write the same decision with more fields.
-        if text != stored.commands and self._as_written(decode_decisions(text)) != row.decisions:
-            self.broken = (
-                f"row {row.seq} ({stored.kind}) was decided differently when it was written"
-            )
-            return
-        if isinstance(row.happening, Registration):
-            self.workers[row.happening.worker] = row.happening
-        self.now = stored.now
+            return None
+        text = to_json(list(map(encode_command, commands))).decode() if commands else None
+        # Another release may write the same decision with other fields.
+        if text != stored.commands and self._differ(text, stored.commands):
+            name = f"row {stored.seq} ({stored.kind})"
+            self.broken = f"{name} was decided differently when it was written"
+            return None
+        if isinstance(happening, Registration):
+            self.workers[happening.worker] = happening
+        self.now = now
         self.steps += 1
+        return decisions_of(commands)
 
-    def _as_written(self, decisions: tuple[Decision, ...]) -> tuple[Decision, ...]:
-        """Return decisions as the version that wrote the journal would say them."""
+    def _differ(self, text: str | None, stored: str | None) -> bool:
+        """Whether decisions differ, as far as the version that wrote the journal said them."""
+        now, then = decode_decisions(text), decode_decisions(stored)
         if self._version >= 5:
-            return decisions
-        return tuple(d for d in decisions if not isinstance(d, ReportAccepted | ReportDropped))
+            return now != then
+        kept = (d for d in now if not isinstance(d, ReportAccepted | ReportDropped))
+        return list(map(without_reason, kept)) != list(map(without_reason, then))
 
     def give_up(self, stored: JournalEvent, error: Exception) -> None:
         """Note that a row cannot be understood."""

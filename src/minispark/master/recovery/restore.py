@@ -12,14 +12,12 @@ import gc
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 
 from minispark.clock import monotonic_s, wall_s
 from minispark.errors import ErrorInfo, MinisparkError, TaskError
 from minispark.journal.commits import discard, publish, sink_stages
 from minispark.journal.journal import TOTALS, Journal, StoredJob
-from minispark.journal.rows import Row
 from minispark.logs import logger
 from minispark.master.control.components import Components, Identity
 from minispark.master.http.http_errors import RefusedError
@@ -101,7 +99,7 @@ def _read_rows(
     for stored in parts.journal.replay(after=replay.after, jobs=live):
         rows += 1
         try:
-            row = Row.read(stored)
+            row = replay.read(stored)
             if row.job in live:
                 live[row.job].take(row)
         # Whatever is wrong with a row, the jobs that ended must be there.
@@ -111,10 +109,9 @@ def _read_rows(
         for decision in row.decisions:
             if isinstance(decision, FinishJob):
                 ends[decision.job] = decision
-        for job in (live[name] for name in row.about(live) if name in live):
-            show = partial(apply, job.record, row)
-            parts.guard.run("record", show, job=job.job_id, row=row.seq)
-        replay.take(stored, row)
+        for job in row.about(live):
+            if job in live:
+                parts.guard.run("record", apply, live[job].record, row, job=job, row=row.seq)
     return rows, ends
 
 

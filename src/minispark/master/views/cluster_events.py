@@ -15,6 +15,7 @@ from minispark.journal.cluster_event import ClusterEvent
 from minispark.journal.rows import FailureRow, Registration, Row, Submission
 from minispark.master.control.components import Components
 from minispark.observe.failures import error_of
+from minispark.observe.story_words import because
 from minispark.scheduler.commands import DismissWorker, FinishJob, JobStatus, WorkerDown
 from minispark.scheduler.events import (
     HeartbeatDiff,
@@ -22,6 +23,9 @@ from minispark.scheduler.events import (
     MasterRestarted,
     WorkerDraining,
 )
+
+_TOLD = frozenset((WorkerDown, DismissWorker, FinishJob))
+"""Decisions that are news."""
 
 
 class EventPublisher:
@@ -47,13 +51,15 @@ class EventPublisher:
 
     def _lines(self, row: Row) -> list[ClusterEvent]:
         found = [*self._of_happening(row), *self._of_standing(row.excluded)]
+        if _TOLD.isdisjoint(map(type, row.decisions)):
+            return found
         for command in row.decisions:
             match command:
                 case WorkerDown():
                     found += self._gone(command)
                 case DismissWorker():
-                    left = "nothing of it is needed any more, or its time to leave is over"
-                    found.append(_worker(command.worker, "dismissed", f"may go: {left}"))
+                    why = because(command.reason)
+                    found.append(_worker(command.worker, "dismissed", f"may leave: {why}"))
                 case FinishJob():
                     found.append(self._ended(command, row.at))
                 case _:
@@ -70,18 +76,18 @@ class EventPublisher:
                 what = f"{many(len(fact.job.stages), 'stage')}, {many(tasks, 'task')}"
                 yield self._job(fact.job.job, "submitted", f"was submitted: {what}")
             case JobCancelRequested():
-                yield self._job(fact.job, "cancel_requested", "somebody asked for its end")
+                yield self._job(fact.job, "cancel_requested", "cancellation was requested")
             case Registration():
                 self._up |= {fact.worker}
-                yield from self._lost_with(fact.worker, "registered anew")
+                yield from self._lost_with(fact.worker, "registered again")
                 what = f"registered: {many(fact.slots, 'slot')}, at {fact.url}"
                 yield _worker(fact.worker, "registered", what)
             case WorkerDraining():
                 self._up -= {fact.worker}
-                what = "leaves: it gets no more work, and its blocks go to others"
+                what = "is draining: it gets no more work, and its blocks move to other workers"
                 yield _worker(fact.worker, "draining", what)
             case HeartbeatDiff():
-                yield from self._lost(fact.worker, fact.lost, "does not know them")
+                yield from self._lost(fact.worker, fact.lost, "does not have them")
                 yield from self._room(fact)
             case MasterRestarted():
                 yield self._master_started()
@@ -92,6 +98,8 @@ class EventPublisher:
 
     def _of_standing(self, excluded: frozenset[str]) -> Iterator[ClusterEvent]:
         """Say which workers are excluded, and which are not any more."""
+        if excluded == self._excluded:
+            return
         for worker in sorted(excluded - self._excluded):
             what = "gets no work for a while: too many tasks failed there in a row"
             yield _worker(worker, "excluded", what)
@@ -126,7 +134,7 @@ class EventPublisher:
             yield _worker(fact.worker, "room", f"takes work again: its {before} has room")
 
     def _gone(self, command: WorkerDown) -> Iterator[ClusterEvent]:
-        yield _worker(command.worker, "down", f"is DOWN: {command.reason}")
+        yield _worker(command.worker, "down", f"is DOWN: {because(command.reason)}")
         self._up -= {command.worker}
         self._full.pop(command.worker, None)
         yield from self._lost_with(command.worker, "is DOWN")

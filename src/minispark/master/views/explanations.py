@@ -6,6 +6,7 @@ import asyncio
 from collections import OrderedDict
 
 from minispark.master.recovery.history import JobHistory
+from minispark.observe.record import JobRecord
 from minispark.ui import STEPS_PER_PAGE, StepPager, StoryDocument
 
 _KEPT = 4
@@ -13,8 +14,8 @@ _KEPT = 4
 
 
 class _Kept:
-    def __init__(self, job: str) -> None:
-        self.plot = StepPager(job)
+    def __init__(self, record: JobRecord) -> None:
+        self.plot = StepPager(record)
         self.lock = asyncio.Lock()
 
 
@@ -36,7 +37,10 @@ class Explanations:
         total = await self._history.count(job)
         if seq is not None:
             step = await self._history.count(job, before=seq) + 1
-        kept = self._kept.setdefault(job, _Kept(job))
+        kept = self._kept.get(job)
+        if kept is None:
+            record = await self._history.new_record(job)
+            kept = self._kept.setdefault(job, _Kept(record))
         self._kept.move_to_end(job)
         while len(self._kept) > _KEPT:
             self._kept.popitem(last=False)

@@ -17,6 +17,7 @@ from minispark.master.jobs.archiver import JobArchiver
 from minispark.master.jobs.job_store import RunningJob
 from minispark.observe.projection import apply, fold, read_rows
 from minispark.observe.record import JobRecord
+from minispark.observe.story_words import because
 from minispark.scheduler.commands import WorkerDown
 
 _PAGE = 1_000
@@ -36,25 +37,24 @@ class JobReader:
     def apply(self, row: Row) -> None:
         """Take a row into the records of all jobs that it is about."""
         parts = self._parts
-        for job in row.about(list(parts.jobs.live)):
+        for job in row.jobs:
             live = parts.jobs.live.get(job)
             if live is None:
                 continue
             if job in self._behind:
                 self._behind[job] = row.seq
-            elif parts.guard.run("record", partial(apply, live.record, row), job=job, row=row.seq):
+            elif parts.guard.run("record", apply, live.record, row, job=job, row=row.seq):
                 self._settle(live)
             else:
                 self._begin_rebuild(live, row.seq)
-        if any(isinstance(decision, WorkerDown) for decision in row.decisions):
+        if WorkerDown in map(type, row.decisions):
             parts.update_wait_reasons()
 
     def recover(self, row: Row) -> None:
         """Fold the records of all jobs that a row is about again: it was not taken in."""
-        for job in row.about(list(self._parts.jobs.live)):
-            live = self._parts.jobs.live.get(job)
-            if live is not None and job not in self._behind:
-                self._begin_rebuild(live, row.seq)
+        live = self._parts.jobs.live
+        for job in live.keys() & set(row.jobs) - self._behind.keys():
+            self._begin_rebuild(live[job], row.seq)
 
     def _begin_rebuild(self, live: RunningJob, seq: int) -> None:
         self._behind[live.job_id] = seq
@@ -98,4 +98,4 @@ def log_row(row: Row) -> None:
         )
     for decision in row.decisions:
         if isinstance(decision, WorkerDown):
-            _log.warning("worker_down", worker=decision.worker, reason=decision.reason)
+            _log.warning("worker_down", worker=decision.worker, reason=because(decision.reason))

@@ -75,7 +75,7 @@ class Records:
     def _apply(self, row: stored.Row) -> None:
         if isinstance(row.happening, Submission):
             spec = row.happening.job
-            record = JobRecord(spec.job, spec.job, _graph_of(spec), row.at)
+            record = JobRecord(spec.job, spec.job, graph_of(spec), row.at)
             self.jobs.setdefault(spec.job, record)
         for job in row.about(self.jobs):
             if job in self.jobs:
@@ -138,7 +138,7 @@ def _block(receipt: Receipt) -> BlockMeta:
     )
 
 
-def _graph_of(spec: JobSpec) -> StageGraph:
+def graph_of(spec: JobSpec) -> StageGraph:
     """Return a plan that the scheduler would see as this job."""
     return StageGraph(
         tuple(_stage(stage) for stage in spec.stages),

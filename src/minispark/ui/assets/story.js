@@ -1,4 +1,4 @@
-// Steps through the journal of a job: a slider, what was known, what was decided and why. Each step
+// Steps through the journal of a job: a slider, how far it was, what was decided and why. Each step
 // has a URL (#step-NUMBER).
 
 function element(name, attributes = {}, ...children) {
@@ -84,20 +84,20 @@ export class StoryPlayer {
       return element("tr", {}, element("th", {scope: "row"}, `stage ${stage.stage}`), element("td", {class: "progress"}, done), element("td", {class: "n"}, `${stage.done}/${stage.tasks} done`), element("td", {class: "n"}, `${stage.running} running`));
     });
     const workers = Object.entries(step.workers).map(([worker, load]) => `${worker}: ${load}`).join(", ");
-    const list = element("dl", {}, element("dt", {}, "What the scheduler knew"), element("dd", {}, `${step.waiting} tasks waiting, ${step.running} running, ${step.done} done`));
+    const list = element("dl", {}, element("dt", {}, "Tasks after this step"), element("dd", {}, `${step.waiting} tasks waiting, ${step.running} running, ${step.done} done`));
     if (workers) list.append(element("dt", {}, "Attempts on workers"), element("dd", {}, workers));
     if (!rows.length) return list;
     return element("div", {}, list, element("table", {class: "tight"}, element("tbody", {}, ...rows)));
   }
 
   decided(step) {
-    if (!step.decided.length) return [element("p", {class: "muted"}, "It decided nothing.")];
+    if (!step.decided.length) return [element("p", {class: "muted"}, "Nothing was decided.")];
     const deeds = step.decided.map((deed) => {
       const item = element("li", {}, deed.sentence);
       if (deed.rule) item.append(element("br"), element("span", {class: "rule"}, `because ${deed.rule}`));
       return item;
     });
     if (step.more) deeds.push(element("li", {class: "muted"}, `and ${step.more} more`));
-    return [element("dl", {}, element("dt", {}, "What it decided, and by which rule"), element("dd", {}, element("ul", {}, ...deeds)))];
+    return [element("dl", {}, element("dt", {}, "What was decided, and why"), element("dd", {}, element("ul", {}, ...deeds)))];
   }
 }
