@@ -1,4 +1,4 @@
-"""Queries over two tables, for every engine: what is cut anyhow must equal plain Polars."""
+"""Queries over two tables, for every engine: cut in any way, they give the rows of plain Polars."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _join(how: JoinStrategy) -> Query:
     return lambda left, right: left.join(right, on="a", how=how)
 
 
-# Polars promises the order of these.
+# Polars promises the order of their rows.
 ORDERED: dict[str, Query] = {
     "scan": lambda left, right: left,
     "filter": lambda left, right: left.filter(col("a") > 5).select("a", "s"),
@@ -156,7 +156,7 @@ ORDERED: dict[str, Query] = {
     ),
 }
 
-# And of these it does not.
+# Polars does not promise the order of their rows.
 UNORDERED: dict[str, Query] = {
     "join by selected keys": lambda left, right: left.join(
         left.select("a", "b", w="id"), on=cs.by_name("a", "b")

@@ -24,7 +24,7 @@ class BrokenLabelError(AssertionError):
 
 @dataclass(frozen=True, slots=True)
 class Repeater:
-    """Takes the place of `run_task`; returns the first of ``times`` reports."""
+    """Replaces `run_task`: runs a task ``times`` times and returns the first report."""
 
     graph: StageGraph
     times: int

@@ -1,4 +1,4 @@
-"""The last look at a plan finds what would give a wrong answer; such a plan then runs whole."""
+"""`check` finds plans that would give a wrong answer; such a plan runs whole."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from minispark.plan.aggregates import PREFIX
 from minispark.plan.build import PlanOutput, plan_outputs
 from minispark.plan.check import PlanBrokenError, check
 from minispark.plan.exchanges import Hash
-from minispark.plan.polars_plan import Node, leaf_node, on_top, parse, post_order, substitute
+from minispark.plan.polars_plan import leaf_node, on_top, parse, post_order, rewrite
 from minispark.plan.relation import Draft, Part
 from minispark.plan.stages import Label, ReadMode, StageInput
 from minispark.settings import PlanSettings
@@ -80,7 +80,7 @@ def test_groups_over_rows_that_were_brought_together() -> None:
         ),
         ("unique of a part", [source(), reader(lambda rows: rows.unique(), ReadMode.FORWARD)]),
         (
-            "somebody's function on a part",
+            "a user's function on a part",
             [
                 source(),
                 reader(lambda rows: rows.map_batches(lambda batch: batch), ReadMode.FORWARD),
@@ -105,7 +105,7 @@ AGAIN = {
 
 @pytest.mark.parametrize("name", AGAIN)
 def test_a_first_step_needs_a_second_one_whatever_its_stage_is_called(name: str) -> None:
-    """The name of a stage says nothing: what its readers run does."""
+    """The name of a stage does not count, only the nodes that its readers run."""
     step = AGAIN[name]
     part = Part(
         on_top(leaf_node("stage0", SCHEMA), SCHEMA, step),
@@ -141,7 +141,7 @@ def test_a_side_is_broadcast_only_if_its_unmatched_rows_are_never_emitted(
         join.body["input_left"]: leaf_node("scan1", SCHEMA),
         join.body["input_right"]: leaf_node("stage0", {"k": pl.Int64(), "w": pl.Int64()}),
     }
-    node: Node = substitute(plan, sides)
+    node = rewrite(plan, lambda part: sides.get(part, part))
     part = Part(node, 2, inputs=(StageInput("stage0", 0, ReadMode.ALL),))
     drafts = [source(), Draft(1, "result", [part], dict(SCHEMA), Label.UNORDERED)]
     if fits:

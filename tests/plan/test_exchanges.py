@@ -1,4 +1,4 @@
-"""What each kind of exchange splits, delivers and says."""
+"""How each kind of exchange splits rows, what it delivers, and how it is described."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_what_explain_and_the_pages_say() -> None:
     assert describe_output(hashed) == 'hash exchange by col("k") into 3 partitions'
     assert describe_output(single) == "one partition a task"
     assert describe_output(FILES.output({}, None)) == "csv files in out"
-    said = [
+    descriptions = [
         describe_move(output, mode, readers=4, gathers=gathers)
         for output, mode, gathers in (
             (hashed, ReadMode.PARTITION, False),
@@ -114,7 +114,7 @@ def test_what_explain_and_the_pages_say() -> None:
             (single, ReadMode.FORWARD, False),
         )
     ]
-    assert said == ['hash col("k") → 3', "gather", "broadcast to 4", "same partition"]
+    assert descriptions == ['hash col("k") → 3', "gather", "broadcast to 4", "same partition"]
 
 
 @dataclass(frozen=True, slots=True)

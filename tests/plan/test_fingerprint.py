@@ -1,4 +1,4 @@
-"""When two cached nodes hold the same rows, and when nobody may take one for the other."""
+"""When two cached nodes have the same rows, and when one may not stand for the other."""
 
 from __future__ import annotations
 
@@ -51,23 +51,23 @@ def test_the_same_rows_have_the_same_key(file: Path) -> None:
 def test_it_is_the_same_in_another_process(file: Path) -> None:
     script = "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1])\n"
     script += "import test_fingerprint as t; print(t.kept(Path(sys.argv[2])))"
-    found = subprocess.run(
+    child = subprocess.run(
         [sys.executable, "-c", script, str(Path(__file__).parent), str(file)],
         env={**os.environ, "PYTHONHASHSEED": "7"},
         capture_output=True,
         text=True,
         check=True,
     )
-    assert found.stdout.strip() == kept(file)
+    assert child.stdout.strip() == kept(file)
 
 
 def test_names_of_nodes_and_what_comes_after_change_nothing(file: Path) -> None:
     expected = kept(file)
-    other = cached(counted(counted(pl.scan_csv(file), "a").filter(col("n") > 3), "b"), "d")
-    assert key(other) == expected
-    assert key(other.group_by("word").len()) == expected
-    assert key(other.select("n")) == expected
-    assert key(pl.concat([other.select("n"), pl.scan_csv(file).select("n")])) == expected
+    renamed = cached(counted(counted(pl.scan_csv(file), "a").filter(col("n") > 3), "b"), "d")
+    assert key(renamed) == expected
+    assert key(renamed.group_by("word").len()) == expected
+    assert key(renamed.select("n")) == expected
+    assert key(pl.concat([renamed.select("n"), pl.scan_csv(file).select("n")])) == expected
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_a_file_that_was_touched_written_or_moved_is_another(file: Path) -> None
 
 
 def test_an_order_that_counts_later_is_another_key(file: Path) -> None:
-    """Its groups are made to come in one order: those of the other job may come in any."""
+    """The groups come in one order in every run; the groups of the other job come in any order."""
     groups = cached(rows(file).group_by("word").len(), "c")
     assert key(groups.head(3)) != key(groups)
 

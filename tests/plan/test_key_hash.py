@@ -9,9 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from polars.testing.parametric import dataframes
 
+from minispark.plan.columns import exact_column
 from minispark.plan.exchanges import exchange_of
 from minispark.plan.hashing import hash_vector, key_hash
-from minispark.plan.names import exact_column
 from minispark.plan.stages import Output, OutputKind
 
 NAN = float("nan")
@@ -131,8 +131,8 @@ def test_both_sides_of_a_join_meet(partitions: int) -> None:
     right = pl.DataFrame({"x": [0, 0, 0, 0], "j": ["d", None, "b", "a"]})
     split_left = exchange_of(Output(OutputKind.HASH, partitions, (_key("k"),))).split(left)
     split_right = exchange_of(Output(OutputKind.HASH, partitions, (_key("j"),))).split(right)
-    for one, other in zip(split_left, split_right, strict=True):
-        assert set(one["k"].to_list()) == set(other["j"].to_list())
+    for left_part, right_part in zip(split_left, split_right, strict=True):
+        assert set(left_part["k"].to_list()) == set(right_part["j"].to_list())
 
 
 def _key(name: str) -> bytes:

@@ -1,4 +1,4 @@
-"""What a second run would give: said rightly, and made the same where position decides."""
+"""Labels say what a second run gives; `settled` makes it give the same in the same order."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ LABELS: dict[str, tuple[Step, str, str]] = {
     "unstable sort": (lambda rows: rows.sort("k"), "unordered", "unordered"),
     "join": (lambda rows: rows.join(rows, on="k"), "unordered", "unordered"),
     "sample": (lambda rows: rows.select(pl.all().sample(2)), "indeterminate", "indeterminate"),
-    "somebody's function": (
+    "a user's function": (
         lambda rows: rows.map_batches(lambda batch: batch),
         "indeterminate",
         "indeterminate",

@@ -1,4 +1,4 @@
-"""Whatever the planner cuts, the rows are those of plain Polars."""
+"""Plans cut in many ways give the rows of plain Polars."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def test_rows_equal_plain_polars(name: str, files: tuple[Path, Path], tmp_path: 
     for label, settings in SETTINGS.items():
         graph = plan_outputs([PlanOutput("out", query)], settings=settings)
         assert not any("could not be cut" in stage.why for stage in graph.stages)
-        found = run_inline(graph, tmp_path, job=f"job-{len(label)}-0-0").results["out"]
-        assert_frame_equal(found, expected, check_row_order=name in ORDERED)
+        actual = run_inline(graph, tmp_path, job=f"job-{len(label)}-0-0").results["out"]
+        assert_frame_equal(actual, expected, check_row_order=name in ORDERED)
 
 
 FLAGS: dict[str, tuple[pl.QueryOptFlags, Callable[[pl.LazyFrame], pl.LazyFrame]]] = {
@@ -172,8 +172,8 @@ def test_dates_in_mixed_forms_become_null_where_polars_says_so(
     for parallelism in (1, 2, 5, 7):
         settings = PlanSettings(single_task_bytes=0, parallelism=parallelism)
         graph = plan_outputs([PlanOutput("out", query)], settings=settings)
-        found = run_inline(graph, tmp_path, job=f"job-{parallelism}-0-0")
-        assert_frame_equal(found.results["out"], expected)
+        run = run_inline(graph, tmp_path, job=f"job-{parallelism}-0-0")
+        assert_frame_equal(run.results["out"], expected)
 
 
 @pytest.mark.parametrize("rows", [2, 3, 40])

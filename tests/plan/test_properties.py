@@ -1,4 +1,4 @@
-"""Random queries over random tables: cut anyhow, the rows are those of plain Polars."""
+"""Random queries over random tables: cut in any way, they give the rows of plain Polars."""
 
 from __future__ import annotations
 
@@ -124,8 +124,8 @@ def test_any_chain_of_operators(
         )
         graph = plan_outputs([PlanOutput("out", query)], settings=plan)
         assert not any("could not be cut" in stage.why for stage in graph.stages)
-        found = run_inline(graph, folder).results["out"]
+        actual = run_inline(graph, folder).results["out"]
         expected = query.collect(engine="in-memory")
-        assert_frame_equal(found, expected, check_row_order=False)
+        assert_frame_equal(actual, expected, check_row_order=False)
     finally:
         shutil.rmtree(folder)

@@ -52,8 +52,8 @@ def test_a_seed_gives_the_same_query_again(tables: Mapping[str, pl.LazyFrame]) -
 def test_another_answer_is_found(
     tables: Mapping[str, pl.LazyFrame], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def lossy(*given: Any, **options: Any) -> InlineRun:
-        run = run_inline(*given, **options)
+    def lossy(*arguments: Any, **options: Any) -> InlineRun:
+        run = run_inline(*arguments, **options)
         run.results["out"] = run.results["out"].head(3)
         return run
 

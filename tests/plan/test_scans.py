@@ -37,7 +37,7 @@ def csv_options(**kwargs: Any) -> dict[str, Any] | None:
 
 
 @pytest.mark.parametrize(
-    ("given", "options"),
+    ("arguments", "options"),
     [
         ({}, {}),
         ({"separator": ";"}, {"separator": ";"}),
@@ -61,8 +61,8 @@ def csv_options(**kwargs: Any) -> dict[str, Any] | None:
     ],
 )
 @pytest.mark.usefixtures("folder")
-def test_csv_options_that_are_known(given: dict[str, Any], options: dict[str, Any]) -> None:
-    assert csv_options(**given) == {"raise_if_empty": True, **options}
+def test_csv_options_that_are_known(arguments: dict[str, Any], options: dict[str, Any]) -> None:
+    assert csv_options(**arguments) == {"raise_if_empty": True, **options}
 
 
 @pytest.mark.usefixtures("folder")
@@ -74,7 +74,7 @@ def test_with_a_schema_of_the_user_polars_checks_more() -> None:
 
 
 @pytest.mark.parametrize(
-    "given",
+    "arguments",
     [
         {"row_index_name": "i"},
         {"n_rows": 3},
@@ -90,8 +90,8 @@ def test_with_a_schema_of_the_user_polars_checks_more() -> None:
     ],
 )
 @pytest.mark.usefixtures("folder")
-def test_csv_scans_that_run_whole(given: dict[str, Any]) -> None:
-    assert csv_options(**given) is None
+def test_csv_scans_that_run_whole(arguments: dict[str, Any]) -> None:
+    assert csv_options(**arguments) is None
 
 
 @pytest.mark.usefixtures("folder")

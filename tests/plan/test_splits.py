@@ -30,10 +30,8 @@ def files(*sizes: int, compressed: bool = False) -> tuple[FileInfo, ...]:
     return tuple(FileInfo(f"/d/{n}.csv", size, n, compressed) for n, size in enumerate(sizes))
 
 
-def cut(source: ScanSource, partitions: int | None, *, single: bool = False) -> Tasks:
-    return cut_source(
-        source, partitions=partitions, settings=_SETTINGS, data_root=None, single=single
-    )
+def cut(source: ScanSource, partitions: int | None) -> Tasks:
+    return cut_source(source, partitions=partitions, settings=_SETTINGS, data_root=None)
 
 
 def shape(tasks: Tasks) -> list[list[tuple[str, int, int]]]:
@@ -65,13 +63,13 @@ def test_every_byte_is_in_one_split_in_file_order(
 
 
 def pairwise_groups(splits: list[Split]) -> list[tuple[str, list[Split]]]:
-    found: list[tuple[str, list[Split]]] = []
+    splits_of_files: list[tuple[str, list[Split]]] = []
     for split in splits:
-        if found and found[-1][0] == split.path:
-            found[-1][1].append(split)
+        if splits_of_files and splits_of_files[-1][0] == split.path:
+            splits_of_files[-1][1].append(split)
         else:
-            found.append((split.path, [split]))
-    return found
+            splits_of_files.append((split.path, [split]))
+    return splits_of_files
 
 
 def test_a_big_file_is_cut_evenly_and_small_ones_share_a_task() -> None:
@@ -92,8 +90,8 @@ def test_the_number_of_tasks_comes_from_bytes() -> None:
     assert len(cut(ScanSource(_CSV, files(0)), None)) == 1
 
 
-def test_single_is_one_task_of_whole_files() -> None:
-    tasks = cut(ScanSource(_CSV, files(550, 0, 20)), 4, single=True)
+def test_one_partition_is_one_task_of_whole_files() -> None:
+    tasks = cut(ScanSource(_CSV, files(550, 0, 20)), 1)
     assert shape(tasks) == [[("0", 0, 550), ("1", 0, 0), ("2", 0, 20)]]
 
 

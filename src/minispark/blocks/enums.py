@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from minispark.plan.names import exact_column
+from minispark.plan.columns import exact_column
 
 if TYPE_CHECKING:
     from polars._typing import PolarsDataType

@@ -34,7 +34,7 @@ from minispark.blocks.checksums import bytes_checksum, rows_checksum
 from minispark.blocks.enums import with_valid_codes
 from minispark.blocks.meta import DATA_SUFFIX, BlockMeta, PartitionMeta
 from minispark.ids import TaskKey
-from minispark.plan.travel import check_columns
+from minispark.plan.serialization import check_columns
 
 if TYPE_CHECKING:
     pass

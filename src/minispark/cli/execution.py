@@ -15,7 +15,7 @@ from minispark.cli.job_metrics import print_figures, print_frame, print_json, pr
 from minispark.cli.options import master_of
 from minispark.cli.terminal import count_text, notes, output, phase
 from minispark.observe.views import JobMetrics, StageRow
-from minispark.plan.names import exact_columns
+from minispark.plan.columns import exact_columns
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from minispark.engines.base import (
 from minispark.engines.http import MasterClient
 from minispark.errors import MinisparkError
 from minispark.observe.views import JobView
-from minispark.plan.names import with_columns_in_order
+from minispark.plan.columns import with_columns_in_order
 from minispark.plan.stages import StageGraph
 
 _CONNECT_S = 2.0

@@ -35,7 +35,7 @@ from minispark.engines.embedded import EmbeddedMaster, Finished
 from minispark.ids import TaskKey
 from minispark.observe.projection import finish
 from minispark.observe.views import JobView
-from minispark.plan.names import with_columns_in_order
+from minispark.plan.columns import with_columns_in_order
 from minispark.plan.stages import StageGraph
 from minispark.settings import CacheSettings, SchedulerSettings
 from minispark.worker.executors import ExecutorPool, Executors

@@ -26,7 +26,7 @@ from minispark.engines.scripts import main_out_of_sight
 from minispark.errors import MinisparkError, UnsupportedError
 from minispark.observe.cards import workers_table
 from minispark.plan.build import PlanOutput, plan_outputs
-from minispark.plan.explanation import Explanation
+from minispark.plan.explain import Explanation
 from minispark.settings import PlanSettings
 
 _RESULT = "result"

@@ -20,7 +20,7 @@ from minispark.engines.http import MasterClient
 from minispark.errors import MinisparkError, UsageError
 from minispark.observe.receipts import Compared, compare, receipts_of
 from minispark.observe.views import JobView
-from minispark.plan.names import exact_columns
+from minispark.plan.columns import exact_columns
 from minispark.plan.stages import Output, OutputKind, StageGraph
 
 _ROWS_SHOWN = 5

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 
 import polars as pl
 
-from minispark.plan.names import exact_column
+from minispark.plan.columns import exact_column
 
 _BREAKS = r"[\t-\r\x{85}\x{A0}\x{1680}\x{2000}-\x{200A}\x{2028}\x{2029}\x{202F}\x{205F}\x{3000}]"
 r"""All white space of Unicode, which is what ``\s`` means in a Polars pattern, but the blank."""

@@ -16,8 +16,8 @@ from minispark.jobs.functions import FILTERS, MAPS, SPLITTERS, reducer, row_coun
 from minispark.jobs.queries import run_query
 from minispark.jobs.suggest import listed, shown
 from minispark.jobs.tables import Table, columns, expression, fail, text_column
+from minispark.plan.columns import exact_column, exact_columns
 from minispark.plan.markers import partitioned
-from minispark.plan.names import exact_column, exact_columns
 from minispark.task.formats import unwritable_column
 
 _FORMATS = {"csv": "CSV", "jsonl": "JSON", "parquet": "Parquet"}

@@ -1,8 +1,8 @@
-"""The planner: a LazyFrame becomes a StageGraph. It knows nothing of who runs it.
+"""The planner: a LazyFrame becomes a StageGraph. It does not depend on the engine that runs it.
 
-``build`` cuts a plan into stages · ``stages`` is what comes of it · ``leaves`` stand in a stage's
-plan for the rows that it reads.
+``build`` cuts a plan into stages · ``stages`` has the classes of the result · ``leaves`` stand in a
+stage's plan for the rows that it reads.
 
-Nothing is re-exported here: who only reads or runs a plan, as workers and their executors do, need
-not wait for the planner.
+This module exports nothing: a process that only reads or runs plans, as workers and executors do,
+does not load the planner.
 """

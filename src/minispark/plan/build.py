@@ -1,8 +1,8 @@
 """LazyFrames -> StageGraph.
 
-The logical plan is walked once, inputs first; each node's rule turns the relations of its
-inputs into its own and closes stages where rows must move. Then Polars' optimizer tells what
-each stage needs of those it reads, and the stages are written out.
+The planner walks the logical plan once, inputs first: the rule of each node turns the relations of
+its inputs into a relation, and closes stages if rows must move. Then Polars' optimizer says what
+each stage needs of the stages that it reads, and the stages are written as plain data.
 """
 
 from __future__ import annotations
@@ -16,15 +16,21 @@ import polars as pl
 from polars.exceptions import PanicException
 
 from minispark.plan.check import PlanBrokenError, check
-from minispark.plan.exchanges import Sink
+from minispark.plan.exchanges import Exchange, Sink
 from minispark.plan.expressions import is_random
 from minispark.plan.fingerprint import name_cached
-from minispark.plan.optimizations import changed_flags
+from minispark.plan.markers import (
+    CacheHint,
+    PartitionHint,
+    counted_node,
+    is_python,
+    marker_of,
+    uncounted,
+)
 from minispark.plan.polars_plan import (
     LeafNode,
     Node,
     PlanUnreadableError,
-    children,
     executable,
     inputs,
     merge_equal,
@@ -34,35 +40,23 @@ from minispark.plan.polars_plan import (
     post_order,
 )
 from minispark.plan.pushdown import push_down
-from minispark.plan.pythons import (
-    cached_node,
-    counted_node,
-    hinted_partitions,
-    is_python,
-    uncounted,
-)
-from minispark.plan.relation import Cutter, Draft, Part, Relation
+from minispark.plan.relation import Cutter, Draft, Part, Relation, run_whole, with_inputs
 from minispark.plan.rules.aggregate import group_by
 from minispark.plan.rules.distinct import distinct
 from minispark.plan.rules.join import join
-from minispark.plan.rules.narrow import filter_rows, map_function, select, with_columns
+from minispark.plan.rules.narrow import filter_rows, map_function, select, union, with_columns
 from minispark.plan.rules.order import slice_rows, sort
-from minispark.plan.rules.scan import Scans, read_frame, scan, survey
-from minispark.plan.rules.union import union
-from minispark.plan.rules.whole import run_whole
+from minispark.plan.rules.scan import read_frame, scan, survey
+from minispark.plan.serialization import changed_flags, check_columns, check_plan_bytes, serialized
 from minispark.plan.stages import (
     Branch,
-    CachedNode,
     Label,
     OptimizerFlags,
-    Output,
-    OutputKind,
     ResultSpec,
     SinkSpec,
     Stage,
     StageGraph,
 )
-from minispark.plan.travel import check_columns, check_plan_bytes, serialized
 from minispark.settings import PlanSettings
 
 _PANIC = "Polars stopped with an internal error"
@@ -70,6 +64,9 @@ _PANIC = "Polars stopped with an internal error"
 Rule = Callable[[Cutter, Node, Mapping[Node, Relation]], Relation]
 
 _RULES: dict[str, Rule] = {
+    "Scan": scan,
+    "DataFrameScan": read_frame,
+    "Cache": lambda _cutter, node, relations: relations[node.body["input"]],
     "Filter": filter_rows,
     "Select": select,
     "HStack": with_columns,
@@ -91,6 +88,16 @@ class PlanOutput:
     frame: pl.LazyFrame
     sink: SinkSpec | None = None
 
+    @property
+    def stage_name(self) -> str:
+        """Name of the stage that gives the rows."""
+        return "result" if self.sink is None else "write"
+
+    @property
+    def exchange(self) -> Exchange:
+        """The exchange after that stage."""
+        return Exchange() if self.sink is None else Sink(sink=self.sink)
+
 
 def plan_outputs(
     outputs: Sequence[PlanOutput],
@@ -103,7 +110,7 @@ def plan_outputs(
     """Cut the plans of ``outputs`` into stages.
 
     Equal subplans are computed once. ``optimizations`` apply to every stage. ``describe`` adds the
-    optimized logical plan as text, which costs Polars another look at the files.
+    optimized logical plan as text; for that, Polars reads the metadata of the files once more.
 
     Raises
     ------
@@ -117,11 +124,9 @@ def plan_outputs(
     flags = () if optimizations is None else changed_flags(optimizations)
     try:
         graph = _cut(outputs, Cutter(settings or PlanSettings(), data_root, flags))
-    except (PlanUnreadableError, PlanBrokenError, RecursionError) as error:
-        graph = _whole_graph(outputs, why=f"it could not be cut: {error}", optimizations=flags)
-    except PanicException as error:
-        why = f"it could not be cut: {_PANIC}: {error}"
-        graph = _whole_graph(outputs, why=why, optimizations=flags)
+    except (PlanUnreadableError, PlanBrokenError, RecursionError, PanicException) as error:
+        panic = f"{_PANIC}: " if isinstance(error, PanicException) else ""
+        graph = _whole_graph(outputs, f"it could not be cut: {panic}{error}", flags)
     if not describe:
         return graph
     plans = (f"{output.name}:\n{_described(output.frame)}" for output in outputs)
@@ -137,15 +142,15 @@ def _described(frame: pl.LazyFrame) -> str:
 
 def _cut(outputs: Sequence[PlanOutput], cutter: Cutter) -> StageGraph:
     roots = _roots(outputs)
-    nodes = _all_nodes(roots)
-    scans = survey(nodes, _wanted(nodes))
-    relations = _relations(cutter, nodes, roots, scans)
+    nodes = post_order(*roots)
+    cutter.sources, cutter.hints = survey(nodes), _hinted_partitions(nodes)
+    relations = _relations(cutter, nodes, roots)
     results = [
-        _close_output(cutter, output, relations[root])
+        cutter.close(relations[root], output.stage_name, exchange=output.exchange)
         for output, root in zip(outputs, roots, strict=True)
     ]
     drafts = _reachable(cutter.drafts, results)
-    # Before anything is pushed down: what other readers need makes no other rows of a cached one.
+    # Before pushdown: what other readers need changes no row of a cached stage.
     name_cached(drafts)
     fixed = [*results, *(draft for draft in drafts if draft.cached is not None)]
     push_down(drafts, {draft.id for draft in fixed}, cutter.optimizations)
@@ -153,114 +158,88 @@ def _cut(outputs: Sequence[PlanOutput], cutter: Cutter) -> StageGraph:
     for draft in drafts:
         if draft.exchange.sink is None:
             check_columns(draft.schema)
-    return _graph(cutter, drafts, outputs, results, scans.bytes)
+    return StageGraph(
+        stages=tuple(_stage(draft, cutter.optimizations) for draft in drafts),
+        results=tuple(
+            ResultSpec(output.name, draft.id, tuple(draft.schema))
+            for output, draft in zip(outputs, results, strict=True)
+        ),
+        input_bytes=cutter.input_bytes,
+        polars=plan_header().hex(),
+    )
 
 
 def _roots(outputs: Sequence[PlanOutput]) -> list[Node]:
-    """Parse all plans as one, so that what they share is planned once."""
+    """Parse all plans as one, so that a subplan which they share is planned once."""
     if len(outputs) == 1:
         roots = [parse(outputs[0].frame)]
     else:
-        wrapped = [output.frame.select(pl.all()) for output in outputs]
-        carrier = parse(pl.concat(wrapped, how="diagonal"))
-        roots = [children(wrapper)[0] for wrapper in carrier.body["inputs"]]
-    same = merge_equal(_all_nodes(roots), _is_pure)
+        selections = [output.frame.select(pl.all()) for output in outputs]
+        combined = parse(pl.concat(selections, how="diagonal"))
+        roots = [selection.body["input"] for selection in combined.body["inputs"]]
+    same = merge_equal(post_order(*roots), _is_pure)
     return [same[root] for root in roots]
 
 
 def _is_pure(node: Node) -> bool:
-    """Whether two such nodes over the same rows give the same; somebody's function may not."""
-    if node.kind == "MapFunction" and is_python(node):
-        return any(
-            find(node) is not None for find in (counted_node, hinted_partitions, cached_node)
-        )
+    """Whether two such nodes over the same rows give the same; a function of a user may not."""
+    if is_python(node):
+        return marker_of(node) is not None
     return node.kind not in ("PythonScan", "Sink") and not is_random(node.body)
 
 
-def _all_nodes(roots: Sequence[Node]) -> list[Node]:
-    return list(dict.fromkeys(node for root in roots for node in post_order(root)))
-
-
-def _wanted(nodes: Sequence[Node]) -> dict[Node, int]:
-    """Numbers of partitions that hints ask of the scans below them."""
-    wanted: dict[Node, int] = {}
-    for node in nodes:
-        partitions = hinted_partitions(node)
-        if partitions is None:
-            continue
-        base = uncounted(children(node)[0])
-        if base.kind == "Scan":
-            wanted[base] = partitions
-    return wanted
+def _hinted_partitions(nodes: Sequence[Node]) -> dict[Node, int]:
+    """Return the numbers of partitions that hints ask of the scans below them."""
+    markers = ((node, marker_of(node)) for node in nodes)
+    return {
+        uncounted(node.body["input"]): hint.partitions
+        for node, hint in markers
+        if isinstance(hint, PartitionHint)
+    }
 
 
 def _relations(
-    cutter: Cutter, nodes: Sequence[Node], roots: Sequence[Node], scans: Scans
+    cutter: Cutter, nodes: Sequence[Node], roots: Sequence[Node]
 ) -> dict[Node, Relation]:
     readers = Counter(child for node in nodes for child in inputs(node))
     readers.update(roots)
     relations: dict[Node, Relation] = {}
     for node in nodes:
         cutter.check_time()
-        relation = _relation(cutter, node, relations, scans)
+        if node.kind in _RULES:
+            relation = _RULES[node.kind](cutter, node, relations)
+        else:
+            why = f"{node.kind} is not known to split"
+            relation = run_whole(cutter, node, relations, why=why)
         if readers[node] > 1 and _worth_keeping(cutter, node, relation):
             relation = cutter.materialise(relation, "shared")
         relations[node] = relation
     return relations
 
 
-def _relation(
-    cutter: Cutter, node: Node, relations: Mapping[Node, Relation], scans: Scans
-) -> Relation:
-    if node.kind == "Scan":
-        return scan(cutter, node, scans)
-    if node.kind == "DataFrameScan":
-        return read_frame(node)
-    if node.kind == "Cache":
-        return relations[children(node)[0]]
-    rule = _RULES.get(node.kind)
-    if rule is not None:
-        return rule(cutter, node, relations)
-    return run_whole(cutter, node, relations, why=f"{node.kind} is not known to split")
-
-
 def _worth_keeping(cutter: Cutter, node: Node, relation: Relation) -> bool:
     """Whether rows that several nodes read are computed once and kept.
 
-    Reading a file twice is cheaper than keeping it, and what is cached is kept already. Rows in
-    one partition are left to Polars, which shares them within a fragment, unless a second
-    computation could differ or be counted.
+    Reading a file twice is cheaper than keeping its rows, and cached rows are kept already. Polars
+    shares rows in one partition within a fragment, so they are kept only if a second computation
+    could differ or would be counted.
     """
-    if node.kind in ("Scan", "DataFrameScan") or cached_node(node) is not None:
+    if node.kind in ("Scan", "DataFrameScan") or isinstance(marker_of(node), CacheHint):
         return False
     if not relation.single:
         return True
-    counts = any(counted_node(found) is not None for found in post_order(relation.only.node))
+    counts = any(counted_node(part) is not None for part in post_order(relation.only.node))
     return counts or cutter.label(relation.parts) is not Label.DETERMINATE
 
 
-def _close_output(cutter: Cutter, output: PlanOutput, relation: Relation) -> Draft:
-    draft = cutter.close(relation, "result" if output.sink is None else "write")
-    if output.sink is not None:
-        draft.exchange = Sink(sink=output.sink)
-    return draft
-
-
 def _reachable(drafts: Sequence[Draft], results: Sequence[Draft]) -> list[Draft]:
-    """Drop stages that nobody reads, and number the others anew."""
-    needed: set[int] = set()
-    todo = [draft.id for draft in results]
-    while todo:
-        stage = todo.pop()
-        if stage not in needed:
-            needed.add(stage)
-            todo += [entry.stage for part in drafts[stage].parts for entry in part.inputs]
-    kept = [draft for draft in drafts if draft.id in needed]
-    number = {draft.id: new for new, draft in enumerate(kept)}
-    for draft in kept:
+    """Drop stages that no other stage reads, and number the rest from 0."""
+    needed = with_inputs(drafts, {draft.id for draft in results})
+    number = {draft.id: new for new, draft in enumerate(needed)}
+    for draft in needed:
         draft.id = number[draft.id]
         draft.parts = [_renumbered(part, number) for part in draft.parts]
-    return kept
+    return needed
 
 
 def _renumbered(part: Part, number: Mapping[int, int]) -> Part:
@@ -268,26 +247,8 @@ def _renumbered(part: Part, number: Mapping[int, int]) -> Part:
     return replace(part, inputs=entries)
 
 
-def _graph(
-    cutter: Cutter,
-    drafts: Sequence[Draft],
-    outputs: Sequence[PlanOutput],
-    results: Sequence[Draft],
-    size: int,
-) -> StageGraph:
-    return StageGraph(
-        stages=tuple(_stage(draft, cutter.optimizations) for draft in drafts),
-        results=tuple(
-            ResultSpec(output.name, draft.id, tuple(draft.schema))
-            for output, draft in zip(outputs, results, strict=True)
-        ),
-        input_bytes=size,
-        polars=plan_header().hex(),
-    )
-
-
 def _stage(draft: Draft, optimizations: OptimizerFlags) -> Stage:
-    nodes = (counted_node(node) for part in draft.parts for node in post_order(part.node))
+    nodes = map(counted_node, post_order(*(part.node for part in draft.parts)))
     return Stage(
         id=draft.id,
         name=draft.name,
@@ -297,7 +258,7 @@ def _stage(draft: Draft, optimizations: OptimizerFlags) -> Stage:
         nodes=tuple(dict.fromkeys(node for node in nodes if node is not None)),
         pushed=tuple(draft.pushed),
         why=draft.why,
-        cached=None if draft.cached is None else CachedNode(draft.cached, draft.fingerprint),
+        cached=draft.cached,
         optimizations=optimizations,
     )
 
@@ -312,32 +273,24 @@ def _branch(part: Part) -> Branch:
     return Branch(plan, part.partitions, part.scans, part.inputs)
 
 
-def _whole_branch(frame: pl.LazyFrame) -> Branch:
-    plan = serialized(frame)
-    check_plan_bytes(plan)
-    return Branch(plan, 1)
-
-
 def _whole_graph(
-    outputs: Sequence[PlanOutput], *, why: str, optimizations: OptimizerFlags = ()
+    outputs: Sequence[PlanOutput], why: str, optimizations: OptimizerFlags
 ) -> StageGraph:
     """Run plans that could not be read, each in one task."""
-    stages = tuple(
-        Stage(
+    stages: list[Stage] = []
+    results: list[ResultSpec] = []
+    for number, output in enumerate(outputs):
+        plan = serialized(output.frame)
+        check_plan_bytes(plan)
+        stage = Stage(
             id=number,
-            name="result" if output.sink is None else "write",
-            branches=(_whole_branch(output.frame),),
-            output=Output(
-                OutputKind.SINGLE if output.sink is None else OutputKind.SINK, sink=output.sink
-            ),
+            name=output.stage_name,
+            branches=(Branch(plan, 1),),
+            output=output.exchange.output({}, None),
             label=Label.INDETERMINATE,
             why=why,
             optimizations=optimizations,
         )
-        for number, output in enumerate(outputs)
-    )
-    results = tuple(
-        ResultSpec(output.name, number, tuple(output.frame.collect_schema()))
-        for number, output in enumerate(outputs)
-    )
-    return StageGraph(stages, results, polars=plan_header().hex())
+        stages.append(stage)
+        results.append(ResultSpec(output.name, number, tuple(output.frame.collect_schema())))
+    return StageGraph(tuple(stages), tuple(results), polars=plan_header().hex())

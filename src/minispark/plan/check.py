@@ -1,8 +1,8 @@
-"""Checks a finished plan: what each operator needs is what the stages it reads deliver.
+"""Checks a finished plan: the stages that an operator reads deliver what the operator needs.
 
-The rules build plans; this looks at the outcome with other eyes. An operator that combines rows
-may stand in a fragment of several partitions only if its input was brought together by its keys,
-or if it is the first of two steps whose second one comes after an exchange.
+The rules build plans; this module checks the outcome without them. An operator that combines rows
+may stand in a fragment of several partitions only if an exchange brought its input together by its
+keys, or if it is the first of two steps and the second step comes after an exchange.
 """
 
 from __future__ import annotations
@@ -13,23 +13,21 @@ from typing import Any
 from minispark.plan.aggregates import PREFIX
 from minispark.plan.exchanges import Partitioning
 from minispark.plan.expressions import columns_of, is_constant, is_elementwise, is_separable
-from minispark.plan.polars_plan import LeafNode, Node, children, expression_body, post_order
-from minispark.plan.pythons import counted_node
+from minispark.plan.markers import counted_node
+from minispark.plan.polars_plan import LeafNode, Node, children, post_order
 from minispark.plan.relation import Draft, Part
-from minispark.plan.stages import StageInput
 
-_ROW_KINDS = frozenset({"Resolver", "Cache", "Filter", "Select", "HStack", "MapFunction"})
 _ROW_FUNCTIONS = frozenset({"Explode", "Rename", "Unnest"})
 _ORDERED = frozenset({"Sort", "Slice"})
 _NEVER_EMITTED = {
     "input_right": frozenset({"Inner", "Left", "Semi", "Anti", "Cross"}),
     "input_left": frozenset({"Inner", "Right", "Cross"}),
 }
-"""Joins that emit no unmatched row of the side: it may be there in every partition."""
+"""Joins that emit no unmatched row of the side: every partition may have all its rows."""
 
 
 class PlanBrokenError(Exception):
-    """The planner made a plan that would give a wrong answer: a bug of ours, never the user's."""
+    """The planner made a plan that would give a wrong answer: our bug, never the user's."""
 
 
 def check(drafts: Sequence[Draft]) -> None:
@@ -38,7 +36,7 @@ def check(drafts: Sequence[Draft]) -> None:
     Raises
     ------
     PlanBrokenError
-        Something does not fit.
+        A stage or fragment does not get what it needs.
     """
     for number, draft in enumerate(drafts):
         _require(draft.id == number, draft, "is out of order")
@@ -47,16 +45,13 @@ def check(drafts: Sequence[Draft]) -> None:
                 _require(len(scan.tasks) == part.partitions, draft, f"cuts {scan.leaf} wrongly")
             for entry in part.inputs:
                 _require(entry.stage < draft.id, draft, "reads a later stage")
-                _check_edge(drafts[entry.stage], entry, part, draft)
+                source = drafts[entry.stage].exchange
+                tasks = sum(below.partitions for below in drafts[entry.stage].parts)
+                fits = source.fits(entry, tasks=tasks, readers=part.partitions)
+                problem = f"reads stage {entry.stage} as {entry.mode}, which delivers {source.kind}"
+                _require(fits, draft, problem)
             if part.partitions > 1:
                 _Fragment(drafts, draft, part).check()
-
-
-def _check_edge(source: Draft, entry: StageInput, part: Part, draft: Draft) -> None:
-    count = sum(below.partitions for below in source.parts)
-    fits = source.exchange.fits(entry, tasks=count, readers=part.partitions)
-    what = f"reads stage {source.id} as {entry.mode}, which delivers {source.exchange.kind}"
-    _require(fits, draft, what)
 
 
 class _Fragment:
@@ -83,7 +78,7 @@ class _Fragment:
                 case "Sort" | "Slice":
                     fits = self._runs_again(_ORDERED)
                 case _:
-                    fits = node.kind in _ROW_KINDS and _is_rowwise(node)
+                    fits = _is_rowwise(node)
             _require(fits, self.draft, f"runs {node.kind} on a part of the rows")
 
     def _group(self, body: Any) -> bool:
@@ -100,65 +95,56 @@ class _Fragment:
         for side, allowed in _NEVER_EMITTED.items():
             if how in allowed and self._is_everywhere(body[side]):
                 return True
-        left, right = (self._placing(body[side]) for side in ("input_left", "input_right"))
-        return left is not None and left == right
+        left, right = (self._exchanged(body[side]) for side in ("input_left", "input_right"))
+        if left.keys is None or right.keys is None:
+            return False
+        return len(left.keys) == len(right.keys) and left.ranges == right.ranges
 
     def _runs_again(self, kinds: Collection[str]) -> bool:
-        """Whether all that read this stage first run a node of these kinds over its rows.
+        """Whether every reader of this stage first runs a node of these kinds over its rows.
 
-        That these nodes have the rows that they need is checked where they stand.
+        The check of the reader's fragment looks whether these nodes have the rows that they need.
         """
-        readers = [
-            (part, entry.leaf)
-            for draft in self.drafts
-            for part in draft.parts
-            for entry in part.inputs
-            if entry.stage == self.draft.id
-        ]
-        first = {kind for part, leaf in readers for kind in _first_above(part.node, leaf)}
+        first: set[str] = set()
+        for draft in self.drafts:
+            for part in draft.parts:
+                leaves = [entry.leaf for entry in part.inputs if entry.stage == self.draft.id]
+                first.update(*(_first_above(part.node, leaf) for leaf in leaves))
         return bool(first) and first <= set(kinds)
 
-    def _leaves(self, node: Node) -> list[LeafNode]:
-        return [found for found in post_order(node) if isinstance(found, LeafNode)]
+    def _sources(self, node: Node) -> list[Partitioning]:
+        """Return the partitioning of each leaf of this input; leaves of files have any rows."""
+        leaves = (leaf for leaf in post_order(node) if isinstance(leaf, LeafNode))
+        return [self.sources.get(leaf.leaf, Partitioning()) for leaf in leaves]
 
     def _is_everywhere(self, node: Node) -> bool:
         """Whether every partition has all rows of this input."""
-        found = self._leaves(node)
-        read = [self.sources[leaf.leaf] for leaf in found if leaf.leaf in self.sources]
-        return len(read) == len(found) and all(source.everywhere for source in read)
+        return all(source.everywhere for source in self._sources(node))
 
-    def _exchanged(self, node: Node) -> Partitioning | None:
-        """How the first input that was brought together by keys lies."""
-        read = (self.sources.get(leaf.leaf) for leaf in self._leaves(node))
-        return next((one for one in read if one is not None and one.keys is not None), None)
+    def _exchanged(self, node: Node) -> Partitioning:
+        """Return the partitioning of the first leaf whose rows an exchange brought together."""
+        exchanged = (source for source in self._sources(node) if source.keys is not None)
+        return next(exchanged, Partitioning())
 
     def _hashed(self, node: Node) -> set[str] | None:
-        """Columns that say in which partition a row of this input is."""
-        found = self._exchanged(node)
-        if found is None or found.keys is None:
-            return None
-        return {name for key in found.keys for name in columns_of(expression_body(key))}
-
-    def _placing(self, node: Node) -> tuple[int, tuple[tuple[int, int], ...]] | None:
-        """What must agree on both sides of a join: how many keys, and which task has which hash."""
-        found = self._exchanged(node)
-        return None if found is None else (len(found.keys or ()), found.ranges)
+        """Return the columns that decide in which partition a row of this input is."""
+        keys = self._exchanged(node).keys
+        return None if keys is None else {name for key in keys for name in key.meta.root_names()}
 
 
 def _first_above(root: Node, leaf: str) -> set[str]:
-    """Return the kinds of the first nodes that rows of a leaf meet; markers let them pass."""
-    nodes = post_order(root)
-    below: set[Node] = {node for node in nodes if isinstance(node, LeafNode) and node.leaf == leaf}
-    first = set() if root not in below else {"nothing"}
-    for node in nodes:
-        if below.isdisjoint(children(node)):
-            continue
-        if counted_node(node) is None:
-            first.add(node.kind)
-            continue
-        below.add(node)
-        first |= {"nothing"} if node is root else set()
-    return first
+    """Return the kinds of the first nodes that read rows of a leaf; counters do not count."""
+    first: set[str] = set()
+    below: set[Node] = set()
+    for node in post_order(root):
+        if isinstance(node, LeafNode) and node.leaf == leaf:
+            below.add(node)
+        elif not below.isdisjoint(children(node)):
+            if counted_node(node) is None:
+                first.add(node.kind)
+            else:
+                below.add(node)
+    return first | {"nothing"} if root in below else first
 
 
 def _is_rowwise(node: Node) -> bool:
@@ -173,8 +159,8 @@ def _is_rowwise(node: Node) -> bool:
             function = node.body["function"]
             plain = isinstance(function, Mapping) and function.keys() <= _ROW_FUNCTIONS
             return plain or counted_node(node) is not None
-        case _:
-            return True
+        case kind:
+            return kind in ("Resolver", "Cache")
 
 
 def _is_rowwise_selection(bodies: Sequence[Any]) -> bool:
@@ -186,15 +172,15 @@ def _is_rowwise_selection(bodies: Sequence[Any]) -> bool:
 
 
 def _is_partial(body: Any) -> bool:
-    """Whether an aggregate is the first of two steps, by the name of its column."""
-    return (
-        isinstance(body, dict)
-        and body.keys() == {"Alias"}
-        and str(body["Alias"][1]).startswith(PREFIX)
-    )
+    """Whether the name of its column says that an aggregate is the first of two steps."""
+    match body:
+        case {"Alias": [_, str(name)]}:
+            return name.startswith(PREFIX)
+        case _:
+            return False
 
 
-def _require(holds: bool, draft: Draft, what: str) -> None:  # noqa: FBT001
+def _require(holds: bool, draft: Draft, problem: str) -> None:  # noqa: FBT001
     if not holds:
-        msg = f"stage {draft.id} ({draft.name}) {what}"
+        msg = f"stage {draft.id} ({draft.name}) {problem}"
         raise PlanBrokenError(msg)

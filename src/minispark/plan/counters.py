@@ -1,7 +1,7 @@
-"""Counts the rows out of a named DAG node, at no cost worth measuring.
+"""Counters of the rows that a named DAG node gives; counting costs nothing measurable.
 
-A `NodeCounter` is put into a plan with `counted`. It lets projections through, but no filter or
-limit: a count that those could lower would lie.
+`counted` puts a `NodeCounter` into a plan. Projections pass the counter, filters and limits do
+not: they would lower the count.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ class NodeCounter:
         self.node = node
 
     def __call__(self, batch: pl.DataFrame) -> pl.DataFrame:
-        """Count and pass on."""
+        """Count the rows and return them."""
         with _lock:
             _current[self.node] += batch.height
         return batch
 
 
 def counted(frame: pl.LazyFrame, node: str) -> pl.LazyFrame:
-    """Return ``frame`` with a counter named ``node`` on its output."""
+    """Return ``frame`` with a counter of its rows named ``node``."""
     return frame.map_batches(
         NodeCounter(node),
         streamable=True,
@@ -43,7 +43,7 @@ def counted(frame: pl.LazyFrame, node: str) -> pl.LazyFrame:
 
 @contextmanager
 def counting() -> Iterator[Counter[str]]:
-    """Collect the counts of one task. One at a time in a process: an executor runs one task."""
+    """Collect the counts of one task. An executor runs one task at a time in its process."""
     with _lock:
         _current.clear()
     yield _current

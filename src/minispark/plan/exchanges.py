@@ -1,6 +1,6 @@
-"""The kinds of exchange: how a task splits its rows, and what a task that reads them has.
+"""The kinds of exchange: how a task splits its rows, and which rows a task that reads them has.
 
-One class for each `OutputKind`. A new kind is a class here and a rule that plans it.
+There is one class for each `OutputKind`. A new kind is a class here and a rule that plans it.
 """
 
 from __future__ import annotations
@@ -30,35 +30,35 @@ MOVES: Mapping[ReadMode, str] = {
 _MASKED_PARTITIONS = 8
 """Up to this many partitions one filter each is fastest; above, `partition_by`. 5M rows x 4
 columns on one thread: 2 parts 36 against 300 ms, 8 parts 150 against 310, 64 parts 470 against
-280. Sorting by partition and gathering is slower than the better of the two throughout."""
+280. Sorting by partition and gathering is always slower than the better of the two."""
 
 
 @dataclass(frozen=True, slots=True)
 class Partitioning:
-    """Which rows of a stage each task of its reader has; by default those of any tasks."""
+    """Which rows of a stage each task of its reader has; by default the rows of any tasks."""
 
     everywhere: bool = False
-    """All rows."""
+    """Each task has all rows."""
     keys: tuple[pl.Expr, ...] | None = None
-    """All rows with equal values of these expressions, or none of them."""
+    """A task has all rows with equal values of these expressions, or none of them."""
     ranges: tuple[tuple[int, int], ...] = ()
-    """Which hashes each task has, where that is not the one of its number."""
+    """The first and last partition that each task has, if it is not the one of its number."""
 
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """Rows stay in the partition of their task: gather, broadcast and forward."""
+    """The exchange in which rows stay in one partition: gather, broadcast and forward."""
 
     kind: ClassVar[OutputKind] = OutputKind.SINGLE
     partitions: int = 1
-    """Parts of the block of a task."""
+    """Number of partitions of the block of a task."""
     keys: tuple[pl.Expr, ...] = ()
     sink: SinkSpec | None = None
     side_input: str | None = None
     """The leaf whose rows `split` needs, None if it needs none."""
 
     def output(self, schema: Mapping[str, pl.DataType], take: int | None) -> Output:
-        """Return what a stage says of it to its tasks."""
+        """Return the output of a stage with this exchange."""
         return Output(
             kind=self.kind,
             partitions=self.partitions,
@@ -70,17 +70,17 @@ class Exchange:
         )
 
     def split(self, frame: pl.DataFrame, side: pl.DataFrame | None = None) -> list[pl.DataFrame]:
-        """Return the rows of each partition, in the order they came; ``side`` is its side input."""
+        """Return the rows of each partition, in their order; ``side`` are those of `side_input`."""
         del side
         return [frame]
 
     def fits(self, entry: StageInput, *, tasks: int, readers: int) -> bool:
-        """Whether ``readers`` tasks can read the blocks of ``tasks`` tasks so."""
+        """Whether ``readers`` tasks can read the blocks of ``tasks`` tasks as ``entry`` says."""
         mode = entry.mode
         return mode is ReadMode.ALL or (mode is ReadMode.FORWARD and tasks == readers)
 
     def delivers(self, entry: StageInput) -> Partitioning:
-        """Return which rows a task has that reads them so."""
+        """Return which rows a task has that reads blocks as ``entry`` says."""
         return Partitioning(everywhere=entry.mode is ReadMode.ALL)
 
 
@@ -91,10 +91,8 @@ class Hash(Exchange):
     kind = OutputKind.HASH
 
     def split(self, frame: pl.DataFrame, side: pl.DataFrame | None = None) -> list[pl.DataFrame]:
-        """Return the rows of each partition, in the order they came."""
+        """Return the rows of each partition, in their order."""
         del side
-        if self.partitions == 1:
-            return [frame]
         if frame.height == 0:
             return [frame] * self.partitions
         place = (key_hash(frame, self.keys) % self.partitions).cast(pl.UInt32)
@@ -108,7 +106,7 @@ class Hash(Exchange):
         return sum(len(entry.parts(number)) for number in range(readers)) == self.partitions
 
     def delivers(self, entry: StageInput) -> Partitioning:
-        """Return that equal keys are together."""
+        """Return that a task has all rows with equal keys."""
         return Partitioning(keys=self.keys, ranges=entry.ranges)
 
 
@@ -128,13 +126,13 @@ _KINDS: Mapping[OutputKind, type[Exchange]] = {kind.kind: kind for kind in (Exch
 
 
 def exchange_of(output: Output) -> Exchange:
-    """Open the exchange of a task. Its keys are code: only executors open them."""
+    """Return the exchange of a task. Its keys are code: only executors open them."""
     keys = tuple(pl.Expr.deserialize(io.BytesIO(key)) for key in output.keys)
     return _KINDS[output.kind](output.partitions, keys, output.sink)
 
 
 def describe_output(output: Output) -> str:
-    """Say what a task does with its rows, for `explain`."""
+    """Return what a task does with its rows, in words, for `explain`."""
     if output.sink is not None:
         return f"{output.sink.format} files in {output.sink.path}"
     if output.kind is OutputKind.SINGLE:
@@ -145,7 +143,7 @@ def describe_output(output: Output) -> str:
 
 
 def describe_move(output: Output, mode: ReadMode, *, readers: int, gathers: bool) -> str:
-    """Say how rows get to the tasks that read them, for the page of a job."""
+    """Return how rows get to the tasks that read them, in words, for the page of a job."""
     match mode:
         case ReadMode.FORWARD:
             return "same partition"

@@ -4,16 +4,41 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from minispark.formatting import many
 from minispark.plan.exchanges import MOVES, READS, describe_output
-from minispark.plan.stages import (
-    Branch,
-    CachedNode,
-    Stage,
-    StageGraph,
-)
+from minispark.plan.picture import draw
+from minispark.plan.stages import Branch, CachedNode, Stage, StageGraph
 from minispark.printable import printable
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Explanation:
+    """A plan as something to look at: text on a terminal, a picture in a notebook.
+
+    Looking at it runs nothing.
+    """
+
+    graph: StageGraph
+
+    def __str__(self) -> str:
+        return render(self.graph)
+
+    __repr__ = __str__
+
+    @property
+    def mermaid(self) -> str:
+        """The stages as a Mermaid flow chart."""
+        return render_mermaid(self.graph)
+
+    def _repr_html_(self) -> str:
+        text = html.escape(render(self.graph))
+        return (
+            f"<div>{draw(self.graph)}</div>"
+            f"<details><summary>logical plan, stages and what was pushed down</summary>"
+            f"<pre>{text}</pre></details>"
+        )
 
 
 def render(graph: StageGraph) -> str:

@@ -6,7 +6,7 @@ the rows are then brought together and the expression runs on all of them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -17,11 +17,14 @@ from polars.exceptions import PanicException, PolarsError
 from minispark.plan.polars_plan import expression, expression_body
 
 _REMEMBERED = 4096
-"""The same expression is asked about by several rules, and by job after job."""
+"""Several rules, and job after job, ask about the same expression."""
+_ORDER_FREE_AGGREGATES = frozenset(
+    {"Sum", "Min", "Max", "Mean", "Count", "NUnique", "Median", "Std", "Var", "Quantile"}
+)
 
 
 def walk(body: Any) -> Iterator[Any]:
-    """Every dict, list and string of an expression, outermost first."""
+    """Yield every dict, list and string of an expression, outermost first."""
     yield body
     if isinstance(body, dict):
         for inner in body.values():
@@ -31,53 +34,83 @@ def walk(body: Any) -> Iterator[Any]:
             yield from walk(inner)
 
 
-def _schemaless(body: Any) -> Any:
-    """Make an expression that Polars can judge without a schema.
-
-    A selector becomes a column: what holds for one column holds for each; the same goes for fields
-    of a struct, of which Polars cannot be asked at all. SQL's own operators
-    wait for the schema to choose their kernel; each is elementwise, like the one put in place.
-    """
+def replace_parts(body: Any, change: Callable[[Any], Any]) -> Any:
+    """Return an expression with ``change(part)`` in the place of every part, outermost first."""
+    body = change(body)
     if isinstance(body, dict):
-        if body.keys() == {"Selector"}:
-            return {"Column": "any"}
-        if _selects_fields(body):
-            field = {"StructExpr": {"FieldByName": "any"}}
-            inner = _schemaless(body["Function"]["input"])
-            return {"Function": {"input": inner, "function": field}}
-        if _is_sql_operator(body):
-            inputs = [part for part in body["Function"]["input"] if not _is_listed(part)]
-            rest = [_schemaless(part) for part in inputs]
-            return {"Function": {"input": rest, "function": "Coalesce"}}
-        return {key: _schemaless(inner) for key, inner in body.items()}
+        return {key: replace_parts(inner, change) for key, inner in body.items()}
     if isinstance(body, list) and not (body and isinstance(body[0], int)):
-        return [_schemaless(inner) for inner in body]
+        return [replace_parts(inner, change) for inner in body]
     return body
 
 
-def _selects_fields(body: Any) -> bool:
-    match body:
-        case {"Function": {"function": {"StructExpr": {"SelectFields": _}}}}:
-            return True
-        case _:
-            return False
+def holds(body: Any, *kinds: str) -> bool:
+    """Whether there is a node of one of these kinds anywhere in an expression."""
+    return any(isinstance(part, dict) and not part.keys().isdisjoint(kinds) for part in walk(body))
 
 
-def _is_sql_operator(body: Any) -> bool:
-    function = body["Function"].get("function") if body.keys() == {"Function"} else None
-    if not (isinstance(function, dict) and function.keys() == {"Sql"}):
+def is_constant(body: Any) -> bool:
+    """Whether the expression reads no column."""
+    return not holds(body, "Column", "Selector")
+
+
+def is_random(body: Any) -> bool:
+    """Whether a second evaluation may give something else."""
+    return holds(body, "Random", "AnonymousFunction")
+
+
+def is_order_free(aggregates: Any) -> bool:
+    """Whether aggregates give the same in any order of a group's rows."""
+    if holds(aggregates, "Over", "Sort", "SortBy", "Gather", "Slice", "AnonymousFunction"):
         return False
-    kind = function["Sql"]
-    return isinstance(kind, dict) and bool(kind.keys() & {"Binary", "IsIn", "Round"})
+    nodes = [part["Agg"] for part in walk(aggregates) if _is_aggregate(part)]
+    above = replace_parts(aggregates, lambda part: "aggregate" if _is_aggregate(part) else part)
+    # Only aggregates may read columns.
+    return is_constant(above) and all(node.keys() <= _ORDER_FREE_AGGREGATES for node in nodes)
+
+
+def _is_aggregate(part: Any) -> bool:
+    return isinstance(part, dict) and "Agg" in part
+
+
+def columns_of(body: Any) -> list[str]:
+    """Return the names of the columns that the expression reads, each once."""
+    names = (part["Column"] for part in walk(body) if isinstance(part, dict) and "Column" in part)
+    return list(dict.fromkeys(name for name in names if isinstance(name, str)))
+
+
+def _schemaless(body: Any) -> Any:
+    """Return an expression that Polars can judge without a schema.
+
+    A selector becomes a column: what holds for one column holds for each. The same is true for
+    fields of a struct, for which Polars has no answer at all. SQL's own operators wait for the
+    schema to choose their kernel; each is elementwise, like the function put in its place.
+    """
+    return replace_parts(body, _schemaless_part)
+
+
+def _schemaless_part(part: Any) -> Any:
+    match part:
+        case {"Selector": _, **rest} if not rest:
+            return {"Column": "any"}
+        case {"Function": {"input": inputs, "function": {"StructExpr": {"SelectFields": _}}}}:
+            field = {"StructExpr": {"FieldByName": "any"}}
+            return {"Function": {"input": inputs, "function": field}}
+        case {"Function": {"input": inputs, "function": {"Sql": dict(operator)}}} if (
+            operator.keys() & {"Binary", "IsIn", "Round"}
+        ):
+            values = [value for value in inputs if not _is_listed(value)]
+            return {"Function": {"input": values, "function": "Coalesce"}}
+    return part
 
 
 def _is_listed(body: Any) -> bool:
-    """Whether this is the list of an IN, which comes as a literal series."""
+    """Whether this is the list of an IN, which is a literal series."""
     return isinstance(body, dict) and "Series" in (body.get("Literal") or {})
 
 
 def is_separable(body: Any) -> bool:
-    """Whether every row's outcome depends on that row only (explode may give several)."""
+    """Whether the outcome of every row depends on that row only (explode may give several)."""
     try:
         return _is_separable(msgpack.packb(body))
     except (TypeError, ValueError):
@@ -104,7 +137,7 @@ def _separable(expr: pl.Expr) -> bool:
     try:
         own = expr.meta.is_row_separable()
     except (PolarsError, PanicException):
-        # `list.eval` cannot be asked; its inner expression sees one row's list only.
+        # Polars has no answer for `list.eval`; its inner expression sees one row's list only.
         own = _is_list_eval(expr)
         inputs = inputs[-1:] if own else inputs
     return own and all(_separable(inner) for inner in inputs)
@@ -130,29 +163,22 @@ def _keeps_length(packed: bytes) -> bool:
         return _is_list_eval(expr)
 
 
-def is_constant(body: Any) -> bool:
-    """Whether the expression reads no column."""
-    return not any(
-        isinstance(part, dict) and ("Column" in part or "Selector" in part) for part in walk(body)
-    )
+def without_patterns(expr: pl.Expr) -> pl.Expr:
+    """Return ``expr`` with a column of exactly its name in the place of each pattern."""
+    return expression(replace_parts(expression_body(expr), _exact))
 
 
-def is_random(body: Any) -> bool:
-    """Whether a second evaluation may give something else."""
-    return any(
-        isinstance(part, dict) and ("Random" in part or "AnonymousFunction" in part)
-        for part in walk(body)
-    )
-
-
-def columns_of(body: Any) -> list[str]:
-    """Names of the columns that the expression reads, each once."""
-    found = (part["Column"] for part in walk(body) if isinstance(part, dict) and "Column" in part)
-    return list(dict.fromkeys(name for name in found if isinstance(name, str)))
+def _exact(part: Any) -> Any:
+    match part:
+        case {"Selector": "Wildcard"}:
+            return {"Column": "*"}
+        case {"Selector": {"Matches": str(name)}}:
+            return {"Column": name}
+    return part
 
 
 def names_of(bodies: Sequence[Any], schema: Mapping[str, pl.DataType]) -> list[str] | None:
-    """Output names of expressions over ``schema``; None where Polars refuses them."""
+    """Return the output names of expressions over ``schema``, None if Polars refuses them."""
     try:
         frame = pl.LazyFrame(schema=schema).select([expression(body) for body in bodies])
         return frame.collect_schema().names()
@@ -160,41 +186,12 @@ def names_of(bodies: Sequence[Any], schema: Mapping[str, pl.DataType]) -> list[s
         return None
 
 
-def _fill(body: Any, column: str) -> Any:
-    if isinstance(body, dict):
-        if body.keys() == {"Selector"}:
-            return {"Column": column}
-        return {key: _fill(inner, column) for key, inner in body.items()}
-    if isinstance(body, list) and not (body and isinstance(body[0], int)):
-        return [_fill(inner, column) for inner in body]
-    return body
-
-
-def without_patterns(expr: pl.Expr) -> pl.Expr:
-    """Return ``expr`` with a column in the place of each pattern: the one of just that name."""
-    return expression(_without_patterns(expression_body(expr)))
-
-
-def _without_patterns(body: Any) -> Any:
-    match body:
-        case {"Selector": "Wildcard"}:
-            return {"Column": "*"}
-        case {"Selector": {"Matches": str(name)}}:
-            return {"Column": name}
-        case dict():
-            return {key: _without_patterns(inner) for key, inner in body.items()}
-        case [first, *_] if not isinstance(first, int):
-            return [_without_patterns(inner) for inner in body]
-        case _:
-            return body
-
-
 def expand(
     body: Any, schema: Mapping[str, pl.DataType], *, without: Sequence[str] = ()
 ) -> list[Any] | None:
-    """Write a selector or wildcard out as one expression a column.
+    """Return one expression for each column of a selector or wildcard.
 
-    ``without`` are columns that a wildcard leaves out (the keys of a group_by). None where the
+    ``without`` are columns that a wildcard leaves out (the keys of a group_by). None if the
     expression holds different selectors.
     """
     selectors: list[Any] = []
@@ -203,23 +200,27 @@ def expand(
             selectors.append(part)
     if not selectors:
         return [body]
-    if len(selectors) > 1:
-        return None
-    names = names_of(selectors, schema)
+    names = names_of(selectors, schema) if len(selectors) == 1 else None
     if names is None:
         return None
-    named = isinstance(selectors[0]["Selector"], dict) and "ByName" in selectors[0]["Selector"]
-    return [_fill(body, name) for name in names if named or name not in without]
+    selector = selectors[0]
+    by_name = isinstance(selector["Selector"], dict) and "ByName" in selector["Selector"]
+    columns = [name for name in names if by_name or name not in without]
+    return [_with_column(body, selector, name) for name in columns]
+
+
+def _with_column(body: Any, selector: Any, name: str) -> Any:
+    return replace_parts(body, lambda part: {"Column": name} if part == selector else part)
 
 
 def expand_all(
     bodies: Sequence[Any], schema: Mapping[str, pl.DataType], *, without: Sequence[str] = ()
 ) -> list[Any] | None:
-    """Expand each of several expressions; None where one of them cannot be."""
+    """Expand each of several expressions; None if one of them cannot be expanded."""
     expanded: list[Any] = []
     for body in bodies:
-        written = expand(body, schema, without=without)
-        if written is None:
+        columns = expand(body, schema, without=without)
+        if columns is None:
             return None
-        expanded += written
+        expanded += columns
     return expanded

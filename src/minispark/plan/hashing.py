@@ -1,12 +1,12 @@
 """The hash that decides where a row goes: of the value of its key, never of its representation.
 
-Equal keys of one dtype hash alike over blocks, processes and both sides of a join, however they
-are chunked: -0.0 is 0.0, NaN is NaN, null is null. Categoricals and enums are their text, so they
-also meet strings. Unifying other dtypes is the planner's part: it casts both sides of a join to
-their common type first (a negative integer hashes differently in every width).
+Equal keys of one dtype have equal hashes in all blocks and processes and on both sides of a join,
+in chunks of any size: -0.0 is 0.0, NaN is NaN, null is null. Categoricals and enums are their text,
+so they also meet strings. The planner casts other dtypes on both sides of a join to their common
+type first (a negative integer has another hash in every width).
 
-Polars promises the hash for one of its versions only, and perhaps not over CPUs, so workers
-compare `hash_vector` when they register.
+Polars promises the hash for one of its versions only, and perhaps not on all CPUs, so the master
+compares `hash_vector` when a worker registers.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from minispark.plan.names import exact_column
+from minispark.plan.columns import exact_column
 
 if TYPE_CHECKING:
     from polars._typing import PolarsDataType
@@ -32,25 +32,20 @@ _TEXT = {pl.Categorical, pl.Enum}
 def key_hash(frame: pl.DataFrame, keys: Sequence[pl.Expr]) -> pl.Series:
     """Return the hash (UInt64) of each row's key.
 
-    ``keys`` are expressions over the columns of ``frame`` that give one value a row, or one for
-    all rows.
+    ``keys`` are expressions over the columns of ``frame`` that give one value a row, or one value
+    for all rows.
     """
     names = [f"__minispark_key_{number}" for number in range(len(keys))]
     values = frame.with_columns(
         [key.alias(name) for key, name in zip(keys, names, strict=True)]
     ).select(names)
-    texts = [
-        exact_column(name).cast(_spelled_out(dtype))
-        for name, dtype in values.schema.items()
-        if _has_text(dtype)
-    ]
-    if texts:
-        values = values.with_columns(texts)
-    return values.hash_rows(seed=_SEED)
+    dtypes = [(name, dtype, _with_texts(dtype)) for name, dtype in values.schema.items()]
+    casts = [exact_column(name).cast(text) for name, dtype, text in dtypes if text != dtype]
+    return values.with_columns(casts).hash_rows(seed=_SEED)
 
 
 def hash_vector() -> tuple[int, ...]:
-    """Return the hashes of a fixed set of values, one or more of every dtype a key may have."""
+    """Return the hashes of a fixed set of values, some of every dtype that a key may have."""
     return tuple(
         value
         for column in _sample().iter_columns()
@@ -58,26 +53,16 @@ def hash_vector() -> tuple[int, ...]:
     )
 
 
-def _has_text(dtype: PolarsDataType) -> bool:
-    match dtype:
-        case pl.List() | pl.Array():
-            return _has_text(dtype.inner)
-        case pl.Struct():
-            return any(_has_text(field.dtype) for field in dtype.fields)
-        case _:
-            return dtype.base_type() in _TEXT
-
-
-def _spelled_out(dtype: PolarsDataType) -> PolarsDataType:
+def _with_texts(dtype: PolarsDataType) -> PolarsDataType:
+    """Return a dtype with strings in the place of categoricals and enums."""
     match dtype:
         case pl.List():
-            return pl.List(_spelled_out(dtype.inner))
+            return pl.List(_with_texts(dtype.inner))
         case pl.Array():
-            return pl.Array(_spelled_out(dtype.inner), dtype.size)
+            return pl.Array(_with_texts(dtype.inner), dtype.size)
         case pl.Struct():
-            return pl.Struct(
-                [pl.Field(field.name, _spelled_out(field.dtype)) for field in dtype.fields]
-            )
+            fields = [pl.Field(field.name, _with_texts(field.dtype)) for field in dtype.fields]
+            return pl.Struct(fields)
         case _:
             return pl.String() if dtype.base_type() in _TEXT else dtype
 

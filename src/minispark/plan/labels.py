@@ -1,71 +1,48 @@
-"""What a second run of a fragment would give, and how to make it give the same.
+"""Labels: whether a second run of a fragment gives the same rows, and how to make it give the same.
 
 A fragment is not a pure function: `group_by`, `unique` and joins deliver their rows in an order
-that differs from run to run. Where order decides what follows, `settled` makes every
-order-losing node keep order.
+that differs from run to run. Where the order of rows decides about later results, `settled` makes
+every node that loses the order keep it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from minispark.plan.expressions import is_random, is_separable, walk
+from minispark.plan.expressions import is_order_free, is_random, is_separable
+from minispark.plan.markers import counted_node
 from minispark.plan.polars_plan import LeafNode, Node, children, post_order, rewrite, with_body
-from minispark.plan.pythons import counted_node
 from minispark.plan.stages import Label
 
-_ORDER_FREE_AGGREGATES = frozenset(
-    {"Sum", "Min", "Max", "Mean", "Count", "NUnique", "Median", "Std", "Var", "Quantile"}
-)
 _PLAIN_FUNCTIONS = frozenset({"Explode", "Rename", "Unnest", "Stats"})
 
 
-def is_order_free(aggregates: Any) -> bool:
-    """Whether aggregates give the same whatever the order of a group's rows."""
-    for part in walk(aggregates):
-        if isinstance(part, dict):
-            if "Agg" in part and not part["Agg"].keys() <= _ORDER_FREE_AGGREGATES:
-                return False
-            if part.keys() & {"Over", "Sort", "SortBy", "Gather", "Slice", "AnonymousFunction"}:
-                return False
-    return all(_is_under_aggregate(body) for body in aggregates)
-
-
-def _is_under_aggregate(body: Any) -> bool:
-    """Whether every column of an aggregate is read by an aggregate node."""
-    if isinstance(body, dict):
-        if "Agg" in body:
-            return True
-        if "Column" in body or "Selector" in body:
-            return False
-        return all(_is_under_aggregate(inner) for inner in body.values())
-    if isinstance(body, list) and not (body and isinstance(body[0], int)):
-        return all(_is_under_aggregate(inner) for inner in body)
-    return True
-
-
 def label_of(root: Node, leaves: Mapping[str, Label], labels: dict[Node, Label]) -> Label:
-    """Label the rows of a fragment, given the labels of the stages behind its leaves.
+    """Return the label of the rows of a fragment; ``leaves`` has those of the stages that it reads.
 
-    ``labels`` holds what is known of nodes under the same leaves, and is added to.
+    ``labels`` has the labels of nodes over the same leaves; the function adds to it.
     """
-    for node in post_order(root, known=labels):
-        below = [labels[child] for child in children(node)]
-        worst = max(below, key=list(Label).index, default=Label.DETERMINATE)
-        labels[node] = _own(node, worst, leaves)
+    for node in post_order(root, skip=labels):
+        below = worst_label(labels[child] for child in children(node))
+        labels[node] = _label(node, below, leaves)
     return labels[root]
 
 
-def _own(node: Node, below: Label, leaves: Mapping[str, Label]) -> Label:  # noqa: C901
+def worst_label(labels: Iterable[Label]) -> Label:
+    """Return the label of rows that consist of rows with these labels."""
+    return max(labels, key=list(Label).index, default=Label.DETERMINATE)
+
+
+def _label(node: Node, below: Label, leaves: Mapping[str, Label]) -> Label:  # noqa: C901
     if below is Label.INDETERMINATE or is_random(node.body):
         return Label.INDETERMINATE
     positional = Label.DETERMINATE if below is Label.DETERMINATE else Label.INDETERMINATE
     match node.kind:
         case "DataFrameScan" | "Scan":
             return Label.DETERMINATE
-        case "Resolver":
-            return _leaf_label(node, leaves)
+        case "Resolver" if isinstance(node, LeafNode):
+            return leaves.get(node.leaf, Label.DETERMINATE)
         case "Cache" | "Union":
             return below
         case "Select":
@@ -83,21 +60,12 @@ def _own(node: Node, below: Label, leaves: Mapping[str, Label]) -> Label:  # noq
         case "Distinct":
             return _distinct_label(node, below, positional)
         case "Join":
-            return _join_label(node, below)
+            order = node.body["options"]["args"]["maintain_order"]
+            return below if order in ("LeftRight", "RightLeft") else Label.UNORDERED
         case "Sort":
-            return below if node.body["sort_options"]["maintain_order"] else _loose(below)
+            return below if node.body["sort_options"]["maintain_order"] else Label.UNORDERED
         case _:
             return Label.INDETERMINATE
-
-
-def _loose(below: Label) -> Label:
-    return below if below is Label.INDETERMINATE else Label.UNORDERED
-
-
-def _leaf_label(node: Node, leaves: Mapping[str, Label]) -> Label:
-    if isinstance(node, LeafNode):
-        return leaves.get(node.leaf, Label.DETERMINATE)
-    return Label.INDETERMINATE
 
 
 def _all_separable(bodies: Any) -> bool:
@@ -111,16 +79,18 @@ def _select_label(bodies: Any, below: Label, positional: Label) -> Label:
 
 
 def _function_label(node: Node, below: Label, positional: Label) -> Label:
-    function = node.body["function"]
     if counted_node(node) is not None:
         return below
-    if isinstance(function, dict) and function.keys() <= _PLAIN_FUNCTIONS:
-        return below
-    if isinstance(function, dict) and "Unpivot" in function:
-        # The streaming engine unpivots batch by batch.
-        return _loose(below)
-    known = isinstance(function, dict) and "RowIndex" in function
-    return positional if known else Label.INDETERMINATE
+    match node.body["function"]:
+        case dict(function) if function.keys() <= _PLAIN_FUNCTIONS:
+            return below
+        case {"Unpivot": _}:
+            # The streaming engine unpivots batch by batch.
+            return Label.UNORDERED
+        case {"RowIndex": _}:
+            return positional
+        case _:
+            return Label.INDETERMINATE
 
 
 def _group_label(node: Node, below: Label, positional: Label) -> Label:
@@ -135,27 +105,22 @@ def _group_label(node: Node, below: Label, positional: Label) -> Label:
 
 def _distinct_label(node: Node, below: Label, positional: Label) -> Label:
     options = node.body["options"]
-    chosen = options["subset"] is not None and options["keep_strategy"] != "None"
-    if chosen and options["keep_strategy"] == "Any":
+    chooses = options["subset"] is not None and options["keep_strategy"] != "None"
+    if chooses and options["keep_strategy"] == "Any":
         return Label.INDETERMINATE
-    rows = positional if chosen else below
-    if rows is Label.INDETERMINATE:
+    rows = positional if chooses else below
+    if rows is Label.INDETERMINATE or options["maintain_order"]:
         return rows
-    return rows if options["maintain_order"] else Label.UNORDERED
-
-
-def _join_label(node: Node, below: Label) -> Label:
-    ordered = node.body["options"]["args"]["maintain_order"] in ("LeftRight", "RightLeft")
-    return below if ordered else _loose(below)
+    return Label.UNORDERED
 
 
 def settled(root: Node) -> Node:
-    """Make every order-losing node of a fragment deliver its rows in one order."""
+    """Return a fragment in which every node delivers its rows in one order."""
     return rewrite(root, settled_node)
 
 
 def settled_node(node: Node) -> Node:
-    """Make one node deliver its rows in one order, and choose the first among equals."""
+    """Return a node that delivers its rows in one order, and keeps the first of equal rows."""
     if node.kind == "GroupBy" and not node.body["maintain_order"]:
         return with_body(node, maintain_order=True)
     if node.kind == "Sort" and not node.body["sort_options"]["maintain_order"]:
@@ -173,6 +138,6 @@ def settled_node(node: Node) -> Node:
 
 
 def _may_keep_order(node: Node) -> bool:
-    """Whether a join can be made to keep order. Polars' optimizer breaks one without equal keys."""
+    """Whether a join can keep order. Polars' optimizer breaks one that has no equal keys."""
     equal = isinstance(node.body["condition"], dict) and "Equi" in node.body["condition"]
     return equal and node.body["options"]["args"]["maintain_order"] == "None"

@@ -1,17 +1,18 @@
 """Leaves: what stands in a fragment for rows that come from another stage or from files.
 
-There are two kinds, one for each time of a fragment's life.
+There are two kinds of leaf, one for each time of a fragment's life.
 
-- `PlanningLeaf` is a `LazyFrameResolver`. Polars' optimizer calls it with the projection, filters
-  and limit that the rows below may be cut down to, and the planner listens.
+- `PlanningLeaf` is a `LazyFrameResolver`. Polars' optimizer calls it with the projection and the
+  filters to which the rows of the leaf may be reduced, and the planner collects these requests.
 - `Leaf` stands in fragments that run. Polars replaces it with the rows bound to its name before it
-  optimizes, so that the fragment is optimized and runs like a query over these rows.
+  optimizes, so a fragment is optimized and runs like a query over these rows.
 
-A fragment never runs with a `PlanningLeaf`: Polars' streaming engine takes the columns of a
-resolver for its whole schema after the optimizer has dropped some (``docs/polars-resolver.md``).
+A fragment never runs with a `PlanningLeaf`: after the optimizer has dropped columns, Polars'
+streaming engine takes the remaining columns of a resolver for its whole schema
+(``docs/polars-resolver.md``).
 
-Covers: the leaves and their binding. Does not cover: what the planner does with what a leaf
-was asked (`pushdown`), how blocks and files become frames (`minispark.task`).
+Covers: the leaves and their binding. Does not cover: what the planner does with the requests to a
+leaf (`pushdown`), how blocks and files become frames (`minispark.task`).
 """
 
 from __future__ import annotations
@@ -26,28 +27,28 @@ import polars as pl
 from polars.lazyframe.resolver import FilterExpr, LazyFrameResolver
 
 Binding = Callable[[pl.Schema], pl.LazyFrame]
-"""Returns rows with the columns and dtypes of the schema, in that order."""
+"""Returns rows with the columns and dtypes of a schema, in that order."""
 
 
 @dataclass(frozen=True, slots=True)
-class LeafAsk:
-    """What one use of a leaf was asked for. ``columns`` are those the user of the leaf needs."""
+class LeafRequest:
+    """What one use of a leaf needs: ``columns``, None for all, of rows that pass ``filters``."""
 
     leaf: str
     columns: tuple[str, ...] | None
-    filters: tuple[bytes, ...]
+    filters: tuple[pl.Expr, ...]
 
 
 # Of the process, not of a context: Polars resolves in any thread. An executor runs one task at a
 # time; planners take turns.
 _bound: list[Mapping[str, Binding]] = []
-_asked: list[list[LeafAsk]] = []
-_listening = threading.Lock()
+_requests: list[list[LeafRequest]] = []
+_collecting = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """A named input of a fragment that runs, with the columns that it had at planning."""
+    """A named input of a fragment that runs, with the columns that it had at planning time."""
 
     name: str
     schema: Mapping[str, pl.DataType]
@@ -60,7 +61,7 @@ class Leaf:
 
 
 class LeafCallback:
-    """What Polars calls for the rows of a leaf; pickled by reference inside plans."""
+    """The function that Polars calls for the rows of a leaf; pickled by reference inside plans."""
 
     def __init__(self, leaf: str) -> None:
         self.leaf = leaf
@@ -68,19 +69,19 @@ class LeafCallback:
     def __call__(self, frames_and_schemas: tuple[Any, Any]) -> Any:
         """Return the bound rows in the form that Polars takes from `pipe_with_schema`.
 
-        Where nothing runs, as when a fragment is explained, these are no rows.
+        There are no rows if no task runs, for example when a fragment is explained.
 
         Raises
         ------
         KeyError
-            A task runs that binds nothing to the leaf.
+            The task binds nothing to the leaf.
         """
         (empty,), (columns,) = frames_and_schemas
         return _bound[-1][self.leaf](pl.Schema(columns))._ldf if _bound else empty
 
 
 class PlanningLeaf(LazyFrameResolver):
-    """A leaf while the planner works: it keeps what the optimizer asks for, and is always empty."""
+    """A leaf at planning time: it has no rows, and notes what the optimizer asks of it."""
 
     def __init__(self, name: str, schema: Mapping[str, pl.DataType]) -> None:
         self.name = name
@@ -91,25 +92,14 @@ class PlanningLeaf(LazyFrameResolver):
         return self.columns
 
     def resolve_lazyframe(
-        self,
-        *,
-        projection: list[str] | None,
-        limit: int | None,
-        filters: list[FilterExpr],
-        filter_columns: list[str],
-        filter_drop_columns_idx: int | None,
-        existing_resolved_version_key: str | None,
+        self, *, projection: list[str] | None, filters: list[FilterExpr], **_: object
     ) -> pl.LazyFrame:
-        """Answer the optimizer. Filters are never applied here: Polars keeps them above."""
-        if _asked:
-            _asked[-1].append(
-                LeafAsk(
-                    leaf=self.name,
-                    columns=None if projection is None else tuple(projection),
-                    filters=tuple(f.expr.meta.serialize() for f in filters),
-                )
-            )
-        # No column at all is asked of a leaf that only says how many rows there are.
+        """Return the columns of the projection. Polars keeps the filters above the leaf."""
+        if _requests:
+            columns = None if projection is None else tuple(projection)
+            request = LeafRequest(self.name, columns, tuple(entry.expr for entry in filters))
+            _requests[-1].append(request)
+        # The projection is empty where only the number of rows counts.
         names = projection or list(self.columns)
         return pl.LazyFrame(schema={name: self.columns[name] for name in names})
 
@@ -125,12 +115,12 @@ def bind(frames: Mapping[str, Binding]) -> Iterator[None]:
 
 
 @contextmanager
-def listen() -> Iterator[list[LeafAsk]]:
-    """Collect what planning leaves are asked within the block."""
-    asked: list[LeafAsk] = []
-    with _listening:
-        _asked.append(asked)
+def collect_requests() -> Iterator[list[LeafRequest]]:
+    """Collect what the optimizer asks of planning leaves within the block."""
+    requests: list[LeafRequest] = []
+    with _collecting:
+        _requests.append(requests)
         try:
-            yield asked
+            yield requests
         finally:
-            _asked.pop()
+            _requests.pop()

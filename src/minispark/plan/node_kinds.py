@@ -1,8 +1,8 @@
 """The kinds of node of Polars' binary plan, and what the references in each of them mean.
 
-A reference is ``{"idx": ..., "version": ...}`` everywhere; only the field says whether it names a
-node of ``dsl_plans`` or a frame of ``dataframes``. A kind that is not listed here cannot be read,
-nor can a node with a reference in any other field: such a plan runs whole.
+Every reference is ``{"idx": ..., "version": ...}``; only its field says whether it names a node of
+``dsl_plans`` or a frame of ``dataframes``. A plan runs whole if it has a node of a kind that is not
+listed here, or a reference in any other field.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class NodeKind:
-    """What the fields of a node refer to.
+    """The names of the fields of a node that refer to something.
 
-    ``inputs`` hold references to nodes: one, a list of them, or a list of ``[name, reference]``.
-    ``inline`` hold lists of nodes in place. ``frames`` hold one reference to a frame each.
-    ``opaque`` nodes have no inputs, and bodies in which nothing is looked for.
+    Each of ``inputs`` holds a reference to a node, a list of them, or a list of
+    ``[name, reference]``. Each of ``inline`` holds a list of nodes in place. Each of ``frames``
+    holds a reference to a frame. ``opaque`` nodes have no inputs; their bodies are not searched.
     """
 
     inputs: tuple[str, ...] = ()
@@ -26,35 +26,19 @@ class NodeKind:
     opaque: bool = False
 
 
-_ONE = NodeKind(inputs=("input",))
-_TWO = NodeKind(inputs=("input_left", "input_right"))
-_MANY = NodeKind(inline=("inputs",))
-_SOURCE = NodeKind(opaque=True)
-
+_ONE_INPUT = (
+    *("Cache", "Distinct", "Filter", "GroupBy", "HStack", "MapFunction", "MatchToSchema"),
+    *("PipeWithSchema", "Select", "Sink", "Slice", "Sort"),
+)
 KINDS = {
-    "Cache": _ONE,
+    **dict.fromkeys(_ONE_INPUT, NodeKind(inputs=("input",))),
+    **dict.fromkeys(("Join", "MergeSorted"), NodeKind(inputs=("input_left", "input_right"))),
+    **dict.fromkeys(("HConcat", "SinkMultiple", "Union"), NodeKind(inline=("inputs",))),
+    **dict.fromkeys(("Resolver", "Scan"), NodeKind(opaque=True)),
     "DataFrameScan": NodeKind(frames=("df",)),
-    "Distinct": _ONE,
-    "Filter": _ONE,
     "Gather": NodeKind(inputs=("input", "idxs")),
-    "GroupBy": _ONE,
-    "HConcat": _MANY,
-    "HStack": _ONE,
-    "Join": _TWO,
-    "MapFunction": _ONE,
-    "MatchToSchema": _ONE,
-    "MergeSorted": _TWO,
-    "PipeWithSchema": _ONE,
     "Pivot": NodeKind(inputs=("input",), frames=("on_columns",)),
-    "Resolver": _SOURCE,
     "SQL": NodeKind(inputs=("relations",)),
-    "Scan": _SOURCE,
-    "Select": _ONE,
-    "Sink": _ONE,
-    "SinkMultiple": _MANY,
-    "Slice": _ONE,
-    "Sort": _ONE,
-    "Union": _MANY,
 }
 
 

@@ -3,10 +3,10 @@
 The only module that knows the layout. `LazyFrame.serialize()` is a header (magic, version,
 hash of the plan's schema) and MessagePack: ``root``, ``dataframes`` and a flat arena
 ``dsl_plans[i]`` of named nodes whose inputs are ``{idx, version}``. Here a node's inputs are
-the `Node` objects themselves, so cutting and joining is plain object surgery, and a subplan
-that is used twice is one object. Expressions stay as they are: nested dicts and lists.
+`Node` objects themselves, so rules can cut and join plans, and a subplan that is used twice is one
+object. Expressions stay as they are in the plan: nested dicts and lists.
 
-Nothing here is changed in place: `with_body` and `substitute` make new nodes.
+No function changes a node in place: `with_body` and `rewrite` make new nodes.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import polars as pl
 
 from minispark.plan.leaves import Leaf, PlanningLeaf
 from minispark.plan.node_kinds import KINDS, holds_reference, is_reference
-from minispark.plan.travel import deserialized, serialized
+from minispark.plan.serialization import deserialized, serialized
 
 _HEADER_BYTES = 79
 _UNREADABLE = (
@@ -79,42 +79,39 @@ def plan_header() -> bytes:
 
 
 def parse(frame: pl.LazyFrame) -> Node:
-    """Read a LazyFrame's plan.
+    """Return the root node of a LazyFrame's plan.
 
     Raises
     ------
     PlanUnreadableError
         The plan is too deep or not laid out as expected; it can still run whole.
     UnsupportedError
-        Polars cannot write it down.
+        Polars cannot write the plan.
     """
     return parse_bytes(serialized(frame))
 
 
 def parse_bytes(data: bytes) -> Node:
-    """Read a plan as `LazyFrame.serialize` has written it; else as `parse`."""
-    try:
-        arena = msgpack.unpackb(data[_HEADER_BYTES:], strict_map_key=False)
-        root = _Reader(arena).root()
-        post_order(root)
-    except _UNREADABLE as e:
-        msg = f"the binary plan could not be read: {e!r}"
-        raise PlanUnreadableError(msg) from e
-    return root
+    """Return the root node of a plan that `LazyFrame.serialize` wrote; raises as `parse` does."""
+    return _read(data)[0]
 
 
 def every_node(frame: pl.LazyFrame) -> list[Node]:
-    """Return all nodes that a LazyFrame's plan holds, also such as nothing seems to read.
+    """Return all nodes that a LazyFrame's plan holds, also those that no other node reads.
 
     Raises
     ------
     PlanUnreadableError
         The plan is too deep or not laid out as expected.
     """
+    return _read(frame.serialize())[1]
+
+
+def _read(data: bytes) -> tuple[Node, list[Node]]:
+    """Return the root of a plan, and all nodes, inputs first."""
     try:
-        reader = _Reader(msgpack.unpackb(frame.serialize()[_HEADER_BYTES:], strict_map_key=False))
-        reader.root()
-        return list(dict.fromkeys(n for top in reader.nodes.values() for n in post_order(top)))
+        reader = _Reader(msgpack.unpackb(data[_HEADER_BYTES:], strict_map_key=False))
+        return reader.root, post_order(*reader.nodes.values())
     except _UNREADABLE as e:
         msg = f"the binary plan could not be read: {e!r}"
         raise PlanUnreadableError(msg) from e
@@ -122,17 +119,13 @@ def every_node(frame: pl.LazyFrame) -> list[Node]:
 
 class _Reader:
     def __init__(self, arena: dict[str, Any]) -> None:
-        self.arena = arena
-        self.nodes: dict[int, Node] = {}
+        self.frames = arena["dataframes"]
         self.data: dict[int, _Data] = {}
-
-    def root(self) -> Node:
-        for index, slot in enumerate(self.arena["dsl_plans"]):
-            if slot["value"] is not None:
-                self.nodes[index] = Node("", None)
+        values = [slot["value"] for slot in arena["dsl_plans"]]
+        self.nodes = {i: Node("", None) for i, value in enumerate(values) if value is not None}
         for index, node in self.nodes.items():
-            self._fill(node, self.arena["dsl_plans"][index]["value"])
-        return self.nodes[self.arena["root"]["idx"]]
+            self._fill(node, values[index])
+        self.root = self.nodes[arena["root"]["idx"]]
 
     def _fill(self, node: Node, value: Any) -> None:
         ((node.kind, body),) = value.items()
@@ -140,20 +133,19 @@ class _Reader:
         if kind.opaque:
             node.body = body
             return
-        found: dict[str, Any] = {}
+        node.body = {}
         for field, inner in body.items():
             if field in kind.inputs:
-                found[field] = self._resolve(inner)
+                node.body[field] = self._resolve(inner)
             elif field in kind.inline:
-                found[field] = [self._inline(plan) for plan in inner]
+                node.body[field] = [self._inline(plan) for plan in inner]
             elif field in kind.frames:
-                found[field] = self._frame(inner["idx"])
+                node.body[field] = self._frame(inner["idx"])
             elif holds_reference(inner):
                 msg = f"{node.kind}.{field} holds a reference of unknown meaning"
                 raise ValueError(msg)
             else:
-                found[field] = inner
-        node.body = found
+                node.body[field] = inner
 
     def _inline(self, value: Any) -> Node:
         node = Node("", None)
@@ -167,36 +159,36 @@ class _Reader:
 
     def _frame(self, index: int) -> _Data:
         if index not in self.data:
-            self.data[index] = _Data(self.arena["dataframes"][index]["value"])
+            self.data[index] = _Data(self.frames[index]["value"])
         return self.data[index]
 
 
 def _fields(node: Node) -> tuple[str, ...]:
-    """Fields of a node's body in which its inputs are."""
+    """Return the fields of a node's body that hold its inputs."""
     kind = KINDS[node.kind]
     return kind.inputs + kind.inline
 
 
-def _found(value: Any) -> Iterator[Node]:
+def _nodes_in(value: Any) -> Iterator[Node]:
     if isinstance(value, Node):
         yield value
     elif isinstance(value, list):
         for inner in value:
-            yield from _found(inner)
-
-
-def children(node: Node) -> tuple[Node, ...]:
-    """Inputs of a node in the order of its body, each once."""
-    return tuple(dict.fromkeys(inputs(node)))
+            yield from _nodes_in(inner)
 
 
 def inputs(node: Node) -> tuple[Node, ...]:
-    """Inputs of a node, one that is read twice twice."""
-    return tuple(found for field in _fields(node) for found in _found(node.body[field]))
+    """Return the inputs of a node in the order of its body, an input that is read twice twice."""
+    return tuple(child for field in _fields(node) for child in _nodes_in(node.body[field]))
 
 
-def post_order(root: Node, *, known: Container[Node] = ()) -> list[Node]:
-    """All nodes below and with ``root``, inputs first, except those ``known`` and what is below.
+def children(node: Node) -> tuple[Node, ...]:
+    """Return the inputs of a node in the order of its body, each once."""
+    return tuple(dict.fromkeys(inputs(node)))
+
+
+def post_order(*roots: Node, skip: Container[Node] = ()) -> list[Node]:
+    """Return ``roots`` and all nodes below, inputs first, without ``skip`` and the nodes below it.
 
     No recursion: chains may be long.
 
@@ -207,10 +199,10 @@ def post_order(root: Node, *, known: Container[Node] = ()) -> list[Node]:
     """
     done: dict[Node, None] = {}
     above: set[Node] = set()
-    stack: list[tuple[Node, bool]] = [(root, False)]
+    stack = [(root, False) for root in reversed(roots)]
     while stack:
         node, expanded = stack.pop()
-        if node in done or node in known:
+        if node in done or node in skip:
             continue
         if expanded:
             done[node] = None
@@ -241,7 +233,9 @@ def _with_inputs(node: Node, change: Callable[[Node], Any]) -> dict[str, Any]:
 
 
 def replace_children(node: Node, new: Mapping[Node, Node]) -> Node:
-    """Return ``node`` with its direct inputs replaced."""
+    """Return ``node`` with its direct inputs replaced, itself if none of them is another."""
+    if all(new.get(child, child) is child for child in children(node)):
+        return node
     return Node(node.kind, _with_inputs(node, lambda child: new.get(child, child)))
 
 
@@ -249,33 +243,19 @@ def rewrite(root: Node, change: Callable[[Node], Node]) -> Node:
     """Apply ``change`` to every node, inputs first, and return the new root."""
     new: dict[Node, Node] = {}
     for node in post_order(root):
-        kept = all(new[child] is child for child in children(node))
-        new[node] = change(node if kept else replace_children(node, new))
+        new[node] = change(replace_children(node, new))
     return new[root]
 
 
-def substitute(root: Node, new: Mapping[Node, Node]) -> Node:
-    """Put other nodes in the place of some nodes anywhere below ``root``."""
-    made: dict[Node, Node] = dict(new)
-    for node in post_order(root):
-        if node in made:
-            continue
-        changed = any(made[child] is not child for child in children(node))
-        made[node] = replace_children(node, made) if changed else node
-    return made[root]
-
-
 def merge_equal(nodes: Sequence[Node], is_pure: Callable[[Node], bool]) -> dict[Node, Node]:
-    """Give each node (inputs first) the first one that is the same, so that it is planned once.
+    """Return the first equal node of each of ``nodes`` (inputs first), so that it is planned once.
 
-    ``is_pure`` says of a node whether two of it give the same rows.
+    ``is_pure`` says whether two nodes that equal a node give the same rows.
     """
     first: dict[bytes, Node] = {}
     same: dict[Node, Node] = {}
     for node in nodes:
-        below = {child: same[child] for child in children(node)}
-        changed = any(old is not new for old, new in below.items())
-        merged = replace_children(node, below) if changed else node
+        merged = replace_children(node, same)
         same[node] = first.setdefault(_digest(merged), merged) if is_pure(merged) else merged
     return same
 
@@ -291,58 +271,44 @@ def _digest(node: Node) -> bytes:
 
 
 def pack(root: Node) -> bytes:
-    """Write the plan of ``root`` as `LazyFrame.serialize` would."""
-    writer = _Writer()
-    for node in post_order(root):
-        writer.add(node)
-    packed: bytes = msgpack.packb(writer.arena(root))
-    return plan_header() + packed
+    """Return the plan of ``root`` as `LazyFrame.serialize` would write it."""
+    references = {node: _reference(number) for number, node in enumerate(post_order(root), start=1)}
+    frames: dict[_Data, dict[str, int]] = {}
 
-
-def plain_body(node: Node, number: Mapping[Node, int]) -> Any:
-    """Return the body of a node with the numbers of its inputs in their place."""
-    frames = {name: node.body[name].value for name in KINDS[node.kind].frames}
-    return {**_with_inputs(node, lambda child: ["input", number[child]]), **frames}
-
-
-class _Writer:
-    def __init__(self) -> None:
-        self.slots: list[Any] = [{"value": None, "version": 0}]
-        self.data: list[Any] = [{"value": None, "version": 0}]
-        self.index: dict[Node, int] = {}
-        self.data_index: dict[_Data, int] = {}
-
-    def add(self, node: Node) -> None:
-        self.index[node] = len(self.slots)
-        self.slots.append({"value": self._value(node), "version": 1})
-
-    def arena(self, root: Node) -> dict[str, Any]:
-        return {
-            "root": self._reference(root),
-            "dataframes": self.data,
-            "dsl_plans": self.slots,
-        }
-
-    def _value(self, node: Node) -> Any:
+    def value(node: Node) -> dict[str, Any]:
         kind = KINDS[node.kind]
         if kind.opaque:
             return {node.kind: node.body}
-        body = _with_inputs(node, self._value if kind.inline else self._reference)
-        return {node.kind: {**body, **{name: self._data(body[name]) for name in kind.frames}}}
+        body = _with_inputs(node, value if kind.inline else references.__getitem__)
+        for name in kind.frames:
+            body[name] = frames.setdefault(body[name], _reference(len(frames) + 1))
+        return {node.kind: body}
 
-    def _reference(self, node: Node) -> dict[str, int]:
-        return {"idx": self.index[node], "version": 1}
+    # Slot 0 is empty, as in the plans that Polars writes.
+    plans: list[dict[str, Any]] = [{"value": None, "version": 0}]
+    plans += ({"value": value(node), "version": 1} for node in references)
+    dataframes: list[dict[str, Any]] = [{"value": None, "version": 0}]
+    dataframes += ({"value": data.value, "version": 1} for data in frames)
+    arena = {"root": references[root], "dataframes": dataframes, "dsl_plans": plans}
+    packed: bytes = msgpack.packb(arena)
+    return plan_header() + packed
 
-    def _data(self, data: _Data) -> dict[str, int]:
-        if data not in self.data_index:
-            self.data_index[data] = len(self.data)
-            self.data.append({"value": data.value, "version": 1})
-        return {"idx": self.data_index[data], "version": 1}
+
+def _reference(number: int) -> dict[str, int]:
+    return {"idx": number, "version": 1}
 
 
 def frame_of(root: Node) -> pl.LazyFrame:
-    """Return a fresh LazyFrame of the plan (a leaf's answer is cached in its LazyFrame)."""
+    """Return a new LazyFrame of the plan (a LazyFrame caches what its leaves answer)."""
     return deserialized(pack(root))
+
+
+def schema_of(
+    node: Node, inputs: Mapping[Node, Mapping[str, pl.DataType]] | None = None
+) -> dict[str, pl.DataType]:
+    """Return columns and dtypes of a node, over inputs with the columns ``inputs`` if given."""
+    leaves = {child: leaf_node("input", schema) for child, schema in (inputs or {}).items()}
+    return dict(frame_of(replace_children(node, leaves)).collect_schema())
 
 
 def leaf_node(name: str, schema: Mapping[str, pl.DataType]) -> LeafNode:
@@ -353,22 +319,23 @@ def leaf_node(name: str, schema: Mapping[str, pl.DataType]) -> LeafNode:
 
 def executable(root: Node) -> Node:
     """Return a fragment as it runs: with a `Leaf` for every `PlanningLeaf`."""
-    leaves = (node for node in post_order(root) if isinstance(node, LeafNode))
-    return substitute(root, {node: parse(Leaf(node.leaf, node.schema).lazy()) for node in leaves})
+    return rewrite(root, _runnable)
+
+
+def _runnable(node: Node) -> Node:
+    return parse(Leaf(node.leaf, node.schema).lazy()) if isinstance(node, LeafNode) else node
 
 
 def on_top(
     node: Node, schema: Mapping[str, pl.DataType], build: Callable[[pl.LazyFrame], pl.LazyFrame]
 ) -> Node:
-    """Put what ``build`` does, written in Polars' own words, on top of ``node``."""
-    below = PlanningLeaf("below", schema).lazy()
-    plan = parse(build(below))
-    leaves = (found for found in post_order(plan) if found.kind == "Resolver")
-    return substitute(plan, dict.fromkeys(leaves, node))
+    """Return the plan of ``build``, which is written in Polars' own API, on top of ``node``."""
+    plan = parse(build(PlanningLeaf("below", schema).lazy()))
+    return rewrite(plan, lambda part: node if part.kind == "Resolver" else part)
 
 
 def expression(body: Any) -> pl.Expr:
-    """Make an expression of a part of a plan."""
+    """Return the expression that a part of a plan stands for."""
     return pl.Expr.deserialize(io.BytesIO(msgpack.packb(body)))
 
 

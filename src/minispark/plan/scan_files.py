@@ -1,8 +1,8 @@
-"""Input files as they are at planning: which, in what order, how large, cut or whole.
+"""Input files at planning time: which, in what order, how large, compressed or not.
 
-Covers: the expansion of paths, globs and directories, the pinned size and time of change, what
-is compressed, where the row groups of a Parquet file end. Does not cover: what a scan says about
-its rows (`scan_options`) and how files become tasks (`splits`).
+Covers: the expansion of paths, globs and directories, the pinned size and time of change, which
+files are compressed, where the row groups of a Parquet file end. Does not cover: the options of a
+scan (`scan_options`) and how files become tasks (`splits`).
 """
 
 from __future__ import annotations
@@ -10,8 +10,10 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,13 +26,13 @@ if TYPE_CHECKING:
     from pyarrow.parquet import FileMetaData
 
 _COMPRESSED = (b"\x1f\x8b", b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda", b"\x28\xb5\x2f\xfd")
-"""First bytes by which Polars knows gzip, zlib at four levels and zstd."""
+"""First bytes by which Polars recognises gzip, zlib at four levels and zstd."""
 _SHOWN_PATHS = 5
 _MAGIC = b"PAR1"
 _TAIL_BYTES = 8
 """A Parquet file ends with the length of its footer and `_MAGIC`."""
 _ARROW_SCHEMA = b"ARROW:schema"
-"""The key in a footer under which writers keep the dtypes that the columns had before."""
+"""The key in a footer under which a writer keeps the dtypes of its columns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +47,14 @@ class FileInfo:
 
 @dataclass(frozen=True, slots=True)
 class RowGroups:
-    """Where the row groups of a Parquet file end: in rows, and in bytes before encoding."""
+    """The ends of the row groups of a Parquet file: in rows, and in bytes before encoding."""
 
     rows: tuple[int, ...]
     bytes: tuple[int, ...]
 
     @property
     def total_rows(self) -> int:
-        """Rows of the file."""
+        """Number of rows of the file."""
         return self.rows[-1] if self.rows else 0
 
 
@@ -64,7 +66,7 @@ def expand(
     Raises
     ------
     UsageError
-        There is no such file, or what Polars refuses.
+        There is no such file, or Polars refuses the paths.
     """
     files = listed(paths, glob=glob, hidden_file_prefix=hidden_file_prefix)
     if not files:
@@ -75,9 +77,9 @@ def expand(
 def listed(
     paths: Sequence[str], *, glob: bool, hidden_file_prefix: Sequence[str] | None = None
 ) -> tuple[str, ...]:
-    """Return the files as `expand` does, none where a pattern or directory holds none.
+    """Return the files as `expand` does, none if a pattern or directory holds none.
 
-    Polars itself is asked: a scan with a given schema lists files without opening one.
+    Polars itself lists them: a scan with a given schema opens no file.
 
     Raises
     ------
@@ -96,14 +98,14 @@ def listed(
     except (PolarsError, PanicException, OSError) as error:
         info = ErrorInfo("MS-110", str(error), file=paths[0])
         raise UsageError.from_info(caused_by(error, info)) from error
-    found: list[str] = getattr(node, "paths", [])
+    files: list[str] = getattr(node, "paths", [])
     directory = Path.cwd()
-    # Polars has decoded a URL by then: what follows the prefix is the path itself.
-    return tuple(str(directory / path.removeprefix("file://")) for path in found)
+    # Polars has decoded a URL: after the prefix comes the path itself.
+    return tuple(str(directory / path.removeprefix("file://")) for path in files)
 
 
 def is_file_url(path: str) -> bool:
-    """Whether Polars takes a path for the URL of a local file; other cases are no such URLs."""
+    """Whether Polars takes a path for the URL of a local file; in capitals it is no such URL."""
     return path.startswith("file:")
 
 
@@ -123,91 +125,81 @@ def _nothing_found(paths: Sequence[str]) -> ErrorInfo:
 
 
 def is_compressed(first: bytes) -> bool:
-    """Whether Polars unpacks a file that begins so."""
+    """Whether Polars unpacks a file with these first bytes."""
     return first.startswith(_COMPRESSED)
 
 
 def begins_compressed(path: str | Path) -> bool:
-    """Whether a file is one that Polars unpacks; False where it cannot be read."""
+    """Whether Polars unpacks a file, False if the file cannot be read."""
     try:
-        # A pipe that no process writes to would make this wait.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        with _opened(path) as descriptor:
+            return is_compressed(os.read(descriptor, 4))
     except OSError:
         return False
+
+
+@contextmanager
+def _opened(path: str | Path) -> Iterator[int]:
+    # Without O_NONBLOCK, opening a pipe would wait for a process that writes to it.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     try:
-        return is_compressed(os.read(descriptor, 4))
-    except OSError:
-        return False
+        yield descriptor
     finally:
         os.close(descriptor)
 
 
-def pinned(path: str, *, sniff: bool, given: str | None = None) -> FileInfo:
-    """Look at a file; ``sniff`` reads its first bytes to see whether it is compressed.
+def pinned(path: str, *, sniff: bool, user_path: str | None = None) -> FileInfo:
+    """Return a file as it is now; ``sniff`` reads its first bytes to see whether it is compressed.
 
-    ``given`` is the path as the user wrote it, for the error.
+    ``user_path`` is the path as the user wrote it, for the error.
 
     Raises
     ------
     UsageError
-        The file does not exist or may not be read; it is a FileNotFoundError too, or what else
-        Polars raises.
+        The file does not exist or may not be read. The error is also a FileNotFoundError, or the
+        other exception that Polars raises.
     """
     try:
-        # A pipe that no process writes to would make this wait.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-        try:
+        with _opened(path) as descriptor:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
-                raise _no_file(path)
+                # A pipe or a device has no size, and can be read only once.
+                hint = "Write what a pipe or a device delivers to a file first."
+                message = f"{path} is not a regular file"
+                raise UsageError(message, code="MS-110", file=path, hint=hint)
             first = os.read(descriptor, 4) if sniff else b""
-        finally:
-            os.close(descriptor)
     except OSError as error:
         info = ErrorInfo("MS-110", f"cannot read {path}: {error.strerror}", file=path)
         if error.errno == errno.ENOENT:
             info = _nothing_found((path,))
-        words = f"{error.strerror} (os error {error.errno}): {given or path}"
-        info = replace(info, exception=exception_name(error), exception_message=words)
+        message = f"{error.strerror} (os error {error.errno}): {user_path or path}"
+        info = replace(info, exception=exception_name(error), exception_message=message)
         raise UsageError.from_info(info) from error
     return FileInfo(path, status.st_size, status.st_mtime_ns, is_compressed(first))
 
 
-def _no_file(path: str) -> UsageError:
-    """Return the error for a pipe or a device: it has no size, and is read once."""
-    return UsageError(
-        f"{path} is not a regular file",
-        code="MS-110",
-        file=path,
-        hint="Write what a pipe or a device delivers to a file first.",
-    )
-
-
 def row_groups(path: str) -> RowGroups:
-    """Return where the row groups of a Parquet file end; it is one of them if only Polars reads it.
+    """Return the ends of the row groups of a Parquet file, one group if only Polars can read it.
 
     Raises
     ------
     UsageError
         The file is not Parquet.
     """
-    # Only for Parquet: it takes longer to load than most plans take to make.
+    # pyarrow takes longer to load than most plans take to make.
     from pyarrow import ArrowException
 
     try:
         footer = _footer(Path(path))
     except (ArrowException, OSError):
         return _one_group(path)
-    rows, sizes = [0], [0]
-    for index in range(footer.num_row_groups):
-        group = footer.row_group(index)
-        rows.append(rows[-1] + group.num_rows)
-        sizes.append(sizes[-1] + group.total_byte_size)
-    return RowGroups(tuple(rows[1:]), tuple(sizes[1:]))
+    groups = [footer.row_group(index) for index in range(footer.num_row_groups)]
+    rows = accumulate(group.num_rows for group in groups)
+    return RowGroups(tuple(rows), tuple(accumulate(group.total_byte_size for group in groups)))
 
 
 def _footer(path: Path) -> FileMetaData:
-    """Read a footer without the Arrow schema in it: pyarrow has not all of Polars' dtypes."""
+    """Read a footer without its Arrow schema: pyarrow does not know all dtypes of Polars."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -1,13 +1,13 @@
-"""What a ``Scan`` node says beyond the defaults, as keyword arguments of Polars' own readers.
+"""The options of a ``Scan`` node, as keyword arguments of Polars' own readers.
 
-A node is compared with the node of the same reader without options, made by this Polars. Every
-difference must be in one of the tables below; one that is not makes the scan run whole. So an
-option that is new in Polars is never lost without notice.
+`scan_options` compares a node with the node of the same reader without options, made by this
+Polars. Every difference must be in the tables below, otherwise the scan runs whole. So an option
+that is new in Polars is never lost without notice.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from typing import Any
 
@@ -18,11 +18,11 @@ from minispark.plan.scan_files import is_remote
 from minispark.plan.stages import ScanFormat
 
 _Path = tuple[str, ...]
-_Reading = Callable[[Any], Mapping[str, Any]]
+_Conversion = Callable[[Any], Mapping[str, Any]]
 
 
 class _UnknownError(Exception):
-    """The scan says something that is not known here."""
+    """The scan has an option that this module does not know."""
 
 
 _READERS: Mapping[str, tuple[ScanFormat, Callable[..., pl.LazyFrame]]] = {
@@ -35,31 +35,29 @@ _READERS: Mapping[str, tuple[ScanFormat, Callable[..., pl.LazyFrame]]] = {
 
 @cache
 def _plain(kind: str) -> Mapping[str, Any]:
-    """Body of the node of a scan without options. The path is never opened."""
+    """Return the body of the node of a scan without options. No file is opened."""
     body: Mapping[str, Any] = parse(_READERS[kind][1]("x")).body
     return body
 
 
 def paths_of(node: Mapping[str, Any]) -> list[str] | None:
-    """Paths of a scan of local files, as the user gave them; None for anything else."""
+    """Return the paths of a scan of local files as the user gave them, None for other scans."""
     sources = node.get("sources")
     if not isinstance(sources, dict) or sources.keys() != {"Paths"}:
         return None
     paths = [entry["inner"] for entry in sources["Paths"]]
-    if not paths or any(map(is_remote, paths)):
-        return None
-    return paths
+    return None if not paths or any(map(is_remote, paths)) else paths
 
 
 def scan_options(node: Mapping[str, Any]) -> tuple[ScanFormat, dict[str, Any]] | None:
-    """Read the options of a scan.
+    """Return the format and the options of a scan.
 
     Returns
     -------
     tuple of ScanFormat and dict, or None
-        The options are keyword arguments of the reader, only those that differ from its default,
-        and for CSV also ``schema_given`` and ``infer_schema_length``. None where the scan says
-        something that is not known here.
+        The options are keyword arguments of the reader that differ from its defaults, and for CSV
+        also ``schema_given`` and ``infer_schema_length``. None if the scan has an option that this
+        module does not know.
     """
     scan_type = node.get("scan_type")
     if not isinstance(scan_type, dict) or len(scan_type) != 1:
@@ -67,15 +65,12 @@ def scan_options(node: Mapping[str, Any]) -> tuple[ScanFormat, dict[str, Any]] |
     (kind,) = scan_type
     if kind not in _READERS:
         return None
-    known = {**_COMMON, **_KNOWN[kind]}
+    conversions = {**_COMMON, **_KNOWN[kind]}
     options: dict[str, Any] = {}
     try:
         for path, value in _differences(node, _plain(kind)):
-            if path[0] == "sources":
-                continue
-            if path not in known:
-                return None
-            options.update(known[path](value))
+            if path[0] != "sources":
+                options.update(conversions[path](value))
     except (_UnknownError, KeyError, TypeError, ValueError):
         return None
     return _READERS[kind][0], options
@@ -89,42 +84,28 @@ def _differences(value: Any, plain: Any, path: _Path = ()) -> Iterator[tuple[_Pa
         yield path, value
 
 
-def _nothing(_value: Any) -> Mapping[str, Any]:
-    """Accept what the pinned schema makes redundant, and hints that change no row."""
-    return {}
-
-
-def _as(name: str) -> _Reading:
+def _as(name: str) -> _Conversion:
     return lambda value: {name: value}
 
 
-def _character(name: str) -> _Reading:
-    def read(value: Any) -> Mapping[str, Any]:
+def _character(name: str) -> _Conversion:
+    def convert(value: Any) -> Mapping[str, Any]:
         if value is None:
             return {name: None}
         if not 0 < value < 128 or chr(value).isalnum() or chr(value) in "\r\n":
             raise _UnknownError
         return {name: chr(value)}
 
-    return read
+    return convert
 
 
 def _null_values(value: Any) -> Mapping[str, Any]:
-    ((form, given),) = value.items()
-    match form:
-        case "AllColumnsSingle" | "AllColumns":
-            return {"null_values": given}
-        case "Named":
-            return {"null_values": dict(given)}
+    match value:
+        case {"AllColumnsSingle": values} | {"AllColumns": values}:
+            return {"null_values": values}
+        case {"Named": values}:
+            return {"null_values": dict(values)}
     raise _UnknownError
-
-
-def _encoding(value: Any) -> Mapping[str, Any]:
-    return {"encoding": {"Utf8": "utf8", "LossyUtf8": "utf8-lossy"}[value]}
-
-
-def _schema_given(value: Any) -> Mapping[str, Any]:
-    return {"schema_given": value is not None}
 
 
 def _parallel(value: Any) -> Mapping[str, Any]:
@@ -132,53 +113,52 @@ def _parallel(value: Any) -> Mapping[str, Any]:
     return {"parallel": names.get(value, "none" if value == "None" else "auto")}
 
 
-_ARGUMENTS = "unified_scan_args"
-_COMMON: Mapping[_Path, _Reading] = {
-    (_ARGUMENTS, "glob"): _as("glob"),
-    (_ARGUMENTS, "rechunk"): _nothing,
-    (_ARGUMENTS, "cache"): _nothing,
-}
-_CSV = ("scan_type", "Csv", "options")
-_PARSE = (*_CSV, "parse_options")
-_JSON = ("scan_type", "NDJson", "options")
-_PARQUET = ("scan_type", "Parquet", "options")
-_KNOWN: Mapping[str, Mapping[_Path, _Reading]] = {
-    "Csv": {
-        (*_CSV, "schema"): _schema_given,
-        (*_CSV, "schema_overwrite"): _nothing,
-        (*_CSV, "dtype_overwrite"): _nothing,
-        (*_CSV, "column_names_overwrite"): _as("new_columns"),
-        (*_CSV, "infer_schema_length"): _as("infer_schema_length"),
-        (*_CSV, "infer_schema_files"): _as("infer_schema_files"),
-        (*_CSV, "low_memory"): _nothing,
-        (*_CSV, "rechunk"): _nothing,
-        (*_CSV, "has_header"): _as("has_header"),
-        (*_CSV, "raise_if_empty"): _as("raise_if_empty"),
-        (*_CSV, "ignore_errors"): _as("ignore_errors"),
-        (*_PARSE, "separator"): _character("separator"),
-        (*_PARSE, "quote_char"): _character("quote_char"),
-        (*_PARSE, "encoding"): _encoding,
-        (*_PARSE, "null_values"): _null_values,
-        (*_PARSE, "missing_is_null"): _as("empty_string_is_null"),
-        (*_PARSE, "truncate_ragged_lines"): _as("truncate_ragged_lines"),
-        (*_PARSE, "try_parse_dates"): _as("try_parse_dates"),
-        (*_PARSE, "decimal_comma"): _as("decimal_comma"),
-    },
-    "NDJson": {
-        (*_JSON, "schema"): _nothing,
-        (*_JSON, "schema_overwrite"): _nothing,
-        (*_JSON, "infer_schema_length"): _nothing,
-        (*_JSON, "low_memory"): _nothing,
-        (*_JSON, "chunk_size"): _nothing,
-        (*_JSON, "ignore_errors"): _as("ignore_errors"),
-    },
-    "Lines": {("scan_type", "Lines", "name"): _as("name")},
-    "Parquet": {
-        (*_PARQUET, "schema"): _nothing,
-        (*_PARQUET, "parallel"): _parallel,
-        (*_PARQUET, "low_memory"): _as("low_memory"),
-        (*_PARQUET, "use_statistics"): _as("use_statistics"),
-        (_ARGUMENTS, "hidden_file_prefix"): _as("hidden_file_prefix"),
-        (_ARGUMENTS, "hive_options", "enabled"): _as("hive_partitioning"),
-    },
+def _fields(
+    *path: str, same: Iterable[str] = (), ignored: Iterable[str] = (), **converted: _Conversion
+) -> dict[_Path, _Conversion]:
+    """Return what the fields at ``path`` mean.
+
+    ``same`` are arguments of the same name; ``ignored`` are redundant with a pinned schema, or
+    hints that change no row.
+    """
+    conversions = {name: _as(name) for name in same} | converted
+    conversions |= {name: lambda _: {} for name in ignored}
+    return {(*path, name): conversion for name, conversion in conversions.items()}
+
+
+_COMMON = _fields("unified_scan_args", same=["glob"], ignored=["rechunk", "cache"])
+_KNOWN: Mapping[str, Mapping[_Path, _Conversion]] = {
+    "Csv": _fields(
+        *("scan_type", "Csv", "options"),
+        same=[
+            *("infer_schema_length", "infer_schema_files"),
+            *("has_header", "raise_if_empty", "ignore_errors"),
+        ],
+        ignored=["schema_overwrite", "dtype_overwrite", "low_memory", "rechunk"],
+        schema=lambda value: {"schema_given": value is not None},
+        column_names_overwrite=_as("new_columns"),
+    )
+    | _fields(
+        *("scan_type", "Csv", "options", "parse_options"),
+        same=["truncate_ragged_lines", "try_parse_dates", "decimal_comma"],
+        separator=_character("separator"),
+        quote_char=_character("quote_char"),
+        encoding=lambda value: {"encoding": {"Utf8": "utf8", "LossyUtf8": "utf8-lossy"}[value]},
+        null_values=_null_values,
+        missing_is_null=_as("empty_string_is_null"),
+    ),
+    "NDJson": _fields(
+        *("scan_type", "NDJson", "options"),
+        same=["ignore_errors"],
+        ignored=["schema", "schema_overwrite", "infer_schema_length", "low_memory", "chunk_size"],
+    ),
+    "Lines": _fields("scan_type", "Lines", same=["name"]),
+    "Parquet": _fields(
+        *("scan_type", "Parquet", "options"),
+        same=["low_memory", "use_statistics"],
+        ignored=["schema"],
+        parallel=_parallel,
+    )
+    | _fields("unified_scan_args", same=["hidden_file_prefix"])
+    | _fields("unified_scan_args", "hive_options", enabled=_as("hive_partitioning")),
 }

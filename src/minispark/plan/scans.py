@@ -1,11 +1,11 @@
 """File scans that can be cut into tasks: the files, pinned, and how to read them.
 
-`scan_source` takes the ``Scan`` node of a plan. What it does not know to the last option it
-leaves alone, and the planner runs that scan whole in one task.
+`scan_source` takes the ``Scan`` node of a plan. If it does not know every option of the node, the
+planner runs that scan whole in one task.
 
 Covers: CSV, JSON lines, text lines and Parquet in local files. Does not cover: the schema, which
-the planner asks Polars for (`LazyFrame.collect_schema` of the whole scan) and pins in the leaf;
-how files become tasks (`splits`).
+comes from Polars (`LazyFrame.collect_schema` of the whole scan) and is pinned in the leaf; how
+files become tasks (`splits`).
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ class ScanSource:
 
     @property
     def bytes(self) -> int:
-        """Bytes of all files on disk."""
+        """Size of all files on disk."""
         return sum(file.size for file in self.files)
 
 
 def scan_source(node: Mapping[str, Any]) -> ScanSource | None:
-    """Understand a ``Scan`` node of a plan.
+    """Return the scan of a ``Scan`` node of a plan.
 
     Parameters
     ----------
@@ -56,10 +56,10 @@ def scan_source(node: Mapping[str, Any]) -> ScanSource | None:
         A path does not exist, or Polars refuses it.
     """
     paths = paths_of(node)
-    found = scan_options(node)
-    if paths is None or found is None:
+    format_and_options = scan_options(node)
+    if paths is None or format_and_options is None:
         return None
-    format_, options = found
+    format_, options = format_and_options
     if options.get("hive_partitioning"):
         return None
     files = listed(
@@ -73,51 +73,48 @@ def scan_source(node: Mapping[str, Any]) -> ScanSource | None:
     if format_ is ScanFormat.PARQUET:
         if options.pop("hive_partitioning", None) is None and _hive(paths, files):
             return None
-    elif format_ is ScanFormat.CSV:
-        known = _csv_options(options, files=len(files))
-        if known is None:
-            return None
-        options = known
+    elif format_ is ScanFormat.CSV and not _complete_csv_options(options, files=len(files)):
+        return None
     sniff = format_ is not ScanFormat.PARQUET
-    given = {str(Path.cwd() / path): path for path in paths}
-    return ScanSource(
-        ScanSpec(format_, options),
-        tuple(pinned(path, sniff=sniff, given=given.get(path)) for path in files),
-    )
+    user_paths = {str(Path.cwd() / path): path for path in paths}
+    infos = (pinned(path, sniff=sniff, user_path=user_paths.get(path)) for path in files)
+    return ScanSource(ScanSpec(format_, options), tuple(infos))
 
 
 def _is_plain(file: str) -> bool:
-    """Whether what a URL names is a file, not below a folder that names a column."""
+    """Whether a path that a URL names is a file, and no folder above it names a column."""
     return "=" not in str(Path(file).parent) and Path(file).is_file()
 
 
 def _hive(paths: Sequence[str], files: Sequence[str]) -> bool:
-    """Whether Polars takes columns from the names of folders: only below one directory."""
+    """Whether Polars takes columns from the names of folders, as it does below one directory."""
     if len(paths) != 1 or not Path(paths[0]).expanduser().is_dir():
         return False
     return any("=" in part for file in files for part in Path(file).parts[:-1])
 
 
-def _csv_options(options: Mapping[str, Any], *, files: int) -> dict[str, Any] | None:
-    """Make explicit what a pinned schema would change in the meaning of a CSV scan's options.
+def _complete_csv_options(options: dict[str, Any], *, files: int) -> bool:
+    """Make explicit what a pinned schema would change in the options of a CSV scan.
 
-    Whether an empty file is an error depends on whether a schema is given. Without a header and a
-    schema the number of columns is that of the widest row that Polars looked at; with a schema it
-    must be that of the first row (``check_width``).
+    Whether an empty file is an error depends on whether the user gave a schema. Without a header
+    and a schema the number of columns is that of the widest row that Polars looked at; with a
+    schema it must be that of the first row (``check_width``).
+
+    Returns
+    -------
+    bool
+        False if the scan must run whole.
     """
-    made = dict(options)
-    given = made.pop("schema_given", False)
-    inferred_files = made.pop("infer_schema_files", _INFER_SCHEMA_FILES)
-    length = made.pop("infer_schema_length", _INFER_SCHEMA_LENGTH)
-    made.setdefault("raise_if_empty", True)
-    if made.get("has_header", True):
-        return made
-    if given:
-        made["check_width"] = True
-    else:
-        # Rows that are too long in a file that nobody looked at are errors, or cut: only Polars
-        # itself can tell.
-        if made.get("truncate_ragged_lines") and files > inferred_files:
-            return None
-        made["infer_schema_length"] = length
-    return made
+    schema_given = options.pop("schema_given", False)
+    inferred_files = options.pop("infer_schema_files", _INFER_SCHEMA_FILES)
+    length = options.pop("infer_schema_length", _INFER_SCHEMA_LENGTH)
+    options.setdefault("raise_if_empty", True)
+    if options.get("has_header", True):
+        return True
+    if schema_given:
+        options["check_width"] = True
+        return True
+    options["infer_schema_length"] = length
+    # In a file that Polars did not look at, a row that is too long is an error or is cut: only
+    # Polars itself decides.
+    return not (options.get("truncate_ragged_lines") and files > inferred_files)

@@ -1,9 +1,9 @@
 """Cuts the files of a scan into tasks.
 
-Bytes are laid end to end in file order and cut evenly; a cut that falls near the edge of a file
-moves to it, and one inside a file that cannot be cut moves to the nearer edge. CSV, JSON lines
-and text are cut at any byte (nothing is read: the reader finds the first record that begins in
-its split), Parquet between row groups. So tasks one after another give Polars' row order.
+The bytes of all files, in file order, are cut evenly. A cut near the edge of a file moves to the
+edge, and a cut inside a file that cannot be cut moves to the nearer edge. CSV, JSON lines and text
+are cut at any byte (the planner reads nothing: the reader finds the first record that begins in its
+split), Parquet between row groups. So tasks one after another give Polars' row order.
 
 Example: three files of 30, 1 and 1 MB in two tasks::
 
@@ -39,7 +39,7 @@ _SNAP = 8
 """A cut moves to the edge of a file that is nearer than a task's bytes divided by this."""
 
 _Cut = tuple[int, int]
-"""Number of a file, and a place in it: bytes, or rows of a Parquet file."""
+"""Number of a file, and a position in it: bytes, or rows of a Parquet file."""
 
 
 def cut_source(
@@ -48,49 +48,41 @@ def cut_source(
     partitions: int | None,
     settings: PlanSettings,
     data_root: Path | None,
-    single: bool = False,
     whole_files: bool = False,
 ) -> tuple[tuple[Split, ...], ...]:
-    """Share the files out among tasks, in file order and ascending offset.
+    """Return the splits of each task, in file order and ascending offset.
 
     Parameters
     ----------
     partitions
-        Exactly so many tasks, some perhaps empty; None for about ``settings.split_bytes`` each.
+        The number of tasks, some perhaps empty; None for about ``settings.split_bytes`` each.
     data_root
-        Paths under it are given relative to it.
-    single
-        One task with all files whole.
+        Paths under this directory become relative to it.
     whole_files
         No file is cut.
     """
-    count = 1 if single else _task_count(source, partitions, settings)
-    cutter = _Cutter(source, count, whole_files=whole_files)
+    if partitions is None:
+        wanted = math.ceil(source.bytes / settings.split_bytes)
+        partitions = max(1, min(wanted, settings.max_partitions))
+    cutter = _Cutter(source, partitions, whole_files=whole_files)
     cuts = [(0, 0), *cutter.cuts(), (len(source.files), 0)]
     return tuple(cutter.splits(a, b, data_root) for a, b in pairwise(cuts))
 
 
 def needs_quotes(source: ScanSource, tasks: Sequence[Sequence[Split]]) -> bool:
-    """Whether the reader must know how many quote characters lie before a split."""
+    """Whether the reader must know how many quote characters are before a split."""
     quoted = source.spec.options.get("quote_char", '"') is not None
     cut = any(split.start > 0 for task in tasks for split in task)
     return source.spec.format is ScanFormat.CSV and quoted and cut
 
 
 def quotes_spec(source: ScanSource) -> ScanSpec:
-    """Say how to count the quote characters in the splits of ``source``."""
+    """Return how to count the quote characters in the splits of ``source``."""
     return ScanSpec(ScanFormat.QUOTES, {"quote_char": source.spec.options.get("quote_char", '"')})
 
 
-def _task_count(source: ScanSource, partitions: int | None, settings: PlanSettings) -> int:
-    if partitions is not None:
-        return partitions
-    wanted = math.ceil(source.bytes / settings.split_bytes)
-    return max(1, min(wanted, settings.max_partitions))
-
-
 class _Cutter:
-    """Places cuts among the files of one source."""
+    """Chooses the cuts in the files of one source."""
 
     def __init__(self, source: ScanSource, count: int, *, whole_files: bool) -> None:
         self.files = source.files
@@ -98,21 +90,18 @@ class _Cutter:
         self.count = count
         self.edges = [0, *accumulate(file.size for file in source.files)]
         self.snap = self.edges[-1] // count // _SNAP
-        # A file that is listed twice would mix up whose quotes were counted.
+        # The quotes of a file are counted by its path, so a file that is listed twice stays whole.
         listed = Counter(file.path for file in source.files)
         self.whole = {path for path, times in listed.items() if times > 1 or whole_files}
         self.groups: Callable[[str], RowGroups] = cache(row_groups)
 
     def cuts(self) -> list[_Cut]:
-        """Places between the tasks, ascending."""
+        """Return the cuts between the tasks, ascending."""
         total = self.edges[-1]
-        found: list[_Cut] = []
-        for number in range(1, self.count):
-            place = self._place(total * number // self.count)
-            found.append(max(place, found[-1]) if found else place)
-        return found
+        cuts = (self._cut_at(total * number // self.count) for number in range(1, self.count))
+        return list(accumulate(cuts, max))
 
-    def _place(self, position: int) -> _Cut:
+    def _cut_at(self, position: int) -> _Cut:
         index = min(bisect_right(self.edges, position), len(self.files)) - 1
         before = position - self.edges[index]
         after = self.edges[index + 1] - position
@@ -131,7 +120,7 @@ class _Cutter:
         groups = self.groups(self.files[index].path)
         if not groups.total_rows:
             return index, 0
-        # The footer and the encoding are left out: only the share counts.
+        # Bytes in the file and bytes of row groups are not comparable, but shares of them are.
         wanted = groups.bytes[-1] * offset / self.files[index].size
         ends = (0, *groups.bytes)
         nearest = min(range(len(ends)), key=lambda number: abs(ends[number] - wanted))
@@ -139,28 +128,23 @@ class _Cutter:
         return (index + 1, 0) if rows == groups.total_rows else (index, rows)
 
     def splits(self, begin: _Cut, end: _Cut, data_root: Path | None) -> tuple[Split, ...]:
-        """All between two cuts."""
-        found = []
+        """Return what is between two cuts; a file without bytes is one split."""
+        splits = []
         for index in range(begin[0], min(end[0] + 1, len(self.files))):
             file = self.files[index]
             start = begin[1] if index == begin[0] else 0
-            if index < end[0]:
-                stop = self._length(file)
-            elif end[1]:
-                stop = end[1]
-            else:
-                break
-            if start < stop or start == 0:
+            stop = self._length(file) if index < end[0] else end[1]
+            if start < stop or (start == 0 and index < end[0]):
                 path = _relative(file.path, data_root)
-                found.append(Split(path, start, stop, file.size, file.mtime_ns))
-        return tuple(found)
+                splits.append(Split(path, start, stop, file.size, file.mtime_ns))
+        return tuple(splits)
 
     def _length(self, file: FileInfo) -> int:
         return self.groups(file.path).total_rows if self.parquet else file.size
 
 
 def _relative(path: str, data_root: Path | None) -> str:
-    # A path with ".." only looks as if it lay below the root.
+    # A path with ".." may lead out of the root.
     if data_root is None or ".." in Path(path).parts:
         return path
     root = data_root.absolute()

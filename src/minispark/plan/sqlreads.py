@@ -1,17 +1,17 @@
 """How often a query reads each table, as Polars will: a table of WITH once for each use of it.
 
-A text of a few lines may use each of its tables twice in the next, and so read the first one a
-million times; the plan of it would grow as much.
+In a text of a few lines, each table of WITH may use the previous table twice, and so read the first
+table a million times; the plan would have as many nodes.
 
-Covers: counting, from the tokens of a text. What it takes for a table that is none counts once.
-Does not cover: whether the tables exist (Polars says so).
+Covers: counting, from the tokens of a text. A name that only looks like a table counts once.
+Does not cover: whether the tables exist (Polars reports that).
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from minispark.plan.sqltext import Token, tokens_of
 
@@ -30,16 +30,17 @@ class _Level:
     """One pair of brackets."""
 
     tables: bool = False
-    """Whether a list of tables is being read."""
+    """Whether the next tokens are a list of tables."""
     condition: bool = False
-    """Whether that is in the condition of a join."""
+    """Whether they are in the condition of a join."""
     defines: bool = False
-    """Whether a list of WITH is being read."""
+    """Whether the next tokens are a list of WITH."""
     name: str | None = None
+    """Of the table that the list of WITH defines."""
     named: bool = False
     """Whether AS has come after the name."""
     outer: str | None = None
-    """The table of WITH whose rows this pair of brackets gives."""
+    """The table of WITH that this pair of brackets defines."""
     reads: Counter[str] = field(default_factory=Counter)
 
 
@@ -52,7 +53,7 @@ def table_reads(text: str, *, max_chars: int) -> Counter[str]:
         The text cannot be read.
     """
     levels, defined = [_Level()], dict[str, Counter[str]]()
-    for token, before in _with_previous(tokens_of(text, max_chars=max_chars)):
+    for before, token in pairwise([Token("start", ""), *tokens_of(text, max_chars=max_chars)]):
         level = levels[-1]
         if token.kind == "open":
             levels.append(_inner(level))
@@ -71,29 +72,21 @@ def table_reads(text: str, *, max_chars: int) -> Counter[str]:
             name = token.text.strip('"`').lower()
             if level.defines:
                 level.name = level.name or name
-            elif level.tables and not level.condition and _stands_for_table(name, before):
+            elif level.tables and not level.condition and _is_table(name, before.text.lower()):
                 level.reads.update(defined.get(name, {name: 1}))
     for level in levels[:0:-1]:
         levels[0].reads.update(level.reads)
     return levels[0].reads
 
 
-def _with_previous(tokens: list[Token]) -> Iterator[tuple[Token, str]]:
-    before = ""
-    for token in tokens:
-        yield token, before
-        before = token.text.lower()
-
-
 def _inner(level: _Level) -> _Level:
-    reading = level.tables and not level.condition
     if level.defines and level.named:
         return _Level(outer=level.name)
-    return _Level(tables=reading)
+    return _Level(tables=level.tables and not level.condition)
 
 
 def _is_clause(level: _Level, word: str) -> bool:
-    """Go on to the part of a query that a word begins; False where it begins none."""
+    """Set the level to the clause that a word begins; False if it begins none."""
     if word == "with":
         level.defines, level.tables = True, False
     elif word in _BEGINS_TABLES:
@@ -109,5 +102,5 @@ def _is_clause(level: _Level, word: str) -> bool:
     return True
 
 
-def _stands_for_table(name: str, before: str) -> bool:
+def _is_table(name: str, before: str) -> bool:
     return (before in _BEGINS_TABLES or before in (",", "(")) and name not in _NO_TABLES

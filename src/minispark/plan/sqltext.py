@@ -1,10 +1,10 @@
-"""Looks at SQL before Polars does: what may not be in it, and how deep it is nested.
+"""Checks of SQL before Polars reads it: what may not be in it, and how deep it is nested.
 
 Polars' SQL can read files by itself (``read_csv('/any/file')``) and a deeply nested expression
-ends its process, so both are refused on the text. The tokens are those of Polars' own parser; a
-spelling that it might cut differently is refused, not guessed at.
+ends its process, so these checks refuse both, by their text. The tokens are those of Polars' own
+parser; a spelling that Polars might cut into other tokens is refused too.
 
-Covers: one expression, one query. Does not cover: whether either is valid (`tables`, `queries`).
+Covers: one expression, one query. Does not cover: whether Polars accepts either.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, takewhile
 
 
 class SqlRefusedError(Exception):
-    """The text holds something that is not allowed where it stands."""
+    """The text holds something that is not allowed there."""
 
     def __init__(self, message: str, hint: str | None = None) -> None:
         super().__init__(message)
@@ -26,7 +26,7 @@ class SqlRefusedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A word, a sign or a text in quotes, as it is written."""
+    """A word, an operator, a bracket or a text in quotes, as it is written."""
 
     kind: str
     text: str
@@ -50,7 +50,7 @@ _TOKEN = re.compile(
     re.VERBOSE,
 )
 _PREFIXES = frozenset({"b", "date", "datetime", "interval", "time", "timestamp", "x"})
-"""Words that may stand right before a text; others (``E'...'``) change where it ends."""
+"""Words that may stand right before a text; other words (``E'...'``) change where it ends."""
 _OPERATOR_WORD = re.compile(
     "and|between|case|div|else|except|ilike|in|intersect|is|join|like|not|or|regexp|rlike"
     "|similar|then|union|when|xor",
@@ -72,13 +72,12 @@ def check_expression(text: str, *, max_chars: int, max_depth: int) -> None:
     Raises
     ------
     SqlRefusedError
-        It does.
+        The expression is one of these.
     """
     tokens = tokens_of(text, max_chars=max_chars)
-    for token in tokens:
-        if token.kind == "word" and token.text.lower() in ("select", "exists"):
-            hint = "use an sql node over the tables that it needs"
-            raise SqlRefusedError("an expression may not hold a query", hint)
+    if any(token.kind == "word" and token.text.lower() in ("select", "exists") for token in tokens):
+        hint = "use an sql node over the tables that it needs"
+        raise SqlRefusedError("an expression may not hold a query", hint)
     _check_calls(tokens)
     _check_read_again(tokens)
     _check_depth(tokens, max_depth)
@@ -90,7 +89,7 @@ def check_query(text: str, *, max_chars: int, max_depth: int) -> None:
     Raises
     ------
     SqlRefusedError
-        It does.
+        The query is one of these.
     """
     tokens = tokens_of(text, max_chars=max_chars)
     first = next((token for token in tokens if token.text != "("), None)
@@ -111,34 +110,28 @@ def files_named(text: str, *, max_chars: int) -> list[str]:
     Raises
     ------
     SqlRefusedError
-        The text cannot be read, or a path does not stand there as plain text.
+        The text cannot be read, or a path is not a plain text.
     """
     tokens = tokens_of(text, max_chars=max_chars)
     paths: list[str] = []
-    for place, name in _read_calls(tokens):
-        rest = iter(tokens[place + 2 :])
-        first = next(rest, Token("end", ""))
-        given = [first]
-        if first.text == "[":
-            given = []
-            for token in rest:
-                if token.text == "]":
-                    break
-                if token.kind != "comma":
-                    given.append(token)
-        if not given or any(token.kind != "text" for token in given):
+    for index, name in _read_calls(tokens):
+        arguments = tokens[index + 2 : index + 3]
+        if arguments and arguments[0].text == "[":
+            items = takewhile(lambda token: token.text != "]", tokens[index + 3 :])
+            arguments = [token for token in items if token.kind != "comma"]
+        if not arguments or any(token.kind != "text" for token in arguments):
             raise SqlRefusedError(f"what {name!r} reads does not stand there as plain text")
-        paths += [token.text[1:-1].replace("''", "'") for token in given]
+        paths += [token.text[1:-1].replace("''", "'") for token in arguments]
     return paths
 
 
 def tokens_of(text: str, *, max_chars: int) -> list[Token]:
-    """Return what a text consists of, without blanks and comments.
+    """Return the tokens of a text, without blanks and comments.
 
     Raises
     ------
     SqlRefusedError
-        It is too long, or something in it is not known.
+        The text is too long, or a token in it is not known.
     """
     if len(text) > max_chars:
         raise SqlRefusedError(f"it has {len(text):,} characters; at most {max_chars:,} are allowed")
@@ -170,7 +163,7 @@ def _cut(text: str) -> Iterator[Token]:
 
 
 def _comment_end(text: str, position: int) -> int:
-    """Return where a comment ends; Polars lets them nest."""
+    """Return where a comment ends; a comment may hold comments."""
     depth = 1
     for match in re.compile(r"/\*|\*/").finditer(text, position):
         depth += 1 if match.group() == "/*" else -1
@@ -180,13 +173,11 @@ def _comment_end(text: str, position: int) -> int:
 
 
 def _read_calls(tokens: list[Token]) -> Iterator[tuple[int, str]]:
-    """Give place and name of each call of a function that reads files."""
-    for place, (token, following) in enumerate(pairwise(tokens)):
-        if token.kind not in ("word", "quoted") or following.text != "(":
-            continue
-        name = token.text.strip('"`')
-        if _READ_FUNCTION.fullmatch(name):
-            yield place, name
+    """Yield index and name of each call of a function that reads files."""
+    for index, (token, following) in enumerate(pairwise(tokens)):
+        name = token.text.strip('"`') if token.kind in ("word", "quoted") else ""
+        if following.text == "(" and _READ_FUNCTION.fullmatch(name):
+            yield index, name
 
 
 def _check_calls(tokens: list[Token]) -> None:
@@ -204,7 +195,7 @@ def _check_recursion(tokens: list[Token]) -> None:
 def _check_read_again(tokens: list[Token]) -> None:
     """Bound how deep functions nest that Polars' parser reads twice if something in them fails.
 
-    What is too deep for the parser fails, so each of them around it doubles the time.
+    The parser fails at too deep an expression, so each such function around it doubles the time.
     """
     around: list[tuple[str, bool]] = []
     edge = Token("end", "")
@@ -227,7 +218,7 @@ def _check_read_again(tokens: list[Token]) -> None:
 
 
 def _check_depth(tokens: list[Token], max_depth: int) -> None:
-    """Bound the depth of the tree from above: operators in a row nest, and so do brackets."""
+    """Refuse a text whose tree may be too deep: operators in a row nest, and so do brackets."""
     levels = [_Level()]
     for token in tokens:
         level = levels[-1]
@@ -247,7 +238,7 @@ def _check_depth(tokens: list[Token], max_depth: int) -> None:
 
 @dataclass(slots=True)
 class _Level:
-    """What stands in one pair of brackets: operators and brackets since the last comma."""
+    """Counts of one pair of brackets: operators and inner brackets since the last comma."""
 
     operators: int = 0
     inner: int = 0

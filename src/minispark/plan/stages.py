@@ -1,10 +1,10 @@
-"""The physical plan: what the planner hands to every engine.
+"""The physical plan: the result of the planner, which every engine runs.
 
 A `StageGraph` is a tuple of stages in topological order. A stage is one or more *branches*
 (more than one under a union) that deliver the same columns; the partitions of a stage are
-those of its branches, one branch after another. Stage x partition = task.
+the partitions of its branches, one branch after another. Stage x partition = task.
 
-Fragments are opaque bytes to everybody but the planner and the executor.
+Only the planner and the executor open fragments; for all other modules they are bytes.
 
 Example (word count)::
 
@@ -31,14 +31,14 @@ OptimizerFlags = tuple[tuple[Id, bool], ...]
 
 
 class Label(StrEnum):
-    """What a second run of a stage's tasks would give."""
+    """Which rows a second run of a stage's tasks would give."""
 
     DETERMINATE = "determinate"
-    """Same rows, same order."""
+    """The same rows in the same order."""
     UNORDERED = "unordered"
-    """Same rows, any order."""
+    """The same rows in any order."""
     INDETERMINATE = "indeterminate"
-    """Perhaps other rows: a lost block rolls back all that read it."""
+    """Perhaps other rows: a lost block rolls back every stage that reads it."""
 
 
 class ReadMode(StrEnum):
@@ -47,7 +47,7 @@ class ReadMode(StrEnum):
     ALL = "all"
     """Partition 0 of every task's block: gather and broadcast."""
     PARTITION = "partition"
-    """Its own partition of every task's block, or a range of them: hash exchange."""
+    """Its own partition of every task's block, or a range of partitions: hash exchange."""
     FORWARD = "forward"
     """Partition 0 of the block of the task with the same number: no rows move."""
 
@@ -68,11 +68,11 @@ class ScanFormat(StrEnum):
     TEXT = "text"
     PARQUET = "parquet"
     QUOTES = "quotes"
-    """Not rows: the number of quote characters in each split, for those who read CSV after it."""
+    """Not rows: the number of quote characters in each split, for the stage that reads the CSV."""
 
     @property
     def auxiliary(self) -> bool:
-        """Whether its rows are side input of other stages, and no rows of the query."""
+        """Whether its rows are side input of other stages, not rows of the query."""
         return self is ScanFormat.QUOTES
 
     @property
@@ -99,7 +99,7 @@ class Split:
 
 @dataclass(frozen=True, slots=True)
 class ScanSpec:
-    """How to read splits: the format and those reader options that differ from the default."""
+    """How to read splits: the format and the reader options that differ from the default."""
 
     format: ScanFormat
     options: Annotated[Mapping[Id, Options], Entries] = field(default_factory=dict)
@@ -109,8 +109,8 @@ class ScanSpec:
 class ScanInput:
     """A leaf that reads files. ``tasks[p]`` are the splits of partition p of the branch.
 
-    ``quotes`` names the leaf (a `StageInput` of the same branch) whose rows tell how many quote
-    characters each split holds; None where nothing can be quoted or no file is cut.
+    ``quotes`` names the leaf (a `StageInput` of the same branch) whose rows say how many quote
+    characters each split holds; None if no value can be quoted or no file is cut.
     """
 
     leaf: Id
@@ -120,7 +120,7 @@ class ScanInput:
 
 
 def side_inputs(scans: Iterable[ScanInput]) -> tuple[Id, ...]:
-    """Return the leaves that only say how to read other leaves: no fragment reads their rows."""
+    """Return the leaves that only say how to read other leaves; no fragment reads their rows."""
     return tuple(dict.fromkeys(scan.quotes for scan in scans if scan.quotes is not None))
 
 
@@ -132,10 +132,10 @@ class StageInput:
     stage: Count
     mode: ReadMode
     take: Signed | None = None
-    """How many rows the task needs: the first ones, the last ones where negative; None is all."""
+    """How many rows the task needs: the first rows, the last rows if negative; None is all."""
     ranges: Annotated[tuple[tuple[Count, Count], ...], Items] = ()
     """With `ReadMode.PARTITION`, the first and the last partition that each task reads; without
-    them a task reads the one of its own number."""
+    ranges a task reads the partition of its own number."""
 
     def parts(self, number: int) -> range:
         """Return the partitions of a block that a task reads, by its number in the branch."""
@@ -145,7 +145,7 @@ class StageInput:
         return range(first, last + 1)
 
     def fits(self, readers: int, partitions: float = inf) -> bool:
-        """Whether each of the tasks reads partitions that there are, and no two the same one."""
+        """Whether each task reads partitions that exist, and no two tasks read the same one."""
         if self.mode is not ReadMode.PARTITION:
             return not self.ranges
         if not self.ranges:
@@ -161,20 +161,20 @@ class StageInput:
     def __get_pydantic_core_schema__(
         cls, source: object, handler: Callable[[object], dict[str, Any]]
     ) -> dict[str, Any]:
-        # A journal of the first release says "read" for the mode.
+        # A journal of the first release has "read" as the name of the mode.
         rename = {"type": "no-info", "function": _with_mode}
         return {"type": "function-before", "function": rename, "schema": handler(source)}
 
 
-def _with_mode(given: Any) -> Any:
-    if isinstance(given, dict) and "read" in given and "mode" not in given:
-        return {"mode": given["read"], **given}
-    return given
+def _with_mode(value: Any) -> Any:
+    if isinstance(value, dict) and "read" in value and "mode" not in value:
+        return {"mode": value["read"], **value}
+    return value
 
 
 @dataclass(frozen=True, slots=True)
 class Branch:
-    """A fragment, its leaves, and how many partitions of it there are."""
+    """A fragment, its leaves, and its number of partitions."""
 
     fragment: Data
     partitions: Count
@@ -183,13 +183,13 @@ class Branch:
 
     @property
     def side_inputs(self) -> tuple[Id, ...]:
-        """The inputs whose rows are no rows of the query."""
+        """The inputs whose rows are not rows of the query."""
         return side_inputs(self.scans)
 
 
 @dataclass(frozen=True, slots=True)
 class SinkSpec:
-    """Where a stage's rows are written as files: ``part-00000.csv`` ... by partition."""
+    """The directory and format of a stage's files: ``part-00000.csv`` ... by partition."""
 
     format: Id
     path: Path
@@ -200,9 +200,10 @@ class SinkSpec:
 class Output:
     """What a task does with its rows.
 
-    ``keys`` are serialised expressions over the stage's columns; ``partitions`` how many parts
-    the block has (1 unless HASH). ``key_texts`` are the same for people: who shows a plan need not
-    open it. ``columns`` are those that the rows must have; empty where only Polars knows.
+    ``keys`` are serialised expressions over the stage's columns; ``partitions`` is the number of
+    partitions of the block (1 unless HASH). ``key_texts`` are the keys as text, so that a page can
+    show them without opening them. The rows must have ``columns``; none are given if only Polars
+    knows them.
     """
 
     kind: OutputKind
@@ -213,14 +214,14 @@ class Output:
     columns: Annotated[Columns, Items] = ()
     take: Signed | None = None
     """How many rows of a task its reader may need, as in `StageInput`. An error over other rows
-    fails nothing: the task gives the rows that it can, and the error in the place of the rest."""
+    does not fail the task: it gives the rows that it can, and the error in place of the rest."""
 
 
 @dataclass(frozen=True, slots=True)
 class CachedNode:
-    """The DAG node whose rows a stage delivers, and under which key they are kept.
+    """The DAG node whose rows a stage delivers, and the key under which they are kept.
 
-    Stages with one key give the same rows, in any job; ``key`` is None where nobody could tell.
+    Stages with one key give the same rows, in any job; ``key`` is None if the rows may differ.
     """
 
     node: Text
@@ -229,7 +230,7 @@ class CachedNode:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """What lies between two exchanges. ``nodes`` are the DAG nodes that run in it."""
+    """The work between two exchanges. ``nodes`` are the DAG nodes that run in it."""
 
     id: Count
     name: Text
@@ -238,9 +239,9 @@ class Stage:
     label: Label
     nodes: Annotated[tuple[Text, ...], Items] = ()
     pushed: Annotated[tuple[Text, ...], Items] = ()
-    """What the stage above asked for (projection, filters, limit), for `explain`."""
+    """What the stage above needs (columns, filters), for `explain`."""
     why: Text = ""
-    """Why the stage runs in one task, where it does."""
+    """Why all rows go to one task, if they do."""
     cached: CachedNode | None = None
     optimizations: Annotated[OptimizerFlags, Items] = ()
 
@@ -272,8 +273,8 @@ class ResultSpec:
 class StageGraph:
     """Everything an engine needs to run a job.
 
-    ``flow`` maps each counted DAG node to the nodes it reads, in DAG order, so that views can
-    tell records in from records out.
+    ``flow`` maps each counted DAG node to the nodes that it reads, in DAG order, so that views can
+    show records in beside records out.
     """
 
     stages: Annotated[tuple[Stage, ...], Items]
@@ -283,6 +284,6 @@ class StageGraph:
     )
     input_bytes: Count = 0
     polars: Id = ""
-    """Version and schema hash of the binary plan, compared where engines meet."""
+    """Version and schema hash of the binary plan; a worker with another one cannot run it."""
     logical: Annotated[str, Length(1 << 26)] = ""
     """The optimized logical plan as text, for `explain`."""

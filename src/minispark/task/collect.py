@@ -19,7 +19,7 @@ from minispark.errors import ErrorInfo, JobFailedError
 from minispark.plan.columns import columns_of_schema
 from minispark.plan.counters import counting
 from minispark.plan.leaves import bind
-from minispark.plan.optimizations import fragment_flags
+from minispark.plan.serialization import fragment_flags
 from minispark.task.failures import error_over_rows, is_of_system
 from minispark.task.inputs import Bindings, Inputs
 from minispark.task.path_sandbox import check_options, check_plan

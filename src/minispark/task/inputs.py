@@ -14,8 +14,8 @@ from polars import selectors as cs
 from minispark.blocks.meta import BlockSource
 from minispark.blocks.port import BlockPort
 from minispark.errors import ErrorInfo
+from minispark.plan.columns import with_columns_in_order
 from minispark.plan.leaves import Binding
-from minispark.plan.names import with_columns_in_order
 from minispark.plan.scan_files import begins_compressed
 from minispark.plan.splits import QUOTES_SCHEMA
 from minispark.plan.stages import ScanFormat

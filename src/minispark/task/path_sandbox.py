@@ -21,8 +21,8 @@ from typing import Any
 import polars as pl
 
 from minispark.errors import JobFailedError, UsageError
+from minispark.plan.markers import is_leaf
 from minispark.plan.polars_plan import Node, PlanUnreadableError, every_node
-from minispark.plan.pythons import is_leaf
 from minispark.plan.scan_files import expand
 from minispark.plan.sqltext import SqlRefusedError, files_named
 from minispark.plan.stages import ScanSpec

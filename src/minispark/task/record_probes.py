@@ -10,7 +10,7 @@ from typing import Protocol
 import polars as pl
 from polars.exceptions import PanicException, PolarsError
 
-from minispark.plan.names import exact_columns
+from minispark.plan.columns import exact_columns
 from minispark.plan.stages import ScanFormat, ScanSpec, Split
 from minispark.task.scan_csv import CsvOptions, CsvReader
 from minispark.task.scan_records import Bytes, count_byte, record_start

@@ -30,7 +30,7 @@ import polars as pl
 from polars.exceptions import PanicException, PolarsError
 
 from minispark.errors import ErrorInfo, JobFailedError
-from minispark.plan.names import exact_columns
+from minispark.plan.columns import exact_columns
 from minispark.plan.scan_files import is_compressed
 from minispark.plan.stages import Split
 from minispark.task.scan_inputs import checked, is_whole, named, runs

@@ -70,18 +70,18 @@ class Chance:
 
     def column(self, *kinds: str) -> str:
         """Draw one column of these kinds and return its name."""
-        found = [name for kind in kinds for name in self.of(kind)]
-        if not found:
+        names = [name for kind in kinds for name in self.of(kind)]
+        if not names:
             raise NothingToTakeError
-        return self.dice.choice(found)
+        return self.dice.choice(names)
 
     def columns(self, kind: str, low: int, high: int) -> list[str]:
         """Draw several columns, in the order of the frame."""
-        found = self.of(kind)
-        if len(found) < low:
+        names = self.of(kind)
+        if len(names) < low:
             raise NothingToTakeError
-        drawn = set(self.dice.sample(found, min(len(found), self.dice.randint(low, high))))
-        return [name for name in found if name in drawn]
+        drawn = set(self.dice.sample(names, min(len(names), self.dice.randint(low, high))))
+        return [name for name in names if name in drawn]
 
     def chance(self, share: float) -> bool:
         """Return True in a share of the cases."""

@@ -21,12 +21,12 @@ from minispark.plan.build import PlanOutput, plan_outputs
 _REPEATS = 4
 _DEFAULT = pl.QueryOptFlags()
 _ORDERED = pl.QueryOptFlags(check_order_observe=False)
-"""Polars gives up an order that it thinks unobserved, and is wrong now and then (2.1.0)."""
+"""Polars gives up an order if it thinks that nothing observes it, sometimes wrongly (2.1.0)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a check ended: ``kind`` is "different" for a fault of ours."""
+    """The result of a check: ``kind`` is "different" if the fault is ours."""
 
     kind: str
     detail: str = ""
@@ -50,25 +50,25 @@ def check_query(
     expected = _plain(frame, "in-memory")
     if expected.frame is not None and expected.frame.height > 4 * MAX_ROWS:
         return Outcome("too large")
-    given = _in_stages(frame, query.settings, times)
-    if given.label:
-        return Outcome("different", given.error)
-    difference = _difference(given, expected, ordered=query.ordered)
+    actual = _in_stages(frame, query.settings, times)
+    if actual.label:
+        return Outcome("different", actual.error)
+    difference = _difference(actual, expected, ordered=query.ordered)
     if not difference:
-        return Outcome("same" if given.error == "" else "same error")
-    return _explained(query, tables, expected, given, difference)
+        return Outcome("same" if actual.error == "" else "same error")
+    return _explained(query, tables, expected, actual, difference)
 
 
 def _explained(
     query: RandomQuery,
     tables: Mapping[str, pl.LazyFrame],
     expected: _Answer,
-    given: _Answer,
+    actual: _Answer,
     difference: str,
 ) -> Outcome:
-    """Tell a fault of ours from a query that plain Polars itself answers in several ways."""
-    if given.frame is None and _a_step_fails(query, tables):
-        # The optimizer of Polars leaves out what nothing reads, also where it would fail.
+    """Return whether the fault is ours, or plain Polars itself gives several answers."""
+    if actual.frame is None and _a_step_fails(query, tables):
+        # The optimizer of Polars drops an expression that nothing reads, even if it would fail.
         return Outcome("Polars leaves out an error", difference)
     frame = build(query.lines, tables)
     answers = [_plain(frame, "in-memory", _ORDERED)]
@@ -115,18 +115,18 @@ def _named(error: BaseException) -> str:
     return f"{type(error).__name__}: {str(error)[:600]}"
 
 
-def _difference(given: _Answer, expected: _Answer, *, ordered: bool) -> str:
-    if given.frame is None or expected.frame is None:
-        if given.frame is None and expected.frame is None and "not cut" not in given.error:
+def _difference(actual: _Answer, expected: _Answer, *, ordered: bool) -> str:
+    if actual.frame is None or expected.frame is None:
+        if actual.frame is None and expected.frame is None and "not cut" not in actual.error:
             return ""
         if expected.error.startswith("PanicException"):
             return ""
-        return f"got {given.error or 'rows'}, expected {expected.error or 'rows'}"
-    if given.frame.schema != expected.frame.schema:
-        return f"got {given.frame.schema}, expected {expected.frame.schema}"
+        return f"got {actual.error or 'rows'}, expected {expected.error or 'rows'}"
+    if actual.frame.schema != expected.frame.schema:
+        return f"got {actual.frame.schema}, expected {expected.frame.schema}"
     try:
         assert_frame_equal(
-            given.frame if ordered else in_any_order(given.frame),
+            actual.frame if ordered else in_any_order(actual.frame),
             expected.frame if ordered else in_any_order(expected.frame),
             check_exact=False,
         )

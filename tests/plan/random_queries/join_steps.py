@@ -40,9 +40,9 @@ def _partner(c: Chance) -> tuple[str, str]:
         "cat": "r.unique('cat', keep='first', maintain_order=True)",
         "day": "r.unique('day', keep='first', maintain_order=True)",
     }
-    found = [name for name in shared if name in c.schema]
-    if found and c.chance(0.75):
-        name = c.pick(found)
+    keys_of_both = [name for name in shared if name in c.schema]
+    if keys_of_both and c.chance(0.75):
+        name = c.pick(keys_of_both)
         if (
             name == "k"
             and "s" in c.schema

@@ -49,8 +49,8 @@ def build(lines: tuple[str, ...], tables: Mapping[str, pl.LazyFrame]) -> pl.Lazy
     """Run statements over the tables and return ``q``."""
     names: dict[str, Any] = {"pl": pl, "cs": cs, **tables}
     exec("\n".join(lines), names)  # noqa: S102
-    made: pl.LazyFrame = names["q"]
-    return made
+    frame: pl.LazyFrame = names["q"]
+    return frame
 
 
 def random_query(seed: int, number: int, tables: Mapping[str, pl.LazyFrame]) -> RandomQuery:

@@ -96,12 +96,12 @@ def unpivot_step(c: Chance) -> Step:
 
 
 def union_step(c: Chance) -> Step:
-    kept = predicate(c)
+    condition = predicate(c)
     text = c.pick(
         [
-            f"pl.concat([q, q.filter({kept})])",
+            f"pl.concat([q, q.filter({condition})])",
             "pl.concat([q, q])",
-            f"pl.concat([q.filter({kept}), q.filter(~{kept}), q.head(0)])",
+            f"pl.concat([q.filter({condition}), q.filter(~{condition}), q.head(0)])",
             "pl.concat([q, r], how='diagonal_relaxed')",
             "pl.concat([d, q], how='diagonal_relaxed')",
             f"pl.concat([q, q.drop({c.column('any')!r})], how='diagonal')",
@@ -142,7 +142,7 @@ def nulls_step(c: Chance) -> Step:
 def strict_step(c: Chance) -> Step:
     """Something that fails for some rows, mostly."""
     number, text = c.column("number"), c.column("any")
-    made = c.pick(
+    expr = c.pick(
         [
             f"pl.col({number!r}).cast(pl.Int8)",
             f"pl.col({number!r}).cast(pl.UInt64)",
@@ -150,7 +150,7 @@ def strict_step(c: Chance) -> Step:
             f"pl.col({text!r}).cast(pl.Date)",
         ]
     )
-    return Step(f"q = q.with_columns({made}.alias({c.name()!r}))", c.ordered)
+    return Step(f"q = q.with_columns({expr}.alias({c.name()!r}))", c.ordered)
 
 
 def cache_step(c: Chance) -> Step:

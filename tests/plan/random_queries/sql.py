@@ -102,14 +102,15 @@ def _reduce(c: Chance) -> tuple[str, bool]:
 
 def _join(c: Chance) -> tuple[str, bool]:
     how = c.pick(["JOIN", "LEFT JOIN", "RIGHT JOIN", "FULL JOIN", "SEMI JOIN", "ANTI JOIN"])
-    name, other, theirs = "g", "d", ["z"]
+    name, other, other_columns = "g", "d", ["z"]
     if "k" in c.schema and c.chance(0.6):
-        name, other, theirs = "k", "r", ["rid", "v"]
+        name, other, other_columns = "k", "r", ["rid", "v"]
     if name not in c.schema:
         raise NothingToTakeError
-    ours = ", ".join(f"q.{_q(column)}" for column in c.columns("any", 1, 3))
-    columns = ours if how in ("SEMI JOIN", "ANTI JOIN") else f"{ours}, {', '.join(theirs)}"
-    if set(theirs) & set(c.schema):
+    own_columns = ", ".join(f"q.{_q(column)}" for column in c.columns("any", 1, 3))
+    filters = how in ("SEMI JOIN", "ANTI JOIN")
+    columns = own_columns if filters else f"{own_columns}, {', '.join(other_columns)}"
+    if set(other_columns) & set(c.schema):
         raise NothingToTakeError
     on = f"USING ({name})" if c.chance(0.3) else f"ON q.{name} = {other}.{name}"
     where = f" WHERE {_condition(c, 'q.')}" if c.chance(0.3) else ""

@@ -28,7 +28,7 @@ from minispark.errors import ErrorInfo, UsageError
 from minispark.journal.rows import SinkOutput
 from minispark.master.http.http_errors import RefusedError
 from minispark.master.jobs.finished_job import FinishedJob
-from minispark.plan.names import with_columns_in_order
+from minispark.plan.columns import with_columns_in_order
 from minispark.task.failures import errno_of, is_of_system, sentence
 from minispark.task.formats import unwritable_column
 from minispark.task.safe_open import pinned_directory

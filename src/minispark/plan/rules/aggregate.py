@@ -2,161 +2,136 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
 from polars.exceptions import PanicException, PolarsError
 
 from minispark.plan.aggregates import SplitAggregates, split_aggregates
-from minispark.plan.expressions import expand_all, is_constant, is_elementwise, names_of
-from minispark.plan.labels import is_order_free
-from minispark.plan.names import exact_columns
-from minispark.plan.polars_plan import (
-    Node,
-    children,
-    expression,
-    frame_of,
-    leaf_node,
-    on_top,
-    replace_children,
-    with_body,
+from minispark.plan.columns import exact_columns
+from minispark.plan.expressions import (
+    expand_all,
+    is_constant,
+    is_elementwise,
+    is_order_free,
+    names_of,
 )
-from minispark.plan.relation import Cutter, Relation
-from minispark.plan.rules.whole import append, run_whole
+from minispark.plan.polars_plan import Node, expression, schema_of, with_body
+from minispark.plan.relation import Cutter, Relation, Schema, run_whole
 
-Schema = dict[str, pl.DataType]
+
+@dataclass(frozen=True, slots=True)
+class _Grouping:
+    """A group_by with its selectors expanded, and the columns before and after it."""
+
+    keys: list[Any]
+    names: list[str]
+    """Of the keys."""
+    aggregates: list[Any]
+    schema: Schema
+    result: Schema
+
+    @property
+    def distributing(self) -> list[pl.Expr]:
+        """The keys that may differ between rows; without any, all rows are one group.
+
+        Polars makes a group of a constant key even if there are no rows, so such a group_by must
+        not run on an empty partition.
+        """
+        return [expression(key) for key in self.keys if not is_constant(key)]
 
 
 def group_by(cutter: Cutter, node: Node, relations: Mapping[Node, Relation]) -> Relation:
-    """Partial and final where every aggregate splits; else rows by key, whole per partition."""
-    (child,) = children(node)
-    relation, body = relations[child], node.body
-    if relation.single:
-        ordered = is_order_free(body["aggs"]) and body["apply"] is None
-        return append(node, relation if ordered else cutter.settle(relation))
+    """Partial and final if every aggregate splits; else rows by key, whole per partition."""
+    relation, body = relations[node.body["input"]], node.body
+    if relation.single and body["apply"] is None and is_order_free(body["aggs"]):
+        return relation.under(node)
     plain = body["apply"] is None and not any(body["options"].values())
-    shape = _shape(cutter, node, relation) if plain else None
-    if shape is None:
+    splits = plain and not relation.single
+    grouping = _grouping(node, cutter.schema(relation)) if splits else None
+    if grouping is None:
         return run_whole(cutter, node, relations, why="group_by of a kind not known to split")
-    schema, result, keys, key_names, aggregates = shape
-    split = split_aggregates([*aggregates, *body["predicates"]], schema, keys=key_names)
+    aggregates = [*grouping.aggregates, *body["predicates"]]
+    split = split_aggregates(aggregates, grouping.schema, keys=grouping.names)
     if split is not None:
-        return _two_steps(cutter, relation, (schema, result), (keys, key_names), split, body)
+        return _two_steps(cutter, relation, grouping, split, ordered=body["maintain_order"])
     if body["maintain_order"]:
         return run_whole(cutter, node, relations, why="group_by that keeps order")
-    if not is_order_free(aggregates):
+    if not is_order_free(grouping.aggregates):
         relation = cutter.settle(relation)
-    columns = [expression(key) for key in _distributing(keys)]
+    columns = grouping.distributing
     width = cutter.exchange_width(relation) if columns else 1
     moved = cutter.exchange(relation, columns, partitions=width, name="group_by")
-    return append(with_body(node, keys=keys), moved)
+    return moved.under(with_body(node, keys=grouping.keys))
 
 
-def _distributing(keys: Sequence[Any]) -> list[Any]:
-    """Return the keys that may differ between rows; without any, all rows are one group.
-
-    Polars makes a group of a constant key even where there are no rows, so such a group_by must not
-    run on an empty partition.
-    """
-    return [key for key in keys if not is_constant(key)]
-
-
-def _shape(
-    cutter: Cutter, node: Node, relation: Relation
-) -> tuple[Schema, Schema, list[Any], list[str], list[Any]] | None:
-    """Return input and result columns, keys, their names and aggregates, selectors expanded."""
-    (child,) = children(node)
-    schema = cutter.schema(relation)
-    result = _result_schema(node, child, schema)
+def _grouping(node: Node, schema: Schema) -> _Grouping | None:
+    """Expand the selectors of a group_by; None if it cannot be split."""
+    result = schema_of(node, {node.body["input"]: schema})
     keys = expand_all(node.body["keys"], schema)
     if keys is None or not all(is_elementwise(key) for key in keys):
         return None
-    key_names = names_of(keys, schema)
-    if key_names is None:
+    names = names_of(keys, schema)
+    if names is None:
         return None
-    aggregates = expand_all(node.body["aggs"], schema, without=key_names)
+    aggregates = expand_all(node.body["aggs"], schema, without=names)
     if aggregates is None or len(result) != len(keys) + len(aggregates):
         return None
-    return schema, result, keys, key_names, aggregates
-
-
-def _result_schema(node: Node, child: Node, schema: Schema) -> Schema:
-    return dict(
-        frame_of(replace_children(node, {child: leaf_node("rows", schema)})).collect_schema()
-    )
+    return _Grouping(keys, names, aggregates, schema, result)
 
 
 def _two_steps(
     cutter: Cutter,
     relation: Relation,
-    schemas: tuple[Schema, Schema],
-    keys: tuple[list[Any], list[str]],
+    grouping: _Grouping,
     split: SplitAggregates,
-    body: Any,
+    *,
+    ordered: bool,
 ) -> Relation:
-    schema, result = schemas
-    key_bodies, key_names = keys
-    ordered = body["maintain_order"]
-    columns = exact_columns(key_names)
-    by = [expression(key).alias(name) for key, name in zip(key_bodies, key_names, strict=True)]
+    columns = exact_columns(grouping.names)
+    pairs = zip(grouping.keys, grouping.names, strict=True)
+    by = [expression(key).alias(name) for key, name in pairs]
 
     def partial(rows: pl.LazyFrame) -> pl.LazyFrame:
         return rows.group_by(by, maintain_order=ordered).agg(split.partial)
 
     def final(rows: pl.LazyFrame) -> pl.LazyFrame:
         groups = rows.group_by(columns, maintain_order=ordered).agg(split.final)
-        predicates = split.outputs[len(result) - len(key_names) :]
-        for predicate in predicates:
+        for predicate in split.outputs[len(grouping.aggregates) :]:
             groups = groups.filter(predicate)
-        return groups.select([*columns, *_named(split, result, skip=len(key_names))])
+        return groups.select([*columns, *_named(split, grouping.result, skip=len(columns))])
 
-    partials = Relation(
-        tuple(part.under(on_top(part.node, schema, partial)) for part in relation.parts),
-        relation.bytes,
-    )
-    width = cutter.exchange_width(relation) if _distributing(key_bodies) and not ordered else 1
+    width = cutter.exchange_width(relation) if grouping.distributing and not ordered else 1
+    partials = cutter.then(relation, partial)
     moved = cutter.exchange(partials, columns, partitions=width, name="partial group_by")
-    top = on_top(moved.only.node, cutter.schema(moved), final)
-    return Relation((moved.only.under(top),), relation.bytes)
+    return cutter.then(moved, final)
 
 
 def _named(split: SplitAggregates, result: Schema, *, skip: int) -> list[pl.Expr]:
     """Name the outputs and give them the dtypes that Polars gives them in one step."""
     columns = list(result.items())[skip:]
-    outputs = split.outputs[: len(columns)]
     return [
         output.cast(dtype).alias(name)
-        for output, (name, dtype) in zip(outputs, columns, strict=True)
+        for output, (name, dtype) in zip(split.outputs, columns, strict=False)
     ]
 
 
 def select_aggregates(cutter: Cutter, node: Node, relation: Relation) -> Relation | None:
-    """Aggregate all rows: each partition to one row, those gathered, the rest on them."""
-    (child,) = children(node)
+    """Aggregate each partition to one row, gather these rows, and aggregate them to one."""
     schema = cutter.schema(relation)
     bodies = expand_all(node.body["expr"], schema)
     if bodies is None:
         return None
     split = split_aggregates(bodies, schema, keys=())
     try:
-        result = _result_schema(node, child, schema)
+        result = schema_of(node, {node.body["input"]: schema})
     except (PolarsError, PanicException):
         return None
     if split is None or len(result) != len(bodies):
         return None
-    partials = Relation(
-        tuple(
-            part.under(on_top(part.node, schema, lambda rows: rows.select(split.partial)))
-            for part in relation.parts
-        ),
-        relation.bytes,
-    )
+    partials = cutter.then(relation, lambda rows: rows.select(split.partial))
     moved = cutter.gather(partials, "partial aggregate")
     outputs = _named(split, result, skip=0)
-    top = on_top(
-        moved.only.node,
-        cutter.schema(moved),
-        lambda rows: rows.select(split.final).select(outputs),
-    )
-    return Relation((moved.only.under(top),), relation.bytes)
+    return cutter.then(moved, lambda rows: rows.select(split.final).select(outputs))

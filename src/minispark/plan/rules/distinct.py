@@ -2,38 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import polars as pl
 
+from minispark.plan.columns import exact_columns
 from minispark.plan.expressions import expand_all, is_elementwise
 from minispark.plan.labels import settled_node
-from minispark.plan.names import exact_columns
-from minispark.plan.polars_plan import Node, children, expression
-from minispark.plan.relation import Cutter, Relation
-from minispark.plan.rules.whole import append, run_whole
+from minispark.plan.polars_plan import Node, expression
+from minispark.plan.relation import Cutter, Relation, Schema, run_whole
 
 
 def distinct(cutter: Cutter, node: Node, relations: Mapping[Node, Relation]) -> Relation:
-    """Keep one row of each (or those that are alone)."""
-    (child,) = children(node)
-    relation, options = relations[child], node.body["options"]
-    choosing = options["subset"] is not None or options["keep_strategy"] in ("First", "Last")
-    if choosing:
+    """Keep one row of each group of equal rows, or only the rows that are alone."""
+    relation, options = relations[node.body["input"]], node.body["options"]
+    if options["subset"] is not None or options["keep_strategy"] in ("First", "Last"):
         relation, node = cutter.settle(relation), settled_node(node)
     if relation.single:
-        return append(node, relation)
-    keys = _keys(node, cutter.schema(relation))
+        return relation.under(node)
+    keys = _keys(options["subset"], cutter.schema(relation))
     if keys is None or options["maintain_order"]:
         return run_whole(cutter, node, relations, why="unique that keeps order or has no hash")
     if options["keep_strategy"] != "None":
-        relation = append(node, relation)
+        relation = relation.under(node)
     width = cutter.exchange_width(relation)
-    return append(node, cutter.exchange(relation, keys, partitions=width, name="distinct"))
+    return cutter.exchange(relation, keys, partitions=width, name="distinct").under(node)
 
 
-def _keys(node: Node, schema: dict[str, pl.DataType]) -> list[pl.Expr] | None:
-    subset = node.body["options"]["subset"]
+def _keys(subset: Sequence[Any] | None, schema: Schema) -> list[pl.Expr] | None:
     if subset is None:
         keys = exact_columns(schema)
     else:

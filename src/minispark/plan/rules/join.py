@@ -1,4 +1,4 @@
-"""Joins: broadcast a small side if its unmatched rows are never emitted, else hash both."""
+"""Joins: broadcast a small side if its unmatched rows are never emitted, else hash both sides."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from polars.exceptions import PanicException, PolarsError
 
 from minispark.plan.expressions import expand_all, is_elementwise
 from minispark.plan.polars_plan import Node, expression, with_body
-from minispark.plan.relation import Cutter, Part, Relation
-from minispark.plan.rules.whole import merge, run_whole
+from minispark.plan.relation import Cutter, Relation, Schema, merge, run_whole
 
 _RIGHT_MAY_BE_BROADCAST = frozenset({"Inner", "Left", "Semi", "Anti", "Cross"})
 _LEFT_MAY_BE_BROADCAST = frozenset({"Inner", "Right", "Cross"})
 _HASHED = _RIGHT_MAY_BE_BROADCAST | {"Right", "Full"}
+
+_KeyPairs = list[tuple[pl.Expr, pl.Expr]]
 
 
 def join(cutter: Cutter, node: Node, relations: Mapping[Node, Relation]) -> Relation:
@@ -32,21 +33,18 @@ def join(cutter: Cutter, node: Node, relations: Mapping[Node, Relation]) -> Rela
     if args["maintain_order"] not in ("None", "Left", "LeftRight"):
         return run_whole(cutter, node, relations, why="a join that keeps the right side's order")
     side = _small_side(cutter, left, right, how) if args["validation"] == "ManyToMany" else None
-    if side == "right":
-        return _broadcast(cutter, node, left, right, side="right")
-    if args["maintain_order"] != "None":
+    if args["maintain_order"] != "None" and side != "right":
         return run_whole(cutter, node, relations, why="a join that keeps order")
-    if side == "left":
-        return _broadcast(cutter, node, left, right, side="left")
+    if side is not None:
+        return _broadcast(cutter, node, left, right, side=side)
     keys = _common_keys(cutter, left, right, equal) if how != "Cross" else None
     if keys is None:
         return run_whole(cutter, node, relations, why="join keys that cannot be hashed")
-    return _hash_both(cutter, node, (left, right), keys)
+    return _hash_both(cutter, node, left, right, keys=keys)
 
 
 def _small_side(cutter: Cutter, left: Relation, right: Relation, how: str) -> str | None:
-    """Name the side to send whole to every task of the other, if there is one."""
-    limit = cutter.settings.broadcast_bytes
+    """Return the name of the side to send whole to every task of the other, or None."""
     candidates = []
     if how in _RIGHT_MAY_BE_BROADCAST and not left.single:
         candidates.append((right.bytes, "right"))
@@ -55,7 +53,7 @@ def _small_side(cutter: Cutter, left: Relation, right: Relation, how: str) -> st
     if not candidates:
         return None
     size, side = min(candidates)
-    return side if size <= limit or how == "Cross" else None
+    return side if size <= cutter.settings.broadcast_bytes or how == "Cross" else None
 
 
 def _broadcast(
@@ -64,63 +62,55 @@ def _broadcast(
     """Send ``side`` whole to every task of the other."""
     small = cutter.broadcast(left if side == "left" else right, "broadcast")
     other = "right" if side == "left" else "left"
-    parts = tuple(
-        part.under(
-            with_body(node, **{f"input_{side}": small.node, f"input_{other}": part.node}), small
-        )
-        for part in (right if side == "left" else left).parts
-    )
-    return Relation(parts, left.bytes + right.bytes)
+    parts = []
+    for part in (right if side == "left" else left).parts:
+        sides = {f"input_{side}": small.node, f"input_{other}": part.node}
+        parts.append(part.under(with_body(node, **sides), small))
+    return Relation(tuple(parts), left.bytes + right.bytes)
 
 
 def _hash_both(
-    cutter: Cutter,
-    node: Node,
-    sides: tuple[Relation, Relation],
-    keys: tuple[list[pl.Expr], list[pl.Expr]],
+    cutter: Cutter, node: Node, left: Relation, right: Relation, *, keys: _KeyPairs
 ) -> Relation:
-    width = cutter.exchange_width(*sides)
-    left, right = (
-        cutter.exchange(side, by, partitions=width, name="join").only
-        for side, by in zip(sides, keys, strict=True)
-    )
-    top = with_body(node, input_left=left.node, input_right=right.node)
-    return Relation((_together(left, right, top),), sum(side.bytes for side in sides))
+    width = cutter.exchange_width(left, right)
+    left_keys, right_keys = zip(*keys, strict=True)
+    left_part = cutter.exchange(left, left_keys, partitions=width, name="join").only
+    right_part = cutter.exchange(right, right_keys, partitions=width, name="join").only
+    top = with_body(node, input_left=left_part.node, input_right=right_part.node)
+    return Relation((left_part.under(top, right_part),), left.bytes + right.bytes)
 
 
-def _together(left: Part, right: Part, top: Node) -> Part:
-    return left.under(top, right)
-
-
-def _common_keys(
-    cutter: Cutter, left: Relation, right: Relation, equal: Any
-) -> tuple[list[pl.Expr], list[pl.Expr]] | None:
+def _common_keys(cutter: Cutter, left: Relation, right: Relation, equal: Any) -> _KeyPairs | None:
     """Return the keys of both sides, each pair cast to its common type, or None."""
-    ours, theirs = cutter.schema(left), cutter.schema(right)
-    left_on, right_on = expand_all(equal["left_on"], ours), expand_all(equal["right_on"], theirs)
+    left_schema, right_schema = cutter.schema(left), cutter.schema(right)
+    left_on = expand_all(equal["left_on"], left_schema)
+    right_on = expand_all(equal["right_on"], right_schema)
     if not left_on or not right_on or len(left_on) != len(right_on):
         return None
     if not all(is_elementwise(body) for body in (*left_on, *right_on)):
         return None
-    found: tuple[list[pl.Expr], list[pl.Expr]] = ([], [])
-    for mine, other in zip(left_on, right_on, strict=True):
-        one, another = _dtype(mine, ours), _dtype(other, theirs)
-        common = None if one is None or another is None else _common_type(one, another)
+    keys: _KeyPairs = []
+    for left_body, right_body in zip(left_on, right_on, strict=True):
+        left_key, right_key = expression(left_body), expression(right_body)
+        common = _common_type(_dtypes(left_key, left_schema), _dtypes(right_key, right_schema))
         if common is None:
             return None
-        found[0].append(expression(mine).cast(common))
-        found[1].append(expression(other).cast(common))
-    return found
+        keys.append((left_key.cast(common), right_key.cast(common)))
+    return keys
 
 
-def _dtype(body: Any, schema: Mapping[str, pl.DataType]) -> pl.DataType | None:
-    """Return the dtype of a key; None for what gives several columns, as fields of a struct."""
-    dtypes = pl.LazyFrame(schema=schema).select(expression(body)).collect_schema().dtypes()
-    return dtypes[0] if len(dtypes) == 1 else None
+def _dtypes(key: pl.Expr, schema: Schema) -> list[pl.DataType]:
+    return pl.LazyFrame(schema=schema).select(key).collect_schema().dtypes()
 
 
-def _common_type(left: pl.DataType, right: pl.DataType) -> pl.DataType | None:
-    """Return the type in which values of both are compared; None for what is not hashed."""
+def _common_type(
+    left_dtypes: list[pl.DataType], right_dtypes: list[pl.DataType]
+) -> pl.DataType | None:
+    """Return the type in which values of two keys are compared; None if they are not hashed."""
+    if len(left_dtypes) != 1 or len(right_dtypes) != 1:
+        # Such a key gives several columns, for example fields of a struct.
+        return None
+    left, right = left_dtypes[0], right_dtypes[0]
     texts = (pl.Categorical, pl.Enum, pl.String)
     if left in texts and right in texts:
         return pl.String()

@@ -1,13 +1,12 @@
-"""Sort, head, tail and top-k: what depends on the order of all rows ends in one task."""
+"""Sort, head, tail and top-k: operators that depend on the order of all rows end in one task."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from minispark.plan.expressions import is_elementwise
-from minispark.plan.polars_plan import Node, children, with_body
+from minispark.plan.polars_plan import Node, with_body
 from minispark.plan.relation import Cutter, Relation
-from minispark.plan.rules.whole import append
 
 _LOCAL_ROWS = 1_000_000
 """A head of more rows is not worth taking in every partition first."""
@@ -15,9 +14,10 @@ _LOCAL_ROWS = 1_000_000
 
 def sort(cutter: Cutter, node: Node, relations: Mapping[Node, Relation]) -> Relation:
     """Gather and sort. A key that depends on positions (a rank) needs its rows in one order."""
-    (child,) = children(node)
-    relation = relations[child] if _by_row(node) else cutter.settle(relations[child])
-    return append(node, cutter.gather(relation, "sort", why="a full sort is not split yet"))
+    relation = relations[node.body["input"]]
+    if not _by_row(node):
+        relation = cutter.settle(relation)
+    return cutter.gather(relation, "sort", why="a full sort is not split yet").under(node)
 
 
 def _by_row(node: Node) -> bool:
@@ -26,18 +26,16 @@ def _by_row(node: Node) -> bool:
 
 def slice_rows(cutter: Cutter, node: Node, relations: Mapping[Node, Relation]) -> Relation:
     """Take the head or tail in each partition, gather, take it again; top-k likewise."""
-    (child,) = children(node)
-    offset, length = node.body["offset"], node.body["len"]
+    child, offset, length = node.body["input"], node.body["offset"], node.body["len"]
     local = -offset if offset < 0 else offset + length
     if child.kind == "Sort" and offset >= 0 and _by_row(child):
-        (below,) = children(child)
-        return _top_k(cutter, node, child, relations[below])
+        return _top_k(cutter, node, child, relations[child.body["input"]])
     relation = cutter.settle(relations[child])
     name = "head" if offset >= 0 else "tail"
     if relation.single or local > _LOCAL_ROWS:
-        return append(node, cutter.gather(relation, name))
-    ends = append(with_body(node, offset=min(offset, 0), len=local), relation)
-    return append(node, cutter.gather_some(ends, name, local if offset >= 0 else -local))
+        return cutter.gather(relation, name).under(node)
+    ends = relation.under(with_body(node, offset=min(offset, 0), len=local))
+    return cutter.gather(ends, name, take=local if offset >= 0 else -local).under(node)
 
 
 def _top_k(cutter: Cutter, node: Node, sort_node: Node, relation: Relation) -> Relation:
@@ -48,6 +46,6 @@ def _top_k(cutter: Cutter, node: Node, sort_node: Node, relation: Relation) -> R
     local = node.body["offset"] + node.body["len"]
     relation = cutter.settle(relation)
     if not relation.single and local <= _LOCAL_ROWS:
-        relation = append(with_body(top, offset=0, len=local), append(stable, relation))
+        relation = relation.under(stable).under(with_body(top, offset=0, len=local))
     relation = cutter.gather(relation, "top-k" if local <= _LOCAL_ROWS else "sort")
-    return append(top, append(stable, relation))
+    return relation.under(stable).under(top)

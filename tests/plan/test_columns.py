@@ -1,4 +1,4 @@
-"""Names that come with data are names: no query of a plan takes one for a pattern."""
+"""Columns by name: no query of a plan takes a name that comes with data for a pattern."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.runners.inline import run_inline
 
 import minispark
 from minispark.plan.build import PlanOutput, plan_outputs
-from minispark.plan.names import exact_column, exact_columns, with_columns_in_order
+from minispark.plan.columns import exact_column, exact_columns, with_columns_in_order
 from minispark.settings import PlanSettings
 
 PATTERNS = ["*", "^a.*$", "^$", "^.*$", "^(?i)A$"]
@@ -46,15 +46,15 @@ def test_rows_are_kept_in_whatever_columns() -> None:
 
 def test_no_module_gives_a_name_to_polars_that_it_does_not_spell_out() -> None:
     package = Path(minispark.__file__).parent
-    given = [
+    calls = [
         f"{file.name}:{node.lineno}"
         for file in package.rglob("*.py")
-        if file.name != "names.py" and not {"testing", "cli"} & set(file.parts)
+        if file.name != "columns.py" and not {"testing", "cli"} & set(file.parts)
         for node in ast.walk(ast.parse(file.read_text()))
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "pl.col"
         if not all(isinstance(name, ast.Constant) for name in node.args)
     ]
-    assert given == [], "give them to exact_column"
+    assert calls == [], "give them to exact_column"
 
 
 Query = Callable[[pl.LazyFrame, list[pl.Expr]], pl.LazyFrame]
@@ -115,12 +115,12 @@ def test_rows_equal_plain_polars(names: list[str], name: str, partitions: int, r
         plan = PlanSettings(parallelism=partitions, single_task_bytes=0, broadcast_bytes=0)
         graph = plan_outputs([PlanOutput("out", query)], settings=plan)
         assert not any("could not be cut" in stage.why for stage in graph.stages)
-        found = run_inline(graph, folder).results["out"]
+        actual = run_inline(graph, folder).results["out"]
         expected = query.collect(engine="in-memory")
         # Columns are compared by place: the comparison itself takes names for patterns.
-        assert found.columns == expected.columns
-        places = [str(place) for place in range(found.width)]
-        found.columns = expected.columns = places
-        assert_frame_equal(found, expected, check_row_order=False)
+        assert actual.columns == expected.columns
+        places = [str(place) for place in range(actual.width)]
+        actual.columns = expected.columns = places
+        assert_frame_equal(actual, expected, check_row_order=False)
     finally:
         shutil.rmtree(folder)

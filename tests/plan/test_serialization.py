@@ -1,4 +1,4 @@
-"""What cannot go to another process is said while planning, and only that."""
+"""Planning refuses queries that cannot go to another process, and no others."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from polars import col
 
 from minispark.errors import UnsupportedError
 from minispark.plan.build import PlanOutput, plan_outputs
+from minispark.plan.serialization import fits_stream
 from minispark.plan.stages import SinkSpec
-from minispark.plan.travel import fits_stream
 
 EMPTY = pl.Array(pl.Int8, 0)
 
