@@ -1,11 +1,11 @@
-"""Bounds of what comes in from other processes, as types of fields.
+"""Bounds of values from other processes, as types of fields.
 
-A field of a message, or of a dataclass that travels in one, is written as ``rows: Count`` and is
-checked where a message is read. Pydantic asks these types for their rules; nothing here imports it,
-since the scheduler knows the same dataclasses.
+A field of a message, or of a dataclass in one, is written as ``rows: Count`` and is checked when
+the message is read. Pydantic asks these types for their rules. Nothing here imports pydantic, since
+the scheduler uses the same dataclasses.
 
-Covers: numbers that are finite and fit where they are stored, lengths. Does not cover: what a value
-means (`minispark.master.control.worker_service`), the size of a body (`minispark.wire.guard`).
+Covers: numbers that are finite and can be stored, lengths. Does not cover: what a value means
+(`minispark.master.control.worker_service`), the size of a body (`minispark.wire.guard`).
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 MAX_COUNT = 2**63 - 1
-"""What SQLite and Arrow can store."""
+"""The largest integer that SQLite and Arrow can store."""
 MAX_TEXT_CHARS = 100_000
-"""Errors and tracebacks; ours are cut below this (`minispark.masks`)."""
+"""For errors and tracebacks, which are cut below this (`minispark.masks`)."""
 MAX_ITEMS = 1_000_000
-"""Of one list: a stage has at most 65,536 tasks, and a job some thousand stages."""
+"""For one list: a stage has at most 65,536 tasks, and a job some thousand stages."""
 _MAX_OPTION_DEPTH = 20
 _MAX_OPTIONS = 1_000_000
 """The schema of a wide file is one option with an entry for each column."""
@@ -52,7 +52,7 @@ class Length:
     def __get_pydantic_core_schema__(self, source: Any, handler: _Handler) -> _Schema:
         """Return the rules of the type, with this bound."""
         schema = {**handler(source), "max_length": self.most}
-        # Pydantic looks for every mistake, and one is reported, and a list may hold a million.
+        # By default pydantic finds every mistake, of which there may be a million; one is reported.
         if schema["type"] == "tuple":
             schema["fail_fast"] = True
         if schema["type"] == "dict":
@@ -60,11 +60,11 @@ class Length:
             return {"type": "function-before", "function": check, "schema": schema}
         return schema
 
-    def _check_entries(self, given: Any) -> Any:
-        if isinstance(given, dict) and len(given) > self.most:
-            msg = f"it has {len(given)} entries; at most {self.most} are allowed"
+    def _check_entries(self, value: Any) -> Any:
+        if isinstance(value, dict) and len(value) > self.most:
+            msg = f"it has {len(value)} entries; at most {self.most} are allowed"
             raise ValueError(msg)
-        return given
+        return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,25 +76,25 @@ class _BoundedJson:
         return {"type": "function-after", "function": check, "schema": handler(source)}
 
 
-def _check_json(given: Any) -> Any:
-    left, seen = [(given, 0)], 0
-    while left:
-        value, depth = left.pop()
-        seen += 1
-        if depth > _MAX_OPTION_DEPTH or seen > _MAX_OPTIONS:
+def _check_json(json: Any) -> Any:
+    stack, count = [(json, 0)], 0
+    while stack:
+        value, depth = stack.pop()
+        count += 1
+        if depth > _MAX_OPTION_DEPTH or count > _MAX_OPTIONS:
             msg = "it is nested too deeply or holds too many values"
             raise ValueError(msg)
         if isinstance(value, dict):
-            left += [(item, depth + 1) for pair in value.items() for item in pair]
+            stack += [(item, depth + 1) for pair in value.items() for item in pair]
         elif isinstance(value, list | tuple):
-            left += [(item, depth + 1) for item in value]
+            stack += [(item, depth + 1) for item in value]
         elif isinstance(value, str) and len(value) > MAX_TEXT_CHARS:
             msg = f"a text in it has more than {MAX_TEXT_CHARS} characters"
             raise ValueError(msg)
         elif isinstance(value, int | float) and not -MAX_COUNT <= value <= MAX_COUNT:
             msg = "a number in it is not finite, or too large"
             raise ValueError(msg)
-    return given
+    return json
 
 
 Id = Annotated[str, Length(1_000)]
@@ -103,7 +103,7 @@ Path = Annotated[str, Length(10_000)]
 """Twice the longest path of Linux, in characters."""
 Text = Annotated[str, Length(MAX_TEXT_CHARS)]
 Data = Annotated[bytes, Length(1 << 26)]
-"""A fragment of a plan: as much as a body may hold."""
+"""A fragment of a plan; the limit is that of a body."""
 Count = Annotated[int, Range(0, MAX_COUNT)]
 Signed = Annotated[int, Range(-MAX_COUNT, MAX_COUNT)]
 Checksum = Annotated[int, Range(0, 2**64 - 1)]
@@ -111,8 +111,8 @@ Slots = Annotated[int, Range(1, 10_000)]
 Seconds = Annotated[float, Range(0, 1e9)]
 """Up to thirty years."""
 Quantity = Annotated[float, Range(0, 1e18)]
-"""A figure of a worker; the largest are counts of bytes."""
+"""A metric of a worker; the largest are counts of bytes."""
 Items = Length(MAX_ITEMS)
 Entries = Length(10_000)
-"""Of a mapping: a job has at most a thousand nodes, and a master some hundred jobs."""
+"""For a mapping: a job has at most a thousand nodes, and a master some hundred jobs."""
 Options = Annotated[Any, _BoundedJson()]

@@ -1,4 +1,4 @@
-"""The only caller of time."""
+"""The clocks of a process; only this module reads the time."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import time
 
 
 def monotonic_s() -> float:
-    """Seconds on a clock that never goes back; meaningless outside this process."""
+    """Return seconds on a clock that never goes back; its zero differs in each process."""
     return time.monotonic()
 
 
 def wall_s() -> float:
-    """Seconds since the epoch, for people to read."""
+    """Return seconds since 1970, for people to read."""
     return time.time()

@@ -1,4 +1,4 @@
-"""Loads settings from the environment and files, once; nothing else reads the environment.
+"""Reads settings from the environment and from files of the state directory.
 
 Covers: the state directory, the shared secret, and how a client or worker finds the master.
 Does not cover: the options of a command (`minispark.cli`), policies (`minispark.settings`).
@@ -7,7 +7,7 @@ On disk::
 
     <state dir>/            0700
       token                 0600  the shared secret, made on first start
-      master.json           0600  URL of the running master, where its token and certificate lie
+      master.json           0600  URL of the running master, paths of its token and certificate
 """
 
 from __future__ import annotations
@@ -25,66 +25,65 @@ import platformdirs
 from minispark.errors import UsageError
 
 PRIVATE = frozenset({"MINISPARK_TOKEN"})
-"""Variables that processes which run other people's plans do not inherit."""
+"""Variables that processes with plans of other users do not inherit."""
 DEFAULT_MASTER = "http://127.0.0.1:8080"
 _YES = frozenset({"1", "true", "yes", "on"})
 _TOKEN_BYTES = 32
 _OTHERS_WRITE = 0o022
 _MAX_FILE_BYTES = 64 * 1024
-"""A token or discovery file is a few hundred bytes; more is not ours."""
+"""A token or discovery file has a few hundred bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Discovery:
-    """What a running master says of itself to programs of the same user."""
+    """What a running master writes for programs of the same user."""
 
     url: str
     token_file: str
     pid: int
     ca_file: str | None = None
-    """The certificate that it shows; whoever may read this file may trust it."""
+    """The certificate of the master, which programs of this user trust."""
 
 
 def state_dir() -> Path:
-    """Return the per-user state directory; does not create it."""
-    named = os.environ.get("MINISPARK_STATE_DIR")
-    return Path(named) if named else Path(platformdirs.user_state_dir("minispark"))
+    """Return the state directory of this user, without creating it."""
+    return Path(os.environ.get("MINISPARK_STATE_DIR") or platformdirs.user_state_dir("minispark"))
 
 
 def secure_dir(path: Path) -> Path:
-    """Create ``path`` for this user alone, or check that it is.
+    """Create the directory ``path`` for this user only, or check that it is, and return it.
 
     Raises
     ------
     UsageError
-        The path is a symlink, no directory, or it or its parent belongs to somebody else: what
-        lies there could be read or exchanged.
+        The path is a symlink or no directory, or it or its parent belongs to another user, who
+        could read or replace files in it.
     """
     parent = path.absolute().parent
-    _check_owner(path, next(place for place in (parent, *parent.parents) if os.path.lexists(place)))
+    _check_owner(path, next(above for above in (parent, *parent.parents) if os.path.lexists(above)))
     try:
         parent.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
         raise _unsafe(parent, "is not a directory") from None
     with contextlib.suppress(FileExistsError):
         path.mkdir(mode=0o700)
-    found = path.lstat()
-    if stat.S_ISLNK(found.st_mode):
+    status = path.lstat()
+    if stat.S_ISLNK(status.st_mode):
         raise _unsafe(path, "is a symbolic link")
-    if not stat.S_ISDIR(found.st_mode):
+    if not stat.S_ISDIR(status.st_mode):
         raise _unsafe(path, "is not a directory")
-    if found.st_uid != os.getuid():
+    if status.st_uid != os.getuid():
         raise _unsafe(path, "belongs to another user")
     _check_owner(path, parent)
-    if stat.S_IMODE(found.st_mode) & _OTHERS_WRITE:
-        _check_planted(path)
-    if stat.S_IMODE(found.st_mode) != 0o700:
+    if stat.S_IMODE(status.st_mode) & _OTHERS_WRITE:
+        _check_entries(path)
+    if stat.S_IMODE(status.st_mode) != 0o700:
         path.chmod(0o700)
     return path
 
 
 def _check_owner(path: Path, above: Path) -> None:
-    # Before anything is made: what another user has put in the way may lead to any place.
+    # Before anything is created: a link of another user may lead to any directory.
     try:
         owners = {above.stat().st_uid, above.lstat().st_uid}
     except FileNotFoundError:
@@ -93,8 +92,8 @@ def _check_owner(path: Path, above: Path) -> None:
         raise _unsafe(path, "lies in a directory that belongs to another user")
 
 
-def _check_planted(path: Path) -> None:
-    """Refuse a directory that was open to others if one of them has put something there."""
+def _check_entries(path: Path) -> None:
+    """Refuse a directory that others could write to if it has an entry of another user."""
     for entry in path.iterdir():
         if entry.lstat().st_uid != os.getuid():
             raise _unsafe(entry, "belongs to another user")
@@ -113,44 +112,43 @@ def write_private(path: Path, text: str) -> None:
 
 
 def find_token(state: Path, *, create: bool = False) -> str | None:
-    """Return the shared secret: environment, token file, or the running master's token file.
+    """Return the shared secret: environment, token file, or token file of the running master.
 
-    MINISPARK_TOKEN is the secret itself, MINISPARK_TOKEN_FILE names a file that holds it.
-    With ``create`` it is made where there is none yet; two processes that start at once agree.
+    MINISPARK_TOKEN is the secret itself, MINISPARK_TOKEN_FILE names a file that holds it. With
+    ``create`` a missing secret is created; two processes that start at the same time use the same.
     """
-    given = os.environ.get("MINISPARK_TOKEN")
-    if given:
-        return given.strip()
-    named = os.environ.get("MINISPARK_TOKEN_FILE")
-    if named:
-        return read_token_file(Path(named))
+    token = os.environ.get("MINISPARK_TOKEN")
+    if token:
+        return token.strip()
+    file = os.environ.get("MINISPARK_TOKEN_FILE")
+    if file:
+        return read_token_file(Path(file))
     if create:
         return _create_token(secure_dir(state))
-    own = _read_private(state / "token")
-    if own is not None:
-        return own.strip() or None
-    found = find_discovery(state)
-    if found is None:
-        return None
-    with contextlib.suppress(OSError):
-        return read_token_file(Path(found.token_file))
+    text = _read_private(state / "token")
+    if text is not None:
+        return text.strip() or None
+    discovery = find_discovery(state)
+    if discovery is not None:
+        with contextlib.suppress(OSError):
+            return read_token_file(Path(discovery.token_file))
     return None
 
 
 def token_is_given() -> bool:
-    """Whether the environment names the shared secret, so that it may be of another account."""
+    """Whether the environment names the shared secret, which then may be that of another user."""
     return bool(os.environ.get("MINISPARK_TOKEN") or os.environ.get("MINISPARK_TOKEN_FILE"))
 
 
 def token_place(state: Path) -> str:
-    """Say where `find_token` finds the secret that a master makes or is given."""
+    """Return the place where `find_token` finds the secret of a master, for messages."""
     if os.environ.get("MINISPARK_TOKEN"):
         return "that of MINISPARK_TOKEN"
     return os.environ.get("MINISPARK_TOKEN_FILE") or str(state / "token")
 
 
 def read_token_file(path: Path) -> str:
-    """Read a token file that the user named; mounted secrets may have any owner and mode."""
+    """Return the token in a file that the user named; it may have any owner and mode."""
     with path.open() as file:
         token = file.read(_MAX_FILE_BYTES).strip()
     if not token:
@@ -160,50 +158,50 @@ def read_token_file(path: Path) -> str:
 
 
 def find_master() -> str:
-    """Return the master's URL: environment, the running master of this user, or the default."""
+    """Return the URL of the master: environment, running master of this user, or the default."""
     for name in ("MINISPARK_MASTER", "MASTER_URL"):
         url = os.environ.get(name)
         if url:
             return url.rstrip("/")
-    found = find_discovery(state_dir())
-    return found.url if found is not None else DEFAULT_MASTER
+    discovery = find_discovery(state_dir())
+    return discovery.url if discovery is not None else DEFAULT_MASTER
 
 
 def allows_clear_text(url: str) -> bool:
-    """Whether a token may go to a URL in clear text beyond this machine.
+    """Whether a token may be sent in clear text to a URL that is not on loopback.
 
-    Somebody said so, or the master there is one of this user on this very machine.
+    That is so if the environment allows it, or if a master of this user runs there.
     """
     if os.environ.get("MINISPARK_INSECURE", "").strip().lower() in _YES:
         return True
-    found = find_discovery(state_dir())
-    return found is not None and found.url == url.rstrip("/")
+    discovery = find_discovery(state_dir())
+    return discovery is not None and discovery.url == url.rstrip("/")
 
 
 def find_ca_file(url: str) -> str | None:
-    """Return the certificates to trust in place of the system's: environment, or the master's own.
+    """Return the file of certificates to trust instead of the system's, None if there is none.
 
-    Its own is taken of a master of this user only, and only at its very address.
+    The environment names it, or it is the certificate of a master of this user at this URL.
     """
-    given = os.environ.get("MINISPARK_CA_FILE")
-    if given:
-        return given
-    found = find_discovery(state_dir()) if url.startswith("https:") else None
-    return found.ca_file if found is not None and found.url == url.rstrip("/") else None
+    file = os.environ.get("MINISPARK_CA_FILE")
+    if file:
+        return file
+    discovery = find_discovery(state_dir()) if url.startswith("https:") else None
+    return discovery.ca_file if discovery is not None and discovery.url == url.rstrip("/") else None
 
 
 def find_discovery(state: Path) -> Discovery | None:
-    """Read the discovery file of this user, if a master wrote one."""
+    """Return what the discovery file of this user says, None if no master wrote one."""
     text = _read_private(state / "master.json")
     if text is None:
         return None
     try:
-        found = json.loads(text)
-        ca_file = found.get("ca_file")
+        fields = json.loads(text)
+        ca_file = fields.get("ca_file")
         return Discovery(
-            str(found["url"]),
-            str(found["token_file"]),
-            int(found["pid"]),
+            str(fields["url"]),
+            str(fields["token_file"]),
+            int(fields["pid"]),
             None if ca_file is None else str(ca_file),
         )
     except (ValueError, TypeError, KeyError, AttributeError):
@@ -212,43 +210,41 @@ def find_discovery(state: Path) -> Discovery | None:
 
 def advertise(url: str, *, state: Path, token_file: Path, ca_file: Path | None = None) -> None:
     """Write the discovery file, so that programs of the same user find this master."""
-    found = Discovery(
-        url, str(token_file), os.getpid(), None if ca_file is None else str(ca_file.absolute())
-    )
-    write_private(secure_dir(state) / "master.json", json.dumps(asdict(found)))
+    certificate = None if ca_file is None else str(ca_file.absolute())
+    discovery = Discovery(url, str(token_file), os.getpid(), certificate)
+    write_private(secure_dir(state) / "master.json", json.dumps(asdict(discovery)))
 
 
 def withdraw(url: str, *, state: Path) -> None:
-    """Remove the discovery file, unless another master has written its own since."""
-    found = find_discovery(state)
-    if found is not None and found.url == url and found.pid == os.getpid():
+    """Remove the discovery file, unless another master has replaced it."""
+    discovery = find_discovery(state)
+    if discovery is not None and discovery.url == url and discovery.pid == os.getpid():
         (state / "master.json").unlink(missing_ok=True)
 
 
 def _create_token(state: Path) -> str:
     path = state / "token"
-    present = _read_private(path)
-    if present is not None and present.strip():
-        return present.strip()
+    present = (_read_private(path) or "").strip()
+    if present:
+        return present
     staged = state / f".token.{os.getpid()}.{secrets.token_hex(4)}"
     token = secrets.token_urlsafe(_TOKEN_BYTES)
     write_private(staged, token + "\n")
     try:
-        # A link fails where the name exists: of two first starts one wins, the other reads it.
+        # A link fails if the name exists: of two first starts one wins, the other reads its token.
         path.hardlink_to(staged)
     except FileExistsError:
-        made = (_read_private(path) or "").strip()
-        if not made:
+        token = (_read_private(path) or "").strip()
+        if not token:
             path.unlink(missing_ok=True)
             return _create_token(state)
-        return made
     finally:
         staged.unlink(missing_ok=True)
     return token
 
 
 def _read_private(path: Path) -> str | None:
-    """Read a file that must be ours alone; None where there is none."""
+    """Return the text of a file that only this user can read, None if there is no file."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except (FileNotFoundError, NotADirectoryError):
@@ -256,19 +252,19 @@ def _read_private(path: Path) -> str | None:
     except OSError as error:
         raise _unsafe(path, "is a symbolic link or cannot be read") from error
     with os.fdopen(descriptor) as file:
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode):
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
             raise _unsafe(path, "is not a plain file")
-        if found.st_uid != os.getuid():
+        if status.st_uid != os.getuid():
             raise _unsafe(path, "belongs to another user")
-        if stat.S_IMODE(found.st_mode) & 0o077:
+        if stat.S_IMODE(status.st_mode) & 0o077:
             raise _unsafe(path, "may be read by other users")
         return file.read(_MAX_FILE_BYTES)
 
 
-def _unsafe(path: Path, why: str) -> UsageError:
+def _unsafe(path: Path, problem: str) -> UsageError:
     return UsageError(
-        f"{path} {why}: Mini-Spark keeps its secret and state only where nobody else can reach",
+        f"{path} {problem}: Mini-Spark keeps its secret and state only where nobody else can reach",
         code="MS-102",
         file=str(path),
         hint="Remove it, or name another place with MINISPARK_STATE_DIR.",

@@ -1,26 +1,27 @@
-"""What can go wrong, as types.
+"""Errors and failures as types.
 
-Exceptions are for the caller of an API; failures are values that travel from an executor to
-the scheduler and over the wire. Neither is ever matched by its text.
+Exceptions are for the caller of an API. Failures are values that an executor sends to the
+scheduler, also over the network. Code never matches either by its text.
 
 ::
 
     MinisparkError            code, message, hint and where it is
-    ├── UsageError            MS-1xx  bad input that is known before anything runs
+    ├── UsageError            MS-1xx  bad input, found before anything runs
     ├── JobFailedError        MS-2xx  a job ended FAILED
     ├── JobCancelledError     MS-3xx  a job was cancelled
-    ├── UnsupportedError      MS-4xx  a part of a public interface that is not built yet
+    ├── UnsupportedError      MS-4xx  a part of a public interface that does not exist yet
     └── MasterUnreachableError MS-5xx  no master answers
 
-An error that some other exception caused (one of Polars, a builtin) is an instance of that
-exception's class too: `MinisparkError.from_info` makes the class from the name that the error
-carries. No exception itself ever travels.
+An error that another exception caused (one of Polars, a builtin) is also an instance of the class
+of that exception: `MinisparkError.from_info` makes the class from the name in the error. Exceptions
+themselves are never sent.
 """
 
 from __future__ import annotations
 
 import builtins
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal, Self, cast
 
@@ -31,12 +32,24 @@ _POLARS = "polars.exceptions"
 _EXCEPTION_CHARS = 4_000
 """Polars lists values, columns or whole schemas in one line."""
 _WITHOUT_A_MESSAGE = (BaseExceptionGroup,)
-"""Exceptions that cannot be made from one text."""
+"""Exceptions that need more arguments than one text."""
+
+
+TEXT_FIELDS = (
+    "message",
+    "node",
+    "field",
+    "file",
+    "hint",
+    "detail",
+    "exception_message",
+)
+"""Fields of `ErrorInfo` that hold texts of any origin."""
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorInfo:
-    """The ``error`` object of INTERFACE: one sentence, where it is, what to do."""
+    """The ``error`` object of the REST API: one sentence, the place of the error, what to do."""
 
     code: Id
     message: Text
@@ -46,20 +59,28 @@ class ErrorInfo:
     row: Count | None = None
     hint: Text | None = None
     detail: Text | None = None
-    """A user's own traceback, trimmed of ours; nothing else."""
+    """The traceback in the user's own code, without our frames; nothing else."""
     stage: Text | None = None
-    """Where in a job it happened: `id` of a row of its stage table."""
+    """The stage of the job: `id` of a row of its stage table."""
     partition: Count | None = None
     log: Annotated[tuple[Text, ...], Items] = ()
     """The last lines that the task printed."""
     exception: Id | None = None
-    """The class of the exception that caused it, of Polars or a builtin; see `exception_name`."""
+    """The class of the exception that caused the error; see `exception_name`."""
     exception_message: Text | None = None
     """The first line of that exception's text, word for word."""
 
+    def map_texts(
+        self, change: Callable[[str], object], *, names: tuple[str, ...] = TEXT_FIELDS
+    ) -> ErrorInfo:
+        """Return this error with some of its texts changed; texts that are missing stay so."""
+        texts = {name: getattr(self, name) for name in names}
+        changed: dict[str, Any] = {name: change(text) for name, text in texts.items() if text}
+        return replace(self, **changed)
+
 
 class MinisparkError(Exception):
-    """Root of every exception this package raises on purpose."""
+    """The base class of every exception that this package raises on purpose."""
 
     default_code = "MS-100"
 
@@ -90,10 +111,10 @@ class MinisparkError(Exception):
 
     @classmethod
     def from_info(cls, info: ErrorInfo) -> Self:
-        """Build the exception that carries ``info``, of the class that ``info`` names too."""
+        """Return the exception with ``info``, which is also of the class that ``info`` names."""
         original = _class_named(info.exception)
-        made = cls if original is None or issubclass(cls, original) else _combined(cls, original)
-        error = cast("Self", made(info.message))
+        kind = cls if original is None or issubclass(cls, original) else _combine(cls, original)
+        error = cast("Self", kind(info.message))
         error.info = info
         return error
 
@@ -101,12 +122,12 @@ class MinisparkError(Exception):
         return "\n".join(self._lines())
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Another process makes the combined class again: pickle finds only what a module names.
+        # Another process makes the combined class again: pickle finds only names of modules.
         plain = getattr(type(self), "_combined_from", type(self))
         return plain.from_info, (self.info,), self.__dict__
 
     def _lines(self) -> list[str]:
-        """Say the text of the exception that caused it first, then our own sentence."""
+        """Return the text of the exception that caused the error, then our own sentence."""
         info = self.info
         if info.exception_message is None:
             return [info.message]
@@ -115,7 +136,7 @@ class MinisparkError(Exception):
 
 
 class UsageError(MinisparkError):
-    """Bad input that is known before anything runs."""
+    """Bad input, found before anything runs."""
 
     default_code = "MS-101"
 
@@ -152,7 +173,7 @@ class JobCancelledError(MinisparkError):
 
 
 class UnsupportedError(MinisparkError, NotImplementedError):
-    """A part of a public interface that is not built yet."""
+    """A part of a public interface that does not exist yet."""
 
     default_code = "MS-401"
 
@@ -165,9 +186,9 @@ class MasterUnreachableError(MinisparkError):
 
 @dataclass(frozen=True, slots=True)
 class TaskError:
-    """The task's own work raised: bad data, a plan that cannot run, a user's exception.
+    """The work of the task raised: bad data, a plan that cannot run, a user's exception.
 
-    ``transient`` is True for what may pass when tried again (an OSError, say).
+    ``transient`` is True if another attempt may succeed (after an OSError, for example).
     """
 
     error: ErrorInfo
@@ -177,7 +198,7 @@ class TaskError:
 
 @dataclass(frozen=True, slots=True)
 class FetchFailed:
-    """An input block is gone or corrupt: the task that made it must run again."""
+    """An input block is missing or corrupt: the task that wrote it must run again."""
 
     job: Id
     stage: Count
@@ -195,7 +216,7 @@ class FetchFailed:
 
 @dataclass(frozen=True, slots=True)
 class WorkerLost:
-    """The worker or the executor process that ran the attempt is gone."""
+    """The worker or the executor process that ran the attempt has ended."""
 
     reason: Text
     kind: Literal["worker_lost"] = "worker_lost"
@@ -205,8 +226,8 @@ class WorkerLost:
 class OutOfMemory:
     """The executor was killed before memory ran out.
 
-    ``bound`` says which bound it was: one that the worker was given, or what has to stay free on
-    the machine or in the control group.
+    ``bound`` says which limit was reached: the limit of the worker, or the memory that has to stay
+    free on the machine or in the control group.
     """
 
     limit_bytes: Count
@@ -227,7 +248,7 @@ class TimedOut:
 
 @dataclass(frozen=True, slots=True)
 class Cancelled:
-    """The attempt was ended because nobody wants its result any more."""
+    """The attempt was ended because its result is not needed any more."""
 
     kind: Literal["cancelled"] = "cancelled"
 
@@ -245,7 +266,7 @@ def caused_by(error: BaseException, info: ErrorInfo) -> ErrorInfo:
 
 
 def text_of(error: BaseException) -> str:
-    """Return the text of an exception; a user's own class may fail even to give it."""
+    """Return the text of an exception; in a user's own class even this may fail."""
     try:
         return str(error)
     except Exception:
@@ -253,40 +274,33 @@ def text_of(error: BaseException) -> str:
 
 
 def exception_name(error: BaseException) -> str | None:
-    """Return the name of the nearest class of ``error`` that every process knows, or None.
-
-    Known are the classes of Polars and the builtin ones; a user's own class is named by the
-    nearest of them that it is derived from.
-    """
+    """Return the name of the nearest class of ``error`` that is of Polars or a builtin, or None."""
     names = (kind.__name__ for kind in type(error).__mro__ if _class_named(kind.__name__) is kind)
     return next(names, None)
 
 
 def _class_named(name: str | None) -> type[BaseException] | None:
-    """Return the class that `exception_name` gave this name, or None.
+    """Return the class with a name that `exception_name` returned, or None.
 
-    Polars is not loaded for it: where it is not loaded, its classes are not caught either.
+    Polars is not imported for it: code that has not imported Polars catches none of its classes.
     """
-    for module in (sys.modules.get(_POLARS), builtins):
-        found = None if name is None else getattr(module, name, None)
-        if isinstance(found, type) and _can_be_combined(found, of_polars=module is not builtins):
-            return found
+    # No builtin BaseException: our errors must not end processes as SystemExit does.
+    for module, base in ((sys.modules.get(_POLARS), BaseException), (builtins, Exception)):
+        kind = None if name is None else getattr(module, name, None)
+        if not isinstance(kind, type) or not issubclass(kind, base):
+            continue
+        if not issubclass(kind, _WITHOUT_A_MESSAGE):
+            return kind
     return None
 
 
-def _can_be_combined(kind: type, *, of_polars: bool) -> bool:
-    """Whether errors of ours may be of that class too: SystemExit, say, must not spread."""
-    wanted = BaseException if of_polars else Exception
-    return issubclass(kind, wanted) and not issubclass(kind, _WITHOUT_A_MESSAGE)
-
-
-def _combined(ours: type[MinisparkError], original: type[BaseException]) -> type[MinisparkError]:
-    """Return the one class of errors that are of both classes."""
+def _combine(ours: type[MinisparkError], original: type[BaseException]) -> type[MinisparkError]:
+    """Return the class of errors that are of both classes; there is one for each pair."""
     if (ours, original) not in _COMBINED:
         names = {"__module__": ours.__module__, "__doc__": ours.__doc__, "_combined_from": ours}
-        made = cast("type[MinisparkError]", type(ours.__name__, (ours, original), names))
-        # Another thread may have been first: its class stays.
-        _COMBINED.setdefault((ours, original), made)
+        kind = cast("type[MinisparkError]", type(ours.__name__, (ours, original), names))
+        # Another thread may have added its class first.
+        _COMBINED.setdefault((ours, original), kind)
     return _COMBINED[ours, original]
 
 

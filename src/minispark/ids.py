@@ -1,7 +1,7 @@
-"""Names of things: jobs, tasks, attempts, blocks.
+"""Ids of jobs, attempts and blocks.
 
-A name never repeats, over restarts and wiped state directories: a job id holds the id of the
-cluster (made with the state directory), the epoch of the master and a counter.
+An id never repeats, also after a restart or with a new state directory: a job id holds the id of
+the cluster (made with the state directory), the epoch of the master and a counter.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ _BLOCK_ID = re.compile(BLOCK_ID)
 
 
 def job_id(cluster: str, epoch: int, number: int) -> str:
-    """Return the id of the ``number``-th job of this master's life, e.g. ``job-3f9a-1-7``."""
+    """Return the id of the ``number``-th job of an epoch of the master, e.g. ``job-3f9a-1-7``."""
     return f"job-{cluster}-{epoch}-{number}"
 
 
 class TaskKey(NamedTuple):
-    """One attempt of one task. Attempts are append-only: a retry is a new key.
+    """The key of one attempt of one task. Keys are never reused: a retry is a new key.
 
-    ``generation`` counts how often the stage as a whole was rolled back, from 0. A tuple, since
-    the scheduler looks up a dozen of them for each report; in JSON it is an object.
+    ``generation`` counts how often the whole stage was rolled back, from 0. The key is a tuple,
+    since the scheduler looks up a dozen keys for each report; in JSON it is an object.
     """
 
     job: str
@@ -38,12 +38,12 @@ class TaskKey(NamedTuple):
 
     @property
     def block_id(self) -> str:
-        """Name of the block file that this attempt writes."""
+        """The name of the block that this attempt writes."""
         return f"{self.job}.{self.stage}.{self.generation}.{self.partition}.{self.attempt}"
 
     @classmethod
     def parse(cls, block_id: str) -> TaskKey:
-        """Read a block id back; raise ValueError for anything else (block ids come from peers)."""
+        """Return the key of a block id from a peer; raise ValueError if it is not one."""
         match = _BLOCK_ID.fullmatch(block_id)
         if match is None:
             msg = f"not a block id: {block_id[:80]!r}"
@@ -53,9 +53,9 @@ class TaskKey(NamedTuple):
 
     @classmethod
     def __get_pydantic_core_schema__(cls, _source: object, _handler: object) -> dict[str, Any]:
-        # Spelled out, since what the scheduler imports does not import pydantic.
+        # As a dictionary, since modules that the scheduler imports do not import pydantic.
         number = {"type": "int", "ge": 0, "le": MAX_COUNT}
-        # It becomes the name of a file.
+        # The job becomes part of the name of a file.
         job = {"type": "str", "max_length": _MAX_JOB_CHARS, "pattern": f"^{_JOB}$"}
         kinds = {name: job if name == "job" else number for name in cls._fields}
         fields = {
@@ -63,13 +63,14 @@ class TaskKey(NamedTuple):
             for name, kind in kinds.items()
         }
         plain = {"type": "typed-dict", "fields": fields}
-        build = {"type": "no-info", "function": lambda found: cls(**found)}
-        named = {"type": "function-after", "function": build, "schema": plain}
-        known = {"type": "is-instance", "cls": cls}
+        build = {"type": "no-info", "function": lambda values: cls(**values)}
+        from_json = {"type": "function-after", "function": build, "schema": plain}
+        is_key = {"type": "is-instance", "cls": cls}
+        either = {"type": "union", "choices": [is_key, from_json], "mode": "left_to_right"}
         written = {"type": "function-plain", "function": cls._asdict, "return_schema": plain}
         return {
             "type": "json-or-python",
-            "json_schema": named,
-            "python_schema": {"type": "union", "choices": [known, named], "mode": "left_to_right"},
+            "json_schema": from_json,
+            "python_schema": either,
             "serialization": written,
         }

@@ -1,7 +1,7 @@
 """Logs on standard error: one JSON object a line, or text for people on a terminal.
 
-A line that concerns an attempt names job, stage, task, attempt and worker. What libraries log
-takes the same way.
+A line about an attempt names job, stage, task, attempt and worker. Lines of libraries have the same
+form.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from minispark.settings import LogSettings
 
 
 def configure_logs(settings: LogSettings | None = None, **fields: Any) -> None:
-    """Write to standard error from now on; ``fields`` are on every line of this process.
+    """Set up logging to standard error; ``fields`` are in every line of this process.
 
     ``auto`` is text on a terminal and JSON elsewhere; the level ``debug`` adds lines for every
     task.
@@ -72,13 +72,13 @@ def _shared(fields: dict[str, Any]) -> list[Any]:
         add_fields,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        # Here, before secrets are masked, and not by a renderer, which would show local variables.
+        # Before secrets are masked, and not by a renderer, which would show local variables.
         structlog.processors.format_exc_info,
     ]
 
 
 def _take_over_logging(shared: list[Any], finish: list[Any]) -> None:
-    """Let what libraries say by ``logging`` look as our own lines do."""
+    """Give lines of libraries, which use ``logging``, the form of our own lines."""
     handler = logging.StreamHandler(sys.stderr)
     finish = [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *finish]
     foreign = [*shared, structlog.stdlib.add_logger_name]
@@ -97,7 +97,7 @@ def _without_secrets(_logger: Any, _method: str, event: Any) -> Any:
 
 
 def _printable(_logger: Any, _method: str, event: Any) -> Any:
-    """Show control characters; only a traceback is made of several lines."""
+    """Escape control characters; only a traceback keeps its lines."""
     return {
         name: (printable_lines if name == "exception" else printable)(value)
         if isinstance(value, str)

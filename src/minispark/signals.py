@@ -1,9 +1,9 @@
-"""Signals that ask a process to end: heard one by one, never in the middle of cleaning up.
+"""Handlers of the signals that end a process, which never interrupt its cleaning up.
 
-A terminal, a supervisor and an impatient user may send many within milliseconds. Each one that
-Python turns into an exception ends whatever runs just then: the removal of a directory, a message
-to the master. So servers hear them as calls, and a command that has been interrupted hears no
-further one.
+A terminal, a supervisor and an impatient user may send many signals within milliseconds. A signal
+that becomes an exception ends the code that runs at that moment, such as the removal of a directory
+or a message to the master. So servers get signals as calls, and a command that was interrupted
+ignores further interrupts.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 _STOP = (signal.SIGTERM, signal.SIGINT)
 _MOMENT_S = 1.0
-"""Interrupts within this time are one; long enough for a request that cancels a job."""
+"""Interrupts within this time count as one; long enough for a request that cancels a job."""
 
 
 class StopSignals:
-    """SIGTERM and SIGINT of a server, from the beginning of a ``with`` block to its process's end.
+    """SIGTERM and SIGINT of a server, from the begin of a ``with`` block to the end of the process.
 
-    Each one is a call on the loop; those that come before `listen` are kept for it. After
-    the block both are ignored: nothing is left to do but to end.
+    Each signal becomes a call on the loop; signals before `listen` are kept for it. After the block
+    both are ignored, since the process ends.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -35,11 +35,11 @@ class StopSignals:
         self._early = 0
 
     def __enter__(self) -> StopSignals:
-        def heard(_number: int, _frame: FrameType | None) -> None:
+        def pass_on(_number: int, _frame: FrameType | None) -> None:
             self._loop.call_soon_threadsafe(self._pass_on)
 
         for number in _STOP:
-            signal.signal(number, heard)
+            signal.signal(number, pass_on)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -47,7 +47,7 @@ class StopSignals:
             signal.signal(number, signal.SIG_IGN)
 
     def listen(self, listener: Callable[[], None]) -> None:
-        """Call ``listener`` for each signal from now on, and for those that came before."""
+        """Call ``listener`` for each earlier signal now, and for each later one when it comes."""
         self._listener = listener
         for _ in range(self._early):
             listener()
@@ -61,26 +61,26 @@ class StopSignals:
 
 
 class Interrupts:
-    """A handler of SIGINT that raises KeyboardInterrupt for the first of several within a moment.
+    """A handler of SIGINT that raises KeyboardInterrupt for the first of several signals.
 
-    Not for a process that runs queries of Polars for a user: Polars puts its own handler in place,
-    and one that is installed after it makes long queries deaf to Ctrl-C.
+    Not for a process that runs queries of Polars for a user: Polars installs its own handler, and a
+    handler that is installed later stops Ctrl-C from ending long queries.
     """
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
-        self._deaf_until_s = now()
+        self._ignored_until_s = now()
 
     def __call__(self, _number: int, _frame: FrameType | None) -> None:
-        """Take a signal in."""
+        """Raise KeyboardInterrupt, unless an earlier signal did so just before."""
         now = self._now()
-        if now >= self._deaf_until_s:
-            self._deaf_until_s = now + _MOMENT_S
+        if now >= self._ignored_until_s:
+            self._ignored_until_s = now + _MOMENT_S
             raise KeyboardInterrupt
 
     def expect(self) -> None:
-        """Take the next one for itself: it answers a question."""
-        self._deaf_until_s = self._now()
+        """Let the next signal interrupt at once: it answers a question."""
+        self._ignored_until_s = self._now()
 
     def install(self) -> None:
         """Handle SIGINT from now on."""
@@ -88,9 +88,9 @@ class Interrupts:
 
 
 interrupts = Interrupts()
-"""The handler of a ``minispark`` command."""
+"""The handler in a ``minispark`` command."""
 
 
 def ignore_interrupts() -> None:
-    """Ignore SIGINT until the process ends, which it is about to do."""
+    """Ignore SIGINT in a process that is about to end."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,6 +1,6 @@
-"""From the plan to what the scheduler and the executors are told.
+"""Turns a plan into what the scheduler (`JobSpec`) and an executor (`TaskSpec`) need of it.
 
-The scheduler sees shapes and edges only (`JobSpec`); an executor sees one task (`TaskSpec`).
+The scheduler gets shapes and edges only; an executor gets one task.
 """
 
 from __future__ import annotations
@@ -8,29 +8,27 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from minispark.blocks.cache_hits import CacheHit, kept_name
+from minispark.blocks.cache_hits import CacheHit, cache_key_of
 from minispark.blocks.meta import BlockMeta, BlockSource
 from minispark.ids import TaskKey
 from minispark.plan.stages import Branch, OutputKind, StageGraph
 from minispark.scheduler.commands import BlockRef, LaunchTask
-from minispark.scheduler.spec import (
-    CachedOutput,
-    JobSpec,
-    StageBranch,
-    StageSpec,
-)
+from minispark.scheduler.spec import CachedOutput, JobSpec, StageBranch, StageSpec
 from minispark.task.spec import FragmentKey, TaskInput, TaskSpec, scan_task
 
 
 def job_spec(
     graph: StageGraph, job_id: str, *, weight: float = 1.0, found: Iterable[CacheHit] = ()
 ) -> JobSpec:
-    """Reduce a plan to what the scheduler needs; ``weight`` is the job's share of the workers."""
+    """Return what the scheduler needs of a plan; ``weight`` is the job's share of the workers."""
     results = {result.stage for result in graph.results}
     return JobSpec(
         job=job_id,
         weight=weight,
-        found=_found_blocks(found),
+        found=tuple(
+            CachedOutput(hit.key.stage, hit.key.partition, hit.worker, hit.meta.receipt)
+            for hit in found
+        ),
         stages=tuple(
             StageSpec(
                 id=stage.id,
@@ -52,7 +50,7 @@ def task_spec(
     *,
     timeout_s: float | None = None,
 ) -> TaskSpec:
-    """Return the task for an executor, without its fragment; ``sources`` says where a block lies.
+    """Return the task for an executor, without its fragment; ``sources`` locates a block.
 
     Raises
     ------
@@ -82,7 +80,7 @@ def task_spec(
         output=stage.output,
         optimizations=stage.optimizations,
         timeout_s=timeout_s,
-        keep=kept_name(stage, key.partition),
+        keep=cache_key_of(stage, key.partition),
         branch=next(i for i, other in enumerate(stage.branches) if other is branch),
     )
 
@@ -110,7 +108,7 @@ def block_source(
     url: str | None = None,
     kept: TaskKey | None = None,
 ) -> BlockSource:
-    """Say where one partition of a block lies, and under which name where a cache has it."""
+    """Return the location of one partition of a block; ``kept`` is its name in a cache, if any."""
     return BlockSource(
         key=ref.key,
         partition=ref.partition,
@@ -123,17 +121,5 @@ def block_source(
 
 
 def _branch(branch: Branch) -> StageBranch:
-    # How many rows of a block a task needs is nothing to the scheduler.
+    # The scheduler needs no number of rows.
     return StageBranch(branch.partitions, tuple(replace(leaf, take=None) for leaf in branch.inputs))
-
-
-def _found_blocks(found: Iterable[CacheHit]) -> tuple[CachedOutput, ...]:
-    return tuple(
-        CachedOutput(
-            task.key.stage,
-            task.key.partition,
-            task.worker,
-            task.meta.receipt,
-        )
-        for task in found
-    )

@@ -1,16 +1,15 @@
-"""TLS by the paths of certificates: what a server shows, and whom a client trusts.
+"""TLS from paths of certificates, for servers and clients.
 
-A client trusts the authorities of the system, or only those of the file that it was given. A
-server's own certificate in that file will do: a cluster needs no authority.
+A client trusts the authorities of the system, or only the certificates in a file. The file may hold
+the certificate of the server itself: a cluster needs no authority.
 
-Covers: checking the files, contexts, saying why a connection failed. Does not cover: where the
-paths come from (`minispark.config`, the command line).
+Covers: checking the files, contexts, reasons of failed connections. Does not cover: the source of
+the paths (`minispark.config`, the command line).
 """
 
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -24,12 +23,12 @@ TRUST_HINT = (
 
 
 def check_certificate(cert: Path | None, key: Path | None) -> None:
-    """Check that what a server would show can be shown.
+    """Check the certificate and the key of a server.
 
     Raises
     ------
     UsageError
-        Half a certificate, or files that cannot be read or do not belong together.
+        One of them is missing, cannot be read, or does not belong to the other.
     """
     if (cert is None) != (key is None):
         msg = "TLS needs both --tls-cert and --tls-key"
@@ -43,7 +42,7 @@ def check_certificate(cert: Path | None, key: Path | None) -> None:
             msg = f"cannot read {path}: {error.strerror}"
             raise UsageError(msg, code="MS-613", file=str(path)) from error
     try:
-        # Without a password of its own, OpenSSL would ask for one on the terminal.
+        # Without the argument OpenSSL asks for a password on the terminal.
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key, password="")
     except (ssl.SSLError, ValueError) as error:
         raise UsageError(
@@ -55,23 +54,25 @@ def check_certificate(cert: Path | None, key: Path | None) -> None:
 
 
 def server_tls(cert: Path | None, key: Path | None) -> dict[str, Any]:
-    """Return what uvicorn is told; nothing without a certificate."""
+    """Return the options of uvicorn, none without a certificate."""
     return {} if cert is None else {"ssl_certfile": str(cert), "ssl_keyfile": str(key)}
 
 
 def client_context(url: str | None, ca_file: str | None) -> ssl.SSLContext:
-    """Return how to make connections to a URL (None: to any).
+    """Return the context for connections to a URL (None: to any URL).
 
     Raises
     ------
     UsageError
         ``ca_file`` cannot be read or holds no certificate.
     """
-    return _trusting(ca_file) if url is None or url.startswith("https:") else _trusting_nobody()
+    if url is None or url.startswith("https:"):
+        return _trusting_context(ca_file)
+    return _empty_context()
 
 
 @cache
-def _trusting(ca_file: str | None) -> ssl.SSLContext:
+def _trusting_context(ca_file: str | None) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=ca_file)
     except (OSError, ValueError) as error:
@@ -81,34 +82,29 @@ def _trusting(ca_file: str | None) -> ssl.SSLContext:
             file=ca_file,
             hint="It is a PEM file of certificates, named by --ca-file or MINISPARK_CA_FILE.",
         ) from error
-    # A certificate that is in the file is trusted also where it is no authority.
+    # A certificate in the file is trusted even if it is not an authority.
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     return context
 
 
 @cache
-def _trusting_nobody() -> ssl.SSLContext:
-    """For clear text: reading the authorities of the system takes 10 ms and more."""
+def _empty_context() -> ssl.SSLContext:
+    """Return a context for clear text: reading the authorities takes more than 10 ms."""
     return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 def trust_problem(error: BaseException | None) -> str | None:
-    """Say in some words why a peer was not trusted; None where that was not the trouble."""
-    for cause in _chain(error):
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return f"its certificate is not trusted ({cause.verify_message})"
-        if isinstance(cause, ssl.SSLError) and cause.reason in _NO_TLS:
+    """Return the reason why a peer was not trusted, None if the error has another reason."""
+    while error is not None:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return f"its certificate is not trusted ({error.verify_message})"
+        if isinstance(error, ssl.SSLError) and error.reason in _NO_TLS:
             return "it does not speak TLS"
+        error = error.__cause__ or error.__context__
     return None
 
 
 _NO_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST")
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
 
 
 def _reason(error: Exception) -> str:

@@ -1,18 +1,18 @@
-"""The tokens of a cluster: what each may do, and how the lesser ones are made of the secret.
+"""The tokens of a cluster: what each allows, and how they are derived from the shared secret.
 
 ::
 
-    shared secret ──HMAC──> view      looks
-           │       ──HMAC──> submit    looks, starts and cancels jobs, reads results
+    shared secret ──HMAC──> view      reads pages and views
+           │       ──HMAC──> submit    also starts and cancels jobs, reads results
            └───────HMAC──> worker    registers, takes tasks, reports
                              └─HMAC──> block key ──HMAC──> ticket of one job: reads its blocks
 
-No arrow can be gone back. What is shown to a peer is a ticket, never a token: a worker may be
-anybody's machine, and whoever is called learns what it was called with. A ticket has no date: it
-is worth as long as its job has blocks, and clocks of machines that differ break nothing.
+No arrow can be reversed. A peer gets a ticket, never a token: a worker may run on any machine, and
+a server learns the token of each request. A ticket has no date: it is valid as long as its job has
+blocks, and machines with different clocks cause no problem.
 
-Covers: making and telling apart. Does not cover: where the secret lies (`minispark.config`), which
-route wants what (`minispark.wire.guard`).
+Covers: deriving and checking tokens. Does not cover: where the secret is stored
+(`minispark.config`), what a route accepts (`minispark.wire.guard`).
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from minispark.errors import UsageError
 
 _PREFIX = "minispark-"
 _MIN_SECRET_CHARS = 20
-"""Whoever holds a lesser token can try secrets at home: shorter ones are found."""
+"""A holder of a derived token can try secrets offline, and would find a shorter one."""
 
 
 class Level(StrEnum):
-    """What a token is for."""
+    """What a token allows."""
 
     VIEW = "view"
     SUBMIT = "submit"
@@ -40,12 +40,12 @@ class Level(StrEnum):
 
 
 def derive(secret: str, level: Level) -> str:
-    """Make the token of a level.
+    """Return the token of a level.
 
     Raises
     ------
     UsageError
-        ``secret`` is a lesser token itself, from which nothing more can be made.
+        ``secret`` is itself a derived token.
     """
     if level is Level.ROOT:
         return secret
@@ -57,7 +57,7 @@ def derive(secret: str, level: Level) -> str:
 
 
 def derive_strong(secret: str, level: Level) -> str:
-    """Make a token that may be handed out.
+    """Return a token that may be given to others.
 
     Raises
     ------
@@ -72,7 +72,7 @@ def derive_strong(secret: str, level: Level) -> str:
 
 
 def level_of(token: str) -> Level:
-    """Return what a token says it is; nothing is proved by that."""
+    """Return the level in the text of a token, which proves nothing."""
     for level in (Level.VIEW, Level.SUBMIT, Level.WORKER):
         if token.startswith(f"{_PREFIX}{level}-"):
             return level
@@ -80,9 +80,9 @@ def level_of(token: str) -> Level:
 
 
 class BlockKey:
-    """Signs and checks the tickets with which blocks are read.
+    """Signs the tickets for reading blocks.
 
-    Whoever has the shared secret or the worker token has it too.
+    The key is derived from the shared secret or the worker token.
     """
 
     def __init__(self, token: str) -> None:
@@ -93,39 +93,34 @@ class BlockKey:
         return "BlockKey()"
 
     def ticket(self, job: str) -> str:
-        """Return what opens the blocks of a job, and of no other."""
+        """Return the ticket for the blocks of one job."""
         return _mac(self._key, job)
 
 
 class Keyring:
-    """What a server that holds ``token`` can tell of the tokens that it is shown."""
+    """The tokens that a server with ``token`` accepts."""
 
     def __init__(self, token: str) -> None:
         own = level_of(token)
-        levels = list(Level) if own is Level.ROOT else [own]
-        self._known = [(level, _held(token, level, own).encode()) for level in levels]
+        self._tokens = {own: token.encode()}
+        if own is Level.ROOT:
+            self._tokens = {level: derive(token, level).encode() for level in Level}
         self._blocks = BlockKey(token) if own in (Level.ROOT, Level.WORKER) else None
 
-    def level(self, given: str) -> Level | None:
-        """Return the level of a right token, in the same time for every wrong one."""
-        found = None
-        shown = given.encode(errors="replace")
-        for level, known in self._known:
-            if hmac.compare_digest(shown, known):
-                found = level
-        return found
+    def level(self, token: str) -> Level | None:
+        """Return the level of a valid token; every other token takes the same time."""
+        matched = None
+        for level, expected in self._tokens.items():
+            if hmac.compare_digest(token.encode(errors="replace"), expected):
+                matched = level
+        return matched
 
-    def opens(self, given: str, job: str) -> bool:
+    def opens(self, ticket: str, job: str) -> bool:
         """Whether a text is the ticket of a job."""
         if self._blocks is None:
             return False
-        return hmac.compare_digest(
-            given.encode(errors="replace"), self._blocks.ticket(job).encode()
-        )
-
-
-def _held(token: str, level: Level, own: Level) -> str:
-    return token if level is own else derive(token, level)
+        expected = self._blocks.ticket(job).encode()
+        return hmac.compare_digest(ticket.encode(errors="replace"), expected)
 
 
 def _mac(key: str, text: str) -> str:

@@ -12,14 +12,14 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from minispark.blocks.cache import BlockCache, CacheChanges, kept_key, memory_budget
+from minispark.blocks.cache import BlockCache, CacheChanges, cache_key, memory_budget
 from minispark.blocks.format import EMPTY_BLOCK
 from minispark.blocks.store import BlockStore
 from minispark.ids import TaskKey
 from minispark.settings import CacheSettings
 
 SHM = Path("/dev/shm")  # noqa: S108
-A, B, C = (kept_key(name * 32, 0) for name in "abc")
+A, B, C = (cache_key(name * 32, 0) for name in "abc")
 
 
 def budgets(memory: int = 100, disk: int = 300) -> CacheSettings:
@@ -85,7 +85,7 @@ def test_what_was_used_longest_ago_goes_first(shelf: Shelf) -> None:
 
 
 def test_partitions_of_a_node_do_not_push_each_other_out(shelf: Shelf) -> None:
-    first, second = (kept_key("d" * 32, partition) for partition in range(2))
+    first, second = (cache_key("d" * 32, partition) for partition in range(2))
     shelf.put(first, 60)
     shelf.put(second, 60)
     assert (shelf.tier(first), shelf.tier(second)) == ("memory", "disk")
@@ -108,7 +108,7 @@ def test_the_disk_keeps_a_reserve_for_those_who_work(tmp_path: Path) -> None:
     shelf.cache.settings = budgets(memory=0)
     assert shelf.put(A, 10)
     shelf.cache.settings = CacheSettings(memory_bytes=0, disk_bytes=100, reserve=1.1)
-    shelf.cache.preempt_prefetched()
+    shelf.cache.make_room()
     assert shelf.tiers() == "gone gone gone"
 
 
@@ -116,7 +116,7 @@ def test_the_memory_tier_makes_way_for_those_who_work(shelf: Shelf) -> None:
     shelf.put(A, 40)
     shelf.put(B, 40)
     shelf.tmpfs = 50
-    shelf.cache.preempt_prefetched()
+    shelf.cache.make_room()
     assert shelf.tiers() == "disk memory gone"
 
 
@@ -211,7 +211,7 @@ class CacheMachine(RuleBasedStateMachine):
         self.memory[key] = size
         return True
 
-    keys = st.builds(kept_key, st.sampled_from(["a" * 32, "b" * 32, "c" * 32]), st.integers(0, 3))
+    keys = st.builds(cache_key, st.sampled_from(["a" * 32, "b" * 32, "c" * 32]), st.integers(0, 3))
 
     @rule(key=keys, size=st.integers(0, 230))
     def put(self, key: TaskKey, size: int) -> None:

@@ -14,12 +14,10 @@ from polars.testing.parametric import dataframes
 from tests.blocks.block_server import BlockServer
 
 from minispark.blocks import decode, fetch
-from minispark.blocks.checksums import bytes_checksum
-from minispark.blocks.errors import BlockUnavailable
 from minispark.blocks.fetch import FetchSettings, fetch_block, fetch_blocks, read_block
-from minispark.blocks.format import write_block
+from minispark.blocks.format import bytes_checksum, write_block
 from minispark.blocks.host import host_identity
-from minispark.blocks.meta import BlockSource, PartitionMeta
+from minispark.blocks.meta import BlockSource, BlockUnavailable, PartitionMeta
 from minispark.blocks.store import BlockStore
 from minispark.ids import TaskKey
 

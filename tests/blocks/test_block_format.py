@@ -12,8 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from minispark.blocks.checksums import rows_checksum
-from minispark.blocks.format import write_block
+from minispark.blocks.format import rows_checksum, write_block
 from minispark.blocks.meta import PartitionMeta
 from minispark.blocks.store import BlockStore
 from minispark.errors import UnsupportedError

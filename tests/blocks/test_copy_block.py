@@ -9,10 +9,9 @@ import pytest
 from tests.blocks.block_server import BlockServer
 
 from minispark.blocks.copy_block import copy_block
-from minispark.blocks.errors import BlockUnavailable
 from minispark.blocks.fetch import FetchSettings
 from minispark.blocks.host import host_identity
-from minispark.blocks.meta import DATA_SUFFIX
+from minispark.blocks.meta import DATA_SUFFIX, BlockUnavailable
 from minispark.blocks.store import BlockStore
 from minispark.ids import TaskKey
 

@@ -86,7 +86,7 @@ def test_a_panic_of_polars_names_the_node(
 
     rows = write("rows", [{"a": 1}])
     job = chain(rows, step("sql", query="select a from rows"))
-    monkeypatch.setattr(f"minispark.jobs.queries.pl.LazyFrame.{place}", panic)
+    monkeypatch.setattr(f"minispark.jobs.transforms.pl.LazyFrame.{place}", panic)
     info = refused(job, root)
     assert "Polars stopped with an internal error: called unwrap" in info.message
     assert info.node == ("rows" if place == "collect_schema" else "out")

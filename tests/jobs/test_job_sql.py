@@ -11,8 +11,8 @@ from tests.jobs.job_kit import Write, chain, fan_in, refused
 
 from minispark.errors import UsageError
 from minispark.jobs.operators import Sql
-from minispark.jobs.queries import _SCAN, _check_scans
 from minispark.jobs.tables import Table
+from minispark.jobs.transforms import _SCAN, _check_scans
 from minispark.plan.sqltext import SqlRefusedError, check_expression, check_query
 
 FILE = "('/etc/passwd')"

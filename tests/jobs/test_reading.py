@@ -12,7 +12,7 @@ from tests.jobs.job_kit import Job, chain
 
 from minispark.errors import UsageError
 from minispark.jobs import planner_child
-from minispark.jobs.planning import plan_job
+from minispark.jobs.compile import plan_job
 from minispark.jobs.reading import Reading, ended, no_memory, timed_out
 
 PACKED = Reading("r", "x.csv.gz", compressed=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests.master.bench import Bench, Client, FakeWorker
 
-from minispark.blocks.cache import CacheChanges, KeptBlock, kept_key
+from minispark.blocks.cache import CacheChanges, CachedBlock, cache_key
 from minispark.errors import FetchFailed
 from minispark.ids import TaskKey
 from minispark.plan.stages import (
@@ -59,7 +59,7 @@ def cached_graph() -> StageGraph:
 async def report(worker: FakeWorker, reports: list[TaskReport], *, version: int) -> int:
     """Report as a worker does that has kept every block of a cached node so far."""
     kept = tuple(
-        KeptBlock(kept_key(KEY, report.key.partition), report.block)
+        CachedBlock(cache_key(KEY, report.key.partition), report.block)
         for report in reports
         if report.key.stage == 0
     )
@@ -82,7 +82,7 @@ async def first_job(client: Client, worker: FakeWorker) -> tuple[TaskSpec, ...]:
     """Run a job to its end; its cached node is kept then."""
     job = await submit(client)
     tasks = (await worker.poll()).tasks
-    assert [spec.keep for spec in tasks] == [kept_key(KEY, p) for p in range(PARTS)]
+    assert [spec.keep for spec in tasks] == [cache_key(KEY, p) for p in range(PARTS)]
     assert await report(worker, [worker.run(spec) for spec in tasks], version=1) == 1
     rest = (await worker.poll()).tasks
     await worker.report(*(worker.run(spec) for spec in rest))
@@ -105,9 +105,9 @@ def test_a_job_begins_with_what_is_there(bench: Bench) -> None:
             reply = await worker.poll()
             assert [spec.key.stage for spec in reply.tasks] == [1, 1]
             sources = [block for spec in reply.tasks for block in spec.inputs[0].blocks]
-            assert [source.name for source in sources] == [kept_key(KEY, p) for p in range(PARTS)]
+            assert [source.name for source in sources] == [cache_key(KEY, p) for p in range(PARTS)]
             assert [source.key.job for source in sources] == [job] * PARTS
-            assert reply.cache_used == tuple(kept_key(KEY, p).block_id for p in range(PARTS))
+            assert reply.cache_used == tuple(cache_key(KEY, p).block_id for p in range(PARTS))
             await worker.report(*(worker.run(spec) for spec in reply.tasks))
             await client.ended(job)
             metrics = (await client.get(f"/api/v1/jobs/{job}/metrics")).json()
@@ -141,7 +141,7 @@ def test_a_kept_block_that_cannot_be_read_is_dropped_before_it_is_made_again(ben
             gone = FetchFailed(job, 0, 0, 0, 0, "its bytes do not match their checksum")
             await worker.report(worker.fail(first, gone), worker.run(second))
             reply = await worker.poll()
-            assert reply.cache_drop == (kept_key(KEY, 0).block_id,)
+            assert reply.cache_drop == (cache_key(KEY, 0).block_id,)
             assert [spec.key for spec in reply.tasks] == [TaskKey(job, 0, 0, 0, 1)]
             await worker.report(*(worker.run(spec) for spec in reply.tasks))
             (last,) = (await worker.poll()).tasks

@@ -38,7 +38,7 @@ class App:
 
     def __init__(self, tmp_path: Path, **changes: Any) -> None:
         patient = ConnectionLimits(first_pause_s=0.0)
-        config = MasterConfig(state_dir=tmp_path, token=TOKEN, door=patient, **changes)
+        config = MasterConfig(state_dir=tmp_path, token=TOKEN, connection_limits=patient, **changes)
         self.journal = Journal(tmp_path / "journal.db")
         self.app = create_app(Service(config, self.journal, Identity("c", 1)))
 

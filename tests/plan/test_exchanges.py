@@ -26,7 +26,8 @@ from minispark.plan.exchanges import (
 from minispark.plan.stages import Output, OutputKind, ReadMode, SinkSpec, StageInput
 from minispark.settings import PlanSettings
 from minispark.task import outputs
-from minispark.task.collect import Collected
+from minispark.task.collect import TaskRows
+from minispark.task.inputs import Inputs
 from minispark.task.spec import TaskSpec
 
 ROWS = pl.DataFrame({"k": [3, 1, 2, 9], "v": [1, 2, 3, 4]})
@@ -135,11 +136,9 @@ def test_a_new_kind_splits_by_the_rows_of_its_side_input(
     monkeypatch.setattr(outputs, "exchange_of", lambda output: _ByBounds())
     key = TaskKey("j", 0, 0, 0, 0)
     spec = TaskSpec(key, b"", (), (), Output(OutputKind.SINGLE, 2), block_directory=str(tmp_path))
-    sides = {"bounds": pl.DataFrame({"bound": [3]})}
+    inputs = Inputs({"bounds": pl.DataFrame({"bound": [3]})}, 0, 0)
     port = BlockFiles(tmp_path, FetchSettings())
-    written = outputs.write_output(
-        spec, Collected(ROWS), port=port, sides=sides, misplanned=lambda: None
-    )
+    written = outputs.write_output(spec, TaskRows(ROWS), port=port, inputs=inputs)
     assert [part.rows for part in written.block.partitions] == [2, 2]
 
 

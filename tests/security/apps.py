@@ -52,7 +52,9 @@ PATIENT = ConnectionLimits(first_pause_s=0.0)
 @contextmanager
 def master(folder: Path, **changes: Any) -> Iterator[FastAPI]:
     """A master's application."""
-    config = MasterConfig(**{"state_dir": folder, "token": ROOT, "door": PATIENT, **changes})
+    config = MasterConfig(
+        **{"state_dir": folder, "token": ROOT, "connection_limits": PATIENT, **changes}
+    )
     journal = Journal(folder / "journal.db")
     try:
         yield create_app(Service(config, journal, Identity("c", 1)))
@@ -64,7 +66,7 @@ def worker_apps(folder: Path, *, token: str = ROOT, open_figures: bool = True) -
     """The applications of a worker's two ports; there is one block."""
     store = BlockStore(folder / "blocks")
     store.path_of(KEY.block_id).write_bytes(b"rows")
-    blocks = block_app(store, token=token, hosts=("localhost",), door=PATIENT)
+    blocks = block_app(store, token=token, hosts=("localhost",), connection_limits=PATIENT)
     figures = metrics_app(
         lambda: {"active_tasks": 1.0},
         worker_id="w",
@@ -72,7 +74,7 @@ def worker_apps(folder: Path, *, token: str = ROOT, open_figures: bool = True) -
         token=token,
         hosts=("localhost",),
         open_figures=open_figures,
-        door=PATIENT,
+        connection_limits=PATIENT,
     )
     return blocks, figures
 

@@ -33,8 +33,10 @@ Dial = Callable[[], Awaitable[Line]]
 
 
 @asynccontextmanager
-async def master(folder: Path, door: ConnectionLimits) -> AsyncIterator[Dial]:
-    config = MasterConfig(state_dir=folder / "state", token=TOKEN, port=0, door=door)
+async def master(folder: Path, connection_limits: ConnectionLimits) -> AsyncIterator[Dial]:
+    config = MasterConfig(
+        state_dir=folder / "state", token=TOKEN, port=0, connection_limits=connection_limits
+    )
     lines: list[Line] = []
     async with running(config) as (url, _):
 
@@ -176,24 +178,24 @@ def test_silent_connections_keep_no_one_out(tmp_path: Path) -> None:
     asyncio.run(story())
 
 
-@pytest.mark.parametrize("door", [
+@pytest.mark.parametrize("connection_limits", [
     ConnectionLimits(connections=16, open_streams=5),
     ConnectionLimits(connections=16, open_streams=100, lesser_requests=100),
 ], ids=["streams", "connections"])  # fmt: skip
 def test_streams_of_a_token_that_looks_keep_no_one_out(
-    tmp_path: Path, door: ConnectionLimits
+    tmp_path: Path, connection_limits: ConnectionLimits
 ) -> None:
     view, stream = derive(TOKEN, Level.VIEW), "Accept: text/event-stream\r\n"
 
     async def story() -> None:
-        async with master(tmp_path, door) as dial:
+        async with master(tmp_path, connection_limits) as dial:
             found = [await status(await dial(), view, "/api/v1/pulse", stream) for _ in range(40)]
             assert set(found) == {200, 429}
-            assert found.count(200) == min(door.open_streams, 12)
+            assert found.count(200) == min(connection_limits.open_streams, 12)
             assert await is_answered(await dial())
             assert [await status(await dial(), TOKEN) for _ in range(2)] == [200] * 2
             assert await status(await dial(), TOKEN, "/api/v1/pulse", stream) == 200
-            if door.open_streams < 12:
+            if connection_limits.open_streams < 12:
                 # Its requests are counted apart from its streams.
                 assert await status(await dial(), view) == 200
 

@@ -34,13 +34,18 @@ def test_its_numbers_are_those_of_the_code(monkeypatch: pytest.MonkeyPatch) -> N
     assert f"{len(HOSTILE)} hostile paths" in PAGE
     section = PAGE.partition("\n## Limits\n")[2].partition("\n## ")[0]
     said = {int(number.replace(",", "")) for number in re.findall(r"\d[\d,]*\d|\d", section)}
-    limits, door = Limits(), ConnectionLimits()
+    limits, per_peer = Limits(), ConnectionLimits()
     named = {limits.body_bytes >> 20, limits.nodes, limits.edges, limits.expression_chars}
     named |= {limits.expression_depth, int(limits.plan_timeout_s), limits.plan_memory_bytes >> 30}
     named |= {limits.running_jobs, limits.reserved_jobs, limits.retained_jobs}
     named |= {limits.job_bytes >> 20, limits.query_tables, limits.planners, limits.waiting_plans}
-    named |= {door.lesser_requests, door.open_streams, 64, capacity()}
-    named |= {door.open_requests, door.connections, int(door.head_s), int(door.body_s)}
+    named |= {per_peer.lesser_requests, per_peer.open_streams, 64, capacity()}
+    named |= {
+        per_peer.open_requests,
+        per_peer.connections,
+        int(per_peer.head_s),
+        int(per_peer.body_s),
+    }
     assert said == named
     assert {field.name for field in fields(Limits)} >= {"nodes", "running_jobs"}
 

@@ -14,11 +14,10 @@ import pyarrow.parquet
 import pytest
 from tests.task.bench import attempt
 
-from minispark.blocks.errors import BlockUnavailable
 from minispark.blocks.fetch import FetchSettings, read_block
 from minispark.blocks.format import write_block
 from minispark.blocks.host import host_identity
-from minispark.blocks.meta import DATA_SUFFIX, BlockSource
+from minispark.blocks.meta import DATA_SUFFIX, BlockSource, BlockUnavailable
 from minispark.ids import TaskKey
 from minispark.plan.stages import Output, OutputKind
 from minispark.task.spec import TaskReport, TaskSpec

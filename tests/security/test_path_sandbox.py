@@ -19,10 +19,10 @@ from tests.task.bench import attempt
 from minispark.blocks.fetch import FetchSettings
 from minispark.errors import ErrorInfo, TaskError, UsageError
 from minispark.ids import TaskKey
-from minispark.jobs.planning import plan_job
+from minispark.jobs.compile import plan_job
 from minispark.plan.polars_plan import plan_header
 from minispark.plan.stages import Output, OutputKind, ScanFormat, ScanSpec, SinkSpec, Split
-from minispark.task.path_sandbox import is_inside
+from minispark.task.safe_open import is_inside
 from minispark.task.spec import ScanTask, TaskFailure, TaskReport, TaskSpec
 
 SECRET = "hunter2"  # noqa: S105

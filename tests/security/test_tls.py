@@ -22,8 +22,8 @@ import trustme
 from cryptography.hazmat.primitives import serialization
 
 import minispark as ms
-from minispark.blocks.errors import BlockUnavailable
 from minispark.blocks.fetch import FetchSettings, fetch_block
+from minispark.blocks.meta import BlockUnavailable
 from minispark.client.local_cluster import LocalCluster
 from minispark.engines.http import MasterClient
 from minispark.errors import MasterUnreachableError, UsageError

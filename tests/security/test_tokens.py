@@ -289,7 +289,7 @@ def test_peers(client: tuple[str, int] | None, peer: str) -> None:
 
 def test_the_owner_gets_in_while_somebody_guesses(tmp_path: Path) -> None:
     """On one address: wrong tokens wait, the right one does not."""
-    door = ConnectionLimits(free_failures=1, first_pause_s=5.0, last_pause_s=5.0)
+    connection_limits = ConnectionLimits(free_failures=1, first_pause_s=5.0, last_pause_s=5.0)
 
     async def story(app: FastAPI) -> None:
         transport = httpx2.ASGITransport(app)
@@ -305,19 +305,19 @@ def test_the_owner_gets_in_while_somebody_guesses(tmp_path: Path) -> None:
                 assert reply.status_code == 200
             done = [task for task in guesses if task.done()]
             # So many may wait; the rest is told at once that it is wrong.
-            assert len(guesses) - len(done) >= door.held_answers
+            assert len(guesses) - len(done) >= connection_limits.held_answers
             assert all(task.result().status_code == 401 for task in done)
             for task in guesses:
                 task.cancel()
             await asyncio.gather(*guesses, return_exceptions=True)
 
-    with master(tmp_path, token=SECRET, door=door) as app:
+    with master(tmp_path, token=SECRET, connection_limits=connection_limits) as app:
         asyncio.run(story(app))
 
 
 def test_requests_open_per_peer_are_bounded(tmp_path: Path) -> None:
     """A long poll is a request that stays open."""
-    door = ConnectionLimits(open_requests=3)
+    connection_limits = ConnectionLimits(open_requests=3)
     good = {"authorization": f"Bearer {SECRET}"}
 
     async def story(app: FastAPI) -> list[int]:
@@ -348,7 +348,7 @@ def test_requests_open_per_peer_are_bounded(tmp_path: Path) -> None:
             assert refused.json()["error"]["code"] == "MS-609"
             return [refused.status_code, let_in.status_code, after.status_code]
 
-    with master(tmp_path, token=SECRET, door=door) as app:
+    with master(tmp_path, token=SECRET, connection_limits=connection_limits) as app:
         assert asyncio.run(story(app)) == [429, 200, 200]
 
 

@@ -7,10 +7,9 @@ from collections.abc import Iterator, Sequence
 import polars as pl
 import pytest
 
-from minispark.blocks.checksums import rows_checksum
-from minispark.blocks.errors import BlockUnavailable
 from minispark.blocks.fetch import Fetched
-from minispark.blocks.meta import BlockMeta, BlockSource, PartitionMeta
+from minispark.blocks.format import rows_checksum
+from minispark.blocks.meta import BlockMeta, BlockSource, BlockUnavailable, PartitionMeta
 from minispark.errors import FetchFailed
 from minispark.ids import TaskKey
 from minispark.plan.exchanges import Hash

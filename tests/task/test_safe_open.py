@@ -82,9 +82,9 @@ def test_a_file_is_read_that_was_checked(
         exchange(root / what, root.parent / what.replace("sub", "outside"))
         assert frame.collect(engine="streaming")["a"].cast(pl.String).to_list()[-3:] == [*"123"]
         with pytest.raises(JobFailedError) as caught:
-            scan_inputs.checked(Split("sub/y", 0, 1, 1, 0), root)
+            scan_inputs.input_path(Split("sub/y", 0, 1, 1, 0), root)
         assert caught.value.info.code in ("MS-230", "MS-234")
-    assert scan_inputs._held is None
+    assert scan_inputs._pinned is None
 
 
 @pytest.mark.parametrize("what", ["sub", "sub/x"])
@@ -116,9 +116,9 @@ def test_errors_name_the_file_and_not_its_descriptor(root: Path, kind: type[Exce
 
     def fail() -> None:
         with pinned_inputs():
-            path = scan_inputs.checked(split, root)
+            path = scan_inputs.input_path(split, root)
             assert path != root / "sub" / "x"
-            assert scan_inputs.named(path) == root / "sub" / "x"
+            assert scan_inputs.file_name(path) == root / "sub" / "x"
             raise kind(f"{path} is bad, /proc/self/fd/99999 is not ours")
 
     with pytest.raises(kind, match=rf"^{root}/sub/x is bad, /proc/self/fd/99999 is") as caught:
@@ -166,7 +166,7 @@ def test_more_files_than_may_be_open_by_default(root: Path) -> None:
         with pinned_inputs():
             for number in range(200):
                 split = Split(f"x{number}", 0, 1, 1, status.st_mtime_ns)
-                assert scan_inputs.checked(split, root).read_text() == "1"
+                assert scan_inputs.input_path(split, root).read_text() == "1"
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 

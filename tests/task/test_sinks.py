@@ -225,15 +225,15 @@ def test_names_from_elsewhere_are_refused(tmp_path: Path, change: dict[str, str]
 
 def test_prepare_refuses_what_holds_something(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    sinks.prepare(out, overwrite=False)
+    sinks.check_directory(out, overwrite=False)
     write(tmp_path, ROWS)
-    sinks.prepare(out, overwrite=False)
+    sinks.check_directory(out, overwrite=False)
     (out / "old.csv").touch()
     with pytest.raises(UsageError, match="not empty"):
-        sinks.prepare(out, overwrite=False)
-    sinks.prepare(out, overwrite=True)
+        sinks.check_directory(out, overwrite=False)
+    sinks.check_directory(out, overwrite=True)
     with pytest.raises(UsageError, match="is a file"):
-        sinks.prepare(out / "old.csv", overwrite=True)
+        sinks.check_directory(out / "old.csv", overwrite=True)
 
 
 def test_abort_takes_what_was_staged(tmp_path: Path) -> None:
@@ -295,10 +295,10 @@ def test_an_output_that_cannot_be_made_is_refused_with_the_reason(tmp_path: Path
         ("file/a/b", "the output .*/b cannot be made: .*/file is a file, not a directory"),
     ):
         with pytest.raises(UsageError, match=says) as caught:
-            sinks.prepare(tmp_path / name, overwrite=True)
+            sinks.check_directory(tmp_path / name, overwrite=True)
         assert caught.value.info.code == "MS-120"
     for name in ("good", "link", "link/out", "new/a/b"):
-        sinks.prepare(tmp_path / name, overwrite=False)
+        sinks.check_directory(tmp_path / name, overwrite=False)
 
 
 def test_a_link_is_not_published(tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ from polars.testing import assert_frame_equal
 from tests.task.bench import Bench, RowsOf, attempt, run_task
 
 from minispark.blocks import port
-from minispark.blocks.errors import BlockUnavailable
 from minispark.blocks.fetch import FetchSettings
+from minispark.blocks.meta import BlockUnavailable
 from minispark.blocks.port import BlockFiles
 from minispark.errors import ErrorInfo, FetchFailed, JobFailedError, TaskError
 from minispark.plan import exchanges
@@ -29,7 +29,7 @@ from minispark.plan.stages import (
     Split,
 )
 from minispark.task import inputs
-from minispark.task.failures import failure_of, sentence
+from minispark.task.failures import failure_of, first_line
 from minispark.task.spec import InputGeneration, ScanTask, TaskFailure, TaskReport
 
 FETCH = FetchSettings()
@@ -370,7 +370,7 @@ def test_a_sink_on_a_full_disk_may_pass(
     bench: Bench, form: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "minispark.task.sinks._FORMATS",
+        "minispark.task.sinks.WRITERS",
         {
             "csv": lambda frame, _: frame.write_csv("/dev/full"),
             "jsonl": lambda frame, _: frame.write_ndjson("/dev/full"),
@@ -437,9 +437,9 @@ def test_errors_of_ours_keep_what_they_say() -> None:
 
 
 def test_sentences_are_short() -> None:
-    assert sentence(ValueError("")) == ""
-    assert sentence(ValueError("one\ntwo")) == "one"
-    assert len(sentence(ValueError("x" * 10_000))) < 310
+    assert first_line(ValueError("")) == ""
+    assert first_line(ValueError("one\ntwo")) == "one"
+    assert len(first_line(ValueError("x" * 10_000))) < 310
 
 
 def test_failures_and_lost_blocks_travel_between_processes(bench: Bench) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from minispark.blocks.cache import CacheChanges, KeptBlock
+from minispark.blocks.cache import CacheChanges, CachedBlock
 from minispark.blocks.meta import BlockMeta, BlockSource, PartitionMeta
 from minispark.bounds import MAX_COUNT
 from minispark.errors import ErrorInfo, FetchFailed, OutOfMemory, TaskError, TimedOut, WorkerLost
@@ -170,7 +170,7 @@ FAILURES = (
     TimedOut(1.5),
 )
 MEMBER = messages.Membership(cluster_id="c", epoch=1)
-CHANGES = CacheChanges(0, 3, (KeptBlock(KEY, BLOCK),), (KEY,))
+CHANGES = CacheChanges(0, 3, (CachedBlock(KEY, BLOCK),), (KEY,))
 FETCH = messages.BlockFetch(key=KEY, host="h", directory="/w", url="http://w:1", bytes=5, kept=KEY)
 FRAGMENT = messages.Fragment(key=FragmentKey("j", 0, 1), data=b"\x00\xff")
 POLL: dict[str, Any] = {

@@ -8,7 +8,7 @@ import pytest
 from starlette.responses import JSONResponse, Response
 from tests.worker.fake_master import TOKEN, FakeMaster, serving
 
-from minispark.blocks.cache import CACHE_PREFIX, kept_key
+from minispark.blocks.cache import CACHE_PREFIX, cache_key
 from minispark.blocks.fetch import FetchSettings
 from minispark.blocks.format import write_block
 from minispark.blocks.host import host_identity
@@ -500,7 +500,7 @@ def test_a_worker_that_shall_leave_goes_when_its_master_is_gone(
 def test_kept_blocks_are_taken_over_under_the_name_of_the_job(tmp_path: Path, how: str) -> None:
     async def scenario() -> None:
         giver = BlockStore(tmp_path / "giver")
-        name = kept_key("f" * 32, 3)
+        name = cache_key("f" * 32, 3)
         place = giver.path_of(name.block_id)
         place.symlink_to(tmp_path / "in memory")
         place.write_bytes(b"rows")

@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from minispark.blocks.cache import BlockCache, kept_key
+from minispark.blocks.cache import BlockCache, cache_key
 from minispark.blocks.format import write_block
 from minispark.blocks.meta import BlockMeta
 from minispark.blocks.store import BlockStore
@@ -48,7 +48,7 @@ class Bench:
             (),
             Output(OutputKind.SINGLE),
             block_directory=str(self.store.directory),
-            keep=kept_key("f" * 32, number),
+            keep=cache_key("f" * 32, number),
         )
 
     async def run(self, number: int) -> BlockMeta:
@@ -82,8 +82,8 @@ def test_what_is_kept_outlives_its_job(bench: Bench) -> None:
     async def story() -> None:
         meta = await bench.run(3)
         bench.store.delete_job("job-a-1-1")
-        assert bench.cache.get(kept_key("f" * 32, 3)) == meta
-        assert bench.store.path_of(kept_key("f" * 32, 3).block_id).is_file()
+        assert bench.cache.get(cache_key("f" * 32, 3)) == meta
+        assert bench.store.path_of(cache_key("f" * 32, 3).block_id).is_file()
         assert bench.keeper.figures()["cache_misses"] == 1
 
     run(story())
@@ -105,7 +105,7 @@ def test_a_fault_of_the_cache_is_not_one_of_the_task(bench: Bench) -> None:
     async def story() -> None:
         bench.cache.settings = None  # type: ignore[assignment]  # a fault in the cache
         await bench.run(1)
-        assert bench.cache.get(kept_key("f" * 32, 1)) is None
+        assert bench.cache.get(cache_key("f" * 32, 1)) is None
 
     run(story())
 
@@ -118,7 +118,7 @@ def test_the_master_hears_of_all_in_the_end(bench: Bench) -> None:
         await bench.talk(answered=False)
         assert bench.known == [1, 2]
         await bench.run(3)
-        bench.cache.drop([kept_key("f" * 32, 1)])
+        bench.cache.drop([cache_key("f" * 32, 1)])
         await bench.talk()
         assert bench.known == [2, 3]
         assert await bench.keeper.news() is None
@@ -149,7 +149,7 @@ def test_what_comes_late_changes_nothing(bench: Bench) -> None:
     async def story() -> None:
         await bench.run(1)
         late = await bench.keeper.news()
-        bench.cache.drop([kept_key("f" * 32, 1)])
+        bench.cache.drop([cache_key("f" * 32, 1)])
         await bench.talk()
         assert bench.known == []
         bench.entry.hear_of_cache(late)
@@ -161,7 +161,7 @@ def test_what_comes_late_changes_nothing(bench: Bench) -> None:
 def test_the_master_says_what_is_used_and_what_is_broken(bench: Bench) -> None:
     async def story() -> None:
         await bench.run(1)
-        name = kept_key("f" * 32, 1).block_id
+        name = cache_key("f" * 32, 1).block_id
         bench.keeper.obey(PollReply(cache_used=(name,)))
         assert bench.keeper.figures()["cache_hits"] == 1
         bench.keeper.obey(PollReply(cache_drop=(name,)))
@@ -175,7 +175,7 @@ def test_without_a_cache_nothing_is_kept_and_nothing_said() -> None:
         keeper = CacheSync(None)
         spec = TaskSpec(TaskKey("j", 0, 0, 0, 0), b"", (), (), Output(OutputKind.SINGLE))
         await keeper.keep(spec, TaskReport(spec.key, BlockMeta(())))
-        name = kept_key("f" * 32, 0).block_id
+        name = cache_key("f" * 32, 0).block_id
         keeper.obey(PollReply(cache_used=(name,), cache_drop=(name,)))
         keeper.clear()
         assert await keeper.news() is None

@@ -16,7 +16,7 @@ from tests.worker.fake_master import FakeMaster
 from tests.worker.test_agent import World, done, spec, world
 
 from minispark.blocks.cache import BlockCache
-from minispark.blocks.errors import BlockUnavailable
+from minispark.blocks.meta import BlockUnavailable
 from minispark.blocks.store import BlockStore
 from minispark.errors import (
     Cancelled,
@@ -58,7 +58,7 @@ PLACES: list[tuple[object, str]] = [
     (BlockStore, "delete_job"),
     (BlockStore, "names"),
     (CapacityGate, "ask"),
-    (BlockCache, "preempt_prefetched"),
+    (BlockCache, "make_room"),
     (BlockCache, "changes"),
     (BlockCache, "drop"),
     (BlockCache, "use"),

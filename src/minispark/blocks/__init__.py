@@ -1,15 +1,15 @@
-"""Blocks: what tasks write and read. One file per attempt, verified by every reader.
+"""Blocks: the rows that tasks write and read. One file per attempt, verified by every reader.
 
-Here is what can be known of a block without reading it; the rest costs an import of pyarrow or of
-an HTTP client, which the command line shall not wait for:
+This module holds what is known of a block without reading it. The other modules import pyarrow or
+an HTTP client, which takes too long for the command line:
 
 - `minispark.blocks.format` writes a block
 - `minispark.blocks.fetch` reads a partition, mapped or over HTTP
-- `minispark.blocks.store` is a worker's block directory
-- `minispark.blocks.host` tells who may map whose files
+- `minispark.blocks.store` is the block directory of a worker
+- `minispark.blocks.cache` keeps blocks for later jobs
+- `minispark.blocks.host` says which processes can map the same files
 """
 
-from minispark.blocks.errors import BlockUnavailable
-from minispark.blocks.meta import BlockMeta, BlockSource, PartitionMeta
+from minispark.blocks.meta import BlockMeta, BlockSource, BlockUnavailable, PartitionMeta
 
 __all__ = ["BlockMeta", "BlockSource", "BlockUnavailable", "PartitionMeta"]

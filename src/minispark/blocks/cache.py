@@ -1,24 +1,24 @@
-"""Blocks that a worker keeps for later jobs: in memory while they fit, else on disk.
+"""The blocks that a worker keeps for later jobs: in memory if there is room, else on disk.
 
 ::
 
     <block directory>/                   on disk
-      cache-3f..e1.0.0.5.0.arrow         a file, or a link to
+      cache-3f..e1.0.0.5.0.arrow         a file, or a link to the file in memory:
     <tmpfs>/minispark-<uid>/<worker>/
-      cache-3f..e1.0.0.5.0.arrow         one in memory
+      cache-3f..e1.0.0.5.0.arrow
 
-So a kept block lies under one name, whatever tier it is in, and is mapped and served like any
-other; its job is the cache. The name says what it holds: the fingerprint of a plan and of its input
-files, and a partition. Nobody's executor owns it: it stays when one dies.
+So a cached block has the same name in both tiers, and is mapped and served like any other block.
+The name says what the block holds: the fingerprint of a plan and of its input files, and a
+partition. No executor owns it, so it survives the end of an executor.
 
-Two budgets are kept at every moment: that of the memory, within what the tmpfs really has free
-(room is reserved before a byte is written: a full tmpfs kills at the page fault), and that of the
-disk. What was used longest ago goes from memory to disk, and from disk to nothing. Blocks of one
-node do not push each other out of memory: of rows that are read in turn, those would always go that
-come next.
+The budgets of memory and disk are never exceeded, nor the free bytes of the tmpfs (room is reserved
+before a byte is written: a full tmpfs kills a process at the page fault). The least recently used
+blocks move from memory to disk, and from disk they are removed. Blocks of one node do not push each
+other out of memory: if the rows are read in order, each push would remove the block that is read
+next.
 
-Covers: the ledger of one worker. Does not cover: who may read what (`minispark.master`), when rows
-are the same (`minispark.plan.fingerprint`).
+Covers: the ledger of one worker. Does not cover: which job may read which block
+(`minispark.master`), when rows are the same (`minispark.plan.fingerprint`).
 """
 
 from __future__ import annotations
@@ -42,30 +42,31 @@ from minispark.ids import TaskKey
 from minispark.settings import CacheSettings
 
 CACHE_PREFIX = "cache-"
-"""The job of kept blocks, as their names have it, begins with this."""
-TMPFS = Path("/dev/shm")  # noqa: S108 - what lies there is private to its owner
+"""Prefix of the job in the names of cached blocks."""
+TMPFS = Path("/dev/shm")  # noqa: S108 - only private directories are made there
 _COPY_BYTES = 1 << 20
 _MAX_REMOVED = 10_000
-"""Removals that are remembered; who asks for changes since before is told everything."""
+"""Removals that are remembered; a question about older changes is answered with everything."""
 
 FreeBytes = Callable[[Path], int]
-"""How many bytes may still be written to where a directory is."""
+"""Returns how many bytes may still be written to a directory."""
 
 
-def kept_key(fingerprint: str, partition: int) -> TaskKey:
-    """Return the name under which a partition of a cached node is kept."""
+def cache_key(fingerprint: str, partition: int) -> TaskKey:
+    """Return the name of the block of a partition of a cached node."""
     return TaskKey(f"{CACHE_PREFIX}{fingerprint}", 0, 0, partition, 0)
 
 
 def memory_home() -> Path:
-    """Return where this user's private directories in memory are."""
+    """Return the directory of this user's private directories in memory."""
     return TMPFS / f"minispark-{os.getuid()}"
 
 
 def memory_budget(tmpfs: Path, wanted_bytes: int) -> int:
-    """Return how much of a tmpfs a cache may take: half of it, since others use it too.
+    """Return how much of a tmpfs a cache may use, at most ``wanted_bytes``.
 
-    And half of the memory, which in a container is what its control group may have.
+    It is at most half of the tmpfs, which others use too, and at most half of the memory of the
+    machine, or of the control group of a container.
     """
     memory = read_memory()
     try:
@@ -76,17 +77,17 @@ def memory_budget(tmpfs: Path, wanted_bytes: int) -> int:
 
 
 def memory_room(directory: Path, reserve: float) -> int:
-    """Return how much a tmpfs can still take, less than nothing where it has taken too much.
+    """Return how many bytes a tmpfs can still take; negative if it has taken too many.
 
-    Its pages are memory that nobody else can have, in the machine or in the control group.
+    Its pages use up the memory of the machine or of the control group.
     """
     free, memory = shutil.disk_usage(directory).free, read_memory(reserve=reserve)
     return free if memory is None else min(free, memory.beyond(reserve))
 
 
 @dataclass(frozen=True, slots=True)
-class KeptBlock:
-    """A block in a cache, and its receipt."""
+class CachedBlock:
+    """The name of a block in a cache, and its receipt."""
 
     key: TaskKey
     meta: BlockMeta
@@ -94,11 +95,11 @@ class KeptBlock:
 
 @dataclass(frozen=True, slots=True)
 class CacheChanges:
-    """What a cache holds at ``version`` of all that has changed after ``since`` (0: all)."""
+    """The blocks added and removed after the version ``since`` (0: all blocks), at ``version``."""
 
     since: Count
     version: Count
-    added: Annotated[tuple[KeptBlock, ...], Items] = ()
+    added: Annotated[tuple[CachedBlock, ...], Items] = ()
     removed: Annotated[tuple[TaskKey, ...], Items] = ()
 
 
@@ -110,7 +111,7 @@ class _Entry:
 
 
 class BlockCache:
-    """The ledger; any thread may call it.
+    """The ledger of the cached blocks of a worker; any thread may call it.
 
     Parameters
     ----------
@@ -134,11 +135,11 @@ class BlockCache:
         self._memory_room = room or partial(memory_room, reserve=settings.reserve)
         self._lock = threading.Lock()
         self._entries: dict[TaskKey, _Entry] = {}
-        """The one used longest ago first."""
+        """The least recently used first."""
         self._added: dict[TaskKey, int] = {}
-        """Since which version each is here, in that order."""
+        """The version at which each block was added, in that order."""
         self._in_memory: Counter[str] = Counter()
-        """How many blocks in memory are of each node."""
+        """The number of blocks in memory by node."""
         self._removed: dict[TaskKey, int] = {}
         self._forgotten = 0
         self.version = 0
@@ -149,14 +150,14 @@ class BlockCache:
         self.spills = 0
 
     def get(self, key: TaskKey) -> BlockMeta | None:
-        """Return the receipt of a kept block; it was not used by that."""
-        found = self._entries.get(key)
-        return None if found is None else found.meta
+        """Return the receipt of a cached block; that does not count as use."""
+        entry = self._entries.get(key)
+        return None if entry is None else entry.meta
 
     def put(self, key: TaskKey, meta: BlockMeta, source: Path) -> bool:
-        """Keep a block that lies in ``source``; one that is here already stays as it is.
+        """Cache the block in the file ``source``; one that is cached already stays as it is.
 
-        False where there is no room for it, or it is gone.
+        Return False if there is no room for the block, or the file is missing.
         """
         with self._lock:
             if key in self._entries:
@@ -179,7 +180,7 @@ class BlockCache:
             return True
 
     def use(self, keys: Iterable[TaskKey]) -> None:
-        """Note that jobs begin with these: they go last, and each is a hit."""
+        """Count a hit for each block, and mark it as most recently used."""
         with self._lock:
             for key in keys:
                 if key in self._entries:
@@ -187,11 +188,11 @@ class BlockCache:
                     self._entries[key] = self._entries.pop(key)
 
     def missed(self) -> None:
-        """Note that something was computed for want of a kept block."""
+        """Count a block that was computed because it was not cached."""
         self.misses += 1
 
     def drop(self, keys: Iterable[TaskKey]) -> None:
-        """Remove blocks; those that are not here are no error. Who has mapped one keeps it."""
+        """Remove blocks. Missing ones are no error; a reader that mapped a block keeps it."""
         with self._lock:
             for key in keys:
                 self._drop(key)
@@ -202,8 +203,8 @@ class BlockCache:
             for key in list(self._entries):
                 self._drop(key)
 
-    def preempt_prefetched(self) -> None:
-        """Give back what others need of the memory and of the disk."""
+    def make_room(self) -> None:
+        """Free memory and disk until the reserves of both are free again."""
         with self._lock:
             while self.memory is not None and self._memory_room(self.memory) < 0:
                 oldest = self._oldest(in_memory=True)
@@ -214,16 +215,16 @@ class BlockCache:
                 pass
 
     def changes(self, since: int) -> CacheChanges:
-        """Return what has changed after a version; everything where that is too long ago."""
+        """Return what has changed after a version, everything if that is too long ago."""
         with self._lock:
             if not self._forgotten <= since <= self.version:
                 since = 0
-            added = tuple(KeptBlock(k, self._entries[k].meta) for k in _after(since, self._added))
+            added = tuple(CachedBlock(k, self._entries[k].meta) for k in _after(since, self._added))
             removed = tuple(_after(since, self._removed)) if since else ()
             return CacheChanges(since, self.version, added, removed)
 
     def figures(self) -> dict[str, float]:
-        """Return what a worker says of its cache."""
+        """Return the metrics of the cache."""
         return {
             "cache_bytes": float(self.memory_bytes),
             "cache_disk_bytes": float(self.disk_bytes),
@@ -240,33 +241,33 @@ class BlockCache:
         if self.memory is None or not 0 < size <= budget:
             return False
         while self.memory_bytes + size > budget or self._memory_room(self.memory) < size:
-            oldest = self._oldest(in_memory=True, but=key.job)
+            oldest = self._oldest(in_memory=True, not_of=key.job)
             if oldest is None:
                 return False
             self._spill(oldest)
-        place = self.memory / self._name(key)
+        file = self.memory / self._name(key)
         try:
-            _bring(source, place, size)
-        except OSError:  # Somebody else was faster, or the limit is not that of the tmpfs.
+            _link_or_copy(source, file, size)
+        except OSError:  # Another process was faster, or the limit is not that of the tmpfs.
             return False
         link = self._staged(key)
-        link.symlink_to(place)
+        link.symlink_to(file)
         link.replace(self._path(key))
         return True
 
     def _spill(self, key: TaskKey) -> None:
-        """Bring a block from memory to disk, or to nothing where that has no room either."""
+        """Move a block from memory to disk, or remove it if the disk has no room either."""
         entry = self._entries[key]
+        file = self._path(key).resolve()
         try:
-            kept = self._onto_disk(key, entry.bytes, self._path(key).resolve())
+            on_disk = self._onto_disk(key, entry.bytes, file)
         except OSError:
-            kept = False
-        if not kept:
+            on_disk = False
+        if not on_disk:
             self._drop(key)
             return
-        if self.memory is not None:
-            with suppress(OSError):
-                (self.memory / self._name(key)).unlink(missing_ok=True)
+        with suppress(OSError):
+            file.unlink(missing_ok=True)
         self._count(key, -entry.bytes, in_memory=True)
         self._count(key, entry.bytes, in_memory=False)
         entry.in_memory = False
@@ -281,7 +282,7 @@ class BlockCache:
             if not self._drop_oldest():
                 return False
         staged = self._staged(key)
-        _bring(source, staged, size)
+        _link_or_copy(source, staged, size)
         staged.replace(self._path(key))
         return True
 
@@ -295,16 +296,16 @@ class BlockCache:
             self._drop(oldest)
         return oldest is not None
 
-    # The books.
+    # The ledger.
 
-    def _oldest(self, *, in_memory: bool, but: str = "") -> TaskKey | None:
-        if in_memory and self._in_memory[but] == self._in_memory.total():
-            return None  # Without a look: a node may have tens of thousands.
+    def _oldest(self, *, in_memory: bool, not_of: str = "") -> TaskKey | None:
+        if in_memory and self._in_memory[not_of] == self._in_memory.total():
+            return None  # Without a search: a node may have tens of thousands of blocks.
         entries = self._entries.items()
-        return next((k for k, e in entries if e.in_memory is in_memory and k.job != but), None)
+        return next((k for k, e in entries if e.in_memory is in_memory and k.job != not_of), None)
 
     def _count(self, key: TaskKey, size: int, *, in_memory: bool) -> None:
-        """Add to a tier, or take away what is negative."""
+        """Add the bytes of a block to a tier; negative bytes remove it."""
         if in_memory:
             self.memory_bytes += size
             self._in_memory[key.job] += 1 if size > 0 else -1
@@ -326,13 +327,13 @@ class BlockCache:
             self._forgotten = self._removed.pop(next(iter(self._removed)))
 
     def _remove_files(self, key: TaskKey) -> None:
-        places = [self._path(key), self._staged(key)]
+        files = [self._path(key), self._staged(key)]
         if self.memory is not None:
-            places.append(self.memory / self._name(key))
-        for place in places:
-            # The ledger stays right: a file that cannot be removed goes with the directory.
+            files.append(self.memory / self._name(key))
+        for file in files:
+            # A file that cannot be removed is removed with the directory; the ledger stays right.
             with suppress(OSError):
-                place.unlink(missing_ok=True)
+                file.unlink(missing_ok=True)
 
     def _path(self, key: TaskKey) -> Path:
         return self.directory / self._name(key)
@@ -345,12 +346,12 @@ class BlockCache:
 
 
 def _after(since: int, versions: dict[TaskKey, int]) -> Iterator[TaskKey]:
-    """Yield what came after a version, the latest first."""
+    """Yield the keys whose version is later, the latest first."""
     return takewhile(lambda key: versions[key] > since, reversed(versions))
 
 
-def _bring(source: Path, target: Path, size: int) -> None:
-    """Link a file, or copy it where it lies on another file system."""
+def _link_or_copy(source: Path, target: Path, size: int) -> None:
+    """Link a file, or copy it if it is on another file system."""
     try:
         target.hardlink_to(source)
     except OSError:
@@ -358,7 +359,7 @@ def _bring(source: Path, target: Path, size: int) -> None:
 
 
 def _copy(source: Path, target: Path, size: int) -> None:
-    """Copy a file; whatever goes wrong, nothing is left. All room is reserved first."""
+    """Copy a file, and remove the copy after any error. All room is reserved first."""
     flags = os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)
     try:
         with os.fdopen(os.open(target, flags, 0o600), "wb") as out, source.open("rb") as data:

@@ -1,6 +1,6 @@
-"""How much memory may still be taken: by the machine's figures and those of the control group.
+"""The memory of the machine and of the control group that can still be used.
 
-Pages of files are not counted as taken where the kernel can let go of them: mapped blocks are.
+Pages of files, such as mapped blocks, do not count as used if the kernel can drop them.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ _KIB = 1024
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """What there is and what of it may still be taken, in bytes."""
+    """The size of a memory, and how much of it can still be used, in bytes."""
 
     total_bytes: int
     free_bytes: int
 
     def beyond(self, reserve: float) -> int:
-        """Return what may be taken so that a share of all stays free; less than 0: too much is."""
+        """Return what can be used if a share of the total stays free; negative if it does not."""
         return self.free_bytes - int(self.total_bytes * reserve)
 
 
@@ -35,39 +35,36 @@ def read_memory(
     own_group: Path = _OWN_GROUP,
     groups: Path = _GROUPS,
 ) -> Memory | None:
-    """Return what this process and its children may take before the kernel steps in.
+    """Return the memory that limits this process and its children, None on an unknown system.
 
-    That of the machine, or of the control group (version 2) above this process that leaves least,
-    where a share of each (``reserve``) is to stay free. None where the system does not tell.
+    That is the machine, or a control group (version 2) above this process: the one with the least
+    free memory beyond ``reserve``, which is a share of each total.
     """
-    rooms = [*_machine(meminfo), *_groups(own_group, groups)]
-    return min(rooms, key=lambda room: room.beyond(reserve), default=None)
+    memories = [*_machine(meminfo), *_control_groups(own_group, groups)]
+    return min(memories, key=lambda memory: memory.beyond(reserve), default=None)
 
 
 def _machine(meminfo: Path) -> Iterator[Memory]:
-    kib = {name: int(rest.split()[0]) for name, _, rest in map(_parted, _lines(meminfo)) if rest}
+    pairs = (line.partition(":") for line in _lines(meminfo))
+    kib = {name: int(rest.split()[0]) for name, _, rest in pairs if rest}
     if {"MemTotal", "MemAvailable"} <= kib.keys():
         yield Memory(kib["MemTotal"] * _KIB, kib["MemAvailable"] * _KIB)
 
 
-def _groups(own_group: Path, groups: Path) -> Iterator[Memory]:
+def _control_groups(own_group: Path, groups: Path) -> Iterator[Memory]:
     name = next((line[3:] for line in _lines(own_group) if line.startswith("0::")), None)
     if name is None:
         return
-    here = groups / name.strip().lstrip("/")
-    for group in (here, *here.parents):
+    own = groups / name.strip().lstrip("/")
+    for group in (own, *own.parents):
         if not group.is_relative_to(groups):
             return
-        limits = (_number(group / name) for name in ("memory.max", "memory.high"))
-        given = [limit for limit in limits if limit is not None]
-        taken = _number(group / "memory.current")
-        if given and taken is not None:
-            limit = min(given)
-            yield Memory(limit, max(0, limit - (taken - _reclaimable(group))))
-
-
-def _parted(line: str) -> tuple[str, str, str]:
-    return line.partition(":")
+        numbers = (_number(group / name) for name in ("memory.max", "memory.high"))
+        limits = [limit for limit in numbers if limit is not None]
+        used = _number(group / "memory.current")
+        if limits and used is not None:
+            limit = min(limits)
+            yield Memory(limit, max(0, limit - (used - _reclaimable(group))))
 
 
 def _reclaimable(group: Path) -> int:
@@ -76,10 +73,9 @@ def _reclaimable(group: Path) -> int:
 
 
 def _number(path: Path) -> int | None:
-    """Return the number in a file, None for ``max`` and for no file."""
-    for line in _lines(path):
-        return int(line) if line.isdigit() else None
-    return None
+    """Return the number in a file, None for ``max`` and if there is no file."""
+    text = next(iter(_lines(path)), "")
+    return int(text) if text.isdigit() else None
 
 
 def _lines(path: Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""What is known of a block without reading it."""
+"""What is known of a block without reading it, and the error of a block that cannot be read."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from minispark.errors import ErrorInfo
 from minispark.ids import TaskKey
 
 DATA_SUFFIX = ".arrow"
-"""Of the file that holds the rows; it is named after the block."""
+"""Suffix of the file of a block."""
 
 
 @dataclass(frozen=True, slots=True)
 class PartitionMeta:
-    """One partition of a block: where it lies in the file and what it must hold.
+    """One partition of a block: where it is in the file and what it must hold.
 
     ``checksum`` is xxh3-64 of the bytes; ``rows_checksum`` is the order-independent sum (mod
     2**64) of the row hashes, without the float columns, or None where the rows cannot be hashed.
@@ -27,12 +27,12 @@ class PartitionMeta:
     checksum: Checksum
     rows_checksum: Checksum | None = None
     error: ErrorInfo | None = None
-    """Why there are no more rows: a reader that needs more fails with this."""
+    """Why there are no more rows: a reader that needs more fails with this error."""
 
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What an accepted attempt promised: rows and order-independent row checksum per partition."""
+    """Rows and row checksum of each partition, as the accepted attempt reported them."""
 
     rows: tuple[int, ...] = ()
     rows_checksums: tuple[int | None, ...] = ()
@@ -40,7 +40,7 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class BlockMeta:
-    """The index of a block: the receipt that the scheduler keeps and every reader checks."""
+    """The index of a block, which the scheduler keeps and every reader checks."""
 
     partitions: Annotated[tuple[PartitionMeta, ...], Items]
 
@@ -51,7 +51,7 @@ class BlockMeta:
 
     @property
     def receipt(self) -> Receipt:
-        """What the attempt that wrote it promised."""
+        """The receipt of the attempt that wrote the block."""
         return Receipt(
             tuple([part.rows for part in self.partitions]),
             tuple([part.rows_checksum for part in self.partitions]),
@@ -65,10 +65,10 @@ class BlockMeta:
 
 @dataclass(frozen=True, slots=True)
 class BlockSource:
-    """One partition of one accepted block, and where to get it.
+    """One partition of one accepted block, and where to read it.
 
-    ``directory`` is the block directory on ``host`` (mapped where the reader is on that host and
-    may map); ``url`` is the base URL of the worker that serves it, None on the embedded engine.
+    ``directory`` is the block directory on ``host``, for readers on that host that may map files;
+    ``url`` is the base URL of the worker that serves the block, None on the embedded engine.
     """
 
     key: TaskKey
@@ -78,9 +78,25 @@ class BlockSource:
     directory: Path
     url: Id | None = None
     kept: TaskKey | None = None
-    """The name under which it lies there, where that is not ``key``: a cache has kept it."""
+    """The name of the block on the worker if its cache has it; else the name is ``key``."""
 
     @property
     def name(self) -> TaskKey:
-        """The name of its file."""
+        """The name of the file of the block."""
         return self.kept or self.key
+
+
+class BlockUnavailable(Exception):  # noqa: N818 - a state of the world, not a mistake
+    """A block is missing, refused or different from its receipt.
+
+    The task that wrote the block must run again, for any reason. So the reason is only shown to
+    people.
+    """
+
+    def __init__(self, key: TaskKey, reason: str) -> None:
+        super().__init__(f"block {key.block_id}: {reason}")
+        self.key = key
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[type[BlockUnavailable], tuple[TaskKey, str]]:
+        return type(self), (self.key, self.reason)

@@ -1,7 +1,7 @@
-"""How a task reads and writes blocks, on any block store.
+"""The interface by which a task reads and writes blocks.
 
-A task knows a port only, so that another engine can keep blocks in another place: an object store
-in shared memory, or one over the network.
+A task uses nothing but a port, so another engine can store blocks in another way, for example in an
+object store.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ from minispark.ids import TaskKey
 
 
 class BlockPort(Protocol):
-    """Where the blocks of one task are."""
+    """Reads and writes the blocks of one task."""
 
     def read(self, sources: Sequence[BlockSource]) -> Iterable[Fetched]:
-        """Give the rows of blocks in the order asked.
+        """Give the rows of blocks in the order of ``sources``.
 
         Raises
         ------
         BlockUnavailable
-            One of them is gone, refused, or not what its receipt promises.
+            A block is missing, refused, or different from its receipt.
         """
         ...
 
     def write(self, key: TaskKey, parts: Sequence[pl.DataFrame]) -> BlockMeta:
-        """Write the partitions of an attempt's output, whole or not at all; return their receipt.
+        """Write all partitions of an attempt's output, or none, and return their receipt.
 
         Raises
         ------
         UnsupportedError
             A column has a dtype that blocks cannot hold.
         OSError
-            There is no room for them.
+            There is no room for the block.
         """
         ...
 
@@ -53,9 +53,9 @@ class BlockFiles:
     fetch: FetchSettings
 
     def read(self, sources: Sequence[BlockSource]) -> Iterable[Fetched]:
-        """Map or fetch blocks, and verify every byte that came over HTTP."""
+        """Map or fetch blocks, and verify every byte."""
         return fetch_blocks(sources, settings=self.fetch)
 
     def write(self, key: TaskKey, parts: Sequence[pl.DataFrame]) -> BlockMeta:
-        """Write one file."""
+        """Write the block as one file."""
         return write_block(self.directory, key, parts)

@@ -6,7 +6,7 @@ from typing import Any
 
 from minispark.engines.http import MasterClient
 from minispark.errors import MasterUnreachableError, UsageError
-from minispark.jobs.suggest import did_you_mean
+from minispark.printable import did_you_mean
 
 
 def ask_worker(place: str, *, master: str | None) -> dict[str, Any]:

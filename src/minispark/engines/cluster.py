@@ -9,8 +9,8 @@ from functools import cache
 
 import polars as pl
 
-from minispark.blocks.errors import BlockUnavailable
 from minispark.blocks.fetch import FetchSettings, fetch_blocks
+from minispark.blocks.meta import BlockUnavailable
 from minispark.engines.base import (
     JobOutcome,
     JobSummary,

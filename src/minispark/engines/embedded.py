@@ -23,7 +23,7 @@ from math import inf
 from pathlib import Path
 
 from minispark.blocks.cache import BlockCache
-from minispark.blocks.cache_hits import CacheHit, find_kept
+from minispark.blocks.cache_hits import CacheHit, find_cached
 from minispark.blocks.host import host_identity
 from minispark.blocks.meta import BlockMeta, BlockSource
 from minispark.blocks.store import BlockStore
@@ -124,7 +124,7 @@ class EmbeddedMaster:
         directories = {}
         for stage, sink in sink_stages(graph).items():
             directories[stage] = sinks.sink_directory(sink, self._data_root)
-            sinks.prepare(directories[stage], overwrite=sink.overwrite)
+            sinks.check_directory(directories[stage], overwrite=sink.overwrite)
         known = self._jobs[job] = _Job(
             JobRecord(job, name, graph, wall_s()),
             self._places.store_for(graph.input_bytes),
@@ -134,7 +134,7 @@ class EmbeddedMaster:
         )
         if self._cache is None and any(stage.cached is not None for stage in graph.stages):
             self._cache = self._places.cache(self._cache_settings)
-        found = find_kept(graph, job, self._find_kept)
+        found = find_cached(graph, job, self._find_kept)
         known.found = {task.key: task for task in found}
         if self._cache is not None:
             self._cache.use([task.kept for task in found])

@@ -35,9 +35,8 @@ from minispark.observe.views import ENDED, JobMetrics, JobView, StageRow
 from minispark.observe.why import Advice
 from minispark.plan.stages import StageGraph
 from minispark.tls import TRUST_HINT, client_context, trust_problem
-from minispark.wire.hosts import check_clear_text
+from minispark.wire.hosts import check_clear_text, listener_trace
 from minispark.wire.http import auth_headers, error_from, versions
-from minispark.wire.listeners import listener_trace
 from minispark.wire.messages import GraphMessage, JobAccepted, PlannedJob, ResultBlocks
 
 if TYPE_CHECKING:

@@ -1,12 +1,13 @@
-"""The shape of a job: edges that fit the nodes, and an order in which inputs come first."""
+"""Checks the edges of a job, and sorts its nodes so that inputs come first."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
 from minispark.errors import UsageError
+from minispark.jobs.errors import node_error
 from minispark.jobs.operators import Join, Operator, Read, Sql, Union, Write
-from minispark.jobs.suggest import did_you_mean, listed, shown
+from minispark.printable import did_you_mean, listed, shown
 
 
 def order_nodes(
@@ -17,48 +18,44 @@ def order_nodes(
     Raises
     ------
     UsageError
-        An id is there twice, an edge leads nowhere, there is a cycle, or a node has more or fewer
+        Two nodes have one id, an edge names no node, there is a cycle, or a node has more or fewer
         inputs than it takes.
     """
-    known = _by_id(nodes)
-    inputs: dict[str, list[str]] = {name: [] for name in known}
-    for above, below in edges:
-        for name in (above, below):
-            if name not in known:
-                raise _nowhere(name, (above, below), known)
-        inputs[below].append(above)
-    ordered = _in_order(known, inputs)
+    by_id: dict[str, Operator] = {}
     for node in nodes:
-        _check_inputs(node, inputs[node.id])
-    for above, below in edges:
-        if isinstance(known[above], Write):
-            msg = f"an edge leads from {shown(above)} to {shown(below)}, but a write gives no rows"
-            hint = f"draw the edge from what {shown(above)} reads"
-            raise UsageError(msg, code="MS-162", node=above, field="dag.edges", hint=hint)
-    return [known[name] for name in ordered], {name: tuple(inputs[name]) for name in ordered}
-
-
-def _by_id(nodes: Sequence[Operator]) -> dict[str, Operator]:
-    known: dict[str, Operator] = {}
-    for node in nodes:
-        if node.id in known:
+        if node.id in by_id:
             msg = f"two nodes have the id {shown(node.id)}"
             raise UsageError(msg, code="MS-162", node=node.id, field="id")
-        known[node.id] = node
-    return known
+        by_id[node.id] = node
+    inputs: dict[str, list[str]] = {name: [] for name in by_id}
+    for source, reader in edges:
+        for name in (source, reader):
+            if name not in by_id:
+                msg = f"the edge [{shown(source)}, {shown(reader)}] names {shown(name)}"
+                hint = did_you_mean(name, by_id, else_list="nodes are")
+                raise _edge_error(name, f"{msg}, which is no node", hint)
+        inputs[reader].append(source)
+    ordered = _sort(inputs)
+    for node in nodes:
+        _check_inputs(node, inputs[node.id])
+    for source, reader in edges:
+        if isinstance(by_id[source], Write):
+            msg = (
+                f"an edge leads from {shown(source)} to {shown(reader)}, but a write gives no rows"
+            )
+            raise _edge_error(source, msg, f"draw the edge from what {shown(source)} reads")
+    return [by_id[name] for name in ordered], {name: tuple(inputs[name]) for name in ordered}
 
 
-def _nowhere(name: str, edge: tuple[str, str], known: Mapping[str, Operator]) -> UsageError:
-    msg = f"the edge [{shown(edge[0])}, {shown(edge[1])}] names {shown(name)}, which is no node"
-    hint = did_you_mean(name, known, else_list="nodes are")
-    return UsageError(msg, code="MS-162", node=name, field="dag.edges", hint=hint)
+def _edge_error(node: str, message: str, hint: str | None) -> UsageError:
+    return UsageError(message, code="MS-162", node=node, field="dag.edges", hint=hint)
 
 
-def _in_order(known: Mapping[str, Operator], inputs: Mapping[str, Sequence[str]]) -> list[str]:
-    """Sort inputs first, otherwise as the nodes are listed. No recursion: chains may be long."""
+def _sort(inputs: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return each node after its inputs, else in the given order. No recursion: paths are long."""
     done: dict[str, None] = {}
     path: dict[str, None] = {}
-    for start in known:
+    for start in inputs:
         stack = [start]
         while stack:
             name = stack[-1]
@@ -66,46 +63,43 @@ def _in_order(known: Mapping[str, Operator], inputs: Mapping[str, Sequence[str]]
                 stack.pop()
                 continue
             path[name] = None
-            waiting = [above for above in inputs[name] if above not in done]
-            if not waiting:
+            pending = next((source for source in inputs[name] if source not in done), None)
+            if pending is None:
                 done[name] = None
                 path.pop(name)
                 stack.pop()
                 continue
-            if waiting[0] in path:
-                raise _cycle(list(path), waiting[0])
-            stack.append(waiting[0])
+            if pending in path:
+                raise _cycle(list(path), pending)
+            stack.append(pending)
     return list(done)
 
 
 def _cycle(path: list[str], name: str) -> UsageError:
-    """Name the nodes on the cycle in the direction in which rows would flow."""
-    around = [*reversed(path[path.index(name) :])]
-    around = [name, *around]
-    shown_nodes = " -> ".join(shown(node) for node in around[:10])
-    more = " -> ..." if len(around) > 10 else ""
-    msg = f"the edges form a cycle: {shown_nodes}{more}"
-    return UsageError(msg, code="MS-162", node=name, field="dag.edges", hint="remove one edge")
+    """Return an error that names the nodes of a cycle in the direction of the edges."""
+    cycle = [name, *reversed(path[path.index(name) :])]
+    names = " -> ".join(shown(node) for node in cycle[:10])
+    more = " -> ..." if len(cycle) > 10 else ""
+    return _edge_error(name, f"the edges form a cycle: {names}{more}", "remove one edge")
 
 
 def _check_inputs(node: Operator, inputs: Sequence[str]) -> None:
     count = len(inputs)
     if isinstance(node, Read):
         if count:
-            _wrong(node, f"reads files and takes no input, but {listed(inputs)} leads to it")
+            _refuse(node, f"reads files and takes no input, but {listed(inputs)} leads to it")
     elif count == 0:
         takes = "two inputs" if isinstance(node, Join) else "an input"
-        _wrong(node, f"needs {takes}, but no edge leads to it")
+        _refuse(node, f"needs {takes}, but no edge leads to it")
     elif isinstance(node, Join):
         if count != 2:
-            _wrong(node, f"takes exactly two inputs (left, then right), but has {count}")
+            _refuse(node, f"takes exactly two inputs (left, then right), but has {count}")
     elif isinstance(node, Sql):
         if len(set(inputs)) != count:
-            _wrong(node, "has the same input twice; one edge is enough")
+            _refuse(node, "has the same input twice; one edge is enough")
     elif count > 1 and not isinstance(node, Union):
-        _wrong(node, f"takes one input, but has {count}: {listed(inputs)}")
+        _refuse(node, f"takes one input, but has {count}: {listed(inputs)}")
 
 
-def _wrong(node: Operator, what: str) -> None:
-    msg = f"node {shown(node.id)} ({node.op}) {what}"
-    raise UsageError(msg, code="MS-162", node=node.id, field="dag.edges")
+def _refuse(node: Operator, problem: str) -> None:
+    raise node_error(node, f" {problem}", field="dag.edges", code="MS-162")

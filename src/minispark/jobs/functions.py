@@ -1,6 +1,6 @@
 """The named functions of JSON jobs, as Polars expressions.
 
-Adding one: a line in a table here and its name in the model of its operator.
+To add one: a line in a table here, and its name in the model of its operator.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ import polars as pl
 from minispark.plan.columns import exact_column
 
 _BREAKS = r"[\t-\r\x{85}\x{A0}\x{1680}\x{2000}-\x{200A}\x{2028}\x{2029}\x{202F}\x{205F}\x{3000}]"
-r"""All white space of Unicode, which is what ``\s`` means in a Polars pattern, but the blank."""
+r"""All white space of Unicode (``\s`` in a Polars pattern) except the blank."""
 
 
 def words(column: str) -> pl.Expr:
-    r"""Return lists whose non-empty texts are the runs of characters that are not white space.
+    r"""Return lists of texts: the words between white space, and empty texts.
 
-    A plain split at blanks is a third of the price of ``extract_all(r"\S+")``, so only rows with
-    other white space pay for that. Where all characters are ASCII, looking for two or three single
-    bytes finds these rows at the speed of memory; only the others need the whole pattern.
+    A split at blanks takes a third of the time of ``extract_all(r"\S+")``, so only rows with other
+    white space use that. In rows of ASCII a search for single bytes finds other white space at the
+    speed of memory; only the other rows need the whole pattern.
     """
     text = exact_column(column)
     ascii_only = text.str.len_bytes() == text.str.len_chars()
@@ -39,7 +39,7 @@ SPLITTERS: Mapping[str, Callable[[pl.LazyFrame, str], pl.LazyFrame]] = {
     "tokenize": _split_words,
     "split_words": _split_words,
 }
-"""``flat_map``: one column ``token``."""
+"""Functions of ``flat_map``, which give one column ``token``."""
 
 MAPS: Mapping[str, Callable[[pl.Expr], pl.Expr]] = {
     "to_lower": lambda text: text.str.to_lowercase(),
@@ -49,13 +49,13 @@ MAPS: Mapping[str, Callable[[pl.Expr], pl.Expr]] = {
     "strip_punctuation": lambda text: text.str.replace_all(r"\p{P}+", ""),
     "length": lambda text: text.str.len_chars().cast(pl.Int64),
 }
-"""``map``: the column, changed."""
+"""Functions of ``map``, which change a column."""
 
 FILTERS: Mapping[str, Callable[[pl.Expr], pl.Expr]] = {
     "non_empty": lambda text: text != "",
     "contains_alpha": lambda text: text.str.contains(r"\p{L}"),
 }
-"""``filter``: whether the row passes; null does not."""
+"""Functions of ``filter``: whether a row passes; null does not."""
 
 _REDUCERS: Mapping[str, Callable[[pl.Expr], pl.Expr]] = {
     "sum": lambda value: value.sum(),
@@ -72,7 +72,7 @@ def reducer(fn: str, value: str) -> pl.Expr:
 
 
 def row_count(fn: str) -> pl.Expr:
-    """Return the aggregate ``fn`` of a column ``count`` that would hold a 1 in every row."""
+    """Return the aggregate ``fn`` of a column ``count`` with a 1 in every row."""
     rows = pl.len().cast(pl.Int64)
     if fn in ("sum", "count"):
         return rows.alias("count")

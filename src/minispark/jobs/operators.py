@@ -1,7 +1,7 @@
-"""The operators of a JSON job as models: exactly the fields that each may have.
+"""The operators of a JSON job as models with their fields.
 
 Covers: names, types and ranges of fields. Does not cover: rules over several fields and the shape
-of the DAG (`contract`), what an operator does (`tables`).
+of the DAG (`contract`), what an operator does (`transforms`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 _MAX_NAME_CHARS = 200
 _MAX_PARTITIONS = 65_536
-"""More would be a mistyped number."""
+"""A larger number is probably mistyped."""
 _MAX_LIMIT = (1 << 63) - 1
 
 Name = Annotated[str, Field(min_length=1, max_length=_MAX_NAME_CHARS)]
@@ -25,14 +25,14 @@ Reducer = Literal["sum", "count", "min", "max", "mean"]
 
 
 def names(value: Names | None) -> list[str]:
-    """Return a field that takes one name or a list as a list."""
+    """Return the value of a field, which is one name or a list of names, as a list."""
     if value is None:
         return []
     return [value] if isinstance(value, str) else value
 
 
 class Operator(BaseModel):
-    """What every node has."""
+    """The fields of every node."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
@@ -41,14 +41,14 @@ class Operator(BaseModel):
 
 
 class Read(Operator):
-    """What every reader has."""
+    """The fields of every reader."""
 
     path: Paths
     partitions: Count | None = None
 
 
 class ReadCsv(Read):
-    """CSV files; the file's columns."""
+    """Rows of CSV files."""
 
     op: Literal["read_csv"]
     separator: str = ","
@@ -58,13 +58,13 @@ class ReadCsv(Read):
 
 
 class ReadText(Read):
-    """Lines of text; one column ``text``."""
+    """Lines of text files, in one column ``text``."""
 
     op: Literal["read_text"]
 
 
 class ReadJsonl(Read):
-    """JSON lines; the records."""
+    """Records of JSON lines."""
 
     op: Literal["read_jsonl"]
     schema_: dict[str, str] | None = Field(None, alias="schema", min_length=1)
@@ -72,13 +72,13 @@ class ReadJsonl(Read):
 
 
 class ReadParquet(Read):
-    """Parquet files; the columns."""
+    """Rows of Parquet files."""
 
     op: Literal["read_parquet"]
 
 
 class FlatMap(Operator):
-    """Words of a column."""
+    """The words of a column, one a row."""
 
     op: Literal["flat_map"]
     fn: Literal["tokenize", "split_words"]
@@ -86,7 +86,7 @@ class FlatMap(Operator):
 
 
 class Map(Operator):
-    """A named function over a column, or expressions."""
+    """A column changed by a named function, or columns by expressions."""
 
     op: Literal["map"]
     fn: (
@@ -106,7 +106,7 @@ class Map(Operator):
 
 
 class Filter(Operator):
-    """The rows that pass."""
+    """The rows that pass a condition."""
 
     op: Literal["filter"]
     where: str | None = None
@@ -115,7 +115,7 @@ class Filter(Operator):
 
 
 class ReduceByKey(Operator):
-    """One row a key."""
+    """One row for each key."""
 
     op: Literal["reduce_by_key"]
     key: Names = "key"
@@ -124,7 +124,7 @@ class ReduceByKey(Operator):
 
 
 class Reduce(Operator):
-    """One row."""
+    """One row for all rows."""
 
     op: Literal["reduce"]
     value: str | None = None
@@ -132,7 +132,7 @@ class Reduce(Operator):
 
 
 class Join(Operator):
-    """Two tables by equal keys."""
+    """Two tables joined by equal keys."""
 
     op: Literal["join"]
     on: Names | None = None
@@ -143,7 +143,7 @@ class Join(Operator):
 
 
 class Aggregate(Operator):
-    """Aggregates by key, or over all rows."""
+    """Aggregates for each key, or over all rows."""
 
     op: Literal["aggregate"]
     by: str | list[str] | None = None
@@ -151,7 +151,7 @@ class Aggregate(Operator):
 
 
 class Select(Operator):
-    """Only these columns."""
+    """Some columns, or expressions."""
 
     op: Literal["select"]
     columns: Annotated[list[str], Field(min_length=1)] | Expressions
@@ -165,20 +165,20 @@ class Sql(Operator):
 
 
 class Union(Operator):
-    """The rows of all inputs, one after another."""
+    """The rows of all inputs, one input after another."""
 
     op: Literal["union"]
 
 
 class Distinct(Operator):
-    """Each row once."""
+    """Each different row once."""
 
     op: Literal["distinct"]
     subset: Names | None = None
 
 
 class Sort(Operator):
-    """Rows in order."""
+    """Sorted rows."""
 
     op: Literal["sort"]
     by: Names
@@ -194,20 +194,20 @@ class Limit(Operator):
 
 
 class Repartition(Operator):
-    """The same rows in so many partitions."""
+    """The same rows in ``n`` partitions."""
 
     op: Literal["repartition"]
     n: Count
 
 
 class Cache(Operator):
-    """The same rows, kept for the next job."""
+    """The same rows, cached for later jobs."""
 
     op: Literal["cache"]
 
 
 class Write(Operator):
-    """What every writer has."""
+    """The fields of every writer."""
 
     path: Path
     overwrite: bool = False
@@ -240,4 +240,4 @@ OPERATORS: dict[str, type[Operator]] = {
     get_args(kind.model_fields["op"].annotation)[0]: kind
     for kind in (*_READERS, *_ROWS, *_ORDER, *_WRITERS)
 }
-"""Every operator by its name."""
+"""The operators by name."""

@@ -1,33 +1,33 @@
-"""Where the paths of a job lead, and which of them are refused.
+"""Resolves the paths of a job, and refuses some of them.
 
-A relative path lies under the data root, or under the directory where the process was started if
-there is none. With a data root nothing outside it is reached: not by ``..``, not by an absolute
-path, not by a symbolic link. Only local paths are paths.
+A relative path is under the data root, or without one under the directory where the process was
+started. With a data root no path leads outside it: not by ``..``, not as an absolute path, not by a
+symbolic link. URLs are refused.
 """
 
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from glob import escape, has_magic
 from pathlib import Path
 
 from minispark.errors import UsageError
-from minispark.jobs.operators import Operator, Read, ReadCsv, ReadJsonl, Write
-from minispark.jobs.suggest import shown
+from minispark.jobs.errors import node_error
+from minispark.jobs.operators import Operator, Read, ReadCsv, ReadJsonl, Write, names
 from minispark.plan.scan_files import listed
+from minispark.printable import shown
+from minispark.task.path_sandbox import fixed_part
+from minispark.task.safe_open import is_url
 
 _MAX_PATHS = 65_536
 _SHOWN_CHARS = 1_000
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/|.*://", re.DOTALL)
-_GLOB = re.compile(r"[*?\[]")
 
 
 @dataclass(frozen=True, slots=True)
 class MatchedFiles:
-    """The inputs of a node: what is handed to Polars, and the files that it stands for now."""
+    """The inputs of a node: what Polars is given, and the files that match it now."""
 
     sources: tuple[str, ...]
     files: tuple[str, ...]
@@ -36,21 +36,21 @@ class MatchedFiles:
 def find_inputs(node: Read, data_root: Path | None, *, may_be_empty: bool = False) -> MatchedFiles:
     """Return the absolute paths of a reader's inputs.
 
-    Polars passes over empty files in directories and patterns; where ``may_be_empty`` a path may
-    hold nothing else.
+    Polars skips empty files in directories and patterns; with ``may_be_empty`` all files of a path
+    may be empty.
 
     Raises
     ------
     UsageError
         A path is refused, or there is no such file.
     """
-    given = [node.path] if isinstance(node.path, str) else node.path
-    if len(given) > _MAX_PATHS:
-        raise _refused(node, given[0], f"has {len(given):,} paths; at most {_MAX_PATHS:,} fit")
-    sources = [_pattern(path, _absolute(node, path, data_root), data_root) for path in given]
+    paths = names(node.path)
+    if len(paths) > _MAX_PATHS:
+        raise _refused(node, paths[0], f"has {len(paths):,} paths; at most {_MAX_PATHS:,} fit")
+    sources = [_pattern(path, _absolute(node, path, data_root), data_root) for path in paths]
     files: list[str] = []
-    for path, source in zip(given, sources, strict=True):
-        files += _expanded(node, path, source, data_root, may_be_empty=may_be_empty)
+    for path, source in zip(paths, sources, strict=True):
+        files += _expand(node, path, source, data_root, may_be_empty=may_be_empty)
     return MatchedFiles(tuple(sources), tuple(files))
 
 
@@ -74,13 +74,13 @@ def place_output(node: Write, data_root: Path | None) -> str:
 def _absolute(node: Operator, path: str, data_root: Path | None) -> str:
     if "\0" in path:
         raise _refused(node, path, "holds a null character")
-    if _SCHEME.match(path):
+    if is_url(path):
         hint = "name files that every worker sees under the same path"
         raise _refused(node, path, "is a URL; only local files are read and written", hint=hint)
     if data_root is None:
         return os.path.normpath(Path.cwd() / path)
     root = data_root.absolute()
-    # Without ".." in it a path cannot leave the root but by a link, which is looked at next.
+    # A path without ".." can leave the root only by a link, which is checked next.
     normal = os.path.normpath(root / path)
     resolved_root = root.resolve()
     if not Path(normal).is_relative_to(root) and Path(normal).is_relative_to(resolved_root):
@@ -88,7 +88,9 @@ def _absolute(node: Operator, path: str, data_root: Path | None) -> str:
     if not Path(normal).is_relative_to(root):
         raise _outside(node, path)
     normal = _without_own_name(normal, path, root)
-    fixed = root / _fixed_part(normal, root) if isinstance(node, Read) else Path(normal)
+    relative = Path(normal).relative_to(root)
+    # A wildcard in the name of the root itself is none.
+    fixed = root / (fixed_part(str(relative)) if isinstance(node, Read) else relative)
     try:
         leads_out = not fixed.resolve().is_relative_to(resolved_root)
     except (OSError, RuntimeError):
@@ -99,10 +101,10 @@ def _absolute(node: Operator, path: str, data_root: Path | None) -> str:
 
 
 def _pattern(path: str, absolute: str, data_root: Path | None) -> str:
-    """Return what Polars expands for a path.
+    """Return the pattern that Polars expands for a path.
 
-    The name of a file or directory that is there is no pattern, even if it looks so; nor is the
-    directory in which a relative path begins.
+    The name of an existing file or directory is no pattern, even if it looks like one; nor is the
+    directory where a relative path starts.
     """
     if not has_magic(absolute):
         return absolute
@@ -115,9 +117,9 @@ def _pattern(path: str, absolute: str, data_root: Path | None) -> str:
 
 
 def _without_own_name(normal: str, path: str, root: Path) -> str:
-    """Read ``data/x.csv`` as ``x.csv`` below a root that is called ``data`` and holds no ``data``.
+    """Read ``data/x.csv`` as ``x.csv`` under a root that is named ``data`` and holds no ``data``.
 
-    So the path that is right beside the root is right on every machine.
+    So a path that is right in the directory above the root is right on every machine.
     """
     parts = Path(normal).relative_to(root).parts
     if Path(path).is_absolute() or parts[:1] != (root.name,) or (root / root.name).exists():
@@ -125,14 +127,7 @@ def _without_own_name(normal: str, path: str, root: Path) -> str:
     return str(root.joinpath(*parts[1:]))
 
 
-def _fixed_part(path: str, root: Path) -> Path:
-    """Return the part of a path below the root before its first wildcard."""
-    parts = Path(path).relative_to(root).parts
-    wild = next((i for i, part in enumerate(parts) if _GLOB.search(part)), len(parts))
-    return Path(*parts[:wild])
-
-
-def _expanded(
+def _expand(
     node: Read, path: str, source: str, data_root: Path | None, *, may_be_empty: bool
 ) -> Sequence[str]:
     try:
@@ -143,8 +138,8 @@ def _expanded(
         raise _nothing_in(node, path, source, data_root)
     if data_root is not None:
         root = data_root.resolve()
-        # Links that a wildcard met lead out. That something is there is not told.
-        # A circle of links is no file; that is found next.
+        # A wildcard may match a link that leads out; the error does not say that its target exists.
+        # A circle of links is refused next, as a missing file.
         if not all(Path(os.path.realpath(file)).is_relative_to(root) for file in files):
             raise _missing(node, path, data_root)
     for file in files:
@@ -162,16 +157,16 @@ def _exists(file: str) -> bool:
     try:
         return Path(file).exists()
     except OSError:
-        # A name that is longer than any file's, or a folder that may not be looked into.
+        # A name that is too long for a file, or a directory that may not be searched.
         return False
 
 
 def _holds_files(source: str, data_root: Path | None) -> bool:
-    """Whether a path that Polars finds nothing in holds files after all, all of them empty."""
+    """Whether a path that Polars finds no file in holds empty files."""
     directory = Path(source) if _exists(source) else None
-    found = Path("/").glob(source.lstrip("/")) if directory is None else directory.rglob("*")
-    inside = Path("/") if data_root is None else data_root.resolve()
-    return any(file.is_file() and file.resolve().is_relative_to(inside) for file in found)
+    files = Path("/").glob(source.lstrip("/")) if directory is None else directory.rglob("*")
+    root = Path("/") if data_root is None else data_root.resolve()
+    return any(file.is_file() and file.resolve().is_relative_to(root) for file in files)
 
 
 def _nothing_in(node: Operator, path: str, source: str, data_root: Path | None) -> UsageError:
@@ -182,7 +177,7 @@ def _nothing_in(node: Operator, path: str, source: str, data_root: Path | None) 
 
 
 def _not_listed(node: Operator, path: str, error: UsageError, data_root: Path | None) -> UsageError:
-    """Say why Polars does not expand a path; below a data root without the names that it tells."""
+    """Return an error with the reason of Polars; under a data root without the names in it."""
     reason = error.info.message.splitlines()[0]
     if data_root is not None:
         reason = reason.partition(": ")[0]
@@ -204,11 +199,6 @@ def _outside(node: Operator, path: str) -> UsageError:
 def _refused(
     node: Operator, path: str, what: str, *, hint: str | None = None, code: str = "MS-166"
 ) -> UsageError:
-    return UsageError(
-        f"node {shown(node.id)} ({node.op}): the path {shown(path)} {what}",
-        code=code,
-        node=node.id,
-        field="path",
-        file=path[:_SHOWN_CHARS],
-        hint=hint,
-    )
+    text = f": the path {shown(path)} {what}"
+    file = path[:_SHOWN_CHARS]
+    return node_error(node, text, field="path", code=code, file=file, hint=hint)

@@ -4,13 +4,13 @@ It answers requests on standard input, one after another, on what was its standa
 
     request  {"data_root": str | null, "settings": {fields of PlanSettings},
               "limits": {fields of Limits}}, a line break, and the job as it was sent
-    notes    {"reading": Reading | null}, before and after each input is looked at
+    notes    {"reading": Reading | null}, before and after each input is opened
     answer   {"name": str, "weight": float, "graph": GraphMessage}
              | {"error": ErrorInfo, "status": 422 | 500}
 
-Each is a length (four bytes, big-endian) and JSON. The parent does not read jobs: what makes that
-slow is chosen by those who send them. Time and memory are limited by the parent, who
-also replaces the process after a crash. It ends when its input does, also amid a plan.
+Each is a length (four bytes, big-endian) and JSON. The parent does not parse jobs, since a client
+could send one that takes long to parse. The parent limits time and memory, and replaces the process
+after a crash. The process ends when its input ends, also during a plan.
 """
 
 from __future__ import annotations
@@ -31,9 +31,10 @@ from typing import Any, BinaryIO
 from polars.exceptions import PanicException, PolarsError
 
 from minispark.errors import ErrorInfo, MinisparkError, UsageError
-from minispark.jobs.planning import plan_job
+from minispark.jobs.compile import plan_job
+from minispark.jobs.contract import check_texts
+from minispark.jobs.errors import polars_reason
 from minispark.jobs.reading import OnRead, Reading, no_memory
-from minispark.jobs.sizes import check_limits
 from minispark.masks import masked_error
 from minispark.settings import Limits, PlanSettings
 from minispark.task.failures import PANIC_CODE
@@ -41,7 +42,6 @@ from minispark.wire.messages import GraphMessage
 
 _LENGTH_BYTES = 4
 _MAX_REQUEST_BYTES = 1 << 28
-_MAX_REASON_CHARS = 300
 _WARM_UP: dict[str, Any] = {
     "dag": {
         "nodes": [
@@ -58,8 +58,8 @@ _WARM_UP: dict[str, Any] = {
 
 
 def main() -> None:
-    """Plan until the parent is gone."""
-    # An interrupt of the terminal reaches the parent too, which then closes our input.
+    """Plan jobs until the parent ends."""
+    # An interrupt of the terminal reaches the parent too, which then closes the input.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     out = _own_stdout()
     requests: queue.SimpleQueue[bytes] = queue.SimpleQueue()
@@ -82,76 +82,76 @@ def main() -> None:
 
 
 def _own_stdout() -> BinaryIO:
-    """Keep standard output for answers; what anything prints goes to standard error."""
+    """Return standard output for answers; other output goes to standard error from now on."""
     out = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     return out
 
 
 def _read_requests(source: BinaryIO, put: Callable[[bytes], None]) -> None:
-    """Hand requests on; end the process where they end, whatever it is doing."""
+    """Pass requests on; end the process when they end, even if it is planning."""
     while True:
         head = source.read(_LENGTH_BYTES)
         size = int.from_bytes(head, "big")
-        body = (
-            source.read(size) if len(head) == _LENGTH_BYTES and size <= _MAX_REQUEST_BYTES else b""
-        )
+        body = source.read(size) if size <= _MAX_REQUEST_BYTES else b""
         if len(head) < _LENGTH_BYTES or len(body) < size:
             os._exit(0)
         put(body)
 
 
 def answer(request: bytes, *, note: Callable[[bytes], None] = lambda _note: None) -> bytes:
-    """Return the answer to one request. Whatever goes wrong is an answer too.
+    """Return the answer to one request; every error is an answer too.
 
-    ``note`` takes messages that go before it.
+    ``note`` sends the messages before the answer.
     """
-    now: Reading | None = None
+    current: Reading | None = None
 
     def on_read(reading: Reading | None) -> None:
-        nonlocal now
-        now = reading
-        told = None if reading is None else asdict(reading)
-        note(json.dumps({"reading": told}, ensure_ascii=True).encode())
+        nonlocal current
+        current = reading
+        fields = None if reading is None else asdict(reading)
+        note(json.dumps({"reading": fields}, ensure_ascii=True).encode())
 
     try:
-        return _planned(request, on_read)
+        return _plan(request, on_read)
     except MinisparkError as error:
         return _refusal(error.info, 422)
     except PolarsError as error:
-        return _refusal(ErrorInfo("MS-165", f"Polars refuses the job: {_reason(error)}"), 422)
+        return _refusal(ErrorInfo("MS-165", f"Polars refuses the job: {polars_reason(error)}"), 422)
     except MemoryError:
         limit, _ = resource.getrlimit(resource.RLIMIT_AS)
-        return _refusal(no_memory(now, limit_bytes=limit), 422)
+        return _refusal(no_memory(current, limit_bytes=limit), 422)
     except OSError as error:
-        return _refusal(ErrorInfo("MS-170", f"planning the job failed: {_reason(error)}"), 422)
+        return _refusal(
+            ErrorInfo("MS-170", f"planning the job failed: {polars_reason(error)}"), 422
+        )
     except PanicException as error:
-        message = f"Polars stopped with an internal error: {_reason(error)}"
-        return _refusal(ErrorInfo(PANIC_CODE, message), 422)
+        return _refusal(ErrorInfo(PANIC_CODE, polars_reason(error)), 422)
     except BaseException as error:
-        message = f"planning the job failed: {type(error).__name__}: {_reason(error)}"
+        message = f"planning the job failed: {type(error).__name__}: {polars_reason(error)}"
         hint = "this is a mistake in the planner, not in the job; please report it"
         return _refusal(ErrorInfo("MS-169", message, hint=hint), 500)
 
 
-def _planned(request: bytes, on_read: OnRead) -> bytes:
+def _plan(request: bytes, on_read: OnRead) -> bytes:
     head, _, body = request.partition(b"\n")
-    given = json.loads(head)
-    root, limits = given.get("data_root"), Limits(**given.get("limits") or {})
-    job = check_limits(_json(body), limits)
+    options = json.loads(head)
+    root, limits = options.get("data_root"), Limits(**options.get("limits") or {})
+    job = _parse(body)
+    check_texts(job, limits)
     graph = plan_job(
         job,
         data_root=None if root is None else Path(root),
-        settings=PlanSettings(**given.get("settings") or {}),
+        settings=PlanSettings(**options.get("settings") or {}),
         limits=limits,
         on_read=on_read,
     )
-    said = json.dumps({"name": job.get("name") or "job", "weight": job.get("weight", 1)})
+    fields = json.dumps({"name": job.get("name") or "job", "weight": job.get("weight", 1)})
     plan = GraphMessage(graph=graph).model_dump_json()
-    return f'{said[:-1]}, "graph": {plan}}}'.encode()
+    return f'{fields[:-1]}, "graph": {plan}}}'.encode()
 
 
-def _json(body: bytes) -> object:
+def _parse(body: bytes) -> Any:
     try:
         return json.loads(body)
     except RecursionError:
@@ -160,20 +160,15 @@ def _json(body: bytes) -> object:
         raise _not_json(str(error)) from error
 
 
-def _not_json(why: str) -> UsageError:
+def _not_json(reason: str) -> UsageError:
     hint = 'Send {"name": ..., "dag": {"nodes": [...], "edges": [...]}}.'
-    return UsageError(f"the body is not JSON: {why}", code="MS-111", hint=hint)
+    return UsageError(f"the body is not JSON: {reason}", code="MS-111", hint=hint)
 
 
 def _refusal(info: ErrorInfo, status: int) -> bytes:
     # A text may hold half a surrogate pair: JSON allows it, UTF-8 does not; ASCII is safe.
-    told = {"error": asdict(masked_error(info)), "status": status}
-    return json.dumps(told, ensure_ascii=True).encode()
-
-
-def _reason(error: BaseException) -> str:
-    text = " ".join(str(error).split("\n\n", maxsplit=1)[0].split())
-    return text[:_MAX_REASON_CHARS] or type(error).__name__
+    body = {"error": asdict(masked_error(info)), "status": status}
+    return json.dumps(body, ensure_ascii=True).encode()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The readers of a job as Polars scans."""
+"""Opens the inputs of a job as Polars scans."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ import polars as pl
 from polars.exceptions import PanicException, PolarsError
 
 from minispark.errors import UsageError
-from minispark.jobs.operators import Read, ReadCsv, ReadJsonl, ReadParquet, ReadText
+from minispark.jobs.errors import fail, node_error, polars_reason
+from minispark.jobs.operators import Read, ReadCsv, ReadJsonl, ReadParquet, ReadText, names
 from minispark.jobs.paths import MatchedFiles, find_inputs
 from minispark.jobs.reading import OnRead, Reading
-from minispark.jobs.suggest import did_you_mean, listed, shown
-from minispark.jobs.tables import Table, fail, polars_reason
+from minispark.jobs.tables import Table
 from minispark.plan.markers import partitioned
 from minispark.plan.scan_files import begins_compressed
+from minispark.printable import did_you_mean, listed, shown
 
 _DTYPES: tuple[type[pl.DataType], ...] = (
     pl.Int8,
@@ -40,12 +41,12 @@ _DTYPES: tuple[type[pl.DataType], ...] = (
 DTYPES: dict[str, type[pl.DataType]] = {dtype.__name__: dtype for dtype in _DTYPES} | {
     "Utf8": pl.String
 }
-"""What may stand in ``schema``."""
+"""The dtypes that ``schema`` may name."""
 _INFERRED_ROWS = 100
 """Polars' own default."""
-_SUSPECTS = 100
-"""Files that are tried one by one to name the one that is wrong; Polars looks at fewer."""
-_OTHER_WORDS = {"int": "Int64", "integer": "Int64", "float": "Float64", "double": "Float64"} | {
+_MAX_TRIED = 100
+"""Files that are tried one by one to find the wrong one; Polars opens fewer."""
+_OTHER_NAMES = {"int": "Int64", "integer": "Int64", "float": "Float64", "double": "Float64"} | {
     "str": "String",
     "text": "String",
     "bool": "Boolean",
@@ -57,37 +58,37 @@ _OTHER_WORDS = {"int": "Int64", "integer": "Int64", "float": "Float64", "double"
 def open_source(
     node: Read, data_root: Path | None, on_read: OnRead = lambda _reading: None
 ) -> tuple[Table, MatchedFiles]:
-    """Return the rows of a reader and the files it reads.
+    """Return the rows of a reader and the files that it reads.
 
-    ``on_read`` gets the file before it is opened.
+    ``on_read`` gets the file before it is opened, and None after that.
 
     Raises
     ------
     UsageError
-        There is no such file, it may not be read, or it is not what the node says.
+        A file is missing, may not be read, or does not fit the fields of the node.
     """
     schema = _schema(node) if isinstance(node, ReadCsv | ReadJsonl) else None
-    found = find_inputs(node, data_root, may_be_empty=schema is not None)
-    on_read(_reading(node, found.files))
-    frame = _scan(node, list(found.sources), schema)
+    matched = find_inputs(node, data_root, may_be_empty=schema is not None)
+    on_read(_reading(node, matched.files))
+    frame = _scan(node, list(matched.sources), schema)
     try:
         columns = frame.collect_schema()
     except (PolarsError, PanicException, OSError) as error:
-        culprit = _culprit(node, found.files, schema)
-        reason = _difference(node, found.files, culprit, schema) or polars_reason(error)
-        raise _unreadable(node, reason, culprit) from None
+        file = _unreadable_file(node, matched.files, schema)
+        reason = _difference(node, matched.files, file, schema) or polars_reason(error)
+        raise _unreadable(node, reason, file or names(node.path)[0]) from None
     on_read(None)
     if node.partitions is not None:
         frame = partitioned(frame, node.partitions)
-    return Table(node.id, frame, dict(columns)), found
+    return Table(node.id, frame, dict(columns)), matched
 
 
 def _reading(node: Read, files: Sequence[str]) -> Reading:
-    """Name the first file that is compressed, else the first."""
-    packed = next((file for file in files[:_SUSPECTS] if begins_compressed(file)), None)
-    given = node.path if isinstance(node.path, str) else node.path[0]
-    name = given if packed is None or len(files) == 1 else Path(packed).name
-    return Reading(node.id, name, packed is not None)
+    """Return the first file that is compressed, else the first path."""
+    compressed = next((file for file in files[:_MAX_TRIED] if begins_compressed(file)), None)
+    if compressed is None or len(files) == 1:
+        return Reading(node.id, names(node.path)[0], compressed is not None)
+    return Reading(node.id, Path(compressed).name, compressed=True)
 
 
 def _scan(
@@ -116,26 +117,21 @@ def _scan(
 def _schema(node: ReadCsv | ReadJsonl) -> dict[str, type[pl.DataType]] | None:
     if node.schema_ is None:
         return None
-    made = {}
     for column, name in node.schema_.items():
         if name not in DTYPES:
-            meant = _OTHER_WORDS.get(name.lower())
-            hint = (
-                f"did you mean {shown(meant)}?"
-                if meant
-                else did_you_mean(name, DTYPES, else_list="dtypes are")
-            )
-            what = f"the column {shown(column)} has an unknown dtype {shown(name)}"
-            fail(node, "schema", what, code="MS-161", hint=hint)
-        made[column] = DTYPES[name]
-    return made
+            # The name that is meant matches itself.
+            meant = _OTHER_NAMES.get(name.lower(), name)
+            hint = did_you_mean(meant, DTYPES, else_list="dtypes are")
+            problem = f"the column {shown(column)} has an unknown dtype {shown(name)}"
+            fail(node, "schema", problem, code="MS-161", hint=hint)
+    return {column: DTYPES[name] for column, name in node.schema_.items()}
 
 
-def _culprit(
+def _unreadable_file(
     node: Read, files: Sequence[str], schema: dict[str, type[pl.DataType]] | None
 ) -> str | None:
-    """Find the file that cannot be read, or not together with the first."""
-    for file in files[:_SUSPECTS]:
+    """Return the file that cannot be read, alone or together with the first."""
+    for file in files[:_MAX_TRIED]:
         try:
             pair = [escape(name) for name in dict.fromkeys([files[0], file])]
             _scan(node, pair, schema).collect_schema()
@@ -147,16 +143,16 @@ def _culprit(
 def _difference(
     node: Read,
     files: Sequence[str],
-    culprit: str | None,
+    file: str | None,
     schema: dict[str, type[pl.DataType]] | None,
 ) -> str | None:
     """Return how the columns of a file differ from those of the first, None if they do not."""
-    if culprit is None or culprit == files[0]:
+    if file is None or file == files[0]:
         return None
     try:
         first, own = (
-            _scan(node, [escape(file)], schema).collect_schema().names()
-            for file in (files[0], culprit)
+            _scan(node, [escape(name)], schema).collect_schema().names()
+            for name in (files[0], file)
         )
     except (PolarsError, PanicException, OSError):
         return None
@@ -165,12 +161,6 @@ def _difference(
     return f"its columns are {listed(own)}, those of {shown(Path(files[0]).name)} {listed(first)}"
 
 
-def _unreadable(node: Read, reason: str, culprit: str | None) -> UsageError:
-    file = culprit or (node.path if isinstance(node.path, str) else node.path[0])
-    return UsageError(
-        f"node {shown(node.id)} ({node.op}) cannot read {shown(Path(file).name)}: {reason}",
-        code="MS-168",
-        node=node.id,
-        field="path",
-        file=file,
-    )
+def _unreadable(node: Read, reason: str, file: str) -> UsageError:
+    text = f" cannot read {shown(Path(file).name)}: {reason}"
+    return node_error(node, text, field="path", code="MS-168", file=file)

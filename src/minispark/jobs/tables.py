@@ -1,7 +1,7 @@
-"""A table on the way through a job, and what every operator asks of its columns.
+"""A table between two nodes of a job, and the columns and expressions that operators use of it.
 
-Covers: columns by name, default columns, SQL expressions over a table; every mistake names node
-and field. Does not cover: what operators do with them (`transforms`, `queries`).
+Covers: columns by name, default columns, SQL expressions over a table; every error names node and
+field. Does not cover: what operators do with them (`transforms`).
 """
 
 from __future__ import annotations
@@ -15,62 +15,58 @@ import polars as pl
 from polars.exceptions import ColumnNotFoundError, PanicException, PolarsError
 
 from minispark.errors import UsageError
+from minispark.jobs.errors import fail, polars_reason
 from minispark.jobs.operators import Operator
-from minispark.jobs.suggest import did_you_mean, listed, shown
 from minispark.plan.expressions import without_patterns
+from minispark.printable import did_you_mean, listed, shown
 
 _MISSING = re.compile(r'unable to find column "(?P<name>(?:[^"\\]|\\.)*)"')
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows under the name of the node that gives them."""
+    """The rows of a node, and its name."""
 
     name: str
     frame: pl.LazyFrame
     schema: Mapping[str, pl.DataType]
 
-
-def fail(
-    node: Operator, field: str, what: str, *, code: str = "MS-165", hint: str | None = None
-) -> NoReturn:
-    """Raise the `UsageError` that says ``what`` of a node and its field."""
-    msg = f"node {shown(node.id)} ({node.op}), field {shown(field)}: {what}"
-    raise UsageError(msg, code=code, node=node.id, field=field, hint=hint)
+    def without_rows(self) -> Table:
+        """Return an empty table with the same columns."""
+        return Table(self.name, pl.LazyFrame(schema=dict(self.schema)), self.schema)
 
 
-def columns(node: Operator, field: str, wanted: Iterable[str], table: Table) -> list[str]:
-    """Return the columns ``wanted``, all of which the table has, each once."""
-    found: dict[str, None] = {}
-    for name in wanted:
+def columns(node: Operator, field: str, names: Iterable[str], table: Table) -> list[str]:
+    """Return the names as a list; each must be a column of the table and occur once."""
+    unique: dict[str, None] = {}
+    for name in names:
         if name not in table.schema:
             _no_column(node, field, name, table.schema, of=f" in {shown(table.name)}")
-        if name in found:
+        if name in unique:
             fail(node, field, f"the column {shown(name)} is named twice")
-        found[name] = None
-    return list(found)
+        unique[name] = None
+    return list(unique)
 
 
 def _no_column(
-    node: Operator, field: str, name: str, known: Iterable[str], *, of: str = ""
+    node: Operator, field: str, name: str, schema: Iterable[str], *, of: str = ""
 ) -> NoReturn:
-    hint = did_you_mean(name, known, else_list="columns are")
+    hint = did_you_mean(name, schema, else_list="columns are")
     fail(node, field, f"there is no column {shown(name)}{of}", code="MS-164", hint=hint)
 
 
-def text_column(node: Operator, given: str | None, table: Table, *, default: str) -> str:
-    """Return the column a named function works on: given, the default, or the only text."""
-    if given is not None:
-        columns(node, "column", [given], table)
-        name = given
+def text_column(node: Operator, column: str | None, table: Table, *, default: str) -> str:
+    """Return the column that a named function uses: ``column``, the default, or the only text."""
+    if column is not None:
+        (name,) = columns(node, "column", [column], table)
     elif default in table.schema:
         name = default
     else:
         texts = [name for name, dtype in table.schema.items() if dtype == pl.String]
         if len(texts) != 1:
-            found = listed(texts) if texts else "none"
+            candidates = listed(texts) if texts else "none"
             hint = f'name one in "column"; columns are: {listed(table.schema)}'
-            what = f"there is no column {shown(default)} and not just one of texts ({found})"
+            what = f"there is no column {shown(default)} and not just one of texts ({candidates})"
             fail(node, "column", what, code="MS-164", hint=hint)
         name = texts[0]
     if table.schema[name] not in (pl.String, pl.Null):
@@ -81,9 +77,9 @@ def text_column(node: Operator, given: str | None, table: Table, *, default: str
 def expression(
     node: Operator, field: str, text: str, table: Table, *, name: str | None = None
 ) -> pl.Expr:
-    """Read a SQL expression over a table's columns, under ``name`` if it has one.
+    """Return a SQL expression over the columns of a table, with the name ``name`` if given.
 
-    Its text was looked at before (`contract`): Polars does not survive every text.
+    The text was checked before (`contract`): some texts end the process in Polars.
     """
     of = f" (of {shown(name)})" if name is not None else ""
     try:
@@ -101,21 +97,13 @@ def expression(
 
 
 def polars_failed(
-    node: Operator, field: str, error: PolarsError | PanicException, known: Iterable[str]
+    node: Operator, field: str, error: PolarsError | PanicException, schema: Iterable[str]
 ) -> UsageError:
-    """Return what Polars says against a node as our own error."""
+    """Return our own error for an error that Polars raised for a node."""
     missing = _MISSING.search(str(error)) if isinstance(error, ColumnNotFoundError) else None
     try:
         if missing is not None:
-            _no_column(node, field, missing["name"], known)
+            _no_column(node, field, missing["name"], schema)
         fail(node, field, polars_reason(error))
     except UsageError as ours:
         return ours
-
-
-def polars_reason(error: BaseException) -> str:
-    """Return the first paragraph of what Polars says, in one line: the rest is its plan."""
-    text = " ".join(str(error).split("\n\n", maxsplit=1)[0].split())
-    if isinstance(error, PanicException):
-        text = f"Polars stopped with an internal error: {text}"
-    return text if len(text) <= 300 else f"{text[:300]}..."

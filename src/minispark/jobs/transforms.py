@@ -1,57 +1,60 @@
-"""What each operator does, in Polars' words. One function an operator.
+"""The operators of a job as Polars frames, one function each.
 
-Covers: operators over tables. Does not cover: reading files (`sources`), SQL queries (`queries`),
-writing, which is the planner's.
+Covers: operators over tables. Does not cover: reading files (`sources`), and writing, which the
+planner does.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import polars as pl
+from polars.exceptions import SQLInterfaceError
 
 from minispark.jobs import operators as op
+from minispark.jobs.errors import fail
 from minispark.jobs.functions import FILTERS, MAPS, SPLITTERS, reducer, row_count
-from minispark.jobs.queries import run_query
-from minispark.jobs.suggest import listed, shown
-from minispark.jobs.tables import Table, columns, expression, fail, text_column
-from minispark.plan.columns import exact_column, exact_columns
+from minispark.jobs.tables import Table, columns, expression, text_column
 from minispark.plan.markers import partitioned
+from minispark.plan.columns import exact_column, exact_columns
+from minispark.printable import did_you_mean, listed, shown
 from minispark.task.formats import unwritable_column
 
 _FORMATS = {"csv": "CSV", "jsonl": "JSON", "parquet": "Parquet"}
 _LEFT_ONLY = ("semi", "anti")
+_SCAN = re.compile(r"^[A-Za-z \t]*\bSCAN\b", re.MULTILINE)
+_UNKNOWN_TABLE = re.compile(r"relation '(?P<name>.*)' was not found", re.DOTALL)
 
 
 def transform(node: op.Operator, tables: Sequence[Table]) -> pl.LazyFrame:
-    """Return the rows of a node over those of its inputs.
+    """Return the rows of a node, computed from the rows of its inputs.
 
     Raises
     ------
     UsageError
         A column or an expression is wrong.
     polars.exceptions.PolarsError
-        Polars refuses for a reason of its own; the result may still be refused when it is resolved.
+        Polars refuses the node; it may also do so later, when the columns are resolved.
     """
-    return _TRANSFORMS[type(node).__mro__[1] if isinstance(node, op.Write) else type(node)](
-        node, tables
-    )
-
-
-def _flat_map(node: op.FlatMap, tables: Sequence[Table]) -> pl.LazyFrame:
+    combine = _COMBINERS.get(type(node))
+    if combine is not None:
+        return combine(node, tables)
     (table,) = tables
+    return _TRANSFORMS[op.Write if isinstance(node, op.Write) else type(node)](node, table)
+
+
+def _flat_map(node: op.FlatMap, table: Table) -> pl.LazyFrame:
     column = text_column(node, node.column, table, default="text")
     return SPLITTERS[node.fn](table.frame, column)
 
 
-def _map(node: op.Map, tables: Sequence[Table]) -> pl.LazyFrame:
-    (table,) = tables
+def _map(node: op.Map, table: Table) -> pl.LazyFrame:
     if node.expr is not None:
-        made = [
-            expression(node, "expr", text, table, name=name) for name, text in node.expr.items()
-        ]
-        return table.frame.with_columns(made)
+        return table.frame.with_columns(
+            [expression(node, "expr", text, table, name=name) for name, text in node.expr.items()]
+        )
     column = text_column(node, node.column, table, default="token")
     if node.fn is None or node.fn == "pair_with_one":
         one = pl.lit(1, dtype=pl.Int64).alias("value")
@@ -59,15 +62,14 @@ def _map(node: op.Map, tables: Sequence[Table]) -> pl.LazyFrame:
     return table.frame.with_columns(MAPS[node.fn](exact_column(column)).alias(column))
 
 
-def _filter(node: op.Filter, tables: Sequence[Table]) -> pl.LazyFrame:
-    (table,) = tables
+def _filter(node: op.Filter, table: Table) -> pl.LazyFrame:
     if node.fn is None:
         return table.frame.filter(expression(node, "where", node.where or "", table))
     column = text_column(node, node.column, table, default="token")
     return table.frame.filter(FILTERS[node.fn](exact_column(column)))
 
 
-def _reduced(node: op.ReduceByKey | op.Reduce, table: Table, keys: Sequence[str]) -> pl.Expr:
+def _reduction(node: op.ReduceByKey | op.Reduce, table: Table, keys: Sequence[str]) -> pl.Expr:
     value = node.value
     if value is None and "value" in table.schema and "value" not in keys:
         value = "value"
@@ -86,15 +88,13 @@ def _reduced(node: op.ReduceByKey | op.Reduce, table: Table, keys: Sequence[str]
     return reducer(node.fn, value)
 
 
-def _reduce_by_key(node: op.ReduceByKey, tables: Sequence[Table]) -> pl.LazyFrame:
-    (table,) = tables
+def _reduce_by_key(node: op.ReduceByKey, table: Table) -> pl.LazyFrame:
     keys = columns(node, "key", op.names(node.key), table)
-    return table.frame.group_by(exact_columns(keys)).agg(_reduced(node, table, keys))
+    return table.frame.group_by(exact_columns(keys)).agg(_reduction(node, table, keys))
 
 
-def _reduce(node: op.Reduce, tables: Sequence[Table]) -> pl.LazyFrame:
-    (table,) = tables
-    return table.frame.select(_reduced(node, table, ()))
+def _reduce(node: op.Reduce, table: Table) -> pl.LazyFrame:
+    return table.frame.select(_reduction(node, table, ()))
 
 
 def _join(node: op.Join, tables: Sequence[Table]) -> pl.LazyFrame:
@@ -130,32 +130,32 @@ def _check_suffix(node: op.Join, left: Table, right: Table, right_on: Sequence[s
             fail(node, "suffix", what, hint="choose another suffix")
 
 
-def _aggregate(node: op.Aggregate, tables: Sequence[Table]) -> pl.LazyFrame:
-    (table,) = tables
+def _aggregate(node: op.Aggregate, table: Table) -> pl.LazyFrame:
     keys = columns(node, "by", op.names(node.by), table)
-    made = []
+    aggregates = []
     for name, text in node.aggs.items():
         if name in keys:
             fail(node, "aggs", f"{shown(name)} is a column of 'by' already")
         expr = expression(node, "aggs", text, table, name=name)
-        if not _aggregates(expr, table):
+        if not _is_aggregate(expr, table):
             what = f"{shown(text)} (of {shown(name)}) is no aggregate"
             fail(node, "aggs", what, hint=f"write sum({text}), max({text}), count(*) ...")
-        made.append(expr)
-    return table.frame.group_by(exact_columns(keys)).agg(made) if keys else table.frame.select(made)
+        aggregates.append(expr)
+    if not keys:
+        return table.frame.select(aggregates)
+    return table.frame.group_by(exact_columns(keys)).agg(aggregates)
 
 
-def _aggregates(expr: pl.Expr, table: Table) -> bool:
-    """Whether an expression gives one value a group; otherwise Polars would give its list."""
-    empty = pl.LazyFrame(schema=dict(table.schema))
+def _is_aggregate(expr: pl.Expr, table: Table) -> bool:
+    """Whether an expression gives one value a group; of others Polars gives a list."""
+    empty = table.without_rows().frame
     (dtype,) = empty.select(expr).collect_schema().dtypes()
     key = pl.lit(1, dtype=pl.Int64).alias(expr.meta.output_name() + "_key")
     grouped = empty.group_by(key).agg(expr).collect_schema()
     return grouped.dtypes()[1] != pl.List(dtype)
 
 
-def _select(node: op.Select, tables: Sequence[Table]) -> pl.LazyFrame:
-    (table,) = tables
+def _select(node: op.Select, table: Table) -> pl.LazyFrame:
     if isinstance(node.columns, list):
         return table.frame.select(exact_columns(columns(node, "columns", node.columns, table)))
     return table.frame.select(
@@ -164,7 +164,32 @@ def _select(node: op.Select, tables: Sequence[Table]) -> pl.LazyFrame:
 
 
 def _sql(node: op.Sql, tables: Sequence[Table]) -> pl.LazyFrame:
-    return run_query(node, tables)
+    try:
+        _check_scans(node, tables)
+        return _query(node, tables)
+    except SQLInterfaceError as error:
+        match = _UNKNOWN_TABLE.search(str(error))
+        if match is not None:
+            name, inputs = match["name"], [table.name for table in tables]
+            hint = did_you_mean(name, inputs, else_list="tables are the input nodes")
+            fail(node, "query", f"there is no table {shown(name)}", code="MS-164", hint=hint)
+        raise
+
+
+def _query(node: op.Sql, tables: Sequence[Table]) -> pl.LazyFrame:
+    frames = {table.name: table.frame for table in tables}
+    return pl.SQLContext(frames, register_globals=False).execute(node.query, eager=False)
+
+
+def _check_scans(node: op.Sql, tables: Sequence[Table]) -> None:
+    """Refuse a query that reads files, by its plan over empty tables.
+
+    Its text was checked when the job was parsed (`minispark.plan.sqltext`); this is a second check.
+    """
+    plan = _query(node, [table.without_rows() for table in tables]).explain(optimized=False)
+    if _SCAN.search(plan):
+        hint = "read files with a read_* node and draw an edge from it"
+        fail(node, "query", "the query reads files by itself, which is not allowed", hint=hint)
 
 
 def _union(node: op.Union, tables: Sequence[Table]) -> pl.LazyFrame:
@@ -187,16 +212,14 @@ def _check_same(node: op.Union, first: Table, other: Table) -> None:
             fail(node, "dag.edges", what, hint=hint)
 
 
-def _distinct(node: op.Distinct, tables: Sequence[Table]) -> pl.LazyFrame:
-    (table,) = tables
+def _distinct(node: op.Distinct, table: Table) -> pl.LazyFrame:
     if node.subset is None:
         return table.frame.unique()
     subset = columns(node, "subset", op.names(node.subset), table)
     return table.frame.unique(subset=exact_columns(subset))
 
 
-def _sort(node: op.Sort, tables: Sequence[Table]) -> pl.LazyFrame:
-    (table,) = tables
+def _sort(node: op.Sort, table: Table) -> pl.LazyFrame:
     return table.frame.sort(
         exact_columns(columns(node, "by", op.names(node.by), table)),
         descending=node.descending,
@@ -205,23 +228,7 @@ def _sort(node: op.Sort, tables: Sequence[Table]) -> pl.LazyFrame:
     )
 
 
-def _limit(node: op.Limit, tables: Sequence[Table]) -> pl.LazyFrame:
-    (table,) = tables
-    return table.frame.head(node.n)
-
-
-def _repartition(node: op.Repartition, tables: Sequence[Table]) -> pl.LazyFrame:
-    (table,) = tables
-    return partitioned(table.frame, node.n)
-
-
-def _cache(_node: op.Cache, tables: Sequence[Table]) -> pl.LazyFrame:
-    (table,) = tables
-    return table.frame
-
-
-def _write(node: op.Write, tables: Sequence[Table]) -> pl.LazyFrame:
-    (table,) = tables
+def _write(node: op.Write, table: Table) -> pl.LazyFrame:
     format_ = node.op.removeprefix("write_")
     name = unwritable_column(format_, table.schema)
     if name is not None:
@@ -233,24 +240,29 @@ def _write(node: op.Write, tables: Sequence[Table]) -> pl.LazyFrame:
     return table.frame
 
 
-_TRANSFORMS: dict[type[op.Operator], Callable[[Any, Sequence[Table]], pl.LazyFrame]] = {
+_TRANSFORMS: dict[type[op.Operator], Callable[[Any, Table], pl.LazyFrame]] = {
     op.FlatMap: _flat_map,
     op.Map: _map,
     op.Filter: _filter,
     op.ReduceByKey: _reduce_by_key,
     op.Reduce: _reduce,
-    op.Join: _join,
     op.Aggregate: _aggregate,
     op.Select: _select,
-    op.Sql: _sql,
-    op.Union: _union,
     op.Distinct: _distinct,
     op.Sort: _sort,
-    op.Limit: _limit,
-    op.Repartition: _repartition,
-    op.Cache: _cache,
+    op.Limit: lambda node, table: table.frame.head(node.n),
+    op.Repartition: lambda node, table: partitioned(table.frame, node.n),
+    op.Cache: lambda _node, table: table.frame,
     op.Write: _write,
 }
+"""Operators with one input."""
+
+_COMBINERS: dict[type[op.Operator], Callable[[Any, Sequence[Table]], pl.LazyFrame]] = {
+    op.Join: _join,
+    op.Sql: _sql,
+    op.Union: _union,
+}
+"""Operators with several inputs."""
 
 MAIN_FIELDS: dict[str, tuple[str, ...]] = {
     "aggregate": ("aggs",),
@@ -263,4 +275,4 @@ MAIN_FIELDS: dict[str, tuple[str, ...]] = {
     "sort": ("by",),
     "sql": ("query",),
 }
-"""The field to blame when Polars itself refuses a node: the first that is given."""
+"""The field that an error of Polars is assigned to: the first of these that the node has."""

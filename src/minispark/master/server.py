@@ -151,7 +151,7 @@ def _readable(config: MasterConfig) -> Iterator[None]:
 def _uvicorn_config(config: MasterConfig, service: Service) -> uvicorn.Config:
     return uvicorn.Config(
         create_app(service),
-        **server_options(config.door),
+        **server_options(config.connection_limits),
         **server_tls(config.tls_cert, config.tls_key),
         timeout_keep_alive=_KEEP_ALIVE_S,
         timeout_graceful_shutdown=_GRACE_S,

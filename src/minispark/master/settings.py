@@ -47,7 +47,7 @@ class MasterConfig:
     plan: PlanSettings = field(default_factory=PlanSettings)
     limits: Limits = field(default_factory=Limits)
     journal: JournalSettings = field(default_factory=JournalSettings)
-    door: ConnectionLimits = field(default_factory=ConnectionLimits)
+    connection_limits: ConnectionLimits = field(default_factory=ConnectionLimits)
     token_file: Path | None = None
     """Where the token came from, for the discovery file; None is ``state_dir/token``."""
     discovery_dir: Path | None = None

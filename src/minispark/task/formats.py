@@ -1,22 +1,28 @@
-"""What each file format cannot hold, known before a row is written.
+"""The file formats of sinks: how they are written, and the columns that they cannot hold.
 
-Polars refuses most of it by itself, but only at the first row, and at binary values in JSON it
-panics.
+Polars refuses most of these columns itself, but only at the first row, and it panics at binary
+values in JSON.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import polars as pl
 
 if TYPE_CHECKING:
     from polars._typing import PolarsDataType
 
+WRITERS: Mapping[str, Callable[[pl.DataFrame, IO[bytes]], object]] = {
+    "csv": lambda frame, file: frame.write_csv(file),
+    "jsonl": lambda frame, file: frame.write_ndjson(file),
+    "parquet": lambda frame, file: frame.write_parquet(file),
+}
+
 
 def unwritable_column(format_: str, schema: Mapping[str, pl.DataType]) -> str | None:
-    """Return the first column that files of a format cannot hold, None where they hold all."""
+    """Return the first column that files of a format cannot hold, None if they hold all."""
     refuses = _REFUSES.get(format_)
     if refuses is None:
         return None
@@ -28,15 +34,15 @@ def _not_in_csv(dtype: PolarsDataType) -> bool:
 
 
 def _not_in_json(dtype: PolarsDataType) -> bool:
-    return dtype in (pl.Binary, pl.Object) or any(map(_not_in_json, _inner(dtype)))
+    return dtype in (pl.Binary, pl.Object) or any(map(_not_in_json, _inner_dtypes(dtype)))
 
 
 def _not_in_parquet(dtype: PolarsDataType) -> bool:
     empty = isinstance(dtype, pl.Struct) and not dtype.fields
-    return empty or dtype == pl.Object or any(map(_not_in_parquet, _inner(dtype)))
+    return empty or dtype == pl.Object or any(map(_not_in_parquet, _inner_dtypes(dtype)))
 
 
-def _inner(dtype: PolarsDataType) -> list[PolarsDataType]:
+def _inner_dtypes(dtype: PolarsDataType) -> list[PolarsDataType]:
     match dtype:
         case pl.List() | pl.Array():
             return [dtype.inner]

@@ -1,4 +1,4 @@
-"""What a task reads: the blocks of its leaves, and its splits, as frames for the fragment."""
+"""Reads the blocks and splits of a task as frames for the leaves of its fragment."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from minispark.task.scans import open_scan
 from minispark.task.spec import InputGeneration, ScanTask, TaskSpec
 
 _LARGEST = 3
-_PACKED = ", compressed: one task unpacks all of it"
+_COMPRESSED = ", compressed: one task unpacks all of it"
 
 _FEW_ROWS = 4096
-"""Chunks smaller than this on average are put together: each costs the engine its own batch."""
+"""Chunks smaller than this on average are joined: each costs the engine a batch."""
 _MANY_CHUNKS = 16
-_ONE_CHUNK = b"\xa3RLE"
+_NEEDS_ONE_CHUNK = b"\xa3RLE"
 """The name of `rle` in a plan. Its node in the streaming engine panics at several chunks."""
 
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """The rows of each leaf that reads blocks; a frame without columns where no block had any."""
+    """The rows of each leaf that reads blocks; a frame without columns if no block had any."""
 
     frames: Mapping[str, pl.DataFrame]
     rows: int
@@ -49,34 +49,34 @@ def read_inputs(spec: TaskSpec, *, port: BlockPort) -> Inputs:
     Raises
     ------
     JobFailedError
-        One of them has an error in the place of its rows.
+        A block has an error in place of rows that are needed.
     BlockUnavailable
-        One of them is gone or not what its receipt promises.
+        A block is missing or differs from its receipt.
     """
     frames = {}
     http_bytes = 0
-    for wanted in spec.inputs:
+    for task_input in spec.inputs:
         parts = []
-        blocks = wanted.needed()
+        blocks = task_input.needed_blocks()
         for fetched in port.read(blocks):
             parts.append(fetched.frame)
             http_bytes += fetched.http_bytes
-        rows = _concatenated(parts, rechunk=_ONE_CHUNK in spec.fragment)
-        frames[wanted.leaf] = _conserved(wanted.leaf, blocks, rows)
+        rows = _concatenate(parts, rechunk=_NEEDS_ONE_CHUNK in spec.fragment)
+        frames[task_input.leaf] = _check_height(task_input.leaf, blocks, rows)
     return Inputs(frames, sum(frame.height for frame in frames.values()), http_bytes)
 
 
 def input_generations(spec: TaskSpec) -> tuple[InputGeneration, ...]:
-    """Return which generation of which stage the task reads."""
-    pairs = dict.fromkeys((wanted.stage, wanted.generation) for wanted in spec.inputs)
+    """Return the generation of each stage that the task reads."""
+    pairs = dict.fromkeys((source.stage, source.generation) for source in spec.inputs)
     return tuple(InputGeneration(stage, generation) for stage, generation in pairs)
 
 
 def bytes_read(scans: Iterable[ScanTask]) -> int:
     """Return the input bytes of a task's splits.
 
-    Counting quotes reads bytes that those who want the rows read again: not counted twice. A
-    Parquet split is in rows; the file's bytes go to the split that has its first row.
+    A task that counts quotes adds nothing: the task that reads the rows reads the bytes again. A
+    Parquet split is in rows; the split with the first row gets the bytes of the file.
     """
     total = 0
     for scan in scans:
@@ -88,30 +88,29 @@ def bytes_read(scans: Iterable[ScanTask]) -> int:
 
 
 def largest_inputs(spec: TaskSpec) -> tuple[str, ...]:
-    """Name the largest inputs of a task with their sizes, as an explanation of its memory."""
+    """Return the largest inputs of a task with their sizes, to explain its memory."""
     sizes: dict[str, int] = {}
     for scan in spec.scans:
         parquet = scan.spec.format is ScanFormat.PARQUET  # Its splits are in rows.
         for split in scan.splits:
-            taken = split.size if parquet else split.end - split.start
-            sizes[split.path] = max(taken, sizes.get(split.path, 0))
-    for wanted in spec.inputs:
-        name = f"{len(wanted.blocks)} blocks of stage {wanted.stage}"
-        sizes[name] = sum(source.meta.length for source in wanted.blocks)
+            size = split.size if parquet else split.end - split.start
+            sizes[split.path] = max(size, sizes.get(split.path, 0))
+    for task_input in spec.inputs:
+        name = f"{len(task_input.blocks)} blocks of stage {task_input.stage}"
+        sizes[name] = sum(block.meta.length for block in task_input.blocks)
     largest = sorted(sizes, key=lambda name: sizes[name], reverse=True)[:_LARGEST]
     root = Path(spec.data_root or "")
-    return tuple(
-        f"{name} ({sizes[name] / MIB:.1f} MB{_PACKED if begins_compressed(root / name) else ''})"
-        for name in largest
-    )
+    notes = [_COMPRESSED if begins_compressed(root / name) else "" for name in largest]
+    pairs = zip(largest, notes, strict=True)
+    return tuple(f"{name} ({sizes[name] / MIB:.1f} MB{note})" for name, note in pairs)
 
 
 @dataclass(slots=True)
 class Bindings:
     """The leaves of a fragment as `minispark.plan.leaves.bind` takes them.
 
-    Polars calls them once for each use of a leaf, and wraps what they raise. So the frame of a leaf
-    is kept for its next use, and the first error in its own type.
+    Polars calls a leaf once for each use of it, and wraps the errors that it raises. So the frame
+    of a leaf is kept for its next use, and the first error as it was raised.
     """
 
     spec: TaskSpec
@@ -121,21 +120,20 @@ class Bindings:
 
     def leaves(self) -> dict[str, Binding]:
         """Return a callable for each leaf of the task."""
-        found: dict[str, Binding] = {}
-        for leaf, frame in self.inputs.frames.items():
-            found[leaf] = self._guarded(partial(_as_leaf, frame))
-        for scan in self.spec.scans:
-            found[scan.leaf] = self._guarded(partial(self._open, scan))
-        return found
+        bindings: dict[str, Binding] = {
+            leaf: partial(_as_leaf, frame) for leaf, frame in self.inputs.frames.items()
+        }
+        bindings |= {scan.leaf: partial(self._open, scan) for scan in self.spec.scans}
+        return {leaf: self._guarded(binding) for leaf, binding in bindings.items()}
 
     def bad_record(self, error: BaseException) -> ErrorInfo | None:
-        """Find the record of an input file that made the fragment fail, if it was one."""
+        """Return an error that names the record that made the fragment fail, None if none did."""
         for scan, schema in self._opened:
-            found = locate_error(
+            info = locate_error(
                 scan, schema, quotes=self._quotes(scan), data_root=self._data_root(), error=error
             )
-            if found.row is not None or found.field is not None:
-                return found
+            if info.row is not None or info.field is not None:
+                return info
         return None
 
     def _open(self, scan: ScanTask, schema: pl.Schema) -> pl.LazyFrame:
@@ -145,8 +143,8 @@ class Bindings:
     def _quotes(self, scan: ScanTask) -> pl.DataFrame | None:
         if scan.quotes is None:
             return None
-        counted = self.inputs.frames[scan.quotes]
-        return counted if counted.columns else pl.DataFrame(schema=QUOTES_SCHEMA)
+        quotes = self.inputs.frames[scan.quotes]
+        return quotes if quotes.columns else pl.DataFrame(schema=QUOTES_SCHEMA)
 
     def _data_root(self) -> Path | None:
         return None if self.spec.data_root is None else Path(self.spec.data_root)
@@ -166,20 +164,20 @@ class Bindings:
         return bind
 
 
-def _concatenated(parts: list[pl.DataFrame], *, rechunk: bool) -> pl.DataFrame:
+def _concatenate(parts: list[pl.DataFrame], *, rechunk: bool) -> pl.DataFrame:
     filled = [part for part in parts if part.height]
     if not filled:
         return next((part for part in parts if part.width), pl.DataFrame())
     columns = filled[0].columns
-    alike = [with_columns_in_order(part, columns) for part in filled]
-    whole = pl.concat(alike, how="vertical", rechunk=False)
+    ordered = [with_columns_in_order(part, columns) for part in filled]
+    whole = pl.concat(ordered, how="vertical", rechunk=False)
     chunks = whole.n_chunks()
     small = chunks > _MANY_CHUNKS and whole.height < chunks * _FEW_ROWS
     return whole.rechunk() if rechunk or small else whole
 
 
-def _conserved(leaf: str, blocks: Sequence[BlockSource], frame: pl.DataFrame) -> pl.DataFrame:
-    promised = sum(source.meta.rows for source in blocks)
+def _check_height(leaf: str, blocks: Sequence[BlockSource], frame: pl.DataFrame) -> pl.DataFrame:
+    promised = sum(block.meta.rows for block in blocks)
     if frame.height != promised:
         msg = f"leaf {leaf!r} has {frame.height} rows where {promised} were promised"
         raise AssertionError(msg)
@@ -187,10 +185,10 @@ def _conserved(leaf: str, blocks: Sequence[BlockSource], frame: pl.DataFrame) ->
 
 
 def _as_leaf(frame: pl.DataFrame, schema: pl.Schema) -> pl.LazyFrame:
-    """Return the rows of blocks with the columns of a leaf; the task before compared their dtypes.
+    """Return the rows of blocks with the columns of a leaf; their writer compared the dtypes.
 
-    The stage below sends no column that its readers did not ask for at planning. Each of these has
-    an expression in its place that raises if it is evaluated after all.
+    The stage below sends no column that its readers did not ask for at planning. In place of such a
+    column is an expression that raises if it is evaluated.
     """
     if not frame.columns and not frame.height:
         return pl.LazyFrame(schema=schema)

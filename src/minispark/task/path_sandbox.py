@@ -1,20 +1,20 @@
-"""Keeps a task inside the data root: every file that its plan reads or writes is looked at first.
+"""Keeps a task inside the data root: checks every file that its plan reads or writes.
 
-The plan is looked at as Polars itself writes it down (`LazyFrame.serialize` of what it has just
-read), so nothing can be spelled in a way that only Polars understands. Kinds of nodes that are not
-known to leave files alone are refused. Files that SQL names by itself are looked for in its text; a
-spelling that Polars might cut in another way is refused, not guessed at.
+The plan is checked as Polars itself serializes it (`LazyFrame.serialize` of the plan that Polars
+has just read), so no spelling is clear to Polars only. Nodes of a kind that may use files, or of an
+unknown kind, are refused. Files that SQL names are searched for in its text; a spelling that Polars
+might split in another way is refused.
 
 Covers: scans, sinks and SQL, links and wildcards resolved. Does not cover: Python functions in a
-plan, which may do whatever their user may; a link that is exchanged between this look and the next
-(splits and sinks are opened beneath the root, see `beneath`; files that a plan names are not).
+plan, which may do what their user may do; a link that is replaced after this check (splits and
+sinks are opened under the root, see `safe_open`; files that a plan names are not).
 """
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Mapping, Sequence
+from glob import has_magic
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,8 @@ from minispark.plan.polars_plan import Node, PlanUnreadableError, every_node
 from minispark.plan.scan_files import expand
 from minispark.plan.sqltext import SqlRefusedError, files_named
 from minispark.plan.stages import ScanSpec
+from minispark.printable import cut
+from minispark.task.safe_open import is_inside
 
 _HARMLESS = frozenset(
     {
@@ -52,31 +54,9 @@ _HARMLESS = frozenset(
     }
 )
 """Nodes that read and write no file."""
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/|.*://", re.DOTALL)
-_GLOB = re.compile(r"[*?\[]")
 _MAX_SQL_CHARS = 1_000_000
 _SHOWN_CHARS = 200
 _FOREIGN_OPTIONS = frozenset({"storage_options", "credential_provider", "cloud_options"})
-
-
-def is_inside(path: str | Path, root: Path) -> bool:
-    """Whether a path lies under ``root``, as it is written and where it leads.
-
-    Whether there is such a file makes no difference.
-    """
-    text = os.fspath(path)
-    if "\0" in text or text.startswith("~") or _SCHEME.match(text):
-        return False
-    base = root.absolute()
-    resolved = base.resolve()
-    written = Path(os.path.normpath(Path.cwd() / text))
-    if not any(written.is_relative_to(start) for start in (base, resolved)):
-        return False
-    try:
-        return Path(text).resolve().is_relative_to(resolved)
-    except (OSError, RuntimeError, ValueError):
-        # A circle of links, or a name that is longer than any file's.
-        return False
 
 
 def check_plan(plan: pl.LazyFrame, root: Path) -> None:
@@ -85,7 +65,7 @@ def check_plan(plan: pl.LazyFrame, root: Path) -> None:
     Raises
     ------
     JobFailedError
-        It would, or nobody can tell.
+        The plan names such a file, or a node cannot be checked.
     """
     try:
         nodes = every_node(plan)
@@ -104,12 +84,12 @@ def check_plan(plan: pl.LazyFrame, root: Path) -> None:
 
 
 def check_options(spec: ScanSpec) -> None:
-    """Refuse options of a reader that open something else than the splits.
+    """Refuse options of a reader that may open other files than the splits.
 
     Raises
     ------
     JobFailedError
-        There is one.
+        The reader has such an option.
     """
     for name in spec.options:
         if name.startswith("_") or name in _FOREIGN_OPTIONS:
@@ -144,41 +124,35 @@ def _check_paths(
     hidden_file_prefix: Sequence[str] | None = None,
 ) -> None:
     for path in paths:
-        if not is_inside(_fixed_part(path) if glob else path, root):
+        if not is_inside(fixed_part(path) if glob else path, root):
             raise _outside(path)
-    for path in paths:
-        if not (glob and _GLOB.search(path)) and not Path(path).is_dir():
+        if not (glob and has_magic(path)) and not Path(path).is_dir():
             continue
         try:
             files = expand([path], glob=glob, hidden_file_prefix=hidden_file_prefix)
         except UsageError:
-            continue  # Polars will say so itself, in its own words.
+            continue  # Polars will refuse the path with its own message.
         if not all(is_inside(file, root) for file in files):
             raise _outside(path)
 
 
-def _fixed_part(path: str) -> str:
+def fixed_part(path: str) -> Path:
     """Return the part of a path before its first wildcard."""
-    parts = Path(path).parts
-    wild = next((place for place, part in enumerate(parts) if _GLOB.search(part)), len(parts))
-    return str(Path(*parts[:wild]))
+    return Path(*takewhile(lambda part: not has_magic(part), Path(path).parts))
 
 
 def _check_sink(payload: Any, root: Path) -> None:
     if payload == "Memory" or (isinstance(payload, Mapping) and "Memory" in payload):
         return
     match payload:
-        case {"File": {"target": {"inner": str(path)}}} if is_inside(path, root):
-            return
-        case {"Partitioned": {"base_path": {"inner": str(path)}, "file_path_provider": None}} if (
-            is_inside(path, root)
-        ):
-            return
         case {"File": {"target": {"inner": str(path)}}}:
-            raise _outside(path)
-        case {"Partitioned": {"base_path": {"inner": str(path)}}}:
-            raise _outside(path)
-    raise _refused("where this plan writes to cannot be checked")
+            chosen_by_function = False
+        case {"Partitioned": {"base_path": {"inner": str(path)}, **rest}}:
+            chosen_by_function = rest.get("file_path_provider", "unknown") is not None
+        case _:
+            raise _refused("where this plan writes to cannot be checked")
+    if chosen_by_function or not is_inside(path, root):
+        raise _outside(path)
 
 
 def _check_sql(node: Node, root: Path) -> None:
@@ -192,7 +166,7 @@ def _check_sql(node: Node, root: Path) -> None:
 
 
 def _outside(path: str) -> JobFailedError:
-    shown = path if len(path) <= _SHOWN_CHARS else f"{path[:_SHOWN_CHARS]}..."
+    shown = cut(path, _SHOWN_CHARS)
     return JobFailedError(
         f"{shown!r} lies outside the data root of this worker",
         code="MS-234",

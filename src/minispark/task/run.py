@@ -1,18 +1,16 @@
 """Runs one task: blocks and splits in, a fragment over them, a block or a sink file out.
 
-It knows nothing of who runs it; every engine runs tasks by calling `attempt`.
+Every engine runs tasks by calling `attempt`; nothing here depends on the engine.
 """
 
 from __future__ import annotations
-
-from functools import partial
 
 from polars.exceptions import PanicException
 
 from minispark.blocks.format import EMPTY_BLOCK
 from minispark.blocks.port import BlockPort
 from minispark.clock import monotonic_s
-from minispark.task.collect import collect, misplanned_schema
+from minispark.task.collect import collect
 from minispark.task.failures import failure_of
 from minispark.task.inputs import bytes_read, input_generations, read_inputs
 from minispark.task.outputs import write_output
@@ -20,7 +18,7 @@ from minispark.task.scan_inputs import pinned_inputs
 from minispark.task.spec import TaskFailure, TaskReport, TaskSpec
 
 NO_FRAGMENT = b"no-op"
-"""The fragment of a task that does nothing: what the engine itself costs is measured with it."""
+"""The fragment of a task that does nothing: it measures the cost of the engine itself."""
 
 
 def run_task(spec: TaskSpec, *, port: BlockPort) -> TaskReport:
@@ -31,37 +29,34 @@ def run_task(spec: TaskSpec, *, port: BlockPort) -> TaskReport:
     BlockUnavailable
         An input block is gone or corrupt.
     Exception
-        Whatever the fragment, a user's function or the disk raises; `attempt` sorts it out.
+        The fragment, a user's function or the disk raised it; see `failure_of`.
     """
     started_s = monotonic_s()
     if spec.fragment == NO_FRAGMENT:
         return TaskReport(key=spec.key, block=EMPTY_BLOCK)
     inputs = read_inputs(spec, port=port)
     with pinned_inputs():
-        collected = collect(spec, inputs)
-        misplanned = partial(misplanned_schema, spec, inputs)
-        written = write_output(
-            spec, collected, port=port, sides=inputs.frames, misplanned=misplanned
-        )
+        rows = collect(spec, inputs)
+        output = write_output(spec, rows, port=port, inputs=inputs)
     return TaskReport(
         key=spec.key,
-        block=written.block,
+        block=output.block,
         inputs=input_generations(spec),
-        nodes=collected.nodes,
+        nodes=rows.nodes,
         rows_in=inputs.rows,
         bytes_read=bytes_read(spec.scans),
         bytes_fetched=inputs.http_bytes,
         duration_s=monotonic_s() - started_s,
-        sink=written.sink,
+        sink=output.sink,
     )
 
 
 def attempt(spec: TaskSpec, *, port: BlockPort) -> TaskReport | TaskFailure:
-    """Run a task and say how it ended; raises nothing but an interrupt."""
+    """Run a task and return how it ended. Raises nothing, except at an interrupt."""
     started_s = monotonic_s()
     try:
         return run_task(spec, port=port)
-    # A user's function may call sys.exit, and a panic of Polars is no Exception.
+    # A user's function may call sys.exit, and a panic of Polars is not an Exception.
     except (Exception, SystemExit, PanicException) as error:
         failure = failure_of(error)
     duration_s = monotonic_s() - started_s

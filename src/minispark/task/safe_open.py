@@ -1,21 +1,22 @@
-"""Files and directories that are opened once, beneath a root, without following a link meanwhile.
+"""Files and directories under a root, opened once without following a link that appears later.
 
-A path that was checked may lead elsewhere a moment later: a file, or a directory above it, is
-replaced by a link. So a path is resolved first (a link in the root may lead to another place in
-it), and then opened component by component, each beneath the descriptor of the one before and none
-of them a link. What is done afterwards is done by the descriptor.
+A path that was checked may lead to another place a moment later: a file, or a directory above it,
+is replaced by a link. So a path is resolved first (a link in the root may lead to another place in
+it), and then opened component by component. Each component is opened relative to the descriptor of
+the one before, and none may be a link. What is done afterwards is done by the descriptor.
 
-``/proc/self/fd/N`` is a path that leads to what a descriptor has open, also for a library that
-takes paths only. Where the system has no such paths, the path itself is used.
+``/proc/self/fd/N`` is a path to what a descriptor has open, also for a library that takes only
+paths. If the system has no such paths, the path itself is used.
 
-Covers: opening. Does not cover: libraries that open paths by themselves (plans of Polars that name
-files, SQL), the master's planner.
+Covers: checking and opening. Does not cover: libraries that open paths themselves (plans of Polars
+that name files, SQL), the master's planner.
 """
 
 from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -27,26 +28,62 @@ DESCRIPTORS = Path("/proc/self/fd")
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 # A pipe that no process writes to must not make the reader wait.
 _FILE = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/|.*://", re.DOTALL)
+
+
+def is_url(path: str) -> bool:
+    """Whether Polars may take a path for a URL."""
+    return _SCHEME.match(path) is not None
+
+
+def is_inside(path: str | Path, root: Path) -> bool:
+    """Whether a path is under ``root``, both as written and with its links resolved.
+
+    The file need not exist.
+    """
+    text = os.fspath(path)
+    if "\0" in text or text.startswith("~") or is_url(text):
+        return False
+    base = root.absolute()
+    resolved = base.resolve()
+    written = Path(os.path.normpath(Path.cwd() / text))
+    if not any(written.is_relative_to(start) for start in (base, resolved)):
+        return False
+    try:
+        return Path(text).resolve().is_relative_to(resolved)
+    except (OSError, RuntimeError, ValueError):
+        # A circle of links, or a name that is too long for a file.
+        return False
+
+
+def outside_error(path: Path) -> UsageError:
+    """Return the error for a path that leads out of the data root."""
+    return UsageError(
+        f"{path} lies outside the data root",
+        code="MS-123",
+        file=str(path),
+        hint="Give a path under the directory that --data-root names.",
+    )
 
 
 def open_file(path: Path, root: Path) -> int:
-    """Return a descriptor of a regular file beneath a root.
+    """Return a descriptor of a regular file under a root.
 
     Raises
     ------
     UsageError
-        It lies outside, or has just been replaced by a link.
+        The file is outside, or has just been replaced by a link.
     OSError
-        It cannot be opened.
+        The file cannot be opened.
     """
     parts = _parts(path, root)
     if not parts:
-        raise outside(path)
+        raise outside_error(path)
     directory, _ = _walk(parts[:-1], root, path)
     try:
         descriptor = os.open(parts[-1], _FILE | os.O_NOFOLLOW, dir_fd=directory)
     except OSError as error:
-        raise _meaning(error, parts[-1], directory, path) from error
+        raise _open_error(error, parts[-1], directory, path) from error
     finally:
         os.close(directory)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -56,112 +93,101 @@ def open_file(path: Path, root: Path) -> int:
 
 
 def make_directory(path: Path, root: Path | None) -> int:
-    """Make a directory, with those above it, and return how many were made.
+    """Make a directory and those above it, and return how many were made.
 
     Raises
     ------
     UsageError
-        It lies outside the root.
+        The directory is outside the root.
     OSError
-        It cannot be made.
+        The directory cannot be made.
     """
     if root is None:
-        missing = [one for one in (path, *path.parents) if not one.exists()]
+        missing = [directory for directory in (path, *path.parents) if not directory.exists()]
         path.mkdir(parents=True, exist_ok=True)
         return len(missing)
-    directory, made = _walk(_parts(path, root), root, path, make=True)
-    os.close(directory)
-    return made
+    descriptor, count = _walk(_parts(path, root), root, path, make=True)
+    os.close(descriptor)
+    return count
 
 
 @contextmanager
 def pinned_directory(path: Path, root: Path | None) -> Iterator[Path]:
-    """Open a directory and give a path that leads to it, whatever its own name leads to meanwhile.
+    """Open a directory and give a path that stays valid even if its name is replaced by a link.
 
-    Without a root links are followed once, when it is opened.
+    Without a root, links are followed once, when the directory is opened.
 
     Raises
     ------
     UsageError
-        It lies outside the root.
+        The directory is outside the root.
     FileNotFoundError
-        There is none.
+        The directory does not exist.
     """
     if root is None:
         descriptor = os.open(path, _DIRECTORY)
     else:
         descriptor, _ = _walk(_parts(path, root), root, path)
     try:
-        yield _by_descriptor(descriptor, path)
+        yield _descriptor_path(descriptor, path)
     finally:
         os.close(descriptor)
 
 
 @contextmanager
 def subdirectory(pinned: Path, name: str) -> Iterator[Path]:
-    """Open a directory in one that is pinned; a link in its place is none.
+    """Open a directory in one that is pinned, and give a path to it.
 
     Raises
     ------
     FileNotFoundError
-        There is none.
+        The directory does not exist.
     NotADirectoryError
-        There is something else, or a link.
+        The name is that of a link or of something else.
     """
     descriptor = os.open(pinned / name, _DIRECTORY | os.O_NOFOLLOW)
     try:
-        yield _by_descriptor(descriptor, pinned / name)
+        yield _descriptor_path(descriptor, pinned / name)
     finally:
         os.close(descriptor)
 
 
-def _by_descriptor(descriptor: int, path: Path) -> Path:
+def _descriptor_path(descriptor: int, path: Path) -> Path:
     return DESCRIPTORS / str(descriptor) if DESCRIPTORS.is_dir() else path
 
 
 def _parts(path: Path, root: Path) -> tuple[str, ...]:
-    """Return the components of where a path leads, from the root on."""
+    """Return the components of a resolved path below the root."""
     try:
-        resolved = path.resolve()
-        return resolved.relative_to(root.resolve()).parts
-    except (RuntimeError, ValueError):  # A circle of links, or a place outside.
-        raise outside(path) from None
+        return path.resolve().relative_to(root.resolve()).parts
+    except (RuntimeError, ValueError):  # A circle of links, or a path outside.
+        raise outside_error(path) from None
 
 
 def _walk(parts: tuple[str, ...], root: Path, path: Path, *, make: bool = False) -> tuple[int, int]:
     """Return a descriptor of the last of some nested directories, and how many were made."""
-    directory, made = os.open(root.resolve(), _DIRECTORY), 0
+    directory, count = os.open(root.resolve(), _DIRECTORY), 0
     try:
         for part in parts:
             if make:
                 with suppress(FileExistsError):
                     os.mkdir(part, dir_fd=directory)
-                    made += 1
+                    count += 1
             try:
                 below = os.open(part, _DIRECTORY | os.O_NOFOLLOW, dir_fd=directory)
             except OSError as error:
-                raise _meaning(error, part, directory, path) from error
+                raise _open_error(error, part, directory, path) from error
             os.close(directory)
             directory = below
     except BaseException:
         os.close(directory)
         raise
-    return directory, made
+    return directory, count
 
 
-def _meaning(error: OSError, name: str, directory: int, path: Path) -> Exception:
-    """Return what an error means: a link in the place of what was resolved leads elsewhere now."""
+def _open_error(error: OSError, name: str, directory: int, path: Path) -> Exception:
+    """Return the error to raise: a resolved component that is a link now leads out of the root."""
     with suppress(OSError):
         if stat.S_ISLNK(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode):
-            return outside(path)
+            return outside_error(path)
     return OSError(error.errno, error.strerror, str(path))
-
-
-def outside(path: Path) -> UsageError:
-    """Return the error for a path that leads out of the data root."""
-    return UsageError(
-        f"{path} lies outside the data root",
-        code="MS-123",
-        file=str(path),
-        hint="Give a path under the directory that --data-root names.",
-    )

@@ -1,21 +1,21 @@
 """Splits of CSV files as frames.
 
-Each split is handed to Polars as a small CSV file of its own: the header of its file, and the
-records that begin in the split. So Polars matches columns by name, pads short rows and refuses
-long ones exactly as it does when it reads the file as a whole.
+Polars gets each split as a small CSV file of its own: the header of its file, and the records that
+begin in the split. So Polars matches columns by name, pads short rows and refuses long ones exactly
+as it does when it reads the file as a whole.
 
-Without a header the line put before the records is made up, and the names are given apart; where
-the user gave a schema the first split goes without, since Polars then compares the number of
-columns of the first row (option ``check_width``).
+If the file has no header, a line with invented names is put before the records, and the real names
+are given as an option. If the user gave a schema (option ``check_width``), the first split gets no
+such line: Polars then compares the number of columns of the first row.
 
-Files with quotes in the middle of unquoted fields are refused by Polars, unless it is told to let
-errors pass (``ignore_errors``) or to cut long rows (``truncate_ragged_lines``); then it finds some
-rows of theirs or other, depending on where it starts. With these options a file that holds any
-quote character is read whole by the task that has its start.
+Polars refuses files with quotes in the middle of unquoted fields, unless it may ignore errors
+(``ignore_errors``) or cut long rows (``truncate_ragged_lines``). Then the rows that it finds depend
+on where it starts. With these options a file that holds any quote character is read whole by the
+task that has its start.
 
-Known deviation: dates that are written in more than one way within a column. Polars refuses what
-differs from the first date in the same chunk of a file; where chunks begin is up to Polars, and a
-split begins a new one, so a file that Polars refuses may be read here. Under ``ignore_errors``
+Known deviation: dates that are written in more than one way within a column. Polars refuses a date
+that differs from the first one in the same chunk of a file. Polars chooses where chunks begin, and
+a split begins a new one, so a file that Polars refuses may be read here. Under ``ignore_errors``
 Polars gives null in place of an error; such files are not cut (`minispark.plan.rules.scan`).
 """
 
@@ -32,9 +32,10 @@ from polars.exceptions import PanicException, PolarsError
 from minispark.errors import ErrorInfo, JobFailedError
 from minispark.plan.columns import exact_columns
 from minispark.plan.scan_files import is_compressed
+from minispark.plan.splits import QUOTES_SCHEMA
 from minispark.plan.stages import Split
-from minispark.task.scan_inputs import checked, is_whole, named, runs
-from minispark.task.scan_records import BOM, Bytes, body_start, count_byte, mapped, record_start
+from minispark.task.scan_inputs import file_name, group_whole_files, input_path, is_whole
+from minispark.task.scan_records import BOM, Bytes, body_start, count_byte, map_file, record_start
 from minispark.task.spec import ScanTask
 
 _HEADER_SHOWN = 20
@@ -42,7 +43,7 @@ _HEADER_SHOWN = 20
 
 @dataclass(frozen=True, slots=True)
 class CsvOptions:
-    """Options of a CSV scan, those that a split changes apart from those that go to Polars."""
+    """Options of a CSV scan. ``reader`` are those that go to Polars as they are."""
 
     has_header: bool
     separator: str
@@ -55,13 +56,13 @@ class CsvOptions:
 
     @property
     def lenient(self) -> bool:
-        """Whether Polars would let malformed quotes pass."""
+        """Whether Polars accepts malformed quotes."""
         tolerated = ("ignore_errors", "truncate_ragged_lines")
         return self.quote is not None and any(self.reader.get(name) for name in tolerated)
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> CsvOptions:
-        """Take the options of a `ScanSpec` apart."""
+        """Return the options of a `ScanSpec`."""
         rest = dict(options)
         quote = rest.get("quote_char", '"')
         return cls(
@@ -85,82 +86,77 @@ class CsvReader:
     quotes: pl.DataFrame | None
     data_root: Path | None
 
-    def scan(self, source: Any, *, has_header: bool, names: list[str] | None) -> pl.LazyFrame:
-        """Let Polars read bytes or paths with the pinned schema."""
+    def _scan(
+        self, source: Any, *, has_header: bool, names: list[str] | None, **columns: Any
+    ) -> pl.LazyFrame:
+        """Return the rows of bytes or paths; the columns are those of planning by default."""
         return pl.scan_csv(
             source,
             has_header=has_header,
-            schema=self.schema,
             new_columns=names,
             raise_if_empty=self.options.raise_if_empty,
             glob=False,
+            **(columns or {"schema": self.schema}),
             **self.options.reader,
         )
 
-    def whole(self, splits: list[Split]) -> list[pl.LazyFrame]:
-        """Files that need no cutting, as they are."""
+    def read_files(self, splits: list[Split]) -> list[pl.LazyFrame]:
+        """Return the rows of splits that are whole files."""
         options = self.options
-        paths = [checked(split, self.data_root) for split in splits]
+        paths = [input_path(split, self.data_root) for split in splits]
         if options.has_header:
             for path in paths:
                 self._check_header_of(path)
         elif not options.check_width:
-            return [
-                self._headerless(path, split) for path, split in zip(paths, splits, strict=True)
-            ]
-        return [self.scan(paths, has_header=options.has_header, names=options.new_columns)]
+            pairs = zip(paths, splits, strict=True)
+            return [self._read_headerless(path, split) for path, split in pairs]
+        return [self._scan(paths, has_header=options.has_header, names=options.new_columns)]
 
-    def _headerless(self, path: Path, split: Split) -> pl.LazyFrame:
-        with mapped(path) as data:
+    def _read_headerless(self, path: Path, split: Split) -> pl.LazyFrame:
+        with map_file(path) as data:
             compressed = is_compressed(data[:4])
         if not compressed:
-            return self.part(split, path)
-        names = self.schema.names()
-        options = self.options
-        return pl.scan_csv(
+            return self.read_split(split, path)
+        frame = self._scan(
             path,
             has_header=False,
-            new_columns=options.new_columns,
+            names=self.options.new_columns,
             schema_overrides=self.schema,
-            infer_schema_length=options.infer_schema_length,
-            raise_if_empty=options.raise_if_empty,
-            glob=False,
-            **options.reader,
-        ).select(exact_columns(names))
+            infer_schema_length=self.options.infer_schema_length,
+        )
+        return frame.select(exact_columns(self.schema.names()))
 
-    def part(self, split: Split, path: Path) -> pl.LazyFrame:
-        """The records that begin in a split."""
+    def read_split(self, split: Split, path: Path) -> pl.LazyFrame:
+        """Return the records that begin in a split."""
         options = self.options
-        with mapped(path) as data:
+        with map_file(path) as data:
             if options.lenient and not is_whole(split) and self._quotes_before(data, split):
                 if split.start > 0:
                     return pl.LazyFrame(schema=self.schema)
-                return self.whole([replace(split, end=split.size)])[0]
+                return self.read_files([replace(split, end=split.size)])[0]
             body, begin, end = self.bounds(data, split)
             if split.start == 0 and options.has_header:
                 self._check_header(data[:body], path)
             if begin < end:
                 if options.check_width and begin == body:
-                    return self.scan(data[:end], has_header=False, names=options.new_columns)
-                return self.framed(data, body, begin, end)
+                    return self._scan(data[:end], has_header=False, names=options.new_columns)
+                return self.read_records(data, body, begin, end)
             if split.start == 0 and (options.has_header or body == len(data)):
-                # No rows, but Polars has its say about the header and about empty files.
-                return self.scan(
-                    data[:body], has_header=options.has_header, names=options.new_columns
-                )
+                # Polars checks the header, or refuses the empty file.
+                header, names = options.has_header, options.new_columns
+                return self._scan(data[:body], has_header=header, names=names)
             return pl.LazyFrame(schema=self.schema)
 
     def bounds(self, data: Bytes, split: Split) -> tuple[int, int, int]:
-        """Return where the file's first record begins, and where a split's records do and end."""
+        """Return where the first record of the file begins, and the bounds of a split's records."""
         body = body_start(data, has_header=self.options.has_header, quote=self.options.quote)
-        return (
-            body,
-            self._first(data, split, split.start, body),
-            self._first(data, split, split.end, body),
+        begin, end = (
+            self._next_start(data, split, position, body) for position in (split.start, split.end)
         )
+        return body, begin, end
 
-    def framed(self, data: Bytes, body: int, begin: int, end: int) -> pl.LazyFrame:
-        """Read the records in ``data[begin:end]`` below the header of their file."""
+    def read_records(self, data: Bytes, body: int, begin: int, end: int) -> pl.LazyFrame:
+        """Return the records in ``data[begin:end]``, read below the header of their file."""
         if self.options.has_header:
             header, names = data[:body], self.options.new_columns
         else:
@@ -168,17 +164,17 @@ class CsvReader:
             header = (self.options.separator.join(map(str, columns)) + "\n").encode()
             names = self.schema.names()
         with memoryview(data) as view, view[begin:end] as records:
-            return self.scan(b"".join((header, records)), has_header=True, names=names)
+            return self._scan(b"".join((header, records)), has_header=True, names=names)
 
-    def _first(self, data: Bytes, split: Split, position: int, body: int) -> int:
-        """Where the first record at or after ``position`` begins."""
+    def _next_start(self, data: Bytes, split: Split, position: int, body: int) -> int:
+        """Return where the first record at or after ``position`` begins."""
         if position <= body:
             return body
         odd = position < len(data) and self._quotes_before(data, split, position) % 2 == 1
         return record_start(data, position, quote=self.options.quote, odd=odd)
 
     def _quotes_before(self, data: Bytes, split: Split, position: int | None = None) -> int:
-        """Quotes of a split's file before a place where it is cut, or in all of it."""
+        """Return the number of quotes in the file of a split, before a cut or in all of it."""
         end = len(data) if position is None else position
         if self.options.quote is None:
             return 0
@@ -188,15 +184,15 @@ class CsvReader:
         return int(self.quotes.filter(before)["quotes"].sum())
 
     def _check_header_of(self, path: Path) -> None:
-        with mapped(path) as data:
+        with map_file(path) as data:
             if not is_compressed(data[:4]):
                 body = body_start(data, has_header=True, quote=self.options.quote)
                 self._check_header(data[:body], path)
 
     def _check_header(self, header: bytes, path: Path) -> None:
-        """Compare a file's own columns with those that all files must have.
+        """Refuse a file whose columns are not those of the first file.
 
-        As in Polars their order may differ where they are matched by name.
+        As in Polars their order may differ if columns are matched by name.
         """
         names = self.schema.names()
         line = header.removeprefix(BOM).strip(b"\r\n")
@@ -222,24 +218,23 @@ class CsvReader:
 
 
 def _other_header(path: Path, own: list[str], names: list[str]) -> JobFailedError:
-    """Return the error that Polars raises for a header, with the file and all its names."""
+    """Return the error that Polars raises for a header, with the file and the columns."""
     pairs = zip(names, own, strict=False)
     first, other = next((pair for pair in pairs if pair[0] != pair[1]), ("", ""))
-    alike = len(own) == len(names)
     words = f"schema names differ: got {first}, expected {other}"
     return JobFailedError.from_info(
         ErrorInfo(
             "MS-232",
-            f"the header of {named(path)} is {_shown(own)}, expected {_shown(names)}",
-            file=str(named(path)),
+            f"the header of {file_name(path)} is {_list_names(own)}, expected {_list_names(names)}",
+            file=str(file_name(path)),
             hint="Files that are read together must have the same columns.",
             exception="ComputeError",
-            exception_message=words if alike else "schema lengths differ",
+            exception_message=words if len(own) == len(names) else "schema lengths differ",
         )
     )
 
 
-def _shown(names: list[str]) -> str:
+def _list_names(names: list[str]) -> str:
     more = f" and {len(names) - _HEADER_SHOWN} more" if len(names) > _HEADER_SHOWN else ""
     return ", ".join(map(repr, names[:_HEADER_SHOWN])) + more
 
@@ -247,23 +242,22 @@ def _shown(names: list[str]) -> str:
 def open_csv(
     scan: ScanTask, schema: pl.Schema, *, quotes: pl.DataFrame | None, data_root: Path | None
 ) -> list[pl.LazyFrame]:
-    """Return the rows of each split, or of several that are whole files, in order."""
+    """Return frames with the rows of the splits, in order."""
     reader = CsvReader(CsvOptions.of(scan.spec.options), schema, quotes, data_root)
     frames: list[pl.LazyFrame] = []
-    for whole, splits in runs(scan.splits):
+    for whole, splits in group_whole_files(scan.splits):
         if whole:
-            frames += reader.whole(splits)
+            frames += reader.read_files(splits)
         else:
-            frames += [reader.part(split, checked(split, data_root)) for split in splits]
+            frames += [reader.read_split(split, input_path(split, data_root)) for split in splits]
     return frames
 
 
 def count_quotes(scan: ScanTask, *, data_root: Path | None) -> pl.DataFrame:
-    """Count the quote characters in each split: ``path``, ``start``, ``quotes``."""
+    """Return the number of quote characters in each split (`QUOTES_SCHEMA`)."""
     quote = scan.spec.options["quote_char"].encode()
     rows = []
     for split in scan.splits:
-        with mapped(checked(split, data_root)) as data:
+        with map_file(input_path(split, data_root)) as data:
             rows.append((split.path, split.start, count_byte(data, quote, split.start, split.end)))
-    schema = {"path": pl.String, "start": pl.Int64, "quotes": pl.Int64}
-    return pl.DataFrame(rows, schema=schema, orient="row")
+    return pl.DataFrame(rows, schema=QUOTES_SCHEMA, orient="row")

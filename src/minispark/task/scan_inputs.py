@@ -1,4 +1,4 @@
-"""The files of a task's splits: found, and the same as they were at planning."""
+"""The input files of a task: opened once, and the same as they were at planning."""
 
 from __future__ import annotations
 
@@ -8,36 +8,33 @@ import re
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 from minispark.errors import ErrorInfo, JobFailedError, MinisparkError, UsageError, caused_by
 from minispark.plan.stages import Split
-from minispark.task.path_sandbox import is_inside
-from minispark.task.safe_open import DESCRIPTORS, open_file
+from minispark.task.safe_open import DESCRIPTORS, is_inside, open_file
 
 _DESCRIPTOR = re.compile(rf"{re.escape(str(DESCRIPTORS))}/\d+")
 
 
-def checked(split: Split, data_root: Path | None) -> Path:
-    """Return a path to the split's file on this machine.
+def input_path(split: Split, data_root: Path | None) -> Path:
+    """Return a path to the file of a split on this machine, which is as it was at planning.
 
-    With a data root, and within `pinned_inputs`, it leads to the file that was checked, whatever
-    its name leads to meanwhile.
+    With a data root, and within `pinned_inputs`, the path leads to the file that was checked, even
+    if the name of the file leads to another one later.
 
     Raises
     ------
     JobFailedError
-        The file is gone, or not as it was at planning: its splits may lie elsewhere; or it lies
-        outside the data root, where there is one.
+        The file is missing, has changed since planning (its records may be at other places), or
+        lies outside the data root.
     """
     path = Path(split.path) if data_root is None else data_root / split.path
     if data_root is not None and not is_inside(path, data_root):
         raise _outside(split)
     try:
-        opened = path if data_root is None else _pinned(path, data_root)
+        opened = path if data_root is None else _pin(path, data_root)
         status = opened.stat()
     except UsageError:
         raise _outside(split) from None
@@ -56,75 +53,63 @@ def checked(split: Split, data_root: Path | None) -> Path:
     return opened
 
 
-def named(path: Path) -> Path:
-    """Return the name of a file that `checked` has given a path to."""
-    return path if _held is None else _held.names.get(path, path)
+_pinned: dict[Path, Path] | None = None
+"""Input files that are kept open, each with the path of its descriptor; None outside a task."""
 
 
 @contextmanager
 def pinned_inputs() -> Iterator[None]:
-    """Keep the files open that are checked within the block; a process runs one task at a time.
+    """Keep the checked input files open within the block; a process runs one task at a time.
 
-    What an error says names files in the place of their descriptors.
+    Errors from the block name files, not descriptors.
     """
-    global _held
-    before, _held = _held, _Held()
+    global _pinned
+    _pinned = {}
     try:
         yield
     except BaseException as error:
-        error.args = tuple(_named(one) for one in error.args)
+        error.args = tuple(_with_names(text) for text in error.args)
         if isinstance(error, MinisparkError):
-            error.info = with_names(error.info)
+            error.info = with_file_names(error.info)
         raise
     finally:
-        for descriptor in _held.descriptors:
-            os.close(descriptor)
-        _held = before
+        for opened in _pinned.values():
+            os.close(int(opened.name))
+        _pinned = None
 
 
-def with_names(info: ErrorInfo) -> ErrorInfo:
-    """Return an error that names files in the place of their descriptors."""
-    texts = ("message", "file", "exception_message")
-    changed: dict[str, Any] = {name: _named(getattr(info, name)) for name in texts}
-    return replace(info, **changed)
+def file_name(path: Path) -> Path:
+    """Return the name of the file that `input_path` returned a path to."""
+    return next((file for file, opened in (_pinned or {}).items() if opened == path), path)
 
 
-def _named(said: object) -> object:
-    if not isinstance(said, str) or str(DESCRIPTORS) not in said:
-        return said
-    return _DESCRIPTOR.sub(lambda found: str(named(Path(found[0]))), said)
+def with_file_names(info: ErrorInfo) -> ErrorInfo:
+    """Return the error with names of files in place of their descriptors."""
+    return info.map_texts(_with_names, names=("message", "file", "exception_message"))
 
 
-@dataclass(slots=True)
-class _Held:
-    """Descriptors of a task's inputs; paths that lead to them, with the names of the files."""
-
-    descriptors: list[int] = field(default_factory=list)
-    paths: dict[Path, Path] = field(default_factory=dict)
-    names: dict[Path, Path] = field(default_factory=dict)
+def _with_names(text: object) -> object:
+    if not isinstance(text, str):
+        return text
+    return _DESCRIPTOR.sub(lambda match: str(file_name(Path(match[0]))), text)
 
 
-_held: _Held | None = None
-
-
-def _pinned(path: Path, root: Path) -> Path:
-    if _held is None or not DESCRIPTORS.is_dir():
+def _pin(path: Path, root: Path) -> Path:
+    if _pinned is None or not DESCRIPTORS.is_dir():
         return path
-    if path not in _held.paths:
+    if path not in _pinned:
         try:
             descriptor = open_file(path, root)
         except OSError as error:
-            if error.errno != errno.EMFILE or not _more_files():
+            if error.errno != errno.EMFILE or not _raise_file_limit():
                 raise
             descriptor = open_file(path, root)
-        _held.descriptors.append(descriptor)
-        _held.paths[path] = DESCRIPTORS / str(descriptor)
-        _held.names[_held.paths[path]] = path
-    return _held.paths[path]
+        _pinned[path] = DESCRIPTORS / str(descriptor)
+    return _pinned[path]
 
 
-def _more_files() -> bool:
-    """Raise the number of files that this process may have open; False where that is the limit."""
+def _raise_file_limit() -> bool:
+    """Raise the number of files that this process may open; False if it is the highest already."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == hard:
         return False
@@ -146,6 +131,6 @@ def is_whole(split: Split) -> bool:
     return split.start == 0 and split.end == split.size
 
 
-def runs(splits: tuple[Split, ...]) -> list[tuple[bool, list[Split]]]:
-    """Put neighbouring whole files together: Polars reads many in one scan at less cost."""
+def group_whole_files(splits: tuple[Split, ...]) -> list[tuple[bool, list[Split]]]:
+    """Group neighbouring splits by whether they are whole files: Polars reads many in one scan."""
     return [(whole, list(group)) for whole, group in groupby(splits, is_whole)]

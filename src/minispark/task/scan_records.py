@@ -1,12 +1,12 @@
 """Where records begin in the bytes of a file.
 
-A record ends at a newline that is not inside quotes. Inside means after an odd number of quote
-characters, counted from the start of the file, wherever they stand. That is how Polars itself
-finds the ends of rows; it refuses a file in which quotes in the middle of unquoted fields make its
-parser find other ends ("CSV malformed"), and so does the split that holds such fields. A split is
-a little stricter: over a long stretch two such faults may cancel out.
+A record ends at a newline that is not inside quotes. "Inside" means: after an odd number of quote
+characters, counted from the start of the file, at any position. Polars itself finds the ends of
+rows in this way. It refuses a file in which quotes in the middle of unquoted fields make its parser
+find other ends ("CSV malformed"), and so does the split that holds such fields. A split is a little
+stricter: over a long stretch two such faults may cancel out.
 
-Everything here looks at a few bytes around a cut, never at a whole split.
+The functions look at a few bytes around a cut, never at a whole split.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ Bytes = bytes | mmap.mmap
 
 
 @contextmanager
-def mapped(path: Path) -> Iterator[Bytes]:
-    """Map a file for the block."""
+def map_file(path: Path) -> Iterator[Bytes]:
+    """Map a file into memory for the block."""
     with path.open("rb") as file:
         if not path.stat().st_size:
             yield b""
@@ -37,12 +37,12 @@ def mapped(path: Path) -> Iterator[Bytes]:
 def record_start(
     data: Bytes, position: int, *, quote: bytes | None = None, odd: bool = False
 ) -> int:
-    """Return where the first record at or after ``position`` begins; the end of file if none does.
+    """Return where the first record at or after ``position`` begins, else the end of the file.
 
     Parameters
     ----------
     quote
-        The quote character; None where nothing can be quoted.
+        The quote character; None if nothing can be quoted.
     odd
         Whether an odd number of quotes lies before ``position``.
     """
@@ -51,20 +51,20 @@ def record_start(
         return size
     if not odd and (position == 0 or data[position - 1] == _NEWLINE):
         return position
-    place = position
+    start = position
     while True:
         if odd and quote is not None:
-            place = data.find(quote, place) + 1
-            if not place:
+            start = data.find(quote, start) + 1
+            if not start:
                 return size
             odd = False
-        newline = data.find(b"\n", place)
+        newline = data.find(b"\n", start)
         if newline < 0:
             return size
-        opening = -1 if quote is None else data.find(quote, place, newline)
+        opening = -1 if quote is None else data.find(quote, start, newline)
         if opening < 0:
             return newline + 1
-        place, odd = opening + 1, True
+        start, odd = opening + 1, True
 
 
 def body_start(data: Bytes, *, has_header: bool, quote: bytes | None) -> int:
@@ -72,27 +72,22 @@ def body_start(data: Bytes, *, has_header: bool, quote: bytes | None) -> int:
 
     As in Polars, a byte order mark is no data and empty lines before a header are skipped.
     """
-    place = len(BOM) if data[: len(BOM)] == BOM else 0
+    start = len(BOM) if data[: len(BOM)] == BOM else 0
     if not has_header:
-        return place
-    while True:
-        if data[place : place + 1] == b"\n":
-            place += 1
-        elif data[place : place + 2] == b"\r\n":
-            place += 2
-        else:
-            break
-    # One further on, since a header begins here and we want what comes after it.
-    odd = quote is not None and data[place : place + 1] == quote
-    return record_start(data, place + 1, quote=quote, odd=odd)
+        return start
+    while data[start : start + 1] == b"\n" or data[start : start + 2] == b"\r\n":
+        start += 1 if data[start : start + 1] == b"\n" else 2
+    # One byte further: a header begins at `start`, and the record after it is wanted.
+    odd = quote is not None and data[start : start + 1] == quote
+    return record_start(data, start + 1, quote=quote, odd=odd)
 
 
 def count_byte(data: Bytes, byte: bytes, start: int, end: int) -> int:
-    """Count a byte in ``data[start:end]``; where there is none, at the speed of memory."""
-    place = data.find(byte, start, end)
-    if place < 0:
+    """Return how often a byte is in ``data[start:end]``, in pieces, so that no copy is large."""
+    first = data.find(byte, start, end)
+    if first < 0:
         return 0
     return sum(
         data[begin : min(begin + _COUNTED_AT_ONCE, end)].count(byte)
-        for begin in range(place, end, _COUNTED_AT_ONCE)
+        for begin in range(first, end, _COUNTED_AT_ONCE)
     )

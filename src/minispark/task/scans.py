@@ -7,7 +7,7 @@ the files had at planning; a file that changed since is an error.
 
 from __future__ import annotations
 
-import re
+from glob import has_magic
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,9 @@ import polars as pl
 from minispark.plan.scan_files import row_groups
 from minispark.plan.stages import ScanFormat, Split
 from minispark.task.scan_csv import count_quotes, open_csv
-from minispark.task.scan_inputs import checked, runs
-from minispark.task.scan_records import mapped, record_start
+from minispark.task.scan_inputs import group_whole_files, input_path
+from minispark.task.scan_records import map_file, record_start
 from minispark.task.spec import ScanTask
-
-_GLOB = re.compile(r"[*?\[]")
 
 
 def open_scan(
@@ -44,7 +42,7 @@ def open_scan(
     Raises
     ------
     JobFailedError
-        A file is gone or has changed since planning, or its header differs from the others'.
+        A file is missing or has changed since planning, or its header differs from the others'.
     """
     match scan.spec.format:
         case ScanFormat.QUOTES:
@@ -61,31 +59,26 @@ def open_scan(
 
 
 def _open_lines(scan: ScanTask, schema: pl.Schema, data_root: Path | None) -> list[pl.LazyFrame]:
-    options = dict(scan.spec.options)
-
     def read(source: Any) -> pl.LazyFrame:
         if scan.spec.format is ScanFormat.TEXT:
-            return pl.scan_lines(source, glob=False, **options)
-        # It has no option that takes a path as it stands.
-        if isinstance(source, list) and any(_GLOB.search(str(path)) for path in source):
+            return pl.scan_lines(source, glob=False, **scan.spec.options)
+        # scan_ndjson has no option that switches patterns off.
+        if isinstance(source, list) and any(has_magic(str(path)) for path in source):
             source = [path.read_bytes() for path in source]
-        return pl.scan_ndjson(source, schema=schema, **options)
+        return pl.scan_ndjson(source, schema=schema, **scan.spec.options)
 
-    frames: list[pl.LazyFrame] = []
-    for whole, splits in runs(scan.splits):
-        paths = [checked(split, data_root) for split in splits]
+    sources: list[Any] = []
+    for whole, splits in group_whole_files(scan.splits):
+        paths = [(input_path(split, data_root), split) for split in splits]
         if whole:
-            filled = [path for path, split in zip(paths, splits, strict=True) if split.size]
-            frames += [read(filled)] if filled else []
-            continue
-        for path, split in zip(paths, splits, strict=True):
-            records = _lines(path, split)
-            frames += [read(records)] if records else []
-    return frames
+            sources.append([path for path, split in paths if split.size])
+        else:
+            sources += [_lines(path, split) for path, split in paths]
+    return [read(source) for source in sources if source]
 
 
 def _lines(path: Path, split: Split) -> bytes:
-    with mapped(path) as data:
+    with map_file(path) as data:
         return data[record_start(data, split.start) : record_start(data, split.end)]
 
 
@@ -95,7 +88,7 @@ def _open_parquet(scan: ScanTask, schema: pl.Schema, data_root: Path | None) -> 
             source, schema=schema, glob=False, hive_partitioning=False, **scan.spec.options
         )
 
-    opened = [(split, checked(split, data_root)) for split in scan.splits]
+    opened = [(split, input_path(split, data_root)) for split in scan.splits]
     frames: list[pl.LazyFrame] = []
     for whole, group in groupby(opened, lambda pair: _is_whole_parquet(*pair)):
         if whole:

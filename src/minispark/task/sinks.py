@@ -1,16 +1,16 @@
-"""Files that a job delivers: written under staging names, published by the job's commit.
+"""The output files of a job: written under staging names, published by the job's commit.
 
 ::
 
     <sink path>/
       _minispark-<job>/                  until the commit
-        part-00003.<block id>.csv        one for each attempt that ended well
+        part-00003.<block id>.csv        one for each attempt that succeeded
       part-00000.csv                     after it; names depend on the partition only
       _SUCCESS                           last
 
-A commit may be cut short at any point and run again with the same files: the end is the same.
-Nothing has a final name before it begins. An empty partition writes no file, but for partition
-0, whose file tells the columns of an empty result; the commit leaves it out of any other.
+A commit may stop at any point and run again with the same files: the end is the same. No file has
+its final name before the commit begins. An empty partition writes no file, except partition 0,
+whose file has the columns of an empty result. The commit leaves that file out if there are rows.
 """
 
 from __future__ import annotations
@@ -22,110 +22,103 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 import polars as pl
 
-from minispark.blocks.checksums import rows_checksum
+from minispark.blocks.format import rows_checksum
 from minispark.errors import MinisparkError, UsageError
 from minispark.ids import TaskKey
 from minispark.plan.stages import SinkSpec
-from minispark.task.path_sandbox import is_inside
-from minispark.task.safe_open import make_directory, outside, pinned_directory, subdirectory
+from minispark.task.formats import WRITERS
+from minispark.task.safe_open import (
+    is_inside,
+    make_directory,
+    outside_error,
+    pinned_directory,
+    subdirectory,
+)
 from minispark.task.spec import SinkFile
 
 _SUCCESS = "_SUCCESS"
 _STAGING = "_minispark-"
 _MADE = "made-"
-"""Begin of a name in the staging directory: how many directories were made for the output."""
-_FORMATS: dict[str, Callable[[pl.DataFrame, IO[bytes]], object]] = {
-    "csv": lambda frame, file: frame.write_csv(file),
-    "jsonl": lambda frame, file: frame.write_ndjson(file),
-    "parquet": lambda frame, file: frame.write_parquet(file),
-}
+"""Prefix of an empty file in the staging directory that says how many directories were made."""
 _PART = re.compile(r"part-\d{5,}\.(csv|jsonl|parquet)")
-_STAGED_PART = re.compile(r"(?P<part>part-\d{5,})\.(?P<block>.+)\.(?P<format>csv|jsonl|parquet)")
+_STAGED_PART = re.compile(r"[^/]+/part-\d{5,}\.(?P<block>.+)\.(?P<format>csv|jsonl|parquet)")
 
 Rename = Callable[[Path, Path], object]
 
 
 def sink_directory(sink: SinkSpec, data_root: str | None) -> Path:
-    """Return where the files of a sink go; a relative path lies under the data root.
+    """Return the directory of a sink; a relative path is under the data root.
 
     Raises
     ------
     UsageError
-        With a data root: the path leads out of it.
+        The path leads out of the data root.
     """
     if data_root is None:
         return Path(sink.path)
     directory = Path(data_root) / sink.path
     if not is_inside(directory, Path(data_root)):
-        raise outside(Path(sink.path))
+        raise outside_error(Path(sink.path))
     return directory
 
 
 def write_part(
     frame: pl.DataFrame, sink: SinkSpec, *, key: TaskKey, data_root: str | None
 ) -> SinkFile | None:
-    """Write an attempt's rows under its staging name; None where no file is needed.
+    """Write the rows of an attempt under a staging name and return the file, None if not needed.
 
-    The names in the result are relative to the sink's directory.
+    The names in the result are relative to the directory of the sink.
     """
     if frame.height == 0 and key.partition > 0:
         return None
-    write = _FORMATS.get(sink.format)
-    if write is None:
-        msg = f"cannot write files of format {sink.format!r}; known are {', '.join(_FORMATS)}"
+    if sink.format not in WRITERS:
+        msg = f"cannot write files of format {sink.format!r}; known are {', '.join(WRITERS)}"
         raise UsageError(msg)
     directory, root = sink_directory(sink, data_root), _root(data_root)
     try:
         try:
-            size = _stage(frame, write, sink, key, directory, root)
+            size = _stage(frame, sink, key, directory, root)
         except FileNotFoundError:
             # Another attempt has just removed the folder, which was empty (`discard_part`).
-            size = _stage(frame, write, sink, key, directory, root)
+            size = _stage(frame, sink, key, directory, root)
     except BaseException:
         with suppress(OSError, MinisparkError):
             discard_part(sink, key=key, data_root=data_root)
         raise
-    folder, name = _staged(sink, key)
-    final = f"part-{key.partition:05d}.{sink.format}"
-    return SinkFile(f"{folder}/{name}", final, frame.height, size, rows_checksum(frame))
+    staged, final = _names(key, sink.format)
+    return SinkFile(staged, final, frame.height, size, rows_checksum(frame))
 
 
 def _stage(
-    frame: pl.DataFrame,
-    write: Callable[[pl.DataFrame, IO[bytes]], object],
-    sink: SinkSpec,
-    key: TaskKey,
-    directory: Path,
-    root: Path | None,
+    frame: pl.DataFrame, sink: SinkSpec, key: TaskKey, directory: Path, root: Path | None
 ) -> int:
     """Write a staged file and return its size."""
-    folder, name = _staged(sink, key)
-    made = make_directory(directory, root)
+    folder, _, name = _names(key, sink.format)[0].partition("/")
+    levels = make_directory(directory, root)
     with pinned_directory(directory, root) as out:
         (out / folder).mkdir(exist_ok=True)
         with subdirectory(out, folder) as staging:
-            if made:
-                (staging / f"{_MADE}{made}").touch()
+            if levels:
+                (staging / f"{_MADE}{levels}").touch()
             path = staging / name
             path.unlink(missing_ok=True)
-            # A name that is taken, perhaps by a link, is not written to.
+            # Not through a link that appears under this name.
             with path.open("xb") as file:
-                write(frame, file)
+                WRITERS[sink.format](frame, file)
                 file.flush()
                 return os.fstat(file.fileno()).st_size
 
 
 def discard_part(sink: SinkSpec, *, key: TaskKey, data_root: str | None) -> None:
-    """Remove what an attempt staged that no commit will publish.
+    """Remove the staged file of an attempt that no commit will publish.
 
-    It may be late and its job over, so its staging directory goes too, once nothing is in it.
+    The job may have ended already, so its staging directory is removed too if it is empty.
     """
     directory, root = sink_directory(sink, data_root), _root(data_root)
-    folder, name = _staged(sink, key)
+    folder, _, name = _names(key, sink.format)[0].partition("/")
     with suppress(FileNotFoundError), pinned_directory(directory, root) as out:
         with subdirectory(out, folder) as staging:
             (staging / name).unlink(missing_ok=True)
@@ -144,9 +137,10 @@ def discard_part(sink: SinkSpec, *, key: TaskKey, data_root: str | None) -> None
         _remove_made(directory, root, _levels(marks))
 
 
-def _staged(sink: SinkSpec, key: TaskKey) -> tuple[str, str]:
-    """Return the names of an attempt's folder and file."""
-    return f"{_STAGING}{key.job}", f"part-{key.partition:05d}.{key.block_id}.{sink.format}"
+def _names(key: TaskKey, format_: str) -> tuple[str, str]:
+    """Return the staging name and the final name of the file of an attempt."""
+    part = f"part-{key.partition:05d}"
+    return f"{_STAGING}{key.job}/{part}.{key.block_id}.{format_}", f"{part}.{format_}"
 
 
 def _root(data_root: str | None) -> Path | None:
@@ -154,13 +148,13 @@ def _root(data_root: str | None) -> Path | None:
 
 
 def _levels(marks: Iterable[str]) -> int:
-    """Return how many directories the job has made, by the marks in its staging directory."""
+    """Return how many directories the job made, by the marks in its staging directory."""
     numbers = (mark.removeprefix(_MADE) for mark in marks if mark.startswith(_MADE))
     return max((int(number) for number in numbers if number.isdecimal()), default=0)
 
 
 def _remove_made(directory: Path, root: Path | None, levels: int) -> None:
-    """Remove directories that a job made for its output, from the lowest up, if they are empty."""
+    """Remove directories that a job made for its output, the lowest first, if they are empty."""
     for path in (directory, *directory.parents)[:levels]:
         if path == root:
             return
@@ -171,13 +165,13 @@ def _remove_made(directory: Path, root: Path | None, levels: int) -> None:
             return
 
 
-def prepare(directory: Path, *, overwrite: bool) -> None:
-    """Check, before a job starts, that it may write to ``directory``.
+def check_directory(directory: Path, *, overwrite: bool) -> None:
+    """Refuse an output directory before the job starts.
 
     Raises
     ------
     UsageError
-        It is a file, cannot be made, or holds something and ``overwrite`` is not given.
+        The directory is a file, cannot be made, or is not empty and ``overwrite`` is not given.
     """
     if not directory.exists():
         _check_above(directory)
@@ -187,7 +181,7 @@ def prepare(directory: Path, *, overwrite: bool) -> None:
         raise UsageError(msg, code="MS-120", file=str(directory))
     if overwrite:
         return
-    # What a killed job staged is no output.
+    # Staged files of a killed job are not output.
     if any(not entry.name.startswith(_STAGING) for entry in directory.iterdir()):
         msg = f"the output directory {directory} is not empty"
         hint = "give overwrite, or name another directory"
@@ -200,14 +194,14 @@ def _check_above(directory: Path) -> None:
         if path.is_dir():
             return
         if path.is_symlink():
-            what = "is a link that leads nowhere"
+            problem = "is a link that leads nowhere"
         elif path.exists():
-            what = "is a file, not a directory"
+            problem = "is a file, not a directory"
         else:
             continue
         name = "the output" if path == directory else f"the output {directory} cannot be made:"
         hint = "Remove it, or name another directory."
-        raise UsageError(f"{name} {path} {what}", code="MS-120", file=str(path), hint=hint)
+        raise UsageError(f"{name} {path} {problem}", code="MS-120", file=str(path), hint=hint)
 
 
 def commit(
@@ -221,43 +215,45 @@ def commit(
 ) -> tuple[str, ...]:
     """Publish the files of the accepted attempts and return their final names, in order.
 
-    Parts that an earlier job left are removed with ``overwrite``, other files never. The first
-    thing to go is an old ``_SUCCESS``, the last to come is the new one. With a ``root`` nothing
-    outside it is touched, whatever becomes a link meanwhile.
+    With ``overwrite``, parts of an earlier job are removed; other files never are. An old
+    ``_SUCCESS`` is removed first, the new one is written last. With a ``root`` nothing outside it
+    is changed, even if a directory becomes a link meanwhile.
 
     Raises
     ------
     UsageError
-        A final name is taken although nothing may be overwritten, a name is none of ours, or the
-        directory lies outside the root.
+        A final name is taken although nothing may be overwritten, a name is not that of a sink of
+        the job, or the directory is outside the root.
     FileNotFoundError
         A file is neither staged nor published.
     """
-    kept = _kept(files)
-    for file in kept:
-        _check_names(file, job)
+    parts = _needed_parts(files)
+    for file in parts:
+        if not _has_sink_names(file, job):
+            msg = f"{file.staged!r} -> {file.final!r} are no file names of a sink of {job}"
+            raise UsageError(msg)
     try:
         with pinned_directory(directory, root) as out, _staging(out, job) as staging:
             folder = _Folder(directory, out, staging)
-            _publish(kept, folder, overwrite=overwrite, rename=rename)
+            _publish(parts, folder, overwrite=overwrite, rename=rename)
     except FileNotFoundError as error:
-        if error.filename == str(directory) and kept:
-            raise _is_gone(directory / kept[0].staged, kept[0]) from error
+        if error.filename == str(directory) and parts:
+            raise _missing(directory / parts[0].staged, parts[0]) from error
         raise
     abort(directory, job, root=root)
-    return tuple(file.final for file in kept)
+    return tuple(file.final for file in parts)
 
 
 @dataclass(frozen=True, slots=True)
 class _Folder:
-    """An output directory: as it is called, and by its descriptor, with its staging directory."""
+    """An output directory: its name, and the paths of it and of its staging directory."""
 
     shown: Path
     out: Path
     staging: Path | None
 
     def staged(self, file: SinkFile) -> Path | None:
-        """Return where a file is staged, None where it is not."""
+        """Return the path of a staged file, None if it is not staged."""
         if self.staging is None:
             return None
         path = self.staging / file.staged.partition("/")[2]
@@ -265,39 +261,36 @@ class _Folder:
             raise _is_link(self.shown / file.staged, file)
         return path if path.exists() else None
 
-    def published(self, file: SinkFile) -> bool:
-        """Whether there is anything under a file's final name."""
-        return os.path.lexists(self.out / file.final)
-
 
 @contextmanager
 def _staging(out: Path, job: str) -> Iterator[Path | None]:
-    """Open the staging directory of a job, None where there is none."""
+    """Open the staging directory of a job, None if there is none."""
     with ExitStack() as stack:
-        try:
-            found: Path | None = stack.enter_context(subdirectory(out, f"{_STAGING}{job}"))
-        except (FileNotFoundError, NotADirectoryError):
-            found = None
-        yield found
+        staging: Path | None = None
+        with suppress(FileNotFoundError, NotADirectoryError):
+            staging = stack.enter_context(subdirectory(out, f"{_STAGING}{job}"))
+        yield staging
 
 
-def _publish(kept: Sequence[SinkFile], folder: _Folder, *, overwrite: bool, rename: Rename) -> None:
-    staged = {file: path for file in kept if (path := folder.staged(file)) is not None}
+def _publish(
+    parts: Sequence[SinkFile], folder: _Folder, *, overwrite: bool, rename: Rename
+) -> None:
+    staged = {file: path for file in parts if (path := folder.staged(file)) is not None}
     success = folder.out / _SUCCESS
     if not staged and success.exists():
         return
-    _check_published(kept, staged, folder, overwrite=overwrite)
+    _check_names(parts, staged, folder, overwrite=overwrite)
     success.unlink(missing_ok=True)
     if overwrite:
-        _remove_old_parts(folder.out, keep={file.final for file in kept})
+        _remove_old_parts(folder.out, keep={file.final for file in parts})
     for file, path in staged.items():
         _sync(path)
         rename(path, folder.out / file.final)
         if (folder.out / file.final).is_symlink():
             (folder.out / file.final).unlink(missing_ok=True)
             raise _is_link(folder.shown / file.staged, file)
-    # What was taken back meanwhile leaves no output that looks whole.
-    _check_published(kept, (), folder, overwrite=overwrite)
+    # A file that was withdrawn meanwhile must not leave output that looks whole.
+    _check_names(parts, (), folder, overwrite=overwrite)
     _sync(folder.out)
     _mark(success)
     _sync(folder.out)
@@ -306,23 +299,22 @@ def _publish(kept: Sequence[SinkFile], folder: _Folder, *, overwrite: bool, rena
 def withdraw(
     files: Sequence[SinkFile], *, directory: Path, job: str, root: Path | None = None
 ) -> None:
-    """Take back what a commit that failed has published: output is there as a whole, or absent.
+    """Remove what a failed commit has published: output exists as a whole or not at all.
 
-    A file that is still staged was not published: under its final name is a file of others.
+    A file that is still staged was not published: the file under its final name is another one.
     """
-    named = [file for file in _kept(files) if _is_named_right(file, job)]
+    parts = [file for file in _needed_parts(files) if _has_sink_names(file, job)]
     with (
         suppress(FileNotFoundError),
         pinned_directory(directory, root) as out,
         _staging(out, job) as staging,
     ):
-        waiting = {
-            file
-            for file in named
-            if staging is not None and (staging / file.staged.partition("/")[2]).exists()
-        }
-        ours = [out / file.final for file in named if file not in waiting]
-        published = [path for path in ours if path.exists()]
+        published = [
+            out / file.final
+            for file in parts
+            if (out / file.final).exists()
+            and not (staging and (staging / file.staged.partition("/")[2]).exists())
+        ]
         if published:
             (out / _SUCCESS).unlink(missing_ok=True)
         for path in published:
@@ -330,9 +322,9 @@ def withdraw(
 
 
 def abort(directory: Path, job: str, *, root: Path | None = None) -> None:
-    """Remove what attempts of ``job`` staged, and directories that they made, if they are empty.
+    """Remove the staged files of ``job``, and the directories that it made, if they are empty.
 
-    Nothing to remove is no error, nor what cannot be removed.
+    Files that cannot be removed are no error.
     """
     name = f"{_STAGING}{job}"
     levels = 0
@@ -343,42 +335,33 @@ def abort(directory: Path, job: str, *, root: Path | None = None) -> None:
     _remove_made(directory, root, levels)
 
 
-def _kept(files: Sequence[SinkFile]) -> list[SinkFile]:
+def _needed_parts(files: Sequence[SinkFile]) -> list[SinkFile]:
+    """Return the files that have rows, in order, or the first if none has."""
     ordered = sorted(files, key=lambda file: (len(file.final), file.final))
     return [file for file in ordered if file.rows] or ordered[:1]
 
 
-def _check_names(file: SinkFile, job: str) -> None:
-    if not _is_named_right(file, job):
-        msg = f"{file.staged!r} -> {file.final!r} are no file names of a sink of {job}"
-        raise UsageError(msg)
-
-
-def _is_named_right(file: SinkFile, job: str) -> bool:
-    folder, _, name = file.staged.partition("/")
-    match = _STAGED_PART.fullmatch(name)
+def _has_sink_names(file: SinkFile, job: str) -> bool:
+    """Whether the names of a file, which a worker reported, are those of a sink of the job."""
+    match = _STAGED_PART.fullmatch(file.staged)
+    if match is None:
+        return False
     try:
-        key = TaskKey.parse(match["block"]) if match else None
+        key = TaskKey.parse(match["block"])
     except ValueError:
-        key = None
-    return (
-        match is not None
-        and key is not None
-        and folder == f"{_STAGING}{job}"
-        and key.job == job
-        and file.final == f"{match['part']}.{match['format']}"
-        and match["part"] == f"part-{key.partition:05d}"
-    )
+        return False
+    return key.job == job and _names(key, match["format"]) == (file.staged, file.final)
 
 
-def _check_published(
-    kept: Sequence[SinkFile], staged: Collection[SinkFile], folder: _Folder, *, overwrite: bool
+def _check_names(
+    parts: Sequence[SinkFile], staged: Collection[SinkFile], folder: _Folder, *, overwrite: bool
 ) -> None:
-    for file in kept:
-        final = folder.published(file)
-        if file not in staged and not final:
-            raise _is_gone(folder.shown / file.staged, file)
-        if file in staged and final and not overwrite:
+    """Refuse a file that is neither staged nor published, and a final name that is taken."""
+    for file in parts:
+        published = os.path.lexists(folder.out / file.final)
+        if file not in staged and not published:
+            raise _missing(folder.shown / file.staged, file)
+        if file in staged and published and not overwrite:
             path = folder.shown / file.final
             msg = f"{path} appeared while the job ran"
             raise UsageError(msg, code="MS-122", file=str(path))
@@ -389,7 +372,7 @@ def _is_link(staged: Path, file: SinkFile) -> UsageError:
     return UsageError(msg, code="MS-122", file=file.staged)
 
 
-def _is_gone(staged: Path, file: SinkFile) -> FileNotFoundError:
+def _missing(staged: Path, file: SinkFile) -> FileNotFoundError:
     return FileNotFoundError(f"{staged} is gone and {file.final} was not published")
 
 

@@ -1,4 +1,4 @@
-"""What a task is told and what it reports: plain data, the same on every engine."""
+"""What a task gets and what it reports: plain data, the same on every engine."""
 
 from __future__ import annotations
 
@@ -22,28 +22,29 @@ class TaskInput:
     generation: Count
     blocks: Annotated[tuple[BlockSource, ...], Items]
     take: Signed | None = None
-    """How many rows the task needs: the first ones, the last ones where negative; None is all."""
+    """How many rows the task needs: the first ones, the last ones if negative; None is all."""
 
-    def needed(self) -> tuple[BlockSource, ...]:
+    def needed_blocks(self) -> tuple[BlockSource, ...]:
         """Return the blocks that hold the rows which the task needs.
 
         Raises
         ------
         JobFailedError
-            A task that made one of them failed over rows that are needed.
+            The task that made a block failed over rows that are needed.
         """
-        backwards = self.take is not None and self.take < 0
-        needed: list[BlockSource] = []
+        if self.take is None:
+            return self.blocks
+        order = -1 if self.take < 0 else 1
+        blocks: list[BlockSource] = []
         rows = 0
-        for source in reversed(self.blocks) if backwards else self.blocks:
-            if self.take is not None and rows >= abs(self.take):
+        for block in self.blocks[::order]:
+            if rows >= abs(self.take):
                 break
-            needed.append(source)
-            rows += source.meta.rows
-            error = source.meta.error
-            if error is not None and rows < abs(self.take or 0):
-                raise JobFailedError.from_info(error)
-        return tuple(reversed(needed) if backwards else needed)
+            blocks.append(block)
+            rows += block.meta.rows
+            if block.meta.error is not None and rows < abs(self.take):
+                raise JobFailedError.from_info(block.meta.error)
+        return tuple(blocks[::order])
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +58,13 @@ class ScanTask:
 
 
 def scan_task(scan: ScanInput, partition: int) -> ScanTask:
-    """Take the splits of one partition of a branch."""
+    """Return the splits that the task of one partition of a branch reads."""
     return ScanTask(scan.leaf, scan.spec, scan.tasks[partition], scan.quotes)
 
 
 @dataclass(frozen=True, slots=True)
 class FragmentKey:
-    """Name of a fragment: all tasks of a branch of a stage run the same."""
+    """The name of a fragment: all tasks of a branch of a stage run the same one."""
 
     job: Id
     stage: Count
@@ -72,36 +73,36 @@ class FragmentKey:
 
 @dataclass(frozen=True, slots=True)
 class TaskSpec:
-    """Fragment + named inputs -> output, and nothing else."""
+    """All that a task needs: a fragment, named inputs, and where its rows go."""
 
     key: TaskKey
     fragment: Data
-    """Empty on its way to a worker, which has it under `fragment_key` and fills it in."""
+    """Empty on the way to a worker, which fills it in from `fragment_key`."""
     scans: Annotated[tuple[ScanTask, ...], Items]
     inputs: Annotated[tuple[TaskInput, ...], Items]
     output: Output
     block_directory: Path = ""
-    """Where the block goes; the worker fills it in."""
+    """Where the block is written; the worker fills it in."""
     data_root: Path | None = None
-    """What relative paths mean; the worker fills it in."""
+    """What relative paths start from; the worker fills it in."""
     timeout_s: Seconds | None = None
     in_memory: bool = False
-    """Use Polars' in-memory engine; so it is tried again after a panic of the streaming engine."""
+    """Use Polars' in-memory engine, as the attempt after a panic of the streaming engine does."""
     keep: TaskKey | None = None
-    """Under which name the worker keeps the block for later jobs."""
+    """The name under which the worker keeps the block for later jobs; None if it does not."""
     optimizations: Annotated[OptimizerFlags, Items] = ()
     branch: Count = 0
     """Index of the branch in its stage."""
 
     @property
     def fragment_key(self) -> FragmentKey:
-        """Name of the fragment."""
+        """The name of the fragment."""
         return FragmentKey(self.key.job, self.key.stage, self.branch)
 
 
 @dataclass(frozen=True, slots=True)
 class InputGeneration:
-    """Which generation of an input stage an attempt read."""
+    """The generation of an input stage that an attempt read."""
 
     stage: Count
     generation: Count
@@ -116,12 +117,12 @@ class SinkFile:
     rows: Count
     bytes: Count
     rows_checksum: Checksum | None = None
-    """Of its rows, whatever their order (`minispark.blocks.checksums`)."""
+    """See `minispark.blocks.format.rows_checksum`."""
 
 
 @dataclass(frozen=True, slots=True)
 class TaskReport:
-    """A task that ended well. Times in seconds, sizes in bytes."""
+    """The result of a task that succeeded. Times in seconds, sizes in bytes."""
 
     key: TaskKey
     block: BlockMeta
@@ -137,11 +138,11 @@ class TaskReport:
 
 @dataclass(frozen=True, slots=True)
 class TaskFailure:
-    """A task that did not."""
+    """The result of a task that failed."""
 
     key: TaskKey
     failure: Failure
     inputs: Annotated[tuple[InputGeneration, ...], Items] = ()
     duration_s: Seconds = 0.0
     log: Annotated[tuple[Text, ...], Items] = ()
-    """The last lines that it printed."""
+    """The last lines that the task printed."""

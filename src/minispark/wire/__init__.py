@@ -1,1 +1,1 @@
-"""What processes say to each other: messages, versions, errors, and the door they come in by."""
+"""Messages between processes, and the guard and limits of every HTTP server."""

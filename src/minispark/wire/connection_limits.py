@@ -1,10 +1,10 @@
-"""The connection before the door: who makes one must say what it wants, and soon.
+"""Limits of connections before a request has arrived.
 
-uvicorn waits for ever for the head of a request. A peer that opens connections and says nothing,
-or a byte a minute, would take all the files that a server may open.
+uvicorn waits for ever for the head of a request. A peer that opens connections and sends nothing,
+or a byte a minute, would use up all the files that a server may open.
 
-Covers: time for a head, making room for connections, the answer to what is no HTTP, what is logged
-where a process can open no more files. Does not cover: whose connection goes
+Covers: the time for a head, closing connections to make room, the answer to bytes that are not
+HTTP, the log when a process can open no more files. Does not cover: which connection is closed
 (`minispark.wire.open_connections`), requests (`minispark.wire.guard`).
 """
 
@@ -26,28 +26,28 @@ from minispark.wire.open_connections import capacity, lesser_to_close, may_stay,
 from minispark.wire.throttle import peer_of
 
 _ACCEPTED_AT_ONCE = 16
-"""Connections that are taken before anything else is done. Each needs a file before it is known
-whether there is room for it, and some turns of the loop pass until that of another is closed. More
-wait in the kernel."""
+"""Connections that are accepted before other work. Each needs a file before the server knows
+whether there is room for it, and the file of another one is closed only some turns of the loop
+later. More connections wait in the kernel."""
 _LOG_PERIOD_S = 60.0
 _NO_FILES = "socket.accept() out of system resource"
-"""What asyncio says then; it tries again a second later."""
+"""The message of asyncio when it can open no more files; it tries again a second later."""
 
 _numbers = itertools.count()
 
 
-def server_options(door: ConnectionLimits, *, servers: int = 1) -> dict[str, Any]:
-    """Return what every uvicorn server of ours is given, of several in one process."""
+def server_options(limits: ConnectionLimits, *, servers: int = 1) -> dict[str, Any]:
+    """Return the options of every uvicorn server; ``servers`` of them share a process."""
     most = capacity(servers)
     return {
-        "http": type("Doorstep", (_ConnectionLimiter,), {"door": door, "most": most}),
+        "http": type("ConnectionLimiter", (_ConnectionLimiter,), {"limits": limits, "most": most}),
         "backlog": min(_ACCEPTED_AT_ONCE, max(1, most // 6)),
         "ws": "none",
         "lifespan": "off",
         "log_config": None,
         "access_log": False,
         "server_header": False,
-        # Anybody on this machine could say that a request came from elsewhere.
+        # With it, any process on this machine could send a false address.
         "proxy_headers": False,
     }
 
@@ -55,24 +55,24 @@ def server_options(door: ConnectionLimits, *, servers: int = 1) -> dict[str, Any
 def log_accept_errors(
     loop: asyncio.AbstractEventLoop, log: Any, now: Callable[[], float] = monotonic_s
 ) -> None:
-    """Say once a minute that connections cannot be taken, and not for each try."""
-    said_s, count = -_LOG_PERIOD_S, 0
+    """Log once a minute, not at each try, that connections cannot be accepted."""
+    logged_s, count = -_LOG_PERIOD_S, 0
 
-    def handle(loop: asyncio.AbstractEventLoop, found: dict[str, Any]) -> None:
-        nonlocal said_s, count
-        if found.get("message") != _NO_FILES:
-            loop.default_exception_handler(found)
+    def handle(loop: asyncio.AbstractEventLoop, event: dict[str, Any]) -> None:
+        nonlocal logged_s, count
+        if event.get("message") != _NO_FILES:
+            loop.default_exception_handler(event)
             return
         count += 1
-        if now() - said_s >= _LOG_PERIOD_S:
-            log.warning("connections_not_taken", reason=str(found.get("exception")), tries=count)
-            said_s, count = now(), 0
+        if now() - logged_s >= _LOG_PERIOD_S:
+            log.warning("connections_not_taken", reason=str(event.get("exception")), tries=count)
+            logged_s, count = now(), 0
 
     loop.set_exception_handler(handle)
 
 
 class _ConnectionLimiter(H11Protocol):
-    door: ClassVar[ConnectionLimits] = ConnectionLimits()
+    limits: ClassVar[ConnectionLimits] = ConnectionLimits()
     most: ClassVar[int] = 1
     peer = ""
     number = 0
@@ -81,14 +81,20 @@ class _ConnectionLimiter(H11Protocol):
     _head_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Take a connection, and make room for it."""
+        """Accept a connection, and close one if there are too many."""
         super().connection_made(transport)
         self.peer, self.number = peer_of(self.client), next(_numbers)
-        self.app = self._admitting(self.app)
-        leaver = to_close(self._others(), self, self.door, self.most)
-        if leaver is not None:
-            leaver.hang_up()
-        if leaver is not self:
+        app = self.app
+
+        async def admit_and_call(scope: Any, receive: Any, send: Any) -> None:
+            scope[ADMIT] = self.admit
+            await app(scope, receive, send)
+
+        self.app = admit_and_call
+        closed = to_close(self._open_connections(), self, self.limits, self.most)
+        if closed is not None:
+            closed.hang_up()
+        if closed is not self:
             self._watch()
 
     @property
@@ -97,54 +103,43 @@ class _ConnectionLimiter(H11Protocol):
         return self.cycle is None or self.cycle.response_complete
 
     def hang_up(self) -> None:
-        """Close the connection; it does not count from now on."""
+        """Close the connection, which no longer counts as open."""
         self.closing = True
         self.transport.close()
 
     def admit(self, level: Level | None) -> bool:
-        """Note of which level a request is; False where there is no place for that level."""
+        """Set the level of the connection; return False if there is no place for that level."""
         self.level = level
-        if may_stay(self._others(), self, self.door, self.most):
+        if may_stay(self._open_connections(), self, self.limits, self.most):
             return True
-        leaver = lesser_to_close(self._others(), self)
-        if leaver is None:
+        closed = lesser_to_close(self._open_connections(), self)
+        if closed is None:
             self.level = None
             return False
-        leaver.hang_up()
+        closed.hang_up()
         return True
 
-    def _others(self) -> list[_ConnectionLimiter]:
-        """Return the connections of this server that are to stay, this one too."""
-        return [
-            one
-            for one in self.connections
-            if isinstance(one, _ConnectionLimiter) and not one.closing
-        ]
-
-    def _admitting(self, app: Any) -> Any:
-        async def call(scope: Any, receive: Any, send: Any) -> None:
-            scope[ADMIT] = self.admit
-            await app(scope, receive, send)
-
-        return call
+    def _open_connections(self) -> list[_ConnectionLimiter]:
+        """Return the open connections of this server, with this one."""
+        return [c for c in self.connections if isinstance(c, _ConnectionLimiter) and not c.closing]
 
     def data_received(self, data: bytes) -> None:
-        """Take bytes; the clock runs while they are no whole head."""
+        """Take bytes in; the time for the head runs until it is complete."""
         super().data_received(data)
         self._watch()
 
     def on_response_complete(self) -> None:
-        """Go on to the next request, of which a part may be here already."""
+        """Go on to the next request; a part of it may have arrived already."""
         super().on_response_complete()
         self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the connection."""
+        """Stop the timer of the connection."""
         self._unwatch()
         super().connection_lost(exc)
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is no HTTP, with the headers of every other answer."""
+        """Answer bytes that are not HTTP, with the headers of every other answer."""
         body = msg.encode("ascii", "replace")
         headers = [
             (b"content-type", b"text/plain; charset=utf-8"),
@@ -161,7 +156,7 @@ class _ConnectionLimiter(H11Protocol):
             for event in events:
                 self.transport.write(self.conn.send(event) or b"")
         except h11.LocalProtocolError:
-            # Amid an answer to an earlier request there is no place for another.
+            # The answer to an earlier request is not complete.
             pass
         self.transport.close()
 
@@ -172,7 +167,7 @@ class _ConnectionLimiter(H11Protocol):
         if not waiting:
             self._unwatch()
         elif self._head_timer is None:
-            self._head_timer = self.loop.call_later(self.door.head_s, self._too_slow)
+            self._head_timer = self.loop.call_later(self.limits.head_s, self._too_slow)
 
     def _unwatch(self) -> None:
         if self._head_timer is not None:

@@ -1,10 +1,10 @@
-"""The cookie of a browser that has logged in: what it may do and until when, signed.
+"""The signed cookie of a browser that has logged in: its level and its end.
 
-It says nothing about the token that it was given for, and outlives a restart of the server, which
-remembers no sessions. Changing the shared secret ends all of them.
+The cookie does not hold the token of the login. It stays valid when the server restarts, since the
+server stores no sessions. A new shared secret makes all cookies invalid.
 
-Covers: making and checking cookies. Does not cover: who gets one (`minispark.master.http.logins`),
-which route wants what (`minispark.wire.guard`).
+Covers: making and checking cookies. Does not cover: when a browser gets one
+(`minispark.master.http.logins`), what a route accepts (`minispark.wire.guard`).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from minispark.clock import wall_s
 from minispark.tokens import Level
 
 COOKIE_LIFE_S = 12 * 3600.0
-"""A working day: long enough not to be in the way, short enough for a shared machine."""
+"""A working day: long enough for few logins, short enough for a shared machine."""
 _MAX_CHARS = 200
 _BROWSER_LEVELS = (Level.VIEW, Level.SUBMIT, Level.ROOT)
 
@@ -30,8 +30,8 @@ _BROWSER_LEVELS = (Level.VIEW, Level.SUBMIT, Level.ROOT)
 class CookieKey:
     """Makes and checks the cookies of one cluster.
 
-    ``name`` holds the cluster's id: cookies know no ports, and a host may run several masters.
-    A cookie counts on ``paths`` only.
+    ``name`` holds the id of the cluster: browsers send cookies to all ports of a host, and a host
+    may run several masters. A cookie is accepted on ``paths`` only.
     """
 
     key: bytes
@@ -42,8 +42,8 @@ class CookieKey:
     @classmethod
     def of(cls, secret: str, cluster: str, *, secure: bool, paths: re.Pattern[str]) -> CookieKey:
         """Derive the key from the shared secret."""
-        said = f"minispark cookie v1: {cluster}".encode()
-        key = hmac.new(secret.encode(), said, hashlib.sha256).digest()
+        purpose = f"minispark cookie v1: {cluster}".encode()
+        key = hmac.new(secret.encode(), purpose, hashlib.sha256).digest()
         return cls(key, f"{'__Host-' if secure else ''}minispark-{cluster}", secure, paths)
 
     def __repr__(self) -> str:
@@ -56,20 +56,20 @@ class CookieKey:
         return self._header(f"{text}.{self._mac(text)}", int(COOKIE_LIFE_S))
 
     def drop_cookie(self) -> str:
-        """Return the header that takes it away."""
+        """Return the header that removes the cookie."""
         return self._header("", 0)
 
     def level(self, headers: Iterable[str], path: str) -> Level | None:
-        """Return what a browser may do on a path; None where it shows nothing that is right."""
+        """Return the level of the cookie in a request to a path; None without a valid cookie."""
         if not self.paths.fullmatch(path):
             return None
         for pair in ";".join(headers).split(";"):
             name, _, value = pair.strip().partition("=")
             if name == self.name and len(value) <= _MAX_CHARS:
-                return self._checked(value)
+                return self._verify(value)
         return None
 
-    def _checked(self, value: str) -> Level | None:
+    def _verify(self, value: str) -> Level | None:
         text, _, mac = value.rpartition(".")
         if not hmac.compare_digest(mac.encode(errors="replace"), self._mac(text).encode()):
             return None

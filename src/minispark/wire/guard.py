@@ -1,20 +1,20 @@
-"""The door of every server: who may come in, decided before anything is read or parsed.
+"""The guard of every server: accepts or refuses a request before its body is read.
 
-A pure ASGI middleware, default deny, in this order:
+A pure ASGI middleware that refuses by default. It checks in this order:
 
 1. ``Host`` must be a name of this server: a web page that rebinds its own name to our address
    still sends its own name.
-2. ``Origin`` and ``Sec-Fetch-Site`` must not be another site's, whatever the method.
-3. The token must be right and of a level that the route is for, unless the route is open. A
-   route that no rule names takes the shared secret only. Instead of a token a browser may show
-   the cookie of its login, on the paths for browsers; a change must then say that it comes from
-   a page of ours.
-4. The body must not be larger than the limit, nor the peer have too much open.
+2. ``Origin`` and ``Sec-Fetch-Site`` must not be those of another site, for any method.
+3. The token must be right and of a level that the route accepts, unless the route is open. A
+   route without a rule accepts the shared secret only. Instead of a token a browser may send
+   the cookie of its login, on the paths for browsers; a request that changes something must then
+   say that it comes from a page of this server.
+4. The body must not exceed the limit, nor the peer its number of open requests.
 
-Every answer, also a refusal, carries the headers that keep a browser from making more of it.
+Every answer, also a refusal, has headers that limit what a browser does with it.
 
-Covers: every HTTP request. Does not cover: connections that never make one
-(`minispark.wire.connection_limits`), what a route does with a request that may come in.
+Covers: every HTTP request. Does not cover: connections without a request
+(`minispark.wire.connection_limits`), what a route does with an accepted request.
 """
 
 from __future__ import annotations
@@ -41,7 +41,6 @@ VIEW = frozenset({Level.VIEW, Level.SUBMIT, Level.ROOT})
 SUBMIT = frozenset({Level.SUBMIT, Level.ROOT})
 WORKER = frozenset({Level.WORKER, Level.ROOT})
 BLOCKS = frozenset({Level.WORKER, Level.SUBMIT, Level.ROOT})
-_ROOT = frozenset({Level.ROOT})
 
 SECURITY_HEADERS = (
     (b"content-security-policy", b"default-src 'self'; frame-ancestors 'none'"),
@@ -49,13 +48,13 @@ SECURITY_HEADERS = (
     (b"referrer-policy", b"no-referrer"),
     (b"cross-origin-resource-policy", b"same-origin"),
 )
-_LOOKS = frozenset({"GET", "HEAD"})
+_SAFE_METHODS = frozenset({"GET", "HEAD"})
 _LEVEL = "minispark.level"
-_TOKEN = "minispark.token"  # noqa: S105 - of which level it is
+_TOKEN = "minispark.token"  # noqa: S105 - the level of the token, not a token
 _HELD = "minispark.held_s"
 ADMIT = "minispark.admit"
-"""What a connection adds to its requests: it is given their level, and returns whether there is a
-place for one of that."""
+"""A function that a connection adds to the scope of its requests: takes the level of the request,
+and returns whether the connection may stay."""
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -65,19 +64,19 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 def level_of_request(scope: Scope) -> Level | None:
-    """Return what the token of a request is for; None for one without, to an open route."""
+    """Return the level of the token of a request; None without a token, on an open route."""
     level: Level | None = scope.get(_LEVEL)
     return level
 
 
 def caller_of(scope: Scope) -> Caller:
-    """Return whose request it is: those who have one token and one address are one."""
+    """Return the caller of a request: clients with the same token level and address are one."""
     return Caller(level_of_request(scope), peer_of(scope.get("client")))
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Whom a request is counted for; ``level`` is None without a token."""
+    """The client that a request is counted for; ``level`` is None without a token."""
 
     level: Level | None
     peer: str
@@ -85,34 +84,36 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class RouteRule:
-    """Whose token a route takes. ``path`` must match whole.
+    """The levels of tokens that a route accepts. ``path`` must match the whole path.
 
-    A group ``job`` in it says that a ticket for the blocks of that job does as well.
+    If ``path`` has a group ``job``, a ticket for the blocks of that job is accepted too.
     """
 
     methods: frozenset[str]
     path: re.Pattern[str]
     levels: frozenset[Level]
     body_bytes: int | None = None
-    """What a body may have; None is what the policy says."""
+    """The limit of a body; None is the limit of the policy."""
+
+
+_NO_RULE = RouteRule(frozenset(), re.compile(""), frozenset({Level.ROOT}))
 
 
 @dataclass(frozen=True, slots=True)
 class GuardPolicy:
-    """Who may come in. ``open_routes`` are (methods, path pattern) that need no token."""
+    """What a guard accepts. ``open_routes`` are (methods, path pattern) that need no token."""
 
     token: str = field(repr=False)
     names: frozenset[str]
-    """Names and addresses that clients may call this server by, besides the address that the
-    connection came in at."""
+    """Names and addresses of this server, besides the address that the connection uses."""
     body_bytes: int
     open_routes: tuple[tuple[frozenset[str], re.Pattern[str]], ...] = ()
     rules: tuple[RouteRule, ...] = ()
-    door: ConnectionLimits = field(default_factory=ConnectionLimits)
+    connection_limits: ConnectionLimits = field(default_factory=ConnectionLimits)
     cookies: CookieKey | None = None
-    """What browsers that have logged in show; None where none may."""
+    """Checks the cookies of browsers that have logged in; None if there is no login."""
     refused_page: Callable[[int, ErrorInfo], str] | None = None
-    """Makes HTML of a refusal, for those who want to read a page."""
+    """Returns a refusal as HTML, for browsers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,16 +124,16 @@ class _Refusal:
 
 
 class RequestGuard:
-    """Lets a request through to ``app``, or answers it itself."""
+    """Passes a request on to ``app``, or answers with a refusal."""
 
     def __init__(self, app: App, policy: GuardPolicy) -> None:
         self._app = app
         self._policy = policy
         self._keys = Keyring(policy.token)
-        self._throttle = Throttle(policy.door)
+        self._throttle = Throttle(policy.connection_limits)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one connection; only HTTP is spoken here."""
+        """Handle one request; other protocols than HTTP are refused."""
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
@@ -140,7 +141,14 @@ class RequestGuard:
             await send({"type": "websocket.close", "code": 1008})
             return
         headers, peer = _headers(scope), peer_of(scope.get("client"))
-        refusal = self._refusal(scope, headers, peer)
+        rule, job = self._route(scope["method"], scope["path"])
+        limit = self._policy.body_bytes if rule.body_bytes is None else rule.body_bytes
+        refusal = (
+            self._foreign_host(scope, headers)
+            or _foreign_site(headers)
+            or self._not_allowed(scope, headers, peer, rule.levels, job)
+            or _too_large(headers, limit)
+        )
         if scope.get(_HELD):
             await self._hold(peer, scope[_HELD])
         request = OpenRequest(peer, scope.get(_TOKEN), _is_stream(scope, headers))
@@ -150,14 +158,13 @@ class RequestGuard:
             await _answer(send, refusal, page)
             return
         try:
-            limit = self._body_bytes(scope)
-            body = _limited(receive, limit, pause_s=self._policy.door.body_s)
+            body = _limited(receive, limit, pause_s=self._policy.connection_limits.body_s)
             await self._app(scope, body, _secured(send))
         finally:
             self._throttle.leave(request)
 
     def _no_place(self, scope: Scope, request: OpenRequest) -> _Refusal | None:
-        """Count a request, now that it is known whose it is; refuse it where there is no place."""
+        """Count a request of a known level; refuse it if there is no place for it."""
         admit: Callable[[Level | None], bool] | None = scope.get(ADMIT)
         if admit is not None and not admit(request.level):
             return _Refusal(429, _TOO_MUCH_OPEN, headers=(*_LATER, (b"connection", b"close")))
@@ -172,20 +179,12 @@ class RequestGuard:
         finally:
             self._throttle.hold(peer, -1)
 
-    def _refusal(
-        self, scope: Scope, headers: Mapping[str, list[str]], peer: str
-    ) -> _Refusal | None:
-        return (
-            self._foreign_host(scope, headers)
-            or _foreign_site(headers)
-            or self._not_allowed(scope, headers, peer)
-            or self._too_large(scope, headers)
-        )
-
     def _foreign_host(self, scope: Scope, headers: Mapping[str, list[str]]) -> _Refusal | None:
         hosts = headers.get("host", [])
-        if len(hosts) == 1 and self._is_ours(scope, host_name(hosts[0])):
-            return None
+        if len(hosts) == 1:
+            name, server = host_name(hosts[0]), scope.get("server")
+            if name in self._policy.names or (server is not None and name == server[0]):
+                return None
         shown = hosts[0][:100] if hosts else "(none)"
         return _Refusal(
             403,
@@ -197,71 +196,49 @@ class RequestGuard:
         )
 
     def _not_allowed(
-        self, scope: Scope, headers: Mapping[str, list[str]], peer: str
+        self,
+        scope: Scope,
+        headers: Mapping[str, list[str]],
+        peer: str,
+        levels: frozenset[Level],
+        job: str | None,
     ) -> _Refusal | None:
+        """Check the token of a request, or the cookie of a browser that logged in."""
         method, path = scope["method"], scope["path"]
         is_open = any(m.fullmatch(path) for verbs, m in self._policy.open_routes if method in verbs)
-        given = _bearer(headers)
-        if given is None:
-            return self._cookie_not_allowed(scope, headers, is_open=is_open)
+        token = _bearer(headers)
+        if token is None:
+            cookies = self._policy.cookies
+            level = None if cookies is None else cookies.level(headers.get("cookie", ()), path)
+            if level is None:
+                return None if is_open else _NO_TOKEN
+            site = headers.get("origin") or headers.get("sec-fetch-site")
+            if method not in _SAFE_METHODS and not site:
+                return _Refusal(403, _NO_SITE)
+            scope[_LEVEL] = scope[_TOKEN] = level
+            return None if is_open or level in levels else _Refusal(403, _too_weak(level, levels))
         if self._throttle.ignores(peer):
             return None if is_open else _Refusal(429, _TOO_OFTEN_WRONG, headers=_LATER)
-        levels, job = self._needed(method, path)
-        level = self._keys.level(given)
-        if level is None and job is not None and self._keys.opens(given, job):
-            # Workers show tickets to each other.
+        level = self._keys.level(token)
+        if level is None and job is not None and self._keys.opens(token, job):
+            # Workers use tickets among each other.
             scope[_TOKEN] = Level.WORKER
             return None
         if level is None:
-            # On an open route too: its answer may tell whether the token was right.
+            # On an open route too: its answer may show whether the token was right.
             scope[_HELD] = self._throttle.failed(peer)
             return None if is_open else _Refusal(401, _WRONG_TOKEN, _CHALLENGE)
         scope[_TOKEN] = level
         scope[_LEVEL] = level if level in VIEW else None
         return None if is_open or level in levels else _Refusal(403, _too_weak(level, levels))
 
-    def _cookie_not_allowed(
-        self, scope: Scope, headers: Mapping[str, list[str]], *, is_open: bool
-    ) -> _Refusal | None:
-        """Judge a request without a token: of a browser that logged in, or of anybody."""
-        method, path, cookies = scope["method"], scope["path"], self._policy.cookies
-        level = None if cookies is None else cookies.level(headers.get("cookie", ()), path)
-        if level is None:
-            return None if is_open else _NO_TOKEN
-        if method not in _LOOKS and not (headers.get("origin") or headers.get("sec-fetch-site")):
-            return _Refusal(403, _NO_SITE)
-        scope[_LEVEL] = scope[_TOKEN] = level
-        levels, _ = self._needed(method, path)
-        return None if is_open or level in levels else _Refusal(403, _too_weak(level, levels))
-
-    def _needed(self, method: str, path: str) -> tuple[frozenset[Level], str | None]:
-        """Return the levels that may do this, and the job whose ticket does as well."""
-        rule, job = self._rule(method, path)
-        return (_ROOT if rule is None else rule.levels), job
-
-    def _rule(self, method: str, path: str) -> tuple[RouteRule | None, str | None]:
+    def _route(self, method: str, path: str) -> tuple[RouteRule, str | None]:
         """Return the rule of a route, and the job that its path names."""
         for rule in self._policy.rules:
-            found = rule.path.fullmatch(path) if method in rule.methods else None
-            if found is not None:
-                return rule, found.groupdict().get("job")
-        return None, None
-
-    def _body_bytes(self, scope: Scope) -> int:
-        rule, _ = self._rule(scope["method"], scope["path"])
-        own = None if rule is None else rule.body_bytes
-        return self._policy.body_bytes if own is None else own
-
-    def _too_large(self, scope: Scope, headers: Mapping[str, list[str]]) -> _Refusal | None:
-        announced = headers.get("content-length", ["0"])[0]
-        limit = self._body_bytes(scope)
-        if announced.isdecimal() and len(announced) < 20 and int(announced) <= limit:
-            return None
-        return _Refusal(413, _large(limit), headers=((b"connection", b"close"),))
-
-    def _is_ours(self, scope: Scope, name: str) -> bool:
-        server = scope.get("server")
-        return name in self._policy.names or (server is not None and name == server[0])
+            match = rule.path.fullmatch(path) if method in rule.methods else None
+            if match is not None:
+                return rule, match.groupdict().get("job")
+        return _NO_RULE, None
 
 
 _HINT = (
@@ -292,7 +269,7 @@ _TOO_MUCH_OPEN = ErrorInfo(
 
 
 def _too_weak(level: Level, levels: frozenset[Level]) -> ErrorInfo:
-    enough = [wanted.value for wanted in Level if wanted in levels and wanted is not Level.ROOT]
+    enough = [other.value for other in Level if other in levels and other is not Level.ROOT]
     needed = f"a {' or '.join(enough)} token" if enough else "the shared secret"
     return ErrorInfo(
         "MS-607",
@@ -303,19 +280,26 @@ def _too_weak(level: Level, levels: frozenset[Level]) -> ErrorInfo:
 
 
 def _bearer(headers: Mapping[str, list[str]]) -> str | None:
-    """Return what was given as a token: nothing at all is None, anything odd is no token."""
-    given = headers.get("authorization", [])
-    if not given:
+    """Return the token of a request, None without one, an empty text for a malformed header."""
+    values = headers.get("authorization", [])
+    if not values:
         return None
-    scheme, _, token = given[0].partition(" ")
-    return token.strip() if len(given) == 1 and scheme.lower() == "bearer" else ""
+    scheme, _, token = values[0].partition(" ")
+    return token.strip() if len(values) == 1 and scheme.lower() == "bearer" else ""
+
+
+def _too_large(headers: Mapping[str, list[str]], limit: int) -> _Refusal | None:
+    announced = headers.get("content-length", ["0"])[0]
+    if announced.isdecimal() and len(announced) < 20 and int(announced) <= limit:
+        return None
+    return _Refusal(413, _large(limit), headers=((b"connection", b"close"),))
 
 
 def _foreign_site(headers: Mapping[str, list[str]]) -> _Refusal | None:
-    here = headers["host"][0].lower()
+    own = headers["host"][0].lower()
     origins = (_origin_host(origin) for origin in headers.get("origin", []))
     sites = headers.get("sec-fetch-site", [])
-    if all(origin == here for origin in origins) and all(
+    if all(origin == own for origin in origins) and all(
         site in ("same-origin", "none") for site in sites
     ):
         return None
@@ -337,18 +321,18 @@ def _origin_host(origin: str) -> str:
 
 
 def _headers(scope: Scope) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
+    headers: dict[str, list[str]] = {}
     for name, value in scope["headers"]:
-        found.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
-    return found
+        headers.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
+    return headers
 
 
 def _limited(receive: Receive, limit: int, *, pause_s: float) -> Receive:
-    """Count what comes in: a chunked body does not announce its size, and any may stand still."""
-    taken, ended = 0, False
+    """Limit a body while it is read: a chunked one has no announced size, and any may stall."""
+    size, ended = 0, False
 
     async def counted() -> Message:
-        nonlocal taken, ended
+        nonlocal size, ended
         if ended:
             return await receive()
         try:
@@ -356,8 +340,8 @@ def _limited(receive: Receive, limit: int, *, pause_s: float) -> Receive:
                 message = await receive()
         except TimeoutError:
             raise _refused(408, _too_slow(pause_s)) from None
-        taken += len(message.get("body", b""))
-        if taken > limit:
+        size += len(message.get("body", b""))
+        if size > limit:
             raise _refused(413, _large(limit))
         ended = not message.get("more_body", False)
         return message
@@ -366,18 +350,18 @@ def _limited(receive: Receive, limit: int, *, pause_s: float) -> Receive:
 
 
 def _refused(status: int, info: ErrorInfo) -> HTTPException:
-    # FastAPI's own takes a document, but a worker need not wait for the import of FastAPI.
+    # FastAPI's own exception takes a document, but a worker would have to import FastAPI.
     return HTTPException(status, cast("str", error_body(info)))
 
 
 def _secured(send: Send) -> Send:
-    """Add the security headers that an answer has not set itself."""
+    """Add the security headers that an answer does not have."""
 
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":
             headers = list(message.get("headers", ()))
-            named = {name.lower() for name, _ in headers}
-            message["headers"] = headers + [h for h in SECURITY_HEADERS if h[0] not in named]
+            present = {name.lower() for name, _ in headers}
+            message["headers"] = headers + [h for h in SECURITY_HEADERS if h[0] not in present]
         await send(message)
 
     return sending
@@ -392,14 +376,14 @@ def _too_slow(pause_s: float) -> ErrorInfo:
 
 
 def _is_stream(scope: Scope, headers: Mapping[str, list[str]]) -> bool:
-    """Whether a request may stay open for as long as its client likes."""
-    wanted = ",".join(headers.get("accept", ()))
-    return "text/event-stream" in wanted or b"wait_s=" in scope.get("query_string", b"")
+    """Whether a request may stay open as long as its client wants."""
+    accepted = ",".join(headers.get("accept", ()))
+    return "text/event-stream" in accepted or b"wait_s=" in scope.get("query_string", b"")
 
 
 def _wants_page(scope: Scope, headers: Mapping[str, list[str]]) -> bool:
-    wanted = ",".join(headers.get("accept", ()))
-    return scope["method"] in _LOOKS and "text/html" in wanted
+    accepted = ",".join(headers.get("accept", ()))
+    return scope["method"] in _SAFE_METHODS and "text/html" in accepted
 
 
 async def _answer(

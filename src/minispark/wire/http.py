@@ -1,4 +1,4 @@
-"""What both ends of a connection say in the same way: versions, the token, errors."""
+"""Versions, tokens and errors in HTTP, for both ends of a connection."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _DISTRIBUTION = "minispark-engine"
 @cache
 def versions() -> Versions:
     """Return the versions of this process."""
-    # Most commands that speak to a master do not send plans, and start the sooner.
+    # Most commands send no plans, and start faster without Polars.
     import polars as pl
 
     from minispark.plan.polars_plan import plan_header
@@ -32,9 +32,9 @@ def versions() -> Versions:
 
 
 def compare_versions(ours: Versions, theirs: Versions, *, who: str) -> str | None:
-    """Say in one sentence what differs between us and ``who``; None where all agrees.
+    """Return a sentence that says how the versions of ``who`` differ from ours, None if they agree.
 
-    Of Python the minor version counts: functions travel as its byte code.
+    The minor version of Python counts: functions are sent as byte code.
     """
     pairs = [
         ("Mini-Spark", ours.minispark, theirs.minispark),
@@ -50,23 +50,22 @@ def compare_versions(ours: Versions, theirs: Versions, *, who: str) -> str | Non
 
 
 def auth_headers(token: str | None) -> dict[str, str]:
-    """Return the header that carries the token."""
+    """Return the header with the token."""
     return {} if token is None else {"Authorization": f"Bearer {token}"}
 
 
 def error_body(info: ErrorInfo) -> dict[str, Any]:
-    """Return the JSON that carries an error."""
+    """Return the JSON of an error."""
     return {"error": asdict(info)}
 
 
 def error_from(body: object, *, status: int) -> ErrorInfo:
-    """Read an error answer back, whatever the other side sent."""
-    found = body.get("error") if isinstance(body, Mapping) else None
-    if not isinstance(found, Mapping) or not isinstance(found.get("message"), str):
+    """Return the error in an answer of any form."""
+    error = body.get("error") if isinstance(body, Mapping) else None
+    if not isinstance(error, Mapping) or not isinstance(error.get("message"), str):
         return ErrorInfo("MS-502", f"the other side answered with HTTP status {status}")
-    known: dict[str, Any] = {"code": "MS-502"}
-    known |= {name: found[name] for name in ErrorInfo.__slots__ if found.get(name) is not None}
-    return ErrorInfo(**known)
+    fields = {name: error[name] for name in ErrorInfo.__slots__ if error.get(name) is not None}
+    return ErrorInfo(**{"code": "MS-502", **fields})
 
 
 def _minor(version: str) -> str:

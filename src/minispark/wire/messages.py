@@ -14,7 +14,7 @@ Routes (all but ``/healthz`` need ``Authorization: Bearer``)::
       POST   /internal/v1/jobs                    PlannedJob       -> JobAccepted (Idempotency-Key)
       GET    /internal/v1/jobs/{id}/blocks                         -> ResultBlocks
       GET    /internal/v1/jobs/{id}/plan                           -> GraphMessage
-    anybody with the ticket of a job, or a token -> worker
+    a process with the ticket of a job, or a token -> worker
       GET    /internal/v1/blocks/{block_id}       bytes of the block file, Range honoured
 """
 
@@ -38,10 +38,10 @@ _Ids = Annotated[tuple[bounds.Id, ...], bounds.Items]
 BlockId = Annotated[str, Field(pattern=f"^{BLOCK_ID}$", max_length=2_000)]
 _BlockIds = Annotated[tuple[BlockId, ...], bounds.Items]
 Full = Literal["disk", "memory"]
-"""Why a worker takes no more work."""
+"""Why a worker accepts no more work."""
 _MAX_METRICS = 200
 """A worker has about thirty."""
-# Fields that are not known are left out: to list very many as mistakes would hold up the reader.
+# Unknown fields are ignored: an error that lists very many of them would take long to build.
 _CONFIG = ConfigDict(
     ser_json_bytes="base64", val_json_bytes="base64", extra="ignore", defer_build=True
 )
@@ -53,7 +53,7 @@ class _Message(BaseModel):
 
 
 class Versions(BaseModel):
-    """What must agree where two processes meet; ``plan`` is the binary plan's schema hash."""
+    """The versions that two processes must have in common; ``plan`` is Polars' plan schema hash."""
 
     python: bounds.Id
     polars: bounds.Id
@@ -62,7 +62,7 @@ class Versions(BaseModel):
 
 
 class RegisterRequest(_Message):
-    """A worker offers itself. ``hashes`` is the fixed vector of key hashes of its CPU."""
+    """A worker asks to join. ``hashes`` are hashes of fixed keys, computed on its CPU."""
 
     worker_id: bounds.Id
     url: bounds.Id
@@ -74,9 +74,9 @@ class RegisterRequest(_Message):
 
 
 class Membership(BaseModel):
-    """Where a worker is registered, and under which epoch; all that it says carries this.
+    """The cluster and the epoch of a registered worker, which all its messages hold.
 
-    Of another cluster an epoch says nothing: a new state directory begins with the first again.
+    Epochs of different clusters cannot be compared: a new state directory starts at the first.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -86,21 +86,21 @@ class Membership(BaseModel):
 
 
 class RegisterReply(_Message):
-    """The master takes the worker."""
+    """The master accepts the worker."""
 
     member: Membership
     master_epoch: bounds.Count
 
 
 class PollRequest(_Message):
-    """Ask for work; the master answers at once if there is any, else within ``wait_s``."""
+    """A worker asks for work; the master answers at once if it has some, else within ``wait_s``."""
 
     member: Membership
     wait_s: Annotated[float, bounds.Range(0, 60)]
 
 
 class BlockFetch(BaseModel):
-    """A whole block file that a worker shall have, and where it lies now."""
+    """A block file that a worker is asked to copy, and the worker that has it."""
 
     key: TaskKey
     host: bounds.Id
@@ -108,11 +108,11 @@ class BlockFetch(BaseModel):
     url: bounds.Id
     bytes: bounds.Count
     kept: TaskKey | None = None
-    """The name under which it lies there, where a cache has it."""
+    """The name of the block in the cache of that worker, if it is cached."""
 
 
 class Fragment(BaseModel):
-    """The plan that the tasks of a branch run."""
+    """The plan that the tasks of a branch run, with its name."""
 
     model_config = _CONFIG
 
@@ -121,14 +121,14 @@ class Fragment(BaseModel):
 
 
 class PollReply(_Message):
-    """What a worker shall do.
+    """Commands of the master to a worker.
 
-    ``fragments`` are those that its tasks name and that this session of the worker was not sent
-    before; a worker that misses one asks for it (`FragmentRequest`).
+    ``fragments`` are fragments of ``tasks`` that this session of the worker has not received yet;
+    the worker asks for a missing one (`FragmentRequest`).
 
-    ``release`` are block ids that nobody will read, ``release_jobs`` jobs of which it shall keep
-    no block at all. ``dismissed``: it wanted to leave, and may. Of its cache a job begins with the
-    blocks ``cache_used``, and those in ``cache_drop`` could not be read.
+    ``release`` are ids of blocks that no task will read; the worker removes all blocks of
+    ``release_jobs``. ``dismissed``: the worker asked to leave, and may leave now. A new job uses
+    the cached blocks ``cache_used``; the cached blocks ``cache_drop`` could not be read.
     """
 
     tasks: Annotated[tuple[TaskSpec, ...], bounds.Items] = ()
@@ -145,7 +145,7 @@ class PollReply(_Message):
 
 
 class FragmentRequest(_Message):
-    """Ask for a fragment that a task names and the worker does not have."""
+    """A worker asks for a fragment that a task names and that it does not have."""
 
     member: Membership
     key: FragmentKey
@@ -160,10 +160,10 @@ class FragmentReply(_Message):
 
 
 class ReportRequest(_Message):
-    """Attempts that ended, and blocks that were fetched as a poll's ``move`` told.
+    """Attempts that ended, and blocks of ``move`` that were copied.
 
-    ``cache`` is what the worker's cache has since the version that the master last answered. With
-    ``more`` the answer brings what the next poll would: tasks for those that ended.
+    ``cache`` are changes of the cache since the version in the last answer of the master. With
+    ``more`` the answer holds the same as that of the next poll, such as new tasks.
     """
 
     member: Membership
@@ -174,16 +174,16 @@ class ReportRequest(_Message):
 
 
 class ReportReply(PollReply):
-    """Reports were taken; of its cache the master knows what it had at ``cache_version``."""
+    """The master accepts the reports, and knows the cache up to ``cache_version``."""
 
     cache_version: bounds.Count = 0
 
 
 class HeartbeatRequest(_Message):
-    """Sign of life, and what the worker holds (queued or running).
+    """A worker is alive and has these attempts (queued or running).
 
-    ``held_jobs`` are the jobs of which it has blocks; ``full`` is why it takes no more work now:
-    "disk" or "memory". Metrics have ``disk_free_bytes`` and ``block_bytes``.
+    ``held_jobs`` are the jobs of which the worker has blocks. ``full`` says why it accepts no more
+    work now. Metrics have ``disk_free_bytes`` and ``block_bytes``.
     """
 
     member: Membership
@@ -195,11 +195,11 @@ class HeartbeatRequest(_Message):
 
 
 class WorkerReply(_Message):
-    """Answer to what needs none, but for a worker the master does not know.
+    """The default reply; ``register_again`` is set if the master does not know the worker.
 
-    A worker that has heard of a later ``master_epoch`` ignores what an earlier one says. Of the
-    jobs in ``keep`` these blocks (ids) are results; what else it has of them nobody will read. Of
-    its cache the master knows what it had at ``cache_version``.
+    A worker ignores replies with an earlier ``master_epoch`` than the latest that it has received.
+    ``keep`` are the ids of result blocks by job; no task will read other blocks of these jobs. The
+    master knows the cache up to ``cache_version``.
     """
 
     register_again: bool = False
@@ -209,7 +209,7 @@ class WorkerReply(_Message):
 
 
 class PlannedJob(_Message):
-    """A job planned in the client; ``weight`` is its share beside those of other jobs."""
+    """A job planned by a client; ``weight`` is its share relative to other jobs."""
 
     name: Annotated[str, bounds.Length(200)]
     graph: StageGraph
@@ -218,20 +218,20 @@ class PlannedJob(_Message):
 
 
 class GraphMessage(_Message):
-    """A plan: as the planner child hands it to its master, and as the master keeps it."""
+    """A plan, as the planner process returns it and the master stores it."""
 
     graph: StageGraph
 
 
 class JobAccepted(_Message):
-    """The job exists."""
+    """The id of a new job."""
 
     job_id: bounds.Id
     status: bounds.Id = "ACCEPTED"
 
 
 class NodeBlocks(BaseModel):
-    """Where the rows of one result lie, in partition order."""
+    """The blocks of one result, in partition order."""
 
     node: bounds.Text
     columns: Annotated[tuple[bounds.Text, ...], bounds.Items]
@@ -240,9 +240,9 @@ class NodeBlocks(BaseModel):
 
 
 class ResultBlocks(_Message):
-    """Where the results of a job lie, for a client that reads blocks itself.
+    """The blocks of the results of a job, for a client that reads blocks itself.
 
-    ``ticket`` is what it shows to the workers that have them, instead of its token.
+    The client sends ``ticket`` to the workers that have the blocks, instead of its token.
     """
 
     nodes: Annotated[tuple[NodeBlocks, ...], bounds.Items]

@@ -1,9 +1,9 @@
-"""The connections of one server, and which of them makes room for another.
+"""The connections of one server, and the choice of the one to close for a new one.
 
-A connection says nothing about who is at the other end until its first request has shown a token.
-So a new one is let in as long as another can go: an idle one that has shown no token, or else an
-idle one of a token that only looks or submits. Those tokens never hold all connections: some are
-for workers and for the shared secret.
+A server does not know the level of a connection before its first request has sent a token. So a new
+connection is accepted as long as another can be closed: an idle one without a token, or else an
+idle one of a view or submit token. These tokens never have all connections: some are reserved for
+workers and for the shared secret.
 
 Covers: counting and choosing. Does not cover: requests (`minispark.wire.throttle`), closing.
 """
@@ -19,20 +19,20 @@ from minispark.settings import ConnectionLimits
 from minispark.tokens import Level
 
 _OWN_FILES = 40
-"""What a process needs besides connections: its journal, pipes to children, files being read."""
+"""Files of a process besides connections: its journal, pipes to children, files that it reads."""
 _LEAST = 8
 _MOST = 16_384
 _RANKS: dict[Level | None, int] = {None: 0, Level.VIEW: 1, Level.SUBMIT: 2}
 
 
 class Connection(Protocol):
-    """One connection as it is seen here."""
+    """What the choice needs of a connection."""
 
     peer: str
     number: int
-    """In the order in which they came."""
+    """Increases with each new connection."""
     level: Level | None
-    """Of the token that its last request has shown; None without one."""
+    """The level of the token of its last request; None without one."""
 
     @property
     def is_idle(self) -> bool:
@@ -44,68 +44,67 @@ C = TypeVar("C", bound=Connection)
 
 
 def is_reserved(level: Level | None) -> bool:
-    """Whether places are kept for a level: the cluster stands still without its workers."""
+    """Whether connections are reserved for a level: the cluster stops without its workers."""
     return level in (Level.WORKER, Level.ROOT)
 
 
 def capacity(servers: int = 1) -> int:
-    """Return how many connections a server may have, of several that share a process."""
+    """Return how many connections a server may have; ``servers`` of them share a process."""
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if files == resource.RLIM_INFINITY:
         files = _MOST
-    left = files - max(_OWN_FILES, files // 8)
-    return max(_LEAST, min(left, _MOST) // servers)
+    available = files - max(_OWN_FILES, files // 8)
+    return max(_LEAST, min(available, _MOST) // servers)
 
 
-def to_close(known: Iterable[C], new: C, door: ConnectionLimits, most: int) -> C | None:
-    """Return the connection that goes now that ``new`` is here; None where all may stay.
+def to_close(connections: Iterable[C], new: C, limits: ConnectionLimits, most: int) -> C | None:
+    """Return the connection to close because of a new one, None if there is room for all.
 
-    ``known`` holds the new one too. It goes itself where no other can.
+    ``connections`` include the new one, which is returned if no other can be closed.
     """
-    everyone = list(known)
-    mine = [one for one in everyone if one.peer == new.peer]
-    if len(mine) > door.connections:
-        crowd = mine
+    everyone = list(connections)
+    counts = Counter(connection.peer for connection in everyone)
+    if counts[new.peer] > limits.connections:
+        candidates = _idle((c for c in everyone if c.peer == new.peer), new)
     elif len(everyone) > most:
-        counts = Counter(one.peer for one in everyone)
         largest = max(counts.values())
-        crowd = [one for one in everyone if counts[one.peer] == largest] or everyone
-        crowd = crowd if _idle(crowd, new) else everyone
+        crowd = (c for c in everyone if counts[c.peer] == largest)
+        candidates = _idle(crowd, new) or _idle(everyone, new)
     else:
         return None
-    return min(_idle(crowd, new), key=_order, default=new)
+    return min(candidates, key=_order, default=new)
 
 
 def may_stay(
-    known: Iterable[Connection], one: Connection, door: ConnectionLimits, most: int
+    connections: Iterable[Connection], own: Connection, limits: ConnectionLimits, most: int
 ) -> bool:
-    """Whether a connection that shows a token may stay.
+    """Whether a connection may stay open, now that the level of its token is known.
 
-    Those whose tokens have no places kept for them share what is left.
+    Levels without reserved connections share the others.
     """
-    if one.level is None or is_reserved(one.level):
+    if own.level is None or is_reserved(own.level):
         return True
-    lesser = [other for other in known if other.level in (Level.VIEW, Level.SUBMIT)]
-    mine = sum(other.peer == one.peer for other in lesser)
-    return mine <= _share(door.connections, door) and len(lesser) <= _share(most, door)
+    lesser = [c.peer for c in connections if c.level in (Level.VIEW, Level.SUBMIT)]
+    of_peer = lesser.count(own.peer)
+    return of_peer <= _share(limits.connections, limits) and len(lesser) <= _share(most, limits)
 
 
-def lesser_to_close(known: Iterable[C], one: C) -> C | None:
-    """Return an idle connection that only looks or submits, to make room for another of those.
+def lesser_to_close(connections: Iterable[C], own: C) -> C | None:
+    """Return an idle connection of a view or submit token to close in favour of another one.
 
-    One of the same peer goes first.
+    Connections of the same peer come first.
     """
-    found = [other for other in _idle(known, one) if other.level is not None]
-    return min(found, key=lambda other: (other.peer != one.peer, *_order(other)), default=None)
+    candidates = [c for c in _idle(connections, own) if c.level is not None]
+    return min(candidates, key=lambda c: (c.peer != own.peer, *_order(c)), default=None)
 
 
-def _share(most: int, door: ConnectionLimits) -> int:
-    return most - max(1, int(most * door.reserved_share))
+def _share(most: int, limits: ConnectionLimits) -> int:
+    return most - max(1, int(most * limits.reserved_share))
 
 
-def _idle(known: Iterable[C], new: C) -> list[C]:
-    return [one for one in known if one is not new and one.is_idle and not is_reserved(one.level)]
+def _idle(connections: Iterable[C], new: C) -> list[C]:
+    return [c for c in connections if c is not new and c.is_idle and not is_reserved(c.level)]
 
 
-def _order(one: Connection) -> tuple[int, int]:
-    return _RANKS.get(one.level, len(_RANKS)), one.number
+def _order(connection: Connection) -> tuple[int, int]:
+    return _RANKS.get(connection.level, len(_RANKS)), connection.number

@@ -1,4 +1,4 @@
-"""A server of HTTP in a process of ours: its socket, and its signals left to the process."""
+"""An HTTP server with its socket, in a process that handles signals itself."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ _BACKLOG = 512
 
 
 class HttpServer(uvicorn.Server):
-    """Leaves signals to its process: uvicorn would end the process with what it caught."""
+    """A uvicorn server that handles no signals: uvicorn would end the process with them."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start, with the full backlog: uvicorn has set it to what is accepted at once."""
+        """Start with the full backlog; that of uvicorn is the number accepted at once."""
         await super().startup(sockets)
         for sock in sockets or ():
             sock.listen(_BACKLOG)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Capture none."""
+        """Capture no signals."""
         yield
 
 
 def listening_socket(host: str, port: int, *, code: str, hint: str) -> socket.socket:
-    """Return a socket that listens; port 0 is any free one.
+    """Return a socket that listens; port 0 is any free port.
 
     Raises
     ------
     UsageError
-        The port is taken or the address is not of this machine; with ``code`` and ``hint``.
+        The port is taken, or the address is not one of this machine.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # The protocol is named because asyncio sets TCP_NODELAY on no other socket: 40 ms an answer.

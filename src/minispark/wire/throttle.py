@@ -1,9 +1,9 @@
-"""How often a peer may be wrong, and how much it may have open, before it has to wait.
+"""Counts wrong tokens and open requests of peers, and says when a peer has to wait.
 
-A peer is an address (of IPv6 the network, since a host has as many addresses as it likes). What
-is remembered is bounded, and nothing that one peer does keeps another out: the answer to a wrong
-token is held back, the right one passes. Only a remote peer that has very many answers waiting is
-not looked at any more.
+A peer is an address (for IPv6 a network, since a host can choose among many addresses). The number
+of remembered peers is limited, and no peer can lock out another one: answers to wrong tokens are
+delayed, right tokens pass. Only the tokens of a remote peer with very many delayed answers are no
+longer checked.
 
 Covers: counting. Does not cover: answering (`minispark.wire.guard`).
 """
@@ -11,7 +11,7 @@ Covers: counting. Does not cover: answering (`minispark.wire.guard`).
 from __future__ import annotations
 
 import ipaddress
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -32,7 +32,7 @@ def peer_of(client: object) -> str:
     except ValueError:
         return host
     if address.is_loopback:
-        # Any account can choose among sixteen million of them.
+        # An account can choose among sixteen million loopback addresses.
         return _LOOPBACK
     if isinstance(address, ipaddress.IPv6Address):
         if address.ipv4_mapped is not None:
@@ -43,12 +43,12 @@ def peer_of(client: object) -> str:
 
 @dataclass(frozen=True, slots=True)
 class OpenRequest:
-    """What requests are counted by: those of one level are not counted against another."""
+    """The key by which requests are counted: each level has its own count."""
 
     peer: str
     level: Level | None
     is_stream: bool = False
-    """Whether it stays open for as long as the client likes."""
+    """Whether the request stays open as long as its client wants."""
 
 
 @dataclass(slots=True)
@@ -59,57 +59,54 @@ class _Failures:
 
 
 class Throttle:
-    """Counts what the peers of one server do."""
+    """The counts of the peers of one server."""
 
     def __init__(self, settings: ConnectionLimits, now: Callable[[], float] = monotonic_s) -> None:
         self._settings = settings
         self._now = now
         self._failures: OrderedDict[str, _Failures] = OrderedDict()
-        self._open: dict[OpenRequest, int] = {}
+        self._open: Counter[OpenRequest] = Counter()
 
     def failed(self, peer: str) -> float:
-        """Note a wrong token; return for how long its answer is held back."""
+        """Count a wrong token, and return how long its answer is delayed."""
         settings, now = self._settings, self._now()
-        found = self._failures.pop(peer, None) or _Failures()
-        if now - found.last_s > settings.forget_failures_s:
-            found.count = 0
-        found.count += 1
-        found.last_s = now
-        self._failures[peer] = found
+        failures = self._failures.pop(peer, None) or _Failures()
+        if now - failures.last_s > settings.forget_failures_s:
+            failures.count = 0
+        failures.count += 1
+        failures.last_s = now
+        self._failures[peer] = failures
         while len(self._failures) > settings.remembered_peers:
             self._failures.popitem(last=False)
-        beyond = found.count - settings.free_failures
-        if beyond <= 0 or found.held >= settings.held_answers:
+        beyond = failures.count - settings.free_failures
+        if beyond <= 0 or failures.held >= settings.held_answers:
             return 0.0
         return min(settings.first_pause_s * 2.0 ** min(beyond - 1, 16), settings.last_pause_s)
 
     def hold(self, peer: str, by: int) -> None:
-        """Count an answer that is held back (1), or let go (-1)."""
-        found = self._failures.get(peer)
-        if found is not None:
-            found.held = max(found.held + by, 0)
+        """Count an answer that is delayed (1) or sent (-1)."""
+        failures = self._failures.get(peer)
+        if failures is not None:
+            failures.held = max(failures.held + by, 0)
 
     def ignores(self, peer: str) -> bool:
-        """Whether tokens of a peer are not looked at for now."""
-        found = self._failures.get(peer)
-        if found is None or peer == _LOOPBACK:
+        """Whether tokens of a peer are not checked at the moment."""
+        failures = self._failures.get(peer)
+        if failures is None or peer == _LOOPBACK:
             return False
-        return found.held >= self._settings.held_answers
+        return failures.held >= self._settings.held_answers
 
     def enter(self, request: OpenRequest) -> bool:
-        """Count an open request; False where there are as many of its kind as there may be."""
-        count = self._open.get(request, 0)
-        if count >= self._most(request):
+        """Count an open request; return False if there are too many of its kind."""
+        if self._open[request] >= self._most(request):
             return False
-        self._open[request] = count + 1
+        self._open[request] += 1
         return True
 
     def leave(self, request: OpenRequest) -> None:
-        """Count the end of a request that entered."""
-        count = self._open[request] - 1
-        if count:
-            self._open[request] = count
-        else:
+        """Count the end of a request that was counted by `enter`."""
+        self._open[request] -= 1
+        if not self._open[request]:
             del self._open[request]
 
     def _most(self, request: OpenRequest) -> int:

@@ -282,7 +282,7 @@ class Agent:
             if full != self._full:
                 _log.warning("worker_full" if full else "worker_has_room", what=full or self._full)
             self._full = full
-            await self._keeper.preempt_prefetched()
+            await self._keeper.make_room()
             none: frozenset[str] = frozenset()
             files = await asyncio.to_thread(self._measured, "block files", self._store.names, none)
             try:

@@ -63,7 +63,7 @@ def block_app(
     *,
     token: str,
     hosts: Collection[str],
-    door: ConnectionLimits | None = None,
+    connection_limits: ConnectionLimits | None = None,
     on_served: Callable[[int], None] = lambda size: None,
 ) -> App:
     """Serve the blocks of one worker to those who hold the token.
@@ -86,7 +86,9 @@ def block_app(
         Route("/healthz", _healthz),
     ]
     rule = RouteRule(_READ, re.compile(r"/internal/v1/blocks/(?P<job>[^/.]+)\.[^/]*"), BLOCKS)
-    policy = _policy(token, hosts, open_paths=("/healthz",), rule=rule, door=door)
+    policy = _policy(
+        token, hosts, open_paths=("/healthz",), rule=rule, connection_limits=connection_limits
+    )
     return RequestGuard(Starlette(routes=routes), policy)
 
 
@@ -98,7 +100,7 @@ def metrics_app(
     token: str,
     hosts: Collection[str],
     open_figures: bool,
-    door: ConnectionLimits | None = None,
+    connection_limits: ConnectionLimits | None = None,
 ) -> App:
     """Serve the figures of one worker, as JSON or, when asked for text, for Prometheus."""
 
@@ -115,7 +117,9 @@ def metrics_app(
     routes = [Route("/metrics", metrics), Route("/healthz", _healthz)]
     open_paths = ("/healthz", "/metrics") if open_figures else ("/healthz",)
     rule = RouteRule(_READ, re.compile("/metrics"), VIEW | WORKER)
-    policy = _policy(token, hosts, open_paths=open_paths, rule=rule, door=door)
+    policy = _policy(
+        token, hosts, open_paths=open_paths, rule=rule, connection_limits=connection_limits
+    )
     return RequestGuard(Starlette(routes=routes), policy)
 
 
@@ -125,7 +129,7 @@ def _policy(
     *,
     open_paths: Sequence[str],
     rule: RouteRule,
-    door: ConnectionLimits | None,
+    connection_limits: ConnectionLimits | None,
 ) -> GuardPolicy:
     return GuardPolicy(
         token=token,
@@ -133,7 +137,7 @@ def _policy(
         body_bytes=_BODY_BYTES,
         open_routes=tuple((_READ, re.compile(re.escape(path))) for path in open_paths),
         rules=(rule,),
-        door=door or ConnectionLimits(),
+        connection_limits=connection_limits or ConnectionLimits(),
     )
 
 

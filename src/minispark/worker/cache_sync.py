@@ -44,11 +44,11 @@ class CacheSync:
         if not kept:
             _log.info("block_not_kept", **task_fields(spec.key))
 
-    async def preempt_prefetched(self) -> None:
+    async def make_room(self) -> None:
         """Give back what others need of the memory and of the disk."""
         if self._cache is not None:
             with _harmless("make way"):
-                await asyncio.to_thread(self._cache.preempt_prefetched)
+                await asyncio.to_thread(self._cache.make_room)
 
     async def news(self) -> CacheChanges | None:
         """Return what the master has not heard of, None if it knows everything."""

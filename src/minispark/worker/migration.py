@@ -10,8 +10,8 @@ import asyncio
 from collections.abc import Callable, Iterable
 
 from minispark.blocks.copy_block import copy_block
-from minispark.blocks.errors import BlockUnavailable
 from minispark.blocks.fetch import FetchSettings
+from minispark.blocks.meta import BlockUnavailable
 from minispark.blocks.store import BlockStore
 from minispark.ids import TaskKey
 from minispark.logs import logger, task_fields

@@ -20,8 +20,8 @@ from minispark.logs import logger
 from minispark.task.spec import FragmentKey
 from minispark.tls import TRUST_HINT, client_context, trust_problem
 from minispark.wire import messages
+from minispark.wire.hosts import async_listener_trace
 from minispark.wire.http import auth_headers, error_from
-from minispark.wire.listeners import async_listener_trace
 
 _ANSWER_S = 10.0
 """A master that takes longer to answer what it need not think about is not there."""

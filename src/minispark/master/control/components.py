@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from minispark.blocks.cache_hits import CacheHit, find_kept
+from minispark.blocks.cache_hits import CacheHit, find_cached
 from minispark.blocks.meta import BlockMeta
 from minispark.clock import wall_s
 from minispark.errors import Failure, FetchFailed
@@ -72,7 +72,7 @@ class Components:
             there = (entry for entry in up if name in entry.cached_blocks)
             return next(((entry.worker_id, entry.cached_blocks[name]) for entry in there), None)
 
-        return find_kept(graph, job, find)
+        return find_cached(graph, job, find)
 
     def use_cached(self, found: Iterable[CacheHit]) -> None:
         """Tell workers what of their caches a job begins with."""

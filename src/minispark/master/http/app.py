@@ -78,7 +78,7 @@ def guard_policy(config: MasterConfig) -> GuardPolicy:
         body_bytes=min(OTHER_BYTES, config.limits.body_bytes),
         open_routes=ALWAYS_OPEN + (FIGURES if config.figures_open else ()),
         rules=rules(config.limits),
-        door=config.door,
+        connection_limits=config.connection_limits,
     )
 
 

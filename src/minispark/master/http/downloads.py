@@ -19,8 +19,8 @@ from typing import IO, Final
 
 import polars as pl
 
-from minispark.blocks.checksums import bytes_checksum
 from minispark.blocks.fetch import FetchSettings
+from minispark.blocks.format import bytes_checksum
 from minispark.journal.rows import SinkOutput
 from minispark.master.jobs.finished_job import FinishedJob
 from minispark.master.jobs.results import chosen, open_stream, refusing

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from itertools import islice
 
 from minispark.errors import ErrorInfo, MinisparkError
-from minispark.jobs.suggest import did_you_mean
+from minispark.printable import did_you_mean
 
 _COMPARED = 50
 """Ids that a mistyped one is compared with: it takes 0.05 ms each, and anybody may ask."""

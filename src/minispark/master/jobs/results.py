@@ -22,17 +22,17 @@ import polars as pl
 from polars.exceptions import InvalidOperationError, PanicException, PolarsError
 from polars.io.plugins import register_io_source
 
-from minispark.blocks.errors import BlockUnavailable
 from minispark.blocks.fetch import FetchSettings, read_block
+from minispark.blocks.meta import BlockUnavailable
 from minispark.errors import ErrorInfo, UsageError
 from minispark.journal.rows import SinkOutput
 from minispark.master.http.http_errors import RefusedError
 from minispark.master.jobs.finished_job import FinishedJob
 from minispark.plan.columns import with_columns_in_order
-from minispark.task.failures import errno_of, is_of_system, sentence
+from minispark.task.failures import errno_of, first_line, is_system_error
 from minispark.task.formats import unwritable_column
 from minispark.task.safe_open import pinned_directory
-from minispark.task.scan_records import mapped, record_start
+from minispark.task.scan_records import map_file, record_start
 from minispark.wire.messages import NodeBlocks
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -102,9 +102,9 @@ def refusing(node: str | None, format_: str, spool: Path) -> Iterator[None]:
     except OSError as error:
         raise _refused_by_system(error, node, spool) from error
     except (PolarsError, PanicException) as error:
-        if is_of_system(error):
+        if is_system_error(error):
             raise _refused_by_system(error, node, spool) from error
-        raise _cannot_hold(format_, node, sentence(error)) from error
+        raise _cannot_hold(format_, node, first_line(error)) from error
 
 
 def _without_panics(chunks: Iterator[bytes]) -> Iterator[bytes]:
@@ -112,7 +112,7 @@ def _without_panics(chunks: Iterator[bytes]) -> Iterator[bytes]:
     try:
         yield from chunks
     except PanicException as error:
-        msg = f"Polars stopped with an internal error: {sentence(error)}"
+        msg = f"Polars stopped with an internal error: {first_line(error)}"
         raise RuntimeError(msg) from error
 
 
@@ -196,7 +196,7 @@ def _encoded(frames: Frames, format_: str, spool: Path) -> Iterator[bytes]:
 
 def _header(path: Path) -> bytes:
     """Return the first record of a CSV file, which all files of a job have in common."""
-    with mapped(path) as data:
+    with map_file(path) as data:
         return data[: record_start(data, 1, quote=b'"', odd=data[:1] == b'"')]
 
 
@@ -298,7 +298,7 @@ FORMATS: dict[str, tuple[Callable[[Frames, Path], Iterator[bytes]], str]] = {
 def _refused_by_system(error: Exception, node: str | None, spool: Path) -> RefusedError:
     """Say that the disk of the master is full, or that what the result is made of is gone."""
     number, name = errno_of(error), getattr(error, "filename", None)
-    what = sentence(error) if number is None else os.strerror(number)
+    what = first_line(error) if number is None else os.strerror(number)
     if number not in _FULL and not (name and Path(name).is_relative_to(spool)):
         file = Path(name).name if name else "a file"  # Its directory may be a descriptor.
         if isinstance(error, FileNotFoundError):

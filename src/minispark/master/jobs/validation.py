@@ -103,7 +103,7 @@ def check_sinks(
         taken.add(resolved)
         _check_not_read(graph, specs[stage], resolved, data_root or Path())
         try:
-            sinks.prepare(directory, overwrite=specs[stage].overwrite)
+            sinks.check_directory(directory, overwrite=specs[stage].overwrite)
         except UsageError as error:
             raise RefusedError(409, error.info) from error
         except OSError as error:

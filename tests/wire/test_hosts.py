@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from minispark.errors import UsageError
-from minispark.wire.listeners import check_listener
+from minispark.wire.hosts import check_listener
 
 HEAD = (
     "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout\n"
