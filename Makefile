@@ -1,4 +1,4 @@
-# Everything runs in .venv, which the first target that needs it makes; a second run starts at once.
+# Everything runs in .venv. The first target that needs it creates it; later runs start at once.
 # Needs only python3 (3.11 or newer) and make.
 
 SHELL := /bin/sh
@@ -18,7 +18,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 INSTALL_SELF = $(PIP) install --no-deps --no-build-isolation --editable .
 
 LINES ?= 1000000
-# Tests wait for processes a third of their time: three at a time keep two cores busy.
+# Tests wait for processes a third of the time: three at a time keep two cores busy.
 TEST_JOBS ?= 3
 JOBS ?= 100
 HISTORIES ?= 100000
@@ -28,7 +28,7 @@ DEBUG := target/debug
 CLIENT := $(RELEASE)/client
 INPUT ?= data/test.csv
 
-help: ## Say what there is
+help: ## List the targets
 	@awk -F':.*## ' '/^##@/ {printf "\n%s\n", substr($$0, 5)} \
 		/^[a-z0-9-]+:.*## / {printf "  make %-22s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -40,11 +40,11 @@ demo: $(VENV)/.runtime ## Word count over 1M lines, embedded and on a real local
 ##@ Build
 
 # The launchers keep state in /tmp/minispark/state unless MINISPARK_STATE_DIR says otherwise. It is
-# made 0700, and refused where it is a symbolic link or somebody else's.
+# made 0700, and refused if it is a symbolic link or belongs to another user.
 build: $(RELEASE)/master $(RELEASE)/worker $(CLIENT) ## Make .venv and target/release/{master,worker,client}
 	@echo "built: $^"
 
-build-debug: $(DEBUG)/master $(DEBUG)/worker $(DEBUG)/client ## The same in target/debug; errors show tracebacks
+build-debug: $(DEBUG)/master $(DEBUG)/worker $(DEBUG)/client ## The same in target/debug, with tracebacks in errors
 	@echo "built: $^"
 
 target/%: scripts/launcher.sh | $(VENV)/.runtime
@@ -70,7 +70,7 @@ run-client-submit: $(CLIENT) | data/test.csv ## Submit a word count (INPUT=data/
 run-client-join: $(CLIENT) | data/sales.csv ## Submit a join of data/sales.csv and data/catalog.csv
 	@exec $(CLIENT) submit examples/join.json $(if $(PARALLELISM),--parallelism $(PARALLELISM))
 
-run-client-status: $(CLIENT) ## Show how a job stands (ID=...)
+run-client-status: $(CLIENT) ## Show the state of a job (ID=...)
 	@$(need-id)
 	@exec $(CLIENT) status '$(ID)'
 
@@ -101,16 +101,16 @@ data/sales.csv: | $(CLIENT)
 test: $(VENV)/.development ## Run the test suite (TEST_JOBS=N processes)
 	@$(BIN)/python -m pytest -n $(TEST_JOBS) --dist worksteal
 
-test-metrics: $(CLIENT) ## Read every figure as anybody may, with curl
+test-metrics: $(CLIENT) ## Read all metrics without a token, with curl
 	@./scripts/test_metrics.sh
 
-test-fault-tolerance: $(CLIENT) ## Kill a worker and a task's process under a job
+test-fault-tolerance: $(CLIENT) ## Kill a worker and a task's process during a job
 	@./scripts/test_fault_tolerance.sh
 
-test-cache: $(CLIENT) ## See rows kept for the next job, and spilled
+test-cache: $(CLIENT) ## See rows cached for the next job, and spilled
 	@./scripts/test_cache.sh
 
-test-load-balancing: $(CLIENT) ## See how tasks are shared out by load
+test-load-balancing: $(CLIENT) ## See tasks distributed by load
 	@./scripts/test_load_balancing.sh
 
 test-parallel-tasks: $(CLIENT) ## See a worker run several tasks at a time
@@ -119,13 +119,13 @@ test-parallel-tasks: $(CLIENT) ## See a worker run several tasks at a time
 test-round-robin: $(CLIENT) ## See workers get tasks in turn
 	@./scripts/test_round_robin.sh
 
-chaos: $(VENV)/.development ## Run jobs while their cluster is taken apart (JOBS=100 SEED=N)
+chaos: $(VENV)/.development ## Run jobs while faults strike their cluster (JOBS=100 SEED=N)
 	@$(BIN)/python -m tests.chaos --jobs $(JOBS) $(if $(SEED),--seed $(SEED))
 
-simulate: $(VENV)/.development ## Simulate clusters that go wrong (HISTORIES=100000 SEED=0)
+simulate: $(VENV)/.development ## Simulate clusters with faults (HISTORIES=100000 SEED=0)
 	@$(BIN)/minispark simulate --histories $(HISTORIES) --seed $(or $(SEED),0) --digest
 
-##@ Figures of a running master (MASTER_URL=URL)
+##@ Metrics of a running master (MASTER_URL=URL)
 
 metrics-system: $(CLIENT) ## The cluster and its workers
 	@exec $(CLIENT) metrics system
@@ -133,7 +133,7 @@ metrics-system: $(CLIENT) ## The cluster and its workers
 metrics-jobs: $(CLIENT) ## All jobs
 	@exec $(CLIENT) metrics jobs
 
-metrics-failures: $(CLIENT) ## What went wrong how often
+metrics-failures: $(CLIENT) ## Failures by kind, worker and job
 	@exec $(CLIENT) metrics failures
 
 metrics-job: $(CLIENT) ## One job (ID=...)
@@ -148,13 +148,13 @@ docker-build: ## Build the image (BASE_IMAGE=python:3.11-slim)
 docker-up: ## Start a master and two workers on 127.0.0.1
 	@./scripts/docker.sh up
 
-docker-demo: ## Count the words of 1,000,000 lines there, with figures as they come
+docker-demo: ## Count the words of 1,000,000 lines there, with live metrics
 	@./scripts/docker-demo.sh
 
-docker-test: ## Kill a worker's container and cut another off under a job
+docker-test: ## Kill one worker's container and cut another off during a job
 	@./scripts/docker-fault-test.sh
 
-docker-down: ## Stop the containers and remove them, with what they kept
+docker-down: ## Stop and remove the containers and their data
 	@./scripts/docker.sh down
 
 docker-logs: ## Follow their logs
@@ -176,11 +176,11 @@ docs: $(VENV)/.development ## Build the site into target/site
 wheel: $(VENV)/.development ## Build a wheel into dist/
 	@$(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist .
 
-format: $(VENV)/.development ## Format the code and mend what can be mended
+format: $(VENV)/.development ## Format the code and fix what ruff can fix
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
-setup-browser: ## Install Chromium, which the tests of the web pages drive (Debian, Ubuntu)
+setup-browser: ## Install Chromium for the tests of the web pages (Debian, Ubuntu)
 	@./scripts/install-browser.sh
 
 setup: $(VENV)/.development ## Make .venv with everything for development
@@ -188,7 +188,7 @@ setup: $(VENV)/.development ## Make .venv with everything for development
 bench: $(VENV)/.runtime ## Warm cluster against one warm Polars process
 	@$(BIN)/python bench/warm.py
 
-lock: ## Resolve the lock files anew (needs uv)
+lock: ## Resolve the lock files again (needs uv)
 	./scripts/lock.sh
 
 $(BIN)/python:

@@ -1,11 +1,10 @@
-"""Task decisions a second of the scheduler alone: no master, no network, no worker.
+"""Task decisions per second of the scheduler alone: no master, no network, no worker.
 
     python bench/decisions.py [--workers 1000] [--slots 4] [--tasks 100000] [--runs 3]
 
-A decision is a task from ready to accepted: an attempt is launched and its report taken in.
-Reports come in the order of the launches, so that at all times every worker is as busy as it
-may be; the clock goes on by a millisecond each. Seconds are of CPU time: the machine is one thread,
-and waits for nothing.
+A decision is a task from ready to accepted: an attempt is launched and its report accepted. Reports
+arrive in the order of the launches, so every worker is always as busy as possible; each report
+advances the clock by a millisecond. Seconds are CPU time of the one thread.
 """
 
 from __future__ import annotations
@@ -33,12 +32,12 @@ TICK_S = 0.001
 
 
 def one_job(tasks: int) -> list[JobSpec]:
-    """One job of independent tasks."""
+    """Return one job of independent tasks."""
     return [JobSpec("job-0", (StageSpec(0, (StageBranch(tasks),), result=True),))]
 
 
 def many_jobs(tasks: int) -> list[JobSpec]:
-    """A hundred jobs that share the workers."""
+    """Return a hundred jobs that share the workers."""
     each = max(1, tasks // 100)
     return [
         JobSpec(f"job-{n}", (StageSpec(0, (StageBranch(each),), result=True),), weight=1.0 + n % 3)
@@ -47,7 +46,7 @@ def many_jobs(tasks: int) -> list[JobSpec]:
 
 
 def small_jobs(tasks: int) -> list[JobSpec]:
-    """Jobs of a map and a reduce of ten tasks each: every end of a job counts too."""
+    """Return jobs with a map and a reduce of ten tasks each: the ends of jobs count too."""
     edge = StageInput("in", 0, ReadMode.PARTITION)
     reduce = StageSpec(1, (StageBranch(10, (edge,)),), result=True)
     stages = (StageSpec(0, (StageBranch(10),)), reduce)
@@ -55,7 +54,7 @@ def small_jobs(tasks: int) -> list[JobSpec]:
 
 
 def forward(tasks: int) -> list[JobSpec]:
-    """Tasks that each read one block of another: every launch asks where it lies."""
+    """Return a job whose reduce tasks each read one block: every launch looks it up."""
     edge = StageInput("in", 0, ReadMode.FORWARD)
     half = max(1, tasks // 2)
     stages = (
@@ -74,16 +73,16 @@ SHAPES: dict[str, Callable[[int], list[JobSpec]]] = {
 
 
 def decide(jobs: list[JobSpec], *, workers: int, slots: int, at_once: int) -> tuple[int, float]:
-    """Run jobs to their end, so many ``at_once``; return how many tasks, and seconds."""
+    """Run jobs, ``at_once`` at a time; return the number of tasks and the seconds."""
     scheduler = Scheduler(SchedulerSettings(heartbeat_timeout_s=float("inf")))
     for number in range(workers):
         scheduler.step(WorkerRegistered(f"w{number}", 1, slots), 0.0)
     launched: deque[tuple[TaskKey, str]] = deque()
-    ahead = deque(jobs)
+    waiting = deque(jobs)
     ended = done = 0
     now = 0.0
 
-    def take(commands: list[Command]) -> int:
+    def count_ends(commands: list[Command]) -> int:
         ends = 0
         for command in commands:
             if isinstance(command, LaunchTask):
@@ -93,11 +92,11 @@ def decide(jobs: list[JobSpec], *, workers: int, slots: int, at_once: int) -> tu
 
     begin = time.process_time()
     while ended < len(jobs):
-        while ahead and len(jobs) - len(ahead) - ended < at_once:
-            ended += take(scheduler.step(JobSubmitted(ahead.popleft()), now))
+        while waiting and len(jobs) - len(waiting) - ended < at_once:
+            ended += count_ends(scheduler.step(JobSubmitted(waiting.popleft()), now))
         now += TICK_S
         key, worker = launched.popleft()
-        ended += take(scheduler.step(TaskSucceeded(key, worker, 1, RECEIPT), now))
+        ended += count_ends(scheduler.step(TaskSucceeded(key, worker, 1, RECEIPT), now))
         done += 1
     return done, time.process_time() - begin
 
@@ -109,7 +108,7 @@ def main(
     tasks: Annotated[int, typer.Option(min=1)] = 100_000,
     runs: Annotated[int, typer.Option(min=1)] = 3,
 ) -> None:
-    """Print task decisions a second, the median of several runs."""
+    """Print task decisions per second, the median of several runs."""
     rows = []
     for name, shape in SHAPES.items():
         rates = []

@@ -1,10 +1,9 @@
-"""What ``minispark predict`` says against what happens, on local clusters of 1, 2 and 4 workers.
+"""Compare ``minispark predict`` with real runs, on local clusters of 1, 2 and 4 workers.
 
     python bench/predict.py [--lines 2000000] [--runs 3]
 
-Word count on each cluster, warm, several times; the median run of each is measured and used to
-predict all three. Workers have one thread each: beyond the cores of this machine a prediction
-promises what only more machines can give, and is off by what they share.
+Word count runs on each warm cluster several times; the median run predicts all three. Workers have
+one thread each. With more workers than cores the prediction is too short: it assumes a core each.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ import typer
 
 from minispark.cli.data import DEFAULT_SEED
 from minispark.cli.datasets import write_lines
-from minispark.cli.ready_jobs import wordcount_job
+from minispark.cli.json_jobs import wordcount_job
 from minispark.cli.terminal import phase, print_table
 from minispark.client.local_cluster import LocalCluster
 from minispark.observe.predict import Measured, measured, predict
@@ -25,14 +24,14 @@ WORKERS = (1, 2, 4)
 
 
 def runs_on(workers: int, job: dict[str, object], runs: int) -> Measured:
-    """Run a job on a cluster; return the run of median length, after one to get warm."""
-    found = []
+    """Run a job on a cluster; return the median run, without the first one."""
+    measurements = []
     with LocalCluster(workers=workers, threads=1) as cluster:
         for _ in range(runs + 1):
             job_id = cluster.client.submit_json(job)
             cluster.client.wait(job_id)
-            found.append(measured(cluster.client.rows(job_id), job_id))
-    return sorted(found[1:], key=lambda run: run.total_s)[runs // 2]
+            measurements.append(measured(cluster.client.rows(job_id), job_id))
+    return sorted(measurements[1:], key=lambda run: run.total_s)[runs // 2]
 
 
 def main(
@@ -54,15 +53,15 @@ def main(
     rows = []
     for source in WORKERS:
         for target in WORKERS:
-            said_s = predict(real[source], workers=target, slots=1).total_s
-            took_s = real[target].total_s
+            predicted_s = predict(real[source], workers=target, slots=1).total_s
+            real_s = real[target].total_s
             rows.append(
                 (
                     str(source),
                     str(target),
-                    f"{said_s:.3f} s",
-                    f"{took_s:.3f} s",
-                    f"{100 * (said_s / took_s - 1):+.0f} %",
+                    f"{predicted_s:.3f} s",
+                    f"{real_s:.3f} s",
+                    f"{100 * (predicted_s / real_s - 1):+.0f} %",
                 )
             )
     print_table(

@@ -1,9 +1,9 @@
-"""How long a master takes to go on after it was killed.
+"""Time of a master's restart after it was killed.
 
     python bench/restart.py [--tasks 100000] [--done 0.95]
 
-A job of many tasks goes through a real service (no HTTP, no work in the tasks), most of it is
-done, the master is dropped as if killed, and the next one is restored from its journal.
+A job of many tasks runs on a real service (no HTTP, no work in the tasks). When most tasks are
+done, the master ends as if killed, and the next one is restored from its journal.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ STAGES = 2
 
 
 def graph_of(tasks: int) -> StageGraph:
-    """Stages of tasks that read nothing and deliver something."""
+    """Return stages of tasks that read nothing and return rows."""
     stages = tuple(
         Stage(
             number,
@@ -49,14 +49,14 @@ def graph_of(tasks: int) -> StageGraph:
 
 
 def service_on(state: Path) -> Service:
-    """A master on a state directory, not started."""
+    """Return a master on a state directory, not started."""
     config = MasterConfig(state_dir=state, token="bench")  # noqa: S106
     journal = Journal(state / "journal.db")
     return Service(config, journal, identify(journal, new_cluster_id="bench", disk="here"))
 
 
 async def run(state: Path, *, tasks: int, done: int) -> Service:
-    """Run part of a job; the service is left as a killed one would be."""
+    """Run a part of a job; the service stays as a killed one would."""
     service = service_on(state)
     await service.start()
     desk, parts = service.workers, service.components
@@ -87,7 +87,7 @@ async def run(state: Path, *, tasks: int, done: int) -> Service:
 
 
 async def measure(state: Path, *, tasks: int, done: int) -> None:
-    """Print what a restart costs."""
+    """Print the time of a restart."""
     began = time.perf_counter()
     first = await run(state, tasks=tasks, done=done)
     took = time.perf_counter() - began

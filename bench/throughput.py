@@ -1,10 +1,10 @@
-"""Tasks a second through a real master and two workers: what the engine itself costs.
+"""Tasks per second on a real master and two workers: the cost of the engine itself.
 
     python bench/throughput.py [--runs 3] [--tasks 20000] [--files 2000]
 
-``no-op`` tasks have no Polars query at all: only master, network, workers and pipes are paid.
-``small file`` tasks each read one CSV file of a few rows and write one block. The client is this
-process; a job's time is from its submission to the end that the client sees.
+``no-op`` tasks have no Polars query: they cost only master, network, workers and pipes. ``small
+file`` tasks each read one CSV file of a few rows and write one block. The client is this process; a
+job takes from its submission until the client sees its end.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def main(
     tasks: Annotated[int, typer.Option(min=1)] = 20_000,
     files: Annotated[int, typer.Option(min=1)] = 2_000,
 ) -> None:
-    """Print tasks a second, the median of several runs."""
+    """Print tasks per second, the median of several runs."""
     rows = []
     with (
         tempfile.TemporaryDirectory() as scratch,
@@ -88,8 +88,8 @@ def main(
                     seconds.append(time.perf_counter() - start)
                     if view.error is not None:
                         raise AssertionError(view.error.message)
-            took = statistics.median(seconds[1:])
-            rows.append((name, f"{count:,}", f"{took:.2f} s", f"{count / took:,.0f}"))
+            median_s = statistics.median(seconds[1:])
+            rows.append((name, f"{count:,}", f"{median_s:.2f} s", f"{count / median_s:,.0f}"))
     print_table(("tasks", "number", "time", "tasks/s"), rows)
 
 

@@ -1,11 +1,11 @@
-"""Warm cluster against one warm plain Polars process, in turns, on this machine.
+"""A warm cluster and one warm plain Polars process, in turns on this machine.
 
     python bench/warm.py [--runs 7] [--lines 1000000] [--sales 5000000] [--query wordcount ...]
 
 The cluster is a master and two workers of one thread each; plain Polars has two threads and the
-streaming engine. Each round runs every side once, so that whatever else the machine does meets
-them all; compare ratios of one run, not seconds of two. A time counts only after the results
-were found equal. Data is made below data/bench on first use.
+streaming engine. Each round runs both sides once, so other load slows both: compare ratios of one
+run, not seconds of two runs. The results are compared before they are timed. Data is created in
+data/bench on first use.
 """
 
 from __future__ import annotations
@@ -22,10 +22,9 @@ import polars.testing
 import typer
 
 import minispark as ms
-from minispark.cli.baseline import PlainPolars
 from minispark.cli.data import DEFAULT_SEED
 from minispark.cli.datasets import write_lines, write_sales
-from minispark.cli.plain_polars import QUERIES
+from minispark.cli.plain_polars import QUERIES, PlainPolars
 from minispark.cli.terminal import phase, print_table
 from minispark.client.local_cluster import LocalCluster
 
@@ -33,7 +32,7 @@ WORKERS = 2
 
 
 def data_sets(folder: Path, *, lines: int, sales: int) -> dict[str, tuple[Path, ...]]:
-    """Make what is not there yet; return the input files of each query."""
+    """Create missing data sets; return the input files of each query."""
     text, tiny = folder / f"text-{lines}.csv", folder / "tiny.csv"
     joined = folder / f"join-{sales}"
     if not text.exists():
@@ -49,10 +48,10 @@ def data_sets(folder: Path, *, lines: int, sales: int) -> dict[str, tuple[Path, 
     }
 
 
-def check_equal(found: pl.DataFrame, expected: pl.DataFrame) -> None:
-    """Raise unless both hold the same rows; floats may differ in their last bits."""
+def check_equal(frame: pl.DataFrame, expected: pl.DataFrame) -> None:
+    """Raise if the rows differ; floats may differ in their last bits."""
     polars.testing.assert_frame_equal(
-        found, expected, check_row_order=False, rel_tol=1e-9, abs_tol=0.0
+        frame, expected, check_row_order=False, rel_tol=1e-9, abs_tol=0.0
     )
 
 
@@ -69,14 +68,14 @@ def measure(
         expected = Path(scratch) / "expected.parquet"
         plain.run(query, *paths, output=expected)
         check_equal(on_cluster(), pl.read_parquet(expected))
-    ours: list[float] = []
-    theirs: list[float] = []
+    cluster_s: list[float] = []
+    plain_s: list[float] = []
     for _ in range(runs):
-        theirs.append(plain.run(query, *paths))
+        plain_s.append(plain.run(query, *paths))
         start = time.perf_counter()
         on_cluster()
-        ours.append(time.perf_counter() - start)
-    return theirs, ours
+        cluster_s.append(time.perf_counter() - start)
+    return plain_s, cluster_s
 
 
 def spread(seconds: list[float]) -> str:
@@ -102,9 +101,9 @@ def main(
         engine = ms.Engine(cluster.url, token=cluster.token, progress=False)
         for name in query or list(inputs):
             with phase(name):
-                theirs, ours = measure(name, inputs[name], runs, plain=plain, engine=engine)
-            ratio = statistics.median(ours) / statistics.median(theirs)
-            rows.append((name, spread(theirs), spread(ours), f"{ratio:.2f}"))
+                plain_s, cluster_s = measure(name, inputs[name], runs, plain=plain, engine=engine)
+            ratio = statistics.median(cluster_s) / statistics.median(plain_s)
+            rows.append((name, spread(plain_s), spread(cluster_s), f"{ratio:.2f}"))
     print_table(
         ("query", "plain Polars, 2 threads", "cluster, 2 workers x 1 thread", "ratio"),
         rows,

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The official benchmark: the words of 1,000,000 lines, 6 partitions, 2 workers. Checks the result
-# against plain Python, and the throughput against that of the engine which the benchmark came with.
+# The official benchmark: count the words of 1,000,000 lines with 6 partitions on 2 workers. Compares
+# the result with plain Python, and the throughput with that of the benchmark's own engine.
 # shellcheck source=scripts/cluster.sh
 source "$(dirname "$0")/cluster.sh"
 

@@ -1,8 +1,8 @@
-"""Build the site: the pages of ``docs/``, and those that are made from the code itself.
+"""Build the site: the pages of ``docs/``, and pages generated from the code.
 
 ``cli.md`` has the ``--help`` of every command, ``rest.md`` the routes of a master with the token
-that each of them needs, ``limits.md`` the settings with their reasons. They are made again each
-time, so they cannot be out of date; they are in the site only.
+that each of them needs, ``limits.md`` the settings with their reasons. They are generated for each
+site, so they cannot be out of date; they are in the site only.
 
     python scripts/build_docs.py            target/docs, then the site in target/site
     python scripts/build_docs.py --pages    target/docs only
@@ -38,7 +38,7 @@ ROOT = Path(__file__).parents[1]
 SOURCE, PAGES, SITE = ROOT / "docs", ROOT / "target" / "docs", ROOT / "target" / "site"
 SETTINGS = ROOT / "src" / "minispark" / "settings.py"
 MERMAID = "12.3.0"
-"""Of the major version that the theme asks for."""
+"""A version of the major version that the theme needs."""
 MERMAID_SHA512 = (
     "4113TdXeLAsMruJ79OpFL5O8+LTFXhQqZ260rF3tgUmiNAtRm4Uume04I+65PRN6yZ69J4f8rVYWW8zRk65UYw=="
 )
@@ -48,11 +48,11 @@ OUTSIDE = {
     "LICENSE": "license.md",
     "SECURITY.md": "reporting.md",
 }
-"""Pages that lie beside ``docs/``, and what they are called in the site."""
+"""Pages outside ``docs/``, with their names in the site."""
 
 
 def cli_page() -> str:
-    """Describe every command as its ``--help`` does."""
+    """Return the page with the ``--help`` of every command."""
     out = ["# Command line", "", "Made from the commands themselves.", ""]
     for name, command in _commands("minispark", typer.main.get_command(app)):
         context = typer.Context(command, info_name=name, max_content_width=90)
@@ -67,7 +67,7 @@ def _commands(name: str, command: Any) -> Iterator[tuple[str, Any]]:
 
 
 def rest_page() -> str:
-    """Describe the routes of a master, and whose token each of them takes."""
+    """Return the page with the routes of a master and the token of each."""
     with tempfile.TemporaryDirectory() as state:
         config = MasterConfig(state_dir=Path(state), token=secrets.token_urlsafe())
         journal = Journal(config.state_dir / "journal.db")
@@ -87,17 +87,17 @@ def rest_page() -> str:
     ]
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
-            asked = [p["name"] for p in operation.get("parameters", ()) if p["in"] != "path"]
-            what = operation.get("description", operation.get("summary", "")).split("\n")[0]
+            parameters = [p["name"] for p in operation.get("parameters", ()) if p["in"] != "path"]
+            text = operation.get("description", operation.get("summary", "")).split("\n")[0]
             out.append(
-                f"| `{method.upper()} {path}` | {what} | {token_of(method.upper(), path)} "
-                f"| {' '.join(f'`{name}`' for name in asked)} |"
+                f"| `{method.upper()} {path}` | {text} | {token_of(method.upper(), path)} "
+                f"| {' '.join(f'`{name}`' for name in parameters)} |"
             )
     return "\n".join([*out, ""])
 
 
 def token_of(method: str, path: str) -> str:
-    """Say which token a route takes."""
+    """Return the token that a route needs."""
     here = re.sub(r"\{\w+\}", "job-1", path)
     if any(method in methods and route.fullmatch(here) for methods, route in ALWAYS_OPEN):
         return "none"
@@ -111,7 +111,7 @@ def token_of(method: str, path: str) -> str:
 
 
 def limits_page() -> str:
-    """List the settings: name, value, reason."""
+    """Return the page with the settings: name, value, reason."""
     out = [
         "# Limits",
         "",
@@ -140,7 +140,7 @@ def _fields(node: ast.ClassDef) -> Iterator[tuple[str, str, str]]:
 
 
 def _in_site(link: re.Match[str]) -> str:
-    """Lead a link to a page beside ``docs/``, or from there into it, to its place in the site."""
+    """Return a link into or out of ``docs/`` as a link within the site."""
     above, page, rest = link.groups()
     if page in OUTSIDE:
         return f"]({OUTSIDE[page]}{rest})"

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Sourced by the scripts here: what they say, what they check, and how they wait.
+# Sourced by the scripts here: messages, checks and waits.
 
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -27,7 +27,7 @@ holds() {
 # value EXPRESSION < JSON: prints a Python expression over `d`.
 value() { python3 -c 'import json, sys; d = json.load(sys.stdin); print(eval(sys.argv[1]))' "$1"; }
 
-# wait_until WHAT COMMAND...: tries until the command succeeds; DEADLINE_S is how long.
+# wait_until WHAT COMMAND...: repeats the command until it succeeds, for at most DEADLINE_S.
 wait_until() {
   local what=$1 until=$((SECONDS + ${DEADLINE_S:-120}))
   shift
@@ -37,7 +37,7 @@ wait_until() {
   done
 }
 
-# free_port: a port that is free, and so is the one 1000 above it.
+# free_port: prints a free port P; P + 1000 is free too.
 free_port() {
   python3 - <<'PY'
 import random
@@ -58,5 +58,5 @@ PY
 command -v curl >/dev/null || die "this needs curl"
 command -v python3 >/dev/null || die "this needs python3"
 
-# counts_right WHAT FILE < RESULT: a result in CSV is what plain Python counts in the file.
+# counts_right WHAT FILE < RESULT: a result in CSV equals the counts of plain Python.
 counts_right() { python3 scripts/count_words.py "$2" || die "$1 counted $2 wrong"; }

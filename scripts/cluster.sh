@@ -1,8 +1,8 @@
 # shellcheck shell=bash
-# Sourced by the scripts here: a cluster of their own, checks, and an end that leaves nothing.
+# Sourced by the scripts here: a private cluster, checks, and an end that leaves nothing.
 #
-# A script starts its own master and workers on free ports, unless MASTER_URL names a master of
-# this user; then it adds what workers it needs to that one. Every process is ended by its id.
+# A script starts a master and workers on free ports. If MASTER_URL names a master of this user, it
+# adds its workers to that one instead. Every process is ended by its id.
 
 # shellcheck source=scripts/checks.sh
 source "$(dirname "${BASH_SOURCE[0]}")/checks.sh"
@@ -21,7 +21,7 @@ finish() {
   if ((code != 0)); then
     tail -n 5 "$work"/*.log >&2 2>/dev/null || true
   fi
-  # Asked twice: the first time a worker only drains. One that was stopped would hear neither.
+  # Two signals: after the first one a worker only drains. A stopped process gets them with SIGCONT.
   for pid in "${pids[@]}"; do
     { kill -TERM "$pid" && kill -INT "$pid" && kill -CONT "$pid"; } 2>/dev/null || true
   done
@@ -32,7 +32,7 @@ finish() {
 trap finish EXIT
 trap 'exit 130' INT TERM
 
-# Whether the cluster is ours alone.
+# Whether the script started the master.
 ours=1
 [[ -z ${MASTER_URL:-} ]] || ours=0
 
@@ -55,10 +55,10 @@ start_master() {
   check "the master at $MASTER_URL answers" figure /healthz -o /dev/null
 }
 
-# figure PATH [OPTION...]: what the master says to anybody.
+# figure PATH [OPTION...]: an answer of the master without a token.
 figure() { curl -fsS "$MASTER_URL$1" "${@:2}"; }
 
-# ask PATH [OPTION...]: what it says to us. The token does not show in the list of processes.
+# ask PATH [OPTION...]: an answer with the token, which the list of processes does not show.
 ask() { curl -fsS -H @- "$MASTER_URL$1" "${@:2}" <<<"Authorization: Bearer $token"; }
 
 # start_worker NAME [OPTION...]: sets pid_of[NAME]; workers_up waits for them.
@@ -91,22 +91,22 @@ executors() { pgrep -P "${pid_of[$1]}" -f minispark.worker.executor; }
 load() { ask /api/v1/workers | value "next(w['active_tasks'] for w in d['workers']
   if w['worker_id'] == '${id_of[$1]}')"; }
 
-# need_data KIND FILE: makes a data set where there is none yet.
+# need_data KIND FILE: creates a data set if the file does not exist.
 need_data() { [[ -s $2 ]] || "$minispark" data "$1" --output "$2"; }
 
 # submit ARGUMENT...: prints the id of the job.
 submit() { "$minispark" submit --no-wait "$@"; }
 
-# ended JOB: the master answers once it has, or after a while.
+# ended JOB: whether the job has ended; waits up to 20 s for that.
 ended() { [[ $(ask "/api/v1/jobs/$1?wait_s=20" | value 'd["status"]') =~ ^(SUCCEEDED|FAILED|CANCELLED)$ ]]; }
 
-# succeeds JOB: waits for its end.
+# succeeds JOB: waits until the job has succeeded.
 succeeds() {
   wait_until "$1 ends" ended "$1"
   ask "/api/v1/jobs/$1" | holds "$1 SUCCEEDED" 'd["status"] == "SUCCEEDED"'
 }
 
-# result_right JOB FILE: its result is what plain Python counts in the file.
+# result_right JOB FILE: the job's result equals the counts of plain Python.
 result_right() {
   "$minispark" results "$1" --format csv --output "$work/$1.csv" >/dev/null
   counts_right "$1" "$2" <"$work/$1.csv"

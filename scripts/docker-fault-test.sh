@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# A worker's container is killed in the middle of a job, another one is cut off from the network;
-# the results stay right. On a cluster of its own, which is removed at the end.
+# Kill a worker's container in the middle of a job, cut another one off from the network: the results
+# stay right. The cluster is private and removed at the end.
 export COMPOSE_PROJECT_NAME=minispark-faults
 # Any free ports.
 export MASTER_PORT=0 WORKER1_METRICS_PORT=0 WORKER2_METRICS_PORT=0
@@ -22,13 +22,13 @@ held() {
   (($(of_worker "$1" active_tasks) > 0)) || { docker unpause "$(container "$1")" >/dev/null && return 1; }
 }
 submit() { client submit --no-wait --input data/benchmark_1m.csv --parallelism 64; }
-# right JOB: it ends well, with the right result.
+# right JOB: the job succeeds with the right result.
 right() {
   DEADLINE_S=120 wait_until "$1 ends" ended "$1"
   ask "/api/v1/jobs/$1" | holds "$1 SUCCEEDED" 'd["status"] == "SUCCEEDED"'
   result_right "$1" data/benchmark_1m.csv
 }
-# moved JOB WORKER: attempts of it ended with the worker, and others did those tasks.
+# moved JOB WORKER: attempts of the job ended with the worker, and other workers ran those tasks.
 moved() {
   ask "/api/v1/jobs/$1/tasks?limit=1000" | holds "what $2 held was done by another worker" "(lambda lost:
     len(lost) > 0 and all(any((o['stage'], o['partition'], o['status']) == (t['stage'], t['partition'],

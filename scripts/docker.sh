@@ -8,7 +8,7 @@ secret=.secrets/minispark_token
 command -v docker >/dev/null || die "there is no docker here"
 docker info >/dev/null 2>&1 || die "docker does not answer: is its daemon running, and may you use it?"
 
-# compose ARGUMENT...: Compose as it is installed, version 2 or 1.
+# compose ARGUMENT...: the installed Compose, version 2 or 1.
 if docker compose version >/dev/null 2>&1; then
   compose() { docker compose "$@"; }
 elif command -v docker-compose >/dev/null; then
@@ -42,11 +42,11 @@ up() {
 # client ARGUMENT...: the command line, in a container of its own.
 client() { compose run --rm -T demo "$@" 2>/dev/null; }
 
-# status JOB, ended JOB: how a job stands.
+# status JOB, ended JOB: the state of a job.
 status() { ask "/api/v1/jobs/$1" | value 'd["status"]'; }
 ended() { [[ $(status "$1") =~ ^(SUCCEEDED|FAILED|CANCELLED)$ ]]; }
 
-# result_right JOB FILE: its result is what plain Python counts in the file, which is in the volume.
+# result_right JOB FILE: the job's result equals the counts of plain Python; FILE is in the volume.
 result_right() {
   ask "/api/v1/jobs/$1/results?format=csv" |
     compose run --rm -T --entrypoint python demo -c "$(cat scripts/count_words.py)" "$2" 2>/dev/null ||

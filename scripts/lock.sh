@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Resolves requirements.lock (to run) and requirements-dev.lock (to run, test and lint) anew.
+# Resolves requirements.lock (to run) and requirements-dev.lock (to run, test and lint).
 # Both carry hashes and name no package index: pip takes whichever it is set up for.
 set -euo pipefail
 cd "$(dirname "$0")/.."

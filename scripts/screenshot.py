@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 from playwright.sync_api import sync_playwright
 
 from minispark.cli.datasets import write_lines
-from minispark.cli.ready_jobs import wordcount_job
+from minispark.cli.json_jobs import wordcount_job
 from minispark.client.local_cluster import LocalCluster
 
 TARGET = Path(__file__).parents[1] / "docs" / "job-page.jpg"

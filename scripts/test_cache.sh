@@ -56,7 +56,7 @@ holds "what was kept of the old one is not served" 'd["cache_hits"] == 0' <"$wor
 
 say "a worker with 1 MB in its place"
 kill "${pid_of[roomy]}"
-# Nobody is there to take its blocks: the second signal tells it not to wait for somebody.
+# No worker can take its blocks: with the second signal it does not wait for one.
 kill -INT "${pid_of[roomy]}"
 wait "${pid_of[roomy]}" 2>/dev/null || true
 worker tight 1

@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
-# Every figure that may be read without a token, read as anybody would, with curl; and that what is
-# more than a figure may not.
+# Read all metrics without a token, with curl; other documents must refuse that.
 # shellcheck source=scripts/cluster.sh
 source "$(dirname "$0")/cluster.sh"
 
@@ -14,9 +13,9 @@ job=$(submit --input data/large.csv --parallelism 4)
 succeeds "$job"
 lines=$(python3 -c 'import csv; print(sum(map(bool, csv.reader(open("data/large.csv")))) - 1)')
 
-# A worker says what it did with its next heartbeat.
-told() { [[ $(figure /api/v1/metrics/system | value 'sum(w["tasks_done"] for w in d["workers"])') -ge 1 ]]; }
-wait_until "the worker has told of its tasks" told
+# A worker reports its tasks with its next heartbeat.
+reported() { [[ $(figure /api/v1/metrics/system | value 'sum(w["tasks_done"] for w in d["workers"])') -ge 1 ]]; }
+wait_until "the worker has told of its tasks" reported
 
 say "/api/v1/metrics/system"
 figure /api/v1/metrics/system | tee "$work/system" | python3 -m json.tool

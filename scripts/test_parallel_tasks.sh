@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# A worker of N threads runs N tasks at a time, each in a process of its own. All of its processes
-# but one are stopped: those hold a task each, while the last one does all others.
+# A worker of N threads runs N tasks at a time, each in its own process. All processes except one are
+# stopped and hold a task each, while the last one runs all other tasks.
 # shellcheck source=scripts/cluster.sh
 source "$(dirname "$0")/cluster.sh"
 

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Workers get tasks in turn. Three workers are stopped, so that nothing they are given ends, and
-# the order in which the master gave them tasks can be read off. Then they go on.
+# Workers get tasks in turn. Three workers are stopped, so none of their tasks ends, and the order of
+# the tasks shows. Then they continue.
 # shellcheck source=scripts/cluster.sh
 source "$(dirname "$0")/cluster.sh"
 
 say "a master and three workers of two slots"
-# Workers that hold still are not to be taken for dead meanwhile.
+# Stopped workers must not be DOWN meanwhile.
 start_master --heartbeat-timeout 60
 for name in a b c; do start_worker "$name" --threads 2; done
 workers_up a b c

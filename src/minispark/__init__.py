@@ -1,6 +1,6 @@
 """Mini-Spark: Spark's model without the JVM, on Polars.
 
-What is named here is loaded when it is first used, so that ``import minispark`` costs nothing.
+Each name is imported when it is first used, so ``import minispark`` is quick.
 """
 
 from __future__ import annotations
@@ -32,23 +32,13 @@ __all__ = [
 
 __version__ = "0.1.0"
 
-_HOMES = {
-    "Engine": "minispark.engines.polars_engine",
-    "JobCancelledError": "minispark.errors",
-    "JobFailedError": "minispark.errors",
-    "MasterUnreachableError": "minispark.errors",
-    "MinisparkError": "minispark.errors",
-    "UnsupportedError": "minispark.errors",
-    "UsageError": "minispark.errors",
-}
-
 
 def __getattr__(name: str) -> object:
-    home = _HOMES.get(name)
-    if home is None:
+    if name not in __all__:
         msg = f"module 'minispark' has no attribute {name!r}"
         raise AttributeError(msg)
-    return getattr(import_module(home), name)
+    module = "minispark.engines.polars_engine" if name == "Engine" else "minispark.errors"
+    return getattr(import_module(module), name)
 
 
 def __dir__() -> list[str]:

@@ -9,12 +9,12 @@ from minispark.signals import ignore_interrupts, interrupts
 
 
 def main() -> NoReturn:
-    """Load the command line and run it; an interrupt while it loads ends it too."""
+    """Import and run the command line; an interrupt during the import ends the process too."""
     interrupts.install()
     try:
         from minispark.cli import main as run
     except KeyboardInterrupt:
-        # There is nothing to clean up, and a traceback of half an import does not help.
+        # There is nothing to clean up, and the traceback of an import does not help.
         os._exit(130)
     try:
         run()

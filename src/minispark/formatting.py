@@ -1,6 +1,8 @@
-"""Numbers and times as people write them."""
+"""Numbers and times as text: short forms (``12.0 M``) and exact forms (``12,000,000``)."""
 
 from __future__ import annotations
+
+from datetime import UTC, datetime
 
 
 def many(number: int, noun: str, plural: str | None = None) -> str:
@@ -9,7 +11,7 @@ def many(number: int, noun: str, plural: str | None = None) -> str:
 
 
 def count_words(number: float | None) -> str:
-    """Return ``950``, ``12,400``, ``12.0 M``, or a dash where nothing was counted."""
+    """Return ``950``, ``12,400``, ``12.0 M``, or a dash for None."""
     if number is None:
         return "-"
     for size, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M")):
@@ -19,7 +21,7 @@ def count_words(number: float | None) -> str:
 
 
 def bytes_words(size: float | None) -> str:
-    """Return ``81.3 MB``."""
+    """Return ``81.3 MB``, or a dash for None."""
     if size is None:
         return "-"
     for unit in ("B", "kB", "MB", "GB"):
@@ -30,7 +32,7 @@ def bytes_words(size: float | None) -> str:
 
 
 def duration_words(seconds: float | None) -> str:
-    """Return ``12 ms``, ``2.3 s``, ``4 min 10 s``, ``2 h 5 min``, or a dash."""
+    """Return ``12 ms``, ``2.3 s``, ``4 min 10 s``, ``2 h 5 min``, or a dash for None."""
     if seconds is None:
         return "-"
     if seconds < 0.9995:
@@ -41,3 +43,29 @@ def duration_words(seconds: float | None) -> str:
     if minutes < 60:
         return f"{minutes} min {rest} s"
     return f"{minutes // 60} h {minutes % 60} min"
+
+
+def count_text(number: int | None) -> str:
+    """Return ``12,000,000``, or a dash for None."""
+    return "-" if number is None else f"{number:,}"
+
+
+def duration_text(seconds: float | None) -> str:
+    """Return ``0.034 s`` or ``2.31 s``, or a dash for None."""
+    if seconds is None:
+        return "-"
+    return f"{seconds:.3f} s" if seconds < 1 else f"{seconds:.2f} s"
+
+
+def rate_text(records: int, seconds: float) -> str:
+    """Return records per second in three digits: ``1.25 M records/s``."""
+    rate = records / seconds if seconds > 0 else 0.0
+    for unit, size in (("M", 1e6), ("k", 1e3)):
+        if rate >= size:
+            return f"{rate / size:.3g} {unit} records/s"
+    return f"{rate:.3g} records/s"
+
+
+def local_time(at: float, pattern: str = "%F %T") -> str:
+    """Return seconds since the epoch as a time in the zone of this machine."""
+    return datetime.fromtimestamp(at, UTC).astimezone().strftime(pattern)

@@ -14,29 +14,29 @@ from minispark.cli.terminal import notes, output
 
 
 def main() -> int:
-    """Run the suite and say how it went; 1 if anything was wrong."""
-    given = argparse.ArgumentParser(description=__doc__)
-    given.add_argument("--seed", type=int, help="else drawn, and printed")
-    given.add_argument("--jobs", type=int, default=100)
-    given.add_argument("--first", type=int, default=0, help="number of the first job")
-    given.add_argument("--faults", type=int, default=4, help="faults of each job")
-    given.add_argument("--lines", type=int, default=40_000, help="size of the tables")
-    given.add_argument("--partitions", type=int, default=16)
-    given.add_argument("--journals", type=Path, help="a directory to keep the journals in")
-    said = given.parse_args()
-    seed = secrets.randbelow(1 << 31) if said.seed is None else said.seed
+    """Run the suite and print the result; return 1 if anything was wrong."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seed", type=int, help="else drawn, and printed")
+    parser.add_argument("--jobs", type=int, default=100)
+    parser.add_argument("--first", type=int, default=0, help="number of the first job")
+    parser.add_argument("--faults", type=int, default=4, help="faults of each job")
+    parser.add_argument("--lines", type=int, default=40_000, help="size of the tables")
+    parser.add_argument("--partitions", type=int, default=16)
+    parser.add_argument("--journals", type=Path, help="a directory to keep the journals in")
+    options = parser.parse_args()
+    seed = secrets.randbelow(1 << 31) if options.seed is None else options.seed
     settings = SuiteSettings(
         seed=seed,
-        jobs=said.jobs,
-        first=said.first,
-        faults=said.faults,
-        lines=said.lines,
-        partitions=said.partitions,
-        journals=said.journals,
+        jobs=options.jobs,
+        first=options.first,
+        faults=options.faults,
+        lines=options.lines,
+        partitions=options.partitions,
+        journals=options.journals,
     )
     output.print(f"chaos: {settings.jobs} jobs, seed {seed}")
     folder = Path(tempfile.mkdtemp(prefix="minispark-chaos-"))
-    summary = run_suite(settings, folder, tell=notes.print)
+    summary = run_suite(settings, folder, report=notes.print)
     _print(summary, seed, folder)
     if summary.wrong:
         return 1
@@ -55,8 +55,8 @@ def _print(summary: Summary, seed: int, folder: Path) -> None:
     output.print("attempts lost: " + ", ".join(f"{m} {n}" for n, m in summary.failures.items()))
     for line in summary.wrong:
         output.print(f"WRONG {line}")
-    said = f"{len(summary.wrong)} wrong; files: {folder}" if summary.wrong else "all right"
-    output.print(said)
+    verdict = f"{len(summary.wrong)} wrong; files: {folder}" if summary.wrong else "all right"
+    output.print(verdict)
 
 
 if __name__ == "__main__":

@@ -22,20 +22,20 @@ from minispark.blocks.meta import DATA_SUFFIX
 from minispark.clock import monotonic_s
 from minispark.errors import MinisparkError
 from minispark.ids import TaskKey
-from minispark.testing.chaos.fault_run import FaultRun, read_rows, undergo
+from minispark.testing.chaos.fault_run import FaultRun, read_rows, run_under_faults
 from minispark.testing.chaos.faults import Fault, draw
 from minispark.testing.chaos.faulty_cluster import FaultyCluster
 
 RESULT_GONE = "MS-144"
-"""Said of a result whose worker was lost after the job had ended."""
+"""The error code of a result whose worker was lost after the end of the job."""
 _SETTLE_S = 40.0
-"""Workers are told at the next occasion what may go, and ask in vain for 20 s if there is none."""
-_LOOK_S = 0.05
+"""Workers learn with the next poll which blocks to delete; an empty poll lasts 20 s."""
+_POLL_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class SuiteSettings:
-    """What is run."""
+    """The options of the suite."""
 
     seed: int
     jobs: int = 100
@@ -49,50 +49,50 @@ class SuiteSettings:
     lines: int = 40_000
     partitions: int = 16
     journals: Path | None = None
-    """Where to keep the journals of the clusters, if anywhere."""
+    """Directory for the journals of the clusters."""
 
 
 @dataclass(slots=True)
 class Summary:
-    """How it went; ``wrong`` is empty if all is well."""
+    """The result; ``wrong`` is empty if every job is right."""
 
     jobs: int = 0
     faults: Counter[str] = field(default_factory=Counter)
     failures: Counter[str] = field(default_factory=Counter)
-    """Attempts that failed by them, by kind."""
+    """Failed attempts by kind."""
     repeated: int = 0
-    """Jobs whose result went with its worker after their end, and that ran again."""
+    """Jobs that ran again, because their result was lost after their end."""
     wrong: list[str] = field(default_factory=list)
     duration_s: float = 0.0
 
 
 def run_suite(
-    settings: SuiteSettings, folder: Path, *, tell: Callable[[str], None] = lambda _: None
+    settings: SuiteSettings, folder: Path, *, report: Callable[[str], None] = lambda _: None
 ) -> Summary:
     """Run the suite; ``folder`` is for its files, and empty again if all is well.
 
-    ``tell`` hears a line for each job, and what happened to those that went wrong.
+    ``report`` is called with a line for each job, and the faults of jobs that went wrong.
     """
     start_s = monotonic_s()
     summary = Summary()
     tables = write_tables(folder / "tables", seed=settings.seed, lines=settings.lines)
     numbers = range(settings.first, settings.first + settings.jobs)
     for begin in numbers[:: settings.jobs_per_cluster]:
-        some = [n for n in numbers if begin <= n < begin + settings.jobs_per_cluster]
-        _run_some(settings, some, folder / f"cluster-{begin}", tables, summary, tell)
+        chunk = [n for n in numbers if begin <= n < begin + settings.jobs_per_cluster]
+        _run_chunk(settings, chunk, folder / f"cluster-{begin}", tables, summary, report)
     summary.duration_s = monotonic_s() - start_s
     if not summary.wrong:
         shutil.rmtree(folder / "tables")
     return summary
 
 
-def _run_some(
+def _run_chunk(
     settings: SuiteSettings,
     numbers: Sequence[int],
     directory: Path,
     tables: Tables,
     summary: Summary,
-    tell: Callable[[str], None],
+    report: Callable[[str], None],
 ) -> None:
     before = len(summary.wrong)
     dice = random.Random(f"{settings.seed}/{numbers[0]}/cluster")
@@ -103,11 +103,11 @@ def _run_some(
             job = KINDS[number % len(KINDS)](
                 tables, settings.partitions, directory / f"out-{number}"
             )
-            _run_one(settings, number, job, cluster, kept, summary, tell)
+            _run_one(settings, number, job, cluster, kept, summary, report)
             cluster.wait_until_whole()
         # Afterwards it works as if nothing had been, and only results are left on its disks.
         last = written_job(tables, settings.workers * 2, directory / "out-last")
-        undergo(cluster, last.payload, (), name="afterwards")
+        run_under_faults(cluster, last.payload, (), name="afterwards")
         last.check(last.read_written())
         strays = _strays(cluster, kept)
         if strays:
@@ -127,56 +127,56 @@ def _run_one(
     cluster: FaultyCluster,
     kept: dict[str, Job],
     summary: Summary,
-    tell: Callable[[str], None],
+    report: Callable[[str], None],
 ) -> None:
     steps = draw(settings.seed, number, faults=settings.faults, kinds=settings.kinds)
     story: list[str] = []
     summary.jobs += 1
     try:
-        ordeal = undergo(
+        run = run_under_faults(
             cluster,
             job.payload,
             steps,
             name=job.name,
             spared=job.results,
-            on_happening=lambda happening: story.append(str(happening)),
+            on_fault=lambda fault: story.append(str(fault)),
         )
-        kept[ordeal.job_id] = job
-        ordeal = _check(cluster, job, ordeal, kept, summary)
+        kept[run.job_id] = job
+        run = _check(cluster, job, run, kept, summary)
     except (MinisparkError, AssertionError, OSError) as error:
         summary.wrong.append(f"job {number} ({job.name}): {type(error).__name__}: {error}")
-        tell(f"WRONG {number} {job.name}: {error}")
+        report(f"WRONG {number} {job.name}: {error}")
         for line in story:
-            tell(f"      {line}")
+            report(f"      {line}")
         return
-    summary.faults.update(step.fault.name for step in steps[: len(ordeal.story)])
-    summary.failures.update(ordeal.failures)
-    cost = ", ".join(f"{many} {what}" for what, many in sorted(ordeal.failures.items()))
-    tell(
-        f"{summary.jobs:4}/{settings.jobs} {job.name}: {ordeal.duration_s:.1f} s, "
-        f"{len(ordeal.story)} faults, cost: {cost or 'nothing'}"
+    summary.faults.update(step.fault.name for step in steps[: len(run.story)])
+    summary.failures.update(run.failures)
+    cost = ", ".join(f"{many} {what}" for what, many in sorted(run.failures.items()))
+    report(
+        f"{summary.jobs:4}/{settings.jobs} {job.name}: {run.duration_s:.1f} s, "
+        f"{len(run.story)} faults, cost: {cost or 'nothing'}"
     )
 
 
 def _check(
-    cluster: FaultyCluster, job: Job, ordeal: FaultRun, kept: dict[str, Job], summary: Summary
+    cluster: FaultyCluster, job: Job, run: FaultRun, kept: dict[str, Job], summary: Summary
 ) -> FaultRun:
     if job.written is not None:
         job.check(job.read_written())
-        return ordeal
+        return run
     try:
-        found = read_rows(cluster, ordeal.job_id)
+        found = read_rows(cluster, run.job_id)
     except MinisparkError as error:
         if error.info.code != RESULT_GONE:
             raise
         # It had ended when its worker was killed: then it is to be submitted again.
         summary.repeated += 1
         cluster.wait_until_whole()
-        again = undergo(cluster, job.payload, (), name=job.name)
+        again = run_under_faults(cluster, job.payload, (), name=job.name)
         kept[again.job_id] = job
         found = read_rows(cluster, again.job_id)
     job.check(found)
-    return ordeal
+    return run
 
 
 def _strays(cluster: FaultyCluster, kept: dict[str, Job]) -> list[str]:
@@ -190,7 +190,7 @@ def _strays(cluster: FaultyCluster, kept: dict[str, Job]) -> list[str]:
         ]
         if not found or monotonic_s() > end:
             return found
-        threading.Event().wait(_LOOK_S)
+        threading.Event().wait(_POLL_S)
 
 
 def _blocks(directory: Path) -> set[TaskKey]:

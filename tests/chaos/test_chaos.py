@@ -23,14 +23,14 @@ WAIT_S = 60.0
 
 @pytest.mark.process
 def test_jobs_under_chaos_give_what_polars_gives_and_leave_nothing(tmp_path: Path) -> None:
-    said: list[str] = []
+    lines: list[str] = []
     settings = SuiteSettings(seed=SEED, jobs=5, lines=30_000, partitions=12)
-    summary = run_suite(settings, tmp_path, tell=said.append)
-    told = "\n".join([f"seed {SEED}", *said])
-    assert summary.wrong == [], told
+    summary = run_suite(settings, tmp_path, report=lines.append)
+    report = "\n".join([f"seed {SEED}", *lines])
+    assert summary.wrong == [], report
     assert summary.jobs == 5
-    assert summary.faults.total() >= 12, told
-    assert summary.failures.total() > 0, told
+    assert summary.faults.total() >= 12, report
+    assert summary.failures.total() > 0, report
     assert list(tmp_path.iterdir()) == []
 
 
@@ -118,28 +118,28 @@ def _is_broken(line: socket.socket) -> bool:
 
 def test_a_cut_that_swallows_delays_and_one_that_refuses_breaks() -> None:
     echo = _Echo()
-    gate = TcpProxy(("127.0.0.1", 0), echo.address)
+    proxy = TcpProxy(("127.0.0.1", 0), echo.address)
     try:
-        with socket.create_connection(gate.address, timeout=WAIT_S) as line:
+        with socket.create_connection(proxy.address, timeout=WAIT_S) as line:
             line.sendall(b"before")
             assert line.recv(100) == b"before"
-            gate.cut(refuse=False)
+            proxy.cut(refuse=False)
             line.sendall(b"during")
             line.settimeout(0.2)
             with pytest.raises(TimeoutError):
                 line.recv(100)
-            gate.heal()
+            proxy.heal()
             line.settimeout(WAIT_S)
             assert line.recv(100) == b"during"
-            gate.cut(refuse=True)
+            proxy.cut(refuse=True)
             assert _is_broken(line)
         with pytest.raises(ConnectionError):
-            socket.create_connection(gate.address, timeout=WAIT_S)
-        gate.heal()
-        with socket.create_connection(gate.address, timeout=WAIT_S) as line:
+            socket.create_connection(proxy.address, timeout=WAIT_S)
+        proxy.heal()
+        with socket.create_connection(proxy.address, timeout=WAIT_S) as line:
             line.sendall(b"after")
             assert line.recv(100) == b"after"
     finally:
-        gate.close()
-        gate.close()
+        proxy.close()
+        proxy.close()
         echo.server.close()

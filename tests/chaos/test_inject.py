@@ -1,4 +1,4 @@
-"""The suite again, while of every exchange a block is lost after somebody has read it."""
+"""The suite again, with a lost block in every exchange, after a task has read it."""
 
 from __future__ import annotations
 
@@ -37,32 +37,32 @@ def runner(tables: Path) -> Iterator[InjectingRunner]:
 def test_queries(runner: InjectingRunner, files: tuple[Path, Path], name: str) -> None:
     before = len(runner.losses)
     check_query(runner, name, files)
-    _assert_felt(runner, before)
+    _assert_noticed(runner, before)
 
 
 @pytest.mark.parametrize("name", OPERATORS)
 def test_operators(runner: InjectingRunner, tables: Path, name: str) -> None:
     before = len(runner.losses)
     check_operator(runner, name, tables)
-    _assert_felt(runner, before)
+    _assert_noticed(runner, before)
 
 
-def _assert_felt(runner: InjectingRunner, before: int) -> None:
-    """Where several tasks were still to read what was lost, one of them must have felt it."""
+def _assert_noticed(runner: InjectingRunner, before: int) -> None:
+    """If several tasks had not read the lost block yet, one of them must have noticed the loss."""
     losses = runner.losses[before:]
     if sum(loss.readers_left for loss in losses) > 2:
         assert any(loss.noticed for loss in losses), losses
 
 
-def test_most_losses_are_felt(runner: InjectingRunner, files: tuple[Path, Path]) -> None:
-    """The suite would be worth little if the tasks that read a lost block had all run before."""
+def test_most_losses_are_noticed(runner: InjectingRunner, files: tuple[Path, Path]) -> None:
+    """Without this, all readers of a lost block could have run before it was lost."""
     before = len(runner.losses)
     for name in ("group_by", "join full", "two groups", "word count", "unique last"):
         check_query(runner, name, files)
     losses = [loss for loss in runner.losses[before:] if loss.readers_left]
-    felt = [loss for loss in losses if loss.noticed]
+    noticed = [loss for loss in losses if loss.noticed]
     assert len(losses) >= 20
-    assert len(felt) >= 0.7 * len(losses), losses
+    assert len(noticed) >= 0.7 * len(losses), losses
 
 
 def _graph(label: Label) -> StageGraph:
@@ -88,10 +88,10 @@ def _graph(label: Label) -> StageGraph:
 
 
 @pytest.mark.parametrize("label", [Label.INDETERMINATE, Label.DETERMINATE])
-def test_nobody_keeps_rows_of_a_version_that_was_replaced(
+def test_no_task_keeps_rows_of_a_version_that_was_replaced(
     runner: InjectingRunner, label: Label
 ) -> None:
-    """Also where the plan takes the stage for repeatable: the receipts tell that it is not."""
+    """Also if the plan calls the stage repeatable: the receipts show that it is not."""
     before = len(runner.losses)
     found = runner.run(_graph(label), name="stamped").frame()
     assert sorted(found["key"]) == sorted([*range(200)] * 2)

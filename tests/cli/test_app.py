@@ -109,7 +109,7 @@ def test_no_master_is_exit_code_3(minispark: Minispark, arguments: tuple[str, ..
 
 
 @pytest.mark.parametrize("arguments", [("status", "--debug", "job-1"), ("--debug", "jobs")])
-def test_debug_lets_the_error_through_wherever_it_stands(
+def test_debug_raises_the_error_at_any_place(
     minispark: Minispark, arguments: tuple[str, ...]
 ) -> None:
     with pytest.raises(MasterUnreachableError):

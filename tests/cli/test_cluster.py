@@ -30,7 +30,7 @@ def own_environment(directory: Path) -> dict[str, str]:
 
 
 class Service:
-    """A ``minispark`` command that goes on until it is told to stop; its box names its URL."""
+    """A ``minispark`` command that runs until a signal; its box contains its URL."""
 
     def __init__(self, *arguments: str, cwd: Path, environment: dict[str, str]) -> None:
         self.process = subprocess.Popen(
@@ -99,7 +99,7 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
         yield Services(directory, master, workers)
     finally:
         for service in reversed(started):
-            # With the second signal a worker does not wait for somebody to take its blocks.
+            # With the second signal a worker does not wait until another one takes its blocks.
             service.process.send_signal(signal.SIGINT)
             service.stop()
 
@@ -257,17 +257,17 @@ def test_an_unknown_job_is_a_usage_error(cluster: Cluster) -> None:
 def test_a_job_is_stepped_through(cluster: Cluster, submitted: Callable[..., str]) -> None:
     job_id = submitted("--input", "data/text.csv", "--parallelism", "3")
     assert cluster.run("status", job_id, "--watch").returncode == 0
-    told = cluster.run("replay", job_id)
-    assert told.returncode == 0, told.stderr
-    assert "the job was submitted: " in told.stdout
-    assert "because" in told.stdout
-    assert "the job SUCCEEDED" in told.stdout
+    done = cluster.run("replay", job_id)
+    assert done.returncode == 0, done.stderr
+    assert "the job was submitted: " in done.stdout
+    assert "because" in done.stdout
+    assert "the job SUCCEEDED" in done.stdout
     steps = json.loads(cluster.run("replay", job_id, "--json").stdout)
     assert steps[0]["running"] + steps[0]["waiting"] == 7
-    assert f"step {len(steps)} of {len(steps)}" in told.stdout
+    assert f"step {len(steps)} of {len(steps)}" in done.stdout
     first = cluster.run("replay", job_id, "--step", "1").stdout
     assert first.startswith(f"step 1 of {len(steps)} ")
-    assert first in told.stdout
+    assert first in done.stdout
     beyond = cluster.run("replay", job_id, "--step", "999")
     assert beyond.returncode == 2
     assert f"{job_id} has {len(steps)} steps" in beyond.stderr
@@ -276,10 +276,10 @@ def test_a_job_is_stepped_through(cluster: Cluster, submitted: Callable[..., str
 def test_a_job_is_predicted(cluster: Cluster, submitted: Callable[..., str]) -> None:
     job_id = submitted("--input", "data/text.csv", "--parallelism", "3")
     assert cluster.run("status", job_id, "--watch").returncode == 0
-    told = cluster.run("predict", job_id, "--workers", "3")
-    assert told.returncode == 0, told.stderr
-    assert f"{job_id} would take " in told.stdout
-    assert "on 3 workers of 1 slots" in told.stdout
+    done = cluster.run("predict", job_id, "--workers", "3")
+    assert done.returncode == 0, done.stderr
+    assert f"{job_id} would take " in done.stdout
+    assert "on 3 workers of 1 slots" in done.stdout
     found = json.loads(cluster.run("predict", job_id, "--workers", "1", "--json").stdout)
     assert sum(stage["tasks"] for stage in found["stages"]) > 1
     assert 0 < found["total_s"] < 60

@@ -17,7 +17,7 @@ from .conftest import Minispark
 
 
 @pytest.fixture
-def patient(tmp_path: Path, minispark: Minispark) -> DoctorInput:
+def settings(tmp_path: Path, minispark: Minispark) -> DoctorInput:
     return DoctorInput(state_dir=tmp_path / "state", work_dir=tmp_path / "work", ports=())
 
 
@@ -29,7 +29,7 @@ def test_a_machine_without_a_master_is_fit_if_none_was_named(
     minispark: Minispark, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("MINISPARK_MASTER")
-    # At the default there may well be the master of somebody who runs these tests.
+    # At the default there may be a master of the user who runs these tests.
     monkeypatch.setattr("minispark.config.DEFAULT_MASTER", "http://127.0.0.1:9")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -51,29 +51,29 @@ def test_a_master_that_was_named_and_does_not_answer_is_a_failure(minispark: Min
     assert set(found["master"]) == {"what", "verdict", "said", "mend"}
 
 
-def test_a_secret_that_others_may_read(patient: DoctorInput) -> None:
-    patient.state_dir.mkdir(mode=0o700)
-    token = patient.state_dir / "token"
+def test_a_secret_that_others_may_read(settings: DoctorInput) -> None:
+    settings.state_dir.mkdir(mode=0o700)
+    token = settings.state_dir / "token"
     token.write_text("secret")
     token.chmod(0o644)
-    found = of(examine.examine(patient), "secret")
+    found = of(examine.examine(settings), "secret")
     assert found.verdict is CheckStatus.FAIL
     assert "may be read by other users" in found.said
     assert found.mend
     token.chmod(0o600)
-    assert of(examine.examine(patient), "secret").verdict is CheckStatus.OK
-    patient.state_dir.chmod(0o755)
-    found = of(examine.examine(patient), "secret")
-    assert (found.verdict, found.mend) == (CheckStatus.FAIL, f"chmod 700 {patient.state_dir}")
+    assert of(examine.examine(settings), "secret").verdict is CheckStatus.OK
+    settings.state_dir.chmod(0o755)
+    found = of(examine.examine(settings), "secret")
+    assert (found.verdict, found.mend) == (CheckStatus.FAIL, f"chmod 700 {settings.state_dir}")
 
 
-def test_a_small_control_group_and_its_trap(patient: DoctorInput, tmp_path: Path) -> None:
+def test_a_small_control_group_and_its_trap(settings: DoctorInput, tmp_path: Path) -> None:
     cgroup = tmp_path / "cgroup"
     cgroup.mkdir()
     (cgroup / "memory.max").write_text("536870912\n")
     (cgroup / "memory.oom.group").write_text("1\n")
     small = DoctorInput(
-        patient.state_dir, patient.work_dir, (), cgroup=cgroup, tmpfs=tmp_path / "no"
+        settings.state_dir, settings.work_dir, (), cgroup=cgroup, tmpfs=tmp_path / "no"
     )
     found = [one for one in examine.examine(small) if one.what == "memory"]
     assert [one.verdict for one in found] == [CheckStatus.WARN, CheckStatus.WARN]
@@ -82,22 +82,22 @@ def test_a_small_control_group_and_its_trap(patient: DoctorInput, tmp_path: Path
     assert of(examine.examine(small), "tmpfs").verdict is CheckStatus.WARN
 
 
-def test_a_port_that_is_taken(patient: DoctorInput) -> None:
+def test_a_port_that_is_taken(settings: DoctorInput) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        busy = DoctorInput(patient.state_dir, patient.work_dir, (port,))
+        busy = DoctorInput(settings.state_dir, settings.work_dir, (port,))
         assert of(examine.examine(busy), "port").verdict is CheckStatus.WARN
     assert of(examine.examine(busy), "port").verdict is CheckStatus.OK
 
 
 def test_a_look_that_fails_is_a_finding(
-    patient: DoctorInput, monkeypatch: pytest.MonkeyPatch
+    settings: DoctorInput, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def _broken(_patient: DoctorInput) -> Iterator[CheckResult]:
         raise OSError("no such thing")
 
     monkeypatch.setattr(examine, "_CHECKS", (_broken,))
-    assert examine.examine(patient) == [
+    assert examine.examine(settings) == [
         CheckResult("broken", CheckStatus.FAIL, "OSError: no such thing")
     ]
 

@@ -71,7 +71,7 @@ class Typed:
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
-    """A cluster whose tasks wait for nobody: there is no worker."""
+    """A cluster without workers: its tasks wait."""
     with LocalCluster(0, directory=tmp_path_factory.mktemp("cluster")) as running:
         yield running
 
@@ -152,7 +152,7 @@ def test_a_yes_cancels_and_who_leaves_lets_it_run(
 
 
 @pytest.mark.parametrize(("owner", "signals"), [(True, 1), (True, 40), (False, 1)])
-def test_off_a_terminal_nobody_is_asked(
+def test_off_a_terminal_there_is_no_question(
     cluster: LocalCluster, tmp_path: Path, job: Path, owner: bool, signals: int
 ) -> None:
     own = {"MINISPARK_MASTER": cluster.url, "MINISPARK_TOKEN": cluster.token}

@@ -83,12 +83,12 @@ def ask(minispark: Minispark, watched: Watched) -> Callable[..., Ran]:
 
 
 def test_a_worker_says_what_it_did(watched: Watched) -> None:
-    def told() -> bool:
+    def reported() -> bool:
         system = watched.client.get_json("/api/v1/metrics/system")
         done = [worker["tasks_done"] for worker in system["workers"]]
         return bool(all(done) and sum(done) == system["totals"]["tasks_done"])
 
-    watched.until(told)
+    watched.until(reported)
     system = watched.client.get_json("/api/v1/metrics/system")
     assert (system["workers_up"], system["slots"], system["status"]) == (2, 2, "ok")
     for worker in system["workers"]:
@@ -106,7 +106,7 @@ def test_a_job_shares_the_time_of_its_stages(watched: Watched) -> None:
     assert metrics.throughput_input_records_s > 0
     assert metrics.throughput_all_records_s > metrics.throughput_input_records_s
     assert "flat" in nodes["read"].fused_with
-    # What nodes are told adds up to what their stages took.
+    # The times of nodes add up to those of their stages.
     named = {stage for node in nodes.values() for stage in node.stages}
     stages = sum(rows[stage].duration_s or 0.0 for stage in named)
     assert sum(node.duration_s or 0.0 for node in nodes.values()) == pytest.approx(stages, abs=1e-4)
@@ -172,7 +172,7 @@ def test_metrics_of_a_worker(ask: Callable[..., Ran], watched: Watched) -> None:
     assert (no_worker.returncode, "does not show a worker's" in no_worker.stderr) == (2, True)
 
 
-def test_a_mistyped_job_is_told_the_nearest(ask: Callable[..., Ran], watched: Watched) -> None:
+def test_a_mistyped_job_suggests_the_nearest(ask: Callable[..., Ran], watched: Watched) -> None:
     for command in (("status",), ("cancel",), ("results",), ("metrics", "job")):
         wrong = ask(*command, watched.good.replace("job-", "jbo-"))
         assert (wrong.returncode, f"did you mean '{watched.good}'" in wrong.stderr) == (2, True)

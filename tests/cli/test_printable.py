@@ -14,8 +14,8 @@ from rich.progress import Progress, TextColumn
 
 from minispark.cli import terminal
 from minispark.cli.failures import render
-from minispark.cli.progress import job_progress
-from minispark.cli.top_frame import frame
+from minispark.cli.remote import job_progress
+from minispark.cli.top import frame
 from minispark.client import LocalCluster
 from minispark.engines.console import PrintableConsole
 from minispark.engines.http import MasterClient
@@ -129,7 +129,7 @@ def views() -> tuple[JobView, ...]:
 
 def test_progress_and_the_live_view_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     console = on_terminal(monkeypatch)
-    monkeypatch.setattr("minispark.cli.progress.notes", console)
+    monkeypatch.setattr("minispark.cli.remote.notes", console)
     with job_progress() as show:
         show(views()[0])
     console.print(frame(seen(worker(EVIL), jobs=views()), height=40))

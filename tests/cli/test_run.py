@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from minispark.cli.ready_jobs import wordcount_job
+from minispark.cli.json_jobs import wordcount_job
 
 from .conftest import Minispark
 

@@ -16,7 +16,7 @@ from minispark.cli.app import app
 from .conftest import Minispark
 from .test_app import COMMANDS
 
-# They go on until they are told to stop, are all pictures, write a file, or print one word.
+# They run until a signal, only draw, write a file, or print one word.
 WITHOUT_JSON = {"bench", "demo", "master", "report", "token", "ui", "worker"}
 GROUPS = {
     "run": ("wordcount", "join"),

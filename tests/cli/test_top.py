@@ -1,4 +1,4 @@
-"""The live view: what a frame shows, what is told meanwhile, and a real terminal."""
+"""The live view: what a frame shows, events between snapshots, and a real terminal."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from minispark.cli.top_frame import ClusterSnapshot, events, frame
-from minispark.cli.top_live import next_look
+from minispark.cli.top import ClusterSnapshot, events, frame, next_snapshot
 from minispark.client import LocalCluster
 from minispark.clock import monotonic_s
 from minispark.engines.http import MasterClient
@@ -29,7 +28,7 @@ DEADLINE_S = 60
 
 
 def worker(name: str, status: str = "UP") -> WorkerFigures:
-    return WorkerFigures.from_told({}, worker_id=name, status=status, slots=2, active_tasks=1)
+    return WorkerFigures.from_heartbeat({}, worker_id=name, status=status, slots=2, active_tasks=1)
 
 
 def job(number: int, status: JobStatus, *stages: StageProgress) -> JobView:
@@ -113,7 +112,7 @@ def test_without_anything_it_says_what_to_do() -> None:
     assert "minispark submit" in text
 
 
-def test_what_became_of_workers_and_of_the_master_is_told() -> None:
+def test_changes_of_workers_and_of_the_master_are_events() -> None:
     class Client(MasterClient):
         url = "http://m:1"
 
@@ -130,7 +129,7 @@ def test_what_became_of_workers_and_of_the_master_is_told() -> None:
     then = seen(worker("w-1", "DOWN"), worker("w-2"), worker("w-3"))
     restarted = then.system.master.model_copy(update={"epoch": 2})
     then = replace(then, system=then.system.model_copy(update={"master": restarted}))
-    now = next_look(Client(then), first)
+    now = next_snapshot(Client(then), first)
     assert {said for _, said in events(now)} == {
         "worker w-1 was last heard; it is DOWN",
         "worker w-3 is UP",

@@ -97,10 +97,10 @@ def test_what_a_job_did_can_be_asked(
     outcome = runner.run(plan(total(sales)), name="asked", progress=views.append)
     assert views[-1].status == "SUCCEEDED"
     assert len({view.version for view in views}) == len(views)
-    figures = outcome.figures()
-    assert figures.workers == 2
-    assert figures.metrics.tasks_done == figures.metrics.tasks
-    assert figures.stages
+    summary = outcome.summary()
+    assert summary.workers == 2
+    assert summary.metrics.tasks_done == summary.metrics.tasks
+    assert summary.stages
     assert outcome.job_id in [view.job_id for view in runner.client.jobs(limit=100)]
     saved = tmp_path / "result.csv"
     assert runner.client.save_results(outcome.job_id, saved, format="csv") == saved.stat().st_size

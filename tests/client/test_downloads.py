@@ -23,7 +23,7 @@ FORMATS = ("csv", "jsonl", "parquet", "arrow")
 
 
 class Frayed:
-    """A TCP proxy that breaks each connection once so many bytes have come back over it."""
+    """A TCP proxy that breaks each connection after a number of bytes."""
 
     def __init__(self, target: tuple[str, int], *, after_bytes: int) -> None:
         self._target, self._after = target, after_bytes
@@ -132,7 +132,7 @@ def test_parts_are_those_of_the_whole(
 
 
 class Answers:
-    """A server of one text that breaks off where it is told to."""
+    """A server of one text that breaks off at given places."""
 
     def __init__(self, text: bytes, *, tag: str = "aa", breaks: tuple[int, ...] = ()) -> None:
         self.text, self.tag, self.breaks = text, tag, list(breaks)
@@ -193,7 +193,7 @@ def test_it_gives_up_where_nothing_comes_and_the_next_call_goes_on(tmp_path: Pat
     assert [path.name for path in tmp_path.iterdir()] == ["x"]
 
 
-def test_other_bytes_begin_anew(tmp_path: Path) -> None:
+def test_other_bytes_start_again(tmp_path: Path) -> None:
     old = Answers(b"0123456789", breaks=(4,) * 9)
     with pytest.raises(MasterUnreachableError):
         save(old, tmp_path / "x")

@@ -61,7 +61,7 @@ class Desk:
     def count(self, body: dict[str, Any]) -> tuple[Counts, JobMetrics]:
         outcome = self.run(body)
         (node,) = outcome.nodes
-        return dict(outcome.read(node).rows()), outcome.figures().metrics
+        return dict(outcome.read(node).rows()), outcome.summary().metrics
 
     @property
     def expected(self) -> Counts:
@@ -132,7 +132,7 @@ def test_a_second_job_runs_only_what_is_above_the_cached_node(make: MakeDesk, pl
 def test_the_stage_table_says_what_was_found(make: MakeDesk) -> None:
     desk = make()
     desk.count(job())
-    rows = {row.id: row for row in desk.run(job()).figures().stages}
+    rows = {row.id: row for row in desk.run(job()).summary().stages}
     assert (rows["kept"].status, rows["kept"].cached) == ("SKIPPED", PARTS)
     assert (rows["flat"].status, rows["flat"].records_out) == ("SKIPPED", None)
     assert not rows["flat"].pushed_down
@@ -157,7 +157,7 @@ def test_two_readers_of_one_job_compute_it_once(make: MakeDesk) -> None:
     body["dag"]["edges"] += [["kept", "n"]]
     outcome = desk.run(body)
     assert outcome.read("n").item() == 8_000
-    metrics = outcome.figures().metrics
+    metrics = outcome.summary().metrics
     assert (metrics.records["kept"], metrics.cache_misses) == (8_000, PARTS)
 
 

@@ -54,10 +54,10 @@ def test_a_small_json_job_is_one_task_of_this_process(text: Path, runner: InProc
     outcome = runner.run(graph, name="words")
     counts = dict(outcome.frame().rows())
     assert counts == {"to": 100, "be": 100, "or": 50, "not": 50}
-    figures = outcome.figures()
-    records = {row.id: row.records_out for row in figures.stages if row.kind == "node"}
+    summary = outcome.summary()
+    records = {row.id: row.records_out for row in summary.stages if row.kind == "node"}
     assert records == {"read": 50, "split": 300, "count": 4}
-    assert figures.metrics.bytes_read == len(TEXT)
+    assert summary.metrics.bytes_read == len(TEXT)
 
 
 def test_tasks_have_the_process_of_their_caller(runner: InProcessRunner) -> None:

@@ -69,9 +69,9 @@ def test_a_query_over_an_exchange_gives_what_polars_gives(
     expected = query.collect(engine="streaming")
     assert_frame_equal(outcome.frame(), expected)
     assert outcome.frame().schema == expected.schema
-    figures = outcome.figures()
-    assert figures.metrics.tasks_done == sum(stage.partitions for stage in graph.stages)
-    assert figures.metrics.retries == 0
+    summary = outcome.summary()
+    assert summary.metrics.tasks_done == sum(stage.partitions for stage in graph.stages)
+    assert summary.metrics.retries == 0
     assert outcome.view.progress == 100
 
 
@@ -156,7 +156,7 @@ def test_a_hand_made_graph_with_a_hash_exchange(runner: LocalRunner) -> None:
     assert frame.rows() == [(1, 10), (2, 14), (3, 18)]
 
 
-def test_several_results_are_told_apart(runner: LocalRunner) -> None:
+def test_several_results_have_names(runner: LocalRunner) -> None:
     low, high = pl.LazyFrame({"a": [1]}), pl.LazyFrame({"b": [2]})
     outcome = runner.run(
         plan_outputs([PlanOutput("low", low), PlanOutput("high", high)]), name="two"
@@ -211,7 +211,7 @@ def test_a_users_exception_ends_the_job_with_its_traceback(runner: LocalRunner) 
 
 
 @unharmed
-def test_progress_is_told_in_the_callers_thread_and_only_grows(
+def test_progress_is_called_in_the_callers_thread_and_only_grows(
     runner: LocalRunner, words: pl.LazyFrame
 ) -> None:
     seen = []
@@ -292,14 +292,14 @@ def test_a_killed_executor_costs_an_attempt_and_not_the_job(
     query = pl.LazyFrame({"a": [1]}).map_batches(die_once, schema={"a": pl.Int64})
     outcome = runner.run(plan(query), name="killed")
     assert outcome.frame().rows() == [(1,)]
-    assert outcome.figures().metrics.retries == 1
+    assert outcome.summary().metrics.retries == 1
 
 
 def test_nothing_is_left_behind(words: pl.LazyFrame) -> None:
     before = set(psutil.Process().children(recursive=True))
     own = LocalRunner(1)
     frame = own.run(plan(words.group_by("word").len()), name="once").frame()
-    blocks = [store.directory for store in own._places._stores.values()]
+    blocks = [store.directory for store in own._block_dirs._stores.values()]
     assert blocks
     assert [path for directory in blocks for path in directory.iterdir()] == []
     processes = set(psutil.Process().children(recursive=True)) - before
@@ -311,7 +311,7 @@ def test_nothing_is_left_behind(words: pl.LazyFrame) -> None:
     assert frame["len"].sum() == 3_000  # still mapped
 
 
-def test_a_closed_runner_starts_anew(words: pl.LazyFrame) -> None:
+def test_a_closed_runner_starts_again(words: pl.LazyFrame) -> None:
     with LocalRunner(1) as own:
         own.run(plan(words.select(pl.len())), name="first")
         own.close()

@@ -44,8 +44,8 @@ def run(kernel: BlockingKernelClient, code: str) -> list[dict[str, Any]]:
         code, timeout=DEADLINE_S, output_hook=shown.append, store_history=True
     )
     assert reply["content"]["status"] == "ok", reply["content"]
-    told = ("status", "execute_input")
-    return [message for message in shown if message["header"]["msg_type"] not in told]
+    ignored = ("status", "execute_input")
+    return [message for message in shown if message["header"]["msg_type"] not in ignored]
 
 
 @pytest.mark.process

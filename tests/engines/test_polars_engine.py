@@ -200,21 +200,21 @@ def test_numbers_are_short(number: int, text: str) -> None:
     assert progress._short(number) == text
 
 
-def test_retries_are_told(runner: LocalRunner) -> None:
+def test_the_summary_names_retries(runner: LocalRunner) -> None:
     outcome = runner.run(plan_outputs([PlanOutput("a", pl.LazyFrame({"a": [1]}))]), name="x")
-    figures = outcome.figures()
-    metrics = figures.metrics.model_copy(
+    summary = outcome.summary()
+    metrics = summary.metrics.model_copy(
         update={"retries": 1, "input_records": 12_000_000, "stages": 2, "total_time_s": 0.8}
     )
-    told = JobOutcome(
+    retried = JobOutcome(
         outcome.job_id,
         outcome.view,
         nodes=(),
         sinks={},
         read=outcome.read,
-        figures=lambda: JobSummary(metrics, (), 2),
+        summary=lambda: JobSummary(metrics, (), 2),
     )
-    assert progress.summary(told) == "12.0 M rows, 2 stages, 0.8 s, 2 workers, 1 retry"
+    assert progress.summary_line(retried) == "12.0 M rows, 2 stages, 0.8 s, 2 workers, 1 retry"
 
 
 @pytest.mark.process

@@ -111,7 +111,7 @@ class Recorded:
         self._take(WorkerLeft(worker, 1), None, at)
 
     def cancel(self, job: str, *, at: float = 1.0) -> None:
-        """Let somebody ask for the end of a job."""
+        """Request the cancellation of a job."""
         self._take(JobCancelRequested(job), None, at)
 
     def _take(self, event: Event, said: Evidence | None, at: float) -> None:

@@ -33,10 +33,10 @@ TOLD = {
 
 
 def worker(
-    name: str, told: Mapping[str, float] | None = None, *, status: str = "UP"
+    name: str, metrics: Mapping[str, float] | None = None, *, status: str = "UP"
 ) -> WorkerFigures:
-    return WorkerFigures.from_told(
-        told or {}, worker_id=name, status=status, slots=2, active_tasks=1
+    return WorkerFigures.from_heartbeat(
+        metrics or {}, worker_id=name, status=status, slots=2, active_tasks=1
     )
 
 

@@ -133,7 +133,7 @@ def test_stage_table_has_a_row_per_node_and_per_stage() -> None:
         (40, 7, 2),
     ]
     assert {row.status for row in rows.values()} == {"SUCCEEDED"}
-    # The nodes of a stage run as one query: each is told an equal part of its time.
+    # The nodes of a stage run as one query: its time is split equally between them.
     assert rows["stage-0"].duration_s == rows["agg"].duration_s == 2.0
     assert rows["read"].duration_s == rows["flat"].duration_s == 1.0
     assert (rows["read"].fused_with, rows["read"].stages) == (["flat"], ["stage-0"])

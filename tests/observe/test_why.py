@@ -6,7 +6,7 @@ import pytest
 from tests.ui.records import finished_record, graph_of, key_of, report_of
 
 from minispark.errors import Failure, FetchFailed, OutOfMemory, TimedOut, WorkerLost
-from minispark.observe.headline import JobStanding, headline
+from minispark.observe.headline import SentenceTime, headline
 from minispark.observe.record import JobRecord
 from minispark.observe.why import Facts, why
 from minispark.scheduler.commands import JobStatus
@@ -98,7 +98,7 @@ def test_one_sentence_on_top() -> None:
         "Stage 2 of 2 (reduce), 67 %",
         ", ",
         "worker b lost at ",
-        JobStanding(at=61.0),
+        SentenceTime(at=61.0),
         ", ",
         "1 task runs again",
     ]

@@ -1,1 +1,1 @@
-"""Runners for tests: in this process, with blocks lost on purpose, with every task run twice."""
+"""Runners for tests: in this process, with deleted blocks, with every task run twice."""

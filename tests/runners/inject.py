@@ -1,12 +1,11 @@
-"""An embedded engine that loses blocks on purpose, each after somebody has read it.
+"""An embedded engine that deletes blocks on purpose, each after a task has read it.
 
-Of every stage that others read, the first accepted block of partition 0 is deleted as soon as a
-task that read it is accepted: tasks that come later find it gone, and all that follows is the
-real thing. Were a block to come out otherwise when it is made again, the job would end up with
-rows of both versions.
+Of every stage with readers, the first accepted block of partition 0 is deleted when a task that
+read it is accepted. Later tasks cannot fetch the block, and the recovery is the real one. If the
+recomputed block had other rows, the job would end with rows of both versions.
 
-Where its reader was the only one, nobody can notice (`Loss.noticed`), unless the reader's own
-block is lost in turn and it has to read again.
+If the block has only one reader, no task notices the loss (`Loss.noticed`), unless the reader's
+own block is deleted and the reader runs again.
 """
 
 from __future__ import annotations
@@ -27,44 +26,44 @@ from minispark.worker.executors import Executors
 
 @dataclass(slots=True)
 class Loss:
-    """A block that was deleted."""
+    """A deleted block."""
 
     key: TaskKey
     stage: str
-    """What the stage is called in the plan."""
+    """The name of the block's stage in the plan."""
     reader: TaskKey
-    """The task that had read it."""
+    """The task that had read the block."""
     readers_left: int
-    """How many tasks of the plan read the stage and were not accepted yet."""
+    """Number of tasks that read the stage and were not accepted yet."""
     noticed: int = 0
-    """How many attempts failed because it was gone."""
+    """Number of attempts that failed because the block was gone."""
 
 
 class InjectingRunner(LocalRunner):
-    """A `LocalRunner` whose jobs lose a block of every exchange; its parameters are the same."""
+    """A `LocalRunner` whose jobs lose a block of every exchange."""
 
-    def __init__(self, *given: Any, **options: Any) -> None:
-        super().__init__(*given, **options)
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
         self._losses: dict[TaskKey, Loss] = {}
 
     @property
     def losses(self) -> tuple[Loss, ...]:
-        """Every block that was deleted so far, oldest first."""
+        """The deleted blocks, oldest first."""
         return tuple(self._losses.values())
 
-    def _new_driver(self, pool: Executors) -> EmbeddedMaster:
-        return _LosingDriver(
-            pool,
+    async def _new_master(self) -> EmbeddedMaster:
+        return _LosingMaster(
+            await self._new_pool(),
             losses=self._losses,
             slots=self.slots,
-            places=self._places,
+            block_dirs=self._block_dirs,
             data_root=self._data_root,
             settings=self._settings,
             cache=self._cache,
         )
 
 
-class _LosingDriver(EmbeddedMaster):
+class _LosingMaster(EmbeddedMaster):
     def __init__(self, pool: Executors, *, losses: dict[TaskKey, Loss], **options: Any) -> None:
         self._losses = losses
         self._read: dict[TaskKey, tuple[TaskKey, ...]] = {}
@@ -76,16 +75,16 @@ class _LosingDriver(EmbeddedMaster):
         self._read[launch.key] = tuple(key for key in blocks if key.partition == 0)
         super()._launch(launch)
 
-    def _keep(self, job: Any, report: TaskReport) -> None:
-        super()._keep(job, report)
+    def _accept(self, job: Any, report: TaskReport) -> None:
+        super()._accept(job, report)
         for key in self._read.pop(report.key):
             if (key.job, key.stage) not in self._lost:
                 self._lost.add((key.job, key.stage))
-                self._lose(job, key, report.key)
+                self._delete(job, key, report.key)
 
-    def _lose(self, job: Any, key: TaskKey, reader: TaskKey) -> None:
+    def _delete(self, job: Any, key: TaskKey, reader: TaskKey) -> None:
         graph = job.record.graph
-        accepted = {(kept.stage, kept.partition) for kept in job.reports}
+        accepted = {(task.stage, task.partition) for task in job.reports}
         left = sum(
             (stage.id, partition) not in accepted
             for stage in graph.stages
@@ -94,10 +93,10 @@ class _LosingDriver(EmbeddedMaster):
         )
         name = next(stage.name for stage in graph.stages if stage.id == key.stage)
         self._losses[key] = Loss(key, name, reader, left)
-        self._places.delete([key])
+        self._block_dirs.delete([key])
 
-    def _step(self, happening: e.Event | Evidence) -> None:
-        failure = happening.report.failure if isinstance(happening, FailureRow) else None
+    def _step(self, message: e.Event | Evidence) -> None:
+        failure = message.report.failure if isinstance(message, FailureRow) else None
         if isinstance(failure, FetchFailed) and failure.key in self._losses:
             self._losses[failure.key].noticed += 1
-        super()._step(happening)
+        super()._step(message)

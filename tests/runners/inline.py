@@ -1,6 +1,6 @@
 """Runs a StageGraph in this process, one task after another: the simplest engine there is.
 
-It uses the very task runner and block format of the real engines, and nothing else of them.
+It shares the task runner and the block format with the real engines, and nothing else.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ def run_inline(
 ) -> InlineRun:
     """Run every task of ``graph`` in topological order; blocks go to ``directory``.
 
-    ``run_one`` takes the place of `run_task`.
+    ``run_one`` replaces `run_task`.
 
     Raises
     ------
     Exception
-        Whatever `run_task` raises.
+        All exceptions of `run_task`.
     """
     run = InlineRun()
     files = BlockFiles(directory, FetchSettings())

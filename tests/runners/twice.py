@@ -1,13 +1,13 @@
-"""An embedded engine that runs every task twice and compares: it finds labels that are wrong.
+"""An embedded engine that runs every task twice and compares the rows, to find wrong labels.
 
-Both attempts read the same blocks, at the same time, in executor processes of two pools of their
-own; the second pool's have more Polars threads, since what one thread leaves in order two may
-not. The first attempt's block is the one that counts; the second's is compared and thrown away.
+Both attempts read the same blocks at the same time, in the executor processes of two pools. The
+executors of the second pool have more Polars threads, since two threads may change an order that
+one thread keeps. The job uses the block of the first attempt; that of the second is deleted.
 
-- Any stage but an indeterminate one: the receipts agree (rows and row checksums per partition).
-- A determinate stage: the rows come in the same order, too.
+- Any stage that is not indeterminate: the receipts agree (rows and row checksums per partition).
+- A determinate stage: the rows have the same order too.
 
-Floats may differ in their last bits, as everywhere.
+Floats may differ in their last bits.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from minispark.task.spec import TaskFailure, TaskReport, TaskSpec
 from minispark.worker.executors import ExecutorPool
 
 _SECOND = 1_000_000
-"""Added to the number of an attempt: no task is tried so often, so no block has that name."""
+"""Added to the number of an attempt; tasks have fewer attempts, so the block's name is free."""
 _SECOND_THREADS = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What two attempts of a task gave. ``same_order`` is None where the receipts differ."""
+    """The comparison of two attempts of a task. ``same_order`` is None if the receipts differ."""
 
     key: TaskKey
     same_receipts: bool
@@ -56,7 +56,7 @@ class Disagreement:
 
 @dataclass(slots=True)
 class _Findings:
-    """Comparisons of jobs that still run, and all that came of those that have ended."""
+    """Comparisons of running jobs, and the results of ended jobs."""
 
     open: dict[str, list[Comparison]] = field(default_factory=dict)
     compared: int = 0
@@ -65,53 +65,55 @@ class _Findings:
 
 
 class TwiceRunner(LocalRunner):
-    """A `LocalRunner` that runs every task twice; its parameters are the same."""
+    """A `LocalRunner` that runs every task twice."""
 
-    def __init__(self, *given: Any, **options: Any) -> None:
-        super().__init__(*given, **options)
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
         self._findings = _Findings()
 
     @property
     def compared(self) -> int:
-        """How many tasks were run twice with success."""
+        """Number of tasks that succeeded twice."""
         return self._findings.compared
 
     @property
     def allowed(self) -> int:
-        """How many of them differed, as the label of their stage allows."""
+        """Number of tasks whose attempts differed as the label of their stage allows."""
         return self._findings.allowed
 
     @property
     def disagreements(self) -> tuple[Disagreement, ...]:
-        """Those that differed though the label of their stage promises otherwise."""
+        """The tasks whose attempts differed more than the label of their stage allows."""
         return tuple(self._findings.disagreements)
 
     def run(self, graph: StageGraph, *, name: str, progress: OnChange | None = None) -> JobOutcome:
-        """Run a job as `LocalRunner` does, and judge what was compared by its plan."""
+        """Run a job as `LocalRunner` does, and check its comparisons against the labels."""
         outcome = super().run(graph, name=name, progress=progress)
-        for found in self._findings.open.pop(outcome.job_id, ()):
-            self._judge(graph, found)
+        for comparison in self._findings.open.pop(outcome.job_id, ()):
+            self._check(graph, comparison)
         return outcome
 
-    def _judge(self, graph: StageGraph, found: Comparison) -> None:
+    def _check(self, graph: StageGraph, comparison: Comparison) -> None:
         findings = self._findings
-        stage = next(stage for stage in graph.stages if stage.id == found.key.stage)
+        stage = next(stage for stage in graph.stages if stage.id == comparison.key.stage)
         findings.compared += 1
-        if found.same_receipts and found.same_order:
+        if comparison.same_receipts and comparison.same_order:
             return
-        what = "other rows" if not found.same_receipts else "another order"
+        what = "other rows" if not comparison.same_receipts else "another order"
         if stage.label is Label.INDETERMINATE or (
-            stage.label is Label.UNORDERED and found.same_receipts
+            stage.label is Label.UNORDERED and comparison.same_receipts
         ):
             findings.allowed += 1
         else:
-            findings.disagreements.append(Disagreement(found.key, stage.name, stage.label, what))
+            findings.disagreements.append(
+                Disagreement(comparison.key, stage.name, stage.label, what)
+            )
 
     async def _new_pool(self) -> ExecutorPool:
         second = ExecutorPool(self.slots, threads_per_slot=_SECOND_THREADS, fetch=self._fetch)
         pool = _TwicePool(
             self.slots,
-            threads_per_slot=self._threads,
+            threads_per_slot=self._threads_per_slot,
             fetch=self._fetch,
             task_timeout_s=self._task_timeout_s,
             memory_limit_bytes=self._memory_limit_bytes,
@@ -141,8 +143,8 @@ class _TwicePool(ExecutorPool):
         first, second = await asyncio.gather(super().run(spec), self._second.run(again))
         try:
             if isinstance(first, TaskReport) and isinstance(second, TaskReport):
-                found = await asyncio.to_thread(_compare, spec, first, second, self._fetch)
-                self._findings.open.setdefault(spec.key.job, []).append(found)
+                comparison = await asyncio.to_thread(_compare, spec, first, second, self._fetch)
+                self._findings.open.setdefault(spec.key.job, []).append(comparison)
         finally:
             _discard(again, second)
         return first

@@ -40,7 +40,7 @@ def browser() -> Iterator[Browser]:
 
 
 class Eyes:
-    """A page that must neither ask, complain, nor call anybody but its master."""
+    """A page that must not open dialogs, log errors, or send requests to other servers."""
 
     def __init__(self, page: Page, *, hosts: tuple[str, ...] = ("127.0.0.1",)) -> None:
         self.page = page

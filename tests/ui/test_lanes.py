@@ -10,8 +10,7 @@ from tests.ui.records import finished_record, key_of, report_of
 
 from minispark.observe.tables import Attempt
 from minispark.scheduler.reasons import SPECULATIVE
-from minispark.ui.lanes import lanes_of
-from minispark.ui.timeline import timeline_of
+from minispark.ui.timeline import lanes_of, timeline_of
 
 
 def attempt(number: int, start: float, end: float | None, took: float | None) -> Attempt:
@@ -24,7 +23,7 @@ def test_who_waits_stands_in_line() -> None:
     waited = attempt(1, 0.0, 20.0, 9.5)
     taken_back = attempt(2, 0.0, 5.0, None)
     (worker,) = lanes_of([first, waited, taken_back], slots={"w": 1}, now=20.0)
-    found = {place.attempt.key.partition: place for place in worker.places}
+    found = {place.attempt.key.partition: place for place in worker.positions}
     assert (found[0].lane, found[1].lane, found[2].lane) == (0, 0, None)
     assert found[1].begin == 10.5
 
@@ -32,8 +31,8 @@ def test_who_waits_stands_in_line() -> None:
 def test_what_runs_goes_on_to_now() -> None:
     running = [attempt(number, 1.0, None, None) for number in range(3)]
     (worker,) = lanes_of(running, slots={"w": 2}, now=4.0)
-    assert [place.lane for place in worker.places] == [0, 1, None]
-    assert {place.end for place in worker.places} == {4.0}
+    assert [place.lane for place in worker.positions] == [0, 1, None]
+    assert {place.end for place in worker.positions} == {4.0}
 
 
 times = st.floats(0, 100).map(lambda value: round(value, 3))
@@ -47,9 +46,9 @@ def test_no_lane_holds_two_at_a_time(raw: list[tuple[float, float, float]], slot
     ]
     for worker in lanes_of(attempts, slots={"w": slots}, now=300.0):
         assert worker.lanes == slots
-        assert len(worker.places) == len(attempts)
+        assert len(worker.positions) == len(attempts)
         for lane in range(slots):
-            own = [place for place in worker.places if place.lane == lane]
+            own = [place for place in worker.positions if place.lane == lane]
             assert all(a.end <= b.begin for a, b in itertools.pairwise(own) if b.begin < b.end)
 
 

@@ -19,8 +19,8 @@ from minispark.ui import (
     StepPager,
     StoryDocument,
     Timeline,
+    job_page_of,
     report_html,
-    sheet_of,
     timeline_of,
     trace_of,
 )
@@ -35,7 +35,7 @@ def documents(record: JobRecord) -> tuple[JobPage, Timeline, StoryDocument]:
     plot = StepPager(JobRecord(record.job_id, "", record.graph, 0.0))
     plot.take(made.lines)
     return (
-        sheet_of(record, shown, now=9.0),
+        job_page_of(record, shown, now=9.0),
         timeline_of(record, slots={"a": 1}, now=9.0),
         plot.page(1, total=1),
     )

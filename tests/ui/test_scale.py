@@ -79,10 +79,10 @@ class Meter:
         """Begin to measure."""
         self._from = self._task_s(), time.process_time()
 
-    def cost(self, *, anew: bool = False) -> Cost:
-        """Return what was computed meanwhile; ``anew`` if by a page that was loaded meanwhile."""
+    def cost(self, *, reloaded: bool = False) -> Cost:
+        """Return the cost since the start; ``reloaded`` if the page was loaded meanwhile."""
         browser_s, master_s = self._task_s(), time.process_time()
-        browser_s -= 0 if anew else self._from[0]
+        browser_s -= 0 if reloaded else self._from[0]
         return Cost(browser_s / self._browser_s, (master_s - self._from[1]) / self._master_s)
 
     def _task_s(self) -> float:
@@ -165,7 +165,7 @@ def test_ten_thousand_tasks_on_two_hundred_workers(eyes: Eyes, busy: tuple[str, 
     meter = Meter(page)
     page.goto(f"{url}/jobs/{JOB}")
     eyes.ready()
-    loaded = meter.cost(anew=True)
+    loaded = meter.cost(reloaded=True)
     expect(page.locator("#headline")).to_contain_text("Stage 1 of 2")
     page.locator("#lanes canvas").focus()
     for key in ("ArrowRight", "ArrowDown", "+", "+", "Shift+ArrowRight", "-", "0"):
@@ -190,14 +190,14 @@ def test_ten_thousand_tasks_on_two_hundred_workers(eyes: Eyes, busy: tuple[str, 
     meter.reset()
     page.keyboard.press("End")
     expect(page.locator("#story")).to_contain_text(f"Step {TASKS + 1} of {TASKS + 1},")
-    told = meter.cost()
+    story = meter.cost()
     expect(page.locator("#story-step h3")).to_contain_text(f"completed task {TASKS - 1} of stage 0")
     page.locator("#story-back").click()
     expect(page.locator("#story-step h3")).to_contain_text(f"completed task {TASKS - 2} of stage 0")
     meter.reset()
     page.goto(f"{url}/workers")
     expect(page.locator("#workers tbody tr")).to_have_count(WORKERS)
-    listed = meter.cost(anew=True)
-    costs = {"load": loaded, "zoom": zoomed, "end of the story": told, "workers": listed}
+    listed = meter.cost(reloaded=True)
+    costs = {"load": loaded, "zoom": zoomed, "end of the story": story, "workers": listed}
     over = {name: cost for name, cost in costs.items() if cost.exceeds(LIMITS[name])}
     assert not over, costs

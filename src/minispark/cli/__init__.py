@@ -1,7 +1,7 @@
-"""The command line: one module per command group; `app` puts them together.
+"""The command line: one module per group of commands; `app` registers them.
 
-Importing this package imports neither Polars nor the HTTP libraries: each command imports what
-it runs when it runs, so that ``minispark --help`` answers at once.
+Importing this package imports neither Polars nor the HTTP libraries: a command imports them when it
+runs, so ``minispark --help`` is quick.
 """
 
 from minispark.cli.app import main

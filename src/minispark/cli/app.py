@@ -1,4 +1,4 @@
-"""The ``minispark`` command: every group registered, every error turned into an exit code."""
+"""The ``minispark`` command: all subcommands, and an exit code for every error."""
 
 from __future__ import annotations
 
@@ -12,9 +12,7 @@ import typer
 from minispark.cli import (
     chaos,
     data,
-    demo,
     doctor,
-    explain,
     jobs,
     master,
     metrics,
@@ -26,14 +24,12 @@ from minispark.cli import (
     sql,
     submit,
     token,
-    top,
-    ui,
     verify,
     worker,
 )
 from minispark.cli.failures import explain_failure
 
-# Plain help: Rich would take half of the time in which `--help` should answer.
+# Plain help: Rich would take half of the time that `--help` may take.
 app = typer.Typer(
     name="minispark",
     no_args_is_help=True,
@@ -46,30 +42,15 @@ app = typer.Typer(
     },
 )
 
-app.command("demo")(demo.demo)
-app.add_typer(run.app, name="run")
-app.command("sql")(sql.sql)
-app.command("submit")(submit.submit)
-app.command("status")(jobs.status)
-app.command("jobs")(jobs.jobs)
-app.command("workers")(jobs.workers)
-app.command("results")(jobs.results)
-app.command("cancel")(jobs.cancel)
-app.add_typer(metrics.app, name="metrics")
-app.command("explain")(explain.explain)
-app.add_typer(data.app, name="data")
-app.command("master")(master.master)
-app.command("worker")(worker.worker)
-app.command("verify")(verify.verify)
-app.command("ui")(ui.ui)
-app.command("chaos")(chaos.chaos)
-app.command("predict")(predict.predict)
-app.command("replay")(replay.replay)
-app.command("report")(report.report)
-app.command("simulate")(simulate.simulate)
-app.command("top")(top.top)
-app.command("doctor")(doctor.doctor)
-app.command("token")(token.token)
+for _command in (
+    *(run.demo, sql.sql, submit.submit, jobs.status, jobs.jobs, jobs.workers, jobs.results),
+    *(jobs.cancel, submit.explain, master.master, worker.worker, verify.verify, jobs.ui),
+    *(chaos.chaos, predict.predict, replay.replay, report.report, simulate.simulate, jobs.top),
+    *(doctor.doctor, token.token),
+):
+    app.command()(_command)
+for _group, _name in ((run.app, "run"), (metrics.app, "metrics"), (data.app, "data")):
+    app.add_typer(_group, name=_name)
 
 
 def _print_version(value: bool) -> None:  # noqa: FBT001 (Typer calls it so)
@@ -104,16 +85,16 @@ def options(
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run the command line and leave with its exit code: 0, 1, 2, 3 or 130 (INTERFACE)."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    # Taken out wherever it stands: one adds it at the end of the line that has just failed.
-    debug = "--debug" in given or bool(os.environ.get("MINISPARK_DEBUG"))
-    given = [word for word in given if word != "--debug"]
+    """Run the command line and exit with its code: 0, 1, 2, 3 or 130."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    # Accepted at any place: users add it at the end of the command that has just failed.
+    debug = "--debug" in words or bool(os.environ.get("MINISPARK_DEBUG"))
+    words = [word for word in words if word != "--debug"]
     try:
         command = typer.main.get_command(app)
-        code = command.main(given, prog_name="minispark", standalone_mode=False)
+        code = command.main(words, prog_name="minispark", standalone_mode=False)
         sys.stdout.flush()
-    # A panic of Polars is no Exception.
+    # BaseException, since a panic of Polars is not an Exception.
     except BaseException as error:
         if debug or isinstance(error, SystemExit):
             raise

@@ -1,4 +1,4 @@
-"""``minispark chaos``: a job of one's own under faults, and whether the answer is the same."""
+"""``minispark chaos``: runs a user's job under faults and compares the results."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from minispark.cli.options import AsJson
+from minispark.cli.options import AsJson, print_json
 
 
 def chaos(
@@ -28,31 +28,30 @@ def chaos(
     import secrets
     import tempfile
 
-    from minispark.cli.job_files import read_job
-    from minispark.cli.job_metrics import print_json
+    from minispark.cli.json_jobs import read_job
     from minispark.cli.terminal import notes, output
     from minispark.testing.chaos.trial import TrialSettings, try_job
 
-    chosen = secrets.randbelow(1 << 31) if seed is None else seed
+    drawn_seed = secrets.randbelow(1 << 31) if seed is None else seed
     content = read_job(job)
-    notes.print(f"seed {chosen}: {faults} faults on {workers} workers")
+    notes.print(f"seed {drawn_seed}: {faults} faults on {workers} workers")
     with tempfile.TemporaryDirectory(prefix="minispark-chaos-") as folder:
         verdict = try_job(
             content,
-            TrialSettings(seed=chosen, workers=workers, faults=faults),
+            TrialSettings(seed=drawn_seed, workers=workers, faults=faults),
             Path(folder),
-            on_happening=lambda happening: notes.print(str(happening)),
+            on_fault=lambda fault: notes.print(str(fault)),
         )
-    wrong = (*verdict.differences, *(f"left behind: {what}" for what in verdict.leftovers))
+    wrong = (*verdict.differences, *(f"left behind: {leftover}" for leftover in verdict.leftovers))
     if json:
         print_json(
             {
-                "seed": chosen,
+                "seed": drawn_seed,
                 "same": not verdict.differences,
                 "rows": verdict.rows,
                 "quiet_s": verdict.quiet.duration_s,
                 "shaken_s": verdict.shaken.duration_s,
-                "story": [str(happening) for happening in verdict.shaken.story],
+                "story": [str(fault) for fault in verdict.shaken.story],
                 "attempts_lost": dict(verdict.shaken.failures),
                 "wrong": list(wrong),
             }
@@ -66,6 +65,6 @@ def chaos(
         for line in wrong:
             output.print(f"WRONG {line}")
         if not wrong:
-            output.print(f"the same answer: {verdict.rows:,} rows (seed {chosen})")
+            output.print(f"the same answer: {verdict.rows:,} rows (seed {drawn_seed})")
     if wrong:
         raise typer.Exit(1)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from minispark.cli.options import AsJson
+from minispark.cli.options import AsJson, print_json
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -34,9 +34,9 @@ def _add_text(name: str, file: str, number: int, text: str) -> None:
         from minispark.cli.datasets import write_lines
         from minispark.cli.terminal import counting_bar
 
-        with counting_bar(output.name, total=lines, unit="lines") as advance:
-            write_lines(output, lines=lines, seed=seed, progress=advance)
-        _say_written([output], as_json=json)
+        with counting_bar(output.name, total=lines, unit="lines") as progress:
+            write_lines(output, lines=lines, seed=seed, progress=progress)
+        _print_sizes([output], as_json=json)
 
 
 _add_text("test", "test.csv", 10, "Make a text file of 10 lines.")
@@ -57,13 +57,12 @@ def make_join(
     from minispark.cli.datasets import write_sales
     from minispark.cli.terminal import counting_bar
 
-    with counting_bar("sales", total=lines, unit="rows") as advance:
-        sales, catalog = write_sales(output, lines=lines, seed=seed, progress=advance)
-    _say_written([sales, catalog], as_json=json)
+    with counting_bar("sales", total=lines, unit="rows") as progress:
+        sales, catalog = write_sales(output, lines=lines, seed=seed, progress=progress)
+    _print_sizes([sales, catalog], as_json=json)
 
 
-def _say_written(paths: list[Path], *, as_json: bool) -> None:
-    from minispark.cli.job_metrics import print_json
+def _print_sizes(paths: list[Path], *, as_json: bool) -> None:
     from minispark.cli.terminal import output
     from minispark.formatting import bytes_words
 

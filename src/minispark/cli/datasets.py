@@ -1,10 +1,9 @@
 """The data sets of ``minispark data``: the same bytes on every machine for the same seed.
 
-Chance is splitmix64 of a row's number, written as Polars arithmetic on 64-bit integers: no other
-library is needed, and no version of one can change the data. Words and products are drawn by
-Zipf's law.
+Random numbers are splitmix64 of a row's number, as Polars arithmetic on 64-bit integers: no version
+of a library can change the data. Words and products follow Zipf's law.
 
-Files are written under a temporary name and renamed, so a reader never sees half a data set.
+A file has a temporary name until it is complete, so no reader sees a part of a data set.
 """
 
 from __future__ import annotations
@@ -34,7 +33,8 @@ Progress = Callable[[int], None]
 def write_lines(path: Path, *, lines: int, seed: int, progress: Progress | None = None) -> None:
     """Write a CSV of one column ``text``: ``lines`` lines of twelve words.
 
-    Short files draw from fewer words, so that words repeat in them too.
+    A short file has a smaller vocabulary, so words repeat in it too. ``progress`` is called with
+    the number of lines written so far.
     """
     words = pl.Series(_vocabulary(min(VOCABULARY, max(10, lines * 2)), seed))
     ranks = _zipf_thresholds(words.len(), exponent=1.0)
@@ -50,7 +50,7 @@ def write_lines(path: Path, *, lines: int, seed: int, progress: Progress | None 
             text = pl.DataFrame(columns).select(pl.concat_str(pl.all(), separator=" "))
             text.write_csv(file, include_header=False, quote_style="never")
             if progress is not None:
-                progress(rows)
+                progress(start + rows)
 
 
 def write_sales(
@@ -59,7 +59,7 @@ def write_sales(
     """Write ``sales.csv`` (``lines`` rows) and ``catalog.csv`` (a fiftieth of it, 100 to 100,000).
 
     ``sales``: sale_id, product_id, qty, ts (ascending). ``catalog``: product_id, name, category,
-    price. A few products make most of the sales, and they are not those with the low ids.
+    price. A few products make most of the sales; their ids are random.
     """
     products = min(100_000, max(100, lines // 50))
     catalog, sales = directory / "catalog.csv", directory / "sales.csv"
@@ -87,7 +87,7 @@ def write_sales(
                 datetime_format="%Y-%m-%dT%H:%M:%S",
             )
             if progress is not None:
-                progress(rows)
+                progress(start + rows)
     return sales, catalog
 
 
@@ -111,20 +111,20 @@ def _vocabulary(size: int, seed: int) -> list[str]:
     letters = "abcdefghijklmnopqrstuvwxyz"
     words: dict[str, None] = {}
     while len(words) < size:
-        # Only `random()` itself is promised to give the same numbers in every Python.
+        # Only `random()` itself returns the same numbers in every version of Python.
         length = 3 + math.floor(chance.random() * 8)
         words["".join(letters[math.floor(chance.random() * 26)] for _ in range(length))] = None
     return list(words)
 
 
 def _zipf_thresholds(size: int, *, exponent: float) -> pl.Series:
-    """Cumulative shares of ranks 0..size-1, where rank k has weight 1/(k+1)^exponent."""
+    """Return cumulative shares of ranks 0..size-1; rank k has weight 1/(k+1)^exponent."""
     sums = list(itertools.accumulate(1.0 / rank**exponent for rank in range(1, size + 1)))
     return pl.Series([total / sums[-1] for total in sums[:-1]], dtype=pl.Float64)
 
 
 def _draw(start: int, rows: int, seed: int) -> pl.Series:
-    """Return numbers from 0 up to 1, one for each of the rows from ``start`` on."""
+    """Return a number in [0, 1) for each of ``rows`` rows from ``start`` on."""
     return _bits(start, rows, seed).cast(pl.Float64) * 2.0**-53
 
 
@@ -133,7 +133,7 @@ def _integers(start: int, rows: int, seed: int, *, below: int) -> pl.Series:
 
 
 def _bits(start: int, rows: int, seed: int) -> pl.Series:
-    """Return 53 pseudo-random bits a row: splitmix64 of ``seed`` and the row's number."""
+    """Return 53 pseudo-random bits per row: splitmix64 of ``seed`` and the row's number."""
     z = pl.col("z")
 
     def constant(value: int) -> pl.Expr:
@@ -165,7 +165,7 @@ def _chunks(rows: int) -> Iterator[tuple[int, int]]:
 
 @contextmanager
 def _replacing(path: Path) -> Iterator[BinaryIO]:
-    """Open a file beside ``path`` that takes its name when all of it is written."""
+    """Open a temporary file that is renamed to ``path`` at the end of the block."""
     path.parent.mkdir(parents=True, exist_ok=True)
     staged = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:

@@ -1,4 +1,4 @@
-"""``doctor``: looks at this machine and says what to mend."""
+"""``minispark doctor``: checks this machine and says what to fix."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from minispark.cli.options import AsJson, Master
+from minispark.cli.options import AsJson, Master, print_json
 
 
 def doctor(
@@ -33,11 +33,10 @@ def doctor(
 
     from minispark import config
     from minispark.cli.examine import CheckStatus, DoctorInput, examine
-    from minispark.cli.job_metrics import print_json
     from minispark.cli.terminal import output
 
     state = config.state_dir()
-    found = examine(
+    results = examine(
         DoctorInput(
             state_dir=state,
             work_dir=work_dir or state / "work",
@@ -45,16 +44,16 @@ def doctor(
             master=master,
         )
     )
-    bad = any(one.verdict is CheckStatus.FAIL for one in found)
+    failed = any(result.verdict is CheckStatus.FAIL for result in results)
     if json:
-        print_json([asdict(one) for one in found])
+        print_json([asdict(result) for result in results])
     else:
-        for one in found:
-            style = {"OK": "green", "WARN": "yellow", "FAIL": "red"}[one.verdict]
-            output.print(f"{one.verdict:<5}", style=style, end="")
-            output.print_line(f"{one.what:<12}{one.said}")
-            if one.mend:
-                output.print_line(f"     mend: {one.mend}")
-        output.print("something has to be mended" if bad else "fit to run")
-    if bad:
+        for result in results:
+            style = {"OK": "green", "WARN": "yellow", "FAIL": "red"}[result.verdict]
+            output.print(f"{result.verdict:<5}", style=style, end="")
+            output.print_line(f"{result.what:<12}{result.said}")
+            if result.mend:
+                output.print_line(f"     mend: {result.mend}")
+        output.print("something has to be mended" if failed else "fit to run")
+    if failed:
         raise typer.Exit(1)

@@ -1,4 +1,4 @@
-"""What a failure looks like on a terminal, and which exit code it has.
+"""The text and the exit code of a failure.
 
 ::
 
@@ -33,7 +33,7 @@ def exit_code(error: BaseException) -> int:
         case KeyboardInterrupt() | typer.Abort():
             return INTERRUPTED
         case JobFailedError():
-            # Before the others: it may be a FileNotFoundError too, raised in a task.
+            # First, since a FileNotFoundError in a task raises a JobFailedError that is both.
             return FAILED
         case UsageError() | UnsupportedError() | FileNotFoundError():
             return USAGE
@@ -46,36 +46,24 @@ def exit_code(error: BaseException) -> int:
 
 
 def explain_failure(error: BaseException) -> int:
-    """Print ``error`` to standard error and return the exit code."""
+    """Print ``error`` to standard error and return its exit code."""
     match error:
         case KeyboardInterrupt() | typer.Abort():
             sys.stderr.write("interrupted\n")
-        case MinisparkError():
-            sys.stderr.write(render(error.info, colour=_colour()))
-        case BrokenPipeError():
-            # Whoever read our output has left; a message would only reach the terminal by chance.
+        case BrokenPipeError() if not isinstance(error, MinisparkError):
+            # The reader of our output has ended: do not write again at exit. (A job may also fail
+            # with a broken pipe; that error is both.)
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        case typer.TyperException():
-            _explain_usage(error)
-        case OSError() if error.filename is not None:
-            info = ErrorInfo("MS-104", (error.strerror or str(error)), file=str(error.filename))
-            sys.stderr.write(render(info, colour=_colour()))
+        case typer.TyperException() if type(error).__name__ == "NoArgsIsHelpError":
+            sys.stderr.write(f"{_usage_message(error)}\n")
         case _:
-            sys.stderr.write(render(_unexpected(error), colour=_colour()))
+            colour = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
+            sys.stderr.write(render(_info_of(error), colour=colour))
     return exit_code(error)
 
 
-def _unexpected(error: BaseException) -> ErrorInfo:
-    from polars.exceptions import PanicException
-
-    what = f"{type(error).__name__}: {error}"
-    if isinstance(error, PanicException):
-        what = f"Polars stopped with an internal error: {error}"
-    return ErrorInfo("MS-100", what, hint="add --debug to see where it comes from")
-
-
 def render(info: ErrorInfo, *, colour: bool = False) -> str:
-    """Return the lines that say what went wrong, where it is and what to do."""
+    """Return the lines of an error: what went wrong, where, and what to do."""
     head = printable(f"error[{info.code}]")
     if colour:
         head = f"\x1b[1;31m{head}\x1b[0m"
@@ -100,18 +88,30 @@ def render(info: ErrorInfo, *, colour: bool = False) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _explain_usage(error: typer.TyperException) -> None:
-    context = getattr(error, "ctx", None)
-    message = str(getattr(error, "format_message", lambda: str(error))())
-    if type(error).__name__ == "NoArgsIsHelpError":
-        sys.stderr.write(message + "\n")
-        return
-    command = context.command_path if context is not None else "minispark"
-    # Typer shows what pydantic puts before the words of a choice that there is not.
-    message = message.replace(": Value error, ", ": ", 1)
-    info = ErrorInfo("MS-101", message, hint=f"`{command} --help` lists what it takes")
-    sys.stderr.write(render(info, colour=_colour()))
+def _info_of(error: BaseException) -> ErrorInfo:
+    match error:
+        case MinisparkError():
+            return error.info
+        case typer.TyperException():
+            context = getattr(error, "ctx", None)
+            command = context.command_path if context is not None else "minispark"
+            # Typer shows the prefix that pydantic puts before the message of an invalid choice.
+            message = _usage_message(error).replace(": Value error, ", ": ", 1)
+            return ErrorInfo("MS-101", message, hint=f"`{command} --help` lists what it takes")
+        case OSError() if error.filename is not None:
+            return ErrorInfo("MS-104", error.strerror or str(error), file=str(error.filename))
+        case _:
+            return _unexpected(error)
 
 
-def _colour() -> bool:
-    return sys.stderr.isatty() and not os.environ.get("NO_COLOR")
+def _unexpected(error: BaseException) -> ErrorInfo:
+    from polars.exceptions import PanicException
+
+    message = f"{type(error).__name__}: {error}"
+    if isinstance(error, PanicException):
+        message = f"Polars stopped with an internal error: {error}"
+    return ErrorInfo("MS-100", message, hint="add --debug to see where it comes from")
+
+
+def _usage_message(error: typer.TyperException) -> str:
+    return str(getattr(error, "format_message", lambda: str(error))())

@@ -1,16 +1,13 @@
-"""The figures of a job as tables: stages, total time, throughput."""
+"""Tables of jobs and workers: views, stages, metrics, rows."""
 
 from __future__ import annotations
 
-import json
-import sys
-from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from minispark.cli.failures import render
-from minispark.cli.terminal import count_text, duration_text, output, print_table, rate_text
-from minispark.formatting import bytes_words
+from minispark.cli.terminal import output, print_pairs, print_table
+from minispark.formatting import bytes_words, count_text, duration_text, local_time, rate_text
 from minispark.observe.views import JobMetrics, JobView, StageRow
 from minispark.observe.why import Advice
 
@@ -18,12 +15,6 @@ if TYPE_CHECKING:
     import polars as pl
 
 FUSED = "Fused nodes run as one query: each is told an equal part of its time."
-
-
-def print_json(value: object) -> None:
-    """Print a value for scripts."""
-    # All but ASCII is escaped; of what is left, a terminal obeys this one.
-    sys.stdout.write(json.dumps(value, indent=2).replace("\x7f", "\\u007f") + "\n")
 
 
 def print_frame(frame: pl.DataFrame) -> None:
@@ -36,7 +27,7 @@ def print_frame(frame: pl.DataFrame) -> None:
 
 
 def print_job(view: JobView, rows: Sequence[StageRow]) -> None:
-    """Print how a job stands."""
+    """Print the state of a job and its stages."""
     line = f"{view.job_id}  {view.name}  {view.status}  {view.progress:.0f} %"
     if view.workers_waiting:
         line += "  waits for workers"
@@ -49,10 +40,10 @@ def print_job(view: JobView, rows: Sequence[StageRow]) -> None:
 
 
 def print_why(advice: Sequence[Advice]) -> None:
-    """Print what stands out in a job, and the changes to make."""
-    for one in advice:
-        output.print_line(f"why ({one.rule}): {one.what}")
-        output.print_line(f"  {one.change}")
+    """Print advice about a job."""
+    for item in advice:
+        output.print_line(f"why ({item.rule}): {item.what}")
+        output.print_line(f"  {item.change}")
 
 
 def print_jobs(views: Sequence[JobView]) -> None:
@@ -68,7 +59,7 @@ def print_jobs(views: Sequence[JobView]) -> None:
                 view.name,
                 view.status,
                 f"{view.progress:.0f} %",
-                datetime.fromtimestamp(view.submitted_at, UTC).astimezone().strftime("%F %T"),
+                local_time(view.submitted_at),
                 duration_text(view.duration_s),
             )
             for view in views
@@ -87,12 +78,12 @@ def print_workers(workers: Sequence[Mapping[str, Any]]) -> None:
         [
             (
                 str(worker["worker_id"]),
-                _standing(worker),
+                _worker_status(worker),
                 str(worker.get("url") or "-"),
                 str(worker["active_tasks"]),
                 str(worker.get("slots") or "-"),
-                _figure(worker, "cpu_percent", lambda value: f"{value:.0f} %"),
-                _figure(worker, "memory_bytes", lambda value: bytes_words(int(value))),
+                percent_text(worker.get("cpu_percent")),
+                bytes_words(worker.get("memory_bytes")),
             )
             for worker in workers
         ],
@@ -100,8 +91,13 @@ def print_workers(workers: Sequence[Mapping[str, Any]]) -> None:
     )
 
 
-def _standing(worker: Mapping[str, Any]) -> str:
-    """Say whether a worker gets work, and if not, why."""
+def percent_text(percent: float | None) -> str:
+    """Return ``87 %``, or a dash for None."""
+    return "-" if percent is None else f"{percent:.0f} %"
+
+
+def _worker_status(worker: Mapping[str, Any]) -> str:
+    """Return a worker's status, and why it gets no work."""
     notes = [str(worker["status"])]
     if worker.get("full"):
         notes.append(f"{worker['full']} full")
@@ -110,13 +106,8 @@ def _standing(worker: Mapping[str, Any]) -> str:
     return ", ".join(notes)
 
 
-def _figure(worker: Mapping[str, Any], name: str, text: Callable[[float], str]) -> str:
-    value = worker.get(name)
-    return "-" if value is None else text(float(value))
-
-
 def print_stages(rows: Sequence[StageRow]) -> None:
-    """Print the stage table: DAG nodes where the job has them, else physical stages."""
+    """Print the stage table: the DAG's nodes if the job has them, else the physical stages."""
     nodes = [row for row in rows if row.kind == "node"] or rows
     print_table(
         ("stage", "status", "duration", "tasks", "records"),
@@ -161,3 +152,53 @@ def print_figures(metrics: JobMetrics, *, total_s: float | None = None) -> None:
         )
     for line in lines:
         output.print_line(line)
+
+
+def print_job_metrics(metrics: JobMetrics) -> None:
+    """Print all metrics of one job."""
+    seconds = metrics.total_time_s
+    failures = ", ".join(f"{n} {kind.replace('_', ' ')}" for kind, n in metrics.failures.items())
+    print_pairs(
+        [
+            ("job", f"{metrics.job_id}  {metrics.name}  {metrics.status.value}"),
+            ("total time", f"{duration_text(seconds)}, tasks {duration_text(metrics.task_time_s)}"),
+            (
+                "input",
+                f"{count_text(metrics.input_records)} records, {bytes_words(metrics.bytes_read)}, "
+                f"{rate_text(metrics.input_records, seconds)}",
+            ),
+            (
+                "over all operators",
+                f"{count_text(metrics.all_records)} records, "
+                f"{rate_text(metrics.all_records, seconds)}",
+            ),
+            ("tasks", f"{metrics.tasks_done}/{metrics.tasks} in {metrics.stages} stages"),
+            ("run again", f"{metrics.retries}" + (f" ({failures})" if failures else "")),
+            (
+                "shuffled",
+                f"{bytes_words(metrics.bytes_shuffled)}; "
+                f"{bytes_words(metrics.bytes_fetched)} fetched over HTTP",
+            ),
+            ("cache", f"{metrics.cache_hits} hits, {metrics.cache_misses} misses"),
+            ("skew", "-" if metrics.skew is None else f"{metrics.skew:.2f}"),
+        ]
+    )
+    if not metrics.nodes:
+        return
+    print_table(
+        ("node", "records in", "records out", "time", "skew", "fused with"),
+        [
+            (
+                node.id,
+                count_text(node.records_in),
+                count_text(node.records_out),
+                duration_text(node.duration_s),
+                "-" if node.skew is None else f"{node.skew:.2f}",
+                ", ".join(node.fused_with) or "-",
+            )
+            for node in metrics.nodes
+        ],
+        numbers=("records in", "records out", "time", "skew"),
+    )
+    if any(node.fused for node in metrics.nodes):
+        output.print(FUSED)

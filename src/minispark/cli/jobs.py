@@ -1,17 +1,16 @@
-"""``status``, ``jobs``, ``workers``, ``results``, ``cancel``: ask a master, and tell it."""
+"""Commands for a running master: its jobs, workers and results, ``top`` and ``ui``."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
-from minispark.cli.options import AsJson, Master
+from minispark.cli.options import AsJson, Format, Master, connect, print_json
 from minispark.printable import printable
 
 JobId = Annotated[str, typer.Argument(metavar="ID", help="The id that `submit` printed.")]
-Format = Literal["csv", "jsonl", "parquet", "arrow"]
 
 
 def status(
@@ -26,20 +25,19 @@ def status(
     """Show how a job stands, stage by stage."""
     from functools import partial
 
-    from minispark.cli.job_metrics import print_job, print_json, print_why
+    from minispark.cli.job_metrics import print_job, print_why
     from minispark.cli.remote import wait_for
-    from minispark.engines.http import MasterClient
 
-    with MasterClient(master) as client:
+    with connect(master) as client:
         follow = partial(wait_for, client, quiet=json, owner=False)
         view = (follow if watch else client.job)(job_id)
-        rows, why = client.stages(job_id), client.why(job_id)
+        rows, advice = client.stages(job_id), client.why(job_id)
     if json:
-        found = {"rows": [r.model_dump() for r in rows], "why": [a.model_dump() for a in why]}
-        print_json(view.model_dump(mode="json") | found)
+        lists = {"rows": [r.model_dump() for r in rows], "why": [a.model_dump() for a in advice]}
+        print_json(view.model_dump(mode="json") | lists)
     else:
         print_job(view, rows)
-        print_why(why)
+        print_why(advice)
 
 
 def jobs(
@@ -49,28 +47,26 @@ def jobs(
     json: AsJson = False,
 ) -> None:
     """List the jobs that the master knows."""
-    from minispark.cli.job_metrics import print_jobs, print_json
-    from minispark.engines.http import MasterClient
+    from minispark.cli.job_metrics import print_jobs
 
-    with MasterClient(master) as client:
-        found = client.jobs(limit=limit)
+    with connect(master) as client:
+        views = client.jobs(limit=limit)
     if json:
-        print_json([view.model_dump(mode="json") for view in found])
+        print_json([view.model_dump(mode="json") for view in views])
     else:
-        print_jobs(found)
+        print_jobs(views)
 
 
 def workers(*, master: Master = None, json: AsJson = False) -> None:
     """List the workers with their load."""
-    from minispark.cli.job_metrics import print_json, print_workers
-    from minispark.engines.http import MasterClient
+    from minispark.cli.job_metrics import print_workers
 
-    with MasterClient(master) as client:
-        found = client.workers()
+    with connect(master) as client:
+        rows = client.workers()
     if json:
-        print_json(found)
+        print_json(rows)
     else:
-        print_workers(found)
+        print_workers(rows)
 
 
 def results(
@@ -92,23 +88,19 @@ def results(
     ] = False,
 ) -> None:
     """Download the result of a job, from wherever it lies."""
-    from minispark.cli.job_metrics import print_json
     from minispark.cli.terminal import write_rows
-    from minispark.engines.http import MasterClient
 
-    if json:
-        with MasterClient(master) as client:
-            print_json(client.get_json(f"/api/v1/jobs/{job_id}/results"))
-        return
     chosen = format or _format_of(output)
-    with MasterClient(master) as client:
-        if output is not None:
+    with connect(master) as client:
+        if json:
+            print_json(client.get_json(f"/api/v1/jobs/{job_id}/results"))
+        elif output is not None:
             output.parent.mkdir(parents=True, exist_ok=True)
             client.save_results(job_id, output, format=chosen, node=node)
             typer.echo(printable(str(output)))
-            return
-        with client.results(job_id, format=chosen, node=node) as response:
-            write_rows(response.iter_bytes(1 << 20))
+        else:
+            with client.results(job_id, format=chosen, node=node) as response:
+                write_rows(response.iter_bytes(1 << 20))
 
 
 _ENDED = {
@@ -120,11 +112,9 @@ _ENDED = {
 
 def cancel(job_id: JobId, *, master: Master = None, json: AsJson = False) -> None:
     """Cancel a job."""
-    from minispark.cli.job_metrics import print_json
     from minispark.cli.terminal import output
-    from minispark.engines.http import MasterClient
 
-    with MasterClient(master) as client:
+    with connect(master) as client:
         view = client.cancel(job_id)
         if view.status not in _ENDED:
             view = client.wait(job_id)
@@ -132,6 +122,51 @@ def cancel(job_id: JobId, *, master: Master = None, json: AsJson = False) -> Non
         print_json(view.model_dump(mode="json"))
     else:
         output.print_line(f"{job_id} {_ENDED[view.status]}")
+
+
+def top(
+    *,
+    once: Annotated[bool, typer.Option("--once", help="Print it once, and leave.")] = False,
+    interval: Annotated[
+        float, typer.Option(min=0.2, max=60.0, help="Seconds from one look to the next.")
+    ] = 1.0,
+    master: Master = None,
+    json: AsJson = False,
+) -> None:
+    """Watch jobs, stages and workers live; q leaves. Off a terminal it prints them once."""
+    from minispark.cli.terminal import output, unlimited
+    from minispark.cli.top import frame, take_snapshot, watch
+
+    with connect(master) as client:
+        snapshot = take_snapshot(client)
+        if json:
+            print_json(snapshot.as_json())
+        elif once or not output.is_terminal:
+            unlimited(output, width=160).print(frame(snapshot, height=None))
+        else:
+            watch(client, snapshot, interval_s=interval)
+
+
+def ui(
+    *,
+    print_: Annotated[
+        bool, typer.Option("--print", help="Only print the link; it works once.")
+    ] = False,
+    next_: Annotated[
+        str, typer.Option("--next", metavar="PATH", help="Where it leads, such as /jobs/ID.")
+    ] = "/",
+    master: Master = None,
+) -> None:
+    """Open the web page of the cluster in a browser, by a link that logs it in once.
+
+    The browser may then do what your token may, for twelve hours.
+    """
+    import webbrowser
+
+    with connect(master) as client:
+        link = client.login_link(next_)
+    if print_ or not webbrowser.open(link):
+        typer.echo(printable(link))
 
 
 def _format_of(output: Path | None) -> Format:

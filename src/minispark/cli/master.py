@@ -1,4 +1,4 @@
-"""``minispark master``: takes jobs and hands out their tasks."""
+"""``minispark master``: the master of a cluster."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SCHEDULER = {
     "policy": "policy",
     "speculation": "speculation",
 }
-"""Options that are settings of the scheduler, and their fields."""
+"""Options that are settings of the scheduler, with the field of each."""
 OPTIONS = {
     "host": HOST,
     "port": Option(8080, "The port; 0 takes a free one.", more={"min": 0, "max": 65_535}),
@@ -75,26 +75,26 @@ def master(
     synchronous: str,
     log_format: Any,
     log_level: Any,
-    **given: Any,
+    **options: Any,
 ) -> None:
     """Start a master; Ctrl-C or SIGTERM stops it. Started again it goes on with all jobs."""
     from minispark import config
     from minispark.cli.terminal import print_box
 
-    # All that an import makes stays: to look through it for garbage takes a sixth of the start.
+    # Imports create no garbage, and searching for it takes a sixth of the start.
     gc.disable()
     from minispark.master import serve
     from minispark.master.settings import MasterConfig
 
     gc.enable()
-    state, token_file = state_dir or config.state_dir(), given["token_file"]
+    state, token_file = state_dir or config.state_dir(), options["token_file"]
     token = (
         config.read_token_file(token_file)
         if token_file is not None
         else config.find_token(state, create=True)
     )
 
-    def say_ready(url: str, link: str) -> None:
+    def print_ready(url: str, link: str) -> None:
         print_box(
             "Mini-Spark master",
             [
@@ -105,7 +105,9 @@ def master(
             ],
         )
 
-    scheduler = SchedulerSettings(**{field: given.pop(name) for name, field in _SCHEDULER.items()})
+    scheduler = SchedulerSettings(
+        **{field: options.pop(name) for name, field in _SCHEDULER.items()}
+    )
     serve(
         MasterConfig(
             state_dir=state,
@@ -114,9 +116,9 @@ def master(
             allowed_hosts=tuple(allowed_host or ()),
             scheduler=scheduler,
             journal=JournalSettings(synchronous="FULL" if synchronous == "full" else "NORMAL"),
-            **given,
+            **options,
         ),
-        # A log of JSON has nothing else in it.
-        on_ready=None if log_format == "json" else say_ready,
+        # A JSON log must contain JSON only.
+        on_ready=None if log_format == "json" else print_ready,
         logs=LogSettings(log_format, log_level),
     )

@@ -1,4 +1,4 @@
-"""``metrics``: the figures of the cluster, of jobs, of failures, of one job, of one worker."""
+"""``minispark metrics``: of the cluster, of jobs, of failures, of one job, of one worker."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from minispark.cli.options import AsJson, Master
+from minispark.cli.options import AsJson, Master, connect, print_json
+from minispark.errors import MasterUnreachableError, UsageError
 
 app = typer.Typer(no_args_is_help=True, help="Show the figures of the cluster and its jobs.")
 
@@ -17,9 +18,12 @@ def system(*, master: Master = None, json: AsJson = False) -> None:
     from minispark.cli.cluster_metrics import print_system
     from minispark.observe.cluster import SystemMetrics
 
-    found = _shown("system", master, as_json=json)
-    if found is not None:
-        print_system(SystemMetrics.model_validate(found))
+    with connect(master) as client:
+        metrics = client.get_json("/api/v1/metrics/system")
+    if json:
+        print_json(metrics)
+    else:
+        print_system(SystemMetrics.model_validate(metrics))
 
 
 @app.command("jobs")
@@ -33,9 +37,12 @@ def jobs(
     from minispark.cli.cluster_metrics import print_job_figures
     from minispark.observe.cluster import JobsMetrics
 
-    found = _shown("jobs", master, as_json=json, limit=limit)
-    if found is not None:
-        print_job_figures(JobsMetrics.model_validate(found))
+    with connect(master) as client:
+        metrics = client.get_json("/api/v1/metrics/jobs", limit=limit)
+    if json:
+        print_json(metrics)
+    else:
+        print_job_figures(JobsMetrics.model_validate(metrics))
 
 
 @app.command("failures")
@@ -44,9 +51,12 @@ def failures(*, master: Master = None, json: AsJson = False) -> None:
     from minispark.cli.cluster_metrics import print_failures
     from minispark.observe.cluster import FailuresMetrics
 
-    found = _shown("failures", master, as_json=json)
-    if found is not None:
-        print_failures(FailuresMetrics.model_validate(found))
+    with connect(master) as client:
+        metrics = client.get_json("/api/v1/metrics/failures")
+    if json:
+        print_json(metrics)
+    else:
+        print_failures(FailuresMetrics.model_validate(metrics))
 
 
 @app.command("job")
@@ -57,16 +67,14 @@ def job(
     json: AsJson = False,
 ) -> None:
     """Show the figures of one job: its nodes, throughput, bytes, skew, failures."""
-    from minispark.cli.cluster_metrics import print_job_metrics
-    from minispark.cli.job_metrics import print_json
-    from minispark.engines.http import MasterClient
+    from minispark.cli.job_metrics import print_job_metrics
 
-    with MasterClient(master) as client:
-        found = client.metrics(job_id)
+    with connect(master) as client:
+        metrics = client.metrics(job_id)
     if json:
-        print_json(found.model_dump(mode="json"))
+        print_json(metrics.model_dump(mode="json"))
     else:
-        print_job_metrics(found)
+        print_job_metrics(metrics)
 
 
 @app.command("worker")
@@ -81,24 +89,40 @@ def worker(
 ) -> None:
     """Show what a worker says of itself."""
     from minispark.cli.cluster_metrics import print_worker
-    from minispark.cli.job_metrics import print_json
-    from minispark.cli.worker_metrics import ask_worker
 
-    found = ask_worker(place, master=master)
+    metrics = _worker_metrics(place, master)
     if json:
-        print_json(found)
+        print_json(metrics)
     else:
-        print_worker(found)
+        print_worker(metrics)
 
 
-def _shown(what: str, master: str | None, *, as_json: bool, **params: object) -> Any:
-    """Ask for figures; print them as JSON and return None, or return them."""
-    from minispark.cli.job_metrics import print_json
-    from minispark.engines.http import MasterClient
+_HINT = "A worker's figures are at its port plus 1000; minispark workers lists their URLs."
 
-    with MasterClient(master) as client:
-        found = client.get_json(f"/api/v1/metrics/{what}", **params)
-    if not as_json:
-        return found
-    print_json(found)
-    return None
+
+def _worker_metrics(url_or_id: str, master: str | None) -> dict[str, Any]:
+    """Return a worker's metrics: from itself by URL, or from its last heartbeat by id."""
+    from minispark.printable import did_you_mean
+
+    if url_or_id.startswith(("http://", "https://")):
+        return _metrics_at(url_or_id)
+    with connect(master) as client:
+        workers = {str(worker["worker_id"]): worker for worker in client.workers()}
+    if url_or_id not in workers:
+        msg = f"the master knows no worker {url_or_id!r}"
+        hint = did_you_mean(url_or_id, workers, else_list="it knows")
+        raise UsageError(msg, hint=hint or "minispark workers lists them.")
+    worker = workers[url_or_id]
+    return {"worker_id": url_or_id, "slots": worker["slots"], **worker["metrics"]}
+
+
+def _metrics_at(url: str) -> dict[str, Any]:
+    with connect(url) as client:
+        try:
+            return dict(client.get_json("/metrics"))
+        except MasterUnreachableError as error:
+            msg = f"no worker answers at {client.url}"
+            raise MasterUnreachableError(msg, hint=_HINT) from error
+        except (UsageError, ValueError) as error:
+            msg = f"what answers at {client.url} does not show a worker's figures"
+            raise UsageError(msg, hint=_HINT) from error

@@ -1,16 +1,21 @@
-"""Options that several commands share."""
+"""Shared options, and their meaning: JSON output, a master, an engine."""
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from inspect import Parameter, Signature
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from minispark.errors import UnsupportedError, UsageError
+
+if TYPE_CHECKING:
+    from minispark.engines.http import MasterClient
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 _DATA_ROOT = "What relative paths mean; nothing outside it is read or written."
@@ -27,14 +32,15 @@ Parallelism = Annotated[
     int | None,
     typer.Option(min=1, max=65_536, help="Number of partitions; else chosen from bytes."),
 ]
+Format = Literal["csv", "jsonl", "parquet", "arrow"]
 
 
 @dataclass(frozen=True, slots=True)
 class Option:
     """An option of a command that `with_options` makes.
 
-    ``kind`` is needed where the default does not show it. ``also`` names variables of the
-    environment beside that of the command. ``more`` is for `typer.Option`.
+    ``kind`` is the type, if it is not that of the default. ``also`` names environment variables
+    besides the command's own. ``more`` are arguments of `typer.Option`.
     """
 
     default: Any
@@ -45,7 +51,7 @@ class Option:
     more: Mapping[str, Any] = field(default_factory=dict)
 
     def parameter(self, command: str, name: str) -> Parameter:
-        """Return the option as a keyword of the command."""
+        """Return the keyword parameter of the command."""
         own = f"MINISPARK_{command}_{name}".upper()
         info = typer.Option(
             *([self.flag] if self.flag else []),
@@ -58,12 +64,12 @@ class Option:
 
 
 def with_options(options: Mapping[str, Option]) -> Callable[[Any], Any]:
-    """Give a command that takes keywords the options of a table, in its order."""
+    """Return a decorator that gives a command the options of a table, in its order."""
 
     def decorate(command: Any) -> Any:
-        named = [one.parameter(command.__name__, name) for name, one in options.items()]
-        command.__signature__ = Signature(named)
-        command.__annotations__ = {one.name: one.annotation for one in named}
+        parameters = [option.parameter(command.__name__, name) for name, option in options.items()]
+        command.__signature__ = Signature(parameters)
+        command.__annotations__ = {each.name: each.annotation for each in parameters}
         return command
 
     return decorate
@@ -86,7 +92,7 @@ WHO = {
     ),
     "allowed_host": Option(None, "A Host name to answer to; may be repeated.", list[str]),
 }
-"""What master and worker take, to say who may ask."""
+"""Options of master and worker: who may send requests."""
 SERVER = {
     "tls_cert": Option(None, "Certificate chain to show (PEM).", Path, more=HIDDEN),
     "tls_key": Option(None, "Its private key (PEM).", Path, more=HIDDEN),
@@ -98,7 +104,7 @@ SERVER = {
     ),
     "data_root": Option(None, _DATA_ROOT, Path),
 }
-"""What master and worker take, to say how they serve."""
+"""Options of master and worker: TLS and data."""
 LOGS = {
     "log_format": Option(
         "auto",
@@ -111,16 +117,30 @@ LOGS = {
         Literal["debug", "info", "warning", "error"],
     ),
 }
-"""What master and worker take, to say what they log."""
+"""Options of master and worker: their log."""
+
+
+def print_json(value: object) -> None:
+    """Print a value as JSON, for scripts."""
+    # `json` escapes all characters that are not ASCII; of the others a terminal obeys DEL.
+    sys.stdout.write(json.dumps(value, indent=2).replace("\x7f", "\\u007f") + "\n")
+
+
+def connect(master: str | None) -> MasterClient:
+    """Return a client of a master; None finds the master as the option's help says."""
+    # Imported here, since the HTTP libraries would slow every `--help` down.
+    from minispark.engines.http import MasterClient
+
+    return MasterClient(master)
 
 
 def master_of(engine: str) -> str | None:
-    """Return the URL of the master that an engine's name is, None for this machine.
+    """Return the URL of an engine's master, None for the engine of this machine.
 
     Raises
     ------
     UsageError
-        It is no engine.
+        There is no engine of this name.
     """
     if engine == "local":
         return None

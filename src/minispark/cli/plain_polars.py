@@ -1,16 +1,20 @@
-"""The process behind `baseline`: plain Polars, one query after another, timed.
+"""Plain Polars in one warm process, to compare with: on the same machine, with as many threads.
 
-One JSON request a line, ``{"query": "wordcount", "paths": [...], "output": ...}``, is answered by
-``{"seconds": ...}``; with ``output`` the result is written there as Parquet.
+It is a process of its own, because Polars fixes its number of threads when it is imported. One JSON
+request per line, ``{"query": "wordcount", "paths": [...], "output": ...}``, gets the answer
+``{"seconds": ...}``; ``output`` is a Parquet file for the result.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Self
 
 import polars as pl
 
@@ -38,11 +42,45 @@ QUERIES: Mapping[str, Callable[..., pl.LazyFrame]] = {
     "join": _join,
     "trivial": _trivial,
 }
-"""Named queries over paths; also what the benchmarks run on the cluster."""
+"""Queries over paths, by name; the benchmarks run them on the cluster too."""
 
 
-def serve() -> None:
-    """Answer requests until standard input ends."""
+class PlainPolars:
+    """The process, seen from its parent; a context manager."""
+
+    def __init__(self, *, threads: int) -> None:
+        self._process = subprocess.Popen(  # noqa: S603 - this Python, our own module
+            [sys.executable, "-m", __name__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=os.environ | {"POLARS_MAX_THREADS": str(threads)},
+            text=True,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # The end of its input ends the process.
+        self._process.communicate()
+
+    def run(self, query: str, *paths: Path, output: Path | None = None) -> float:
+        """Run a query of `QUERIES` once and return its duration in seconds."""
+        request = {"query": query, "paths": [str(path) for path in paths]}
+        if output is not None:
+            request["output"] = str(output)
+        stdin, stdout = self._process.stdin, self._process.stdout
+        assert stdin is not None and stdout is not None  # noqa: S101 - both are pipes
+        stdin.write(json.dumps(request) + "\n")
+        stdin.flush()
+        answer = stdout.readline()
+        if not answer:
+            msg = "the plain Polars process ended early; what it said stands above"
+            raise RuntimeError(msg)
+        return float(json.loads(answer)["seconds"])
+
+
+def _serve() -> None:
     for line in sys.stdin:
         request = json.loads(line)
         start = time.perf_counter()
@@ -55,4 +93,4 @@ def serve() -> None:
 
 
 if __name__ == "__main__":
-    serve()
+    _serve()

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from minispark.cli.options import AsJson, Master
+from minispark.cli.options import AsJson, Master, print_json
 
 
 def predict(
@@ -27,9 +27,9 @@ def predict(
     The master's scheduler places the measured tasks on simulated workers. Assumes that each slot
     has a core of its own, and that tasks take as long as they did.
     """
-    from minispark.cli.job_metrics import print_json
-    from minispark.cli.terminal import duration_text, output, print_table
+    from minispark.cli.terminal import output, print_table
     from minispark.engines.http import MasterClient
+    from minispark.formatting import duration_text
     from minispark.observe import predict as prediction
 
     with MasterClient(master) as client:

@@ -1,4 +1,4 @@
-"""SQL from the command line: tables of files, a query, its rows shown or saved."""
+"""SQL from the command line: read tables from files, run a query, print or save its rows."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ import polars as pl
 from polars.exceptions import PanicException, PolarsError
 
 from minispark.cli.job_metrics import print_frame
+from minispark.cli.json_jobs import ending
 from minispark.cli.options import master_of
-from minispark.cli.ready_jobs import ending
-from minispark.cli.terminal import count_text, notes, write_rows
+from minispark.cli.terminal import notes, write_rows
 from minispark.engines.polars_engine import Engine
 from minispark.errors import UsageError
+from minispark.formatting import count_text
 from minispark.plan.build import PlanOutput, plan_outputs
 from minispark.plan.explain import render
 from minispark.plan.scan_files import is_file_url
@@ -58,7 +59,7 @@ def run_query(
     Raises
     ------
     UsageError
-        A table or the query cannot be understood, or there is no such engine.
+        A table or the query is wrong, or there is no such engine.
     """
     frame = _query(query, tables)
     return frame.collect(engine=Engine(master_of(engine), parallelism=parallelism))
@@ -71,16 +72,16 @@ def explain_query(query: str, tables: Sequence[str], *, parallelism: int | None)
     return render(plan_outputs(outputs, settings=settings, describe=True))
 
 
-def save_rows(rows: pl.DataFrame, path: Path, chosen: str | None) -> None:
-    """Write rows to a file; it appears under its name when it is whole."""
-    format_ = chosen or _ENDINGS.get(path.suffix.lower(), "csv")
+def save_rows(rows: pl.DataFrame, path: Path, format_: str | None) -> None:
+    """Write rows to a file, which gets its name when it is complete."""
+    form = format_ or _ENDINGS.get(path.suffix.lower(), "csv")
     path.parent.mkdir(parents=True, exist_ok=True)
     staged = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
-        _WRITERS[format_](rows, staged)
+        _WRITERS[form](rows, staged)
         staged.replace(path)
     except (PolarsError, PanicException) as error:
-        msg = f"{format_} cannot hold these columns: {error}"
+        msg = f"{form} cannot hold these columns: {error}"
         hint = "Choose another format, or cast the columns in the query."
         raise UsageError(msg, file=str(path), hint=hint) from error
     finally:
@@ -88,20 +89,19 @@ def save_rows(rows: pl.DataFrame, path: Path, chosen: str | None) -> None:
 
 
 def show_rows(rows: pl.DataFrame, *, top: int, as_json: bool) -> None:
-    """Print the first rows as a table, or all as JSON lines."""
+    """Print the first rows as a table, or all rows as JSON lines."""
     if as_json:
         write_rows([rows.write_ndjson().encode()])
         return
-    shown = rows.head(top)
-    print_frame(shown)
-    if rows.height > shown.height:
+    print_frame(rows.head(top))
+    if rows.height > top:
         notes.print(f"{count_text(rows.height)} rows in all; --top N shows more")
 
 
 def _query(query: str, tables: Sequence[str]) -> pl.LazyFrame:
     frames: dict[str, pl.LazyFrame] = {}
     for table in tables:
-        name, path = _named(table)
+        name, path = _split_name(table)
         if name in frames:
             msg = f"there are two tables {name!r}"
             raise UsageError(msg, field="table", hint="Name one of them: --table NAME=PATH.")
@@ -110,11 +110,11 @@ def _query(query: str, tables: Sequence[str]) -> pl.LazyFrame:
         frame = pl.SQLContext(frames, eager=False).execute(query)
         frame.collect_schema()
     except (PolarsError, PanicException) as error:
-        what, *more = str(error).split("\n\n")
-        known = ", ".join(frames) or "none; name one with --table NAME=PATH"
-        meant = [part for part in more if part.startswith("Did you mean")]
-        msg = f"the query cannot be understood: {what}"
-        hint = " ".join([*meant, f"Tables are: {known}."])
+        message, *more = str(error).split("\n\n")
+        names = ", ".join(frames) or "none; name one with --table NAME=PATH"
+        suggestions = [part for part in more if part.startswith("Did you mean")]
+        msg = f"the query cannot be understood: {message}"
+        hint = " ".join([*suggestions, f"Tables are: {names}."])
         raise UsageError(msg, field="query", hint=hint) from error
     except FileNotFoundError as error:
         msg = f"there is no file for the query: {error}"
@@ -122,7 +122,7 @@ def _query(query: str, tables: Sequence[str]) -> pl.LazyFrame:
     return frame
 
 
-def _named(table: str) -> tuple[str, str]:
+def _split_name(table: str) -> tuple[str, str]:
     name, equals, path = table.partition("=")
     if equals and name.isidentifier():
         return name, path
@@ -135,9 +135,9 @@ def _named(table: str) -> tuple[str, str]:
 
 def _scan(path: str) -> pl.LazyFrame:
     if Path(path).is_dir():
-        kinds = sorted({kind for child in Path(path).iterdir() if (kind := _kind(child))})
-        path = str(Path(path) / f"*{kinds[0] if kinds else ''}")
-    reader = _READERS.get(_kind(Path(path)))
+        endings = sorted({ending(child) for child in Path(path).iterdir()} & _READERS.keys())
+        path = str(Path(path) / f"*{endings[0] if endings else ''}")
+    reader = _READERS.get(ending(Path(path)))
     if reader is None:
         msg = f"the kind of {path} is not known from its name"
         raise UsageError(msg, file=path, hint=f"Endings are: {', '.join(_READERS)}.")
@@ -148,8 +148,3 @@ def _scan(path: str) -> pl.LazyFrame:
         msg = f"the table {path} cannot be read: {error}"
         raise UsageError(msg, code="MS-110", file=path) from error
     return frame
-
-
-def _kind(path: Path) -> str:
-    kind = ending(path)
-    return kind if kind in _READERS else ""

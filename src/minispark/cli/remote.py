@@ -1,31 +1,58 @@
-"""A job on a cluster, followed to its end."""
+"""A job on a cluster, followed to its end: progress, interrupts, figures.
+
+The first Ctrl-C on a terminal asks what to do. For the owner, who submitted the job, a second
+Ctrl-C instead of an answer cancels the job; a watcher only leaves. Off a terminal nothing can be
+asked: the owner's interrupt cancels the job.
+
+Many interrupts within a moment count as one (`minispark.signals`), so none of them stops the
+cancellation. Instead of an answer each one counts.
+"""
 
 from __future__ import annotations
 
-from minispark.cli.interrupts import goes_on
-from minispark.cli.job_metrics import print_figures, print_json, print_stages
-from minispark.cli.progress import job_progress
+import contextlib
+import select
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.progress import Progress, TaskID
+
+from minispark.cli.job_metrics import print_figures, print_stages
+from minispark.cli.options import print_json
 from minispark.cli.terminal import notes
 from minispark.engines.base import raise_unless_succeeded
+from minispark.engines.console import progress_bars
 from minispark.engines.http import MasterClient
+from minispark.errors import MinisparkError
 from minispark.observe.views import JobView
+from minispark.printable import printable
+from minispark.signals import interrupts
+
+_SIGNAL_CHECK_S = 0.2
 
 
 def wait_for(
     client: MasterClient, job_id: str, *, quiet: bool = False, owner: bool = True
 ) -> JobView:
-    """Show progress until the job has ended; an interrupt asks, and of its ``owner`` cancels."""
+    """Show progress until the job has ended; an interrupt asks what to do, or cancels."""
     while True:
         try:
             with job_progress(quiet=quiet) as show:
                 return client.wait(job_id, on_change=show)
         except KeyboardInterrupt:
-            if not goes_on(client, job_id, owner=owner):
+            if not _continues(client, job_id, owner=owner):
                 raise
 
 
 def follow(client: MasterClient, job_id: str, *, as_json: bool) -> None:
-    """Wait for a job and print its figures; raises what stands for a bad end."""
+    """Wait for a job and print its figures.
+
+    Raises
+    ------
+    JobFailedError, JobCancelledError
+        The job did not succeed.
+    """
     view = wait_for(client, job_id, quiet=as_json)
     metrics = client.metrics(job_id)
     if as_json:
@@ -35,3 +62,109 @@ def follow(client: MasterClient, job_id: str, *, as_json: bool) -> None:
         print_stages(client.stages(job_id))
         print_figures(metrics)
         notes.print_line(f"next: minispark results {job_id} --master {client.url}")
+
+
+@contextmanager
+def job_progress(*, quiet: bool = False) -> Iterator[Callable[[JobView], None]]:
+    """Yield a function that shows a view of the job.
+
+    On a terminal it draws a bar per stage, else it prints a line when a stage changes.
+    """
+    if quiet:
+        yield lambda view: None
+    elif notes.is_terminal:
+        with progress_bars(notes) as bars:
+            yield _Bars(bars)
+    else:
+        yield _Lines()
+
+
+class _Bars:
+    def __init__(self, bars: Progress) -> None:
+        self._bars = bars
+        self._job = bars.add_task("job", total=None)
+        self._stages: dict[str, TaskID] = {}
+
+    def __call__(self, view: JobView) -> None:
+        title = view.job_id + (": waits for workers" if view.workers_waiting else "")
+        self._bars.update(
+            self._job,
+            description=printable(title),
+            total=sum(stage.tasks for stage in view.stages) or None,
+            completed=sum(stage.tasks_done for stage in view.stages),
+        )
+        for stage in view.stages:
+            if stage.id not in self._stages:
+                name = f"  {printable(stage.name)}"
+                self._stages[stage.id] = self._bars.add_task(name, total=stage.tasks)
+            self._bars.update(self._stages[stage.id], completed=stage.tasks_done)
+
+
+class _Lines:
+    def __init__(self) -> None:
+        self._printed: set[str] = set()
+
+    def __call__(self, view: JobView) -> None:
+        if view.workers_waiting:
+            self._print_once(f"{view.job_id} waits for workers")
+        for stage in view.stages:
+            if stage.status != "PENDING":
+                self._print_once(f"stage {stage.name} {stage.status.lower()} ({stage.tasks} tasks)")
+
+    def _print_once(self, line: str) -> None:
+        if line not in self._printed:
+            self._printed.add(line)
+            notes.print_line(line)
+
+
+def _continues(client: MasterClient, job_id: str, *, owner: bool) -> bool:
+    """Ask what to do after an interrupt; return whether to go on waiting."""
+    if not (sys.stdin.isatty() and notes.is_terminal):
+        if owner:
+            _cancel(client, job_id)
+        return False
+    try:
+        cancels = _ask(job_id, owner=owner)
+    except (KeyboardInterrupt, EOFError):
+        notes.print()
+        cancels = owner
+    if cancels is None:
+        return True
+    if cancels:
+        _cancel(client, job_id)
+    else:
+        notes.print_line(f"{job_id} goes on; see it again: minispark status {job_id} --watch")
+    return False
+
+
+def _ask(job_id: str, *, owner: bool) -> bool | None:
+    """Return whether to cancel the job, None to go on waiting."""
+    again = "cancels it" if owner else "leaves it alone"
+    question = f"Cancel {job_id}? y: yes, n: wait on, l: leave it running (Ctrl-C again {again}): "
+    answers = {"y": True, "n": None, "l": False}
+    while True:
+        interrupts.expect()
+        notes.print_line(question, end="")
+        answer = _read_line().strip().lower()[:1]
+        if answer in answers:
+            return answers[answer]
+
+
+def _read_line() -> str:
+    # Not one long read: it would hide a signal that arrives just before it.
+    while not select.select([sys.stdin], [], [], _SIGNAL_CHECK_S)[0]:
+        pass
+    line = sys.stdin.readline()
+    if not line:
+        raise EOFError
+    return line
+
+
+def _cancel(client: MasterClient, job_id: str) -> None:
+    try:
+        with contextlib.suppress(KeyboardInterrupt):  # A further one: leave without the answer.
+            view = client.cancel(job_id)
+            status = view.status if view.status != "RUNNING" else "about to end"
+            notes.print_line(f"{job_id} is {status.lower()}")
+    except MinisparkError as error:
+        notes.print_line(f"{job_id} could not be cancelled: {error}")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from minispark.cli.options import AsJson, Master
+from minispark.cli.options import AsJson, Master, print_json
 
 if TYPE_CHECKING:
     from minispark.observe.story import JournalStep
@@ -30,7 +30,6 @@ def replay(
     On a terminal one step at a time: n (or enter) for the next, p for the one before, a number for
     that one, q to leave. Off a terminal all of them.
     """
-    from minispark.cli.job_metrics import print_json
     from minispark.cli.terminal import output
     from minispark.engines.http import MasterClient
     from minispark.errors import UsageError

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from minispark.cli.options import Master
+from minispark.cli.options import Master, connect
 from minispark.printable import printable, printable_lines
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from minispark.ui import StoryDocument
 
 _MAX_STEPS = 5_000
-"""Steps of the story that a file gets, some 3 MB; `minispark replay` has all."""
+"""Maximum of steps in a file, about 3 MB; `minispark replay` shows all steps."""
 
 
 def report(
@@ -34,18 +34,17 @@ def report(
     """Write the page of a job as one HTML file that needs no master and no network."""
     import json
 
-    from minispark.engines.http import MasterClient
     from minispark.ui import JobPage, Timeline, report_html, trace_of
 
     path = f"/api/v1/jobs/{job_id}"
-    with MasterClient(master) as client:
+    with connect(master) as client:
         timeline = Timeline.model_validate(client.get_json(f"{path}/timeline"))
         if trace:
             text = json.dumps(trace_of(timeline))
         else:
-            sheet = JobPage.model_validate(client.get_json(f"{path}/sheet"))
-            # The file may be printed: `cat` sends a terminal what a browser ignores.
-            text = printable_lines(report_html(sheet, timeline, _story(client, path)))
+            page = JobPage.model_validate(client.get_json(f"{path}/sheet"))
+            # Printable, since `cat` would send control characters to a terminal.
+            text = printable_lines(report_html(page, timeline, _story(client, path)))
     target = output or Path(f"{job_id}.trace.json" if trace else f"{job_id}.html")
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(text, encoding="utf-8")
@@ -53,14 +52,14 @@ def report(
 
 
 def _story(client: MasterClient, path: str) -> StoryDocument:
-    """Fetch the story of a job, page by page."""
+    """Return the story of a job, fetched page by page."""
     from minispark.ui import StoryDocument
 
-    whole = StoryDocument.model_validate(client.get_json(f"{path}/story"))
-    while len(whole.steps) < min(whole.total, _MAX_STEPS):
-        page = client.get_json(f"{path}/story", step=len(whole.steps) + 1)
-        more = StoryDocument.model_validate(page).steps
-        if not more:
+    story = StoryDocument.model_validate(client.get_json(f"{path}/story"))
+    while len(story.steps) < min(story.total, _MAX_STEPS):
+        page = client.get_json(f"{path}/story", step=len(story.steps) + 1)
+        steps = StoryDocument.model_validate(page).steps
+        if not steps:
             break
-        whole.steps += more
-    return whole
+        story.steps += steps
+    return story

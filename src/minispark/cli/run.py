@@ -1,4 +1,4 @@
-"""``minispark run``: ready-made jobs, on this machine or on a cluster."""
+"""``minispark run``: ready-made jobs, on this machine or on a cluster; and ``minispark demo``."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def wordcount(
     json: AsJson = False,
 ) -> None:
     """Count the words of a text file, or of a table's text column."""
-    from minispark.cli.execution import absolute, run_and_show
-    from minispark.cli.ready_jobs import wordcount_job
+    from minispark.cli.execution import run_and_show
+    from minispark.cli.json_jobs import absolute, wordcount_job
 
     job = wordcount_job(
         absolute(path), parallelism=parallelism, output=absolute(output) if output else None
@@ -56,8 +56,8 @@ def join(
     json: AsJson = False,
 ) -> None:
     """Join two tables by a key."""
-    from minispark.cli.execution import absolute, run_and_show
-    from minispark.cli.ready_jobs import join_job
+    from minispark.cli.execution import run_and_show
+    from minispark.cli.json_jobs import absolute, join_job
 
     job = join_job(
         absolute(left),
@@ -68,3 +68,14 @@ def join(
         output=absolute(output) if output else None,
     )
     run_and_show(job, engine=engine, top=top, as_json=json)
+
+
+def demo(
+    *,
+    lines: Annotated[int, typer.Option(min=10, help="Lines of text to count.")] = 1_000_000,
+    runs: Annotated[int, typer.Option(min=1, help="Timed runs of each side.")] = 5,
+) -> None:
+    """Count words on the embedded engine and on a real local cluster, beside plain Polars."""
+    from minispark.cli.demo import show
+
+    show(lines=lines, runs=runs)

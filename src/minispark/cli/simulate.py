@@ -1,4 +1,4 @@
-"""``minispark simulate``: the scheduler in a simulated world that goes wrong, seed after seed."""
+"""``minispark simulate``: the scheduler in simulated clusters with faults, one per seed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from minispark.cli.options import AsJson
+from minispark.cli.options import AsJson, print_json
 
 if TYPE_CHECKING:
     from minispark.testing.sim.batch import FailedHistory, Tally
@@ -59,40 +59,37 @@ def simulate(
         return
     import os
 
-    from minispark.cli.job_metrics import print_json
     from minispark.cli.terminal import counting_bar, output
     from minispark.errors import UsageError
     from minispark.testing.sim.batch import Tally, live
     from minispark.testing.sim.batch import simulate as run
 
-    recipe = _recipe(seed, only_jobs, only_workers, without, until)
+    options = _options(seed, only_jobs, only_workers, without, until)
     if histories == 1:
         tally = Tally()
-        tally.add(live(recipe))
+        tally.add(live(options))
         if journal:
-            _print_journal(recipe)
-    elif recipe.command != type(recipe)(seed).command or journal:
+            _print_journal(options)
+    elif options.command != type(options)(seed).command or journal:
         msg = "--only-jobs, --only-workers, --without, --until and --journal are for one history"
         raise UsageError(msg, hint="Give --histories 1.")
     else:
-        done = 0
         title = f"seeds {seed} to {seed + histories - 1}"
-        with counting_bar(title, total=histories, unit="histories") as advance:
-
-            def progress(tally: Tally) -> None:
-                nonlocal done
-                advance(tally.histories - done)
-                done = tally.histories
-
-            tally = run(seed, histories, processes=jobs or os.cpu_count() or 1, progress=progress)
+        with counting_bar(title, total=histories, unit="histories") as show:
+            tally = run(
+                seed,
+                histories,
+                processes=jobs or os.cpu_count() or 1,
+                progress=lambda tally: show(tally.histories),
+            )
     if json:
-        print_json(_plain(tally))
+        print_json(_document(tally))
     else:
         output.print(_summary(tally))
         if digest:
             output.print(f"digest {tally.digest}")
-    for finding in tally.findings:
-        _print_finding(finding, shrink=shrink)
+    for history in tally.findings:
+        _print_failed(history, shrink=shrink)
     if tally.findings:
         raise typer.Exit(1)
 
@@ -100,35 +97,27 @@ def simulate(
 def _measure(workers: int, tasks: int, *, as_json: bool) -> None:
     from dataclasses import asdict
 
-    from minispark.cli.job_metrics import print_json
     from minispark.cli.terminal import counting_bar, output
     from minispark.testing.sim.scale import measure
 
-    done = 0
-    with counting_bar(f"{workers:,} workers", total=tasks, unit="tasks") as advance:
-
-        def progress(now: int) -> None:
-            nonlocal done
-            advance(now - done)
-            done = now
-
-        found = measure(workers, tasks, progress=progress)
+    with counting_bar(f"{workers:,} workers", total=tasks, unit="tasks") as progress:
+        result = measure(workers, tasks, progress=progress)
     if as_json:
-        print_json(asdict(found))
+        print_json(asdict(result))
         return
     output.print(
-        f"{found.decisions_s:,.0f} task decisions a second ({found.tasks:,} tasks on "
-        f"{found.workers:,} workers of {found.slots} slots)\n"
-        f"taking the job in          {found.submit_s:.2f} s\n"
-        f"a task that reads all      {found.reader_s:.3f} s\n"
-        f"a heartbeat                {found.heartbeat_us:.1f} us\n"
-        f"a timer                    {found.timer_us:.1f} us\n"
-        f"a snapshot, there and back {found.snapshot_s:.2f} s, {found.snapshot_mb:.1f} MB\n"
-        f"memory at its largest      {found.peak_mb:,.0f} MB"
+        f"{result.decisions_s:,.0f} task decisions a second ({result.tasks:,} tasks on "
+        f"{result.workers:,} workers of {result.slots} slots)\n"
+        f"taking the job in          {result.submit_s:.2f} s\n"
+        f"a task that reads all      {result.reader_s:.3f} s\n"
+        f"a heartbeat                {result.heartbeat_us:.1f} us\n"
+        f"a timer                    {result.timer_us:.1f} us\n"
+        f"a snapshot, there and back {result.snapshot_s:.2f} s, {result.snapshot_mb:.1f} MB\n"
+        f"memory at its largest      {result.peak_mb:,.0f} MB"
     )
 
 
-def _recipe(
+def _options(
     seed: int, jobs: str | None, workers: str | None, without: str | None, until: float
 ) -> SimOptions:
     from minispark.errors import UsageError
@@ -155,13 +144,13 @@ def _numbers(text: str | None) -> tuple[int, ...] | None:
         raise UsageError(msg) from None
 
 
-def _print_journal(recipe: SimOptions) -> None:
+def _print_journal(options: SimOptions) -> None:
     import contextlib
 
     from minispark.cli.terminal import output
     from minispark.testing.sim.world import SimulationError, World
 
-    world = World(recipe)
+    world = World(options)
     with contextlib.suppress(SimulationError):
         world.run()
     output.print(f"faults: {world.faults.drawn}")
@@ -170,16 +159,16 @@ def _print_journal(recipe: SimOptions) -> None:
 
 def _summary(tally: Tally) -> str:
     ends = ", ".join(f"{count:,} {status}" for status, count in sorted(tally.ends.items()))
-    struck = ", ".join(f"{kind} {count:,}" for kind, count in sorted(tally.struck.items()))
+    faults = ", ".join(f"{kind} {count:,}" for kind, count in sorted(tally.struck.items()))
     return (
         f"{tally.histories:,} histories, {tally.steps:,} steps of the scheduler\n"
         f"jobs: {ends or 'none'}\n"
-        f"faults: {struck or 'none'}\n"
+        f"faults: {faults or 'none'}\n"
         f"went wrong: {len(tally.findings)}"
     )
 
 
-def _plain(tally: Tally) -> dict[str, object]:
+def _document(tally: Tally) -> dict[str, object]:
     return {
         "histories": tally.histories,
         "steps": tally.steps,
@@ -187,19 +176,20 @@ def _plain(tally: Tally) -> dict[str, object]:
         "faults": dict(sorted(tally.struck.items())),
         "digest": tally.digest,
         "wrong": [
-            {"command": found.recipe.command, "reason": found.reason} for found in tally.findings
+            {"command": history.recipe.command, "reason": history.reason}
+            for history in tally.findings
         ],
     }
 
 
-def _print_finding(finding: FailedHistory, *, shrink: bool) -> None:
+def _print_failed(history: FailedHistory, *, shrink: bool) -> None:
     from minispark.cli.terminal import notes
-    from minispark.testing.sim.shrink import shrink as shrunk
+    from minispark.testing.sim.shrink import shrink as find_smaller
     from minispark.testing.sim.world import SimulationError
 
-    error = SimulationError(finding.recipe, finding.reason, finding.story)
+    error = SimulationError(history.recipe, history.reason, history.story)
     if shrink:
-        notes.print(f"seed {finding.recipe.seed} went wrong; making it smaller")
-        error = shrunk(error)
+        notes.print(f"seed {history.recipe.seed} went wrong; making it smaller")
+        error = find_smaller(error)
     notes.print(f"\nWRONG {error.reason}\nthe end of its journal:\n{error.story}")
     notes.print(f"make it again with: {error.recipe.command}")

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
-from minispark.cli.options import AsJson, EngineName, Parallelism
+from minispark.cli.options import AsJson, EngineName, Format, Parallelism
 from minispark.printable import printable
-
-Format = Literal["csv", "jsonl", "parquet", "arrow"]
 
 
 def sql(

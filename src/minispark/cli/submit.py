@@ -1,4 +1,4 @@
-"""``minispark submit``: a job goes to the master."""
+"""``minispark submit`` and ``explain``: send a JSON job to the master, or show its plan."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from minispark.cli.options import AsJson, Master, Parallelism
+from minispark.cli.options import AsJson, DataRoot, Master, Parallelism, connect, print_json
 from minispark.errors import UnsupportedError, UsageError
 from minispark.printable import printable
 
@@ -44,11 +44,8 @@ def submit(
     if job is None and input is None:
         msg = "there is nothing to submit"
         raise UsageError(msg, hint="Name a JSON job, or a file to count the words of: --input PATH")
-    from minispark.cli.job_files import read_job, sent_path, with_input
-    from minispark.cli.job_metrics import print_json
-    from minispark.cli.ready_jobs import wordcount_job
+    from minispark.cli.json_jobs import read_job, sent_path, with_input, wordcount_job
     from minispark.cli.remote import follow
-    from minispark.engines.http import MasterClient
 
     path = None if input is None else sent_path(input)
     body = wordcount_job(path or "") if job is None else read_job(job)
@@ -56,7 +53,7 @@ def submit(
         body = with_input(body, path)
     if parallelism is not None:
         body["parallelism"] = parallelism
-    with MasterClient(master) as client:
+    with connect(master) as client:
         job_id = client.submit_json(body)
         if not (sys.stdout.isatty() if wait is None else wait):
             if json:
@@ -65,3 +62,46 @@ def submit(
                 typer.echo(printable(job_id))
             return
         follow(client, job_id, as_json=json)
+
+
+def explain(
+    job: Annotated[Path, typer.Argument(help="A JSON job.", metavar="JOB.json")],
+    *,
+    parallelism: Parallelism = None,
+    data_root: DataRoot = None,
+    mermaid: Annotated[
+        bool, typer.Option("--mermaid", help="Print the stages as a Mermaid flow chart.")
+    ] = False,
+    json: AsJson = False,
+) -> None:
+    """Show the logical plan, the stages, what moves between them, and the tasks."""
+    from minispark.cli.json_jobs import read_job
+    from minispark.jobs import plan_job
+    from minispark.plan.explain import render, render_mermaid
+
+    body = read_job(job)
+    if parallelism is not None:
+        body["parallelism"] = parallelism
+    graph = plan_job(body, data_root=data_root, describe=True)
+    if mermaid:
+        typer.echo(render_mermaid(graph))
+        return
+    if not json:
+        typer.echo(render(graph))
+        return
+    stages = [
+        {
+            "id": stage.id,
+            "name": stage.name,
+            "label": stage.label,
+            "tasks": stage.partitions,
+            "nodes": stage.nodes,
+            "reads": sorted({leaf.stage for branch in stage.branches for leaf in branch.inputs}),
+            "output": stage.output.kind,
+            "partitions": stage.output.partitions,
+            "pushed": stage.pushed,
+            "why": stage.why,
+        }
+        for stage in graph.stages
+    ]
+    print_json({"logical": graph.logical, "stages": stages})

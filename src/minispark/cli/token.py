@@ -1,4 +1,4 @@
-"""``minispark token``: makes lesser tokens of the shared secret."""
+"""``minispark token``: derives tokens with fewer rights from the shared secret."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``minispark verify``: a job again, and whether it gives the same."""
+"""``minispark verify``: runs a job again and compares the results."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from minispark.cli.options import AsJson, Master
+from minispark.cli.options import AsJson, Master, connect, print_json
 
 if TYPE_CHECKING:
     from minispark.engines.verify import Verification
@@ -24,41 +24,40 @@ def verify(
     """
     from functools import partial
 
-    from minispark.cli.job_metrics import print_json
     from minispark.cli.remote import wait_for
-    from minispark.engines.http import MasterClient
     from minispark.engines.verify import verify as run_again
 
-    with MasterClient(master) as client:
-        found = run_again(client, job_id, wait=partial(wait_for, client, quiet=json))
+    with connect(master) as client:
+        result = run_again(client, job_id, wait=partial(wait_for, client, quiet=json))
     if json:
-        print_json(found.document())
+        print_json(result.document())
     else:
-        _show(found)
-    if not found.equal:
+        _show(result)
+    if not result.equal:
         raise typer.Exit(1)
 
 
-def _show(found: Verification) -> None:
-    from minispark.cli.terminal import count_text, output, print_table
+def _show(result: Verification) -> None:
+    from minispark.cli.terminal import output, print_table
+    from minispark.formatting import count_text
 
     print_table(
         ("stage", "name", "label", "tasks", "rows", ""),
         [
             (f"stage-{s.stage}", s.name, s.label, str(s.tasks), count_text(s.rows), s.status)
-            for s in found.stages
+            for s in result.stages
         ],
         numbers=("tasks", "rows"),
     )
-    for stage in found.stages:
+    for stage in result.stages:
         if stage.status == "differs":
             tasks = ", ".join(map(str, stage.differing))
             output.print_line(f"stage-{stage.stage}, {stage.name}: {stage.what} (tasks {tasks})")
-    for rows in found.rows:
-        for title, some in (("first", rows.only_first), ("second", rows.only_second)):
-            for row in some:
+    for rows in result.rows:
+        for title, examples in (("first", rows.only_first), ("second", rows.only_second)):
+            for row in examples:
                 output.print_line(f"{rows.node}: only in the {title} run: {row}")
         if rows.note:
             output.print_line(f"{rows.node}: {rows.note}")
-    verdict = "gave the same again" if found.equal else "did NOT give the same again"
-    output.print_line(f"{found.job_id} {verdict} ({found.again})")
+    verdict = "gave the same again" if result.equal else "did NOT give the same again"
+    output.print_line(f"{result.job_id} {verdict} ({result.again})")

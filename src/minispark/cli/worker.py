@@ -1,4 +1,4 @@
-"""``minispark worker``: runs tasks in processes of its own and keeps their blocks."""
+"""``minispark worker``: a worker, which runs tasks in its processes and keeps their blocks."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def worker(
     ca_file: Path | None,
     log_format: Any,
     log_level: Any,
-    **given: Any,
+    **options: Any,
 ) -> None:
     """Start a worker; one started before its master waits for it. Ctrl-C or SIGTERM stops it."""
     from minispark import config
@@ -99,7 +99,7 @@ def worker(
         raise UsageError(msg, hint="set MINISPARK_TOKEN to the master's token")
     slots = threads or os.cpu_count() or 1
 
-    def say_ready(own_url: str) -> None:
+    def print_ready(own_url: str) -> None:
         print_box(
             "Mini-Spark worker",
             [
@@ -125,21 +125,21 @@ def worker(
             ca_file=str(ca_file) if ca_file is not None else config.find_ca_file(url),
             allowed_hosts=tuple(allowed_host or ()),
             cache=CacheSettings(memory_bytes=cache_max_mb * MIB, disk_bytes=cache_disk_mb * MIB),
-            **given,
+            **options,
         ),
-        # A log of JSON has nothing else in it.
-        on_ready=None if log_format == "json" else say_ready,
+        # A JSON log must contain JSON only.
+        on_ready=None if log_format == "json" else print_ready,
         logs=LogSettings(log_format, log_level),
     )
 
 
 def _cache_line(memory_mb: int, disk_mb: int) -> str:
-    """Say what the cache may take, and what a small tmpfs makes of it."""
+    """Return the limits of the cache, and whether a small tmpfs lowers them."""
     from minispark.blocks.cache import TMPFS, memory_budget
     from minispark.settings import MIB
 
     if not memory_mb:
         return "off"
     budget_mb = memory_budget(TMPFS, memory_mb * MIB) // MIB
-    less = f" (half of what {TMPFS} has, not {memory_mb})" if budget_mb < memory_mb else ""
-    return f"{budget_mb} MB in memory{less}, {disk_mb} MB on disk"
+    note = f" (half of what {TMPFS} has, not {memory_mb})" if budget_mb < memory_mb else ""
+    return f"{budget_mb} MB in memory{note}, {disk_mb} MB on disk"

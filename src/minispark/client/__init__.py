@@ -1,4 +1,4 @@
-"""For programs that use a cluster: the HTTP client, and a cluster of one's own to try things on."""
+"""For programs that use a cluster: the HTTP client, and a private cluster on this machine."""
 
 from minispark.client.local_cluster import LocalCluster
 from minispark.engines.http import MasterClient

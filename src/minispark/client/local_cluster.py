@@ -1,13 +1,13 @@
-"""A real cluster on this machine: a master and workers as processes, private to its owner.
+"""A real cluster on this machine: a master and workers as processes, private to their owner.
 
 ::
 
-    <directory>/              0700, removed at the end unless it was given
+    <directory>/              0700, removed at the end if we created it
       state/                  the master's state, token, discovery file
       work/                   the workers' blocks
       master.log worker-0.log ...
 
-Used by ``minispark demo``, by tests that kill processes, and to try things out.
+Used by ``minispark demo`` and by tests that kill processes.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ from minispark.errors import MasterUnreachableError, MinisparkError
 from minispark.worker.directory import sweep
 
 _POLL_S = 0.05
-"""Asking more often would take the time of those that start."""
+"""More frequent requests would slow the start of the processes down."""
 _STOP_S = 10.0
-"""A process that has not ended by itself so long after it was asked is killed."""
+"""A process that has not ended this long after SIGTERM is killed."""
 _LOG_LINES = 20
 _FOREIGN = ("MINISPARK_", "WORKER_", "MASTER_", "CACHE_")
-"""Settings of the user's own cluster must not leak into this one."""
+"""Prefixes of variables that configure the user's own cluster, and must not reach this one."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClusterProcess:
-    """A master or worker, and the file that holds what it said."""
+    """A master or worker process, and its log file."""
 
     name: str
     process: subprocess.Popen[bytes]
@@ -59,11 +59,11 @@ class ClusterProcess:
 
     @property
     def alive(self) -> bool:
-        """Whether it still runs."""
+        """Whether the process still runs."""
         return self.process.poll() is None
 
     def stop(self, timeout_s: float = _STOP_S) -> None:
-        """Ask it to end and wait; kill it if it does not."""
+        """Send SIGTERM and wait; kill the process if it does not end."""
         self.process.terminate()
         try:
             self.process.wait(timeout_s)
@@ -71,38 +71,38 @@ class ClusterProcess:
             self.kill()
 
     def kill(self) -> None:
-        """End it at once, as a crash would."""
+        """Kill the process, as a crash would."""
         self.process.kill()
         self.process.wait()
 
     def signal(self, number: int) -> None:
-        """Send it a signal; one that has ended hears nothing."""
+        """Send a signal; a process that has ended ignores it."""
         self.process.send_signal(number)
 
-    def last_words(self) -> str:
-        """Return the end of its log."""
+    def log_tail(self) -> str:
+        """Return the last lines of the log."""
         lines = self.log.read_text(errors="replace").splitlines()
         return "\n".join(lines[-_LOG_LINES:])
 
 
 class LocalCluster:
-    """Started by ``with`` (or `start`), ended with the block; all ports are free ones.
+    """A cluster that lasts for a ``with`` block, or from `start` to `close`; it uses free ports.
 
     Parameters
     ----------
     workers
-        How many to start with; `add_worker` starts more.
+        Number of workers at the start; `add_worker` starts more.
     threads
         Tasks at a time of each worker.
     directory
-        Where state, blocks and logs go; None makes a private one.
+        Directory for state, blocks and logs; None creates a private one.
     data_root
-        What relative paths in jobs mean.
+        The directory of relative paths in jobs.
     worker_options, master_options
-        More options for the command line, as in ``["--task-timeout", "5"]``.
+        More command-line options, such as ``["--task-timeout", "5"]``.
     start_timeout_s
-        How long the processes may take until they are ready. One that ends before is noticed at
-        once; this is for machines that are busy.
+        How long the processes may take to start; long enough for a busy machine. A process that
+        ends early is an error at once.
     """
 
     def __init__(
@@ -122,7 +122,7 @@ class LocalCluster:
         self.workers: list[ClusterProcess] = []
         self._count = workers
         self._threads = threads
-        self._given = directory
+        self._own_directory = directory is None
         self._root: tuple[str, ...] = () if data_root is None else ("--data-root", str(data_root))
         self._worker_options = tuple(worker_options)
         self._master_options = tuple(master_options)
@@ -146,7 +146,8 @@ class LocalCluster:
 
     def start(self) -> LocalCluster:
         """Start all processes and wait until every worker is registered."""
-        self.directory = self._given or Path(tempfile.mkdtemp(prefix="minispark-cluster-"))
+        if self._own_directory:
+            self.directory = Path(tempfile.mkdtemp(prefix="minispark-cluster-"))
         config.secure_dir(self.directory)
         try:
             self.start_master()
@@ -161,20 +162,24 @@ class LocalCluster:
     def start_master(self, *, port: int = 0) -> ClusterProcess:
         """Start a master on the state directory and wait until it listens.
 
-        After a crash, ``port`` gives the new one the address that the workers know.
+        After a crash, ``port`` gives the new master the address that the workers know.
         """
         state = self.directory / "state"
         (state / "master.json").unlink(missing_ok=True)
         options = ("--port", str(port), "--state-dir", str(state), *self._root)
         master = self._spawn("master", "master", *options, *self._master_options)
         self.master = master
-        self._wait_until(lambda: config.find_discovery(state) is not None, (master,))
-        found = config.find_discovery(state)
-        self.url = found.url if found is not None else ""
+
+        def listening() -> bool:
+            discovery = config.find_discovery(state)
+            self.url = "" if discovery is None else discovery.url
+            return discovery is not None
+
+        self._wait_until(listening, (master,))
         return master
 
     def restart_master(self) -> ClusterProcess:
-        """Start the master again, on its port and its state; one that lives is killed first."""
+        """Kill the master if it runs, and start it again on its port and its state."""
         if self.master is not None:
             self.master.kill()
         return self.start_master(port=urlsplit(self.url).port or 0)
@@ -182,9 +187,9 @@ class LocalCluster:
     def add_worker(
         self, *, port: int = 0, master_url: str | None = None, options: Sequence[str] = ()
     ) -> ClusterProcess:
-        """Start one more worker; `wait_for_workers` says when it is there.
+        """Start one more worker; `wait_for_workers` waits for its registration.
 
-        ``master_url`` is where it finds the master, if not directly.
+        ``master_url`` is the address of a proxy before the master.
         """
         worker = self._spawn(
             f"worker-{self._started}",
@@ -200,11 +205,11 @@ class LocalCluster:
         return worker
 
     def restart_worker(self, worker: ClusterProcess) -> ClusterProcess:
-        """Start a worker again as it was started, for one of ours; if it lives, it is killed."""
+        """Kill a worker of this cluster if it runs, and start it again with the same arguments."""
         worker.kill()
-        again = self._spawn(worker.name, *worker.arguments)
-        self.workers[self.workers.index(worker)] = again
-        return again
+        successor = self._spawn(worker.name, *worker.arguments)
+        self.workers[self.workers.index(worker)] = successor
+        return successor
 
     def wait_for_workers(self, count: int) -> None:
         """Wait until ``count`` workers are UP."""
@@ -218,28 +223,28 @@ class LocalCluster:
         self._wait_until(enough, self.workers)
 
     def logs(self) -> dict[str, str]:
-        """Return what each process has said, by name."""
+        """Return the log of each process, by name."""
         files = sorted(self.directory.glob("*.log"))
         return {file.stem: file.read_text(errors="replace") for file in files}
 
     def close(self) -> None:
-        """End all processes, and remove the directory unless it was given."""
+        """End all processes; remove the directory if we created it."""
         if self._client is not None:
             self._client.close()
             self._client = None
         running = [*self.workers, *([self.master] if self.master is not None else [])]
         for process in running:
             process.signal(signal.SIGTERM)
-            # A worker would hand over its blocks first; the second signal tells it not to.
+            # A worker would first hand over its blocks; the second signal stops that.
             process.signal(signal.SIGINT)
-            # One that was stopped would not hear it.
+            # A stopped process does not get signals.
             process.signal(signal.SIGCONT)
         for process in running:
             process.stop()
         self.workers, self.master = [], None
-        # What killed workers have left in memory would stay until another one starts.
+        # Blocks in memory of killed workers would stay until another worker starts.
         sweep(memory_home())
-        if self._given is None and self.directory != Path():
+        if self._own_directory and self.directory != Path():
             shutil.rmtree(self.directory, ignore_errors=True)
 
     def _spawn(self, name: str, *arguments: str) -> ClusterProcess:
@@ -248,13 +253,13 @@ class LocalCluster:
             "MINISPARK_TOKEN": self.token,
             "NO_COLOR": "1",
         }
-        kept = {key: value for key, value in os.environ.items() if not key.startswith(_FOREIGN)}
+        user = {key: value for key, value in os.environ.items() if not key.startswith(_FOREIGN)}
         log = self.directory / f"{name}.log"
         log.touch(mode=0o600)
         with log.open("ab") as file:
             process = subprocess.Popen(  # noqa: S603 - this very Python, our own command
                 [sys.executable, "-m", "minispark", *arguments],
-                env={**kept, **own},
+                env={**user, **own},
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,
@@ -270,10 +275,10 @@ class LocalCluster:
             ended = next((process for process in processes if not process.alive), None)
             if ended is not None:
                 msg = f"{ended.name} ended while it started"
-                raise MinisparkError(msg, detail=ended.last_words())
+                raise MinisparkError(msg, detail=ended.log_tail())
             if monotonic_s() > deadline:
                 names = ", ".join(process.name for process in processes) or "workers"
                 msg = f"{names} did not get ready within {self._timeout_s:g} s"
-                said = processes[-1].last_words() if processes else None
-                raise MinisparkError(msg, detail=said)
+                detail = processes[-1].log_tail() if processes else None
+                raise MinisparkError(msg, detail=detail)
             pause.wait(_POLL_S)

@@ -1,4 +1,4 @@
-"""What every engine offers: run a StageGraph, say how it went, hand the rows over."""
+"""The interface of every engine: run a StageGraph, return how it went and its rows."""
 
 from __future__ import annotations
 
@@ -6,12 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from minispark.errors import (
-    ErrorInfo,
-    JobCancelledError,
-    JobFailedError,
-    UsageError,
-)
+from minispark.errors import ErrorInfo, JobCancelledError, JobFailedError, UsageError
 from minispark.observe.views import JobMetrics, JobView, StageRow
 from minispark.plan.stages import OutputKind, StageGraph
 from minispark.scheduler.commands import JobStatus
@@ -24,7 +19,10 @@ OnChange = Callable[[JobView], None]
 
 @dataclass(frozen=True, slots=True)
 class JobSummary:
-    """What a job did. ``workers`` is how many could take part: processes, where it ran here."""
+    """The metrics and stages of a job.
+
+    ``workers`` is how many workers could take part; on the embedded engine, how many processes.
+    """
 
     metrics: JobMetrics
     stages: tuple[StageRow, ...]
@@ -35,8 +33,8 @@ class JobSummary:
 class JobOutcome:
     """A job that succeeded.
 
-    ``nodes`` are the results that `frame` can give, ``sinks`` the directories of those that were
-    written as files instead.
+    ``nodes`` are the results that `frame` can return, ``sinks`` the directories of results that
+    were written as files instead. ``summary`` asks a cluster again.
     """
 
     job_id: str
@@ -44,16 +42,16 @@ class JobOutcome:
     nodes: tuple[str, ...]
     sinks: Mapping[str, str]
     read: Callable[[str], pl.DataFrame] = field(repr=False)
-    figures: Callable[[], JobSummary] = field(repr=False)
-    """What few ask for and a cluster must be asked again for."""
+    summary: Callable[[], JobSummary] = field(repr=False)
 
     def frame(self, node: str | None = None) -> pl.DataFrame:
-        """Return the rows of a result, in partition order; the only one, if ``node`` is None.
+        """Return the rows of a result, in partition order.
 
         Raises
         ------
         UsageError
-            There is no such result, or several where none is named, or it was written as files.
+            There is no such result, ``node`` is None and there are several, or the result was
+            written as files.
         """
         if node is None and len(self.nodes) == 1:
             return self.read(self.nodes[0])
@@ -62,18 +60,17 @@ class JobOutcome:
         if node is not None and node in self.sinks:
             msg = f"the rows of {node!r} were written to {self.sinks[node]}"
             raise UsageError(msg, node=node)
-        known = ", ".join(self.nodes) or "none"
         msg = f"the job has no single result {node!r}" if node else "the job has no single result"
-        raise UsageError(msg, node=node, hint=f"Results are: {known}.")
+        raise UsageError(msg, node=node, hint=f"Results are: {', '.join(self.nodes) or 'none'}.")
 
 
 class Runner(Protocol):
-    """Runs a plan to its end."""
+    """An engine: runs a plan to its end."""
 
     def run(self, graph: StageGraph, *, name: str, progress: OnChange | None = None) -> JobOutcome:
-        """Run a job; ``progress`` is called in this thread whenever its view has changed.
+        """Run a job; ``progress`` is called in this thread each time the job's view has changed.
 
-        An interrupt (KeyboardInterrupt) cancels the job before it is passed on.
+        A KeyboardInterrupt cancels the job before it is raised again.
 
         Raises
         ------
@@ -82,11 +79,11 @@ class Runner(Protocol):
         """
 
     def close(self) -> None:
-        """Give everything back; doing it twice is fine."""
+        """Release all resources; a second call does nothing."""
 
 
 def raise_unless_succeeded(view: JobView) -> None:
-    """Raise the exception that stands for a job's end, if it was not a good one."""
+    """Raise the exception of a job that failed or was cancelled."""
     if view.status is JobStatus.SUCCEEDED:
         return
     if view.status is JobStatus.CANCELLED:
@@ -99,7 +96,7 @@ def raise_unless_succeeded(view: JobView) -> None:
 
 
 def sinks_of(graph: StageGraph) -> dict[str, str]:
-    """Return the results that are written as files, and where."""
+    """Return the directory of each result that is written as files, by node."""
     stages = {stage.id: stage for stage in graph.stages}
     return {
         result.node: sink.path
@@ -110,7 +107,7 @@ def sinks_of(graph: StageGraph) -> dict[str, str]:
 
 
 def concatenated(parts: Sequence[pl.DataFrame]) -> pl.DataFrame:
-    """Put partitions together without a copy; where all are empty, one tells the columns."""
+    """Return partitions as one frame, without a copy; if all are empty, with the columns of one."""
     import polars as pl
 
     filled = [part for part in parts if part.height] or [part for part in parts if part.width][:1]

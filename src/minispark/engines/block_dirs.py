@@ -1,7 +1,7 @@
-"""Where an embedded engine keeps its blocks: in memory if there is plenty, else on disk.
+"""The block directories of an embedded engine: in memory if there is plenty, else on disk.
 
-Blocks on a tmpfs are memory that nobody else can have, so it is used only for a job whose input
-is small against what is free there *and* against the memory that is available at all.
+Blocks on a tmpfs take memory away from all other processes. The tmpfs is used only for a job whose
+input is small against the free space there *and* against the available memory of the machine.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import secrets
 import shutil
 import tempfile
 import weakref
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,30 +26,29 @@ from minispark.settings import CacheSettings
 from minispark.worker.directory import WorkDirectory
 
 _SHARE = 8
-"""A job's blocks may be a multiple of its input; this leaves room for four times as much on a
-half-filled tmpfs."""
+"""Free memory needed per byte of input. A job's blocks may be a multiple of its input; this leaves
+room for four times the input on a half-filled tmpfs."""
 
 
 class BlockDirectories:
-    """Private directories, made on first use.
+    """Private directories for blocks, created on first use.
 
-    They are removed at `close`, by the garbage collector or when the process ends; those of
-    killed processes are swept when new ones are made.
+    They are removed at `close`, by the garbage collector or when the process ends. Directories of
+    killed processes are removed when new ones are created.
     """
 
     def __init__(self, temp_dir: Path | None = None) -> None:
         self._disk = temp_dir or Path(tempfile.gettempdir())
         self._stores: dict[Path, BlockStore] = {}
-        self._made: list[WorkDirectory] = []
-        weakref.finalize(self, _remove, self._made, os.getpid())
+        self._directories: list[WorkDirectory] = []
+        weakref.finalize(self, _remove, self._directories, os.getpid())
 
     def store_for(self, input_bytes: int) -> BlockStore:
-        """Return where the blocks of a job with so much input go."""
-        fits = has_room(TMPFS, input_bytes)
-        return self._store(TMPFS if fits else self._disk)
+        """Return the store for the blocks of a job that reads ``input_bytes``."""
+        return self._store(TMPFS if has_room(TMPFS, input_bytes) else self._disk)
 
     def cache(self, settings: CacheSettings) -> BlockCache | None:
-        """Return a cache on disk and in memory, None for one that may have no memory."""
+        """Return a cache on disk and in memory; None if the settings give it no memory."""
         if not settings.memory_bytes:
             return None
         budget = memory_budget(TMPFS, settings.memory_bytes)
@@ -60,49 +59,45 @@ class BlockDirectories:
             settings=replace(settings, memory_bytes=budget),
         )
 
-    def delete(self, keys: Iterable[TaskKey]) -> None:
-        """Delete blocks, wherever they are."""
-        wanted = list(keys)
+    def delete(self, keys: Collection[TaskKey]) -> None:
+        """Delete blocks from all stores."""
         for store in self._stores.values():
-            store.delete(wanted)
+            store.delete(keys)
 
     def delete_job(self, job: str) -> None:
-        """Delete every block of a job, wherever it is."""
+        """Delete every block of a job from all stores."""
         for store in self._stores.values():
             store.delete_job(job)
 
     def close(self) -> None:
-        """Remove everything."""
-        _remove(self._made, os.getpid())
+        """Remove all directories."""
+        _remove(self._directories, os.getpid())
         self._stores.clear()
 
     def _store(self, base: Path) -> BlockStore:
         if base not in self._stores:
-            made = self._directory(base / _own_name(), "p")
-            if made is None:
-                made = self._directory(config.secure_dir(config.state_dir()) / "blocks", "p")
-            if made is None:
+            # Several users share the base: each has a folder of their own in it.
+            directory = self._directory(base / f"minispark-{os.getuid()}", "p") or self._directory(
+                config.secure_dir(config.state_dir()) / "blocks", "p"
+            )
+            if directory is None:
                 msg = "blocks can be kept nowhere"
                 raise UsageError(msg, code="MS-102", hint="Name another place with TMPDIR.")
-            self._stores[base] = BlockStore(made.blocks)
+            self._stores[base] = BlockStore(directory.blocks)
         return self._stores[base]
 
-    def _directory(self, home: Path, what: str) -> WorkDirectory | None:
-        """Make a directory, None where somebody else has taken the name of ``home``."""
+    def _directory(self, home: Path, prefix: str) -> WorkDirectory | None:
+        """Create a directory; return None if another user owns ``home``."""
         try:
-            made = WorkDirectory(home, f"{what}-{os.getpid()}-{secrets.token_hex(4)}")
+            directory = WorkDirectory(home, f"{prefix}-{os.getpid()}-{secrets.token_hex(4)}")
         except UsageError:
             return None
-        self._made.append(made)
-        return made
-
-
-def _own_name() -> str:
-    return f"minispark-{os.getuid()}"
+        self._directories.append(directory)
+        return directory
 
 
 def has_room(tmpfs: Path, input_bytes: int) -> bool:
-    """Whether the blocks of a job can lie in memory without anybody missing it."""
+    """Whether the memory has plenty of room for the blocks of a job."""
     try:
         free = shutil.disk_usage(tmpfs).free
     except OSError:
@@ -110,9 +105,9 @@ def has_room(tmpfs: Path, input_bytes: int) -> bool:
     return input_bytes * _SHARE <= min(free, psutil.virtual_memory().available)
 
 
-def _remove(made: list[WorkDirectory], owner: int) -> None:
-    # A forked child must not remove what its parent still uses.
+def _remove(directories: list[WorkDirectory], owner: int) -> None:
+    # A forked child must not remove directories that its parent still uses.
     if os.getpid() == owner:
-        for directory in made:
+        for directory in directories:
             directory.remove()
-        made.clear()
+        directories.clear()

@@ -1,4 +1,4 @@
-"""Runs plans on a cluster: submits to the master, waits, downloads."""
+"""The engine of a cluster: submits plans to the master, waits, reads the results."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from minispark.plan.columns import with_columns_in_order
 from minispark.plan.stages import StageGraph
 
 _CONNECT_S = 2.0
-"""A worker that a client can reach at all answers sooner."""
+"""Longer than a worker that the client can reach needs to accept a connection."""
 
 
 class ClusterRunner:
-    """A `Runner` over HTTP, for one thread at a time; keeps its connection alive."""
+    """A `Runner` over HTTP, for one thread at a time; it keeps its connection open."""
 
     def __init__(self, url: str | None = None, token: str | None = None) -> None:
         self.client = MasterClient(url, token=token)
@@ -38,7 +38,7 @@ class ClusterRunner:
         self._reads_blocks = True
 
     def run(self, graph: StageGraph, *, name: str, progress: OnChange | None = None) -> JobOutcome:
-        """Submit, wait and give access to the results, which stay on the cluster until read."""
+        """Submit a job and wait for its end; its results stay on the cluster until read."""
         job_id = self.client.submit_planned(graph, name=name)
         view = self.wait(job_id, progress=progress)
         raise_unless_succeeded(view)
@@ -54,18 +54,18 @@ class ClusterRunner:
             nodes=tuple(node for node in columns if node not in sinks),
             sinks=sinks,
             read=read,
-            figures=cache(lambda: self._figures(job_id)),
+            summary=cache(lambda: self._summary(job_id)),
         )
 
     def _read(self, job_id: str, node: str) -> pl.DataFrame:
-        """Read a result's blocks from where they lie, or through the master if they do not come.
+        """Read the blocks of a result from their workers, or through the master.
 
-        Blocks of this host are mapped; others come straight from their workers, unless the
-        network lets clients speak to the master only.
+        Blocks of this host are mapped; other blocks come from their workers. If the network lets
+        clients reach the master only, the master sends the rows.
         """
         if self._reads_blocks:
             sources, ticket = self.client.result_blocks(job_id, node)
-            # Not the token: any machine may have registered as a worker.
+            # The ticket and not the token: any machine may have registered as a worker.
             settings = replace(self._fetch, token=ticket)
             try:
                 parts = [part.frame for part in fetch_blocks(sources, settings=settings)]
@@ -75,7 +75,7 @@ class ClusterRunner:
                 return concatenated(parts)
         return self.client.result_frame(job_id, node=node)
 
-    def _figures(self, job_id: str) -> JobSummary:
+    def _summary(self, job_id: str) -> JobSummary:
         return JobSummary(
             metrics=self.client.metrics(job_id),
             stages=tuple(self.client.stages(job_id)),
@@ -83,11 +83,11 @@ class ClusterRunner:
         )
 
     def wait(self, job_id: str, *, progress: OnChange | None = None) -> JobView:
-        """Wait for the end of a job; an interrupt cancels it."""
+        """Wait for the end of a job; a KeyboardInterrupt cancels the job."""
         try:
             return self.client.wait(job_id, on_change=progress)
         except KeyboardInterrupt:
-            # In a thread, where further interrupts do not reach it: they often come many at once.
+            # In a thread, where further interrupts do not arrive: often there are many at once.
             cancelling = threading.Thread(target=self._cancel, args=(job_id,))
             cancelling.start()
             cancelling.join()
@@ -98,5 +98,5 @@ class ClusterRunner:
             self.client.cancel(job_id)
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connection to the master."""
         self.client.close()

@@ -1,4 +1,4 @@
-"""The console of everything that we print with rich."""
+"""The consoles and progress bars of everything that we print with rich."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import IO
 
 from rich.console import Console, ConsoleOptions, RenderableType
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.segment import Segment
 from rich.style import Style
 
@@ -13,9 +14,9 @@ from minispark.printable import printable, printable_lines
 
 
 class PrintableConsole(Console):
-    """A console that shows control characters instead of obeying them.
+    """A console that writes control characters out; the terminal does not obey them.
 
-    Nor does it read markup: a name such as ``[red]`` is shown as it is.
+    It does not read markup either: a name such as ``[red]`` appears as it is.
     """
 
     def __init__(
@@ -39,15 +40,34 @@ class PrintableConsole(Console):
     def print_line(
         self, text: str = "", *, style: str | Style | None = None, end: str = "\n"
     ) -> None:
-        """Print one line: a line break in the text is shown, not made."""
+        """Print one line; line breaks in the text are written out."""
         self.print(printable(text), style=style, end=end)
 
     def render(
         self, renderable: RenderableType, options: ConsoleOptions | None = None
     ) -> Iterable[Segment]:
-        """Yield the pieces of what is printed; only rich's own pieces control the terminal."""
+        """Yield the segments to print; only rich's own control segments control the terminal."""
         for segment in super().render(renderable, options):
             if segment.control:
                 yield segment
             else:
                 yield segment._replace(text=printable_lines(segment.text))
+
+
+def progress_bars(
+    console: PrintableConsole, *, unit: str = "tasks", bar_width: int = 40
+) -> Progress:
+    """Return bars that count ``unit``; they disappear at the end. Off a terminal nothing is drawn.
+
+    Descriptions must be `printable`.
+    """
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width),
+        MofNCompleteColumn(),
+        TextColumn(unit),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )

@@ -1,7 +1,7 @@
-"""Speaks to a master over HTTP: what CLI and `ClusterRunner` need, as one small client.
+"""The HTTP client of a master, for the command line, `ClusterRunner` and users.
 
-Every POST carries an Idempotency-Key and every other request may be repeated by its nature, so a
-request that fails on a connection that had just gone stale is simply sent again.
+Every POST carries an Idempotency-Key, and all other requests are idempotent. So a request that
+fails on a stale connection is sent again.
 """
 
 from __future__ import annotations
@@ -23,12 +23,7 @@ from minispark import config
 from minispark.blocks.meta import BlockSource
 from minispark.clock import monotonic_s
 from minispark.engines.resume_download import BEYOND_THE_END, save
-from minispark.errors import (
-    JobFailedError,
-    MasterUnreachableError,
-    MinisparkError,
-    UsageError,
-)
+from minispark.errors import JobFailedError, MasterUnreachableError, MinisparkError, UsageError
 from minispark.journal.journal import JournalEvent
 from minispark.journal.rows import Row
 from minispark.observe.views import ENDED, JobMetrics, JobView, StageRow
@@ -43,18 +38,18 @@ if TYPE_CHECKING:
     import polars as pl
 
 _WAIT_S = 20.0
-"""How long the master may hold a request open; below the idle time-outs of usual proxies."""
+"""How long the master may hold a request open: less than the idle time-outs of common proxies."""
 _ANSWER_S = 30.0
 _CONNECT_S = 5.0
 _TRIES = 2
-"""A kept-alive connection may have been closed just now; more is for the caller to decide."""
+"""The server may just have closed a kept-alive connection. More tries are up to the caller."""
 _PATIENCE_S = 60.0
-"""A master that is started again within this time is not noticed by those who wait for a job."""
+"""A wait for a job survives a restart of the master that takes less than this."""
 _RETRY_S = 0.2
 _PAGE = 1_000
-"""Events in one answer; as many as the master gives."""
+"""Events in one answer: the master's own limit."""
 _BEFORE_FIRST = -1
-"""A version that every view of a job is beyond."""
+"""Lower than the version of every view."""
 
 _stage_rows = TypeAdapter(list[StageRow])
 _views = TypeAdapter(list[JobView])
@@ -63,20 +58,21 @@ _views = TypeAdapter(list[JobView])
 class MasterClient:
     """A connection to one master, for one thread at a time.
 
-    ``url`` and ``token`` are looked for (`minispark.config`) where they are not given.
+    `minispark.config` finds ``url`` and ``token`` if they are None.
     """
 
     def __init__(self, url: str | None = None, *, token: str | None = None) -> None:
         self.url = (url or config.find_master()).rstrip("/")
-        self._looked = "the caller gave it"
+        self._searched = "the caller gave it"
         hooks: list[Callable[[httpx2.Request], None]] = []
         if token is None:
             if not config.token_is_given():
-                hooks.append(self._look_who_listens)
+                hooks.append(self._check_listener)
             state = config.state_dir()
             token = config.find_token(state)
-            own = state / "token"
-            self._looked = f"MINISPARK_TOKEN, {own}, the token file that a running master names"
+            self._searched = (
+                f"MINISPARK_TOKEN, {state / 'token'}, the token file that a running master names"
+            )
         self.token = token
         if token is not None:
             check_clear_text(self.url, allowed=config.allows_clear_text(self.url))
@@ -86,7 +82,7 @@ class MasterClient:
             headers=auth_headers(token),
             timeout=httpx2.Timeout(_ANSWER_S, connect=_CONNECT_S),
             verify=client_context(self.url, self.ca_file),
-            # Proxies from the environment would be handed the token.
+            # Proxies from the environment would get the token.
             trust_env=False,
             event_hooks={"request": hooks},
         )
@@ -106,17 +102,15 @@ class MasterClient:
         return self._submit("/api/v1/jobs", json.dumps(job).encode(), key)
 
     def submit_planned(self, graph: StageGraph, *, name: str, key: str | None = None) -> str:
-        """Submit a job that was planned here and return its id."""
+        """Submit a plan that this process made and return the job's id."""
         body = PlannedJob(name=name, graph=graph, versions=versions())
         return self._submit("/internal/v1/jobs", body.model_dump_json().encode(), key)
 
     def job(self, job_id: str, *, wait_s: float = 0.0, seen: int | None = None) -> JobView:
-        """Return how a job stands; with ``wait_s`` not before it differs from version ``seen``."""
-        params: dict[str, Any] = {"wait_s": wait_s} if wait_s else {}
-        if seen is not None:
-            params["seen"] = seen
-        response = self._get(f"/api/v1/jobs/{job_id}", params, timeout_s=wait_s + _ANSWER_S)
-        return JobView.model_validate_json(response)
+        """Return the view of a job; with ``wait_s``, wait for a version other than ``seen``."""
+        params = {"wait_s": wait_s or None, "seen": seen}
+        content = self._get(f"/api/v1/jobs/{job_id}", params, timeout_s=wait_s + _ANSWER_S)
+        return JobView.model_validate_json(content)
 
     def wait(
         self,
@@ -125,20 +119,20 @@ class MasterClient:
         on_change: Callable[[JobView], None] | None = None,
         patience_s: float = _PATIENCE_S,
     ) -> JobView:
-        """Wait until a job has ended; a master that is started again meanwhile is waited for."""
-        # Who wants to see every change wants to see the present state at once.
+        """Wait until a job has ended, for up to ``patience_s`` also while the master is down."""
+        # A caller that wants every change also wants the present view at once.
         seen = None if on_change is None else _BEFORE_FIRST
-        gone_since: float | None = None
+        down_since: float | None = None
         while True:
             try:
                 view = self.job(job_id, wait_s=_WAIT_S, seen=seen)
             except MasterUnreachableError:
-                gone_since = gone_since or monotonic_s()
-                if monotonic_s() - gone_since > patience_s:
+                down_since = down_since or monotonic_s()
+                if monotonic_s() - down_since > patience_s:
                     raise
                 threading.Event().wait(_RETRY_S)
                 continue
-            gone_since = None
+            down_since = None
             if on_change is not None and view.version != seen:
                 on_change(view)
             if view.status in ENDED:
@@ -146,42 +140,42 @@ class MasterClient:
             seen = view.version
 
     def cancel(self, job_id: str) -> JobView:
-        """Cancel a job and return how it stands then; one that has ended stays as it is."""
+        """Cancel a job and return its view; a job that has ended does not change."""
         return JobView.model_validate_json(self._request("DELETE", f"/api/v1/jobs/{job_id}"))
 
     def jobs(self, *, limit: int | None = None, after: str | None = None) -> list[JobView]:
-        """Return the jobs that the master knows."""
-        params = {"limit": limit, "after": after}
-        found = json.loads(self._get("/api/v1/jobs", _given(params)))
-        return _views.validate_python(_listed(found, "jobs"))
+        """Return the jobs that the master knows, newest first."""
+        rows = self._list("/api/v1/jobs", "jobs", limit=limit, after=after)
+        return _views.validate_python(rows)
 
     def stages(self, job_id: str) -> list[StageRow]:
         """Return one row per DAG node and per physical stage."""
-        found = json.loads(self._get(f"/api/v1/jobs/{job_id}/stages"))
-        return _stage_rows.validate_python(_listed(found, "stages"))
+        return _stage_rows.validate_python(self._list(f"/api/v1/jobs/{job_id}/stages", "stages"))
 
     def metrics(self, job_id: str) -> JobMetrics:
-        """Return the figures of a job."""
+        """Return the metrics of a job."""
         return JobMetrics.model_validate_json(self._get(f"/api/v1/jobs/{job_id}/metrics"))
 
     def workers(self) -> list[dict[str, Any]]:
         """Return the workers with their load."""
-        found = json.loads(self._get("/api/v1/workers"))
-        return _listed(found, "workers")
+        return self._list("/api/v1/workers", "workers")
 
     def why(self, job_id: str) -> list[Advice]:
-        """Return what stands out in a job, with the changes to make."""
-        found = json.loads(self._get(f"/api/v1/jobs/{job_id}/why"))
-        return [Advice.model_validate(one) for one in found["why"]]
+        """Return advice about a job: what is unusual, and which change helps."""
+        rows = self._list(f"/api/v1/jobs/{job_id}/why", "why")
+        return [Advice.model_validate(row) for row in rows]
 
-    def login_link(self, place: str = "/") -> str:
-        """Return a link that logs a browser in, once, and leads to ``place``."""
-        found = self._request("POST", "/api/v1/login-links", json={"next": place})
-        return f"{self.url}{json.loads(found)['path']}"
+    def login_link(self, path: str = "/") -> str:
+        """Return a link that logs a browser in, once, and leads to ``path``."""
+        content = self._request("POST", "/api/v1/login-links", json={"next": path})
+        return f"{self.url}{json.loads(content)['path']}"
 
     def get_json(self, path: str, **params: object) -> Any:
         """Return any other document of the master, such as ``/api/v1/metrics/system``."""
-        return json.loads(self._get(path, _given(params)))
+        return json.loads(self._get(path, params))
+
+    def _list(self, path: str, name: str, **params: object) -> list[Any]:
+        return list(self.get_json(path, **params)[name])
 
     @contextmanager
     def results(
@@ -194,10 +188,10 @@ class MasterClient:
     ) -> Iterator[httpx2.Response]:
         """Open the result of a job as a stream of bytes.
 
-        With ``headers`` ``Range`` and ``If-Range`` the answer may be a part (206), or say that
-        there is nothing beyond (416).
+        With the ``headers`` ``Range`` and ``If-Range`` the answer may be a part (206), or have no
+        more bytes (416).
         """
-        params = _given({"format": format, "node": node})
+        params = _without_none({"format": format, "node": node})
         path = f"/api/v1/jobs/{job_id}/results"
         try:
             with self._http.stream("GET", path, params=params, headers=headers or {}) as response:
@@ -218,13 +212,13 @@ class MasterClient:
     ) -> int:
         """Write the result of a job to a file and return its size.
 
-        A download that breaks off is gone on with, here and by the next call; the file appears
-        under its name when it is whole.
+        A download that breaks off is resumed, by this call or the next one. The file gets its name
+        when it is complete.
 
         Raises
         ------
         MasterUnreachableError
-            It broke off too often in a row; what came so far is kept beside ``path``.
+            The download broke off too often in a row; its part stays beside ``path``.
         """
         return save(partial(self.results, job_id, format=format, node=node), path)
 
@@ -240,21 +234,21 @@ class MasterClient:
         return pl.read_ipc_stream(buffer)
 
     def result_blocks(self, job_id: str, node: str) -> tuple[tuple[BlockSource, ...], str | None]:
-        """Return where the rows of a result lie, in partition order, and what opens them."""
-        found = ResultBlocks.model_validate_json(self._get(f"/internal/v1/jobs/{job_id}/blocks"))
-        for result in found.nodes:
+        """Return the blocks of a result, in partition order, and the ticket to read them."""
+        results = ResultBlocks.model_validate_json(self._get(f"/internal/v1/jobs/{job_id}/blocks"))
+        for result in results.nodes:
             if result.node == node:
-                return result.blocks, found.ticket
+                return result.blocks, results.ticket
         msg = f"the job {job_id} has no result {node!r}"
         raise UsageError(msg, node=node)
 
     def plan(self, job_id: str) -> StageGraph:
         """Return the physical plan of a job."""
-        found = self._get(f"/internal/v1/jobs/{job_id}/plan")
-        return GraphMessage.model_validate_json(found).graph
+        content = self._get(f"/internal/v1/jobs/{job_id}/plan")
+        return GraphMessage.model_validate_json(content).graph
 
     def rows(self, job_id: str) -> Iterator[Row]:
-        """Yield every row that the journal has of a job, oldest first."""
+        """Yield every journal row of a job, oldest first."""
         after: int | None = 0
         path = f"/api/v1/jobs/{job_id}/events"
         while after is not None:
@@ -265,7 +259,7 @@ class MasterClient:
                 yield Row.read(JournalEvent(number, job_id, kind, at, None, payload, decided))
             after = page["after"]
 
-    def _look_who_listens(self, request: httpx2.Request) -> None:
+    def _check_listener(self, request: httpx2.Request) -> None:
         request.extensions["trace"] = listener_trace(self.url)
 
     def _submit(self, path: str, body: bytes, key: str | None) -> str:
@@ -277,10 +271,10 @@ class MasterClient:
         return JobAccepted.model_validate(json.loads(content), extra="ignore").job_id
 
     def _get(
-        self, path: str, params: dict[str, Any] | None = None, *, timeout_s: float = _ANSWER_S
+        self, path: str, params: Mapping[str, object] = {}, *, timeout_s: float = _ANSWER_S
     ) -> bytes:
         timeout = httpx2.Timeout(timeout_s, connect=_CONNECT_S)
-        return self._request("GET", path, params=params, timeout=timeout)
+        return self._request("GET", path, params=_without_none(params), timeout=timeout)
 
     def _request(self, method: str, path: str, **options: Any) -> bytes:
         problem: httpx2.HTTPError | None = None
@@ -314,21 +308,16 @@ class MasterClient:
             body = None
         info = error_from(body, status=response.status_code)
         if response.status_code == httpx2.codes.UNAUTHORIZED:
-            said = "does not accept the token" if self.token else "wants a token"
+            refusal = "does not accept the token" if self.token else "wants a token"
             return UsageError(
-                f"the master at {self.url} {said}",
+                f"the master at {self.url} {refusal}",
                 code=info.code,
-                hint=f"Where it was looked for: {self._looked}.",
+                hint=f"Where it was looked for: {self._searched}.",
             )
         if response.status_code >= 500:
             return JobFailedError.from_info(info)
         return UsageError.from_info(info)
 
 
-def _given(params: Mapping[str, object]) -> dict[str, Any]:
+def _without_none(params: Mapping[str, object]) -> dict[str, Any]:
     return {name: value for name, value in params.items() if value is not None}
-
-
-def _listed(found: Any, name: str) -> list[Any]:
-    rows = found[name] if isinstance(found, dict) else found
-    return list(rows)

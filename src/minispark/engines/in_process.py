@@ -1,8 +1,8 @@
-"""Runs a small query in this process, without starting any other.
+"""The engine for small queries: it runs them in this process and starts no other.
 
-Starting processes and exchanging rows cost more than they save until there is some work to
-share. One rule decides for every front end, `fits_whole`: the query reads little, and no Python
-function takes part (those would take turns here, and run side by side in processes).
+For a small query, starting processes and exchanging rows costs more than it saves. One rule,
+`fits_whole`, decides for every front end: the query reads little and has no Python function. (In
+this process Python functions run one at a time, in several processes in parallel.)
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from minispark.task.run import attempt
 from minispark.task.spec import TaskFailure, TaskReport, TaskSpec
 
 WHOLE_BYTES = 256 * MIB
-"""Input bytes below which one process is as fast as several that must be started first."""
+"""Below this input size one process is as fast as several that must be started first."""
 
 _PYTHON_MARKS = (b"OpaquePython", b"AnonymousFunction")
-"""How Python functions are named in a binary plan. A column of that name only costs a detour."""
+"""Names of Python functions in a binary plan. A column of that name only makes a query slower."""
 
-_one_at_a_time = threading.Lock()
-"""What a task counts and binds is of its process: two at a time would mix theirs."""
+_task_lock = threading.Lock()
+"""A task keeps its counters and bindings in its process: two tasks at a time would mix them."""
 
 
 def fits_whole(graph: StageGraph, *, limit_bytes: int = WHOLE_BYTES) -> bool:
-    """Whether a plan reads little and holds no Python functions of a user.
+    """Whether a plan reads little and has no Python functions of a user.
 
-    Those of a JSON job, which alone has a flow, are the engine's own: they count rows.
+    A plan with a flow comes from a JSON job; its Python functions are ours and count rows.
     """
     if graph.input_bytes >= limit_bytes:
         return False
@@ -57,30 +57,29 @@ class InProcessRunner(LocalRunner):
 
 
 class _ThisProcess:
-    """Stands in for the pool of executor processes."""
+    """An `Executors` pool without processes."""
 
     async def run(self, spec: TaskSpec) -> TaskReport | TaskFailure:
         return await asyncio.to_thread(_attempt, spec)
 
     async def cancel(self, key: TaskKey) -> None:
-        """Do nothing: no thread can end a query of Polars in another; its rows are dropped."""
+        """Do nothing: a thread cannot end another thread's query. The rows are dropped."""
 
     async def close(self) -> None:
-        """End nothing."""
+        """Do nothing: there are no processes."""
 
 
 def _attempt(spec: TaskSpec) -> TaskReport | TaskFailure:
-    with _one_at_a_time:
+    with _task_lock:
         return attempt(spec, port=BlockFiles(Path(spec.block_directory), FetchSettings()))
 
 
 def collect_whole(
     frame: pl.LazyFrame, *, optimizations: pl.QueryOptFlags | None = None
 ) -> pl.DataFrame:
-    """Collect with Polars' streaming engine; where that panics, with the in-memory engine.
+    """Collect with Polars' streaming engine; if it panics, with the in-memory engine.
 
-    Each is named explicitly: the engine of Polars' configuration may be ours, which would call
-    this again.
+    Both are named explicitly, since Polars' default engine may be ours, which calls this function.
     """
     flags = optimizations or pl.QueryOptFlags()
     try:

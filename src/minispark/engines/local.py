@@ -1,7 +1,7 @@
-"""Runs plans in executor processes of this machine: the embedded engine.
+"""The embedded engine: runs plans in executor processes of this machine.
 
-The event loop of the `EmbeddedMaster` runs in a thread of its own, so that any thread may run jobs,
-several at a time. Processes start with the first job and stay warm.
+The event loop of the `EmbeddedMaster` runs in a thread of its own, so any thread may run jobs,
+several at a time. The processes start with the first job and keep running.
 """
 
 from __future__ import annotations
@@ -15,8 +15,6 @@ import threading
 import weakref
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future, wait
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -31,7 +29,7 @@ from minispark.engines.base import (
     sinks_of,
 )
 from minispark.engines.block_dirs import BlockDirectories
-from minispark.engines.embedded import EmbeddedMaster, Finished
+from minispark.engines.embedded import EmbeddedMaster, RunResult
 from minispark.ids import TaskKey
 from minispark.observe.projection import finish
 from minispark.observe.views import JobView
@@ -41,17 +39,17 @@ from minispark.settings import CacheSettings, SchedulerSettings
 from minispark.worker.executors import ExecutorPool, Executors
 
 _CLOSE_S = 10.0
-"""Executors end within a second; beyond this something hangs that the exit must not wait for."""
+"""Executors end within a second; after this time the exit does not wait for one that hangs."""
 
-_LOOK_UP_S = 0.1
-"""How often a thread that waits looks whether it was interrupted. Polars' own signal handler lets
-waits go on, so an interrupt alone wakes nobody; what is waited for wakes the thread at once."""
+_INTERRUPT_CHECK_S = 0.1
+"""How often a waiting thread checks for an interrupt. Under Polars' signal handler an interrupt
+does not end a wait by itself; the result does, at once."""
 
 _T = TypeVar("_T")
 
 
 def available_cores() -> int:
-    """Return how many cores this process may use."""
+    """Return the number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -67,15 +65,15 @@ class LocalRunner:
     threads_per_slot
         Polars threads of each process.
     data_root
-        What relative paths in plans mean; None is the working directory.
+        The directory of relative paths in plans; None is the working directory.
     task_timeout_s
-        How long an attempt may run.
+        Maximum duration of an attempt.
     memory_limit_bytes
-        For all processes together.
+        Limit of all processes together.
     cache
-        What is kept of cached nodes for later jobs; None keeps what a worker would.
+        Limits of the cache for later jobs; None takes a worker's defaults.
     temp_dir
-        Where blocks go that do not fit into memory; None is the usual place.
+        Directory for blocks that do not fit into memory; None is the system's.
     """
 
     def __init__(
@@ -94,13 +92,13 @@ class LocalRunner:
         self._data_root = data_root
         self._settings = scheduler or SchedulerSettings()
         self._fetch = FetchSettings()
-        self._threads = threads_per_slot
+        self._threads_per_slot = threads_per_slot
         self._task_timeout_s = task_timeout_s
         self._memory_limit_bytes = memory_limit_bytes
         self._cache = cache or CacheSettings()
-        self._places = BlockDirectories(temp_dir)
+        self._block_dirs = BlockDirectories(temp_dir)
         self._lock = threading.Lock()
-        self._shell: _Shell | None = None
+        self._thread: _MasterThread | None = None
 
     def __enter__(self) -> LocalRunner:
         return self
@@ -108,41 +106,37 @@ class LocalRunner:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def start(self) -> None:
-        """Start the processes now instead of with the first job."""
-        self._started()
-
     def run(self, graph: StageGraph, *, name: str, progress: OnChange | None = None) -> JobOutcome:
         """Run a job; results are mapped, not copied, and stay as long as they are used."""
-        shell = self._started()
-        news: queue.SimpleQueue[JobView | None] = queue.SimpleQueue()
-        job_id = shell.driver.new_job()
-        running = shell.submit(shell.driver.run(job_id, graph, name=name, changed=news.put))
-        running.add_done_callback(lambda _: news.put(None))
+        thread = self._started_thread()
+        views: queue.SimpleQueue[JobView | None] = queue.SimpleQueue()
+        job_id = thread.master.new_job()
+        running = thread.submit(thread.master.run(job_id, graph, name=name, changed=views.put))
+        running.add_done_callback(lambda _: views.put(None))
         try:
-            finished = _followed(running, news, progress)
+            result = _wait_for_result(running, views, progress)
         except BaseException:
-            # All of it in the loop's thread: further interrupts, which often come many at once,
-            # end the wait for it but nothing else.
-            _ended(shell.submit(shell.driver.abandon(job_id, running)))
+            # In the loop's thread: further interrupts (often there are many at once) end the wait
+            # here, but not the cancellation.
+            _wait(thread.submit(thread.master.abandon(job_id, running)))
             raise
         try:
-            return self._outcome(job_id, graph, finished)
+            return self._outcome(job_id, graph, result)
         finally:
-            shell.call(partial(shell.driver.release, job_id))
+            _wait(thread.submit(thread.master.release(job_id))).result()
 
     def close(self) -> None:
-        """End the processes and remove the blocks; the next job starts them anew."""
+        """End the processes and remove the blocks; the next job starts new ones."""
         with self._lock:
-            shell, self._shell = self._shell, None
-        if shell is not None:
-            shell.close()
-        self._places.close()
+            thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.close()
+        self._block_dirs.close()
 
     async def _new_pool(self) -> Executors:
         pool = ExecutorPool(
             self.slots,
-            threads_per_slot=self._threads,
+            threads_per_slot=self._threads_per_slot,
             fetch=self._fetch,
             task_timeout_s=self._task_timeout_s,
             memory_limit_bytes=self._memory_limit_bytes,
@@ -151,130 +145,104 @@ class LocalRunner:
         await pool.start()
         return pool
 
-    def _new_driver(self, pool: Executors) -> EmbeddedMaster:
+    async def _new_master(self) -> EmbeddedMaster:
         return EmbeddedMaster(
-            pool,
+            await self._new_pool(),
             slots=self.slots,
-            places=self._places,
+            block_dirs=self._block_dirs,
             data_root=self._data_root,
             settings=self._settings,
             cache=self._cache,
         )
 
-    def _started(self) -> _Shell:
+    def _started_thread(self) -> _MasterThread:
         with self._lock:
-            if self._shell is None:
-                self._shell = _Shell.start(self._new_pool, self._new_driver)
-                # Also runs when the process ends.
-                weakref.finalize(self, self._shell.close)
-            return self._shell
+            if self._thread is None:
+                self._thread = _MasterThread(self._new_master)
+                # Also called when the process ends.
+                weakref.finalize(self, self._thread.close)
+            return self._thread
 
-    def _outcome(self, job_id: str, graph: StageGraph, finished: Finished) -> JobOutcome:
+    def _outcome(self, job_id: str, graph: StageGraph, result: RunResult) -> JobOutcome:
         # The record has it already, unless the row of the end could not be applied.
-        finish(finished.record, finished.end, wall_s())
-        view = finished.record.view()
+        finish(result.record, result.end, wall_s())
+        view = result.record.view()
         raise_unless_succeeded(view)
         sinks = sinks_of(graph)
         frames = {}
-        for result in graph.results:
-            if result.node not in sinks:
-                sources = finished.blocks.get(result.stage, [])
+        for output in graph.results:
+            if output.node not in sinks:
+                sources = result.blocks.get(output.stage, [])
                 parts = [read_block(source, settings=self._fetch) for source in sources]
-                frames[result.node] = with_columns_in_order(concatenated(parts), result.columns)
-        figures = JobSummary(
-            finished.record.metrics(), tuple(finished.record.stage_rows()), self.slots
-        )
+                frames[output.node] = with_columns_in_order(concatenated(parts), output.columns)
+        summary = JobSummary(result.record.metrics(), tuple(result.record.stage_rows()), self.slots)
         return JobOutcome(
             job_id=job_id,
             view=view,
             nodes=tuple(frames),
             sinks=sinks,
             read=frames.__getitem__,
-            figures=lambda: figures,
+            summary=lambda: summary,
         )
 
 
 def _to_stderr(_pid: int, _key: TaskKey | None, line: str) -> None:
-    """Show what a task printed; standard output belongs to the program that runs the job."""
+    """Print a task's line to stderr; standard output belongs to the program that runs the job."""
     sys.stderr.write(f"{line}\n")
 
 
-def _followed(
-    running: Future[Finished],
-    news: queue.SimpleQueue[JobView | None],
+def _wait_for_result(
+    running: Future[RunResult],
+    views: queue.SimpleQueue[JobView | None],
     progress: OnChange | None,
-) -> Finished:
-    """Hand views on in the caller's thread until the job has ended."""
+) -> RunResult:
+    """Call ``progress`` in the caller's thread until the job has ended."""
     while True:
         with contextlib.suppress(queue.Empty):
-            view = news.get(timeout=_LOOK_UP_S)
+            view = views.get(timeout=_INTERRUPT_CHECK_S)
             if view is None:
                 return running.result()
             if progress is not None:
                 progress(view)
 
 
-def _ended(work: Future[_T]) -> Future[_T]:
-    """Wait for something, and stay open to interrupts."""
-    while not wait([work], timeout=_LOOK_UP_S).done:
+def _wait(work: Future[_T]) -> Future[_T]:
+    """Wait for a result; an interrupt ends the wait."""
+    while not wait([work], timeout=_INTERRUPT_CHECK_S).done:
         pass
     return work
 
 
-@dataclass(frozen=True, slots=True)
-class _Shell:
-    """An event loop in a thread, and the driver and the processes in it."""
+class _MasterThread:
+    """A thread with an event loop, and the master in it."""
 
-    loop: asyncio.AbstractEventLoop
-    thread: threading.Thread
-    driver: EmbeddedMaster
-    owner: int
-
-    @classmethod
-    def start(
-        cls,
-        new_pool: Callable[[], Coroutine[Any, Any, Executors]],
-        new_driver: Callable[[Executors], EmbeddedMaster],
-    ) -> _Shell:
-        loop = asyncio.new_event_loop()
-        thread = threading.Thread(target=_run_loop, args=(loop,), name="minispark", daemon=True)
-        thread.start()
-
-        async def begin() -> EmbeddedMaster:
-            return new_driver(await new_pool())
-
+    def __init__(self, new_master: Callable[[], Coroutine[Any, Any, EmbeddedMaster]]) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, name="minispark", daemon=True)
+        self._thread.start()
+        self._owner = os.getpid()
         try:
-            driver = _ended(asyncio.run_coroutine_threadsafe(begin(), loop)).result()
+            self.master = _wait(self.submit(new_master())).result()
         except BaseException:
-            loop.call_soon_threadsafe(loop.stop)
+            self._loop.call_soon_threadsafe(self._loop.stop)
             raise
-        return cls(loop, thread, driver, os.getpid())
 
     def submit(self, work: Coroutine[Any, Any, _T]) -> Future[_T]:
-        return asyncio.run_coroutine_threadsafe(work, self.loop)
-
-    def call(self, act: Callable[[], None]) -> None:
-        """Do something in the loop's thread and wait until it is done."""
-
-        async def acting() -> None:
-            act()
-
-        _ended(self.submit(acting())).result()
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     def close(self) -> None:
-        # A forked child has neither the thread nor, by right, the processes.
-        if self.loop.is_closed() or os.getpid() != self.owner:
+        # A forked child does not have the thread, and must not end its parent's processes.
+        if self._loop.is_closed() or os.getpid() != self._owner:
             return
         try:
-            self.submit(self.driver.close()).result(_CLOSE_S)
+            self.submit(self.master.close()).result(_CLOSE_S)
         finally:
-            self.loop.call_soon_threadsafe(self.loop.stop)
-            self.thread.join(_CLOSE_S)
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(_CLOSE_S)
 
-
-def _run_loop(loop: asyncio.AbstractEventLoop) -> None:
-    asyncio.set_event_loop(loop)
-    try:
-        loop.run_forever()
-    finally:
-        loop.close()
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._loop.run_forever()
+        finally:
+            self._loop.close()

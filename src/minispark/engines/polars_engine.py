@@ -1,17 +1,19 @@
-"""Mini-Spark as an engine of Polars; the only module that knows that interface of Polars.
+"""Mini-Spark as an engine of Polars; the only module that knows Polars' engine interface.
 
-The interface is marked unstable, so everything else goes through `Engine.collect`.
+Polars marks that interface as unstable, so all other code goes through `Engine.collect`.
 """
 
 from __future__ import annotations
 
 import html
 import os
+import sys
 import threading
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from types import ModuleType
 from typing import Any, NoReturn
 
 import polars as pl
@@ -22,7 +24,6 @@ from minispark.engines.cluster import ClusterRunner
 from minispark.engines.in_process import WHOLE_BYTES, collect_whole, fits_whole
 from minispark.engines.local import LocalRunner
 from minispark.engines.progress import ProgressLine, Show
-from minispark.engines.scripts import main_out_of_sight
 from minispark.errors import MinisparkError, UnsupportedError
 from minispark.observe.cards import workers_table
 from minispark.plan.build import PlanOutput, plan_outputs
@@ -35,16 +36,17 @@ _SINK_INSTEAD = 'collect(engine=engine) and write the frame, or say engine="stre
 _SLICES = "collect(engine=engine).iter_slices()"
 
 _inside = threading.local()
+_main_lock = threading.RLock()
 
 
-def _refuse(what: str, instead: str) -> NoReturn:
-    msg = f"{what} does not run on the Mini-Spark engine yet"
+def _refuse(method: str, instead: str) -> NoReturn:
+    msg = f"{method} does not run on the Mini-Spark engine yet"
     raise UnsupportedError(msg, hint=f"What works: {instead}.")
 
 
-def _not_built(what: str, instead: str) -> Any:
+def _not_built(method: str, instead: str) -> Any:
     def refuse(_self: object, *_: Any, **__: Any) -> NoReturn:
-        _refuse(what, instead)
+        _refuse(method, instead)
 
     return refuse
 
@@ -53,18 +55,18 @@ class Engine(polars.lazyframe.engine.Engine):
     """Runs Polars queries on processes of this machine, or on a cluster.
 
     ``lf.collect(engine=engine)`` gives what ``lf.collect()`` gives: the same columns, dtypes and
-    rows, in the same order wherever Polars promises one. ``pl.Config.set_engine_affinity(engine)``
+    rows, in the same order if Polars promises one. ``pl.Config.set_engine_affinity(engine)``
     sends every query there, SQL included.
 
-    A query that reads less than ``whole_bytes`` and holds no Python functions runs in this
-    process, where the engine is embedded; ``processes=True`` turns that off.
+    On the embedded engine, a query that reads less than ``whole_bytes`` and has no Python
+    functions runs in this process, unless ``processes=True``.
 
     Parameters
     ----------
     url
         The master of a cluster; None means the embedded engine.
     token
-        The cluster's token, where it is not found by itself.
+        The cluster's token; None searches for it as the command line does.
     progress
         Whether to show a progress line; ``"auto"`` shows it on a terminal and in a notebook.
     parallelism
@@ -72,7 +74,7 @@ class Engine(polars.lazyframe.engine.Engine):
     processes
         Run small queries in processes too.
     whole_bytes
-        Below how many input bytes a query is small.
+        A query that reads fewer bytes is small.
 
     Examples
     --------
@@ -103,12 +105,12 @@ class Engine(polars.lazyframe.engine.Engine):
 
     @property
     def name(self) -> str:
-        """How Polars names this engine in messages."""
+        """The name of this engine in Polars' messages."""
         return "minispark"
 
     @property
     def plan_engine(self) -> str:
-        """Which of Polars' own engines its plans are rendered for."""
+        """The engine of Polars whose plans this engine takes."""
         return "streaming"
 
     def __repr__(self) -> str:
@@ -121,7 +123,7 @@ class Engine(polars.lazyframe.engine.Engine):
         return f'<b>Mini-Spark engine</b> on <a href="{url}">{url}</a>{self._workers_html()}'
 
     def _workers_html(self) -> str:
-        """Describe the cluster as it is now; one that does not answer is no error here."""
+        """Return the workers of the cluster as HTML, or why the cluster does not answer."""
         if self._cluster is None:
             return ""
         try:
@@ -131,7 +133,7 @@ class Engine(polars.lazyframe.engine.Engine):
         return workers_table(workers)
 
     def explain(self, lf: pl.LazyFrame) -> Explanation:
-        """Return what would run: stages, exchanges, labels, what is pushed down. Runs nothing.
+        """Return the stages, exchanges, labels and pushed-down nodes of a query. Nothing runs.
 
         Examples
         --------
@@ -140,7 +142,7 @@ class Engine(polars.lazyframe.engine.Engine):
         >>> print(ms.Engine().explain(pl.LazyFrame({"n": [1]})).mermaid.splitlines()[0])
         flowchart TD
         """
-        with _marked_inside(), main_out_of_sight():
+        with _marked_inside(), _main_hidden():
             outputs = [PlanOutput(_RESULT, lf)]
             return Explanation(plan_outputs(outputs, settings=self._settings, describe=True))
 
@@ -154,14 +156,14 @@ class Engine(polars.lazyframe.engine.Engine):
     ) -> pl.DataFrame:
         """Run a query and return its rows.
 
-        ``optimizations`` apply to every part of a plan that is cut.
+        ``optimizations`` apply to every stage of the plan.
 
         Raises
         ------
         UnsupportedError
-            ``background`` or a callback is asked for.
+            ``background`` or ``post_opt_callback`` is given.
         JobFailedError, JobCancelledError
-            The query did not succeed. A JobFailedError is of the class that Polars raises too.
+            The query did not succeed. A JobFailedError is also of the class that Polars raises.
         """
         if background:
             _refuse("collect(background=True)", "collect in a thread of your own")
@@ -174,12 +176,12 @@ class Engine(polars.lazyframe.engine.Engine):
 
     def _collect(self, lf: pl.LazyFrame, optimizations: pl.QueryOptFlags) -> pl.DataFrame:
         try:
-            with main_out_of_sight():
+            with _main_hidden():
                 graph = plan_outputs(
                     [PlanOutput(_RESULT, lf)], settings=self._settings, optimizations=optimizations
                 )
         except UnsupportedError:
-            # What cannot leave this process can still run in it.
+            # A query that cannot leave this process can still run in it.
             if self._cluster is not None:
                 raise
             return collect_whole(lf, optimizations=optimizations)
@@ -209,15 +211,32 @@ class Engine(polars.lazyframe.engine.Engine):
 
 @cache
 def _embedded(_pid: int) -> LocalRunner:
-    """Return the runner that all engines of this process share; a forked child gets its own."""
+    """Return the runner of all engines in this process; a forked child gets a runner of its own."""
     return LocalRunner()
 
 
 @contextmanager
 def _marked_inside() -> Iterator[None]:
-    """Let queries that planning itself collects run in Polars, if this engine is the default."""
+    """Run the queries that planning itself collects in Polars, if this engine is the default."""
     _inside.engine = True
     try:
         yield
     finally:
         _inside.engine = False
+
+
+@contextmanager
+def _main_hidden() -> Iterator[None]:
+    """Pickle functions and classes of ``__main__`` by value within the block.
+
+    Polars pickles a function by reference if it can, else by value with cloudpickle. A function of
+    the user's script is importable as ``__main__.name``, but another process has another
+    ``__main__``. While the module is hidden, its functions are pickled by value.
+    """
+    with _main_lock:
+        main = sys.modules["__main__"]
+        sys.modules["__main__"] = ModuleType("__main__")
+        try:
+            yield
+        finally:
+            sys.modules["__main__"] = main

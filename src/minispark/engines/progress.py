@@ -1,110 +1,90 @@
-"""One line that tells how a job goes, replaced by a summary when it is over.
+"""One line about a running job, replaced by a summary at the end; in a terminal or a notebook.
 
-rich is loaded only where the line is shown.
+rich is loaded only where the line appears in a terminal, IPython only where a kernel has loaded it
+already. Jupyter, VS Code and others replace output under its ``display_id``: no widgets are needed.
 """
 
 from __future__ import annotations
 
+import html
 import sys
-from types import TracebackType
-from typing import TYPE_CHECKING, Literal
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Literal
 
+from minispark.clock import monotonic_s
 from minispark.engines.base import JobOutcome, OnChange
-from minispark.engines.notebook import NotebookLine, in_notebook
+from minispark.formatting import many
 from minispark.observe.views import JobView
 from minispark.printable import printable
 
 if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
+    from rich.progress import TaskID
 
     from minispark.engines.console import PrintableConsole
 
 Show = bool | Literal["auto"]
 
-
-def is_shown(show: Show) -> bool:
-    """Whether to show progress; ``"auto"`` means on a terminal and in a notebook."""
-    if show == "auto":
-        return sys.stderr.isatty() or in_notebook()
-    return show
+_DRAW_INTERVAL_S = 0.1
+"""A notebook draws no faster, and every drawing is a message to it."""
+_BAR_WIDTH = 24
 
 
 class ProgressLine:
-    """Call it with each view of the job; `summarise` replaces the line by the summary."""
+    """A line that shows each view of a job that it is called with, and a summary at the end.
+
+    ``show="auto"`` shows it on a terminal and in a notebook.
+    """
 
     def __init__(self, show: Show) -> None:
-        self._shown = is_shown(show)
-        self._notebook = NotebookLine() if self._shown and in_notebook() else None
-        self._console: PrintableConsole | None = None
-        self._progress: Progress | None = None
-        self._task: TaskID | None = None
+        in_notebook = _in_notebook()
+        shown = (sys.stderr.isatty() or in_notebook) if show == "auto" else show
+        self._line: _NotebookLine | _TerminalLine | None = None
+        if shown:
+            self._line = _NotebookLine() if in_notebook else _TerminalLine(_stderr())
 
     def __enter__(self) -> ProgressLine:
-        if self._shown and self._notebook is None:
-            self._console = _stderr()
-            # Elsewhere a line that is drawn again and again fills the log; the summary does not.
-            if self._console.is_terminal:
-                self._progress = _bar(self._console)
-                self._progress.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        _error: BaseException | None,
-        _traceback: TracebackType | None,
-    ) -> None:
-        if self._progress is not None:
-            self._progress.stop()
-        if self._notebook is not None and kind is not None:
-            self._notebook.clear()
+    def __exit__(self, *_: object) -> None:
+        if self._line is not None:
+            self._line.close()
 
     @property
     def listener(self) -> OnChange | None:
-        """Itself, or None where there is nothing to draw: to hear of changes costs requests."""
-        drawn = self._progress is not None or self._notebook is not None
-        return self if drawn else None
+        """The line itself, or None if nothing is drawn: each change costs a request."""
+        return self if self._line is not None and self._line.draws_progress else None
 
     def __call__(self, view: JobView) -> None:
-        """Show how the job stands."""
+        """Show the progress of the job."""
         done = sum(stage.tasks_done for stage in view.stages)
         total = sum(stage.tasks for stage in view.stages)
         running = [stage.name for stage in view.stages if stage.status == "RUNNING"]
-        named = printable(", ".join(running) or view.name)
-        what = "waiting for workers" if view.workers_waiting else named
-        if self._notebook is not None:
-            self._notebook.progress(what, done, total)
-        if self._progress is None:
-            return
-        if self._task is None:
-            self._task = self._progress.add_task(what, total=total)
-        self._progress.update(self._task, description=what, completed=done, total=total)
+        names = printable(", ".join(running) or view.name)
+        if self._line is not None:
+            description = "waiting for workers" if view.workers_waiting else names
+            self._line.progress(description, done, total)
 
     def summarise(self, outcome: JobOutcome) -> None:
-        """Say what the job did."""
-        if self._progress is not None:
-            self._progress.stop()
-        if self._notebook is not None:
-            self._notebook.text(summary(outcome))
-        if self._console is not None:
-            self._console.print(summary(outcome), style="dim")
+        """Replace the line by the summary of the job."""
+        if self._line is not None:
+            self._line.summary(summary_line(outcome))
 
 
-def summary(outcome: JobOutcome) -> str:
+def summary_line(outcome: JobOutcome) -> str:
     """Return one line such as ``12.0 M rows, 2 stages, 0.8 s, 2 workers, 1 retry``.
 
-    The rows are those of the input where they are counted, else those that the stages gave out.
+    The rows are the input's if the job counts them, else the rows out of all stages.
     """
-    figures = outcome.figures()
-    metrics = figures.metrics
+    summary = outcome.summary()
+    metrics = summary.metrics
     parts = [
         f"{_short(metrics.input_records or metrics.all_records)} rows",
-        _counted(metrics.stages, "stage"),
+        many(metrics.stages, "stage"),
         f"{metrics.total_time_s:.1f} s",
-        _counted(figures.workers, "worker"),
+        many(summary.workers, "worker"),
     ]
     if metrics.retries:
-        parts.append(_counted(metrics.retries, "retry", "retries"))
+        parts.append(many(metrics.retries, "retry", "retries"))
     return ", ".join(parts)
 
 
@@ -115,24 +95,78 @@ def _short(number: int) -> str:
     return str(number)
 
 
-def _counted(number: int, one: str, many: str | None = None) -> str:
-    return f"{number} {one if number == 1 else many or one + 's'}"
-
-
 def _stderr() -> PrintableConsole:
     from minispark.engines.console import PrintableConsole
 
     return PrintableConsole(stderr=True)
 
 
-def _bar(console: PrintableConsole) -> Progress:
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+def _in_notebook() -> bool:
+    """Whether a Jupyter kernel runs this process."""
+    ipython = sys.modules.get("IPython")
+    shell = None if ipython is None else ipython.get_ipython()
+    return getattr(shell, "kernel", None) is not None
 
-    return Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=24),
-        TextColumn("{task.completed}/{task.total} tasks"),
-        TimeElapsedColumn(),
-        console=console,
-        transient=True,
-    )
+
+class _TerminalLine:
+    """A bar on a terminal. In a log it would fill pages: there it is only the summary."""
+
+    def __init__(self, console: PrintableConsole) -> None:
+        from minispark.engines.console import progress_bars
+
+        self.draws_progress = console.is_terminal
+        self._console = console
+        self._bars = progress_bars(console, bar_width=_BAR_WIDTH)
+        self._task: TaskID | None = None
+
+    def progress(self, description: str, done: int, total: int) -> None:
+        if self._task is None:
+            self._bars.start()
+            self._task = self._bars.add_task(description, total=total)
+        self._bars.update(self._task, description=description, completed=done, total=total)
+
+    def summary(self, text: str) -> None:
+        self.close()
+        self._console.print(text, style="dim")
+
+    def close(self) -> None:
+        if self._task is not None:
+            self._bars.stop()
+            self._task = None
+
+
+class _NotebookLine:
+    """A line of a cell's output, created with the first drawing."""
+
+    draws_progress = True
+
+    def __init__(self) -> None:
+        self._display: Any = None
+        self._drawn_s = 0.0
+        self._ended = False
+
+    def progress(self, description: str, done: int, total: int) -> None:
+        """Draw a bar, unless the last drawing is very recent."""
+        now = monotonic_s()
+        if self._display is None or now - self._drawn_s >= _DRAW_INTERVAL_S:
+            self._drawn_s = now
+            self._draw(
+                f'<progress value="{done}" max="{max(total, 1)}"></progress> '
+                f"{html.escape(description)}: {done}/{total} tasks"
+            )
+
+    def summary(self, text: str) -> None:
+        self._ended = True
+        self._draw(f'<span style="opacity:0.7">{html.escape(text)}</span>')
+
+    def close(self) -> None:
+        """Remove the bar of a job that did not succeed."""
+        if self._display is not None and not self._ended:
+            self._draw("")
+
+    def _draw(self, markup: str) -> None:
+        ipython = import_module("IPython.display")
+        if self._display is None:
+            self._display = ipython.display(ipython.HTML(markup), display_id=True)
+        else:
+            self._display.update(ipython.HTML(markup))

@@ -1,14 +1,14 @@
-"""Saves a download to a file, going on where it broke off.
+"""Saves a download to a file, and resumes a download that broke off.
 
-What has come lies beside the file, under a name that holds the download's ETag:
-``.NAME.<etag>.part``. A later call for the same bytes goes on with it; for others it begins anew.
+The part that has arrived lies beside the file, with the download's ETag in its name:
+``.NAME.<etag>.part``. A later call for the same bytes resumes it; for other bytes it starts again.
 
 ::
 
     GET                                   200, ETag: "t"     ->  .NAME.t.part
     (broken off)
     GET, Range: bytes=N-, If-Range: "t"   206                ->  appended
-                                          416, bytes */N     ->  it was whole already
+                                          416, bytes */N     ->  the part was complete
                                           200, ETag: "u"     ->  other bytes: from the beginning
 """
 
@@ -27,18 +27,18 @@ from minispark.errors import MasterUnreachableError, UsageError
 
 BEYOND_THE_END = 416
 _TRIES = 5
-"""Breaks in a row without a byte between them; then the master is gone, and not just restarted."""
+"""Breaks in a row without a new byte; after them the master is gone, not just restarted."""
 _PAUSE_S = 0.5
 
 
-class Open(Protocol):
-    """Ask for the download with these headers."""
+class OpenDownload(Protocol):
+    """Sends the request of a download."""
 
     def __call__(self, *, headers: dict[str, str]) -> AbstractContextManager[httpx2.Response]:
-        """Ask for the download with these headers."""
+        """Request the download with these headers."""
 
 
-def save(open_download: Open, path: Path) -> int:
+def save(open_download: OpenDownload, path: Path) -> int:
     """Write a download to a file and return its size.
 
     Raises
@@ -46,15 +46,15 @@ def save(open_download: Open, path: Path) -> int:
     UsageError
         Another download writes to the same file.
     MasterUnreachableError
-        It broke off too often in a row.
+        The download broke off too often in a row.
     """
-    part, failures = _begun(path), 0
+    part, failures = _find_part(path), 0
     while True:
         before = _size(part)
         try:
-            part = _go_on(open_download, path, part)
+            part = _request(open_download, path, part)
         except MasterUnreachableError as error:
-            part = _begun(path)
+            part = _find_part(path)
             failures = failures + 1 if _size(part) <= before else 1
             if failures >= _TRIES:
                 hint = f"{_size(part)} bytes have come; the same command goes on there."
@@ -65,7 +65,7 @@ def save(open_download: Open, path: Path) -> int:
             return path.stat().st_size
 
 
-def _go_on(open_download: Open, path: Path, part: Path | None) -> Path:
+def _request(open_download: OpenDownload, path: Path, part: Path | None) -> Path:
     headers = {}
     if part is not None:
         headers = {"Range": f"bytes={_size(part)}-", "If-Range": f'"{_tag_in(part)}"'}
@@ -80,14 +80,14 @@ def _go_on(open_download: Open, path: Path, part: Path | None) -> Path:
             msg = "the download that had begun is longer than the result"
             raise MasterUnreachableError(msg)
         with part.open("ab") as file:
-            _own(file, path)
-            # As it comes: what waits for a chunk to be full is lost when the line breaks.
+            _lock(file, path)
+            # Unbuffered: bytes that wait for a full chunk are lost when the connection breaks.
             for chunk in response.iter_bytes():
                 file.write(chunk)
     return part
 
 
-def _own(file: IO[bytes], path: Path) -> None:
+def _lock(file: IO[bytes], path: Path) -> None:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
@@ -95,14 +95,14 @@ def _own(file: IO[bytes], path: Path) -> None:
         raise UsageError(msg, file=str(path)) from error
 
 
-def _begun(path: Path) -> Path | None:
+def _find_part(path: Path) -> Path | None:
     names = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]+\.part")
-    found = [other for other in path.parent.iterdir() if names.fullmatch(other.name)]
-    return max(found, key=_size, default=None)
+    parts = [file for file in path.parent.iterdir() if names.fullmatch(file.name)]
+    return max(parts, key=_size, default=None)
 
 
 def _discard(path: Path) -> None:
-    while (part := _begun(path)) is not None:
+    while (part := _find_part(path)) is not None:
         part.unlink(missing_ok=True)
 
 

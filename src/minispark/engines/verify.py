@@ -1,7 +1,7 @@
-"""A job run again on its cluster, and what differs.
+"""Verification of a job: run it again on its cluster, and compare stages and rows.
 
-Its plan comes from the master's journal. What it wrote as files it gives as rows this time, which
-lie with the workers until the job is forgotten; nothing of the second run is published.
+The plan comes from the master's journal. The second run publishes nothing: results that the first
+run wrote as files are rows, which stay on the workers until the master forgets the job.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from minispark.plan.stages import Output, OutputKind, StageGraph
 
 _ROWS_SHOWN = 5
 _ROWS_COMPARED = 1_000_000
-"""Rows of one result that are compared one by one: each takes some 200 bytes here."""
+"""Maximum of rows of a result that are compared one by one; each takes about 200 bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class OtherRows:
-    """Rows of a result that only one of two runs gave: some of them, or why there are none."""
+    """Examples of rows that only one of two runs returned, or a note why there are none."""
 
     node: str
     only_first: tuple[str, ...] = ()
@@ -40,26 +40,26 @@ class OtherRows:
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What came of it."""
+    """The result of a verification."""
 
     job_id: str
     again: str
-    """The job that ran it again."""
+    """The id of the second job."""
     stages: tuple[Compared, ...]
     rows: tuple[OtherRows, ...] = field(default=())
 
     @property
     def equal(self) -> bool:
-        """Whether nothing differs that must not."""
+        """Whether no stage differs that must not differ."""
         return all(stage.status != "differs" for stage in self.stages)
 
     def document(self) -> dict[str, Any]:
-        """Return it for scripts."""
+        """Return the JSON document of the verification."""
         return {"equal": self.equal, **asdict(self)}
 
 
 def unpublished(graph: StageGraph) -> StageGraph:
-    """Return a plan that does the same work, gives its files as rows and takes none from caches."""
+    """Return the same plan with rows in place of files, and without the cache."""
     stages = tuple(
         replace(
             stage,
@@ -76,14 +76,14 @@ def unpublished(graph: StageGraph) -> StageGraph:
 def verify(
     client: MasterClient, job_id: str, *, wait: Callable[[str], JobView] | None = None
 ) -> Verification:
-    """Run a job that has succeeded again and compare; ``wait`` follows the second run.
+    """Run a job again and compare; ``wait`` waits for the end of the second run.
 
     Raises
     ------
     UsageError
-        The job has not ended, or not well.
+        The job has not succeeded.
     MinisparkError
-        It cannot be run again: an input has changed, say.
+        The job cannot run again, for example because an input has changed.
     """
     view = client.job(job_id)
     if view.status != "SUCCEEDED":
@@ -95,34 +95,36 @@ def verify(
     first = receipts_of(graph, client.rows(job_id))
     second = receipts_of(unpublished(graph), client.rows(again))
     stages = tuple(compare(graph, first, second))
-    bad = {stage.stage for stage in stages if stage.status == "differs"}
+    differing = {stage.stage for stage in stages if stage.status == "differs"}
+    outputs = {stage.id: stage.output for stage in graph.stages}
     rows = tuple(
-        _other_rows(client, graph, result.node, result.stage, job_id, again)
+        _compare_rows(client, result.node, outputs[result.stage], job_id, again)
         for result in graph.results
-        if result.stage in bad
+        if result.stage in differing
     )
     return Verification(job_id, again, stages, rows)
 
 
-def _other_rows(
-    client: MasterClient, graph: StageGraph, node: str, stage: int, job_id: str, again: str
+def _compare_rows(
+    client: MasterClient, node: str, output: Output, job_id: str, again: str
 ) -> OtherRows:
     try:
         second = client.result_frame(again, node=node)
-        first = _first_rows(client, graph, node, stage, job_id, second.schema)
+        first = _first_rows(client, node, output, job_id, second.schema)
     except (MinisparkError, OSError, PolarsError, PanicException) as error:
         return OtherRows(node, note=f"its first rows cannot be had: {error}")
     if max(first.height, second.height) > _ROWS_COMPARED:
         return OtherRows(node, note=f"more than {_ROWS_COMPARED:,} rows are not compared singly")
-    one, other = _counted(first), _counted(second)
-    return OtherRows(node, _some(one - other), _some(other - one))
+    first_counts, second_counts = _count_rows(first), _count_rows(second)
+    return OtherRows(
+        node, _examples(first_counts - second_counts), _examples(second_counts - first_counts)
+    )
 
 
 def _first_rows(
-    client: MasterClient, graph: StageGraph, node: str, stage: int, job_id: str, schema: pl.Schema
+    client: MasterClient, node: str, output: Output, job_id: str, schema: pl.Schema
 ) -> pl.DataFrame:
-    """Return what the first run gave, from its files where it wrote some."""
-    (output,) = (s.output for s in graph.stages if s.id == stage)
+    """Return the rows of the first run, from its files if it wrote files."""
     if output.sink is None:
         return client.result_frame(job_id, node=node)
     files = sorted(Path(output.sink.path).glob(f"part-*.{output.sink.format}"))
@@ -138,11 +140,11 @@ def _first_rows(
             return pl.read_csv(files, schema=schema)
 
 
-def _counted(frame: pl.DataFrame) -> Counter[tuple[str, ...]]:
-    """Count rows; floats, whose last bits may differ, are left out."""
+def _count_rows(frame: pl.DataFrame) -> Counter[tuple[str, ...]]:
+    """Count rows without their floats, whose last bits may differ."""
     exact = [name for name, dtype in frame.schema.items() if not dtype.is_float()]
     return Counter(tuple(map(str, row)) for row in frame.select(exact_columns(exact)).iter_rows())
 
 
-def _some(rows: Counter[tuple[str, ...]]) -> tuple[str, ...]:
+def _examples(rows: Counter[tuple[str, ...]]) -> tuple[str, ...]:
     return tuple(", ".join(row) for row in list(rows.elements())[:_ROWS_SHOWN])

@@ -17,8 +17,8 @@ from minispark.jobs import operators as op
 from minispark.jobs.errors import fail
 from minispark.jobs.functions import FILTERS, MAPS, SPLITTERS, reducer, row_count
 from minispark.jobs.tables import Table, columns, expression, text_column
-from minispark.plan.markers import partitioned
 from minispark.plan.columns import exact_column, exact_columns
+from minispark.plan.markers import partitioned
 from minispark.printable import did_you_mean, listed, shown
 from minispark.task.formats import unwritable_column
 

@@ -1,7 +1,7 @@
-"""Watches: what a job did, as records and views. Never writes back to the scheduler.
+"""Readers of the journal: records, views and metrics of jobs. They never change the scheduler.
 
-``record`` what is known of a job · ``views`` what others are shown of it · ``specs`` what
-the scheduler says · ``logs`` lines.
+``projection`` folds journal rows into a ``record`` of each job · ``tables`` and ``views`` show it
+to users · ``cluster`` and ``prometheus`` metrics · ``story`` the decisions in sentences.
 
-Nothing is re-exported here: a process that only writes logs need not wait for the rest.
+Nothing is re-exported here: a process imports only the readers that it needs.
 """

@@ -1,4 +1,4 @@
-"""A job and a cluster as a few lines of HTML, for notebooks. Text stays text."""
+"""A job and a cluster as a few lines of HTML, for notebooks; all text is escaped."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _COLUMNS = ("worker", "status", "tasks", "slots", "memory")
 
 
 def job_card(name: str, job_id: str, status: str, progress: float, error: ErrorInfo | None) -> str:
-    """Return a job with its bar and, where it failed, what went wrong and what to do."""
+    """Return a job with its progress bar and, if it failed, its error and hint."""
     lines = [
         f"<b>{html.escape(name)}</b> {html.escape(job_id)}: {html.escape(status)} "
         f'<progress value="{progress:g}" max="100"></progress> {progress:.0f} %'
@@ -25,7 +25,7 @@ def job_card(name: str, job_id: str, status: str, progress: float, error: ErrorI
 
 
 def workers_table(workers: Iterable[Mapping[str, Any]]) -> str:
-    """Return workers, as the master lists them, as a table."""
+    """Return a table of workers, given as the master lists them."""
     head = "".join(f"<th>{column}</th>" for column in _COLUMNS)
     rows = "".join(f"<tr>{_cells(worker)}</tr>" for worker in workers)
     return f"<table><tr>{head}</tr>{rows}</table>" if rows else "<br>no worker is there"

@@ -1,11 +1,12 @@
-"""What a user sees of a whole cluster: its workers, its totals, what failed.
+"""The metrics of a whole cluster: its workers, its totals, its failures.
 
-Ids, statuses, counts and times only: these figures may be read without a token on loopback.
+Only ids, statuses, counts and times: on loopback these metrics may be read without a token.
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import get_args
 
@@ -18,7 +19,7 @@ from minispark.scheduler.commands import JobStatus
 FAILURE_KINDS: tuple[str, ...] = tuple(
     kind.__dataclass_fields__["kind"].default
     for kind in get_args(Failure)
-    # A cancelled attempt is no failure.
+    # A cancelled attempt is not a failure.
     if kind is not Cancelled
 )
 _CODE = re.compile(r"MS-[0-9]{3}")
@@ -34,7 +35,7 @@ class Latency(BaseModel):
 
 
 class WorkerFigures(BaseModel):
-    """A worker's load and what its last heartbeat said; counts begin with its process."""
+    """A worker's load and its last heartbeat; counts start with its process."""
 
     worker_id: str
     status: str
@@ -61,9 +62,9 @@ class WorkerFigures(BaseModel):
     cache_spills: int
 
     @classmethod
-    def from_told(
+    def from_heartbeat(
         cls,
-        told: Mapping[str, float],
+        metrics: Mapping[str, float],
         *,
         worker_id: str,
         status: str = "UP",
@@ -71,9 +72,9 @@ class WorkerFigures(BaseModel):
         active_tasks: int,
         heartbeat_age_s: float = 0.0,
     ) -> WorkerFigures:
-        """Make them of what a worker says; what it did not say counts as nothing."""
-        memory = told.get("memory_bytes")
-        latency = {name: told.get(f"latency_{name}") for name in Latency.model_fields}
+        """Create them from the metrics that a worker sent; a missing count is 0."""
+        memory = metrics.get("memory_bytes")
+        latency = {name: metrics.get(f"latency_{name}") for name in Latency.model_fields}
         return cls(
             worker_id=worker_id,
             status=status,
@@ -81,11 +82,11 @@ class WorkerFigures(BaseModel):
             slots=slots,
             load=round(active_tasks / slots, 3),
             heartbeat_age_s=round(max(0.0, heartbeat_age_s), 3),
-            cpu_percent=told.get("cpu_percent"),
+            cpu_percent=metrics.get("cpu_percent"),
             memory_bytes=None if memory is None else int(memory),
-            task_time_s=told.get("task_time_s", 0.0),
+            task_time_s=metrics.get("task_time_s", 0.0),
             latency=None if None in latency.values() else Latency.model_validate(latency),
-            **{name: int(told.get(name, 0)) for name in _COUNTS},
+            **{name: int(metrics.get(name, 0)) for name in _COUNTS},
         )
 
 
@@ -107,7 +108,7 @@ class MasterFigures(BaseModel):
 
 
 class Totals(BaseModel):
-    """Sums over jobs. Frozen: `plus` gives new ones."""
+    """Sums over jobs. Frozen: `plus` returns new ones."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -130,27 +131,25 @@ class Totals(BaseModel):
     cache_misses: int = 0
 
     def plus(self, jobs: Iterable[tuple[JobView, JobMetrics]]) -> Totals:
-        """Add jobs, as they stand."""
+        """Return the sums with more jobs, counted as they are now."""
         sums: dict[str, float] = {name: getattr(self, name) for name in _SUMMED}
-        statuses, kinds, codes = dict(self.jobs), dict(self.failures), dict(self.errors)
+        statuses, kinds, codes = Counter(self.jobs), Counter(self.failures), Counter(self.errors)
         for view, metrics in jobs:
-            _count(statuses, view.status.value)
+            statuses[view.status.value] += 1
             if view.error is not None and view.status is JobStatus.FAILED:
-                _count(codes, known_code(view.error.code))
-            for kind, number in metrics.failures.items():
-                _count(kinds, kind, number)
+                codes[known_code(view.error.code)] += 1
+            kinds.update(metrics.failures)
             for name in _SUMMED:
                 sums[name] += getattr(metrics, name)
-        return Totals.model_validate(
-            {"jobs": statuses, "failures": kinds, "errors": codes, **sums},
-        )
+        counts = {"jobs": dict(statuses), "failures": dict(kinds), "errors": dict(codes)}
+        return Totals.model_validate(counts | sums)
 
 
 _SUMMED = tuple(name for name in Totals.model_fields if name not in ("jobs", "failures", "errors"))
 
 
 class SystemMetrics(BaseModel):
-    """The cluster as a whole; ``totals`` are of all jobs since its state directory was made."""
+    """The cluster as a whole; ``totals`` cover all jobs since its state directory was created."""
 
     at: float
     cluster_id: str
@@ -166,13 +165,13 @@ class SystemMetrics(BaseModel):
     memory_bytes: int
     jobs_running: int
     jobs_waiting: int
-    """Jobs that have work and no worker to do it."""
+    """Jobs with tasks, but no worker to run them."""
     totals: Totals
     workers: list[WorkerFigures]
 
 
 class JobFigures(BaseModel):
-    """The figures of one job, in a list of jobs."""
+    """The metrics of one job, in a list of jobs."""
 
     job_id: str
     status: JobStatus
@@ -199,45 +198,45 @@ class JobFigures(BaseModel):
 
     @classmethod
     def of(cls, view: JobView, metrics: JobMetrics) -> JobFigures:
-        """Describe a job."""
-        told = view.model_dump(exclude={"stages"}) | metrics.model_dump()
-        told["failures"] = sum(metrics.failures.values())
-        return cls.model_validate({name: told[name] for name in cls.model_fields})
+        """Create them from a job's view and metrics."""
+        values = view.model_dump(exclude={"stages"}) | metrics.model_dump()
+        values["failures"] = sum(metrics.failures.values())
+        return cls.model_validate({name: values[name] for name in cls.model_fields})
 
 
 class JobsMetrics(BaseModel):
-    """Jobs by status, and figures of each, newest first.
+    """Jobs by status, and the metrics of each, newest first.
 
-    ``after`` asks for the next page, None on the last.
+    ``after`` is the key of the next page, None on the last page.
     """
 
     counts: Mapping[str, int]
-    """Of all jobs since the state directory was made, by status."""
+    """All jobs since the state directory was created, by status."""
     jobs: list[JobFigures]
     after: str | None = None
 
 
 class JobFailures(BaseModel):
-    """What failed in one job."""
+    """The failures of one job."""
 
     job_id: str
     status: JobStatus
     code: str | None
-    """That of the error that ended it."""
+    """The code of the error that ended the job."""
     by_kind: Mapping[str, int]
     retries: int
     last_failure_at: float | None
 
 
 class FailuresMetrics(BaseModel):
-    """Failed attempts and failed jobs since the state directory was made.
+    """Failed attempts and failed jobs since the state directory was created.
 
-    ``by_worker`` and ``jobs`` are of the jobs that are still kept.
+    ``by_worker`` and ``jobs`` cover the jobs that the master still keeps.
     """
 
     total: int
     by_kind: Mapping[str, int]
-    """Failed attempts; every kind is named."""
+    """Failed attempts; every kind is present."""
     retries: int
     jobs_failed: int
     by_code: Mapping[str, int]
@@ -248,9 +247,5 @@ class FailuresMetrics(BaseModel):
 
 
 def known_code(code: str) -> str:
-    """Return a code if it can be one of ours: it comes from a worker, and anybody may read it."""
+    """Return a code if it has our form: it comes from a worker, and may be read without a token."""
     return code if _CODE.fullmatch(code) else "MS-201"
-
-
-def _count(counts: dict[str, int], name: str, number: int = 1) -> None:
-    counts[name] = counts.get(name, 0) + number

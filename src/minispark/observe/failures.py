@@ -1,4 +1,4 @@
-"""Failures as the one sentence that a user reads."""
+"""Failures as errors for users: a sentence, a code, a hint."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from minispark.settings import MIB
 
 @dataclass(frozen=True, slots=True)
 class FailureLocation:
-    """Where in a job something happened, and what the attempt had printed."""
+    """The task of a failure, and the last lines that its attempt printed."""
 
     stage: int
     name: str
@@ -20,21 +20,23 @@ class FailureLocation:
     log: tuple[str, ...] = ()
 
 
-def error_of(failure: errors.Failure, place: FailureLocation | None = None) -> errors.ErrorInfo:
-    """Say what a failure means to the user whose job it ended, and where it was."""
+def error_of(failure: errors.Failure, location: FailureLocation | None = None) -> errors.ErrorInfo:
+    """Return the error that a failure is for the user, with its location."""
     info = _meaning(failure)
-    if place is None:
+    if location is None:
         return info
     message = info.message
     if not isinstance(failure, errors.TaskError):
-        message = f"{message} (stage {place.stage}, {place.name}, partition {place.partition})"
+        message = (
+            f"{message} (stage {location.stage}, {location.name}, partition {location.partition})"
+        )
     return replace(
         info,
         message=message,
-        node=info.node or (place.nodes[0] if len(place.nodes) == 1 else None),
-        stage=f"stage-{place.stage}",
-        partition=place.partition,
-        log=place.log,
+        node=info.node or (location.nodes[0] if len(location.nodes) == 1 else None),
+        stage=f"stage-{location.stage}",
+        partition=location.partition,
+        log=location.log,
     )
 
 

@@ -1,4 +1,4 @@
-"""How a job stands, in one sentence."""
+"""The state of a job in one sentence."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from minispark.observe.views import JobMetrics, JobView
 from minispark.scheduler.commands import JobStatus
 
 _NAMED = 2
-"""More lost workers are counted only: it is one sentence."""
+"""If more workers are lost, the sentence only counts them."""
 
 
-class JobStanding(BaseModel):
-    """A time within a sentence: whoever shows it knows the reader's time zone."""
+class SentenceTime(BaseModel):
+    """A time within a sentence, shown in the time zone of the reader."""
 
     at: float
 
 
-Sentence = list[str | JobStanding]
+Sentence = list[str | SentenceTime]
 
 
 def headline(record: JobRecord, view: JobView, metrics: JobMetrics) -> Sentence:
-    """Say how a job stands: ``Stage 3 of 4, 62 %, worker b lost at 10:31, 4 tasks run again``."""
-    parts: list[Sentence] = [_where(record, view, metrics)]
+    """Return the state: ``Stage 3 of 4, 62 %, worker b lost at 10:31, 4 tasks run again``."""
+    parts: list[Sentence] = [_state(record, view, metrics)]
     if view.waiting is not None:
         parts.append([f"it waits: {view.waiting}"])
     lost = sorted(record.lost_workers.items(), key=lambda pair: pair[1])
     if len(lost) > _NAMED:
         parts.append(
-            [f"{many(len(lost), 'worker')} lost, the last at ", JobStanding(at=lost[-1][1])]
+            [f"{many(len(lost), 'worker')} lost, the last at ", SentenceTime(at=lost[-1][1])]
         )
     else:
-        parts += [[f"worker {worker} lost at ", JobStanding(at=at)] for worker, at in lost]
+        parts += [[f"worker {worker} lost at ", SentenceTime(at=at)] for worker, at in lost]
     if metrics.retries:
         verb = "ran" if view.finished_at is not None else "run"
         if metrics.retries == 1:
@@ -45,7 +45,7 @@ def headline(record: JobRecord, view: JobView, metrics: JobMetrics) -> Sentence:
     return sentence
 
 
-def _where(record: JobRecord, view: JobView, metrics: JobMetrics) -> Sentence:
+def _state(record: JobRecord, view: JobView, metrics: JobMetrics) -> Sentence:
     took = duration_words(view.duration_s)
     match view.status:
         case JobStatus.ACCEPTED:

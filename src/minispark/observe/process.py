@@ -1,4 +1,4 @@
-"""What a process and its children take of the machine."""
+"""CPU and memory of a process and its children."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ import psutil
 from minispark.clock import monotonic_s
 
 _MIN_WINDOW_S = 1.0
-"""Whoever asks again sooner gets the last answer: over a shorter time CPU is mostly noise, and two
-readers would cut each other's time short."""
+"""An earlier call gets the last result: over a shorter time CPU is mostly noise, and two readers
+would shorten each other's time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """CPU percent over the last moments (100 is one core), and memory."""
+    """CPU percent since the last measurement (100 is one core), and memory."""
 
     cpu_percent: float
     memory_bytes: int
 
 
 class ProcessTree:
-    """Measures this process and all that it started.
+    """Measures this process and its descendants.
 
-    Memory that processes share (mapped blocks) is counted once for each of them.
+    Memory that processes share (mapped blocks) counts once for each of them.
     """
 
     def __init__(self) -> None:
@@ -33,7 +33,7 @@ class ProcessTree:
         self._usage = self._measure()
 
     def usage(self) -> Usage:
-        """Return what they take."""
+        """Return the usage of all processes together."""
         if monotonic_s() - self._measured_s >= _MIN_WINDOW_S:
             self._usage = self._measure()
         return self._usage
@@ -41,9 +41,9 @@ class ProcessTree:
     def _measure(self) -> Usage:
         self._measured_s = monotonic_s()
         own = psutil.Process()
-        found = [own, *own.children(recursive=True)]
-        # The same objects must be asked again: a new one knows no earlier reading.
-        self._processes = {process: self._processes.get(process, process) for process in found}
+        tree = [own, *own.children(recursive=True)]
+        # The same objects again: CPU percent needs the earlier reading of the object.
+        self._processes = {process: self._processes.get(process, process) for process in tree}
         cpu_percent, memory_bytes = 0.0, 0
         for process in self._processes.values():
             try:

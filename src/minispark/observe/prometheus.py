@@ -1,9 +1,9 @@
-"""The figures of master and workers as Prometheus text.
+"""The metrics of master and workers as Prometheus text.
 
-Built anew from the views for each scrape: nothing here is counted twice, or kept. Labels are
-workers that are here, kinds, codes and statuses: no jobs, so their number stays small.
+Created from the views for each scrape; nothing is stored here. Labels are present workers, kinds,
+codes and statuses, but no jobs: their number stays small.
 
-Covers: names, units and text. Does not cover: where the figures come from (`cluster`).
+Covers: names, units and text. Does not cover: the values (`cluster`).
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from minispark.observe.cluster import FAILURE_KINDS, SystemMetrics, WorkerFigure
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
-Figure = Callable[[WorkerFigures], float]
+Value = Callable[[WorkerFigures], float]
 
 
 def cluster_text(system: SystemMetrics) -> bytes:
-    """Return what a master says of its cluster."""
-    here = [worker for worker in system.workers if worker.status != "DOWN"]
-    return _text([*_build(), *_master(system), *_totals(system), *_workers(here)])
+    """Return the metrics of a master and its cluster."""
+    present = [worker for worker in system.workers if worker.status != "DOWN"]
+    return _text([*_build(), *_master(system), *_totals(system), *_workers(present)])
 
 
-def worker_text(figures: WorkerFigures) -> bytes:
-    """Return what a worker says of itself."""
-    return _text([*_build(), *_workers([figures])])
+def worker_text(worker: WorkerFigures) -> bytes:
+    """Return the metrics of a worker."""
+    return _text([*_build(), *_workers([worker])])
 
 
 class _Collector(Collector):
@@ -95,7 +95,7 @@ def _totals(system: SystemMetrics) -> Iterator[Metric]:
     )
     kinds = {**dict.fromkeys(FAILURE_KINDS, 0), **totals.failures}
     yield _by("minispark_task_failures", "Attempts that failed.", "kind", kinds, total=True)
-    for name, what, value in (
+    for name, text, value in (
         ("minispark_tasks_completed", "Tasks that ended well.", totals.tasks_done),
         ("minispark_task_retries", "Tasks that were started again.", totals.retries),
         ("minispark_task_seconds", "Time that tasks took.", totals.task_time_s),
@@ -108,11 +108,11 @@ def _totals(system: SystemMetrics) -> Iterator[Metric]:
         ("minispark_cache_hits", "Partitions found in the cache.", totals.cache_hits),
         ("minispark_cache_misses", "Partitions not found in the cache.", totals.cache_misses),
     ):
-        yield _counter(name, what, value)
+        yield _counter(name, text, value)
 
 
 _ENDED = ("succeeded", "failed", "cancelled")
-_GAUGES: tuple[tuple[str, str, Figure], ...] = (
+_GAUGES: tuple[tuple[str, str, Value], ...] = (
     ("up", "1 for a worker that takes work.", lambda w: float(w.status == "UP")),
     ("slots", "Tasks that it runs at a time.", lambda w: w.slots),
     ("active_tasks", "Tasks that it has.", lambda w: w.active_tasks),
@@ -122,7 +122,7 @@ _GAUGES: tuple[tuple[str, str, Figure], ...] = (
     ("cache_bytes", "Memory that its cache takes.", lambda w: w.cache_bytes),
     ("cache_disk_bytes", "Disk that its cache takes.", lambda w: w.cache_disk_bytes),
 )
-_COUNTERS: tuple[tuple[str, str, Figure], ...] = (
+_COUNTERS: tuple[tuple[str, str, Value], ...] = (
     ("tasks_completed", "Tasks that ended well on it.", lambda w: w.tasks_done),
     ("tasks_failed", "Attempts that failed on it.", lambda w: w.tasks_failed),
     ("task_retries", "Attempts on it that were not the first.", lambda w: w.retries),
@@ -136,12 +136,12 @@ _COUNTERS: tuple[tuple[str, str, Figure], ...] = (
 
 
 def _workers(workers: list[WorkerFigures]) -> Iterator[Metric]:
-    for name, what, figure in _GAUGES:
-        values = {worker.worker_id: figure(worker) for worker in workers}
-        yield _by(f"minispark_worker_{name}", what, "worker", values)
-    for name, what, figure in _COUNTERS:
-        values = {worker.worker_id: figure(worker) for worker in workers}
-        yield _by(f"minispark_worker_{name}", what, "worker", values, total=True)
+    for name, text, value_of in _GAUGES:
+        values = {worker.worker_id: value_of(worker) for worker in workers}
+        yield _by(f"minispark_worker_{name}", text, "worker", values)
+    for name, text, value_of in _COUNTERS:
+        values = {worker.worker_id: value_of(worker) for worker in workers}
+        yield _by(f"minispark_worker_{name}", text, "worker", values, total=True)
     latency = GaugeMetricFamily(
         "minispark_worker_task_latency_seconds",
         "How long tasks took that ended in the last ten minutes.",
@@ -160,19 +160,19 @@ def _workers(workers: list[WorkerFigures]) -> Iterator[Metric]:
     yield from (latency, mean)
 
 
-def _gauge(name: str, what: str, value: float) -> Metric:
-    return GaugeMetricFamily(name, what, value=value)
+def _gauge(name: str, text: str, value: float) -> Metric:
+    return GaugeMetricFamily(name, text, value=value)
 
 
-def _counter(name: str, what: str, value: float) -> Metric:
-    return CounterMetricFamily(name, what, value=value)
+def _counter(name: str, text: str, value: float) -> Metric:
+    return CounterMetricFamily(name, text, value=value)
 
 
 def _by(
-    name: str, what: str, label: str, values: Mapping[str, float], *, total: bool = False
+    name: str, text: str, label: str, values: Mapping[str, float], *, total: bool = False
 ) -> Metric:
     kind = CounterMetricFamily if total else GaugeMetricFamily
-    family = kind(name, what, labels=[label])
-    for value_of, value in values.items():
-        family.add_metric([value_of], value)
+    family = kind(name, text, labels=[label])
+    for label_value, value in values.items():
+        family.add_metric([label_value], value)
     return family

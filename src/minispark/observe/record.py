@@ -215,7 +215,7 @@ class JobRecord:
                     status=state.status(self.status),
                     tasks=state.stage.partitions,
                     tasks_done=state.tasks_done(self.status),
-                    cached=len(state.found),
+                    cached=len(state.cached_blocks),
                 )
                 for state in self.stages.values()
             ],

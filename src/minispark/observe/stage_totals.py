@@ -1,6 +1,6 @@
-"""Sums over the accepted reports of a stage, kept up to date as they come.
+"""Sums over the accepted reports of a stage, updated with each report.
 
-So asking for figures costs the same whether a stage has ten tasks or a hundred thousand.
+Reading them costs the same for ten tasks as for a hundred thousand.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from statistics import median
 
 from minispark.task.spec import TaskReport
 
-_PER_LOOK = 50
-"""While a large stage runs, its skew is looked for again after each 2 % of its tasks: whoever
-watches asks every second, and sorting 100,000 tasks takes 50 ms of the master."""
+_UPDATES = 50
+"""While a large stage runs, its skew is updated after each 2 % of its tasks: viewers ask every
+second, and sorting 100,000 tasks takes 50 ms of the master."""
 
 
 class StageTotals:
-    """Of one report for each of so many tasks; a later one takes the place of an earlier."""
+    """Sums over one report per task; a later report replaces an earlier one."""
 
     def __init__(self, *, tasks: int, scans_rows: bool) -> None:
         self.nodes: Counter[str] = Counter()
@@ -31,26 +31,26 @@ class StageTotals:
         self._scans_rows = scans_rows
         self._sizes: dict[int, tuple[int, float]] = {}
         self._skew: float | None = None
-        self._unlooked = 0
+        self._uncounted = 0
 
-    def add(self, report: TaskReport, *, instead_of: TaskReport | None) -> None:
-        """Take in an accepted report."""
-        if instead_of is not None:
-            self._sum(instead_of, -1)
+    def add(self, report: TaskReport, *, replaces: TaskReport | None) -> None:
+        """Add an accepted report."""
+        if replaces is not None:
+            self._sum(replaces, -1)
         self._sum(report, 1)
         rows = sum(report.nodes.values()) if self._scans_rows else report.rows_in
         self._sizes[report.key.partition] = (rows, report.duration_s)
-        self._unlooked += 1
+        self._uncounted += 1
 
     @property
     def skew(self) -> float | None:
         """Largest task over the median task, in rows (in time where none are counted).
 
-        While the stage runs it may lack a few of the last tasks; in the end it is exact.
+        While the stage runs it may lack a few of the last tasks; at the end it is exact.
         """
-        whole = len(self._sizes) >= self._tasks
-        if self._unlooked and (whole or self._unlooked * _PER_LOOK >= len(self._sizes)):
-            self._skew, self._unlooked = self._find_skew(), 0
+        complete = len(self._sizes) >= self._tasks
+        if self._uncounted and (complete or self._uncounted * _UPDATES >= len(self._sizes)):
+            self._skew, self._uncounted = self._find_skew(), 0
         return self._skew
 
     def _sum(self, report: TaskReport, sign: int) -> None:
@@ -75,5 +75,5 @@ class StageTotals:
 
 
 def rows_out(report: TaskReport) -> int:
-    """Rows in a task's block, or in the file that it wrote."""
+    """Return the rows of a task's block, or of the file that it wrote."""
     return report.sink.rows if report.sink is not None else report.block.rows

@@ -1,4 +1,4 @@
-"""The stage table and the figures of a job, made of what its record holds."""
+"""The stage table and the metrics of a job, computed from its record."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from minispark.scheduler.commands import JobStatus
 from minispark.task.spec import TaskReport
 
 _MIN_TIME_S = 1e-6
-"""Below it a rate would be a division by the clock's grain."""
+"""A shorter time is below the clock's resolution and gives no rate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,16 +31,16 @@ class Attempt:
     status: str = "RUNNING"
     failure: Failure | None = None
     speculative: bool = False
-    """It ran beside another, which took long."""
+    """The attempt ran beside a slow one of the same task."""
     log: tuple[str, ...] = ()
-    """The last lines that it printed, of one that failed."""
+    """The last lines that a failed attempt printed."""
     took_s: float | None = None
-    """How long it ran, by its worker's clock; the rest of its time it stood in line."""
+    """Duration by the worker's clock; the rest of the time the attempt was queued."""
 
 
 @dataclass(frozen=True, slots=True)
 class Troubles:
-    """What did not go well in a job."""
+    """Retries and failures of a job."""
 
     retries: int
     failures: dict[str, int]
@@ -49,12 +49,12 @@ class Troubles:
 
 
 class StageState:
-    """What is known of one physical stage."""
+    """The state of one physical stage, from its launches and reports."""
 
     def __init__(self, stage: Stage) -> None:
         self.stage = stage
         self.reports: dict[int, TaskReport] = {}
-        self.sums = StageTotals(tasks=stage.partitions, scans_rows=self.scans_rows)
+        self.totals = StageTotals(tasks=stage.partitions, scans_rows=self.scans_rows)
         self.first_launch: float | None = None
         self.last_success: float | None = None
         self.running: dict[int, int] = {}
@@ -62,40 +62,41 @@ class StageState:
         self.generation = 0
         """How often it was rolled back."""
         self._launched: set[int] = set()
-        self._again: set[int] = set()
+        self._relaunched: set[int] = set()
         self._failed = False
-        self.found: dict[int, BlockMeta] = {}
-        """What a cache had, by partition, as long as that is what is read."""
+        self.cached_blocks: dict[int, BlockMeta] = {}
+        """Blocks of a cache by partition, while readers use them."""
         self.unneeded: set[int] = set()
-        """Tasks that only lead to what was found: nobody reads them."""
+        """Tasks that need not run: only tasks with cached blocks would read them."""
 
-    def begins_with(self, found: Iterable[CacheHit], *, to_run: Collection[int]) -> None:
-        """Note what was there before, and which tasks have to run."""
-        self.found = {task.key.partition: task.meta for task in found}
-        self.unneeded = set(range(self.stage.partitions)) - set(to_run) - self.found.keys()
+    def begins_with(self, hits: Iterable[CacheHit], *, to_run: Collection[int]) -> None:
+        """Note the cached blocks and the tasks that have to run."""
+        self.cached_blocks = {hit.key.partition: hit.meta for hit in hits}
+        unread = set(range(self.stage.partitions)) - set(to_run)
+        self.unneeded = unread - self.cached_blocks.keys()
 
     @property
     def ran_whole(self) -> bool:
-        """Whether every task had to run, so that what was counted is all there is."""
-        return not self.found and not self.unneeded
+        """Whether every task had to run, so the counts are complete."""
+        return not self.cached_blocks and not self.unneeded
 
     @property
     def misses(self) -> int:
-        """Tasks that were started since no cache had what they give."""
+        """Tasks that ran because no cache had their block."""
         cached = self.stage.cached
         return 0 if cached is None or cached.key is None else len(self._launched)
 
     def launched(self, key: TaskKey, now: float) -> bool:
-        """Note a launch; return whether the task had been started before."""
+        """Note a launch; return whether the task was launched before."""
         partition = key.partition
         self.running[partition] = self.running.get(partition, 0) + 1
         self.generation = max(self.generation, key.generation)
-        self.found.pop(partition, None)
+        self.cached_blocks.pop(partition, None)
         self.unneeded.discard(partition)
         if self.first_launch is None:
             self.first_launch = now
         if partition in self.reports:
-            self._again.add(partition)
+            self._relaunched.add(partition)
         before = partition in self._launched
         self._launched.add(partition)
         return before
@@ -104,13 +105,13 @@ class StageState:
         """Note an accepted report."""
         partition = report.key.partition
         self._ended(partition)
-        self.sums.add(report, instead_of=self.reports.get(partition))
+        self.totals.add(report, replaces=self.reports.get(partition))
         self.reports[partition] = report
-        self._again.discard(partition)
+        self._relaunched.discard(partition)
         self.last_success = now
 
     def failed(self, key: TaskKey) -> None:
-        """Note a failure: a stage that never gets over it is the one that failed."""
+        """Note a failure; the stage has failed if the task never succeeds."""
         self._ended(key.partition)
         self._failed = self._failed or key.partition not in self.reports
 
@@ -121,17 +122,18 @@ class StageState:
 
     @property
     def tasks_there(self) -> int:
-        """Tasks that need not run: their output is there, or nobody reads it."""
-        return len(self.reports) + len(self.found) + len(self.unneeded) - len(self._again)
+        """Number of tasks that need not run: their output exists, or no task reads it."""
+        present = len(self.reports) + len(self.cached_blocks) + len(self.unneeded)
+        return present - len(self._relaunched)
 
     def tasks_done(self, job: JobStatus) -> int:
-        """Tasks whose output is there (in the end: was there)."""
-        again = len(self._again) if job not in ENDED else 0
-        return len(self.reports) + len(self.found) - again
+        """Return the number of tasks with output; at the end of the job, of all that had output."""
+        relaunched = len(self._relaunched) if job not in ENDED else 0
+        return len(self.reports) + len(self.cached_blocks) - relaunched
 
     def status(self, job: JobStatus) -> RowStatus:
-        """How the stage stands."""
-        if len(self.found) + len(self.unneeded) == self.stage.partitions:
+        """Return the status of the stage."""
+        if len(self.cached_blocks) + len(self.unneeded) == self.stage.partitions:
             return "SKIPPED"
         if self.tasks_done(job) + len(self.unneeded) == self.stage.partitions:
             return "SUCCEEDED"
@@ -150,8 +152,13 @@ class StageState:
 
     @property
     def rows_out(self) -> int:
-        """Rows in the blocks that were written or found, or in the files written."""
-        return self.sums.rows_out + sum(meta.rows for meta in self.found.values())
+        """Rows in the written or cached blocks, or in the written files."""
+        return self.totals.rows_out + self.cached_rows
+
+    @property
+    def cached_rows(self) -> int:
+        """Rows in the cached blocks."""
+        return sum(meta.rows for meta in self.cached_blocks.values())
 
     @property
     def scans_rows(self) -> bool:
@@ -160,7 +167,7 @@ class StageState:
 
     @property
     def counts_quotes(self) -> bool:
-        """Whether the stage only looks where records of a file begin: its rows are no records."""
+        """Whether the stage only finds where records of a file begin: its rows are not records."""
         return any(scan.spec.format.auxiliary for scan in self._scans())
 
     def _scans(self) -> Iterable[ScanInput]:
@@ -168,7 +175,7 @@ class StageState:
 
 
 class Record(Protocol):
-    """What the tables need of a job's record."""
+    """The part of a job's record that the tables use."""
 
     job_id: str
     name: str
@@ -177,11 +184,11 @@ class Record(Protocol):
 
     @property
     def status(self) -> JobStatus:
-        """How the job stands."""
+        """The status of the job."""
 
 
 def progress(record: Record) -> float:
-    """Percent of tasks done; 100 only once the job has succeeded."""
+    """Return the percentage of finished tasks; 100 only for a job that has succeeded."""
     if record.status is JobStatus.SUCCEEDED:
         return 100.0
     states = record.stages.values()
@@ -191,13 +198,13 @@ def progress(record: Record) -> float:
 
 
 def node_rows(record: Record) -> Iterable[StageRow]:
-    """One row per node of the DAG, in DAG order."""
+    """Yield one row per node of the DAG, in DAG order."""
     flow = record.graph.flow
     counts = _node_counts(record)
     names = dict.fromkeys([*flow, *(n for s in record.graph.stages for n in s.nodes)])
     for node in names:
         states = [s for s in record.stages.values() if node in s.stage.nodes]
-        others = dict.fromkeys(n for state in states for n in state.stage.nodes if n != node)
+        fused_with = dict.fromkeys(n for s in states for n in s.stage.nodes if n != node)
         out = counts.get(node)
         yield StageRow(
             id=node,
@@ -205,22 +212,22 @@ def node_rows(record: Record) -> Iterable[StageRow]:
             name=node,
             status=_combined([state.status(record.status) for state in states]),
             duration_s=_shared(states, [state.duration_s for state in states]),
-            task_time_s=_shared(states, [state.sums.task_time_s for state in states]) or 0.0,
-            fused=bool(others),
-            fused_with=list(others),
+            task_time_s=_shared(states, [state.totals.task_time_s for state in states]) or 0.0,
+            fused=bool(fused_with),
+            fused_with=list(fused_with),
             stages=[f"stage-{state.stage.id}" for state in states],
             tasks=sum(state.stage.partitions for state in states),
             tasks_done=sum(state.tasks_done(record.status) for state in states),
             records_in=_records_in(flow.get(node, ()), counts, out),
             records_out=out,
             skew=_worst_skew(states),
-            cached=sum(len(state.found) for state in states),
+            cached=sum(len(state.cached_blocks) for state in states),
             pushed_down=out is None and all(state.ran_whole for state in states),
         )
 
 
 def physical_rows(record: Record) -> Iterable[StageRow]:
-    """One row per physical stage."""
+    """Yield one row per physical stage."""
     for state in record.stages.values():
         yield StageRow(
             id=f"stage-{state.stage.id}",
@@ -228,21 +235,23 @@ def physical_rows(record: Record) -> Iterable[StageRow]:
             name=state.stage.name,
             status=state.status(record.status),
             duration_s=None if state.duration_s is None else round(state.duration_s, 6),
-            task_time_s=round(state.sums.task_time_s, 6),
+            task_time_s=round(state.totals.task_time_s, 6),
             tasks=state.stage.partitions,
             tasks_done=state.tasks_done(record.status),
             records_in=_stage_records_in(record, state),
-            records_out=state.rows_out if state.reports or state.found or state.ran_whole else None,
-            skew=state.sums.skew,
-            cached=len(state.found),
+            records_out=state.rows_out
+            if state.reports or state.cached_blocks or state.ran_whole
+            else None,
+            skew=state.totals.skew,
+            cached=len(state.cached_blocks),
         )
 
 
 def job_metrics(record: Record, *, total_time_s: float, troubles: Troubles) -> JobMetrics:
-    """Sum up a job."""
+    """Return the metrics of a job."""
     counts = _node_counts(record)
     states = list(record.stages.values())
-    read_again = {
+    exchanged = {
         leaf.stage for state in states for branch in state.stage.branches for leaf in branch.inputs
     }
     sources = _sources(record.graph)
@@ -268,12 +277,12 @@ def job_metrics(record: Record, *, total_time_s: float, troubles: Troubles) -> J
         failures=troubles.failures,
         failures_by_worker=troubles.by_worker,
         last_failure_at=troubles.last_at,
-        task_time_s=round(sum(state.sums.task_time_s for state in states), 6),
+        task_time_s=round(sum(state.totals.task_time_s for state in states), 6),
         skew=_worst_skew(states),
-        bytes_read=sum(state.sums.bytes_read for state in states),
-        bytes_fetched=sum(state.sums.bytes_fetched for state in states),
-        bytes_shuffled=sum(s.sums.bytes_out for s in states if s.stage.id in read_again),
-        cache_hits=sum(len(state.found) for state in states),
+        bytes_read=sum(state.totals.bytes_read for state in states),
+        bytes_fetched=sum(state.totals.bytes_fetched for state in states),
+        bytes_shuffled=sum(s.totals.bytes_out for s in states if s.stage.id in exchanged),
+        cache_hits=sum(len(state.cached_blocks) for state in states),
         cache_misses=sum(state.misses for state in states),
     )
 
@@ -285,13 +294,13 @@ def _node_metrics(row: StageRow) -> NodeMetrics:
 
 
 def _node_counts(record: Record) -> Mapping[str, int]:
-    """Rows out of each counted node; a counted node that saw no batch gave none.
+    """Return the rows out of each counted node; a node that saw no batch has 0.
 
-    Nodes of which not all was run are left out, but for those whose rows were found.
+    Nodes whose tasks did not all run are omitted, unless their rows are cached.
     """
     counts = dict.fromkeys(record.graph.flow, 0)
     for state in record.stages.values():
-        for node, rows in state.sums.nodes.items():
+        for node, rows in state.totals.nodes.items():
             counts[node] = counts.get(node, 0) + rows
     for state in record.stages.values():
         if state.ran_whole:
@@ -299,19 +308,18 @@ def _node_counts(record: Record) -> Mapping[str, int]:
         cached = None if state.stage.cached is None else state.stage.cached.node
         for node in state.stage.nodes:
             if node == cached and not state.unneeded:
-                counts[node] = counts.get(node, 0) + sum(meta.rows for meta in state.found.values())
+                counts[node] = counts.get(node, 0) + state.cached_rows
             else:
                 counts.pop(node, None)
     return counts
 
 
 def _records_in(reads: Iterable[str], counts: Mapping[str, int], out: int | None) -> int | None:
-    """Rows that a node read; a source reads from its files what it gives."""
+    """Return the rows that a node read; a source reads as many as it returns."""
     names = tuple(reads)
     if not names:
         return out
-    known = [counts[name] for name in names if name in counts]
-    return sum(known) if len(known) == len(names) else None
+    return sum(counts[name] for name in names) if counts.keys() >= set(names) else None
 
 
 def _sources(graph: StageGraph) -> list[str]:
@@ -320,26 +328,26 @@ def _sources(graph: StageGraph) -> list[str]:
 
 
 def _stage_records_in(record: Record, state: StageState) -> int | None:
-    """Rows that a stage read: of files as its source nodes counted them, and of blocks.
+    """Return the rows that a stage read, of files (as its source nodes count them) and of blocks.
 
-    None where it reads files and nothing counts.
+    None if it reads files and no node counts.
     """
     sources = [node for node in _sources(record.graph) if node in state.stage.nodes]
     if (state.scans_rows and not sources) or not state.ran_whole:
         return None
-    # Every task that reads a cut CSV file also reads how many quotes lie before its splits.
-    aside = sum(
-        record.stages[leaf.stage].sums.rows_out * branch.partitions
+    # Every task that reads splits of a CSV file also reads the quotes before its splits.
+    side_rows = sum(
+        record.stages[leaf.stage].totals.rows_out * branch.partitions
         for branch in state.stage.branches
         for leaf in branch.inputs
         if leaf.leaf in branch.side_inputs
     )
-    counted = sum(state.sums.nodes.get(node, 0) for node in sources)
-    return counted + max(0, state.sums.rows_in - aside)
+    counted = sum(state.totals.nodes.get(node, 0) for node in sources)
+    return counted + max(0, state.totals.rows_in - side_rows)
 
 
 def _shared(states: Iterable[StageState], times: Iterable[float | None]) -> float | None:
-    """Add up a node's equal parts of the times of its stages; None where there are none."""
+    """Return the sum of a node's equal shares of its stages' times; None if no stage has one."""
     parts = [
         time_s / len(state.stage.nodes)
         for state, time_s in zip(states, times, strict=True)
@@ -349,18 +357,18 @@ def _shared(states: Iterable[StageState], times: Iterable[float | None]) -> floa
 
 
 def _worst_skew(states: Iterable[StageState]) -> float | None:
-    skews = [state.sums.skew for state in states]
+    skews = [state.totals.skew for state in states]
     return max((skew for skew in skews if skew is not None), default=None)
 
 
 def _combined(statuses: list[RowStatus]) -> RowStatus:
-    """Status of a node that ran in several stages."""
-    found = set(statuses)
-    if len(found) == 1:
-        return found.pop()
+    """Return the status of a node that runs in several stages."""
+    distinct = set(statuses)
+    if len(distinct) == 1:
+        return distinct.pop()
     for status in ("FAILED", "CANCELLED", "RUNNING"):
-        if status in found:
+        if status in distinct:
             return status
-    if not found:
+    if not distinct:
         return "PENDING"
-    return "SUCCEEDED" if found == {"SUCCEEDED", "SKIPPED"} else "RUNNING"
+    return "SUCCEEDED" if distinct == {"SUCCEEDED", "SKIPPED"} else "RUNNING"

@@ -1,4 +1,4 @@
-"""A job that has ended as an OpenTelemetry trace: the job, its stages, their attempts.
+"""An ended job as an OpenTelemetry trace: the job, its stages, their attempts.
 
 ::
 
@@ -6,8 +6,8 @@
       stage-0 map                   first launch to last end of an attempt
         stage-0 task 3 attempt 0    launch to end, with worker, failure, rows
 
-Made of a job's record when the job is over, so watching costs a running job nothing, and a master
-that was started again tells the whole job. OpenTelemetry is the extra ``otel``.
+Created from a job's record at its end: a running job pays nothing, and a master that was started
+again exports the whole job. OpenTelemetry is the extra ``otel``.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace.export import SpanExporter
 
 MAX_ATTEMPTS = 10_000
-"""Attempts of a job that become spans: more are of no use in a picture, and take seconds."""
+"""Attempts of a job that become spans; more take seconds, and no picture can show them."""
 _BATCH = 512
-"""Spans in one request: what OpenTelemetry's own exporters send at a time."""
+"""Spans in one request, as in OpenTelemetry's own exporters."""
 _TIMEOUT_S = 10.0
 
 
 def otlp_exporter(endpoint: str) -> SpanExporter:
-    """Return what sends spans over OTLP/HTTP to a collector, such as ``http://127.0.0.1:4318``.
+    """Return an exporter to a collector over OTLP/HTTP, such as ``http://127.0.0.1:4318``.
 
     Raises
     ------
     UsageError
-        The endpoint is no URL, or OpenTelemetry is not installed.
+        The endpoint is not a URL, or OpenTelemetry is not installed.
     """
     if not endpoint.startswith(("http://", "https://")):
         msg = f"traces go to a URL, not to {endpoint!r}"
@@ -53,56 +53,56 @@ def otlp_exporter(endpoint: str) -> SpanExporter:
 
 
 class Traces:
-    """Sends jobs that have ended to an exporter. Its calls take a while: not for an event loop."""
+    """Sends ended jobs to an exporter. Its calls block: do not call them in an event loop."""
 
     def __init__(self, exporter: SpanExporter, *, cluster_id: str) -> None:
         self._exporter = exporter
         self._cluster_id = cluster_id
 
     def export(self, record: JobRecord) -> str | None:
-        """Send the trace of a job and return its id; None if the collector did not take it."""
+        """Send the trace of a job and return its id; None if the collector refused it."""
         from opentelemetry.sdk.trace.export import SpanExportResult
         from opentelemetry.trace import format_trace_id
 
         spans = spans_of(record, cluster_id=self._cluster_id)
         for start in range(0, len(spans), _BATCH):
-            said = self._exporter.export(spans[start : start + _BATCH])
-            if said is not SpanExportResult.SUCCESS:
+            result = self._exporter.export(spans[start : start + _BATCH])
+            if result is not SpanExportResult.SUCCESS:
                 return None
         context = spans[-1].context
         return None if context is None else format_trace_id(context.trace_id)
 
     def close(self) -> None:
-        """Let the exporter go."""
+        """Close the exporter."""
         self._exporter.shutdown()
 
 
 def spans_of(record: JobRecord, *, cluster_id: str) -> Sequence[ReadableSpan]:
-    """Return the spans of a job that has ended; its own is the last."""
+    """Return the spans of an ended job; the job's own span is the last."""
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import SimpleSpanProcessor
     from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
     collected = InMemorySpanExporter()
-    named = {"service.name": "minispark", "minispark.cluster.id": cluster_id}
-    provider = TracerProvider(resource=Resource.create(named), shutdown_on_exit=False)
+    attributes = {"service.name": "minispark", "minispark.cluster.id": cluster_id}
+    provider = TracerProvider(resource=Resource.create(attributes), shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(collected))
-    _Teller(record, provider.get_tracer("minispark")).job()
+    _SpanBuilder(record, provider.get_tracer("minispark")).job()
     return collected.get_finished_spans()
 
 
-class _Teller:
-    """Makes the spans of one job."""
+class _SpanBuilder:
+    """Creates the spans of one job."""
 
     def __init__(self, record: JobRecord, tracer: Any) -> None:
         self._record = record
         self._tracer = tracer
         self._until = record.finished_at or record.submitted_at
-        self._shown = list(record.attempts.values())[:MAX_ATTEMPTS]
+        self._attempts = list(record.attempts.values())[:MAX_ATTEMPTS]
 
     def job(self) -> None:
-        """Make the span of the job, and all below it."""
+        """Create the span of the job and all its children."""
         record, view = self._record, self._record.view()
         metrics = record.metrics()
         span = self._tracer.start_span(
@@ -116,7 +116,7 @@ class _Teller:
                 "minispark.job.retries": metrics.retries,
                 "minispark.job.input_records": metrics.input_records,
                 "minispark.job.bytes_shuffled": metrics.bytes_shuffled,
-                "minispark.job.attempts_left_out": len(record.attempts) - len(self._shown),
+                "minispark.job.attempts_left_out": len(record.attempts) - len(self._attempts),
             },
         )
         for state in record.stages.values():
@@ -127,29 +127,28 @@ class _Teller:
         span.end(end_time=_ns(self._until))
 
     def _stage(self, state: StageState, *, parent: Any) -> None:
-        attempts = [one for one in self._shown if one.key.stage == state.stage.id]
+        attempts = [each for each in self._attempts if each.key.stage == state.stage.id]
         if not attempts:
             return
         status = state.status(self._record.status)
-        ends = [self._end(one) for one in attempts]
         span = self._tracer.start_span(
             f"stage-{state.stage.id} {state.stage.name}",
             context=_inside(parent),
-            start_time=_ns(min(one.started_at for one in attempts)),
+            start_time=_ns(min(attempt.started_at for attempt in attempts)),
             attributes={
                 "minispark.stage.id": f"stage-{state.stage.id}",
                 "minispark.stage.status": status,
                 "minispark.stage.label": state.stage.label.value,
                 "minispark.stage.nodes": list(state.stage.nodes),
                 "minispark.stage.tasks": state.stage.partitions,
-                "minispark.stage.rows_out": state.sums.rows_out,
+                "minispark.stage.rows_out": state.totals.rows_out,
             },
         )
-        for one in attempts:
-            self._attempt(one, state, parent=span)
+        for attempt in attempts:
+            self._attempt(attempt, state, parent=span)
         if status == "FAILED":
             _fail(span, "the stage failed")
-        span.end(end_time=_ns(max(ends)))
+        span.end(end_time=_ns(max(self._end(attempt) for attempt in attempts)))
 
     def _attempt(self, attempt: Attempt, state: StageState, *, parent: Any) -> None:
         key = attempt.key
@@ -178,7 +177,7 @@ class _Teller:
         span.end(end_time=_ns(self._end(attempt)))
 
     def _end(self, attempt: Attempt) -> float:
-        # What still ran when its job ended is told to end with it.
+        # An attempt that still ran at the end of its job ends with the job.
         return max(attempt.started_at, attempt.finished_at or self._until)
 
 

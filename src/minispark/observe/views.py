@@ -1,6 +1,6 @@
-"""What a user sees of a job: plain models, the same on every engine and over REST.
+"""The views of a job for users: models that are the same on every engine and over REST.
 
-Times are seconds since the epoch, durations seconds, sizes bytes. Fields are only ever added.
+Times are seconds since the epoch, durations seconds, sizes bytes. A release may only add fields.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ RowStatus = Literal["PENDING", "RUNNING", "SUCCEEDED", "FAILED", "CANCELLED", "S
 
 
 class StageProgress(BaseModel):
-    """How far a physical stage is."""
+    """The progress of a physical stage."""
 
     id: str
     name: str
@@ -26,11 +26,11 @@ class StageProgress(BaseModel):
     tasks: int
     tasks_done: int
     cached: int = 0
-    """Of those done: tasks whose output a cache had, so that nobody ran them."""
+    """Finished tasks that did not run, because a cache had their output."""
 
 
 class JobView(BaseModel):
-    """How a job stands. ``version`` grows with every change."""
+    """The state of a job. ``version`` grows with every change."""
 
     job_id: str
     name: str
@@ -45,9 +45,9 @@ class JobView(BaseModel):
     """From submission to the end; None while the job runs."""
     stages: list[StageProgress] = []
     waiting: str | None = None
-    """Why nothing of it goes on just now: no workers, full ones, or the master's own disk."""
+    """Why no task runs now: no workers, full workers, or the master's own disk."""
     workers_waiting: bool = False
-    """There is work and no worker to do it."""
+    """There are tasks, but no worker to run them."""
     version: int = 0
 
     def _repr_html_(self) -> str:
@@ -57,10 +57,10 @@ class JobView(BaseModel):
 class StageRow(BaseModel):
     """One row of the stage table: a node of the DAG, or a physical stage.
 
-    A node's records are exact. The nodes of a stage run fused, as one query, and nothing tells
-    their times apart: each is said to have taken an equal part of the stage's (``fused``), so that
-    the times of nodes add up to those of stages. ``records_out`` is None where nothing counts
-    (``pushed_down``: the rows are counted where the node was pushed to).
+    A node's records are exact. The nodes of a stage run fused, as one query, and their times cannot
+    be measured apart: the stage's time is split equally between them (``fused``), so the times of
+    nodes add up to those of stages. ``records_out`` is None if no node counts the rows
+    (``pushed_down``: the node that it was pushed to counts them).
     """
 
     id: str
@@ -68,15 +68,15 @@ class StageRow(BaseModel):
     name: str
     status: RowStatus
     duration_s: float | None = None
-    """Of a stage from the first launch to the last success; of a node its parts of that."""
+    """Of a stage, from the first launch to the last success; of a node, its share of that."""
     task_time_s: float = 0.0
-    """What its tasks took together; of a node its parts of that."""
+    """Time of all its tasks together; of a node, its share of that."""
     fused: bool = False
-    """Whether ``duration_s`` is a part of what it shares with others."""
+    """Whether ``duration_s`` is a share of a time of several nodes."""
     fused_with: list[str] = []
     """The nodes that ran in the same stages."""
     stages: list[str] = []
-    """``id`` of the stages that a node ran in."""
+    """``id`` of the stages of a node."""
     tasks: int
     tasks_done: int = 0
     records_in: int | None = None
@@ -85,11 +85,11 @@ class StageRow(BaseModel):
     """Largest task over the median task, in rows (in time where none are counted)."""
     pushed_down: bool = False
     cached: int = 0
-    """Tasks whose output a cache had. Of nodes that only lead there nothing is counted."""
+    """Tasks whose output a cache had. Nodes before them are not counted."""
 
 
 class NodeMetrics(BaseModel):
-    """The figures of one node of the DAG, as in the stage table."""
+    """The metrics of one node of the DAG, as in the stage table."""
 
     id: str
     records_in: int | None
@@ -103,7 +103,7 @@ class NodeMetrics(BaseModel):
 
 
 class JobMetrics(BaseModel):
-    """The figures of one job, over accepted attempts only."""
+    """The metrics of one job, over accepted attempts only."""
 
     job_id: str
     name: str
@@ -113,7 +113,7 @@ class JobMetrics(BaseModel):
     throughput_all_records_s: float
     """Records out of all operators, per second."""
     input_records: int
-    """Records that the source nodes read; 0 where the job counts at the ends of stages only."""
+    """Records that the source nodes read; 0 if the job counts only at the ends of stages."""
     all_records: int
     records: dict[str, int]
     """Records out of each counted node."""
@@ -122,19 +122,19 @@ class JobMetrics(BaseModel):
     tasks: int
     tasks_done: int
     retries: int
-    """Tasks started again after a failure or a loss; not those that only moved to a free slot."""
+    """Tasks launched again after a failure or a loss; not those that only moved to a free slot."""
     failures: dict[str, int]
-    """Failed attempts by kind; cancelled ones are none."""
+    """Failed attempts by kind; a cancelled attempt is not a failure."""
     failures_by_worker: dict[str, int] = {}
     last_failure_at: float | None = None
     task_time_s: float = 0.0
-    """What the tasks took together."""
+    """Time of all tasks together."""
     skew: float | None = None
-    """That of its most skewed stage."""
+    """Skew of the most skewed stage."""
     bytes_read: int
     bytes_shuffled: int
     bytes_fetched: int = 0
-    """Bytes of blocks that came over HTTP, of caches too; the others were mapped."""
+    """Bytes of blocks, cached ones too, that were fetched over HTTP; other blocks were mapped."""
     bytes_spilled: int = 0
     cache_hits: int = 0
     cache_misses: int = 0

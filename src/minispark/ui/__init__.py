@@ -1,11 +1,10 @@
-"""What people see in a browser: pages, the documents they are made of, and the report as a file."""
+"""The web pages, the documents that they show, and the report as a file."""
 
-from minispark.ui.job_page import JobPage, JobPageInputs, OutputFiles, OutputRows, sheet_of
+from minispark.ui.job_page import JobPage, JobPageInputs, OutputFiles, OutputRows, job_page_of
 from minispark.ui.pages import ASSETS, VERSION, Asset, Pages, PageViewer
 from minispark.ui.report import report_html
 from minispark.ui.step_pager import STEPS_PER_PAGE, StepPager, StoryDocument
-from minispark.ui.timeline import Timeline, timeline_of
-from minispark.ui.trace import trace_of
+from minispark.ui.timeline import Timeline, timeline_of, trace_of
 
 __all__ = [
     "ASSETS",
@@ -21,8 +20,8 @@ __all__ = [
     "StepPager",
     "StoryDocument",
     "Timeline",
+    "job_page_of",
     "report_html",
-    "sheet_of",
     "timeline_of",
     "trace_of",
 ]

@@ -1,7 +1,6 @@
-"""The plan of a job that runs or ran, as data for the page, which draws it (``dag.js``).
+"""The plan of a running or ended job, as data for ``dag.js``: DAG nodes, stages, exchanges.
 
-DAG nodes, the stages they were fused into, exchanges. A plan that did not run has a picture of
-its own, for notebooks (`minispark.plan.picture`).
+`minispark.plan.picture` draws a plan that did not run, for notebooks.
 """
 
 from __future__ import annotations
@@ -17,19 +16,19 @@ from minispark.plan.stages import ReadMode, Stage, StageInput
 
 
 class GraphNode(BaseModel):
-    """A node of the DAG as its author wrote it."""
+    """A node of the user's DAG."""
 
     id: str
     reads: list[str]
     stages: list[int]
-    """The stages that it runs in: two where it is cut into a partial and a final step."""
+    """The stages of the node: two if it has a partial and a final step."""
     status: RowStatus
     records_out: int | None
     pushed_down: bool
 
 
 class GraphStage(BaseModel):
-    """A physical stage, and the nodes that were fused into it."""
+    """A physical stage, and the nodes that are fused into it."""
 
     number: int
     name: str
@@ -39,17 +38,17 @@ class GraphStage(BaseModel):
     label: str
     nodes: list[str]
     reads: list[str]
-    """Input files, in words."""
+    """Descriptions of the input files."""
     writes: str
     why: str
-    """Why it runs in one task, where it does."""
+    """Why the stage runs in one task, if it does."""
     pushed: list[str]
     records_out: int | None
     duration_s: float | None
 
 
 class GraphEdge(BaseModel):
-    """Rows on their way from one stage to another; ``bytes`` and ``rows`` so far."""
+    """An exchange from one stage to another; ``bytes`` and ``rows`` are those written so far."""
 
     source: int
     target: int
@@ -57,11 +56,11 @@ class GraphEdge(BaseModel):
     bytes: int
     rows: int
     copies: int
-    """Tasks that each read all of it; 1 where every row is read once."""
+    """Number of tasks that read all rows; 1 if every row is read once."""
 
 
 class PlanGraph(BaseModel):
-    """All of it."""
+    """The plan of a job."""
 
     nodes: list[GraphNode]
     stages: list[GraphStage]
@@ -69,24 +68,22 @@ class PlanGraph(BaseModel):
 
 
 def plan_graph(record: JobRecord, rows: list[StageRow]) -> PlanGraph:
-    """Draw the plan of a job; ``rows`` is its stage table."""
+    """Return the plan of a job; ``rows`` is its stage table."""
     by_id = {row.id: row for row in rows if row.kind == "stage"}
     graph = record.graph
-    flow = graph.flow
-    nodes = [
-        GraphNode(
-            id=row.id,
-            reads=list(flow.get(row.id, ())),
-            stages=[stage.id for stage in graph.stages if row.id in stage.nodes],
-            status=row.status,
-            records_out=row.records_out,
-            pushed_down=row.pushed_down,
-        )
-        for row in rows
-        if row.kind == "node"
-    ]
     return PlanGraph(
-        nodes=nodes,
+        nodes=[
+            GraphNode(
+                id=row.id,
+                reads=list(graph.flow.get(row.id, ())),
+                stages=[stage.id for stage in graph.stages if row.id in stage.nodes],
+                status=row.status,
+                records_out=row.records_out,
+                pushed_down=row.pushed_down,
+            )
+            for row in rows
+            if row.kind == "node"
+        ],
         stages=[_stage(stage, by_id[f"stage-{stage.id}"]) for stage in graph.stages],
         exchanges=[
             _exchange(record.stages[entry.stage], stage, entry, partitions)
@@ -97,13 +94,13 @@ def plan_graph(record: JobRecord, rows: list[StageRow]) -> PlanGraph:
 
 
 def _inputs(stage: Stage) -> list[tuple[StageInput, int]]:
-    """Return what a stage reads of each other stage, once, with the tasks that read it."""
-    found: dict[tuple[int, ReadMode], tuple[StageInput, int]] = {}
+    """Return the inputs of a stage, each once, with the number of tasks that read it."""
+    inputs: dict[tuple[int, ReadMode], tuple[StageInput, int]] = {}
     for branch in stage.branches:
         for entry in branch.inputs:
-            _, before = found.get((entry.stage, entry.mode), (entry, 0))
-            found[entry.stage, entry.mode] = (entry, before + branch.partitions)
-    return list(found.values())
+            _, before = inputs.get((entry.stage, entry.mode), (entry, 0))
+            inputs[entry.stage, entry.mode] = (entry, before + branch.partitions)
+    return list(inputs.values())
 
 
 def _stage(stage: Stage, row: StageRow) -> GraphStage:
@@ -125,27 +122,25 @@ def _stage(stage: Stage, row: StageRow) -> GraphStage:
 
 
 def _reads(stage: Stage) -> list[str]:
-    found = []
+    texts = []
     for branch in stage.branches:
         for scan in branch.scans:
             splits = [split for task in scan.tasks for split in task]
             files = {split.path for split in splits}
-            cut = f"{many(len(files), 'file')}, {many(len(splits), 'split')}"
-            found.append(f"{scan.spec.format.what}: {cut}")
-    return list(dict.fromkeys(found))
+            counts = f"{many(len(files), 'file')}, {many(len(splits), 'split')}"
+            texts.append(f"{scan.spec.format.what}: {counts}")
+    return list(dict.fromkeys(texts))
 
 
 def _exchange(
     producer: StageState, consumer: Stage, entry: StageInput, partitions: int
 ) -> GraphEdge:
     reports = producer.reports.values()
-    how = describe_move(
-        producer.stage.output, entry.mode, readers=partitions, gathers=consumer.partitions == 1
-    )
+    gathers = consumer.partitions == 1
     return GraphEdge(
         source=entry.stage,
         target=consumer.id,
-        how=how,
+        how=describe_move(producer.stage.output, entry.mode, readers=partitions, gathers=gathers),
         bytes=sum(report.block.bytes for report in reports),
         rows=sum(report.block.rows for report in reports),
         copies=partitions if entry.mode is ReadMode.ALL else 1,

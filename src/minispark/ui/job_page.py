@@ -1,24 +1,26 @@
-"""Everything that the page of a job shows, as one document.
+"""The document of a job's page, for running and ended jobs and for the report file.
 
-A page is made of it, and so is a report: there is one page, whether its job runs, has ended, or
-lies in a file. The timeline and the story, which can be long, are documents of their own.
+The timeline and the story, which can be long, are separate documents.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from pydantic import BaseModel
 
+from minispark.errors import Cancelled, ErrorInfo
 from minispark.observe.headline import Sentence, headline
 from minispark.observe.record import JobRecord
 from minispark.observe.views import JobMetrics, JobView, StageRow
 from minispark.observe.why import Advice, Facts, why
 from minispark.plan.explain import render
 from minispark.ui.graph import PlanGraph, plan_graph
-from minispark.ui.problems import Problem, problems
 from minispark.ui.quantiles import StageQuantiles, WorkerShare, quantiles, worker_shares
+
+_MAX_PROBLEMS = 50
+"""More different problems do not help a reader; the list of attempts has all of them."""
 
 
 class OutputRows(BaseModel):
@@ -41,8 +43,19 @@ class OutputFiles(BaseModel):
     bytes: int
 
 
+class Problem(BaseModel):
+    """Attempts that failed in the same way; ``task``, ``worker`` and ``at`` are of the first."""
+
+    error: ErrorInfo
+    count: int
+    task: str
+    worker: str
+    at: float
+    workers: list[str]
+
+
 class JobPage(BaseModel):
-    """A job, as its page shows it. ``made_at`` is when."""
+    """Everything that the page of a job shows, at the time ``made_at``."""
 
     job: JobView
     headline: Sentence
@@ -61,33 +74,57 @@ class JobPage(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class JobPageInputs:
-    """What is shown of a job besides its record: what was kept of one that has ended."""
+    """The views and outputs of a job; of an ended job, as they were stored."""
 
     view: JobView
     rows: list[StageRow]
     metrics: JobMetrics
     outputs: Sequence[OutputRows] = ()
     files: Sequence[OutputFiles] = ()
-    slots: Mapping[str, int] = field(default_factory=dict)
-    """Slots of the workers that are known."""
     up: int = 0
-    """Slots of those that are up."""
+    """Slots of the workers that are UP."""
 
 
-def sheet_of(record: JobRecord, shown: JobPageInputs, *, now: float) -> JobPage:
-    """Gather what the page of a job shows."""
+def job_page_of(record: JobRecord, inputs: JobPageInputs, *, now: float) -> JobPage:
+    """Return the document of a job's page."""
     return JobPage(
-        job=shown.view,
-        headline=headline(record, shown.view, shown.metrics),
-        metrics=shown.metrics,
-        rows=shown.rows,
-        graph=plan_graph(record, shown.rows),
-        quantiles=quantiles(record, {row.id: row.skew for row in shown.rows}),
+        job=inputs.view,
+        headline=headline(record, inputs.view, inputs.metrics),
+        metrics=inputs.metrics,
+        rows=inputs.rows,
+        graph=plan_graph(record, inputs.rows),
+        quantiles=quantiles(record, {row.id: row.skew for row in inputs.rows}),
         workers=worker_shares(record),
-        advice=why(Facts(record, shown.up)),
+        advice=why(Facts(record, inputs.up)),
         problems=problems(record),
-        outputs=list(shown.outputs),
-        files=list(shown.files),
+        outputs=list(inputs.outputs),
+        files=list(inputs.files),
         explain=render(record.graph),
         made_at=now,
     )
+
+
+def problems(record: JobRecord) -> list[Problem]:
+    """Return the failures of a job, equal ones once, in the order of their first occurrence."""
+    groups: dict[tuple[int, str, str], Problem] = {}
+    for key, attempt in record.attempts.items():
+        if attempt.failure is None or isinstance(attempt.failure, Cancelled):
+            continue
+        error = record.explain(attempt.failure, key)
+        # The sentence of a failure that is not the user's names its partition: compare without it.
+        kind = (key.stage, error.code, error.message.partition(" (stage ")[0])
+        problem = groups.get(kind)
+        if problem is not None:
+            problem.count += 1
+            if attempt.worker not in problem.workers:
+                problem.workers.append(attempt.worker)
+        elif len(groups) < _MAX_PROBLEMS:
+            groups[kind] = Problem(
+                error=error,
+                count=1,
+                task=key.block_id,
+                worker=attempt.worker,
+                at=attempt.finished_at or attempt.started_at,
+                workers=[attempt.worker],
+            )
+    return list(groups.values())

@@ -1,7 +1,7 @@
-"""Pages as HTML: Jinja templates with escaping on, and the assets they name.
+"""The HTML pages: Jinja templates with escaping on, and their assets.
 
-No template has a script or a style of its own, so the content security policy may forbid both.
-Assets lie under a name that hangs on their content: a browser keeps them until they change.
+No template has an inline script or style, so the content security policy forbids both. The address
+of an asset contains a hash of all assets: a browser caches it until one changes.
 """
 
 from __future__ import annotations
@@ -43,46 +43,46 @@ class Asset:
 
 
 def _load() -> dict[str, Asset]:
-    found = {}
+    assets = {}
     for path in sorted(_ROOT.rglob("*")):
         if path.suffix in _TYPES:
             name = path.relative_to(_ROOT).as_posix()
-            found[name] = Asset(name, _TYPES[path.suffix], path.read_bytes())
-    return found
+            assets[name] = Asset(name, _TYPES[path.suffix], path.read_bytes())
+    return assets
 
 
 ASSETS: Mapping[str, Asset] = _load()
-"""All that is served: names that are not here are nowhere."""
+"""The assets by name; the server serves no other file."""
 VERSION = hashlib.sha256(b"".join(asset.body for asset in ASSETS.values())).hexdigest()[:12]
-"""Stands in the address of each, and changes with any of them."""
+"""Part of the address of every asset; it changes with each of them."""
 
 
 @dataclass(frozen=True, slots=True)
 class PageViewer:
-    """Who looks: what they may do hangs on how they logged in."""
+    """The reader of a page, with the rights of the token behind the login."""
 
     level: Level | None = None
 
     @property
     def may_submit(self) -> bool:
-        """Whether they may start and cancel jobs, and read results."""
+        """Whether the reader may start and cancel jobs, and read results."""
         return self.level in (Level.SUBMIT, Level.ROOT)
 
 
 class Pages:
-    """Renders pages; ``cluster`` is shown on each. ``bundled`` pages name no other file."""
+    """Renders pages of ``cluster``; ``bundled`` pages refer to no other file."""
 
     def __init__(self, cluster: str, *, bundled: bool = False) -> None:
-        self._same = {"cluster": cluster, "bundled": bundled}
-        # Loading a template runs the code that it became: none of that while requests come in.
+        self._shared = {"cluster": cluster, "bundled": bundled}
+        # Loaded now, since loading a template runs code: none of that during a request.
         self._templates = _load_templates()
 
     def render(self, template: str, reader: PageViewer, **values: Any) -> str:
         """Render a template."""
-        return self._templates[template].render(reader=reader, **self._same, **values)
+        return self._templates[template].render(reader=reader, **self._shared, **values)
 
     def refused(self, status: int, info: ErrorInfo) -> str:
-        """Render a refusal for somebody who wanted to read a page."""
+        """Render the page of a refused request."""
         return self.render("refused.html", PageViewer(), status=status, error=info)
 
 

@@ -1,10 +1,9 @@
-"""Task metrics of a stage in five numbers each, and what every worker did for a job."""
+"""Quantiles of a stage's task metrics, and the share of each worker in a job."""
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Literal
 
 from pydantic import BaseModel
@@ -18,18 +17,18 @@ Unit = Literal["s", "rows", "bytes"]
 
 
 class Quantiles(BaseModel):
-    """One figure over the tasks of a stage."""
+    """One metric over the tasks of a stage."""
 
     name: str
     unit: Unit
     values: list[float]
-    """Least, 25 %, 50 %, 75 %, most."""
+    """Minimum, 25 %, 50 %, 75 %, maximum."""
     most: str
-    """The attempt with the most of it."""
+    """The attempt with the maximum."""
 
 
 class StageQuantiles(BaseModel):
-    """The figures of the accepted attempts of a stage."""
+    """The metrics of the accepted attempts of a stage."""
 
     stage: int
     name: str
@@ -39,7 +38,7 @@ class StageQuantiles(BaseModel):
 
 
 class WorkerShare(BaseModel):
-    """What a worker did for a job."""
+    """The attempts, time and rows of a worker in a job."""
 
     worker: str
     attempts: int
@@ -50,16 +49,7 @@ class WorkerShare(BaseModel):
     rows: int
 
 
-@dataclass(slots=True)
-class _Share:
-    """A `WorkerShare` in the making: models are slow to add to, ten thousand times."""
-
-    states: Counter[str] = field(default_factory=Counter)
-    busy_s: float = 0.0
-    rows: int = 0
-
-
-_FIGURES: tuple[tuple[str, Unit, Callable[[TaskReport], float]], ...] = (
+_METRICS: tuple[tuple[str, Unit, Callable[[TaskReport], float]], ...] = (
     ("ran", "s", lambda report: report.duration_s),
     ("rows out", "rows", rows_out),
     ("bytes read", "bytes", lambda report: report.bytes_read),
@@ -69,72 +59,72 @@ _FIGURES: tuple[tuple[str, Unit, Callable[[TaskReport], float]], ...] = (
 
 
 def quantiles(record: JobRecord, skews: dict[str, float | None]) -> list[StageQuantiles]:
-    """Sum up the tasks of each stage that has any; ``skews`` are those of the stage table."""
-    found = []
+    """Return the quantiles of each stage with reports; ``skews`` are those of the stage table."""
+    stages = []
     for state in record.stages.values():
         reports = list(state.reports.values())
         if not reports:
             continue
-        figures = [_figure(name, unit, reports, value) for name, unit, value in _FIGURES]
-        figures[1:1] = [_stood_in_line(record, reports), _rows_in(record, state)]
-        found.append(
+        metrics = [_quantiles(name, unit, reports, value) for name, unit, value in _METRICS]
+        metrics[1:1] = [_queued(record, reports), _rows_in(record, state)]
+        stages.append(
             StageQuantiles(
                 stage=state.stage.id,
                 name=state.stage.name,
                 tasks=len(reports),
                 skew=skews.get(f"stage-{state.stage.id}"),
-                figures=[figure for figure in figures if figure.values[-1] > 0],
+                figures=[metric for metric in metrics if metric.values[-1] > 0],
             )
         )
-    return found
+    return stages
 
 
 def worker_shares(record: JobRecord) -> list[WorkerShare]:
-    """Say what each worker did, by name."""
-    shares: dict[str, _Share] = {}
+    """Return the share of each worker, by name."""
+    states: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    busy_s: defaultdict[str, float] = defaultdict(float)
+    rows: Counter[str] = Counter()
     for key, attempt in record.attempts.items():
-        share = shares.get(attempt.worker)
-        if share is None:
-            share = shares[attempt.worker] = _Share()
-        share.states[attempt.status] += 1
-        share.busy_s += attempt.took_s or 0.0
+        states[attempt.worker][attempt.status] += 1
+        busy_s[attempt.worker] += attempt.took_s or 0.0
         report = record.stages[key.stage].reports.get(key.partition)
-        share.rows += report.rows_in if report is not None and report.key == key else 0
+        if report is not None and report.key == key:
+            rows[attempt.worker] += report.rows_in
     return [
         WorkerShare(
             worker=name,
-            attempts=share.states.total(),
-            succeeded=share.states["SUCCEEDED"],
-            failed=share.states["FAILED"],
-            running=share.states["RUNNING"],
-            busy_s=share.busy_s,
-            rows=share.rows,
+            attempts=count.total(),
+            succeeded=count["SUCCEEDED"],
+            failed=count["FAILED"],
+            running=count["RUNNING"],
+            busy_s=busy_s[name],
+            rows=rows[name],
         )
-        for name, share in sorted(shares.items())
+        for name, count in sorted(states.items())
     ]
 
 
 def _rows_in(record: JobRecord, state: StageState) -> Quantiles:
-    """Rows of blocks, or, where files are read, rows that their nodes counted."""
+    """Rows of blocks, or of files as their nodes counted them."""
     sources = [node for node in state.stage.nodes if not record.graph.flow.get(node, (node,))]
 
     def rows(report: TaskReport) -> float:
         counted = sum(report.nodes.get(node, 0) for node in sources)
         return counted if state.scans_rows and sources else report.rows_in
 
-    return _figure("rows in", "rows", list(state.reports.values()), rows)
+    return _quantiles("rows in", "rows", list(state.reports.values()), rows)
 
 
-def _stood_in_line(record: JobRecord, reports: Sequence[TaskReport]) -> Quantiles:
+def _queued(record: JobRecord, reports: Sequence[TaskReport]) -> Quantiles:
     def waited(report: TaskReport) -> float:
         attempt = record.attempts[report.key]
         ended = attempt.finished_at or attempt.started_at
         return max(0.0, ended - attempt.started_at - report.duration_s)
 
-    return _figure("stood in line", "s", reports, waited)
+    return _quantiles("stood in line", "s", reports, waited)
 
 
-def _figure(
+def _quantiles(
     name: str, unit: Unit, reports: Sequence[TaskReport], value: Callable[[TaskReport], float]
 ) -> Quantiles:
     values = [float(value(report)) for report in reports]

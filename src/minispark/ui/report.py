@@ -1,7 +1,7 @@
-"""The page of a job as one file that needs nothing else: the same template, the same modules.
+"""The page of a job as one file, with the template and the modules of the web page.
 
-Style, scripts and documents stand in the file. What may run is said by their hashes, so nothing
-that a job put into its names or messages could.
+The file contains style, scripts and documents. Its content security policy allows these scripts by
+their hashes, so no text of a job can run.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from minispark.ui.step_pager import StoryDocument
 from minispark.ui.timeline import Timeline
 
 _MODULES = ("documents.js", "live.js", "dag.js", "timeline.js", "story.js", "job.js")
-"""Each after those that it imports: they become one module."""
+"""Each after the modules that it imports: they become one module."""
 _LIBRARY = "vendor/dagre/dagre.min.js"
 _IMPORT = re.compile(r'^import \{[^}]*\} from "\./[a-z]+\.js";\n', re.MULTILINE)
 _EXPORT = re.compile(r"^export ", re.MULTILINE)
@@ -31,11 +31,11 @@ class _Documents(BaseModel):
     story: StoryDocument
 
 
-def report_html(sheet: JobPage, timeline: Timeline, story: StoryDocument) -> str:
-    """Return the file."""
+def report_html(page: JobPage, timeline: Timeline, story: StoryDocument) -> str:
+    """Return the HTML of the report."""
     style, library = ASSETS["ui.css"].text, ASSETS[_LIBRARY].text
     modules = "\n".join(_EXPORT.sub("", _IMPORT.sub("", ASSETS[m].text)) for m in _MODULES)
-    documents = _Documents(sheet=sheet, timeline=timeline, story=story)
+    documents = _Documents(sheet=page, timeline=timeline, story=story)
     policy = (
         f"default-src 'none'; style-src {_hashed(style)}; "
         f"script-src {_hashed(library)} {_hashed(modules)}; base-uri 'none'; form-action 'none'"
@@ -43,8 +43,8 @@ def report_html(sheet: JobPage, timeline: Timeline, story: StoryDocument) -> str
     return Pages("", bundled=True).render(
         "report.html",
         PageViewer(),
-        sheet=sheet,
-        # The escaping that JSON in a page needs is done below; the rest is our own files.
+        page=page,
+        # `_quoted` escapes the JSON; the other texts are our own files.
         policy=policy,
         style=Markup(style),  # noqa: S704
         library=Markup(library),  # noqa: S704
@@ -59,7 +59,7 @@ def _hashed(text: str) -> str:
 
 
 def _quoted(text: str) -> str:
-    """Write JSON so that nothing in it ends or begins a tag."""
+    """Escape JSON so that nothing in it begins or ends a tag."""
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return text

@@ -108,7 +108,7 @@ def metrics_app(
         now = figures()
         if "text/plain" in request.headers.get("accept", ""):
             active = int(now.get("active_tasks", 0))
-            told = WorkerFigures.from_told(
+            told = WorkerFigures.from_heartbeat(
                 now, worker_id=worker_id, slots=slots, active_tasks=active
             )
             return Response(worker_text(told), media_type=CONTENT_TYPE)

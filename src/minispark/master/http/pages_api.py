@@ -210,7 +210,7 @@ def _add_pages(routes: APIRouter, service: Service, pages: Pages) -> None:
 
     @routes.get("/jobs/{job_id}", include_in_schema=False)
     async def job_page(request: Request, job_id: str) -> Response:
-        return show(request, "job.html", sheet=await service.sheets.sheet(job_id))
+        return show(request, "job.html", page=await service.sheets.sheet(job_id))
 
     @routes.get("/jobs/{job_id}/events", include_in_schema=False)
     async def events_page(

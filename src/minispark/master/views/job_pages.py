@@ -21,7 +21,7 @@ from minispark.ui import (
     OutputFiles,
     OutputRows,
     Timeline,
-    sheet_of,
+    job_page_of,
     timeline_of,
 )
 
@@ -86,7 +86,7 @@ class JobPages:
         """
 
         def make(record: JobRecord) -> JobPage:
-            return sheet_of(record, self._shown(job, record), now=wall_s())
+            return job_page_of(record, self._shown(job, record), now=wall_s())
 
         return await self._made(self._sheets, job, make)
 
@@ -114,15 +114,13 @@ class JobPages:
     def _shown(self, job: str, record: JobRecord) -> JobPageInputs:
         book = self._parts.jobs
         outcome = book.outcome(job)
-        slots = self._slots()
         if outcome is not None:
-            return replace(_shown_outcome(outcome, record, slots), up=self._up())
+            return replace(_shown_outcome(outcome, record), up=self._up())
         return JobPageInputs(
             up=self._up(),
             view=book.view(job),
             rows=book.stage_rows(job),
             metrics=book.metrics(job, now=wall_s()),
-            slots=slots,
         )
 
     def _up(self) -> int:
@@ -132,7 +130,7 @@ class JobPages:
         return {entry.worker_id: entry.slots for entry in self._parts.registry.all()}
 
 
-def _shown_outcome(outcome: FinishedJob, record: JobRecord, slots: dict[str, int]) -> JobPageInputs:
+def _shown_outcome(outcome: FinishedJob, record: JobRecord) -> JobPageInputs:
     return JobPageInputs(
         view=outcome.view,
         rows=record.stage_rows() if "stages" in outcome.missing else outcome.stages,
@@ -151,5 +149,4 @@ def _shown_outcome(outcome: FinishedJob, record: JobRecord, slots: dict[str, int
             OutputFiles(**sink.model_dump(exclude={"files"}), files=len(sink.files))
             for sink in outcome.sinks
         ],
-        slots=slots,
     )

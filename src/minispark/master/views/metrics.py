@@ -112,7 +112,7 @@ class MetricsView:
 def worker_figures(entry: WorkerSession, *, now: float) -> cluster.WorkerFigures:
     """Describe a worker; ``now`` is monotonic. One that is gone takes nothing of its machine."""
     gone = {"cpu_percent", "memory_bytes"} if entry.status == "DOWN" else set()
-    return cluster.WorkerFigures.from_told(
+    return cluster.WorkerFigures.from_heartbeat(
         {name: value for name, value in entry.metrics.items() if name not in gone},
         worker_id=entry.worker_id,
         status=entry.status,

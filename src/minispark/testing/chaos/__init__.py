@@ -1,5 +1,5 @@
-"""A job on real processes while its cluster is taken apart, by a printed seed.
+"""Fault injection on real processes: a job runs while faults strike its cluster, by a seed.
 
-``faults`` what happens, drawn from a seed · ``gate`` a network to cut · ``shaky`` the cluster to
-which it happens · ``ordeal`` a job that goes through it · ``trial`` a job of the user's, twice.
+``faults`` the faults, drawn from a seed · ``tcp_proxy`` a network to cut · ``faulty_cluster`` the
+cluster · ``fault_run`` a job under faults · ``trial`` a user's job with and without faults.
 """

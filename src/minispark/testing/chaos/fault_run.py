@@ -1,9 +1,10 @@
-"""A job that goes through it: submitted, afflicted while it runs, its rows read back."""
+"""A job under faults: submit it, inject faults while it runs, read its rows."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -19,7 +20,7 @@ from minispark.plan.stages import StageGraph
 from minispark.testing.chaos.faults import FaultStep
 from minispark.testing.chaos.faulty_cluster import FaultyCluster
 
-_LOOK_S = 0.01
+_POLL_S = 0.01
 _PATIENCE_S = 60.0
 
 _T = TypeVar("_T")
@@ -27,7 +28,7 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class InjectedFault:
-    """A line of the story."""
+    """A fault that was injected, at a time and a progress of the job."""
 
     at_s: float
     percent: float
@@ -39,26 +40,26 @@ class InjectedFault:
 
 @dataclass(frozen=True, slots=True)
 class FaultRun:
-    """How a job went. ``story`` is what was done to its cluster, in order."""
+    """The result of a job under faults. ``story`` holds the injected faults in order."""
 
     job_id: str
     view: JobView
     story: tuple[InjectedFault, ...]
     failures: Mapping[str, int]
-    """Attempts that failed, by kind: what the story cost."""
+    """Failed attempts by kind."""
     duration_s: float
 
 
-def undergo(
+def run_under_faults(
     cluster: FaultyCluster,
     payload: Mapping[str, Any] | StageGraph,
     steps: Sequence[FaultStep],
     *,
     name: str,
     spared: Collection[int] = (),
-    on_happening: Callable[[InjectedFault], None] = lambda _: None,
+    on_fault: Callable[[InjectedFault], None] = lambda _: None,
 ) -> FaultRun:
-    """Run a job while ``steps`` happen, and make good what they did when it has ended.
+    """Run a job, inject ``steps`` while it runs, and repair all faults at its end.
 
     Raises
     ------
@@ -73,26 +74,26 @@ def undergo(
             job_id = client.submit_json(payload)
         story: list[InjectedFault] = []
 
-        def tell(percent: float, what: str) -> None:
+        def record(percent: float, what: str) -> None:
             story.append(InjectedFault(monotonic_s() - start_s, percent, what))
-            on_happening(story[-1])
+            on_fault(story[-1])
 
-        with _afflicted(cluster, job_id, steps, spared, tell):
+        with _injecting(cluster, job_id, steps, spared, record):
             view = client.wait(job_id)
         duration_s = monotonic_s() - start_s
         cluster.heal()
         raise_unless_succeeded(view)
-        failures = _patiently(lambda: client.metrics(job_id)).failures
+        failures = _retry(lambda: client.metrics(job_id)).failures
     return FaultRun(job_id, view, tuple(story), failures, duration_s)
 
 
 def read_rows(cluster: FaultyCluster, job_id: str, *, node: str | None = None) -> pl.DataFrame:
-    """Return the result of a job that has ended; a master that is just starting is waited for."""
+    """Return the result of an ended job; wait for a master that is starting."""
     with MasterClient(cluster.url, token=cluster.token) as client:
-        return _patiently(lambda: client.result_frame(job_id, node=node))
+        return _retry(lambda: client.result_frame(job_id, node=node))
 
 
-def _patiently(ask: Callable[[], _T]) -> _T:
+def _retry(ask: Callable[[], _T]) -> _T:
     end = monotonic_s() + _PATIENCE_S
     while True:
         try:
@@ -100,49 +101,43 @@ def _patiently(ask: Callable[[], _T]) -> _T:
         except MasterUnreachableError:
             if monotonic_s() > end:
                 raise
-        threading.Event().wait(_LOOK_S)
+        threading.Event().wait(_POLL_S)
 
 
 @contextmanager
-def _afflicted(
+def _injecting(
     cluster: FaultyCluster,
     job_id: str,
     steps: Sequence[FaultStep],
     spared: Collection[int],
-    tell: Callable[[float, str], None],
+    record: Callable[[float, str], None],
 ) -> Iterator[None]:
-    """Do the steps in a thread of its own while the block runs."""
-    over = threading.Event()
-    trouble: list[BaseException] = []
+    """Inject the steps from another thread while the block runs."""
+    ended = threading.Event()
 
-    def afflict() -> None:
+    def inject() -> None:
+        with MasterClient(cluster.url, token=cluster.token) as client:
+            _inject(cluster, client, job_id, list(steps), spared, record, ended)
+
+    with ThreadPoolExecutor(1, thread_name_prefix="faults") as pool:
+        injection = pool.submit(inject)
         try:
-            with MasterClient(cluster.url, token=cluster.token) as client:
-                _afflict(cluster, client, job_id, list(steps), spared, tell, over)
-        except BaseException as error:
-            trouble.append(error)
-
-    thread = threading.Thread(target=afflict, name="afflict", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
-    if trouble:
-        raise trouble[0]
+            yield
+        finally:
+            ended.set()
+        injection.result()
 
 
-def _afflict(
+def _inject(
     cluster: FaultyCluster,
     client: MasterClient,
     job_id: str,
     steps: list[FaultStep],
     spared: Collection[int],
-    tell: Callable[[float, str], None],
-    over: threading.Event,
+    record: Callable[[float, str], None],
+    ended: threading.Event,
 ) -> None:
-    while steps and not over.wait(_LOOK_S):
+    while steps and not ended.wait(_POLL_S):
         try:
             view = client.job(job_id)
         except MinisparkError:
@@ -152,6 +147,6 @@ def _afflict(
         while steps and view.progress >= steps[0].after_percent:
             what = cluster.carry_out(steps[0], job=job_id, spared=spared)
             if what is None:
-                break  # Nothing to do it to yet: perhaps there will be.
-            tell(view.progress, what)
+                break  # There is no target yet; try again later.
+            record(view.progress, what)
             del steps[0]

@@ -1,4 +1,4 @@
-"""What is done to a cluster, and when: drawn from a seed before anything runs."""
+"""The faults of a run and their times, drawn from a seed before the run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from enum import StrEnum
 
 
 class Fault(StrEnum):
-    """One thing that goes wrong, and later right again."""
+    """A kind of fault; each is repaired after a while."""
 
     KILL_WORKER = "kill -9 of a worker; another starts in its place"
     RESTART_WORKER = "kill -9 of a worker, started again on its port at once"
@@ -44,39 +44,41 @@ _WEIGHTS = {
     Fault.CORRUPT_BLOCK: 3,
 }
 _FIRST_PERCENT, _LAST_PERCENT = 3.0, 90.0
-"""Later, the job may be over by the time the fault is there."""
+"""Later faults could strike after the end of the job."""
 _SHORT_S, _LONG_S = 0.1, 1.0
 _MAX_EXECUTORS = 2
-"""A task that lost its executor three times ends its job, and rightly so."""
-_OF_EXECUTORS = (Fault.KILL_EXECUTOR, Fault.SEGFAULT_EXECUTOR)
+"""A task that loses its executor three times fails its job, which is correct."""
+_EXECUTOR_FAULTS = (Fault.KILL_EXECUTOR, Fault.SEGFAULT_EXECUTOR)
 
 
 @dataclass(frozen=True, slots=True)
 class FaultStep:
-    """A fault that comes when the job is so far, to the worker of that number."""
+    """A fault for worker ``victim`` when the job's progress reaches ``after_percent``."""
 
     after_percent: float
     fault: Fault
     victim: int
     lasts_s: float
-    """For how long, where the fault itself does not say."""
+    """Duration, for faults without a fixed one."""
     chance: int
-    """Decides what is left open: which block, which byte, which way to cut."""
+    """Random number that decides the rest: which block, which byte, which kind of cut."""
 
 
 def draw(
     seed: int, number: int, *, faults: int, kinds: Sequence[Fault] = tuple(Fault)
 ) -> tuple[FaultStep, ...]:
-    """Return the faults of the ``number``-th job under ``seed``, first to last."""
-    dice = random.Random(f"{seed}/{number}")  # noqa: S311 - to be repeatable, not secret
+    """Return the faults of job ``number`` under ``seed``, in order of time."""
+    dice = random.Random(f"{seed}/{number}")  # noqa: S311 - repeatable, not secret
     steps = []
     executors = 0
     for _ in range(faults):
-        allowed = [k for k in kinds if k not in _OF_EXECUTORS or executors < _MAX_EXECUTORS]
+        allowed = [
+            kind for kind in kinds if kind not in _EXECUTOR_FAULTS or executors < _MAX_EXECUTORS
+        ]
         if not allowed:
             break
         fault = dice.choices(allowed, [_WEIGHTS[kind] for kind in allowed])[0]
-        executors += fault in _OF_EXECUTORS
+        executors += fault in _EXECUTOR_FAULTS
         steps.append(
             FaultStep(
                 after_percent=dice.uniform(_FIRST_PERCENT, _LAST_PERCENT),

@@ -1,12 +1,12 @@
-"""A local cluster to which things are done: real processes, real signals, a network to cut.
+"""A local cluster with faults: real processes, real signals, a network to cut.
 
 ::
 
-    worker  --> gate --> master          what the worker says
-    reader  --> gate --> worker          its blocks; 127.0.0.2:P is let through to 127.0.0.1:P
+    worker  --> proxy --> master         requests of the worker
+    reader  --> proxy --> worker         blocks; 127.0.0.2:P leads to 127.0.0.1:P
 
-Every fault is made good again after a while, by a timer or by `heal`: who was killed is started
-again, who was stopped goes on, what was cut is whole.
+A timer or `heal` repairs every fault: a killed process starts again, a stopped one continues, a cut
+network is whole again.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ from minispark.testing.chaos.tcp_proxy import TcpProxy
 
 _HERE, _BLOCKS = "127.0.0.1", "127.0.0.2"
 _DOWN_S = 1.5
-"""Silence after which the master gives a worker up: short, since tests wait for it."""
+"""Silence after which a worker is DOWN: short, since tests wait for it."""
 _HEARTBEAT_S = 0.2
 _BEYOND_DOWN_S = 0.7
-_FIGURES_OFFSET = 1_000
+_METRICS_OFFSET = 1_000
 _PORTS = range(20_000, 30_000)
-"""Below those that the system gives to others."""
+"""Below the ports that the system assigns."""
 _READY_S = 90.0
 _POLL_S = 0.02
 
@@ -49,7 +49,7 @@ class _Worker:
     to_master: TcpProxy
     to_blocks: TcpProxy
     leaving: bool = False
-    """It was asked to leave, and another is or will be there for it."""
+    """The worker is draining; another one replaces it."""
 
     def close(self) -> None:
         self.to_master.close()
@@ -57,16 +57,16 @@ class _Worker:
 
 
 class FaultyCluster:
-    """Started and ended by ``with``; what `carry_out` says is for one thread.
+    """A cluster that lasts for a ``with`` block; `carry_out` is for one thread.
 
     Parameters
     ----------
     workers
-        How many there are but for the time until a dead one is replaced.
+        Number of workers; fewer for a while after one died.
     maps
-        Whether blocks are mapped, or all go through the network.
+        Whether blocks are mapped, or all fetched over the network.
     directory
-        Where state, blocks and logs go.
+        Directory for state, blocks and logs.
     """
 
     def __init__(
@@ -86,8 +86,8 @@ class FaultyCluster:
         )
         self._workers: list[_Worker] = []
         self._lock = threading.RLock()
-        self._repairs: dict[threading.Timer, Callable[[], None]] = {}
-        self._seen: dict[int, psutil.Process] = {}
+        self._repairs: dict[threading.Timer, Callable[[], object]] = {}
+        self._processes: dict[int, psutil.Process] = {}
         self._ports: set[tuple[str, int]] = set()
 
     def __enter__(self) -> FaultyCluster:
@@ -106,36 +106,36 @@ class FaultyCluster:
 
     @property
     def url(self) -> str:
-        """Where its master is."""
+        """The URL of the master."""
         return self._cluster.url
 
     @property
     def token(self) -> str:
-        """What opens it."""
+        """The secret of the cluster."""
         return self._cluster.token
 
     def logs(self) -> dict[str, str]:
-        """What each process has said."""
+        """The log of each process."""
         return self._cluster.logs()
 
     def wait_until_whole(self) -> None:
-        """Wait until all is repaired and all workers are UP; replace those that did not start.
+        """Repair all faults and wait until all workers are UP; replace workers that ended.
 
         Raises
         ------
         TimeoutError
-            It does not come about.
+            The workers are not UP in time.
         """
         self.heal()
         pause, end = threading.Event(), monotonic_s() + _READY_S
         while monotonic_s() < end:
-            for worker in [found for found in self._workers if not found.process.alive]:
+            for worker in [worker for worker in self._workers if not worker.process.alive]:
                 self._remove(worker)
                 if not worker.leaving:
                     self._add_worker()
             up = [w for w in self._cluster.client.workers() if w["status"] == "UP"]
             if len(up) >= self._count:
-                self._take_note()
+                self._note_resources()
                 return
             pause.wait(_POLL_S)
         msg = f"{self._count} workers did not come up within {_READY_S:g} s"
@@ -144,24 +144,23 @@ class FaultyCluster:
     def carry_out(
         self, step: FaultStep, *, job: str = "", spared: Collection[int] = ()
     ) -> str | None:
-        """Do what a step says; return what was done, None if there was nothing to do it to.
+        """Inject a fault; return its description, None if there is no target now.
 
-        Of the blocks of ``job``, those of the stages ``spared`` are left alone: a result that is
-        damaged on its disk after it was delivered is gone, and nobody recomputes it. What is cached
-        may be damaged at any time.
+        Blocks of ``job`` of the stages ``spared`` are not damaged: nothing recomputes a result
+        that is damaged after its delivery. Cached blocks may be damaged at any time.
         """
         with self._lock:
-            self._take_note()
+            self._note_resources()
             match step.fault:
                 case Fault.KILL_MASTER | Fault.STOP_MASTER:
-                    return self._to_master(step)
+                    return self._strike_master(step)
                 case Fault.DELETE_BLOCK | Fault.CORRUPT_BLOCK:
-                    return self._to_block(step, job, spared)
+                    return self._strike_block(step, job, spared)
                 case _:
-                    return self._to_worker(step)
+                    return self._strike_worker(step)
 
     def heal(self) -> None:
-        """Make good now what would be made good later."""
+        """Repair all faults now."""
         with self._lock:
             for timer, repair in list(self._repairs.items()):
                 timer.cancel()
@@ -169,7 +168,7 @@ class FaultyCluster:
                     repair()
 
     def close(self) -> None:
-        """End all processes and the network; the directory stays."""
+        """End all processes and proxies; the directory stays."""
         with self._lock:
             for timer in self._repairs:
                 timer.cancel()
@@ -178,7 +177,7 @@ class FaultyCluster:
                 worker.to_master.heal()
                 worker.to_blocks.heal()
             try:
-                self._take_note()
+                self._note_resources()
             finally:
                 self._cluster.close()
                 for worker in self._workers:
@@ -186,17 +185,17 @@ class FaultyCluster:
                 self._workers.clear()
 
     def leftovers(self) -> list[str]:
-        """Say what is still there after `close` that should not be."""
-        found = [f"process {p.pid} {_cmdline(p)}" for p in self._seen.values() if _lives(p)]
-        found += [f"process {p.pid} {_cmdline(p)}" for p in _processes_of(self.directory)]
-        found += [f"port {host}:{port}" for host, port in sorted(self._ports) if _open(host, port)]
+        """Return the processes, ports and files that `close` should have removed."""
+        left = [f"process {p.pid} {_cmdline(p)}" for p in self._processes.values() if _lives(p)]
+        left += [f"process {p.pid} {_cmdline(p)}" for p in _processes_of(self.directory)]
+        left += [f"port {host}:{port}" for host, port in sorted(self._ports) if _open(host, port)]
         work = self.directory / "work"
-        found += [f"file {path}" for path in sorted(work.rglob("*")) if path.is_file()]
-        return found
+        left += [f"file {path}" for path in sorted(work.rglob("*")) if path.is_file()]
+        return left
 
     # Faults.
 
-    def _to_master(self, step: FaultStep) -> str | None:
+    def _strike_master(self, step: FaultStep) -> str | None:
         master = self._cluster.master
         if master is None or not master.alive:
             return None
@@ -204,15 +203,12 @@ class FaultyCluster:
             master.signal(signal.SIGSTOP)
             self._later(step.lasts_s, lambda: master.signal(signal.SIGCONT))
             return f"SIGSTOP of the master (pid {master.pid}) for {step.lasts_s:.1f} s"
-        # Nobody may be waiting for its repair when it is dead.
+        # Killed before its repair is scheduled: the repair starts a new one.
         master.kill()
-        self._later(step.lasts_s, self._revive_master)
+        self._later(step.lasts_s, self._cluster.restart_master)
         return f"kill -9 of the master (pid {master.pid}), back after {step.lasts_s:.1f} s"
 
-    def _revive_master(self) -> None:
-        self._cluster.restart_master()
-
-    def _to_worker(self, step: FaultStep) -> str | None:
+    def _strike_worker(self, step: FaultStep) -> str | None:
         living = [w for w in self._workers if w.process.alive and not w.leaving]
         if len(living) < 2:
             return None
@@ -239,9 +235,9 @@ class FaultyCluster:
                 self._later(lasts_s, lambda: worker.process.signal(signal.SIGCONT))
                 return f"SIGSTOP of {name} (pid {pid}) for {lasts_s:.1f} s"
             case Fault.KILL_EXECUTOR:
-                return _to_executor(worker, signal.SIGKILL, step.chance)
+                return _strike_executor(worker, signal.SIGKILL, step.chance)
             case Fault.SEGFAULT_EXECUTOR:
-                return _to_executor(worker, signal.SIGSEGV, step.chance)
+                return _strike_executor(worker, signal.SIGSEGV, step.chance)
             case Fault.CUT_WORKER | Fault.CUT_BLOCKS | Fault.CUT_ALL:
                 return self._cut(worker, step)
             case Fault.KILL_MASTER | Fault.STOP_MASTER | Fault.DELETE_BLOCK | Fault.CORRUPT_BLOCK:
@@ -251,26 +247,26 @@ class FaultyCluster:
                 assert_never(step.fault)
 
     def _cut(self, worker: _Worker, step: FaultStep) -> str:
-        gates, whom, lasts_s = [worker.to_master, worker.to_blocks], "", step.lasts_s
+        proxies, peer, lasts_s = [worker.to_master, worker.to_blocks], "", step.lasts_s
         if step.fault is Fault.CUT_WORKER:
-            gates, whom = [worker.to_master], " from the master"
+            proxies, peer = [worker.to_master], " from the master"
         elif step.fault is Fault.CUT_BLOCKS:
-            gates, whom = [worker.to_blocks], " from its readers"
+            proxies, peer = [worker.to_blocks], " from its readers"
         else:
             lasts_s = _DOWN_S + _BEYOND_DOWN_S
         refuse = bool(step.chance & 1)
-        for gate in gates:
-            gate.cut(refuse=refuse)
+        for proxy in proxies:
+            proxy.cut(refuse=refuse)
 
-        def mend() -> None:
-            for gate in gates:
-                gate.heal()
+        def heal() -> None:
+            for proxy in proxies:
+                proxy.heal()
 
-        self._later(lasts_s, mend)
+        self._later(lasts_s, heal)
         how = "refusing" if refuse else "swallowing"
-        return f"network cut off {worker.process.name}{whom} for {lasts_s:.1f} s ({how})"
+        return f"network cut off {worker.process.name}{peer} for {lasts_s:.1f} s ({how})"
 
-    def _to_block(self, step: FaultStep, job: str, spared: Collection[int]) -> str | None:
+    def _strike_block(self, step: FaultStep, job: str, spared: Collection[int]) -> str | None:
         blocks = sorted(self.directory.glob(f"work/*/blocks/{job}.*{DATA_SUFFIX}"))
         blocks = [path for path in blocks if TaskKey.parse(path.stem).stage not in spared]
         blocks += sorted(self.directory.glob(f"work/*/blocks/{CACHE_PREFIX}*{DATA_SUFFIX}"))
@@ -284,21 +280,21 @@ class FaultyCluster:
             data = bytearray(path.read_bytes())
         except FileNotFoundError:
             return None
-        place = step.chance % len(data)
-        data[place] ^= 0xFF
-        # Replaced, not written to: what a task has verified and mapped does not change under it.
+        offset = step.chance % len(data)
+        data[offset] ^= 0xFF
+        # Replaced and not overwritten: a block that a task has checked and mapped cannot change.
         staged = path.with_suffix(".changed")
         staged.write_bytes(data)
         staged.replace(path)
-        return f"changed byte {place} of {path.name}"
+        return f"changed byte {offset} of {path.name}"
 
-    def _later(self, after_s: float, repair: Callable[[], None]) -> None:
-        def mend() -> None:
+    def _later(self, after_s: float, repair: Callable[[], object]) -> None:
+        def run() -> None:
             with self._lock:
                 if self._repairs.pop(timer, None) is not None:
                     repair()
 
-        timer = threading.Timer(after_s, mend)
+        timer = threading.Timer(after_s, run)
         timer.daemon = True
         self._repairs[timer] = repair
         timer.start()
@@ -308,7 +304,7 @@ class FaultyCluster:
     def _add_worker(self) -> None:
         master = urlsplit(self._cluster.url)
         to_master = TcpProxy((_HERE, 0), (_HERE, master.port or 0))
-        port, to_blocks = _gate_to_worker()
+        port, to_blocks = _proxy_to_worker()
         url = f"http://{to_master.address[0]}:{to_master.address[1]}"
         process = self._cluster.add_worker(port=port, master_url=url)
         self._workers.append(_Worker(process, to_master, to_blocks))
@@ -322,30 +318,30 @@ class FaultyCluster:
         self._workers.remove(worker)
         worker.close()
 
-    def _take_note(self) -> None:
-        """Remember what there is now, to look for it in the end."""
-        processes = [worker.process for worker in self._workers]
+    def _note_resources(self) -> None:
+        """Note all processes and ports, for `leftovers`."""
+        members = [worker.process for worker in self._workers]
         if self._cluster.master is not None:
-            processes.append(self._cluster.master)
+            members.append(self._cluster.master)
         for worker in self._workers:
             self._ports |= {worker.to_master.address, worker.to_blocks.address}
-        for own in processes:
+        for member in members:
             try:
-                process = psutil.Process(own.pid)
-                found = [process, *process.children(recursive=True)]
+                process = psutil.Process(member.pid)
+                tree = [process, *process.children(recursive=True)]
                 connections = process.net_connections("tcp")
             except psutil.Error:
                 continue
-            self._seen |= {process.pid: process for process in found}
-            listening = [found.laddr for found in connections if found.status == "LISTEN"]
+            self._processes |= {process.pid: process for process in tree}
+            listening = [each.laddr for each in connections if each.status == "LISTEN"]
             self._ports |= {(address.ip, address.port) for address in listening}
 
 
-def _gate_to_worker() -> tuple[int, TcpProxy]:
-    """Find a port that is free at the gate's address and at the worker's, and open the gate."""
+def _proxy_to_worker() -> tuple[int, TcpProxy]:
+    """Open a proxy on a port that is also free at the worker's address; return both."""
     for port in random.sample(_PORTS, len(_PORTS)):
         try:
-            for number in (port, port + _FIGURES_OFFSET):
+            for number in (port, port + _METRICS_OFFSET):
                 socket.create_server((_HERE, number)).close()
             return port, TcpProxy((_BLOCKS, port), (_HERE, port))
         except OSError:
@@ -354,7 +350,7 @@ def _gate_to_worker() -> tuple[int, TcpProxy]:
     raise OSError(msg)
 
 
-def _to_executor(worker: _Worker, number: signal.Signals, chance: int) -> str | None:
+def _strike_executor(worker: _Worker, number: signal.Signals, chance: int) -> str | None:
     try:
         executors = psutil.Process(worker.process.pid).children()
         if not executors:
@@ -374,16 +370,16 @@ def _lives(process: psutil.Process) -> bool:
 
 
 def _processes_of(directory: Path) -> list[psutil.Process]:
-    """Find the processes of a cluster, executors too, by what they have inherited."""
+    """Return the processes of a cluster, with executors, by their environment."""
     state = str(directory / "state")
-    found = []
+    processes = []
     for process in psutil.process_iter():
         try:
             if process.environ().get("MINISPARK_STATE_DIR") == state and _lives(process):
-                found.append(process)
+                processes.append(process)
         except psutil.Error:
             continue
-    return found
+    return processes
 
 
 def _cmdline(process: psutil.Process) -> str:

@@ -1,8 +1,7 @@
-"""A piece of network that can be cut: a TCP proxy on this machine.
+"""A network that can be cut: a TCP proxy on this machine.
 
-A cut either swallows what is sent, as a cable does that was pulled (connections stay open and go
-on when it is plugged in again), or it breaks every connection and refuses new ones, as a firewall
-does that was told to.
+A cut either swallows all bytes, like an unplugged cable (connections stay open and continue after
+`TcpProxy.heal`), or it breaks every connection and refuses new ones, like a firewall.
 """
 
 from __future__ import annotations
@@ -16,11 +15,11 @@ from typing import Any
 
 _CHUNK_BYTES = 1 << 16
 _CALL_S = 10.0
-"""Opening and closing sockets of this machine takes milliseconds."""
+"""More than opening and closing local sockets takes, which is milliseconds."""
 
 
 class TcpProxy:
-    """Forwards ``listen`` to ``target``, both (host, port), from a thread of its own."""
+    """Forwards ``listen`` to ``target``, both (host, port), in a thread of its own."""
 
     def __init__(self, listen: tuple[str, int], target: tuple[str, int]) -> None:
         self._target = target
@@ -31,20 +30,20 @@ class TcpProxy:
         self._server: asyncio.Server | None = None
         bound = socket.create_server(listen)
         self.address: tuple[str, int] = bound.getsockname()[:2]
-        self._thread = threading.Thread(target=self._loop.run_forever, name="gate", daemon=True)
+        self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
         self._thread.start()
         self._call(self._listen(bound))
 
     def cut(self, *, refuse: bool) -> None:
-        """Let nothing through any more."""
+        """Stop forwarding."""
         self._call(self._cut(refuse=refuse))
 
     def heal(self) -> None:
-        """Let everything through again."""
+        """Forward again."""
         self._call(self._heal())
 
     def close(self) -> None:
-        """Break every connection and stop listening; doing it twice is fine."""
+        """Break every connection and stop listening; a second call does nothing."""
         if self._loop.is_closed():
             return
         self._call(self._cut(refuse=True))
@@ -80,7 +79,7 @@ class TcpProxy:
         self._pairs.add(pair)
         try:
             await self._connect(reader, writer)
-        # Either end may go at any time; that is what this is for.
+        # Either end may go at any time: that is the purpose of a proxy that cuts.
         except (OSError, asyncio.CancelledError):
             pass
         finally:
@@ -89,15 +88,15 @@ class TcpProxy:
 
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await self._passable.wait()
-        there, back = await asyncio.open_connection(*self._target)
+        from_target, to_target = await asyncio.open_connection(*self._target)
         try:
             async with asyncio.TaskGroup() as pumps:
-                pumps.create_task(self._pump(reader, back))
-                pumps.create_task(self._pump(there, writer))
+                pumps.create_task(self._pump(reader, to_target))
+                pumps.create_task(self._pump(from_target, writer))
         except* OSError:
             pass
         finally:
-            back.transport.abort()
+            to_target.transport.abort()
 
     async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
         while chunk := await source.read(_CHUNK_BYTES):

@@ -1,4 +1,4 @@
-"""A job of the user's, once in peace and once under chaos, and whether the answers are equal."""
+"""A user's job, run once without faults and once under faults, and the differences."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from minispark.engines.base import sinks_of
 from minispark.engines.http import MasterClient
 from minispark.jobs import plan_job
 from minispark.plan.stages import Label, StageGraph
-from minispark.testing.chaos.fault_run import FaultRun, InjectedFault, read_rows, undergo
+from minispark.testing.chaos.fault_run import FaultRun, InjectedFault, read_rows, run_under_faults
 from minispark.testing.chaos.faults import draw
 from minispark.testing.chaos.faulty_cluster import FaultyCluster
 
@@ -25,14 +25,14 @@ _READERS: Mapping[str, Callable[[str], pl.DataFrame]] = {
     "parquet": pl.read_parquet,
 }
 _TASKS_PER_WORKER = 4
-"""Where the job names no number of partitions: enough that something can happen in the middle."""
+"""For a job without a number of partitions: enough tasks for faults to strike between them."""
 
 Receipt = tuple[int, int | None]
 
 
 @dataclass(frozen=True, slots=True)
 class TrialSettings:
-    """How a job is tried."""
+    """The options of a trial."""
 
     seed: int
     workers: int = 3
@@ -41,7 +41,7 @@ class TrialSettings:
 
 @dataclass(frozen=True, slots=True)
 class TrialVerdict:
-    """What came of it: ``differences`` is empty if both answers are the same."""
+    """The result of a trial: ``differences`` is empty if both answers are equal."""
 
     quiet: FaultRun
     shaken: FaultRun
@@ -52,7 +52,7 @@ class TrialVerdict:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The rows of each result, and of its blocks the rows and row checksums."""
+    """The rows of each result, and the rows and row checksums of its blocks."""
 
     frames: Mapping[str, pl.DataFrame]
     receipts: Mapping[str, tuple[Receipt, ...]]
@@ -63,14 +63,14 @@ def try_job(
     settings: TrialSettings,
     folder: Path,
     *,
-    on_happening: Callable[[InjectedFault], None] = lambda _: None,
+    on_fault: Callable[[InjectedFault], None] = lambda _: None,
 ) -> TrialVerdict:
-    """Run a JSON job twice and compare. What it writes goes to ``folder``, not to its own place.
+    """Run a JSON job twice and compare. Its files go to ``folder`` instead of its own paths.
 
     Raises
     ------
     MinisparkError
-        The job is wrong, or fails.
+        The job is invalid, or fails.
     """
     job = dict(job)
     job.setdefault("parallelism", settings.workers * _TASKS_PER_WORKER)
@@ -81,23 +81,23 @@ def try_job(
     name = str(job.get("name", "job"))
     cluster = FaultyCluster(folder / "cluster", workers=settings.workers)
     with cluster:
-        quiet = undergo(cluster, payloads[0], (), name=name)
+        quiet = run_under_faults(cluster, payloads[0], (), name=name)
         expected = _answer(cluster, quiet, graphs[0])
-        shaken = undergo(
-            cluster, payloads[1], steps, name=name, spared=spared, on_happening=on_happening
+        shaken = run_under_faults(
+            cluster, payloads[1], steps, name=name, spared=spared, on_fault=on_fault
         )
-        found = _answer(cluster, shaken, graphs[1])
+        answer = _answer(cluster, shaken, graphs[1])
     return TrialVerdict(
         quiet,
         shaken,
         sum(frame.height for frame in expected.frames.values()),
-        tuple(differences(graphs[0], expected, found)),
+        tuple(differences(graphs[0], expected, answer)),
         tuple(cluster.leftovers()),
     )
 
 
 def _redirected(job: Mapping[str, Any], out: Path) -> dict[str, Any]:
-    """Return a job that writes below ``out``."""
+    """Return a copy of a job that writes to ``out``."""
     copied: dict[str, Any] = copy.deepcopy(dict(job))
     dag = copied.get("dag")
     nodes = dag.get("nodes") if isinstance(dag, dict) else None
@@ -107,7 +107,7 @@ def _redirected(job: Mapping[str, Any], out: Path) -> dict[str, Any]:
     return copied
 
 
-def _answer(cluster: FaultyCluster, ordeal: FaultRun, graph: StageGraph) -> Answer:
+def _answer(cluster: FaultyCluster, run: FaultRun, graph: StageGraph) -> Answer:
     sinks = sinks_of(graph)
     frames, receipts = {}, {}
     with MasterClient(cluster.url, token=cluster.token) as client:
@@ -117,8 +117,8 @@ def _answer(cluster: FaultyCluster, ordeal: FaultRun, graph: StageGraph) -> Answ
                 assert stage.output.sink is not None  # noqa: S101 - it is one of the sinks
                 frames[result.node] = _read_parts(sinks[result.node], stage.output.sink.format)
                 continue
-            frames[result.node] = read_rows(cluster, ordeal.job_id, node=result.node)
-            blocks, _ = client.result_blocks(ordeal.job_id, result.node)
+            frames[result.node] = read_rows(cluster, run.job_id, node=result.node)
+            blocks, _ = client.result_blocks(run.job_id, result.node)
             receipts[result.node] = tuple((b.meta.rows, b.meta.rows_checksum) for b in blocks)
     return Answer(frames, receipts)
 
@@ -127,22 +127,22 @@ def _read_parts(directory: str, form: str) -> pl.DataFrame:
     return _READERS[form](f"{directory}/part-*.{form}")
 
 
-def differences(graph: StageGraph, expected: Answer, found: Answer) -> list[str]:
-    """Say where two answers differ more than the plan allows."""
-    told = []
+def differences(graph: StageGraph, expected: Answer, answer: Answer) -> list[str]:
+    """Return where two answers differ more than the plan allows."""
+    texts = []
     labels = {stage.id: stage.label for stage in graph.stages}
     for result in graph.results:
         node, label = result.node, labels[result.stage]
-        if expected.receipts.get(node) != found.receipts.get(node):
-            told.append(f"{node}: the blocks of the result have other rows or checksums")
+        if expected.receipts.get(node) != answer.receipts.get(node):
+            texts.append(f"{node}: the blocks of the result have other rows or checksums")
         try:
             assert_frame_equal(
-                found.frames[node],
+                answer.frames[node],
                 expected.frames[node],
                 check_row_order=label is Label.DETERMINATE,
             )
         except AssertionError as error:
-            told.append(f"{node}: {error}")
-    if told and Label.INDETERMINATE in labels.values():
-        told.append("the plan says that this job may give other rows each time it runs")
-    return told
+            texts.append(f"{node}: {error}")
+    if texts and Label.INDETERMINATE in labels.values():
+        texts.append("the plan says that this job may give other rows each time it runs")
+    return texts

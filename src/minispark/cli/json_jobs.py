@@ -1,0 +1,126 @@
+"""JSON jobs: from a file, or ready-made ones (word count and join)."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from pathlib import Path, PurePath, PurePosixPath
+from typing import Any
+
+from minispark.errors import UsageError
+
+DATA_FOLDER = "data"
+"""A path in this folder is sent as it is: on every machine it is relative to the data root."""
+_TABLE_OPS = {".csv": "read_csv", ".jsonl": "read_jsonl", ".ndjson": "read_jsonl"} | dict.fromkeys(
+    (".parquet", ".pq"), "read_parquet"
+)
+_COMPRESSED = (".gz", ".zst", ".zlib")
+
+
+def ending(path: PurePath) -> str:
+    """Return the ending of a file's format, without that of its compression."""
+    endings = [suffix.lower() for suffix in path.suffixes if suffix.lower() not in _COMPRESSED]
+    return endings[-1] if endings else ""
+
+
+def wordcount_job(
+    path: str, *, parallelism: int | None = None, output: str | None = None
+) -> dict[str, Any]:
+    """Count the words of a text file, or of the text column of a table."""
+    nodes = [
+        {"id": "read", "op": _read_op(path, default="read_text"), "path": path},
+        {"id": "flatmap", "op": "flat_map", "fn": "split_words"},
+        {"id": "map", "op": "map", "fn": "pair_with_one"},
+        {"id": "reduce", "op": "reduce_by_key", "key": "key", "fn": "sum"},
+        *_write(output),
+    ]
+    edges = [[source["id"], target["id"]] for source, target in pairwise(nodes)]
+    return _job("wordcount", nodes, edges, parallelism)
+
+
+def join_job(
+    left: str,
+    right: str,
+    *,
+    on: list[str],
+    how: str,
+    parallelism: int | None = None,
+    output: str | None = None,
+) -> dict[str, Any]:
+    """Join two tables."""
+    nodes: list[dict[str, Any]] = [
+        {"id": "left", "op": _read_op(left, default="read_csv"), "path": left},
+        {"id": "right", "op": _read_op(right, default="read_csv"), "path": right},
+        {"id": "join", "op": "join", "on": on, "how": how},
+        *_write(output),
+    ]
+    edges = [["left", "join"], ["right", "join"]]
+    if output is not None:
+        edges.append(["join", "write"])
+    return _job("join", nodes, edges, parallelism)
+
+
+def read_job(path: Path) -> dict[str, Any]:
+    """Return the job of a file; its content is not checked."""
+    try:
+        job = json.loads(path.read_text())
+    except FileNotFoundError:
+        msg = f"there is no job file {path}"
+        raise UsageError(msg, file=str(path)) from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        row = getattr(error, "lineno", None)
+        msg = f"this is not JSON: {error}"
+        raise UsageError(msg, file=str(path), row=row) from error
+    if not isinstance(job, dict):
+        msg = "a job is a JSON object"
+        raise UsageError(msg, file=str(path), hint='It begins with {"name": ..., "dag": ...}.')
+    return job
+
+
+def sent_path(path: str) -> str:
+    """Return an input's path as the master gets it: absolute, or unchanged in ``data/``."""
+    return path if PurePosixPath(path).parts[:1] == (DATA_FOLDER,) else absolute(path)
+
+
+def absolute(path: str | Path) -> str:
+    """Return a path that means the same in every process of this machine."""
+    return str(Path(path).absolute())
+
+
+def with_input(job: dict[str, Any], path: str) -> dict[str, Any]:
+    """Return ``job`` with ``path`` in place of the path of its one input.
+
+    Raises
+    ------
+    UsageError
+        The job reads several inputs, or none.
+    """
+    dag = job.get("dag")
+    nodes = dag.get("nodes") if isinstance(dag, dict) else None
+    readers = [
+        node
+        for node in (nodes if isinstance(nodes, list) else [])
+        if isinstance(node, dict) and str(node.get("op", "")).startswith("read_")
+    ]
+    if len(readers) != 1:
+        msg = f"--input replaces the path of a job's one input; this job has {len(readers)}"
+        raise UsageError(msg, hint="Name the paths in the job itself.")
+    changed = [node | {"path": path} if node is readers[0] else node for node in nodes or []]
+    return job | {"dag": {**(dag or {}), "nodes": changed}}
+
+
+def _job(
+    name: str, nodes: list[dict[str, Any]], edges: list[list[Any]], parallelism: int | None
+) -> dict[str, Any]:
+    job: dict[str, Any] = {"name": name, "dag": {"nodes": nodes, "edges": edges}}
+    return job if parallelism is None else job | {"parallelism": parallelism}
+
+
+def _read_op(path: str, *, default: str) -> str:
+    return _TABLE_OPS.get(ending(PurePath(path)), default)
+
+
+def _write(output: str | None) -> list[dict[str, Any]]:
+    if output is None:
+        return []
+    return [{"id": "write", "op": "write_csv", "path": output, "overwrite": False}]

@@ -1,1 +1,0 @@
-"""The HTTP client, under the name where users look for it."""
