@@ -73,7 +73,9 @@ async def run(state: Path, *, tasks: int, done: int) -> Service:
         )
         for number in range(WORKERS)
     ]
-    await service.jobs.submit_graph("bench", graph_of(tasks), weight=1.0, idempotency_key="k")
+    await service.submissions.submit_graph(
+        "bench", graph_of(tasks), weight=1.0, idempotency_key="k"
+    )
     block = BlockMeta((PartitionMeta(0, 1_000, 10, 1, 1),))
     reported = 0
     while reported < done:
@@ -91,7 +93,7 @@ async def measure(state: Path, *, tasks: int, done: int) -> None:
     began = time.perf_counter()
     first = await run(state, tasks=tasks, done=done)
     took = time.perf_counter() - began
-    await first._planners.close()
+    await first._planner_pool.close()
     first.components.loop.stop()
     first.components.journal.close()  # Without the snapshot of a clean stop.
     size = (state / "journal.db").stat().st_size / 1e6

@@ -54,12 +54,12 @@ class Life:
         self.journal._writer.put = self._count  # type: ignore[method-assign]  # it counts writes
 
     def die_after(self, writes: int, *, carried: bool) -> None:
-        """Die with the next write beyond so many; or with the last of them (not ``carried``),
-        which is durable then, but nothing that follows from it is done."""
+        """Die at the write after this number; or, if not ``carried``, at the last of them,
+        which is durable then, but is not acted on."""
         self.writes, self._limit, self._carried = 0, writes, carried
 
     def spare(self) -> bool:
-        """Let it live; return whether it does still."""
+        """Let it live; return whether it is alive."""
         self._limit = None
         return not self.dead.is_set()
 
@@ -78,33 +78,33 @@ class Life:
 
     def die(self) -> None:
         """Nothing is carried out and nothing is answered from now on."""
-        carrier = self.service.components.loop
-        carrier._on_durable = _unheard  # type: ignore[method-assign]  # as of a dead process
-        carrier._pending.clear()
-        carrier.stop()
+        loop = self.service.components.loop
+        loop._on_durable = _unheard  # type: ignore[method-assign]  # as of a dead process
+        loop._pending.clear()
+        loop.stop()
         self.dead.set()
 
     async def bury(self) -> None:
         """Wait until the threads of this life are gone."""
         self.die()
-        background = self.service.components.background
+        background = self.service.components.loop.background
         for task in background:
-            if getattr(task.get_coro(), "__qualname__", "") == "Load.watch":
+            if getattr(task.get_coro(), "__qualname__", "") == "LoadHistory.watch":
                 task.cancel()  # It has no end of its own.
         await asyncio.gather(*background, return_exceptions=True)
-        await self.service._planners.close()
+        await self.service._planner_pool.close()
         await asyncio.to_thread(self.journal.close)
 
 
 class Line(httpx2.AsyncBaseTransport):
-    """The network to whatever master lives now; ``wrap`` may lose or repeat a request."""
+    """The network to the master that lives now; ``wrap`` may lose or repeat a request."""
 
     def __init__(self) -> None:
         self.life: Life | None = None
         self.up = asyncio.Event()
         self.wrap: Wrap | None = None
         self.held: set[str] = set()
-        """Workers of whom nothing arrives."""
+        """Workers whose messages are lost."""
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         if self.wrap is not None:
@@ -114,7 +114,7 @@ class Line(httpx2.AsyncBaseTransport):
     async def _send(self, request: httpx2.Request) -> httpx2.Response:
         life = self.life
         if life is None or life.dead.is_set():
-            raise httpx2.ConnectError("nobody listens")
+            raise httpx2.ConnectError("no server listens")
         work = asyncio.ensure_future(httpx2.ASGITransport(life.app).handle_async_request(request))
         end = asyncio.ensure_future(life.dead.wait())
         try:
@@ -129,7 +129,7 @@ class Line(httpx2.AsyncBaseTransport):
 
 
 class Lives:
-    """A state directory, the master's lives on it, and those who outlive them."""
+    """A state directory, the lives of its master, and the workers and clients that outlive them."""
 
     def __init__(self, config: MasterConfig, client: Client) -> None:
         self.config = config
@@ -172,7 +172,7 @@ class Lives:
                     self.line.up.clear()
 
     async def work(self, worker: FakeWorker) -> None:
-        """Be a worker: run what comes once, tell each outcome until it is heard."""
+        """Act as a worker: run each attempt once, report each outcome until it is answered."""
         had: set[TaskKey] = set()
         unsent: list[TaskReport] = []
         if not worker.epoch:
@@ -197,7 +197,7 @@ class Lives:
             self.attempts[worker.name] = []
 
     async def beat(self, worker: FakeWorker, *, every_s: float) -> None:
-        """Say that a worker lives, as long as its line is not held."""
+        """Send heartbeats of a worker, unless its messages are held."""
         while True:
             if worker.epoch and worker.name not in self.line.held:
                 held = tuple(self.attempts.get(worker.name, ()))

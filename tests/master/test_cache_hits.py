@@ -1,4 +1,4 @@
-"""What a master makes of caches: jobs that begin with what is there, and what is told of it."""
+"""Caches in a master: jobs that start with cached blocks, and what views show of that."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def test_a_job_begins_with_what_is_there(bench: Bench) -> None:
 
 
 def test_a_plan_of_a_client_is_neither_kept_nor_served(bench: Bench) -> None:
-    """Nobody could check what its key says."""
+    """The master cannot verify the key."""
 
     async def story() -> None:
         async with bench.master() as client:

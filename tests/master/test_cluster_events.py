@@ -20,7 +20,7 @@ from minispark.settings import SchedulerSettings
 EVIL = '<img src=x onerror="alert(1)">'
 
 
-async def told(client: Client, **asked: Any) -> list[tuple[str, str, str]]:
+async def events_of(client: Client, **asked: Any) -> list[tuple[str, str, str]]:
     """All events, oldest first: about what, kind, sentence."""
     found = (await client.get("/api/v1/events", **asked)).json()["events"]
     return [(line["about"], line["kind"], line["said"]) for line in reversed(found)]
@@ -41,7 +41,7 @@ def test_workers_jobs_attempts_and_the_master_are_told_in_order(bench: Bench) ->
             await worker.drain()
             await worker.leave()
         async with bench.master() as client:
-            lines = await told(client)
+            lines = await events_of(client)
             assert [line[:2] for line in lines] == [
                 ("master", "started"),
                 ("worker", "registered"),
@@ -113,7 +113,7 @@ def test_who_is_left_out_and_who_is_full_is_told_once(bench: Bench) -> None:
             for full in ("disk", "disk", None):
                 await bad.heartbeat_full(full)
         async with bench.master() as client:  # All that the last one had to tell is written.
-            kinds = [line[1] for line in await told(client, about="worker")]
+            kinds = [line[1] for line in await events_of(client, about="worker")]
             assert kinds == ["registered", "registered", "excluded", "admitted", "full", "room"]
 
     asyncio.run(story())
@@ -143,7 +143,7 @@ def test_a_journal_without_news_gets_a_place_for_them(tmp_path: Path) -> None:
         db.executescript("DROP TABLE news; PRAGMA user_version = 2;")
     journal = Journal(path)
     journal.start(lambda _number: None)
-    journal.news([ClusterEvent("master", "started", "anew")], at=1.0)
+    journal.news([ClusterEvent("master", "started", "again")], at=1.0)
     assert journal.close()
     (line,) = read_news(path, about="master", before=None, limit=5)
-    assert (line.at, line.news.said) == (1.0, "anew")
+    assert (line.at, line.news.said) == (1.0, "again")

@@ -98,7 +98,7 @@ def test_killed_at_any_write_the_job_ends_the_same(
 
 
 class _Cut(BaseException):
-    """The process is gone: nobody handles this."""
+    """The process is gone: no code handles this."""
 
 
 def _cut_commit(

@@ -64,8 +64,8 @@ def test_finished_jobs_are_shown_as_they_were(bench: Bench, tmp_path: Path) -> N
                 assert (await client.http.get(f"/jobs/{job}")).status_code == 200
                 events = (await client.get(f"/api/v1/jobs/{job}/events")).json()["events"]
                 assert events[0]["kind"] == "job_submitted"
-                told = (await client.get(f"/api/v1/jobs/{job}/story")).json()["steps"]
-                assert len(told) == len(events)
+                steps = (await client.get(f"/api/v1/jobs/{job}/story")).json()["steps"]
+                assert len(steps) == len(events)
 
     asyncio.run(story())
 

@@ -276,16 +276,16 @@ def test_a_story_is_read_page_by_page_while_it_goes_on(
             await worker.work(polls=1)
             await client.ended(job)
             lines = (await client.get(f"/api/v1/jobs/{job}/events")).json()["events"]
-            told, number = [], 1
+            seen, number = [], 1
             while True:
                 page = (await client.get(path, step=number)).json()
                 assert (page["first"], page["total"]) == (number, len(lines))
-                told += [step["seq"] for step in page["steps"]]
+                seen += [step["seq"] for step in page["steps"]]
                 number += len(page["steps"])
                 if number > page["total"]:
                     break
-            assert told == [line["seq"] for line in lines]
-            last = (await client.get(path, seq=told[-1])).json()
+            assert seen == [line["seq"] for line in lines]
+            last = (await client.get(path, seq=seen[-1])).json()
             assert last == page
             assert (await client.get(path, seq=10**9)).json() == page
             assert (await client.get(path, step=0)).status_code == 422

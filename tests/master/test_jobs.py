@@ -279,12 +279,12 @@ def test_a_commit_that_fails_fails_the_job(bench: Bench, tmp_path: Path) -> None
             job = await client.submit(bench.two_stages(sink=SinkSpec("csv", str(out))))
             await worker.work(polls=1)
             reports = [worker.run(spec) for spec in (await worker.poll()).tasks]
-            (out / "part-00001.csv").write_text("somebody else's")
+            (out / "part-00001.csv").write_text("another user's")
             await worker.report(*reports)
             view = await client.ended(job)
             assert view["status"] == "FAILED"
             assert "appeared while the job ran" in view["error"]["message"]
-            assert (out / "part-00001.csv").read_text() == "somebody else's"
+            assert (out / "part-00001.csv").read_text() == "another user's"
 
     asyncio.run(story())
 

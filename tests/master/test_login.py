@@ -19,7 +19,7 @@ from minispark.wire.cookies import COOKIE_LIFE_S
 PAGE = {"accept": "text/html"}
 
 
-def told(story: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+def scenario(story: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
     """Run a story on a loop of its own."""
 
     @wraps(story)
@@ -41,7 +41,7 @@ async def link(client: Client, level: Level = Level.ROOT, place: str = "/") -> s
     return str(reply.json()["path"])
 
 
-@told
+@scenario
 async def test_a_link_works_once(bench: Bench) -> None:
     async with bench.master() as client, browser(client) as page:
         path = await link(client, place="/jobs/x?y=1#stage-2")
@@ -62,27 +62,27 @@ async def test_a_link_works_once(bench: Bench) -> None:
             assert (await other.get("/")).status_code == 401
 
 
-@told
+@scenario
 async def test_who_is_not_logged_in_reads_how(bench: Bench) -> None:
     async with bench.master() as client, browser(client) as page:
         reply = await page.get("/")
         assert reply.status_code == 401
         assert "minispark ui" in reply.text
         assert reply.headers["content-type"].startswith("text/html")
-        # A program is told so in its own way.
+        # A program gets JSON.
         reply = await page.get("/", headers={"accept": "application/json"})
         assert reply.json()["error"]["code"] == "MS-601"
 
 
 @pytest.mark.parametrize("place", ["//evil.example", "https://evil.example", "/\\evil", "", "/a b"])
-@told
+@scenario
 async def test_a_link_leads_nowhere_else(bench: Bench, place: str) -> None:
     async with bench.master() as client:
         reply = await client.http.post("/api/v1/login-links", json={"next": place})
         assert (reply.status_code, reply.json()["error"]["code"]) == (422, "MS-621")
 
 
-@told
+@scenario
 async def test_a_cookie_may_do_what_the_token_may(bench: Bench) -> None:
     async with bench.master() as client:
         for level, submit, root in ((Level.VIEW, 403, 401), (Level.SUBMIT, 202, 401)):
@@ -102,7 +102,7 @@ async def test_a_cookie_may_do_what_the_token_may(bench: Bench) -> None:
             assert reply.status_code == 401
 
 
-@told
+@scenario
 async def test_a_change_says_where_it_comes_from(bench: Bench) -> None:
     async with bench.master() as client, browser(client) as page:
         await page.get(await link(client))
@@ -115,7 +115,7 @@ async def test_a_change_says_where_it_comes_from(bench: Bench) -> None:
             assert reply.status_code == 202, reply.text
 
 
-@told
+@scenario
 async def test_a_cookie_ends(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     now = wall_s()
     async with bench.master() as client, browser(client) as page:
@@ -126,7 +126,7 @@ async def test_a_cookie_ends(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> N
         assert (await page.get("/workers")).status_code == 401
 
 
-@told
+@scenario
 async def test_a_cookie_cannot_be_made_up(bench: Bench) -> None:
     async with bench.master() as client, browser(client) as page:
         reply = await page.get(await link(client, Level.VIEW))
@@ -149,7 +149,7 @@ async def test_a_cookie_cannot_be_made_up(bench: Bench) -> None:
         assert reply.status_code == 200
 
 
-@told
+@scenario
 async def test_a_login_outlives_the_master_and_ends_with_a_logout(bench: Bench) -> None:
     jar = httpx2.Cookies()
     async with bench.master() as client, browser(client) as page:

@@ -86,7 +86,7 @@ class Fault:
 
 
 async def _job(lives: Lives, graph: StageGraph) -> str:
-    """Submit a job and follow it to its end; whatever is lost is asked again."""
+    """Submit a job and follow it to its end; lost requests are sent again."""
     client = lives.client
     job: str = await lives.insist(lambda: client.submit(graph, key="k"))
     async with asyncio.timeout(60):

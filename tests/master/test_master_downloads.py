@@ -17,13 +17,13 @@ from minispark.blocks.meta import BlockSource
 from minispark.ids import TaskKey
 from minispark.journal.rows import SinkOutput
 from minispark.master.http.downloads import download
-from minispark.master.http.http_errors import RefusedError
 from minispark.master.jobs.finished_job import Ending, FinishedJob
 from minispark.master.jobs.results import open_stream
 from minispark.observe.guard import ReaderGuard
 from minispark.observe.record import JobRecord
 from minispark.plan.build import PlanOutput, plan_outputs
 from minispark.scheduler.commands import FinishJob, JobStatus
+from minispark.wire.http import RefusedError
 from minispark.wire.messages import NodeBlocks
 
 JOB = "job-a-1-1"
@@ -143,7 +143,7 @@ def test_an_output_directory_that_becomes_a_link_is_not_followed(
 
     def opened(format_: str) -> Iterator[bytes]:
         outcome, fetch = outcome_of(sink), FetchSettings()
-        return open_stream(outcome, None, format_, fetch=fetch, root=root, spool=spool).chunks
+        return open_stream(outcome, None, format_, fetch=fetch, root=root, spool=spool)
 
     sink = SinkOutput(path="out", format="csv", files=["part-0.csv"], rows=1, bytes=4)
     if when == "meanwhile":

@@ -134,8 +134,12 @@ def test_workers_are_shown_with_what_they_said(bench: Bench) -> None:
             worker = await bench.worker(client)
             silent = (await client.get("/api/v1/workers")).json()["workers"][0]
             assert (silent["cpu_percent"], silent["latency"]) == (None, None)
-            told = {f"latency_{name}_s": n / 10 for n, name in enumerate(("mean", "p50", "p95"))}
-            await worker.heartbeat(cpu_percent=150.0, memory_bytes=1e6, **told, latency_p99_s=0.9)
+            latencies = {
+                f"latency_{name}_s": n / 10 for n, name in enumerate(("mean", "p50", "p95"))
+            }
+            await worker.heartbeat(
+                cpu_percent=150.0, memory_bytes=1e6, **latencies, latency_p99_s=0.9
+            )
             await worker.heartbeat(
                 cpu_percent=150.0,
                 memory_bytes=1e6,
@@ -143,7 +147,7 @@ def test_workers_are_shown_with_what_they_said(bench: Bench) -> None:
                 blocks_served=7.0,
                 bytes_served=700.0,
                 cache_hits=2.0,
-                **told,
+                **latencies,
                 latency_p99_s=0.9,
             )
             seen = (await client.get("/api/v1/workers")).json()["workers"][0]

@@ -155,7 +155,7 @@ def test_who_sends_slow_jobs_waits_for_them_alone(bench: Bench) -> None:
 
 
 def test_a_job_is_not_parsed_by_the_master(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A body of very many values holds up the planner and nobody else."""
+    """A body of very many values delays the planner only."""
 
     async def story() -> None:
         async with bench.master() as client:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from minispark.master.http.http_errors import RefusedError
 from minispark.master.jobs.planner import PlannedBody, Planner
 from minispark.master.jobs.planner_pool import PlannerPool
 from minispark.master.settings import MasterConfig
@@ -15,6 +14,7 @@ from minispark.plan.stages import StageGraph
 from minispark.settings import Limits
 from minispark.tokens import Level
 from minispark.wire.guard import Caller
+from minispark.wire.http import RefusedError
 
 ROOT = Caller(Level.ROOT, "127.0.0.1")
 HERE = Caller(Level.SUBMIT, "127.0.0.1")

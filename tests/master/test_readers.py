@@ -1,4 +1,4 @@
-"""Readers that raise cost nobody a row, a command or a job; what they left half done is made good.
+"""Readers that raise lose no row, command or job; what they left half done is repaired.
 
 Each is made to raise at random rows of a real master. Journal, answers and results are those of a
 master whose readers do not raise.
@@ -19,7 +19,7 @@ import pytest
 
 from minispark.errors import ErrorInfo, TaskError, TimedOut
 from minispark.master.control import service
-from minispark.master.views import cluster_events as teller
+from minispark.master.views import cluster_events
 from minispark.master.views import job_reader as readers
 from minispark.observe import projection
 from minispark.observe.record import JobRecord
@@ -114,7 +114,7 @@ def _raising(real: Callable[..., Any], seed: int, share: float) -> tuple[Any, li
 READERS = [
     (readers, "apply"),
     (service, "log_row"),
-    (teller.EventPublisher, "_lines"),
+    (cluster_events.EventPublisher, "_lines"),
     (readers.JobReader, "apply"),
 ]
 

@@ -204,7 +204,7 @@ def test_where_it_cannot_go_on_a_running_job_has_failed(
             assert says in view["error"]["message"]
             assert view["error"]["hint"] == "Submit it again."
             assert (await client.get(f"/api/v1/jobs/{jobs[0]}")).json()["status"] == "SUCCEEDED"
-            # The worker begins anew; the blocks of what had succeeded are not taken from it.
+            # The worker registers again; the blocks of results are not taken from it.
             workers[0].client = client
             assert (await workers[0].poll()).register_again
             await workers[0].register()

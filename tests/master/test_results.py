@@ -21,9 +21,9 @@ from minispark.blocks.host import host_identity
 from minispark.blocks.meta import BlockSource
 from minispark.ids import TaskKey
 from minispark.journal.rows import SinkOutput
-from minispark.master.http.http_errors import RefusedError
 from minispark.master.jobs import results
 from minispark.master.jobs.finished_job import FinishedJob
+from minispark.wire.http import RefusedError
 from minispark.wire.messages import NodeBlocks
 
 READ: dict[str, Callable[[bytes], pl.DataFrame]] = {
@@ -66,10 +66,10 @@ def sink_of(directory: Path, format_: str, frames: Sequence[pl.DataFrame]) -> Si
 def encoded(result: NodeBlocks | SinkOutput, format_: str, spool: Path) -> bytes:
     found = [[result], []] if isinstance(result, NodeBlocks) else [[], [result]]
     outcome = SimpleNamespace(results=found[0], sinks=found[1])
-    stream = results.open_stream(
+    chunks = results.open_stream(
         cast(FinishedJob, outcome), None, format_, fetch=FetchSettings(), root=None, spool=spool
     )
-    return b"".join(stream.chunks)
+    return b"".join(chunks)
 
 
 @pytest.mark.parametrize("format_", READ)

@@ -20,19 +20,25 @@ class Unwritten:
     failure = trouble = None
     behind = False
 
+    def start(self, *_: Any) -> None:
+        """Start nothing."""
+
+
+class BrokenWriter:
+    """Cannot write any row."""
+
+    def step(self, *_: Any, **__: Any) -> Any:
+        raise KeyError("no such job")
+
 
 def test_a_row_that_cannot_be_appended_stops_the_master() -> None:
     """The scheduler is ahead of its journal then: nothing more may be decided or dispatched."""
     calls: list[str] = []
 
-    def append(*_: Any, **__: Any) -> Any:
-        raise KeyError("no such job")
-
     def note(name: str) -> Any:
         return lambda *_: calls.append(name)
 
     callbacks = LoopCallbacks(
-        append=append,
         snapshot=note("snapshot"),
         carry_out=note("carry out"),
         read=note("read"),
@@ -40,10 +46,13 @@ def test_a_row_that_cannot_be_appended_stops_the_master() -> None:
         on_trouble=note("trouble"),
     )
     journal: Any = Unwritten()
-    loop = SchedulerLoop(Scheduler(SchedulerSettings()), journal, callbacks, snapshot_steps=1)
+    writer: Any = BrokenWriter()
+    scheduler = Scheduler(SchedulerSettings())
+    loop = SchedulerLoop(scheduler, journal, writer, snapshot_steps=1)
     worker = Registration(worker="w", epoch=1, slots=1, url="", host="", directory="")
 
     async def run() -> None:
+        loop.start(callbacks)
         with pytest.raises(KeyError):
             loop.handle(worker)
 

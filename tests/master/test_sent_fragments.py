@@ -1,4 +1,4 @@
-"""The fragment of a stage goes to each worker once, whatever is lost on the way."""
+"""The fragment of a stage is sent to each worker once, also when messages are lost."""
 
 from __future__ import annotations
 

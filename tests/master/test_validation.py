@@ -7,7 +7,6 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from minispark.master.http.http_errors import RefusedError
 from minispark.master.jobs.validation import check_graph, check_sinks, sink_directories
 from minispark.plan.build import PlanOutput, plan_outputs
 from minispark.plan.stages import (
@@ -22,6 +21,7 @@ from minispark.plan.stages import (
     StageInput,
 )
 from minispark.settings import Limits, PlanSettings
+from minispark.wire.http import RefusedError
 
 LABEL = Label.DETERMINATE
 OUTPUT = Output(OutputKind.SINGLE)
@@ -64,7 +64,7 @@ def check(graph: StageGraph, root: Path | None, *busy: Path) -> None:
         ("./other/one.csv", "alias"),
     ],
 )
-def test_nobody_overwrites_what_he_reads(root: Path, source: str, target: str) -> None:
+def test_no_job_overwrites_its_input(root: Path, source: str, target: str) -> None:
     graph = job(source.format(root=root), target.format(root=root))
     with pytest.raises(RefusedError) as refused:
         check(graph, None)

@@ -34,7 +34,7 @@ def test_a_worker_is_listed_with_its_load(bench: Bench) -> None:
 
 @pytest.mark.parametrize("number", ["Infinity", "-Infinity", "NaN", "-1", "1e308", "9" * 400])
 def test_a_figure_that_is_no_sound_number_is_refused(bench: Bench, number: str) -> None:
-    """Whoever lists the workers would have to write it as JSON."""
+    """The list of workers has them as JSON."""
 
     async def story() -> None:
         async with bench.master() as client:
@@ -306,8 +306,8 @@ def test_an_answer_to_reports_brings_what_a_poll_would(bench: Bench) -> None:
             held = asyncio.create_task(worker.poll())
             message = ReportRequest(member=worker.member, reports=(worker.run(first),), more=True)
             answer = await worker.send(f"/{worker.name}/reports", message)
-            told = ReportReply.model_validate_json(answer.content)
-            assert [spec.key.stage for spec in told.tasks] == [1, 1]
+            reply = ReportReply.model_validate_json(answer.content)
+            assert [spec.key.stage for spec in reply.tasks] == [1, 1]
             again = await worker.send(f"/{worker.name}/reports", message)
             assert ReportReply.model_validate_json(again.content).tasks == ()
             await client.submit(bench.one_stage(), name="another")

@@ -141,7 +141,7 @@ def busy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
         entry = service.components.registry.register(known, now=monotonic_s())
         entry.metrics = {"cpu_percent": 50.0, "memory_bytes": 1e9}
     for _ in range(60):
-        service.load.sample()
+        service.load_history.sample()
     service.components.jobs.add(RunningJob(large_record()))
     sock = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(

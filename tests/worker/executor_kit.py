@@ -62,15 +62,20 @@ class Desk:
         return self.task(source, **options), sign
 
 
+def pids_of(pool: ExecutorPool) -> tuple[int, ...]:
+    """Process ids of the executors that have started."""
+    return tuple(executor.pid for executor in pool._living())
+
+
 @asynccontextmanager
 async def pool_of(slots: int, **options: Any) -> AsyncIterator[ExecutorPool]:
     pool = ExecutorPool(slots, **options)
     await pool.start()
-    pids = pool.pids
+    pids = pids_of(pool)
     try:
         yield pool
     finally:
-        pids += pool.pids
+        pids += pids_of(pool)
         await pool.close()
         assert not [pid for pid in pids if psutil.pid_exists(pid)]
 

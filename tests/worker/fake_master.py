@@ -58,7 +58,7 @@ class FakeMaster:
     """So many answers to reports get lost after the master has taken them in."""
     refuse: Response | None = None
     stranger: Response | None = None
-    """What somebody in its place answers to polls."""
+    """The answer of another server in its place."""
     strange: int = 0
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 

@@ -23,7 +23,7 @@ from minispark.wire.http import versions
 from minispark.wire.messages import BlockFetch, PollReply, RegisterRequest
 from minispark.worker.agent import Agent
 from minispark.worker.app import block_app
-from minispark.worker.capacity import CapacityGate, read
+from minispark.worker.capacity import CapacityGate, read_sizes
 from minispark.worker.rpc import MasterRpc
 from minispark.worker.settings import WorkerConfig
 
@@ -85,11 +85,11 @@ def agent_for(url: str, tmp_path: Path, executors: FakeExecutors, slots: int = 1
     store = BlockStore(tmp_path / "blocks")
     return Agent(
         config,
-        link=MasterRpc(url, TOKEN, "w-00000000"),
+        rpc=MasterRpc(url, TOKEN, "w-00000000"),
         fetch=FetchSettings(key=BlockKey(TOKEN)),
         executors=executors,
         store=store,
-        room=CapacityGate(lambda: read(store, 0), disk_limit_bytes=DISK_LIMIT),
+        capacity=CapacityGate(lambda: read_sizes(store, 0), disk_limit_bytes=DISK_LIMIT),
         register=RegisterRequest(
             worker_id="w-00000000",
             url="http://127.0.0.1:1",
@@ -447,7 +447,7 @@ def test_what_an_older_life_of_the_master_says_is_not_done(tmp_path: Path) -> No
     asyncio.run(scenario())
 
 
-def test_a_worker_that_shall_leave_asks_until_it_is_heard_and_waits_for_its_dismissal(
+def test_a_worker_that_drains_asks_until_it_is_heard_and_waits_for_its_dismissal(
     tmp_path: Path,
 ) -> None:
     async def scenario() -> None:
@@ -474,16 +474,16 @@ def test_a_worker_that_shall_leave_asks_until_it_is_heard_and_waits_for_its_dism
     asyncio.run(scenario())
 
 
-def test_a_worker_that_shall_leave_goes_when_its_master_is_gone(
+def test_a_worker_that_drains_goes_when_its_master_is_gone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("minispark.worker.agent._UNHEARD_S", 0.3)
+    monkeypatch.setattr("minispark.worker.agent._UNANSWERED_S", 0.3)
 
     async def scenario() -> None:
         master = FakeMaster()
         async with serving(master.app()) as url:
             agent = agent_for(url, tmp_path, FakeExecutors())
-            assert not agent.drain()  # Nobody knows it yet: it need not ask.
+            assert not agent.drain()  # It has not registered yet: it may leave at once.
             agent = agent_for(url, tmp_path, FakeExecutors())
             running = asyncio.create_task(agent.run())
             await master.until(lambda: master.polls, "first poll")
@@ -515,8 +515,8 @@ def test_kept_blocks_are_taken_over_under_the_name_of_the_job(tmp_path: Path, ho
                 kept=name,
             )
             w.master.say(PollReply(move=(fetch,)))
-            told = lambda: [key for request in w.master.reports for key in request.moved]  # noqa: E731
-            await w.master.until(told, "it was named")
+            moved = lambda: [key for request in w.master.reports for key in request.moved]  # noqa: E731
+            await w.master.until(moved, "it was named")
             taken = w.store.path_of(spec(3).key.block_id)
             assert taken.read_bytes() == b"rows"
             assert not taken.is_symlink()
@@ -544,11 +544,11 @@ def test_blocks_are_taken_over_from_a_worker_that_leaves(tmp_path: Path, how: st
             nothing = fetch.model_copy(update={"key": spec(5).key, "bytes": 0})
             w.master.say(PollReply(move=(missing, fetch, nothing, fetch)))
 
-            def told() -> set[TaskKey]:
+            def moved() -> set[TaskKey]:
                 return {key for request in w.master.reports for key in request.moved}
 
-            await w.master.until(lambda: len(told()) == 2, "both were named")
-            assert told() == {spec(3).key, spec(5).key}
+            await w.master.until(lambda: len(moved()) == 2, "both were named")
+            assert moved() == {spec(3).key, spec(5).key}
             assert taken.read_bytes() == giver.path_of(spec(3).key.block_id).read_bytes()
             assert taken.samefile(giver.path_of(spec(3).key.block_id)) == (how != "fetched")
             assert list(w.store.directory.iterdir()) == [taken]

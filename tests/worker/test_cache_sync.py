@@ -27,12 +27,12 @@ from minispark.worker.cache_sync import CacheSync
 
 
 class Bench:
-    """A keeper, its cache, and a master's idea of it."""
+    """A sync, its cache, and a master's idea of it."""
 
     def __init__(self, folder: Path) -> None:
         self.store = BlockStore(folder / "blocks")
         self.cache = BlockCache(self.store.directory, memory=None, settings=CacheSettings())
-        self.keeper = CacheSync(self.cache)
+        self.sync = CacheSync(self.cache)
         self.entry = self.new_master()
 
     def new_master(self) -> WorkerSession:
@@ -54,15 +54,15 @@ class Bench:
     async def run(self, number: int) -> BlockMeta:
         spec = self.spec(number)
         meta = write_block(self.store.directory, spec.key, [pl.DataFrame({"n": range(number)})])
-        await self.keeper.keep(spec, TaskReport(spec.key, meta))
+        await self.sync.keep(spec, TaskReport(spec.key, meta))
         return meta
 
     async def talk(self, *, arrives: bool = True, answered: bool = True) -> None:
-        news = await self.keeper.news()
+        changes = await self.sync.changes()
         if arrives:
-            self.entry.hear_of_cache(news)
+            self.entry.update_cache(changes)
             if answered:
-                self.keeper.heard(self.entry.cache_version)
+                self.sync.confirm(self.entry.cache_version)
 
     @property
     def known(self) -> list[int]:
@@ -84,7 +84,7 @@ def test_what_is_kept_outlives_its_job(bench: Bench) -> None:
         bench.store.delete_job("job-a-1-1")
         assert bench.cache.get(cache_key("f" * 32, 3)) == meta
         assert bench.store.path_of(cache_key("f" * 32, 3).block_id).is_file()
-        assert bench.keeper.figures()["cache_misses"] == 1
+        assert bench.sync.metrics()["cache_misses"] == 1
 
     run(story())
 
@@ -92,11 +92,11 @@ def test_what_is_kept_outlives_its_job(bench: Bench) -> None:
 def test_only_what_ended_well_and_was_asked_for_is_kept(bench: Bench) -> None:
     async def story() -> None:
         spec = bench.spec(1)
-        await bench.keeper.keep(spec, TaskFailure(spec.key, Cancelled()))
-        await bench.keeper.keep(replace(spec, keep=None), TaskReport(spec.key, BlockMeta(())))
+        await bench.sync.keep(spec, TaskFailure(spec.key, Cancelled()))
+        await bench.sync.keep(replace(spec, keep=None), TaskReport(spec.key, BlockMeta(())))
         # Its job was over before it could be kept.
-        await bench.keeper.keep(spec, TaskReport(spec.key, BlockMeta(())))
-        assert bench.keeper.figures()["cache_blocks"] == 0
+        await bench.sync.keep(spec, TaskReport(spec.key, BlockMeta(())))
+        assert bench.sync.metrics()["cache_blocks"] == 0
 
     run(story())
 
@@ -121,12 +121,12 @@ def test_the_master_hears_of_all_in_the_end(bench: Bench) -> None:
         bench.cache.drop([cache_key("f" * 32, 1)])
         await bench.talk()
         assert bench.known == [2, 3]
-        assert await bench.keeper.news() is None
+        assert await bench.sync.changes() is None
         # Only what is new travels.
         await bench.run(4)
-        news = await bench.keeper.news()
-        assert news is not None
-        assert [block.key.partition for block in news.added] == [4]
+        changes = await bench.sync.changes()
+        assert changes is not None
+        assert [block.key.partition for block in changes.added] == [4]
 
     run(story())
 
@@ -148,11 +148,11 @@ def test_a_new_master_hears_of_everything(bench: Bench) -> None:
 def test_what_comes_late_changes_nothing(bench: Bench) -> None:
     async def story() -> None:
         await bench.run(1)
-        late = await bench.keeper.news()
+        late = await bench.sync.changes()
         bench.cache.drop([cache_key("f" * 32, 1)])
         await bench.talk()
         assert bench.known == []
-        bench.entry.hear_of_cache(late)
+        bench.entry.update_cache(late)
         assert bench.known == []
 
     run(story())
@@ -162,9 +162,9 @@ def test_the_master_says_what_is_used_and_what_is_broken(bench: Bench) -> None:
     async def story() -> None:
         await bench.run(1)
         name = cache_key("f" * 32, 1).block_id
-        bench.keeper.obey(PollReply(cache_used=(name,)))
-        assert bench.keeper.figures()["cache_hits"] == 1
-        bench.keeper.obey(PollReply(cache_drop=(name,)))
+        bench.sync.apply(PollReply(cache_used=(name,)))
+        assert bench.sync.metrics()["cache_hits"] == 1
+        bench.sync.apply(PollReply(cache_drop=(name,)))
         assert not bench.store.path_of(name).exists()
 
     run(story())
@@ -172,13 +172,13 @@ def test_the_master_says_what_is_used_and_what_is_broken(bench: Bench) -> None:
 
 def test_without_a_cache_nothing_is_kept_and_nothing_said() -> None:
     async def story() -> None:
-        keeper = CacheSync(None)
+        sync = CacheSync(None)
         spec = TaskSpec(TaskKey("j", 0, 0, 0, 0), b"", (), (), Output(OutputKind.SINGLE))
-        await keeper.keep(spec, TaskReport(spec.key, BlockMeta(())))
+        await sync.keep(spec, TaskReport(spec.key, BlockMeta(())))
         name = cache_key("f" * 32, 0).block_id
-        keeper.obey(PollReply(cache_used=(name,), cache_drop=(name,)))
-        keeper.clear()
-        assert await keeper.news() is None
-        assert keeper.figures() == {}
+        sync.apply(PollReply(cache_used=(name,), cache_drop=(name,)))
+        sync.clear()
+        assert await sync.changes() is None
+        assert sync.metrics() == {}
 
     run(story())

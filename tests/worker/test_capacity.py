@@ -23,7 +23,7 @@ def answers(room: CapacityGate, meter: Meter, **series: list[int]) -> list[Full 
     found: list[Full | None] = []
     for value in values:
         meter.now = replace(ROOMY, **{name: value})
-        found.append(room.ask()[0])
+        found.append(room.read()[0])
     return found
 
 
@@ -42,9 +42,9 @@ def test_of_a_small_disk_less_has_to_be_free() -> None:
     meter = Meter()
     meter.now = replace(ROOMY, disk_bytes=100, disk_free_bytes=6)
     room = CapacityGate(meter)
-    assert room.ask()[0] is None
+    assert room.read()[0] is None
     meter.now = replace(ROOMY, disk_bytes=100, disk_free_bytes=5)
-    assert room.ask()[0] == "disk"
+    assert room.read()[0] == "disk"
 
 
 @pytest.mark.parametrize(("name", "what"), [("block_bytes", "disk"), ("task_bytes", "memory")])
@@ -56,6 +56,6 @@ def test_near_a_limit_there_is_no_room(name: str, what: str) -> None:
 
 
 def test_both_are_read_and_told() -> None:
-    full, figures = CapacityGate(Meter()).ask()
+    full, figures = CapacityGate(Meter()).read()
     assert full is None
     assert figures == {"disk_free_bytes": 50.0 * GB, "block_bytes": 0.0}

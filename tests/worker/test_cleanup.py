@@ -57,7 +57,7 @@ PLACES: list[tuple[object, str]] = [
     (BlockStore, "delete"),
     (BlockStore, "delete_job"),
     (BlockStore, "names"),
-    (CapacityGate, "ask"),
+    (CapacityGate, "read"),
     (BlockCache, "make_room"),
     (BlockCache, "changes"),
     (BlockCache, "drop"),
@@ -121,7 +121,7 @@ def test_a_cleanup_that_raises_ends_no_worker(
         nonlocal error
         async with world(tmp_path, slots=2) as w:
             cache = BlockCache(tmp_path / "blocks", memory=None, settings=CacheSettings())
-            w.agent._keeper = CacheSync(cache)
+            w.agent._cache_sync = CacheSync(cache)
             cache.version = 1
             monkeypatch.setattr(*place, fail)
             for number, error in enumerate(ERRORS):  # noqa: B007 - `fail` raises it
@@ -210,9 +210,9 @@ def test_a_report_that_cannot_be_written_becomes_a_failure(tmp_path: Path) -> No
             for outcome in (done(spec(0)), strange, done(spec(2)), done(spec(3))):
                 w.executors.finish(outcome)
             await w.master.until(lambda: len(w.master.outcomes()) == 4, "four reports")
-            told = {outcome.key: outcome for outcome in w.master.outcomes()}
-            assert told[spec(0).key] == done(spec(0))
-            failure = failure_of(told[spec(1).key])
+            outcomes = {outcome.key: outcome for outcome in w.master.outcomes()}
+            assert outcomes[spec(0).key] == done(spec(0))
+            failure = failure_of(outcomes[spec(1).key])
             assert isinstance(failure, TaskError)
             assert failure.error.code == "MS-227"
             assert "cannot be sent" in failure.error.message

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import polars as pl
 import pytest
-from tests.worker.executor_kit import Desk, failure_of, pool_of, run, until
+from tests.worker.executor_kit import Desk, failure_of, pids_of, pool_of, run, until
 
 from minispark.blocks.fetch import FetchSettings
 from minispark.errors import (
@@ -24,7 +24,7 @@ from minispark.task.spec import TaskReport
 def test_tasks_run_side_by_side_and_in_turn(desk: Desk) -> None:
     async def story() -> None:
         async with pool_of(2) as pool:
-            assert len(set(pool.pids)) == 2
+            assert len(set(pids_of(pool))) == 2
             specs = [desk.task() for _ in range(7)]
             outcomes = await asyncio.gather(*(pool.run(spec) for spec in specs))
             assert [outcome.key for outcome in outcomes] == [spec.key for spec in specs]
@@ -52,7 +52,7 @@ def test_executors_get_their_threads_and_the_parents_group_and_path(
     async def story() -> None:
         async with pool_of(1, threads_per_slot=3) as pool:
             assert isinstance(await pool.run(desk.task(source)), TaskReport)
-            expected = ("3", os.getpgid(0), "/a/users/place", pool.pids[0])
+            expected = ("3", os.getpgid(0), "/a/users/place", pids_of(pool)[0])
             assert seen.read_text() == repr(expected)
 
     run(story)

@@ -1,4 +1,4 @@
-"""Executors and attempts that end before they are done, whoever ends them."""
+"""Executors and attempts that end before they are done."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import polars as pl
 import psutil
 import pytest
 from polars.exceptions import PanicException
-from tests.worker.executor_kit import DEADLINE_S, Desk, failure_of, pool_of, run, until
+from tests.worker.executor_kit import DEADLINE_S, Desk, failure_of, pids_of, pool_of, run, until
 
 from minispark.errors import (
     Cancelled,
@@ -54,12 +54,12 @@ def test_a_dying_executor_costs_one_attempt(desk: Desk) -> None:
     async def story() -> None:
         async with pool_of(1) as pool:
             for source, reason in DEATHS.items():
-                before = pool.pids
+                before = pids_of(pool)
                 failure = failure_of(await pool.run(desk.task(source)))
                 assert isinstance(failure, WorkerLost)
                 assert reason in failure.reason
                 assert isinstance(await pool.run(desk.task()), TaskReport)
-                assert pool.pids != before
+                assert pids_of(pool) != before
 
     run(story)
 
@@ -73,12 +73,12 @@ def test_a_panic_of_polars_costs_its_executor(desk: Desk) -> None:
 
     async def story() -> None:
         async with pool_of(1) as pool:
-            before = pool.pids
+            before = pids_of(pool)
             failure = failure_of(await pool.run(desk.task(source)))
             assert isinstance(failure, TaskError)
             assert failure.error.code == PANIC_CODE
             assert isinstance(await pool.run(desk.task()), TaskReport)
-            assert pool.pids != before
+            assert pids_of(pool) != before
 
     run(story)
 
@@ -92,11 +92,11 @@ def test_a_task_that_panics_is_tried_with_the_other_engine_of_polars(desk: Desk)
 
     async def story() -> None:
         async with pool_of(1) as pool:
-            before = pool.pids
+            before = pids_of(pool)
             report = await pool.run(replace(desk.task(), fragment=query.serialize()))
             assert isinstance(report, TaskReport)
             assert report.block.rows == 1
-            assert pool.pids != before
+            assert pids_of(pool) != before
 
     run(story)
 
@@ -104,13 +104,13 @@ def test_a_task_that_panics_is_tried_with_the_other_engine_of_polars(desk: Desk)
 def test_killed_from_outside_while_idle_or_busy(desk: Desk) -> None:
     async def story() -> None:
         async with pool_of(1) as pool:
-            os.kill(pool.pids[0], signal.SIGKILL)
+            os.kill(pids_of(pool)[0], signal.SIGKILL)
             first = await pool.run(desk.task())
             assert isinstance(first, TaskReport) or isinstance(failure_of(first), WorkerLost)
             spec, sign = desk.hanging()
             running = asyncio.create_task(pool.run(spec))
             await until(sign.exists)
-            os.kill(pool.pids[0], signal.SIGKILL)
+            os.kill(pids_of(pool)[0], signal.SIGKILL)
             failure = failure_of(await running)
             assert failure == WorkerLost("executor ended by signal 9 (SIGKILL)")
             assert isinstance(await pool.run(desk.task()), TaskReport)
@@ -237,7 +237,7 @@ from minispark.blocks.memory import Memory
 async def main():
     pool = ExecutorPool(2)
     await pool.start()
-    print(*pool.pids, flush=True)
+    print(*(executor.pid for executor in pool._living()), flush=True)
     spec, _ = Desk(Path({directory!r})).hanging()
     await pool.run(spec)
 

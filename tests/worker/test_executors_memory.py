@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from tests.worker.executor_kit import Desk, failure_of, pool_of, run, until
+from tests.worker.executor_kit import Desk, failure_of, pids_of, pool_of, run, until
 
 from minispark.blocks.memory import Memory
 from minispark.errors import (
@@ -64,10 +64,10 @@ def test_an_idle_executor_that_keeps_too_much_is_replaced(desk: Desk) -> None:
 
     async def story() -> None:
         async with pool_of(1, memory_limit_bytes=400 << 20) as pool:
-            before = pool.pids
+            before = pids_of(pool)
             # Killed at once or after its report, as the watch falls.
             await pool.run(desk.task(hoard))
-            await until(lambda: pool.pids and pool.pids != before)
+            await until(lambda: pids_of(pool) and pids_of(pool) != before)
             assert isinstance(await pool.run(desk.task()), TaskReport)
 
     run(story)

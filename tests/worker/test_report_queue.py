@@ -16,11 +16,11 @@ from minispark.worker.rpc import ReportRefusedError
 REFUSED = ReportRefusedError("too much")
 
 
-def queue_of(*partitions: int, in_line: int = 0) -> ReportQueue:
+def queue_of(*partitions: int, waiting: int = 0) -> ReportQueue:
     key = spec(0).key
-    queue = ReportQueue(lambda: Counter({(key.job, key.stage): in_line}))
+    queue = ReportQueue(lambda: Counter({(key.job, key.stage): waiting}))
     for partition in partitions:
-        queue.ended(done(spec(partition)))
+        queue.add(done(spec(partition)))
     return queue
 
 
@@ -32,8 +32,8 @@ def partitions_of(queue: ReportQueue) -> list[int]:
 def test_what_was_confirmed_is_not_reported_again() -> None:
     queue = queue_of(0, 1, 2)
     assert partitions_of(queue) == [0, 1, 2]
-    queue.ended(done(spec(3)))
-    queue.confirmed(3, 0)
+    queue.add(done(spec(3)))
+    queue.confirm(3, 0)
     assert partitions_of(queue) == [3]
     assert queue.attempts == (spec(3).key,)
 
@@ -51,13 +51,13 @@ def test_a_refused_batch_is_halved_until_one_is_left_and_that_one_fails() -> Non
     assert failure.failure.error.code == "MS-227"
     queue.refused(1, REFUSED)
     assert queue.attempts == tuple(spec(n).key for n in (1, 2, 3))
-    queue.confirmed(1, 0)
+    queue.confirm(1, 0)
     assert partitions_of(queue) == [2, 3]
 
 
 def test_moved_blocks_that_are_refused_are_dropped() -> None:
     queue = queue_of()
-    queue.has_moved(spec(7).key)
+    queue.add_moved(spec(7).key)
     outcomes, moved = asyncio.run(queue.next())
     assert (outcomes, moved) == ([], [spec(7).key])
     queue.refused(0, REFUSED)
@@ -69,6 +69,6 @@ def test_outcomes_wait_for_more_only_while_more_is_in_line(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("minispark.worker.report_queue._LINGER_S", 1_000.0)
-    assert partitions_of(queue_of(0, 1, in_line=1)) == [0, 1]
+    assert partitions_of(queue_of(0, 1, waiting=1)) == [0, 1]
     with pytest.raises(TimeoutError):
-        asyncio.run(asyncio.wait_for(queue_of(0, in_line=2).next(), 0.05))
+        asyncio.run(asyncio.wait_for(queue_of(0, waiting=2).next(), 0.05))

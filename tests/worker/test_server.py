@@ -18,7 +18,8 @@ from minispark.ids import TaskKey
 from minispark.plan.stages import Output, OutputKind
 from minispark.task.spec import TaskReport, TaskSpec
 from minispark.wire.messages import PollReply
-from minispark.worker import WorkerConfig, serve
+from minispark.worker import WorkerConfig
+from minispark.worker.server import serve
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +34,8 @@ def handlers() -> Iterator[None]:
 WORKER = """
 import sys
 from pathlib import Path
-from minispark.worker import WorkerConfig, serve
+from minispark.worker import WorkerConfig
+from minispark.worker.server import serve
 serve(
     WorkerConfig(master_url=sys.argv[1], token=sys.argv[2], port=0, work_dir=Path(sys.argv[3])),
     on_ready=lambda url: print(url, flush=True),

@@ -11,31 +11,31 @@ KEY = TaskKey("j", 0, 0, 0, 0)
 
 def test_latencies_are_of_the_last_ten_minutes() -> None:
     latency = LatencyWindow()
-    assert latency.figures(now=0.0) == {}
+    assert latency.quantiles(now=0.0) == {}
     for number in range(1, 101):
         latency.add(number / 10, now=float(number))
-    assert latency.figures(now=100.0) == {
+    assert latency.quantiles(now=100.0) == {
         "latency_mean_s": 5.05,
         "latency_p50_s": 5.0,
         "latency_p95_s": 9.5,
         "latency_p99_s": 9.9,
     }
     # Those that ended before second 51 are too long ago.
-    assert latency.figures(now=651.0)["latency_p50_s"] == 7.5
-    assert latency.figures(now=1_000.0) == {}
+    assert latency.quantiles(now=651.0)["latency_p50_s"] == 7.5
+    assert latency.quantiles(now=1_000.0) == {}
     assert latency.count == 100
     assert latency.sum_s == pytest.approx(505.0)
 
 
 def test_what_a_worker_counts() -> None:
-    vitals = WorkerMetrics()
-    vitals.started(0)
-    vitals.started(2)
-    vitals.ended(TaskReport(KEY, EMPTY_BLOCK, duration_s=2.0))
-    vitals.ended(TaskFailure(KEY, TimedOut(1.0)))
-    vitals.ended(TaskFailure(KEY, Cancelled()))
-    vitals.served(10)
-    found = vitals.measure()
+    metrics = WorkerMetrics()
+    metrics.started(0)
+    metrics.started(2)
+    metrics.ended(TaskReport(KEY, EMPTY_BLOCK, duration_s=2.0))
+    metrics.ended(TaskFailure(KEY, TimedOut(1.0)))
+    metrics.ended(TaskFailure(KEY, Cancelled()))
+    metrics.served(10)
+    found = metrics.measure()
     assert found["memory_bytes"] > 1_000_000
     assert {name: found[name] for name in ("tasks_done", "tasks_failed", "retries")} == {
         "tasks_done": 1.0,

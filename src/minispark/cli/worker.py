@@ -88,7 +88,7 @@ def worker(
     from minispark import config
     from minispark.cli.terminal import print_box
     from minispark.settings import MIB, CacheSettings, LogSettings
-    from minispark.worker import serve
+    from minispark.worker.server import serve
     from minispark.worker.settings import WorkerConfig
 
     state = config.state_dir()

@@ -1,28 +1,30 @@
 """The master as a process: state directory, port, signals, discovery file.
 
-Covers: beginning and end. Does not cover: anything between (`service`, `app`).
+Covers: start and end. Does not cover: what runs in between (`control.service`, `http.app`).
 """
 
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import os
 import secrets
 import socket
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
 
 import uvicorn
 
 from minispark.blocks.host import disk_identity
 from minispark.config import advertise, secure_dir, withdraw
-from minispark.errors import MinisparkError
+from minispark.errors import MinisparkError, UsageError
 from minispark.journal.journal import Journal
 from minispark.journal.schema import journal_error
 from minispark.logs import configure_logs, logger
 from minispark.master.control.service import Service
 from minispark.master.http.app import create_app
-from minispark.master.recovery.lock import StateLock
 from minispark.master.recovery.restore import identify
 from minispark.master.settings import MasterConfig, check_config
 from minispark.settings import LogSettings
@@ -34,9 +36,9 @@ from minispark.wire.serving import HttpServer, listening_socket, url_of
 
 _JOURNAL = "journal.db"
 _KEEP_ALIVE_S = 75
-"""Longer than any client keeps an idle connection, so that the client is the one to close."""
+"""Longer than any client keeps an idle connection, so that always the client closes it."""
 _GRACE_S = 5
-"""How long open downloads may go on after a signal to stop."""
+"""How long open downloads may continue after a signal to stop."""
 
 _log = logger("master")
 
@@ -49,14 +51,14 @@ def serve(
 ) -> None:
     """Run a master until SIGTERM or SIGINT.
 
-    ``on_ready(url, link)`` is called once it listens; the link logs a browser in, once.
+    ``on_ready(url, link)`` is called when the master listens; the link logs a browser in, once.
 
     Raises
     ------
     UsageError
-        It would be unsafe, the port is taken, or another master owns the state directory.
+        The configuration is unsafe, the port is taken, or another master owns the state directory.
     MinisparkError
-        It could not go on; its jobs are in the journal.
+        The master could not continue; its jobs are in the journal.
     """
     configure_logs(logs)
     asyncio.run(_serve(config, on_ready))
@@ -67,16 +69,16 @@ async def _serve(config: MasterConfig, on_ready: Callable[[str, str], None] | No
     with StopSignals(asyncio.get_running_loop()) as stop:
         stop.listen(stopped.set)
         async with running(config, on_ready) as (_, server):
-            asked = asyncio.create_task(stopped.wait())
-            await asyncio.wait((server, asked), return_when=asyncio.FIRST_COMPLETED)
-            asked.cancel()
+            signal = asyncio.create_task(stopped.wait())
+            await asyncio.wait((server, signal), return_when=asyncio.FIRST_COMPLETED)
+            signal.cancel()
 
 
 @asynccontextmanager
 async def running(
     config: MasterConfig, on_ready: Callable[[str, str], None] | None = None
 ) -> AsyncIterator[tuple[str, asyncio.Task[None]]]:
-    """Run a master within the block; the task ends when the master does."""
+    """Run a master within the block; yield its URL and a task that ends with it."""
     check_config(config)
     state = secure_dir(config.state_dir)
     hint = "Give another --port, or stop what listens there."
@@ -92,7 +94,7 @@ async def running(
             server.should_exit = True
             service.release_polls()
 
-        service.failed = stop
+        service.on_broken = stop
         log_accept_errors(asyncio.get_running_loop(), _log)
         task = asyncio.create_task(server.serve(sockets=[sock]))
         url = _url(config, sock)
@@ -126,8 +128,7 @@ async def running(
 
 @contextmanager
 def _owned(config: MasterConfig) -> Iterator[Service]:
-    lock = StateLock(config.state_dir)
-    try:
+    with _locked(config.state_dir):
         with _readable(config):
             journal = Journal(config.state_dir / _JOURNAL, config.journal)
             if journal.loss is not None:
@@ -135,13 +136,30 @@ def _owned(config: MasterConfig) -> Iterator[Service]:
             new_id, disk = secrets.token_hex(4), disk_identity(config.state_dir)
             identity = identify(journal, new_cluster_id=new_id, disk=disk)
         yield Service(config, journal, identity)
+
+
+@contextmanager
+def _locked(state: Path) -> Iterator[None]:
+    """Own a state directory within the block; the kernel frees the lock of a dead process."""
+    lock = os.open(state / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            owner = os.pread(lock, 20, 0).decode(errors="replace").strip()
+            msg = f"another master (process {owner or 'unknown'}) is using {state}"
+            hint = "Stop it first, or start this one with another --state-dir."
+            raise UsageError(msg, code="MS-108", file=str(state), hint=hint) from None
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, str(os.getpid()).encode(), 0)
+        yield
     finally:
-        lock.release()
+        os.close(lock)
 
 
 @contextmanager
 def _readable(config: MasterConfig) -> Iterator[None]:
-    """Say of an error of SQLite within the block what it means for the journal."""
+    """Turn an error of SQLite within the block into one about the journal."""
     try:
         yield
     except sqlite3.Error as error:
@@ -159,6 +177,6 @@ def _uvicorn_config(config: MasterConfig, service: Service) -> uvicorn.Config:
 
 
 def _url(config: MasterConfig, sock: socket.socket) -> str:
-    """Return the address to call: any address of a wildcard is this machine's own too."""
+    """Return the URL for clients on this machine; for a wildcard that is a loopback address."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(config.host, config.host)  # noqa: S104
     return url_of(host, sock.getsockname()[1], tls=config.tls_cert is not None)

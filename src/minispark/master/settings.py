@@ -1,4 +1,4 @@
-"""How a master is started."""
+"""The configuration of a master."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _PLANNER = (sys.executable, "-m", "minispark.jobs.planner_child")
 
 @dataclass(frozen=True, slots=True)
 class MasterConfig:
-    """Everything a master is told when it starts. Port 0 is any free port.
+    """Configuration of a master. Port 0 means any free port.
 
-    ``auth``: ``default`` opens the figures on a loopback address only, ``figures-open`` on any,
-    ``all`` on none. ``ca_file`` holds the certificates of workers to trust; without one it is the
-    master's own. ``discovery_dir`` is where clients of this user look for a master; None is
-    ``state_dir``.
+    ``auth``: metrics need no token on a loopback address only (``default``), on any address
+    (``figures-open``), or on none (``all``). ``ca_file`` has the certificates of workers to trust;
+    by default it is the master's own. ``discovery_dir`` is where clients of this user look for a
+    master, by default ``state_dir``.
     """
 
     state_dir: Path
@@ -49,41 +49,41 @@ class MasterConfig:
     journal: JournalSettings = field(default_factory=JournalSettings)
     connection_limits: ConnectionLimits = field(default_factory=ConnectionLimits)
     token_file: Path | None = None
-    """Where the token came from, for the discovery file; None is ``state_dir/token``."""
+    """File of the token, for the discovery file; None is ``state_dir/token``."""
     discovery_dir: Path | None = None
     otlp: str | None = None
-    """Where traces of jobs go, over OTLP/HTTP."""
+    """Address that traces of jobs are sent to, over OTLP/HTTP."""
     planner_command: tuple[str, ...] = _PLANNER
 
     @property
     def trusted(self) -> str | None:
-        """The file of certificates of workers to trust; None trusts those of the system."""
+        """File of the certificates of workers to trust; None trusts those of the system."""
         chosen = self.ca_file or self.tls_cert
         return None if chosen is None else str(chosen)
 
     @property
     def spool_dir(self) -> Path:
-        """Where results lie on their way to whoever downloads them; emptied at each start."""
+        """Directory of files for downloads; emptied at each start."""
         return self.state_dir / "spool"
 
     @property
     def figures_open(self) -> bool:
-        """Whether figures, without data, may be read without a token."""
+        """Whether metrics, which have no data, may be read without a token."""
         return is_loopback(self.host) if self.auth == "default" else self.auth == "figures-open"
 
 
 def check_config(config: MasterConfig) -> None:
-    """Refuse what would be unsafe.
+    """Check that a configuration is safe.
 
     Raises
     ------
     UsageError
-        No token, no usable certificate, or clear text on an address that others reach.
+        There is no token, no usable certificate, or clear text on an address that others reach.
     """
     if not config.token:
         msg = "a master needs a token"
         raise UsageError(msg, code="MS-105")
-    # Says itself what is wrong with a lesser token.
+    # Raises for a token that is not the shared secret.
     derive(config.token, Level.VIEW)
     check_certificate(config.tls_cert, config.tls_key)
     if not is_loopback(config.host) and config.tls_cert is None and not config.insecure:

@@ -1,6 +1,6 @@
-"""The brain: which attempt runs where, and when a job is over. Pure: no clock, no IO, no chance.
+"""The scheduler: which attempt runs where, and when a job ends. Pure: no clock, IO or randomness.
 
-`Scheduler` is loaded when it is first used: what only names states or commands need not wait.
+`Scheduler` is imported at its first use: modules that only need states or commands start faster.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Whose word counts, and whether a task that failed may try again.
+"""Which reports count, and whether a failed task may be tried again.
 
 Covers: fencing of reports, retries. Does not cover: lost output (`lineage`).
 """
@@ -19,10 +19,10 @@ from minispark.settings import SchedulerSettings
 def live(
     state: State, key: TaskKey, worker: Worker, inputs: tuple[tuple[int, int], ...]
 ) -> tuple[JobRun, StageRun, Leased] | None:
-    """Find the live attempt that a report is about; None if the report must be dropped.
+    """Return the live attempt of a report, None if the report must be dropped.
 
-    It counts only if the attempt is the task's present one, on that worker, and both its stage
-    and everything it read are of the present generation.
+    The report counts only if the attempt is a current one of its task, on that worker, and both its
+    stage and everything that it read are of the current generation.
     """
     found = _task_of(state, key)
     if found is None:
@@ -52,7 +52,7 @@ def why_stale(state: State, key: TaskKey, inputs: tuple[tuple[int, int], ...]) -
 def accepted_twin(
     state: State, key: TaskKey, inputs: tuple[tuple[int, int], ...]
 ) -> tuple[StageRun, Done] | None:
-    """Find the accepted attempt beside which one ended that read the very same; None if none."""
+    """Return the accepted attempt of a task whose other attempt just ended with the same inputs."""
     found = _task_of(state, key)
     if found is None:
         return None
@@ -65,7 +65,7 @@ def accepted_twin(
 
 
 def _task_of(state: State, key: TaskKey) -> tuple[JobRun, StageRun, Task] | None:
-    """Return the task of an attempt; None for one of no running job."""
+    """Return the task of an attempt, None if its job does not run."""
     job = state.jobs.get(key.job)
     stage = None if job is None else job.stages.get(key.stage)
     if job is None or stage is None or not 0 <= key.partition < len(stage.tasks):
@@ -74,7 +74,7 @@ def _task_of(state: State, key: TaskKey) -> tuple[JobRun, StageRun, Task] | None
 
 
 def _are_present(job: JobRun, inputs: tuple[tuple[int, int], ...]) -> bool:
-    """Whether what was read is of the present generation of its stages."""
+    """Whether inputs are of the current generation of their stages."""
     for number, generation in inputs:
         source = job.stages.get(number)
         if source is None or source.generation != generation:
@@ -85,9 +85,9 @@ def _are_present(job: JobRun, inputs: tuple[tuple[int, int], ...]) -> bool:
 def terminal_failure(
     task: Task, cause: Cause, failure: Failure, *, elsewhere: bool, settings: SchedulerSettings
 ) -> tuple[Failure, Reason] | None:
-    """Return what ends the job now that the task's accounts are charged; None means: try again.
+    """Return the failure that ends the job after a charge, None if the task is tried again.
 
-    ``elsewhere`` tells whether there is a worker on which the task has not failed.
+    ``elsewhere``: whether there is a worker on which the task has not failed.
     """
     rule = POLICY[cause]
     if rule.fatal:
@@ -119,7 +119,7 @@ def terminal_failure(
 
 
 def _in_full(task: Task, failure: Failure) -> Failure:
-    """Say how often and how, where the last failure alone would not tell."""
+    """Return a failure that says how often the executor ended, not only the last time."""
     times = len(task.exit_reasons)
     if not isinstance(failure, WorkerLost) or times < 2:
         return failure
@@ -132,13 +132,13 @@ def _in_full(task: Task, failure: Failure) -> Failure:
 
 
 def avoid(task: Task, cause: Cause, worker: str) -> None:
-    """Ask other workers first from now on, if that may help."""
+    """Prefer other workers for a task, if its rule says so."""
     if POLICY[cause].elsewhere:
         task.avoid_worker(worker)
 
 
 def charge(task: Task, cause: Cause, failure: Failure, worker: str) -> None:
-    """Put a failure on the task's account."""
+    """Increase the counter of a task for a failure."""
     rule = POLICY[cause]
     match rule.charge:
         case Charge.ATTEMPT:

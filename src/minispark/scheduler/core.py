@@ -4,22 +4,22 @@
 
     for command in scheduler.step(event, now): await carry_out(command)
 
-and each command that was carried out comes back as another event. Every event may come twice,
-late, out of order, or under an epoch that is over: states only move forward, so it is harmless.
+and each command that was carried out comes back as another event. Every event may arrive twice,
+late, out of order, or under an old epoch: states only move forward, so that is harmless.
 
-A step is ``decide`` and ``apply``. To decide is to reduce an event to what is to be remembered:
-a heartbeat or a timer that changes nothing is nothing. To apply is deterministic: the same facts
-at the same times make the same scheduler and the same commands, so a journal of facts can be
-applied again (`snapshot` saves applying it from the beginning).
+A step is ``decide`` and ``apply``. ``decide`` reduces an event to a fact: a heartbeat or a timer
+that changes nothing gives None. ``apply`` is deterministic: the same facts at the same times give
+the same state and the same commands, so the facts in a journal can be applied again, from the
+beginning or from a `snapshot`.
 
-Applying is always the same four strokes:
+``apply`` always does the same:
 
 1. take the event in (a task moves along an arrow, a worker comes or goes);
-2. settle each job that it touched: what is needed, what may run, is the job over;
-3. give ready tasks to workers, if need be out of another's line;
-4. note what the clock will demand next.
+2. settle each job that was touched: what is needed, what can run, has the job ended;
+3. give ready tasks to workers, and move waiting attempts to free slots;
+4. set the next deadline.
 
-See also: ``docs/states.md`` for the states, `policy` for the price of each failure.
+See also: ``docs/states.md`` for the states, `policy` for what each failure is charged as.
 """
 
 from __future__ import annotations
@@ -91,14 +91,14 @@ FromWorker = (
 
 
 class Scheduler:
-    """A scheduler as a value. Two that were told the same are the same.
+    """A scheduler as a value: equal events give equal schedulers.
 
     Parameters
     ----------
     settings
-        Every limit it knows.
+        All limits.
     state
-        What it remembers; a new one remembers nothing.
+        Jobs and workers; empty by default.
     """
 
     def __init__(self, settings: SchedulerSettings, state: State | None = None) -> None:
@@ -107,15 +107,15 @@ class Scheduler:
         self.state.arrange(settings)
         self._signs = HeartbeatTracker(settings)
         self._due_s = inf
-        """Before this nothing is due by what is remembered. May be too early, never too late."""
+        """Before this no deadline of the state is due. May be too early, never too late."""
 
     def step(self, event: Event, now: float) -> list[Command]:
-        """Take an event in; return what is to be done, in order."""
+        """Take an event in; return the commands that follow, in order."""
         fact = self.decide(event, now)
         return [] if fact is None else self.apply(fact, now)
 
     def decide(self, event: Event, now: float) -> Event | None:
-        """Return what of an event is to be remembered, None for nothing."""
+        """Return the fact of an event, None if it changes nothing."""
         match event:
             case WorkerHeartbeat():
                 return self._signs.facts(self.state, event, now)
@@ -125,9 +125,9 @@ class Scheduler:
                 return event
 
     def apply(self, event: Event, now: float) -> list[Command]:
-        """Take in what was decided; return what is to be done, in order.
+        """Apply a fact; return the commands that follow, in order.
 
-        Deterministic: nothing here hangs on what was not applied.
+        Deterministic: it depends only on facts that were applied before.
         """
         step = Step(self.state, self.settings, now)
         exclusion.readmit(step)
@@ -147,13 +147,13 @@ class Scheduler:
 
     @property
     def wake_s(self) -> float:
-        """When TimerFired shall come, infinity for never. Read it again after each event."""
+        """Time of the next `TimerFired`, infinity for never. It changes with each event."""
         return min(self._due_s, self._signs.due_s)
 
-    # What others may read.
+    # Public reads.
 
     def deadline(self, now: float) -> float:
-        """Return when something will be due by all that is remembered, infinity for never."""
+        """Return the next deadline in the state, infinity for none."""
         return min(
             liveness.deadline(self.state, self.settings, now),
             stragglers.deadline(self.state, self.settings, now),
@@ -180,7 +180,7 @@ class Scheduler:
         return frozenset(self.state.worker_index.excluded_workers)
 
     def job_status(self, job: str) -> JobStatus | None:
-        """Return how a job stands, None for one that is unknown or released."""
+        """Return the status of a job, None for one that is unknown or released."""
         found = self.state.jobs.get(job)
         return None if found is None else found.status
 
@@ -190,7 +190,7 @@ class Scheduler:
         return () if found is None else tuple(found.leased)
 
     def is_empty_of(self, job: str) -> bool:
-        """Whether nothing at all is remembered of a job."""
+        """Whether the state has nothing of a job."""
         state = self.state
         return (
             job not in state.jobs
@@ -199,7 +199,7 @@ class Scheduler:
             and all(key.job != job for w in state.workers.values() for key in w.leased)
         )
 
-    # First stroke: events.
+    # Taking events in.
 
     def _take(self, step: Step, event: Event) -> None:
         match event:
@@ -225,7 +225,7 @@ class Scheduler:
             return
         worker = self.state.workers.get(event.worker)
         if worker is None or not worker.up or worker.epoch != event.epoch:
-            # This life of it is over. One that leaves need not know.
+            # Its session has ended. A worker that leaves need not know.
             if not isinstance(event, WorkerLeft):
                 step.emit(RequireRegistration(event.worker, event.epoch))
             if isinstance(event, TaskSucceeded | TaskFailed):
@@ -275,7 +275,7 @@ class Scheduler:
         committing = job.phase is Phase.COMMITTING
         match event:
             case JobCancelRequested():
-                # Files that are being published cannot be called back: the commit decides.
+                # Files that are being published cannot be taken back: the commit decides.
                 if not job.ended and not committing:
                     step.end(job, Phase.CANCELLED, Reason(Why.CANCEL_REQUESTED), Cancelled())
             case JobCommitted():
@@ -317,7 +317,7 @@ class Scheduler:
         drain.retry_moves(self.state)
 
     def _sweep(self, step: Step, worker: Worker) -> None:
-        """Drop the blocks that were written off with an earlier life of a worker."""
+        """Drop the blocks that were written off with an earlier session of a worker."""
         keys: list[TaskKey] = []
         for name, blocks in worker.blocks.items():
             job = self.state.jobs[name]
@@ -342,7 +342,7 @@ class Scheduler:
         for key in event.lost:
             step.lose_lease(worker, key, Cause.LEASE_LOST, "its worker does not know it")
 
-    # Workers that go.
+    # Lost workers.
 
     def _take_down(self, step: Step, worker: Worker, reason: Reason) -> None:
         step.emit(WorkerDown(worker.name, worker.epoch, reason))
@@ -356,7 +356,7 @@ class Scheduler:
         drain.end(self.state, worker)
         for name in list(worker.blocks):
             job = self.state.jobs[name]
-            # Later stages first: what was read only by lost tasks was then read by nobody.
+            # Later stages first: a block that only lost tasks have read counts as unread then.
             for stage in reversed(job.ordered):
                 self._write_off(step, job, stage, worker)
         for key in list(worker.leased):
@@ -364,7 +364,7 @@ class Scheduler:
 
     def _write_off(self, step: Step, job: JobRun, stage: StageRun, worker: Worker) -> None:
         if stage.spec.sink and not stage.spec.result:
-            return  # What it delivers is a file of its own, not a block.
+            return  # Its output is files, not blocks.
         if worker.name not in stage.rows_on:
             return
         states = enumerate(task.state for task in stage.tasks)
@@ -374,7 +374,7 @@ class Scheduler:
     # The clock, and a new master.
 
     def _time_facts(self, now: float) -> Timeouts | None:
-        """Return what time has brought; at most moments it has brought nothing."""
+        """Return timed-out workers and starved jobs, None if there are none."""
         silent: list[Worker] = []
         if now >= self._signs.due_s:
             silent = self._signs.silent(self.state, now)
@@ -400,7 +400,7 @@ class Scheduler:
                 step.end(job, Phase.FAILED, reason, failure)
 
     def _restart(self, step: Step, attempts: int) -> None:
-        """Say again what may not have been heard; who has heard it is not disturbed."""
+        """Repeat open commands after a restart; workers ignore duplicates."""
         state = self.state
         self._signs.begin_anew(state, step.now)
         for job in state.jobs.values():

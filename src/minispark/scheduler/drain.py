@@ -1,16 +1,16 @@
 """How a worker leaves without a loss.
 
-1. It gets no new attempts; those that wait in its line go back to the queue.
-2. What runs on it may end, within ``drain_timeout_s``; then it is called back too.
-3. Blocks of it that somebody still needs are fetched by the other workers: those that a running
-   job reads on, and the kept results of jobs that ended. A worker fetches at most ``max_moves`` at
-   a time; one that brings none for ``move_timeout_s`` is asked last from then on.
-4. When nothing is left, and the attempts that were told to read from it have ended, it may go; at
-   the latest when its time is over. What was not moved is then made again if it is needed.
-5. Where nobody else takes work, it waits ``drain_alone_s`` for somebody to come and no longer: a
-   cluster that is stopped as a whole should not take its time.
+1. It gets no new attempts; its waiting attempts go back to the queue.
+2. What runs on it may end within ``drain_timeout_s``; after that it is called back too.
+3. Other workers fetch its blocks that are still needed: those that a running job will read, and the
+   kept results of ended jobs. A worker fetches at most ``max_moves`` at a time; one that fetches
+   none for ``move_timeout_s`` is asked last from then on.
+4. When nothing is left, and the attempts that read from it have ended, it is dismissed; at the
+   latest when its time is over. Blocks that were not moved are made again if they are needed.
+5. If no other worker takes work, it waits at most ``drain_alone_s`` for one: a cluster that is
+   stopped as a whole should stop quickly.
 
-Covers: that. Does not cover: the loss of a worker (`core`), which ends its leaving too.
+Does not cover: the loss of a worker (`core`), which ends its drain too.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from minispark.settings import SchedulerSettings
 
 
 def begin(step: Step, worker: Worker) -> None:
-    """Take a worker out of the rotation; one that asks again is answered again."""
+    """Take a worker out of the rotation; dismiss it again if it was dismissed already."""
     if worker.leaving is not None:
         if worker.leaving.dismissed_s is not None:
             _dismiss(step, worker, worker.leaving, RESENT)
@@ -44,7 +44,7 @@ def begin(step: Step, worker: Worker) -> None:
 
 
 def moved(step: Step, taker: Worker, keys: Collection[TaskKey]) -> None:
-    """Let blocks be where they are now. Whoever comes first has them, whoever was asked."""
+    """Note that a worker has fetched blocks. The first worker to have a block keeps it."""
     surplus: list[TaskKey] = []
     for key in keys:
         giver = next((w for w in step.state.leaving.values() if w.holds(key)), None)
@@ -65,11 +65,11 @@ def moved(step: Step, taker: Worker, keys: Collection[TaskKey]) -> None:
         leave.unsettled = True
         for key, (name, _) in leave.moving.items():
             if name == taker.name:
-                leave.moving[key] = (name, step.now)  # It is at it.
+                leave.moving[key] = (name, step.now)  # It makes progress.
 
 
 def check_time(step: Step) -> None:
-    """Give up moves that were not answered, and leavers whose time is over."""
+    """Give up moves that take too long, and end drains whose time is over."""
     settings, now = step.settings, step.now
     for worker in step.state.leaving.values():
         leave = worker.leaving
@@ -91,7 +91,7 @@ def check_time(step: Step) -> None:
 
 
 def advance(step: Step) -> None:
-    """Have moved what is to be moved, and let those go of whom nothing is needed."""
+    """Start pending block moves; dismiss drained workers that nothing depends on."""
     for worker in step.state.leaving.values():
         leave = worker.leaving
         if leave is None or leave.dismissed_s is not None:
@@ -107,13 +107,13 @@ def advance(step: Step) -> None:
 
 
 def retry_moves(state: State) -> None:
-    """Somebody came, or has room again: he may take what nobody took."""
+    """Retry unassigned moves: a worker joined or has room again."""
     for leave in _leaves(state):
         leave.unsettled = True
 
 
 def resend(step: Step) -> None:
-    """Repeat what may not have been heard."""
+    """Repeat moves and dismissals that an earlier master may not have sent."""
     for worker in step.state.leaving.values():
         leave = worker.leaving
         if leave is not None:
@@ -124,7 +124,7 @@ def resend(step: Step) -> None:
 
 
 def end(state: State, worker: Worker) -> None:
-    """Note that a worker is gone: as one that left, and as one that was to take blocks."""
+    """End the drain of a lost worker, and the moves to it."""
     worker.leaving = None
     state.leaving.pop(worker.name, None)
     _ask_others(state, worker)
@@ -132,7 +132,7 @@ def end(state: State, worker: Worker) -> None:
 
 
 def deadline(state: State, settings: SchedulerSettings) -> float:
-    """Return when somebody who leaves has to be looked at, infinity for never."""
+    """Return the next deadline of a draining worker, infinity for none."""
     return min((_due_s(state, leave, settings) for leave in _leaves(state)), default=inf)
 
 
@@ -157,7 +157,7 @@ def _ask_others(state: State, taker: Worker) -> None:
 
 
 def _gives_up(step: Step, leave: Leaving) -> bool:
-    """Whether a worker has waited long enough for somebody who could take its blocks."""
+    """Whether a worker has waited long enough for one that could take its blocks."""
     return not step.state.rotation and step.now >= leave.since_s + step.settings.drain_alone_s
 
 
@@ -169,7 +169,7 @@ def _dismiss(step: Step, worker: Worker, leave: Leaving, reason: Reason) -> None
 
 
 def _have_moved(step: Step, worker: Worker, leave: Leaving) -> None:
-    """Spread what is needed and not on its way over the others, evenly."""
+    """Assign needed blocks that are not being moved to the other workers, evenly."""
     leave.unsettled = leave.left = False
     line = [w for w in step.state.rotation.values() if w.full is None and not w.suspect]
     line = [w for w in line if w.name not in leave.slow] or line
@@ -210,7 +210,7 @@ def _counts(state: State, key: TaskKey) -> bool:
 
 
 def _is_read(state: State, leave: Leaving) -> bool:
-    """Whether an attempt runs that was told to read where the blocks were before."""
+    """Whether an attempt runs that reads blocks from where they were before."""
     return bool(leave.given) and any(
         since_s < leave.given.get(key.job, -inf)
         for worker in state.workers.values()

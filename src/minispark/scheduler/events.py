@@ -1,8 +1,8 @@
-"""What the scheduler is told. Plain values; ``Scheduler`` is their only reader.
+"""The events that the scheduler takes in, as plain values.
 
-Two are never remembered as they are: `WorkerHeartbeat` and `TimerFired` mostly change nothing, and
-what they do change hangs on who spoke when. ``Scheduler.decide`` turns them into `HeartbeatDiff`
-and `Timeouts`, or into nothing.
+Two of them are never journaled as they are: `WorkerHeartbeat` and `TimerFired` mostly change
+nothing, and what they change depends on when workers were heard. ``Scheduler.decide`` reduces them
+to `HeartbeatDiff` and `Timeouts`, or to None.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from minispark.ids import TaskKey
 from minispark.scheduler.spec import JobSpec
 
 ATTEMPTS_OF_A_LIFE: Final = 1_000
-"""A master that may not know of the last launches numbers attempts from so many for each life."""
+"""Attempt numbers for each start of a master that may not know all launches before it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class JobSubmitted:
 
 @dataclass(frozen=True, slots=True)
 class JobCancelRequested:
-    """Somebody asked for the end of a job."""
+    """A user cancelled a job."""
 
     job: str
     kind: Literal["job_cancel_requested"] = "job_cancel_requested"
@@ -45,7 +45,7 @@ class JobCommitted:
 
 @dataclass(frozen=True, slots=True)
 class JobCommitFailed:
-    """The commit that the scheduler ordered could not be done."""
+    """The commit that the scheduler ordered has failed."""
 
     job: str
     failure: Failure
@@ -54,7 +54,7 @@ class JobCommitFailed:
 
 @dataclass(frozen=True, slots=True)
 class JobReleased:
-    """Nobody will read the results of a finished job any more: its blocks may go."""
+    """The results of a finished job are not kept any more: its blocks may be deleted."""
 
     job: str
     kind: Literal["job_released"] = "job_released"
@@ -62,7 +62,7 @@ class JobReleased:
 
 @dataclass(frozen=True, slots=True)
 class WorkerRegistered:
-    """A worker (or a new life of one: a higher epoch) offers its slots."""
+    """A worker offers its slots, for the first time or again under a higher epoch."""
 
     worker: str
     epoch: int
@@ -72,10 +72,10 @@ class WorkerRegistered:
 
 @dataclass(frozen=True, slots=True)
 class WorkerHeartbeat:
-    """A worker lives and says what it holds: queued or running attempts.
+    """A sign of life of a worker, with its queued and running attempts.
 
-    ``held`` are the jobs of which it has blocks, less those whose blocks somebody else than the
-    scheduler keeps. ``full`` is why it takes no more work now ("disk", "memory").
+    ``held`` are the jobs of which it has blocks, without jobs whose blocks are results that the
+    scheduler does not know. ``full`` is why it takes no work now ("disk", "memory").
     """
 
     worker: str
@@ -88,10 +88,10 @@ class WorkerHeartbeat:
 
 @dataclass(frozen=True, slots=True)
 class HeartbeatDiff:
-    """What a heartbeat changes: leases that the worker lost, what it holds for nobody.
+    """What a heartbeat changes: lost leases, and attempts that the scheduler does not want.
 
-    ``forgotten`` are jobs that nobody knows and of which it has blocks. With ``speaks`` its word
-    ends the doubt about it.
+    ``forgotten`` are unknown jobs of which the worker has blocks. With ``speaks`` the worker is not
+    suspect any more.
     """
 
     worker: str
@@ -106,7 +106,7 @@ class HeartbeatDiff:
 
 @dataclass(frozen=True, slots=True)
 class WorkerDraining:
-    """A worker wants to leave: no new work, and its blocks are to be brought elsewhere."""
+    """A worker wants to leave: it gets no new work, and its blocks move to other workers."""
 
     worker: str
     epoch: int
@@ -115,7 +115,7 @@ class WorkerDraining:
 
 @dataclass(frozen=True, slots=True)
 class BlocksMoved:
-    """A worker has fetched blocks of another and serves them from now on."""
+    """A worker has fetched blocks of another worker, and serves them from now on."""
 
     worker: str
     epoch: int
@@ -125,7 +125,7 @@ class BlocksMoved:
 
 @dataclass(frozen=True, slots=True)
 class WorkerLeft:
-    """A worker says goodbye: its blocks and attempts are gone at once."""
+    """A worker has left: its blocks and attempts are lost."""
 
     worker: str
     epoch: int
@@ -134,9 +134,9 @@ class WorkerLeft:
 
 @dataclass(frozen=True, slots=True)
 class TaskSucceeded:
-    """An attempt ended well. ``inputs`` are (stage, generation) pairs that it read.
+    """An attempt succeeded. ``inputs`` are the (stage, generation) pairs that it read.
 
-    ``seconds`` is how long it ran by its own clock.
+    ``seconds`` is its run time, measured by the worker.
     """
 
     key: TaskKey
@@ -150,7 +150,7 @@ class TaskSucceeded:
 
 @dataclass(frozen=True, slots=True)
 class TaskFailed:
-    """An attempt did not."""
+    """An attempt failed."""
 
     key: TaskKey
     worker: str
@@ -162,16 +162,16 @@ class TaskFailed:
 
 @dataclass(frozen=True, slots=True)
 class TimerFired:
-    """The time ``Scheduler.wake_s`` has come."""
+    """It is ``Scheduler.wake_s`` or later."""
 
     kind: Literal["timer_fired"] = "timer_fired"
 
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """What time has brought: workers (with epoch) silent for too long, jobs without a chance.
+    """Workers (with epoch) that were silent for too long, and jobs that waited too long for one.
 
-    Whatever else is due hangs on times that the journal has, and is found by itself.
+    Other deadlines depend on times in the journal, so `Scheduler.apply` finds them by itself.
     """
 
     silent: tuple[tuple[str, int], ...] = ()
@@ -181,10 +181,10 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True)
 class MasterRestarted:
-    """All that was journaled has been applied, and the world has had time to go on without us.
+    """A new master has applied the whole journal; workers may have continued without a master.
 
-    Where the last launches may be missing in the journal, attempts are numbered from ``attempts``
-    on: no two may have the same name.
+    If the journal may lack the last launches, attempts are numbered from ``attempts`` on, so that
+    no two have the same name.
     """
 
     attempts: int = 0

@@ -1,12 +1,11 @@
-"""Which workers are left out for a while because too much failed on them.
+"""Which workers are excluded for a while because too many tasks failed on them.
 
-1. ``exclude_after`` different tasks failed there in a row: it gets none for ``exclude_s``, or until
-   its next life, but where nobody else would do (`placement`). What waits there goes back.
-2. A failure counts if it may be the worker's (`policy`), or once the task ended well elsewhere.
-3. When the last one that is fit would be left out, nobody is any more: what is so everywhere is not
-   the workers' fault.
-
-Covers: that.
+1. After ``exclude_after`` different failed tasks in a row a worker gets none for ``exclude_s``, or
+   until it registers again, unless no other worker can take the task (`placement`). Its waiting
+   attempts go back to the queue.
+2. A failure counts if the worker may be its cause (`policy`), or once the task succeeded elsewhere.
+3. When the last fit worker would be excluded, all are readmitted instead: what fails everywhere is
+   not the fault of a worker.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from minispark.scheduler.workers import Worker
 
 
 def record_failure(step: Step, worker: Worker, key: TaskKey) -> None:
-    """Note a failure that may be the worker's; so many in a row, and it is left out."""
+    """Count a failure that the worker may have caused; exclude it after too many in a row."""
     settings, fit = step.settings, step.state.worker_index.fit.members
     worker.failed_tasks[key.job, key.stage, key.partition] = None
     enough = worker.failures + len(worker.failed_tasks) >= settings.exclude_after > 0
@@ -31,13 +30,13 @@ def record_failure(step: Step, worker: Worker, key: TaskKey) -> None:
         step.state.reindex(worker)
         step.call_back_all(worker.waiting, Reason(Why.WORKER_EXCLUDED, worker.name))
     else:
-        # It is so everywhere: then it is not the workers, and one is as good as another.
+        # Tasks fail on every worker, so no worker is the cause.
         for other in list(step.state.worker_index.excluded_workers.values()):
             _readmit(step, other)
 
 
 def readmit(step: Step) -> None:
-    """Give work again to those that were left out for long enough."""
+    """Readmit the workers whose exclusion is over."""
     for worker in list(step.state.worker_index.excluded_workers.values()):
         if worker.excluded_until_s is not None and step.now >= worker.excluded_until_s:
             _readmit(step, worker)

@@ -1,7 +1,6 @@
-"""What must hold after every event, whatever came before. Tests and simulations ask each time.
+"""Invariants of the state after every event, for tests and simulations.
 
-Each violation tells a story: what does not fit, and the job around it. Nothing here is called
-while a cluster runs.
+An error says what does not fit, and shows the whole state. A running cluster does not check them.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ class InvariantError(AssertionError):
 
 
 def check(scheduler: Scheduler, now: float) -> None:
-    """Raise InvariantError if the state does not hold together after what came at ``now``."""
+    """Raise InvariantError if the state is inconsistent after the event at ``now``."""
     state = scheduler.state
     for found in (
         *_workers(scheduler),
@@ -55,13 +54,13 @@ def check(scheduler: Scheduler, now: float) -> None:
 
 
 def check_commands(scheduler: Scheduler, commands: Sequence[Command], now: float) -> None:
-    """Raise InvariantError if commands of the step just made should not have been given."""
+    """Raise InvariantError if a command of the last step is wrong."""
     for found in (*_addressees(scheduler.state, commands), *_loads(scheduler, commands, now)):
         raise InvariantError(f"{found}\n{tell(scheduler.state)}")
 
 
 def tell(state: State) -> str:
-    """Draw the state in a few lines."""
+    """Return the state as a few lines of text."""
     letters: dict[type, str] = {
         Idle: ".",
         Waiting: "w",
@@ -125,7 +124,7 @@ def _leases(scheduler: Scheduler, worker: Worker) -> Iterator[str]:
 
 
 def _standing(state: State, worker: Worker) -> Iterator[str]:
-    """The index over the workers says what a look at all of them would."""
+    """The index over the workers agrees with the workers."""
     name, lines = worker.name, state.worker_index
     standing = Availability.of(worker)
     found = {
@@ -145,7 +144,7 @@ def _standing(state: State, worker: Worker) -> Iterator[str]:
 
 
 def _leaving(state: State) -> Iterator[str]:
-    """Who leaves loses nothing on the way."""
+    """The moves of draining workers are possible."""
     for worker in state.leaving.values():
         leave = worker.leaving
         for key, (name, _) in {} if leave is None else leave.moving.items():
@@ -229,7 +228,7 @@ def _attempt(state: State, job: JobRun, stage: StageRun, held: Leased | Done) ->
 
 
 def _progress(scheduler: Scheduler, job: JobRun) -> Iterator[str]:
-    """No stage is stuck: what is needed runs, may run, or waits for something that does."""
+    """No stage is stuck: each needed task runs, can run, or waits for one that does."""
     state, settings = scheduler.state, scheduler.settings
     if job.complete:
         yield f"{job.name} has all its output and goes on"
@@ -278,8 +277,8 @@ def _addressees(state: State, commands: Sequence[Command]) -> Iterator[str]:
     for number, command in enumerate(commands):
         if isinstance(command, LaunchTask | CancelTask | ReleaseBlocks | ReleaseJob):
             worker = state.workers[command.worker]
-            # Of several that fall in one step, the last may be told what the first one's fall
-            # brought about. It is given no work.
+            # If several workers go DOWN in one step, the last one may get commands that follow from
+            # the loss of the first one, but no task.
             step = isinstance(command, LaunchTask)
             falling = not step and falls.get((command.worker, command.epoch), -1) > number
             if (not worker.up or worker.epoch != command.epoch) and not falling:
@@ -293,10 +292,10 @@ def _addressees(state: State, commands: Sequence[Command]) -> Iterator[str]:
 
 
 def _loads(scheduler: Scheduler, commands: Sequence[Command], now: float) -> Iterator[str]:
-    """Replay the launches: each worker was eligible when it was chosen."""
+    """Each worker was eligible when it was chosen for a launch."""
     settings, rotation = scheduler.settings, scheduler.state.rotation
-    # What a new master says again was decided earlier; what is called back in the same step was
-    # a load in between.
+    # Launches that a new master repeats were decided earlier. Attempts that are called back in the
+    # same step were a load in between.
     moves = [
         command for number, command in enumerate(commands)
         if isinstance(command, CancelTask)

@@ -1,13 +1,13 @@
-"""Whose task is next: the order of the jobs that have one ready.
+"""Which job's task is next: the order of the jobs with a ready task.
 
-1. ``fifo``: the oldest job's.
-2. ``fair``: that of the job with the fewest leased attempts for its weight. Among equals that of
-   the one that was given the least for its weight so far: on a single slot nothing else can tell.
-   A job that comes, or comes back, begins where the others are and is owed nothing for the past.
-3. A job of which nothing is leased need not stand behind what a job that has more was given
-   ahead: that is called back (`launching.preempt_prefetched`).
+1. ``fifo``: the oldest job.
+2. ``fair``: the job with the fewest leased attempts for its weight; among equals the job that got
+   the fewest attempts for its weight so far, which decides on a single slot. A job that is new, or
+   has ready tasks again, starts where the others are and is owed nothing for the past.
+3. A job without a leased attempt need not wait for prefetched attempts of a job that has more:
+   those are called back (`launching.preempt_prefetched`).
 
-Covers: the order, kept as it changes. It is made of the jobs and is in no snapshot.
+Covers: the order, updated at each change. It is an index over the jobs and is in no snapshot.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from minispark.settings import SchedulerSettings
 
 
 class Claim(Protocol):
-    """What a job's turn hangs on."""
+    """The values of a job that its order depends on."""
 
     name: str
     number: int
@@ -32,22 +32,22 @@ class Claim(Protocol):
 
     @property
     def head(self) -> StageRun | None:
-        """The stage of its next task."""
+        """Stage of the next task."""
         ...
 
 
 class JobQueue:
-    """The jobs that have a task ready, whose turn it is first."""
+    """The jobs with a ready task, in order."""
 
     def __init__(self, settings: SchedulerSettings) -> None:
         self._settings = settings
         self._fair = settings.policy == "fair"
         self._rankings: dict[int, LazyHeap] = {}
-        """By how many attempts of the stage that is next may wait on one worker; none is empty."""
+        """Heaps by prefetch depth of the next task's stage; no heap is empty."""
         self._ahead: dict[str, int] = {}
 
     def see(self, job: Claim) -> None:
-        """Let a hungry job stand where it now belongs."""
+        """Insert a job with a ready task, or update its position."""
         head = job.head
         ahead = 0 if head is None else prefetch_depth(head, self._settings)
         if self._ahead.get(job.name) != ahead:
@@ -59,7 +59,7 @@ class JobQueue:
         self._rankings[ahead].put(job.name, fair if self._fair else (job.number,))
 
     def forget(self, job: str) -> None:
-        """Let a job go that wants nothing now."""
+        """Remove a job without a ready task."""
         ahead = self._ahead.pop(job, None)
         if ahead is not None:
             self._rankings[ahead].drop(job)
@@ -68,18 +68,17 @@ class JobQueue:
 
     @property
     def furthest(self) -> int:
-        """The worst place in a worker's line that somebody's next task may have, -1 for nobody."""
+        """Largest queue position that the next task of a job may have, -1 without jobs."""
         return max(self._rankings, default=-1)
 
     def needs_slot(self, job: str) -> bool:
-        """Whether the next task of a job waits on no worker, but for a free slot."""
+        """Whether the job's next task must not be prefetched."""
         return not self._ahead[job]
 
     def first(self, *, but: Collection[str] = (), place: float = 0) -> str | None:
-        """Return the job whose turn it is, of those not in ``but``.
+        """Return the first job that is not in ``but``.
 
-        Passed over are those whose next task may wait on a worker, but not at this ``place`` in
-        its line.
+        Jobs whose next task may be prefetched, but not at queue position ``place``, are skipped.
         """
         if len(self._rankings) == 1:
             ((ahead, ranking),) = self._rankings.items()
@@ -93,9 +92,9 @@ class JobQueue:
         return min(found)[1] if found else None
 
     def has_too_much(self, job: Claim, beside: Claim) -> bool:
-        """Whether ``job`` should give up an attempt that waits, so that ``beside`` gets its first.
+        """Whether ``job`` should give up a waiting attempt, so that ``beside`` gets its first one.
 
-        Not if it would then be the one with less.
+        Not if ``job`` would have less than ``beside`` then.
         """
         if not self._fair:
             return job.number > beside.number

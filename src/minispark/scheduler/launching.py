@@ -1,7 +1,7 @@
-"""Who is given what: the launches of a step, and what is called back for them.
+"""The launches of a step, and the waiting attempts that are called back for them.
 
-Covers: ready tasks, lines that make way, second attempts of stragglers. Does not cover: which
-worker (`placement`), whose turn it is (`turns`), what a straggler is (`stragglers`).
+Covers: ready tasks, prefetched attempts that make way, second attempts of stragglers. Does not
+cover: which worker (`placement`), which job (`job_queue`), what a straggler is (`stragglers`).
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from minispark.scheduler.tasks import Leased, Ready
 from minispark.scheduler.workers import Worker
 
 LOOKAHEAD: Final = 64
-"""Ready tasks of a job that are looked at for one worker, jobs that are passed over for it, and
-lines that are looked at for a job: more would make each step as long as the queue when many tasks
-shun the same worker."""
+"""Limit of ready tasks of a job that are tried, of jobs that are skipped, and of workers that are
+examined for a job: otherwise a step takes as long as the queue when many tasks avoid the same
+worker."""
 
 
 def place(step: Step) -> None:
-    """Give ready tasks to workers, one job after another, until somebody has to wait."""
+    """Give ready tasks to workers, one job after another, until a job has to wait."""
     state, lines = step.state, step.state.worker_index
     held: dict[str, None] = {}
     while len(held) < LOOKAHEAD and (shortest := lines.shortest) <= state.job_queue.furthest:
         name = state.job_queue.first(but=held, place=shortest)
         if name is None or (shortest and state.job_queue.needs_slot(name)):
-            return  # Whoever was leased ahead of it would have the slot that it waits for.
+            return  # A task prefetched before it would take the slot that it waits for.
         job = state.runnable_jobs[name]
         if not _launch_one(step, job):
             held[name] = None
@@ -45,9 +45,9 @@ def place(step: Step) -> None:
 
 
 def preempt_prefetched(step: Step) -> None:
-    """Let a job of which nothing is leased go before what others were given ahead.
+    """Call back prefetched attempts for a job without a leased attempt.
 
-    The line of one worker is called back, if all in it are of jobs that have more.
+    All waiting attempts of one worker, if all are of jobs that have more.
     """
     state, lines = step.state, step.state.worker_index
     name = state.job_queue.first() if lines.waiting and not lines.has_slot else None
@@ -71,10 +71,9 @@ def preempt_prefetched(step: Step) -> None:
 
 
 def rebalance(step: Step) -> None:
-    """Let attempts that wait behind a long one run on workers with a free slot instead.
+    """Move attempts that wait behind a long one to workers with a free slot.
 
-    It is nobody's fault and charges nothing. Should the attempt have begun after all, its
-    report finds it replaced.
+    Nothing is charged. If the attempt has started after all, its report is dropped.
     """
     lines = step.state.worker_index
     looked_at: dict[str, None] = {}
@@ -91,7 +90,7 @@ def rebalance(step: Step) -> None:
 
 
 def speculate(step: Step) -> None:
-    """Launch second attempts of stragglers, the latest first, where nothing else is ready."""
+    """Launch second attempts of stragglers, the longest overdue first, if nothing is ready."""
     state, settings = step.state, step.settings
     if state.runnable_jobs or not state.worker_index.fit.free:
         return
@@ -116,9 +115,9 @@ def speculate(step: Step) -> None:
 
 
 def launch_again(step: Step, job: JobRun, lease: Leased) -> None:
-    """Repeat a launch: a worker that has, or had, the attempt refuses it.
+    """Repeat a launch; a worker that has, or had, the attempt ignores it.
 
-    One whose input was lost meanwhile may still end well where it runs, but cannot start.
+    Not if the input was lost meanwhile: the attempt may still succeed if it runs, but not start.
     """
     worker = step.state.workers[lease.worker]
     stage, partition = job.stages[lease.key.stage], lease.key.partition

@@ -1,8 +1,4 @@
-"""A queue whose members change their rank all the time.
-
-Covers: `LazyHeap`, under the line of jobs (`turns`) and those of workers (`lines`). Does not cover:
-what a rank is made of.
-"""
+"""A priority queue whose members often change their rank; see `job_queue` and `worker_index`."""
 
 from __future__ import annotations
 
@@ -17,8 +13,8 @@ _SLACK = 64
 class LazyHeap:
     """Names by rank, the lowest first.
 
-    An entry of the heap whose rank is not the name's present one is void; when most are, the
-    heap is made anew, so that each call costs a logarithm in the long run.
+    A heap entry whose rank is not the current rank of its name is stale. When most entries are
+    stale the heap is rebuilt, so that a call costs logarithmic time on average.
     """
 
     __slots__ = ("_heap", "_ranks")
@@ -34,7 +30,7 @@ class LazyHeap:
         return name in self._ranks
 
     def put(self, name: str, rank: Rank) -> None:
-        """Let a name in, or give it another rank."""
+        """Insert a name, or change its rank."""
         if self._ranks.get(name) == rank:
             return
         self._ranks[name] = rank
@@ -45,15 +41,15 @@ class LazyHeap:
             heappush(self._heap, (rank, name))
 
     def drop(self, name: str) -> None:
-        """Let a name go, if it is there."""
+        """Remove a name, if present."""
         self._ranks.pop(name, None)
 
     def rank(self, name: str) -> Rank:
-        """Return the rank of a name that is in."""
+        """Return the rank of a name, which must be present."""
         return self._ranks[name]
 
     def first(self, *, but: Collection[str] = ()) -> str | None:
-        """Return the name of the lowest rank, of those not in ``but``."""
+        """Return the name with the lowest rank that is not in ``but``."""
         if but:
             return self.find(lambda name: name not in but)
         heap, ranks = self._heap, self._ranks
@@ -65,7 +61,7 @@ class LazyHeap:
         return None
 
     def find(self, fits: Callable[[str], bool], *, among: int | None = None) -> str | None:
-        """Return the name of the lowest rank that ``fits``, looking at so many at most."""
+        """Return the lowest name that ``fits``; give up after ``among`` names that do not."""
         heap, ranks = self._heap, self._ranks
         aside: list[tuple[Rank, str]] = []
         found = None

@@ -1,14 +1,14 @@
-"""Who needs whose output: what must run, what may run, what a loss takes along.
+"""Which tasks need which outputs: what must run, what can run, what a loss invalidates.
 
 Covers: pure questions about one job. Does not cover: retries (`attempts`), where to run
 (`placement`).
 
-1. A task is needed if it delivers to the user, or a needed task that has yet to run reads it.
-   So only what is needed runs, and a lost block that nobody will read is not made again.
-2. A needed task is ready when every block it reads is there: all of the input stage's, or for a
-   forward edge the one of the same number.
-3. A stage that may give other rows cannot repeat a task whose first output was read: the stage
-   and all that started below it go back together, as a new generation.
+1. A task is needed if it delivers to the user, or if a needed task that has yet to run reads it.
+   So only needed tasks run, and a lost block that no task will read is not made again.
+2. A needed task is ready when every block that it reads exists: all of the input stage's, or for a
+   forward edge the one with the same number.
+3. A stage that may give other rows cannot repeat a task whose first output was read: the stage and
+   all later stages that started are rolled back together, as a new generation.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from minispark.scheduler.tasks import Done, Live, Task
 
 
 def fault(spec: JobSpec) -> str | None:
-    """Say what is wrong with the shape of a job, None if it can run."""
+    """Return what is wrong with the shape of a job, None if it can run."""
     seen: dict[int, StageSpec] = {}
     for stage in spec.stages:
         if stage.id in seen:
@@ -39,7 +39,7 @@ def fault(spec: JobSpec) -> str | None:
                 if source is None:
                     return f"stage {stage.id} reads stage {edge.stage}, which is not before it"
                 if source.sink:
-                    # Its files may be published when its block is lost and comes out otherwise.
+                    # Its block may be made again with other rows when its files are published.
                     return f"stage {stage.id} reads stage {edge.stage}, which writes files"
                 if not edge.fits(branch.partitions):
                     return f"stage {stage.id} reads ranges of stage {edge.stage} that do not fit"
@@ -95,7 +95,7 @@ def may_be_needed(job: JobRun, stage: StageRun) -> bool:
 
 
 def read_on(job: JobRun, stage: StageRun) -> bool:
-    """Whether somebody may still read the blocks of a stage."""
+    """Whether a task or a user may still read the blocks of a stage."""
     if stage.spec.result:
         return True
     if job.phase is Phase.COMMITTING:
@@ -104,7 +104,7 @@ def read_on(job: JobRun, stage: StageRun) -> bool:
 
 
 def input_complete(job: JobRun, stage: StageRun, partition: int) -> bool:
-    """Whether every block that a task reads is there."""
+    """Whether every block that a task reads exists."""
     branch, number = stage.branch_of(partition)
     for edge in branch.inputs:
         source = job.stages[edge.stage]
@@ -117,7 +117,7 @@ def input_complete(job: JobRun, stage: StageRun, partition: int) -> bool:
 
 
 def unlocked(job: JobRun, stage: StageRun, partition: int) -> Iterator[tuple[StageRun, int]]:
-    """Name the tasks that may have become ready because this one is done."""
+    """Yield the tasks that may have become ready because this one is done."""
     for reader in stage.readers:
         if reader.edge.mode is ReadMode.FORWARD:
             if partition < reader.partitions:
@@ -156,7 +156,7 @@ def _blocks(source: StageRun, edge: StageInput, number: int) -> tuple[BlockRef, 
 
 
 def unread(job: JobRun, stage: StageRun, partitions: list[int]) -> list[int]:
-    """Return those of a stage's tasks whose output no task of this generation has read."""
+    """Return those of ``partitions`` whose output no task of this generation has read."""
     single: list[StageReader] = []
     for reader in stage.readers:
         if reader.edge.mode is ReadMode.FORWARD:
@@ -181,7 +181,7 @@ def _has_version(task: Task) -> bool:
 
 
 def unrepeatable(job: JobRun, needed: dict[int, list[int]]) -> tuple[StageRun, TaskKey] | None:
-    """Return the first stage that must run again as a whole, and its block that was lost."""
+    """Return the first stage that must be rolled back as a whole, and its lost block."""
     for stage in job.ordered:
         if stage.label is not Label.INDETERMINATE:
             continue
@@ -198,7 +198,7 @@ def _made_before(task: Task) -> bool:
 
 
 def started_below(job: JobRun, stage: StageRun) -> list[StageRun]:
-    """Return a stage and all later ones that have read of it, directly or through others."""
+    """Return a stage and all later stages that have read it, directly or through others."""
     found = {stage.id: stage}
     for later in job.ordered[stage.order :]:
         if later.id not in found:
@@ -219,7 +219,7 @@ def same_rows(first: Receipt, second: Receipt) -> bool:
 
 
 def near(job: JobRun, stage: StageRun, partition: int) -> tuple[str, ...]:
-    """Name the workers that are worth asking first: they have most of a task's input."""
+    """Return the workers that have most of a task's input."""
     branch, number = stage.branch_of(partition)
     found: tuple[str, ...] = ()
     for edge in branch.inputs:
@@ -232,7 +232,7 @@ def near(job: JobRun, stage: StageRun, partition: int) -> tuple[str, ...]:
 
 
 def rows_there(job: JobRun, stage: StageRun, partition: int, worker: str) -> int:
-    """Return about how much of a task's input lies on a worker: rows, and one a block."""
+    """Return about how much of a task's input is on a worker: rows, plus one for each block."""
     branch, number = stage.branch_of(partition)
     there = 0
     for edge in branch.inputs:

@@ -1,11 +1,10 @@
-"""Who is there, and what the clock demands.
+"""Which workers live, and what is due by the clock.
 
-Covers: signs of life, leases that went astray, deadlines. Does not cover: what a loss costs
-(`policy`).
+Covers: heartbeats, lost leases, deadlines. Does not cover: what a loss is charged as (`policy`).
 
-Heartbeats come many times a second and mostly change nothing, so neither the journal nor a snapshot
-has them: `HeartbeatTracker` is what a scheduler knows besides its `State`. No decision may read it;
-it only says which events there are.
+Heartbeats arrive many times a second and mostly change nothing, so neither the journal nor a
+snapshot has them: `HeartbeatTracker` is state of a scheduler outside of `State`. No decision may
+read it; it only decides which events there are.
 """
 
 from __future__ import annotations
@@ -24,37 +23,37 @@ from minispark.settings import SchedulerSettings
 
 
 class HeartbeatTracker:
-    """When each worker was last heard, and what it last said. Volatile."""
+    """When each worker was last heard, and what it reported. Not persisted."""
 
     def __init__(self, settings: SchedulerSettings) -> None:
         self._settings = settings
         self._heard: dict[str, float] = {}
         self._named: dict[str, dict[TaskKey, float]] = {}
-        """Of each worker, when it last named a live attempt."""
+        """By worker, when it last named each of its live attempts."""
         self._strange: dict[str, dict[str, float]] = {}
-        """Of each worker, since when it has named a job that nobody knows."""
+        """By worker, since when it names jobs that are not known."""
         self.due_s = inf
-        """Before this nobody is overdue. Mostly too early, since each word moves the true time."""
+        """Before this no worker is overdue. Often too early: each heartbeat moves the true time."""
 
     def hear(self, worker: str, now: float) -> None:
-        """Take note that a worker speaks."""
+        """Note a sign of life of a worker."""
         self._heard[worker] = now
         self.due_s = min(self.due_s, now + self._settings.heartbeat_timeout_s)
 
     def begin_anew(self, state: State, now: float) -> None:
-        """Count every worker as just heard, with all it should hold: nobody has listened."""
+        """Treat every worker as just heard, with all its leases: there was no master to hear it."""
         for worker in state.workers.values():
             if worker.up:
                 self.hear(worker.name, now)
                 self._named[worker.name] = dict.fromkeys(worker.leased, now)
 
     def forget(self, worker: str) -> None:
-        """Let go of a worker that is DOWN."""
+        """Forget a worker that is DOWN."""
         for notes in (self._heard, self._named, self._strange):
             notes.pop(worker, None)
 
     def silent(self, state: State, now: float) -> list[Worker]:
-        """Return the workers that have been silent for too long, and look when to look again."""
+        """Return the workers that were silent for too long, and update `due_s`."""
         limit_s = self._settings.heartbeat_timeout_s
         self.due_s = inf
         found = []
@@ -69,10 +68,10 @@ class HeartbeatTracker:
         return found
 
     def facts(self, state: State, beat: WorkerHeartbeat, now: float) -> HeartbeatDiff | None:
-        """Compare what a worker holds with what it should hold; None if all is well.
+        """Compare the attempts of a worker with its leases; return None if they agree.
 
-        A lease that it has not named for long never arrived (a poll reply or a report was lost).
-        An attempt that was accepted is not unwanted: its report overtook the heartbeat.
+        A lease that the worker has not named for long is lost (a poll reply or a report was lost).
+        An accepted attempt is not unwanted: its report arrived before the heartbeat.
         """
         worker = state.workers.get(beat.worker)
         if worker is None or not worker.up or worker.epoch != beat.epoch:
@@ -101,16 +100,16 @@ class HeartbeatTracker:
     def _forgotten(
         self, state: State, worker: Worker, held: tuple[str, ...], now: float
     ) -> tuple[str, ...]:
-        """Return jobs without a place here that the worker has named for a while.
+        """Return unknown jobs that the worker has named for a while.
 
-        Named once it may just not have heard of their end.
+        When it names a job once, the message about the job's end may still be on its way.
         """
         strange = [name for name in held if not _has_place(state, worker, name)]
         said = self._strange.get(worker.name, {})
         since = {name: said.get(name, now) for name in strange}
         limit_s = now - self._settings.lost_task_grace_s
         found = tuple(name for name, since_s in since.items() if since_s < limit_s)
-        # Should it name them for as long again, it was not told.
+        # If it names them for as long again, the command was lost.
         self._strange[worker.name] = since | dict.fromkeys(found, now)
         return found
 
@@ -123,7 +122,7 @@ def _has_place(state: State, worker: Worker, name: str) -> bool:
 
 
 def _is_fetching(state: State, worker: Worker, name: str) -> bool:
-    """Whether it brings blocks of a job here from a worker that leaves."""
+    """Whether a worker fetches blocks of a job from a worker that drains."""
     leaves = (w.leaving for w in state.leaving.values())
     return any(
         taker == worker.name and key.job == name
@@ -134,19 +133,19 @@ def _is_fetching(state: State, worker: Worker, name: str) -> bool:
 
 
 def nobody_works(state: State) -> bool:
-    """Whether jobs wait for a worker to come, or for one to have room, and nothing runs."""
+    """Whether nothing runs and no worker can take a task: there is none, or all are full."""
     if len(state.worker_index.full) < len(state.rotation):
         return False
     return not state.rotation or not any(w.leased for w in state.workers.values())
 
 
 def grace_s(state: State, settings: SchedulerSettings) -> float:
-    """Return how long jobs wait where nobody works."""
+    """Return how long jobs wait while no worker can take a task."""
     return settings.no_room_grace_s if state.rotation else settings.no_worker_grace_s
 
 
 def stranded(state: State, now: float, settings: SchedulerSettings) -> list[JobRun]:
-    """Return the jobs that have waited too long for anybody at all to work for them."""
+    """Return the jobs that have waited too long for any worker."""
     grace = grace_s(state, settings)
     return [
         job
@@ -156,7 +155,7 @@ def stranded(state: State, now: float, settings: SchedulerSettings) -> list[JobR
 
 
 def starvation_failure(state: State, settings: SchedulerSettings) -> tuple[Failure, Reason]:
-    """Return why a job is given up that no worker can run."""
+    """Return the failure of a job that no worker can take, and its reason."""
     limit_s = grace_s(state, settings)
     if not state.rotation:
         absent = ended(
@@ -173,15 +172,15 @@ def starvation_failure(state: State, settings: SchedulerSettings) -> tuple[Failu
 
 
 def deadline(state: State, settings: SchedulerSettings, now: float) -> float:
-    """Return when something will be due by what is remembered, infinity for never."""
+    """Return the next deadline in the state, infinity for none."""
     return min(*_deadlines(state, settings), next_take_back(state, now, settings), inf)
 
 
 def next_take_back(state: State, now: float, settings: SchedulerSettings) -> float:
-    """Return when an attempt will have waited too long behind another, infinity for never.
+    """Return when a waiting attempt is to be taken back, infinity for never.
 
-    Where one has by now and nobody could take it, the next event may bring somebody; without
-    one it is looked again after as long.
+    If one is due already but no worker could take it, the next event may change that; without an
+    event the next check is after the same time.
     """
     lines, after_s = state.worker_index, settings.take_back_after_s
     name = lines.waiting.first() if lines.has_slot else None

@@ -1,16 +1,17 @@
-"""Where the next attempt goes.
+"""Which worker gets the next attempt.
 
-1. Workers stand in line, the one that was given work longest ago first (round robin).
+1. Workers are ordered by when they last got work, the longest ago first (round robin).
 2. A worker is eligible when ``active_tasks <= min_load + max_load_diff``, and never leases more
    than its slots and ``max_prefetch``.
-3. One with a free slot comes before one where the attempt would wait. How many may wait hangs on
-   how long the tasks of the stage take (`prefetch`): none if long, up to ``max_prefetch`` if short.
-4. One that is full or suspect gets nothing. One that is excluded gets nothing while somebody else
-   would do: never is a job stranded because of it.
-5. Workers on which the task failed are left out while any other is there.
-6. An attempt that waits in a worker's line while another worker has a free slot is taken back
-   after ``take_back_after_s`` and given to that one.
-7. Among those as loaded as the first in line, the one that has most of the input.
+3. A worker with a free slot comes before one where the attempt would wait. How many may wait
+   depends on the run time of the stage's tasks (`prefetch`): none if long, up to ``max_prefetch``
+   if short.
+4. A full or suspect worker gets nothing. An excluded one gets nothing while another worker can take
+   the task, so that exclusion never strands a job.
+5. Workers on which the task failed are avoided while there is any other.
+6. An attempt that waits on a worker while another worker has a free slot is taken back after
+   ``take_back_after_s`` and given to that worker.
+7. Among workers with the load of the first one, the worker with most of the input is chosen.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ def choose(
 ) -> Worker | None:
     """Return the worker for an attempt, None if it has to wait.
 
-    ``near`` are workers that have much of the input, and ``input_on`` says how much; ``ahead``
-    is the last place in line that the attempt may have, 0 if it needs a free slot.
+    ``near`` are workers that have much of the input, and ``input_on`` says how much. ``ahead`` is
+    the largest queue position that the attempt may have; 0 means that it needs a free slot.
     """
     for line in (lines.fit, lines.excluded):
         if not line.within(avoid):

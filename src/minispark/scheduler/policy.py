@@ -1,7 +1,7 @@
-"""What each way to fail costs, and what ends the job: one table.
+"""The table of failures: what each one is charged as, and which ones end the job.
 
-A failure inside a task is a matter of attempts; lost output is a matter of lineage. An attempt
-charges at most once, because its report is accepted at most once.
+A failure inside a task is handled by `attempts`, lost output by `lineage`. An attempt is charged at
+most once, because its report is accepted at most once.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from minispark import errors
 
 
 class Cause(StrEnum):
-    """Why an attempt, or a block, is gone."""
+    """Why an attempt or a block was lost."""
 
     BAD_DATA = "bad data"
     OWN_ERROR = "the task's own error"
@@ -30,7 +30,7 @@ class Cause(StrEnum):
 
 
 class Charge(StrEnum):
-    """On which of a task's accounts a failure goes, and which setting bounds it."""
+    """The counter of a task that a failure increases, named by the setting that limits it."""
 
     ATTEMPT = "max_attempts"
     LOSS = "max_task_losses"
@@ -39,11 +39,12 @@ class Charge(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FailureRule:
-    """One row.
+    """One row of the table.
 
-    ``fatal``: no retry at all. ``certain``: the same sentence a second time, or nobody else
-    to ask, ends the job before the account is empty. ``elsewhere``: other workers are asked
-    first. ``blames_worker``: it may be the worker; so many tasks in a row, and it is left out.
+    ``fatal``: there is no retry. ``fatal_if_repeated``: the same message a second time, or no other
+    worker to try, ends the job before the limit of the counter. ``elsewhere``: other workers are
+    tried first. ``blames_worker``: the worker may be the cause; after several such tasks in a row
+    it is excluded.
     """
 
     charge: Charge
@@ -68,7 +69,7 @@ POLICY: Final[Mapping[Cause, FailureRule]] = {
 
 
 def cause_of(failure: errors.Failure) -> Cause:
-    """Return the row of a failure that an attempt reported."""
+    """Return the cause of a failure that an attempt reported."""
     match failure:
         case errors.TaskError(transient=True):
             return Cause.PASSING_ERROR
@@ -89,5 +90,5 @@ def cause_of(failure: errors.Failure) -> Cause:
 
 
 def ended(code: str, message: str, hint: str) -> errors.TaskError:
-    """Build the failure of a job that the scheduler itself gives up."""
+    """Return the failure of a job that the scheduler ends."""
     return errors.TaskError(errors.ErrorInfo(code, message, hint=hint))

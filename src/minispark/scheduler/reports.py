@@ -1,7 +1,7 @@
-"""What follows from the word of a worker about an attempt.
+"""What follows from a worker's report about an attempt.
 
-Covers: reports that count and those that do not. Does not cover: what a failure costs (`policy`),
-what a lost block takes along (`lineage`).
+Covers: accepted and dropped reports. Does not cover: what a failure is charged as (`policy`), what
+a lost block invalidates (`lineage`).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _ACCEPTED = ReportAccepted()
 
 
 def succeeded(step: Step, worker: Worker, event: TaskSucceeded) -> None:
-    """Accept an attempt, or have its block deleted."""
+    """Accept a successful attempt, or drop its report and have its block deleted."""
     state = step.state
     found = attempts.live(state, event.key, worker, event.inputs)
     if found is None:
@@ -42,7 +42,7 @@ def succeeded(step: Step, worker: Worker, event: TaskSucceeded) -> None:
     stragglers.note(state, job, stage, step.settings)
     _clear(step, worker, task, event.key)
     if first is not None and not lineage.same_rows(first, event.receipt):
-        # The plan took the stage for repeatable and it is not: never trust it again.
+        # The plan said that the stage gives the same rows again, and it does not.
         stage.label = Label.INDETERMINATE
         if not lineage.unread(job, stage, [partition]):
             step.roll_back(job, stage, event.key)
@@ -57,7 +57,7 @@ def succeeded(step: Step, worker: Worker, event: TaskSucceeded) -> None:
 
 
 def _drop(step: Step, worker: Worker, event: TaskSucceeded) -> None:
-    """Take nothing from a report that does not count, but what it proves of its stage."""
+    """Drop a report; it may still prove that its stage gives other rows when repeated."""
     step.emit(ReportDropped(attempts.why_stale(step.state, event.key, event.inputs)))
     beside = attempts.accepted_twin(step.state, event.key, event.inputs)
     if beside is not None and not lineage.same_rows(beside[1].receipt, event.receipt):
@@ -67,7 +67,7 @@ def _drop(step: Step, worker: Worker, event: TaskSucceeded) -> None:
 
 
 def _clear(step: Step, worker: Worker, task: Task, key: TaskKey) -> None:
-    """Count a success for its worker, and against those on which the task only raised."""
+    """Reset the worker's failures, and count one for each worker on which the task raised."""
     worker.clear_failures()
     for name in task.avoid if task.error_messages else ():
         other = step.state.workers.get(name)
@@ -76,7 +76,7 @@ def _clear(step: Step, worker: Worker, task: Task, key: TaskKey) -> None:
 
 
 def failed(step: Step, worker: Worker, event: TaskFailed) -> None:
-    """Charge a task for an attempt, or write off the input that it did not find."""
+    """Charge a task for a failed attempt, or write off the input that it could not read."""
     found = attempts.live(step.state, event.key, worker, event.inputs)
     if found is None:
         why = attempts.why_stale(step.state, event.key, event.inputs)

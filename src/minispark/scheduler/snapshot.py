@@ -1,13 +1,13 @@
-"""The whole memory of a scheduler as plain data, and back.
+"""The state of a scheduler as plain data, and back.
 
-Covers: `dump` and `load`, JSON-able and compact: a hundred thousand tasks in well under a second.
-Does not cover: signs of life (`liveness.Signs`), which a new master takes anew; where a snapshot is
-kept (`minispark.journal.journal`).
+Covers: `dump` and `load` as compact JSON values: 100,000 tasks in well under a second. Does not
+cover: heartbeats (`liveness.HeartbeatTracker`), which a new master starts without; where a snapshot
+is stored (`minispark.journal.journal`).
 
-``load(dump(state))`` decides as ``state`` does for ever after, so order is kept wherever it is part
-of a decision. What follows from the rest (counters, readers, caches) is made again. A field that is
-added to a record is dumped by itself if it is a plain value; anything else fails loudly. The shape
-belongs to one `SCHEDULER_VERSION`::
+``load(dump(state))`` makes the same decisions as ``state``, so every order that is part of a
+decision is kept. Derived values (counters, readers, caches) are computed again. A new field of a
+record is dumped automatically if it is a plain value; any other type raises. The shape belongs to
+one `SCHEDULER_VERSION`::
 
     {"workers": [{"name": "w0", "epoch": 3, ..., "leased": [...], "blocks": {...}}, ...],
      "rotation": ["w0", ...], "leaving": ["w3"], "runnable_jobs": ["job-1", ...],
@@ -67,7 +67,7 @@ def dump(state: State) -> dict[str, Any]:
 
 
 def load(plain: dict[str, Any]) -> State:
-    """Return the state that was dumped."""
+    """Return the state of a dump."""
     state = State()
     plain = _present(plain)
     for known in map(_present, plain["workers"]):
@@ -85,7 +85,7 @@ def load(plain: dict[str, Any]) -> State:
 
 
 _FORMER: Final = {"hungry": "runnable_jobs", "struck": "failures", "strikes": "failed_tasks"}
-"""Names of fields in snapshots of version 4, and the names that they have now."""
+"""Fields whose names in snapshots of version 4 were others, and their names now."""
 
 
 def _present(plain: dict[str, Any]) -> dict[str, Any]:
@@ -205,7 +205,7 @@ def _load_job(plain: dict[str, Any]) -> JobRun:
         _restore(stage, known, *_OF_STAGE)
         stage.label = Label(known["label"])
         stage.times_s = list(known["times_s"])
-    # Generations first: a lease names those of what it reads.
+    # Generations first: a lease has those of its inputs.
     for stage, known in zip(job.ordered, plain["stages"], strict=True):
         _load_tasks(job, stage, known)
     return job
@@ -246,7 +246,7 @@ def _stage(stage: StageRun) -> dict[str, Any]:
             if task.why is not FIRST
         ],
         "found": [p for p, s in enumerate(states) if isinstance(s, Done) and s.found],
-        # That of a task that is done is its receipt.
+        # A done task has published its own receipt.
         "promised": [
             [p, *_receipt(task.published_receipt)]
             for p, task in enumerate(stage.tasks)

@@ -1,4 +1,4 @@
-"""What the scheduler knows of a job: shapes and edges, no plan and no data."""
+"""A job as the scheduler sees it: shapes and edges, no plan and no data."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class StageBranch:
 
 @dataclass(frozen=True, slots=True)
 class StageSpec:
-    """A stage: how many tasks, what they read, whether its output is delivered to the user.
+    """A stage: number of tasks, inputs, and whether its output is delivered to the user.
 
     ``result`` stages keep their blocks until the job is released; ``sink`` stages deliver files
     at the job's commit (their blocks hold no rows).
@@ -38,7 +38,7 @@ class StageSpec:
 
 @dataclass(frozen=True, slots=True)
 class CachedOutput:
-    """The output of a task that a worker has kept from an earlier job: nobody need run it."""
+    """The output of a task that a worker has kept from an earlier job: the task need not run."""
 
     stage: int
     partition: int
@@ -53,6 +53,6 @@ class JobSpec:
     job: str
     stages: tuple[StageSpec, ...]
     weight: float = 1.0
-    """Its share of the workers against that of other jobs."""
+    """Share of the workers relative to other jobs."""
     found: tuple[CachedOutput, ...] = ()
-    """What is there already; of stages that give the same rows each time only."""
+    """Outputs that exist already; only of stages that give the same rows each time."""

@@ -1,6 +1,6 @@
-"""One stage at work: its tasks, and the counters that must agree with them.
+"""A running stage: its tasks, and the counters that must agree with them.
 
-Covers: blocks there and where their rows are, run times. Does not cover: single tasks (`tasks`),
+Covers: accepted blocks and where their rows are, run times. Does not cover: single tasks (`tasks`),
 jobs and leases (`state`).
 """
 
@@ -19,15 +19,15 @@ from minispark.scheduler.spec import StageBranch, StageSpec
 from minispark.scheduler.tasks import IDLE, Done, Task
 
 MOST_TIMES: Final = 999
-"""Run times kept of a stage: enough for a median, and bounded for a stage of a million tasks."""
+"""Run times kept of a stage: enough for a median, also of a stage of a million tasks."""
 MOST_HOLDERS: Final = 8
-"""Workers that are asked first because they hold most of the input: where rows lie evenly nothing
-is lost, and where they do not it is among these."""
+"""Workers with most of the input that are considered first: if rows are spread evenly any worker
+does, and if not, the best one is among these."""
 
 
 @dataclass(frozen=True, slots=True)
 class StageReader:
-    """A branch of a later stage that reads this one: its place there, and how it reads."""
+    """A branch of a later stage that reads this one: its offset there, and how it reads."""
 
     stage: int
     offset: int
@@ -37,7 +37,7 @@ class StageReader:
 
 @dataclass(slots=True)
 class StageRun:
-    """A stage at work. ``label`` starts as the plan's and is lowered when a rerun disproves it."""
+    """A running stage. ``label`` starts as in the plan and is lowered if a rerun disproves it."""
 
     spec: StageSpec
     order: int
@@ -47,16 +47,16 @@ class StageRun:
     generation: int = 0
     done: int = 0
     rows_on: dict[str, int] = field(default_factory=dict)
-    """Rows (plus one a block) on each worker."""
+    """By worker, the rows of accepted blocks there, plus one for each block."""
     times_s: list[float] = field(default_factory=list)
-    """How long accepted attempts ran, in order: of the first that ended, which are enough."""
+    """Run times of the first accepted attempts, sorted."""
     prefetch_depth: int | None = field(default=None, compare=False)
-    """How many attempts may wait on a worker, until another time is noted (`prefetch`)."""
+    """Attempts that may wait on a worker; None after a new run time (`prefetch`)."""
     _gathered: tuple[BlockRef, ...] | None = field(default=None, compare=False)
-    """Kept, since every task of a stage that reads all of this one shares it."""
+    """Cached: all tasks of a stage that reads this whole one share it."""
     _holders: tuple[str, ...] | None = field(default=None, compare=False)
     started: dict[TaskKey, float] = field(default_factory=dict, compare=False)
-    """Attempts that have a slot and may get another beside them, and since when, in that order."""
+    """Attempts with a slot that may get a second attempt, and since when they run, oldest first."""
 
     @property
     def id(self) -> int:
@@ -74,7 +74,7 @@ class StageRun:
         return self.done == len(self.tasks)
 
     def is_closing(self, share: float) -> bool:
-        """Whether at least this share of its tasks is done, and not all of them."""
+        """Whether at least this share of its tasks is done, but not all of them."""
         total = len(self.tasks)
         return share * total <= self.done < total and bool(self.times_s)
 
@@ -93,7 +93,7 @@ class StageRun:
         self.restore(partition, done)
 
     def restore(self, partition: int, done: Done) -> None:
-        """Count a task as done, however it came to be."""
+        """Count a task as done, without an arrow."""
         task = self.tasks[partition]
         task.state, task.published_receipt = done, done.receipt
         self.done += 1
@@ -109,7 +109,7 @@ class StageRun:
             self._tally(done, sign=-1)
 
     def relocate(self, partition: int, worker: str, now: float) -> None:
-        """Note that the block of a task is on another worker."""
+        """Set the worker that has the block of a task."""
         task = self.tasks[partition]
         if isinstance(task.state, Done):
             self._tally(task.state, sign=-1)
@@ -128,7 +128,7 @@ class StageRun:
 
     @property
     def holders(self) -> tuple[str, ...]:
-        """The workers that have most of its rows: where those who read it all would like to run."""
+        """The workers with most of its rows: the best ones for tasks that read the whole stage."""
         if self._holders is None:
             most = nsmallest(MOST_HOLDERS, ((-rows, name) for name, rows in self.rows_on.items()))
             self._holders = tuple(name for _, name in most)
@@ -136,16 +136,16 @@ class StageRun:
 
     @property
     def typical_s(self) -> float | None:
-        """How long an attempt runs (the median), None while none has ended."""
+        """Median run time of its attempts, None while none has ended."""
         return self.times_s[len(self.times_s) // 2] if self.times_s else None
 
     @property
     def mean_s(self) -> float:
-        """How long an attempt runs on average, 0 while none has ended."""
+        """Mean run time of its attempts, 0 while none has ended."""
         return fsum(self.times_s) / max(1, len(self.times_s))
 
     def note_time(self, seconds: float) -> None:
-        """Take note of how long an accepted attempt ran."""
+        """Add the run time of an accepted attempt."""
         if len(self.times_s) < MOST_TIMES:
             insort(self.times_s, seconds)
             self.prefetch_depth = None

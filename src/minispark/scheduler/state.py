@@ -1,11 +1,11 @@
-"""Everything the scheduler remembers: jobs, their stages and tasks, and workers.
+"""The state of the scheduler: jobs, their stages and tasks, and workers.
 
 Covers: the records, the arrows of jobs, and the counters that must agree with the tasks (leases
-and blocks per worker), each kept in one place. Does not cover: single tasks, stages and workers
-(`tasks`, `stage`, `workers`), decisions (`lineage`, `attempts`, `placement`, `liveness`). Only
-`core` and what it is made of call what mutates.
+and blocks by worker), each updated in one place. Does not cover: single tasks, stages and workers
+(`tasks`, `stage`, `workers`), decisions (`lineage`, `attempts`, `placement`, `liveness`). Only code
+that runs within `Scheduler.apply` may change it.
 
-Collections are dicts and lists throughout: their order is part of every decision.
+All collections are dicts and lists: their order is part of every decision.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ from minispark.settings import SchedulerSettings
 
 
 class Phase(StrEnum):
-    """How far a job is."""
+    """The state of a job."""
 
     ACCEPTED = "ACCEPTED"
     RUNNING = "RUNNING"
     COMMITTING = "COMMITTING"
-    """Its files are being published: nothing of it starts, and nothing can end it any more."""
+    """Its files are being published: no task starts, and only the commit can end it."""
     DELIVERED = "DELIVERED"
-    """Its files are published; a result block was lost meanwhile and is made again."""
+    """Its files are published, but a result block was lost meanwhile and is made again."""
     SUCCEEDED = "SUCCEEDED"
     FAILED = "FAILED"
     CANCELLED = "CANCELLED"
@@ -86,33 +86,33 @@ _STATUS: Final = {
 
 @dataclass(slots=True)
 class JobRun:
-    """A job. Once it has ended only its name, its phase and where its results are is left."""
+    """A job. After its end only its name, its phase and the workers with its results are left."""
 
     name: str
     phase: Phase = Phase.ACCEPTED
     weight: float = 1.0
     number: int = 0
-    """How many jobs there were before it."""
+    """Number in the order of submission."""
     leased: int = 0
-    """Its live attempts."""
+    """Number of its live attempts."""
     given: float = 0.0
-    """Attempts that it was given for its weight, beginning where others were when it came."""
+    """Its virtual time: attempts so far, each divided by the weight of the job (fair queueing)."""
     stages: dict[int, StageRun] = field(default_factory=dict)
-    """By number, in topological order."""
+    """Stages by number, in topological order."""
     ordered: tuple[StageRun, ...] = ()
     queue: list[tuple[int, int]] = field(default_factory=list)
-    """Heap of (order of the stage, partition); an entry whose task is not Ready is void."""
+    """Heap of (order of the stage, partition); an entry whose task is not Ready is stale."""
     committing: tuple[TaskKey, ...] = ()
     """The attempts whose files are being published."""
     workers: dict[str, None] = field(default_factory=dict)
-    """Workers that may have blocks of it, of attempts that were never accepted too."""
+    """Workers that may have blocks of it, also of attempts that were not accepted."""
     fetch_failures: int = 0
     stranded_s: float | None = None
-    """Since when it has had something to run and nobody to run it."""
+    """Since when no worker can take its tasks."""
 
     @classmethod
     def of(cls, spec: JobSpec) -> JobRun:
-        """Lay out a job that is fit to run."""
+        """Return a new job; its spec must be sound (`lineage.fault`)."""
         stages = {
             stage.id: StageRun(stage, order, stage.label, [Task() for _ in range(stage.partitions)])
             for order, stage in enumerate(spec.stages)
@@ -132,17 +132,17 @@ class JobRun:
 
     @property
     def ended(self) -> bool:
-        """Whether the job is over."""
+        """Whether the job has ended."""
         return self.phase in (Phase.SUCCEEDED, Phase.FAILED, Phase.CANCELLED)
 
     @property
     def status(self) -> JobStatus:
-        """The phase, as the world names it."""
+        """The public status."""
         return _STATUS[self.phase]
 
     @property
     def complete(self) -> bool:
-        """Whether all that is delivered to the user is there."""
+        """Whether all output for the user exists."""
         return all(stage.complete for stage in self.ordered if stage.final)
 
     def move(self, to: Phase) -> None:
@@ -154,7 +154,7 @@ class JobRun:
 
     @property
     def head(self) -> StageRun | None:
-        """The stage of the next task in the queue; what is void before it is dropped."""
+        """The stage of the next task in the queue; stale entries before it are dropped."""
         while self.queue:
             order, partition = self.queue[0]
             stage = self.ordered[order]
@@ -169,7 +169,7 @@ class JobRun:
         heappush(self.queue, (stage.order, partition))
 
     def inputs_of(self, stage: StageRun, partition: int) -> tuple[tuple[int, int], ...]:
-        """Return the stages that a task reads, each with its present generation."""
+        """Return the stages that a task reads, each with its current generation."""
         branch, _ = stage.branch_of(partition)
         if not branch.inputs:
             return ()
@@ -185,44 +185,44 @@ class JobRun:
         return isinstance(done, Done) and done.key == key
 
     def clear(self) -> None:
-        """Forget all but how it ended."""
+        """Forget everything but the end."""
         self.stages, self.ordered, self.queue, self.committing = {}, (), [], ()
         self.stranded_s = None
 
 
 @dataclass(slots=True)
 class State:
-    """The whole memory of a scheduler."""
+    """The whole state of a scheduler."""
 
     jobs: dict[str, JobRun] = field(default_factory=dict)
     workers: dict[str, Worker] = field(default_factory=dict)
     rotation: dict[str, Worker] = field(default_factory=dict)
-    """Workers that are UP and stay."""
+    """Workers that are UP."""
     leaving: dict[str, Worker] = field(default_factory=dict)
     """Workers that are DRAINING."""
     runnable_jobs: dict[str, JobRun] = field(default_factory=dict)
-    """Jobs with a queue."""
+    """Jobs with a ready task."""
     submitted: int = 0
-    """Jobs that ever came."""
+    """Number of jobs ever submitted."""
     launched: int = 0
-    """Attempts that were ever launched, and workers that ever came: whose turn it is."""
+    """Number of launches and of joined workers ever: a clock for round robin."""
     given: float = 0.0
-    """Where the job stood that was served last: where those begin that come."""
+    """Virtual time of the last served job; new jobs start from it (fair queueing)."""
     stuck: bool = False
-    """Nobody may work: no worker stays, or all are full and nothing runs."""
+    """Whether no worker can take a task: there is none, or all are full and nothing runs."""
     worker_index: WorkerIndex = field(default_factory=WorkerIndex, compare=False)
     speculation_candidates: dict[tuple[str, int], None] = field(default_factory=dict, compare=False)
-    """Stages (job, stage) that may have stragglers, and some that no longer may."""
+    """Stages (job, stage) that may have stragglers; some entries are stale."""
     next_straggler_check_s: float = field(default=-inf, compare=False)
-    """Before this none of those that had begun when it was last asked is a straggler."""
+    """Earliest time at which an attempt known at the last check can be a straggler."""
     begun_s: float = field(default=inf, compare=False)
-    """When the first attempt since then has begun."""
+    """Start of the first attempt after that check."""
     job_queue: JobQueue = field(
         default_factory=lambda: JobQueue(SchedulerSettings()), compare=False
     )
 
     def arrange(self, settings: SchedulerSettings) -> None:
-        """Make the indices anew: who was remembered under other settings may stand elsewhere."""
+        """Rebuild the indices, which depend on the settings."""
         self.worker_index = WorkerIndex(
             max_load_diff=settings.max_load_diff, max_prefetch=settings.max_prefetch
         )
@@ -250,23 +250,23 @@ class State:
     # Jobs and their attempts.
 
     def submit(self, job: JobRun) -> None:
-        """Take in a job."""
+        """Add a job."""
         self.submitted += 1
         job.number = self.submitted
         self.jobs[job.name] = job
 
     def enqueue(self, job: JobRun, stage: StageRun, partition: int) -> None:
-        """Make a task ready, and its job one of those that want a worker."""
+        """Make a task ready and its job runnable."""
         job.make_ready(stage, partition)
         if job.name not in self.runnable_jobs:
             job.given = max(job.given, self.given)
             self.runnable_jobs[job.name] = job
         elif job.queue[0] != (stage.order, partition):
-            return  # What is next is what it was.
+            return  # The next task of the job is the same as before.
         self.job_queue.see(job)
 
     def mark_runnable(self, job: JobRun) -> None:
-        """Let a job stand where it belongs after its queue has changed."""
+        """Update a job in the indices after its queue has changed."""
         if job.name not in self.runnable_jobs:
             return
         if job.head is None:
@@ -275,16 +275,16 @@ class State:
             self.job_queue.see(job)
 
     def remove_runnable(self, job: JobRun) -> None:
-        """Let a job go that has nothing ready."""
+        """Remove a job without a ready task from the indices."""
         self.runnable_jobs.pop(job.name, None)
         self.job_queue.forget(job.name)
 
     def lease(
         self, job: JobRun, stage: StageRun, partition: int, worker: Worker, now: float
     ) -> Leased:
-        """Lease a task that is ready, or a second time one that runs.
+        """Lease a ready task, or add a second attempt to a running one.
 
-        Worker and job are at the end of the line then.
+        Worker and job go to the end of their queues.
         """
         task = stage.tasks[partition]
         key = TaskKey(job.name, stage.id, stage.generation, partition, task.attempts)
@@ -313,7 +313,7 @@ class State:
         return lease
 
     def unlease(self, lease: Leased, now: float) -> None:
-        """Take an attempt off its worker's books."""
+        """Remove an attempt from its worker."""
         worker, job = self.workers[lease.worker], self.jobs[lease.key.job]
         following = worker.let_go_of(lease.key, now)
         job.stages[lease.key.stage].started.pop(lease.key, None)
@@ -326,7 +326,7 @@ class State:
             self.job_queue.see(job)
 
     def give_up(self, stage: StageRun, lease: Leased, now: float) -> bool:
-        """Let an attempt go; return whether its task has no other and is idle now."""
+        """Remove an attempt; return whether its task has no other attempt and is idle now."""
         self.unlease(lease, now)
         task = stage.tasks[lease.key.partition]
         others = [other for other in leases_in(task.state) if other.key != lease.key]
@@ -334,19 +334,19 @@ class State:
         return not others
 
     def accept(self, stage: StageRun, lease: Leased, event: TaskSucceeded, now: float) -> None:
-        """Accept an attempt: its block is what readers get from now on."""
+        """Accept an attempt: readers get its block from now on."""
         worker = self.workers[lease.worker]
         if event.seconds is None:
             stage.note_time(now - worker.started_s(lease.key, now))
         else:
-            # Seen from here an attempt takes its round trips too, and it waits in line unseen.
+            # The time since the lease includes round trips and waiting on the worker.
             stage.note_time(min(max(0.0, event.seconds), now - lease.since_s))
         self.unlease(lease, now)
         stage.accept(lease.key.partition, Done(lease.key, lease.worker, event.receipt))
         worker.blocks.setdefault(lease.key.job, {})[lease.key] = None
 
     def take_over(self, job: JobRun, found: CachedOutput) -> None:
-        """Count what a worker has kept of an earlier job as done; its number is used up."""
+        """Count a task whose block is in a worker's cache as done, by attempt 0."""
         worker, stage = self.workers.get(found.worker), job.stages[found.stage]
         if worker is None or not worker.up or worker.leaving is not None:
             return
@@ -359,7 +359,7 @@ class State:
     # Workers.
 
     def add_worker(self, worker: Worker) -> None:
-        """Let a worker take work, as the last in line."""
+        """Add a worker to the rotation, as the last one."""
         if worker.name not in self.rotation:
             self.launched += 1
             worker.turn = self.launched
@@ -367,12 +367,12 @@ class State:
         self.reindex(worker)
 
     def reindex(self, worker: Worker) -> None:
-        """Take note that a worker has changed."""
+        """Update a worker in the index."""
         if worker.name in self.rotation:
             self.worker_index.see(worker)
 
     def remove_worker(self, worker: Worker) -> None:
-        """Let a worker take no more work. Who waited for it to have room waits anew, for one."""
+        """Remove a worker from the rotation; after the last one, time-outs of jobs restart."""
         was_there = self.rotation.pop(worker.name, None) is not None
         self.worker_index.forget(worker.name)
         if was_there and not self.rotation:
@@ -380,7 +380,7 @@ class State:
                 job.stranded_s = None
 
     def forget_workers(self, most: int) -> None:
-        """Forget the oldest workers that are DOWN and of which no block counts, but for some."""
+        """Forget the oldest DOWN workers without blocks, beyond a number of ``most``."""
         if len(self.workers) - len(self.rotation) - len(self.leaving) <= most:
             return
         gone = [w.name for w in self.workers.values() if not w.up and not w.blocks]
@@ -388,7 +388,7 @@ class State:
             del self.workers[name]
 
     def give(self, key: TaskKey, giver: Worker, taker: Worker, now: float) -> None:
-        """Let a block be where it was moved to."""
+        """Move a block from one worker to another."""
         job = self.jobs[key.job]
         del giver.blocks[key.job][key]
         taker.blocks.setdefault(key.job, {})[key] = None
@@ -404,12 +404,12 @@ class State:
         return next((lease for lease in leases_in(state) if lease.key == key), None)
 
     def last_in_line(self, worker: str) -> Leased | None:
-        """Return the attempt that waits for a slot of a worker longest from now, if one does."""
+        """Return the last waiting attempt of a worker, None if no attempt waits."""
         key = self.workers[worker].last_in_line
         return None if key is None else self.lease_of(key)
 
     def leases_of(self, job: JobRun) -> list[Leased]:
-        """Return the live attempts of a job, worker by worker."""
+        """Return the live attempts of a job, by worker."""
         found: list[Leased] = []
         if not job.leased:
             return found

@@ -1,8 +1,7 @@
-"""What follows for jobs within one step: the arrows taken and the commands they cause.
+"""One step's transaction over the state: the arrows of jobs and tasks, and their commands.
 
 Covers: planning, delivering and ending jobs, charging and losing attempts, rolling stages back.
-Does not cover: launches (`launching`), which event leads here (`core`). A `Step` lives for one
-step.
+Does not cover: launches (`launching`), which event leads here (`core`).
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ from minispark.settings import SchedulerSettings
 
 
 class Step:
-    """One step's work on the state."""
+    """One step: the state, the commands so far, and the jobs that were touched."""
 
     def __init__(self, state: State, settings: SchedulerSettings, now: float) -> None:
         self.state = state
@@ -50,22 +49,22 @@ class Step:
         self.out: list[Command] = []
         self.touched: dict[str, JobRun] = {}
         self.due_s = inf
-        """When something will be due that was not due before this step."""
+        """The earliest new deadline of this step."""
 
     def emit(self, command: Command) -> None:
-        """Have something done."""
+        """Add a command."""
         self.out.append(command)
 
     def due(self, at_s: float) -> None:
-        """Have the clock looked at no later than then."""
+        """Add a deadline."""
         self.due_s = min(self.due_s, at_s)
 
     def mark_dirty(self, job: JobRun) -> None:
-        """Have a job settled before the step ends."""
+        """Have `settle` look at a job."""
         self.touched[job.name] = job
 
     def settle(self) -> None:
-        """Bring every job that was touched to where it can go without an event."""
+        """Advance every touched job as far as it can go without another event."""
         while self.touched:
             job = next(iter(self.touched.values()))
             if not job.ended and job.phase is not Phase.COMMITTING:
@@ -74,11 +73,11 @@ class Step:
                 else:
                     self._plan(job)
                     self.state.mark_runnable(job)
-            # Last, since a rollback touches the job that is being settled.
+            # Last, because a rollback touches the job that is being settled.
             self.touched.pop(job.name, None)
 
     def watch(self) -> None:
-        """Let the patience of jobs run out as long as there is nobody to work for them."""
+        """Start or stop the time-out of jobs that no worker can take."""
         state = self.state
         stuck, state.stuck = state.stuck, liveness.nobody_works(state)
         if not (stuck or state.stuck):
@@ -88,11 +87,11 @@ class Step:
                 job.stranded_s = None
             else:
                 job.stranded_s = self.now if job.stranded_s is None else job.stranded_s
-                # How long it waits hangs on whether there is a worker at all.
+                # How long a job waits depends on whether there is a worker at all.
                 self.due(job.stranded_s + liveness.grace_s(state, self.settings))
 
     def _plan(self, job: JobRun) -> None:
-        """Ask anew which tasks are needed and which of them may run."""
+        """Compute which tasks are needed, and which of them can run."""
         needed = lineage.missing(job)
         while (lost := lineage.unrepeatable(job, needed)) is not None:
             self.roll_back(job, *lost)
@@ -137,9 +136,9 @@ class Step:
         failure: Failure | None = None,
         key: TaskKey | None = None,
     ) -> None:
-        """End a job: nothing of it runs on, and of its blocks only results stay.
+        """End a job: cancel its attempts, and release its blocks except results.
 
-        ``key`` is the attempt whose failure ends it.
+        ``key`` is the attempt whose failure ends the job.
         """
         for lease in self.state.leases_of(job):
             self.cancel(lease, Reason(Why.JOB_ENDED))
@@ -158,9 +157,9 @@ class Step:
         self.release(job, keep=[block.key for block in results])
 
     def release(self, job: JobRun, keep: Iterable[TaskKey] = ()) -> None:
-        """Let the blocks of a job go from the ledger and, where they can be told, the workers.
+        """Release the blocks of a job, except those to ``keep``, here and on workers that are UP.
 
-        A worker that cannot be told now names the job when it comes back.
+        A worker that is DOWN names the job when it registers again.
         """
         kept = dict.fromkeys(keep)
         for leaver in self.state.leaving.values():
@@ -188,9 +187,10 @@ class Step:
         *,
         alone: bool,
     ) -> None:
-        """Charge a task for an attempt that is over; queue it again or end the job.
+        """Charge a task for an attempt that ended; queue it again or end the job.
 
-        Not ``alone`` it had another beside it, which goes on. Then a second one costs nothing.
+        If it is not ``alone``, another attempt of the task continues. Then the end of a speculative
+        attempt is not charged.
         """
         if not lineage.may_be_needed(job, stage):
             return
@@ -214,7 +214,7 @@ class Step:
     def lose_lease(self, worker: Worker, key: TaskKey, cause: Cause, words: str) -> None:
         """Write off an attempt that will not be reported; ``words`` say why."""
         if key not in worker.leased:
-            return  # An earlier loss of this step has ended the job.
+            return  # An earlier loss in this step has ended the job.
         job = self.state.jobs[key.job]
         stage, lease = job.stages[key.stage], self.state.lease_of(key)
         if lease is not None:
@@ -225,7 +225,7 @@ class Step:
             self.charge(job, stage, lease, cause, why, alone=alone)
 
     def lose_input(self, job: JobRun, reader: Leased, gone: FetchFailed) -> bool:
-        """Write off the block that a reader did not get; False if it is not the present one."""
+        """Write off the block that a reader could not get; False if it is not the accepted one."""
         key = gone.key
         stage = job.stages.get(key.stage)
         if stage is None or all(key.stage != number for number, _ in reader.inputs):
@@ -237,17 +237,17 @@ class Step:
         again = job.stages[reader.key.stage].tasks[reader.key.partition]
         if done.moved_s is not None and reader.since_s < done.moved_s:
             again.why = Reason(Why.INPUT_MOVED, done.worker, key)
-            # It was sent to where the block was before, and shall ask again.
+            # The attempt read from where the block was before: it is tried again.
             self._count_fetch(job, reader, gone)
             return True
-        # One that does not answer may be gone with all it has; its next word, or silence, tells.
+        # A worker that does not answer may be lost; its next heartbeat, or silence, tells.
         if holder.up and holder.name != reader.worker:
             holder.suspect = self.settings.heartbeat_timeout_s < inf
             self.state.reindex(holder)
         self.lose_blocks(job, stage, [key.partition], Why.OUTPUT_UNREADABLE)
         again.why = Reason(Why.INPUT_LOST, holder.name, key)
         stage.tasks[key.partition].avoid_worker(holder.name)
-        # A cache drops what it likes, and there is only so much that was found there.
+        # A cache may drop blocks at any time, and each was found there at most once.
         if not done.found:
             self._count_fetch(job, reader, gone)
         return True
@@ -260,7 +260,7 @@ class Step:
             self.end(job, Phase.FAILED, most, gone, reader.key)
 
     def lose_blocks(self, job: JobRun, stage: StageRun, partitions: list[int], why: Why) -> None:
-        """Write off accepted blocks of a stage; whether they are made again is asked later."""
+        """Write off accepted blocks of a stage; `settle` decides whether they are made again."""
         for partition in partitions:
             task = stage.tasks[partition]
             if isinstance(task.state, Done):
@@ -272,7 +272,7 @@ class Step:
         self.mark_dirty(job)
 
     def roll_back(self, job: JobRun, stage: StageRun, lost: TaskKey) -> None:
-        """Start a stage, and all that read it, over as new generations.
+        """Start a stage, and all stages that have read it, again as new generations.
 
         ``lost`` is the block that makes it necessary.
         """
@@ -314,14 +314,14 @@ class Step:
         self.mark_dirty(job)
 
     def cancel(self, lease: Leased, reason: Reason) -> None:
-        """Have an attempt ended, and take it off the books; its task is left as it is."""
+        """Cancel an attempt and remove its lease; the state of its task does not change."""
         worker = self.state.workers[lease.worker]
         self.state.unlease(lease, self.now)
         if worker.up:
             self.emit(CancelTask(worker.name, worker.epoch, lease.key, reason))
 
     def revoke(self, lease: Leased, reason: Reason) -> None:
-        """Take an attempt away from its worker, at nobody's charge, and queue it again."""
+        """Take an attempt back from its worker without a charge, and queue its task again."""
         job = self.state.jobs[lease.key.job]
         stage, partition = job.stages[lease.key.stage], lease.key.partition
         worker = self.state.workers[lease.worker]
@@ -336,7 +336,7 @@ class Step:
             self.mark_dirty(job)
 
     def call_back_all(self, keys: Iterable[TaskKey], reason: Reason) -> None:
-        """Take attempts away from their worker."""
+        """Take attempts back from their worker."""
         for lease in [self.state.lease_of(key) for key in keys]:
             if lease is not None:
                 self.revoke(lease, reason)

@@ -1,18 +1,16 @@
-"""Which attempts take so much longer than others that a second one beside them may pay.
+"""Which attempts are stragglers: so slow that a second attempt beside them may be faster.
 
-1. At least ``speculation_quantile`` of the stage's tasks are done: before that its rest cannot be
-   slow.
+1. At least ``speculation_quantile`` of the stage's tasks are done: before that "slow" is not known.
 2. The attempt has had its slot for ``speculation_multiplier`` times the median of its stage, and
    for ``speculation_min_s``.
-3. Never in an indeterminate stage: a second run may give other rows, or do something twice.
-   Whatever runs a Python function that was not declared deterministic is such a stage.
-4. Never a third one, and no other beside one that had one already: what outlived its second
-   attempt is waited for.
-5. Only where a slot is free and nothing else is ready, on a worker that is fit and on which the
-   task has not failed.
+3. Never in an indeterminate stage: a second run may give other rows, or do something twice. Any
+   stage with a Python function that was not declared deterministic is indeterminate.
+4. A task has at most two attempts at a time, and an attempt gets a second one only once.
+5. Only if a slot is free and nothing else is ready, on a fit worker on which the task has not
+   failed.
 
-Covers: rules 1 to 4 and when they come true. Does not cover: launching (`launching`), who wins
-(`reports`).
+Covers: rules 1 to 4 and when they become true. Does not cover: launching (`launching`), which of
+the two is accepted (`reports`).
 """
 
 from __future__ import annotations
@@ -27,7 +25,7 @@ from minispark.settings import SchedulerSettings
 
 
 def note(state: State, job: JobRun, stage: StageRun, settings: SchedulerSettings) -> None:
-    """Take note that a task of a stage is done, or done no more: its rest may be slow now."""
+    """Register a stage as a candidate after a task of it became done, or lost its block."""
     if settings.speculation and stage.is_closing(settings.speculation_quantile):
         state.speculation_candidates[job.name, stage.id] = None
         since_s = next(iter(stage.started.values()), inf)
@@ -37,7 +35,7 @@ def note(state: State, job: JobRun, stage: StageRun, settings: SchedulerSettings
 
 
 def look_from_s(state: State, settings: SchedulerSettings) -> float:
-    """Return a time before which nobody is a straggler, so that nobody looks in vain."""
+    """Return the time before which no attempt can be a straggler."""
     if not state.speculation_candidates:
         return inf
     return min(state.next_straggler_check_s, state.begun_s + settings.speculation_min_s)
@@ -61,7 +59,7 @@ def straggler_after_s(stage: StageRun, settings: SchedulerSettings) -> float:
 
 
 def deadline(state: State, settings: SchedulerSettings, now: float) -> float:
-    """Return when an attempt will be a straggler by all that is known, infinity for never."""
+    """Return when an attempt will be a straggler, infinity for never."""
     if state.runnable_jobs or not state.worker_index.fit.free:
         return inf
     due = (

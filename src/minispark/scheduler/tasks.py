@@ -1,10 +1,10 @@
-"""One task: the states it goes through and what is remembered over its attempts.
+"""One task: its states, and its counters over all attempts.
 
 Covers: states, the table of arrows between them. Does not cover: when an arrow is taken (`core`),
 what makes a task needed (`lineage`).
 
-`IDLE` is the hub: whatever goes wrong with an attempt or a block, the task is idle again, and
-whether it runs once more is asked anew.
+`IDLE` is the hub: after any loss of an attempt or a block the task is idle again, and the scheduler
+decides again whether it must run.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from minispark.scheduler.reasons import FIRST, Reason
 
 @dataclass(frozen=True, slots=True)
 class Idle:
-    """Nobody needs its rows now: not yet, not any more, or it is about to be asked again."""
+    """Not needed: not yet, not any more, or not decided yet."""
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """Needed, and some of its input is not there."""
+    """Needed, but some of its input is missing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """Needed, its input is there: in the queue."""
+    """Needed, with complete input: in the queue."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +42,14 @@ class Leased:
     inputs: tuple[tuple[int, int], ...] = ()
     since_s: float = 0.0
     speculative: bool = False
-    """It was the second of two."""
+    """Whether it was started beside a slow attempt."""
     raced: bool = False
-    """It had a second beside it, and outlived it: it gets no other."""
+    """Whether a second attempt beside it has ended: it gets no other."""
 
 
 @dataclass(frozen=True, slots=True)
 class Racing:
-    """Two attempts run, since the first takes long. Whichever report comes first is accepted."""
+    """Two attempts run, because the first is slow. The first report is accepted."""
 
     first: Leased
     second: Leased
@@ -63,9 +63,9 @@ class Done:
     worker: str
     receipt: Receipt
     moved_s: float | None = None
-    """When it came there from another worker."""
+    """When the block came to this worker from another one."""
     found: bool = False
-    """It is of an earlier job, out of a cache that may drop it at any time."""
+    """Whether it is of an earlier job, in a cache that may drop it at any time."""
 
 
 Live = Leased | Racing
@@ -106,32 +106,32 @@ def leases_in(state: TaskState) -> tuple[Leased, ...]:
 
 
 class IllegalMoveError(Exception):
-    """A defect of the scheduler: an arrow that is not in the table."""
+    """A bug in the scheduler: an arrow that is not in the table."""
 
 
 @dataclass(slots=True)
 class Task:
-    """A task and its memory. Attempt numbers and charges only grow."""
+    """A task and its counters, which only grow."""
 
     state: TaskState = IDLE
     attempts: int = 0
-    """Attempts launched so far: the number of the next one."""
+    """Attempts launched so far, and the number of the next one."""
     charged: int = 0
-    """Attempts that were the task's own fault."""
+    """Attempts that failed by the task itself."""
     losses: int = 0
     """Attempts or blocks that were lost with a worker."""
     refetched: int = 0
     """Attempts that found an input block gone."""
     error_messages: tuple[str, ...] = ()
-    """What its attempts failed with, where the task's own work raised."""
+    """Error messages of attempts in which the task itself raised."""
     exit_reasons: tuple[str, ...] = ()
-    """How the executors ended that it ended."""
+    """Exit reasons of executor processes that this task killed."""
     avoid: tuple[str, ...] = ()
-    """Workers on which it failed: not asked again while there is another."""
+    """Workers on which it failed: they are avoided while there is another."""
     why: Reason | None = FIRST
-    """Why its next attempt is launched; None where the first release did not keep it."""
+    """Why its next attempt is launched; None in a snapshot of the first release."""
     published_receipt: Receipt | None = None
-    """Receipt of an output that consumers of this generation may have read."""
+    """Receipt of an output that readers of this generation may have read."""
 
     def move(self, to: TaskState) -> None:
         """Take an arrow of the table; raise IllegalMoveError for any other, changing nothing."""
@@ -141,6 +141,6 @@ class Task:
         self.state = to
 
     def avoid_worker(self, worker: str) -> None:
-        """Ask somebody else next time, if there is anybody."""
+        """Prefer other workers for the next attempt."""
         if worker not in self.avoid:
             self.avoid = (*self.avoid, worker)

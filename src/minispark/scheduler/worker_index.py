@@ -1,8 +1,8 @@
-"""Which workers take work, and who of them is next: an index over `State.rotation`.
+"""Which workers take work, and which is next: an index over `State.rotation`.
 
-Covers: the standing of each worker, and lines by load. Does not cover: which rule picks from them
-(`placement`). It is made of the workers and is in no snapshot: whoever changes a worker calls
-`WorkerIndex.see`. A call costs about a logarithm, however many workers there are.
+Covers: the availability of each worker, and buckets by load. Does not cover: which rule picks from
+them (`placement`). It is in no snapshot: every change of a worker must call `WorkerIndex.see`. A
+call costs logarithmic time in the number of workers.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from minispark.scheduler.workers import Worker
 
 
 class Availability(Enum):
-    """What keeps a worker of the rotation from work, the strongest reason first."""
+    """Why a worker of the rotation gets no work, the strongest reason first."""
 
     SUSPECT = "suspect"
     FULL = "full"
     EXCLUDED = "excluded"
-    """It takes work only where nobody fit would do."""
+    """It gets only tasks that no fit worker can take."""
     FIT = "fit"
 
     @classmethod
     def of(cls, worker: Worker) -> Availability:
-        """Say how a worker stands."""
+        """Return the availability of a worker."""
         if worker.suspect:
             return cls.SUSPECT
         if worker.full is not None:
@@ -35,23 +35,23 @@ class Availability(Enum):
 
 
 class LoadBuckets:
-    """Workers of one standing, by load and by whose turn it is."""
+    """Workers of one availability, by load and by when they last got work."""
 
     def __init__(self, *, max_load_diff: int, max_prefetch: int) -> None:
         self._diff = max_load_diff
         self._prefetch = max_prefetch
         self.members: dict[str, Worker] = {}
         self._at: dict[tuple[int, int], LazyHeap] = {}
-        """Those with room, by which place in line one more attempt would have (0 is a free slot),
-        and by load; no entry is empty."""
+        """Workers with capacity, by (queue position of the next attempt, load); position 0 is a
+        free slot. No bucket is empty."""
         self._place: dict[str, tuple[int, int]] = {}
         self.shortest: float = inf
-        """The best place in line that one more attempt may have, infinity for none."""
+        """Smallest queue position that the next attempt can have, infinity for none."""
         self.free = 0
-        """How many have a free slot."""
+        """Number of workers with a free slot."""
 
     def put(self, worker: Worker) -> None:
-        """Let a worker stand where its load puts it."""
+        """Insert a worker, or update its bucket."""
         load, name = len(worker.leased), worker.name
         self.members[name] = worker
         place = (max(0, load - worker.slots + 1), load)
@@ -67,7 +67,7 @@ class LoadBuckets:
             self._at[place].put(name, (worker.turn,))
 
     def drop(self, name: str) -> None:
-        """Let a worker go, if it is there."""
+        """Remove a worker, if present."""
         self._leave(name)
         self.members.pop(name, None)
 
@@ -81,15 +81,15 @@ class LoadBuckets:
             self.free -= place[0] == 0
 
     def within(self, names: Collection[str]) -> bool:
-        """Whether all that stand here are among ``names``."""
+        """Whether all workers here are among ``names``."""
         if not names:
             return not self.members
         return len(self.members) <= sum(name in self.members for name in names)
 
     def pick(self, avoid: Collection[str], *, ahead: int) -> Worker | None:
-        """Return whose turn it is of those that are not too loaded, None if nobody may.
+        """Return the next worker that is not too loaded, None if there is none.
 
-        If no slot is free it may be one where the attempt has to wait: at place ``ahead`` at most.
+        Without a free slot the attempt may wait on the worker, at position ``ahead`` at most.
         """
         if self.shortest > ahead:
             return None
@@ -103,38 +103,38 @@ class LoadBuckets:
         return None if best is None else best[2]
 
     def alike(self, one: str, other: str) -> bool:
-        """Whether two are equally loaded, and equally free."""
+        """Whether two workers are in the same bucket."""
         return self._place.get(one) == self._place.get(other)
 
 
 class WorkerIndex:
-    """The standing of every worker that is UP and stays."""
+    """The availability of every worker that is UP."""
 
     def __init__(self, *, max_load_diff: int = 0, max_prefetch: int = 0) -> None:
         self.fit = LoadBuckets(max_load_diff=max_load_diff, max_prefetch=max_prefetch)
         self.excluded = LoadBuckets(max_load_diff=max_load_diff, max_prefetch=max_prefetch)
         self.suspect: dict[str, Worker] = {}
-        """Those that somebody could not read from, and that have not spoken since."""
+        """Workers from which a task could not read, and that were not heard since."""
         self.full: dict[str, Worker] = {}
-        """Those that have no room for more."""
+        """Workers whose disk or memory is full."""
         self._standing: dict[str, Availability] = {}
         self.waiting = LazyHeap()
-        """Those on which an attempt waits for a slot, by since when the last in line does."""
+        """Workers with a waiting attempt, by the lease time of the last waiting one."""
         self.excluded_workers: dict[str, Worker] = {}
-        """Those that are left out for a while, whatever else keeps them from work."""
+        """Workers that are excluded for a while, suspect and full ones too."""
 
     @property
     def shortest(self) -> float:
-        """The best place in line that one more attempt may have, infinity for none."""
+        """Smallest queue position that the next attempt can have, infinity for none."""
         return min(self.fit.shortest, self.excluded.shortest)
 
     @property
     def has_slot(self) -> bool:
-        """Whether somebody who takes work has a free slot."""
+        """Whether a fit or excluded worker has a free slot."""
         return bool(self.fit.free or self.excluded.free)
 
     def see(self, worker: Worker) -> None:
-        """Let a worker of the rotation stand where it now belongs."""
+        """Insert a worker of the rotation, or update it."""
         name, standing = worker.name, Availability.of(worker)
         if self._standing.get(name) is not standing:
             self.forget(name)
@@ -159,7 +159,7 @@ class WorkerIndex:
             del self.excluded_workers[name]
 
     def forget(self, name: str) -> None:
-        """Let a worker go that takes no more work."""
+        """Remove a worker that takes no more work."""
         self._standing.pop(name, None)
         self.waiting.drop(name)
         for others in (self.suspect, self.full, self.excluded_workers):

@@ -1,7 +1,7 @@
-"""One worker: its life, what it holds, and how it leaves.
+"""One worker: its epoch, its attempts and blocks, and how it drains.
 
-Covers: the records. Does not cover: when a worker comes, leaves or is lost (`core`, `drain`), what
-it is given (`placement`).
+Covers: the records. Does not cover: when a worker registers, leaves or is lost (`core`, `drain`),
+which tasks it gets (`placement`).
 """
 
 from __future__ import annotations
@@ -15,59 +15,59 @@ from minispark.ids import TaskKey
 
 @dataclass(slots=True)
 class Leaving:
-    """A worker on its way out."""
+    """The progress of a worker that drains."""
 
     since_s: float
     unsettled: bool = True
-    """Some block of it may be needed elsewhere and not be on its way."""
+    """Whether a block may be needed elsewhere and is not being moved."""
     left: bool = False
-    """Something is needed elsewhere and nobody can take it now."""
+    """Whether a block is needed elsewhere and no worker can take it now."""
     over: bool = False
-    """Its time is over: nothing runs on it, and what could not be moved is lost with it."""
+    """Whether its time is over: nothing runs on it, and blocks that were not moved are lost."""
     dismissed_s: float | None = None
-    """When it was last told that it may go."""
+    """When it was last dismissed."""
     moving: dict[TaskKey, tuple[str, float]] = field(default_factory=dict)
-    """Blocks on their way: to whom, and since when."""
+    """Blocks that are being moved: the worker that fetches each, and since when."""
     slow: dict[str, None] = field(default_factory=dict)
-    """Workers that did not bring what they were told to."""
+    """Workers that did not fetch their blocks in time."""
     given: dict[str, float] = field(default_factory=dict)
-    """Jobs of which it gave blocks away, and when the last: attempts begun earlier read here."""
+    """Jobs of moved blocks, and when the last one moved: earlier attempts still read from here."""
 
 
 @dataclass(slots=True)
 class Worker:
-    """A worker in its present life (``epoch``)."""
+    """A worker under its current epoch."""
 
     name: str
     epoch: int
     slots: int
     up: bool = True
     leaving: Leaving | None = None
-    """It wants to leave: it is in no rotation, and goes when nothing on it is needed."""
+    """Set while it drains: it gets no work, and is dismissed when nothing on it is needed."""
     full: str | None = None
-    """Why it takes no more work now."""
+    """Why it takes no work now."""
     suspect: bool = False
-    """Somebody could not read a block of it, and it has not spoken since."""
+    """Whether a task could not read a block of it, and it has not been heard since."""
     excluded_until_s: float | None = None
-    """Too many tasks failed on it in a row: it gets none before then, if there is anybody else."""
+    """End of its exclusion: too many tasks failed on it in a row."""
     failures: int = 0
-    """Tasks that failed on it in a row, of jobs that are over."""
+    """Tasks of ended jobs that failed on it in a row."""
     failed_tasks: dict[tuple[str, int, int], None] = field(default_factory=dict)
-    """Tasks (job, stage, partition) that failed on it in a row, of jobs at work."""
+    """Tasks (job, stage, partition) of running jobs that failed on it in a row."""
     turn: int = 0
-    """Grows with all that workers are given: the lowest was given work longest ago."""
+    """Number of its last lease among all leases: the lowest got work longest ago."""
     leased: dict[TaskKey, float] = field(default_factory=dict)
     """Live attempts, and when each was leased."""
     started: dict[TaskKey, float] = field(default_factory=dict)
-    """Those of them that have a slot, and since when."""
+    """The leased attempts with a slot, and since when."""
     waiting: dict[TaskKey, None] = field(default_factory=dict, compare=False)
-    """The others, the next one first."""
+    """The leased attempts without a slot, the next one first."""
     blocks: dict[str, dict[TaskKey, None]] = field(default_factory=dict)
-    """Blocks of attempts that were accepted, by job, until the job is over."""
+    """Blocks of accepted attempts, by job, until the job ends."""
 
     @property
     def status(self) -> Literal["UP", "DOWN", "DRAINING"]:
-        """How it stands, as the world names it."""
+        """Its public status."""
         if not self.up:
             return "DOWN"
         return "UP" if self.leaving is None else "DRAINING"
@@ -79,23 +79,23 @@ class Worker:
 
     @property
     def has_slot(self) -> bool:
-        """Whether a slot of it is free."""
+        """Whether it has a free slot."""
         return len(self.leased) < self.slots
 
     def clear_failures(self) -> None:
-        """Forget what failed on it."""
+        """Reset the failures in a row."""
         self.failures = 0
         self.failed_tasks.clear()
 
     def close_strikes(self, job: str) -> None:
-        """Keep of a job that is over only how many of its tasks failed here."""
+        """Replace the failed tasks of an ended job by their number."""
         gone = [task for task in self.failed_tasks if task[0] == job]
         for task in gone:
             del self.failed_tasks[task]
         self.failures += len(gone)
 
     def take(self, key: TaskKey, now: float) -> bool:
-        """Lease an attempt; return whether it has a slot, and need not wait for one."""
+        """Lease an attempt; return whether it got a slot at once."""
         has_slot = len(self.leased) < self.slots
         if has_slot:
             self.started[key] = now
@@ -105,7 +105,7 @@ class Worker:
         return has_slot
 
     def let_go_of(self, key: TaskKey, now: float) -> TaskKey | None:
-        """Take an attempt off the books; return the one that waited first and has its slot now."""
+        """Remove an attempt; return the waiting attempt that gets its slot, if there is one."""
         del self.leased[key]
         if self.started.pop(key, None) is None:
             del self.waiting[key]
@@ -118,16 +118,16 @@ class Worker:
         return following
 
     def started_s(self, key: TaskKey, now: float) -> float:
-        """Since when an attempt has had a slot; one that waits will not have one before now."""
+        """Return since when an attempt has a slot; ``now`` for one that waits."""
         return self.started.get(key, now)
 
     @property
     def last_in_line(self) -> TaskKey | None:
-        """The attempt that waits for a slot longest from now, if one has to wait."""
+        """The last waiting attempt, None if no attempt waits."""
         return next(reversed(self.waiting), None)
 
     def let_go(self, job: str, kept: Collection[TaskKey]) -> None:
-        """Stop waiting for the moves of a job that is over, but for what is kept of it."""
+        """Cancel the moves of an ended job, except those of ``kept`` blocks."""
         leave = self.leaving
         if leave is not None:
             gone = [key for key in leave.moving if key.job == job and key not in kept]
@@ -143,7 +143,7 @@ class Worker:
 
 @dataclass(frozen=True, slots=True)
 class WorkerStatus:
-    """A worker, for those who watch."""
+    """The public status of a worker."""
 
     worker: str
     status: Literal["UP", "DOWN", "DRAINING"]
@@ -151,5 +151,5 @@ class WorkerStatus:
     slots: int
     epoch: int
     excluded: bool = False
-    """Too many tasks failed on it: it gets none for a while."""
+    """Whether it gets no work for a while because too many tasks failed on it."""
     full: str | None = None

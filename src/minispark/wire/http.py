@@ -9,7 +9,7 @@ from functools import cache
 from importlib import metadata
 from typing import Any
 
-from minispark.errors import ErrorInfo
+from minispark.errors import ErrorInfo, MinisparkError
 from minispark.wire.messages import Versions
 
 _DISTRIBUTION = "minispark-engine"
@@ -70,3 +70,12 @@ def error_from(body: object, *, status: int) -> ErrorInfo:
 
 def _minor(version: str) -> str:
     return ".".join(version.split(".")[:2])
+
+
+class RefusedError(MinisparkError):
+    """A request that a master answers with an error and its HTTP status."""
+
+    def __init__(self, status: int, info: ErrorInfo) -> None:
+        super().__init__(info.message)
+        self.info = info
+        self.status = status

@@ -1,24 +1,23 @@
-"""The loops of a worker: the shell around its `Machine`.
+"""The loops of a worker: IO around its `Machine`.
 
-Four loops live as long as an epoch: poll, report, heartbeat, and the wish to leave. When the
-master says "register again", all of them end, what runs is cancelled, and a new epoch begins.
+Four loops live as long as an epoch: poll, report, heartbeat, leave. When the master says "register
+again", all of them end, what runs is cancelled, and a new epoch begins.
 
-A worker that shall leave (`drain`) says so and goes on: what runs ends, others fetch its blocks,
-and when the master dismisses it, or answers nothing any more, `run` returns.
+A worker that drains says so and continues: what runs ends, other workers fetch its blocks, and when
+the master dismisses it, or does not answer any more, `run` returns.
 
-Each message may be lost, and so may its answer: reports are sent until answered (the master
-drops what it has already), a poll reply that never arrives is found missing by the heartbeat's
-list of attempts. Nothing that a job leaves or says ends a loop: a clean-up that fails is logged
-(`cleanup`), and a report that the master cannot take becomes a failure of its task.
+Each message may be lost, and so may its answer. Reports are sent until they are answered (the
+master drops duplicates); a poll reply that never arrives is noticed by the master from the attempts
+in the heartbeat. Nothing that a job leaves or reports ends a loop: a clean-up that fails is logged
+(`cleanup`), and a report that the master refuses becomes a failure of its task.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Collection, Coroutine, Iterable
 from dataclasses import replace
-from functools import partial
 from typing import TypeVar
 
 from minispark import errors
@@ -33,31 +32,28 @@ from minispark.wire import messages
 from minispark.worker import machine
 from minispark.worker.cache_sync import CacheSync
 from minispark.worker.capacity import CapacityGate
-from minispark.worker.cleanup import clean_up, discard_staged
+from minispark.worker.cleanup import discard_staged, log_errors
 from minispark.worker.executors import Executors
 from minispark.worker.fragments import Fragments
 from minispark.worker.migration import BlockMigrator
 from minispark.worker.report_queue import ReportQueue
-from minispark.worker.rpc import Backoff, MasterRpc, Outage, RegisterAgain, ReportRefusedError
+from minispark.worker.rpc import Backoff, MasterRpc, RegisterAgain, ReportRefusedError
 from minispark.worker.settings import WorkerConfig
 from minispark.worker.worker_metrics import WorkerMetrics
 
 _SHORT_EPOCH_S = 5.0
-"""A master that takes a worker and does not know it so soon after is not asked without a pause."""
-_UNHEARD_S = 5.0
-"""A worker that wants to leave and gets no answer for so long, besides the time between two
-heartbeats, goes: its master has ended too, and nobody can take its blocks."""
+"""After an epoch shorter than this the worker pauses before it registers again."""
+_UNANSWERED_S = 5.0
+"""A draining worker leaves after this time and a heartbeat's without an answer: its master has
+ended too, and no worker can take its blocks."""
 
 _log = logger("worker")
 
-
-Answer = messages.PollReply | messages.FragmentReply | messages.WorkerReply
-Reply = TypeVar("Reply", bound=Answer)
 Measured = TypeVar("Measured")
 
 
-class _MayLeave(Exception):  # noqa: N818 - what was wished for, not a mistake
-    """Nothing here is needed, or there is nobody to ask."""
+class _MayLeave(Exception):  # noqa: N818 - the end of a drain, not a mistake
+    """The master has dismissed this worker, or does not answer."""
 
 
 class Agent:
@@ -67,48 +63,48 @@ class Agent:
         self,
         config: WorkerConfig,
         *,
-        link: MasterRpc,
+        rpc: MasterRpc,
         executors: Executors,
         store: BlockStore,
         fetch: FetchSettings,
-        room: CapacityGate,
+        capacity: CapacityGate,
         register: messages.RegisterRequest,
         on_registered: Callable[[], None],
         cache: BlockCache | None = None,
     ) -> None:
         self._config = config
-        self._link = link
+        self._rpc = rpc
         self._executors = executors
         self._store = store
-        self._room = room
+        self._capacity = capacity
         self._full: messages.Full | None = None
         self._register = register
         self._on_registered = on_registered
         self.machine = machine.Machine(config.slots)
-        self.vitals = WorkerMetrics()
-        self._reports = ReportQueue(self.machine.in_line)
+        self.worker_metrics = WorkerMetrics()
+        self._reports = ReportQueue(self.machine.queue_counts)
         self._staged: dict[TaskKey, TaskSpec] = {}
-        """Attempts that staged a file for the commit of their job, until that is released."""
-        self._mover = BlockMigrator(store, fetch, done=self._reports.has_moved)
-        self._keeper = CacheSync(cache)
-        self._fragments = Fragments(self._ask, is_wanted=self.machine.is_wanted)
-        self._shall_leave = asyncio.Event()
+        """Attempts with a staged file, until their job is released."""
+        self._migrator = BlockMigrator(store, fetch, on_moved=self._reports.add_moved)
+        self._cache_sync = CacheSync(cache)
+        self._fragments = Fragments(self._request_fragment, is_wanted=self.machine.is_wanted)
+        self._draining = asyncio.Event()
         self._unmeasured: set[str] = set()
-        """What could not be measured for the last heartbeat."""
-        self._heard_s = 0.0
-        """When the master last answered anything, monotonic."""
-        self._work: set[asyncio.Task[None]] = set()
-        self._master: messages.RegisterReply | None = None
+        """Measurements that failed for the last heartbeat."""
+        self._answered_s = 0.0
+        """When the master last answered, monotonic."""
+        self._background: set[asyncio.Task[None]] = set()
+        self._member: messages.Membership | None = None
 
     async def run(self) -> None:
-        """Serve epoch after epoch, until it may leave; or end by an error or a cancel."""
+        """Serve epoch after epoch, until the worker may leave; or until an error or a cancel."""
         backoff, began_s = Backoff(), monotonic_s()
-        while not self._shall_leave.is_set():
+        while not self._draining.is_set():
             if monotonic_s() - began_s > _SHORT_EPOCH_S:
                 backoff.reset()
-            elif self._master is not None:
+            elif self._member is not None:
                 await asyncio.sleep(backoff.next_s())
-            member = await self._begin_epoch()
+            member = self._member = await self._begin_epoch()
             began_s = monotonic_s()
             try:
                 async with asyncio.TaskGroup() as loops:
@@ -120,103 +116,82 @@ class Agent:
                 _log.warning("register_again", epoch=member.epoch)
             except* _MayLeave:
                 _log.info("may_leave", epoch=member.epoch)
-            if not self._shall_leave.is_set():
+            if not self._draining.is_set():
                 self._carry_out(machine.Unregistered())
 
     def drain(self) -> bool:
-        """Begin to leave; False if the master does not know this worker: it may go at once."""
-        self._shall_leave.set()
+        """Begin to leave; False if the master does not know this worker, which may go at once."""
+        self._draining.set()
         return self.machine.epoch is not None
 
     async def close(self) -> None:
-        """Say goodbye and end what runs. The master hands the attempts to others."""
-        if self._master is not None and self.machine.epoch is not None:
+        """Tell the master that this worker leaves, and end what runs; others run the attempts."""
+        if self._member is not None and self.machine.epoch is not None:
             try:
-                await self._link.leave(self._master.member)
+                await self._rpc.leave(self._member)
             except (errors.MinisparkError, RegisterAgain) as error:
                 _log.info("goodbye_not_heard", reason=str(error))
-        for task in self._work:
+        for task in self._background:
             task.cancel()
-        await asyncio.gather(*self._work, self._mover.stop(), return_exceptions=True)
+        await asyncio.gather(*self._background, self._migrator.stop(), return_exceptions=True)
         await self._executors.close()
-        await self._link.close()
+        await self._rpc.close()
 
-    def figures(self) -> dict[str, float]:
-        """Return what `/metrics` and the heartbeat say."""
+    def metrics(self) -> dict[str, float]:
+        """Return the metrics for `/metrics` and the heartbeat."""
         active = {"active_tasks": float(len(self.machine.attempts))}
-        return {**active, **self.vitals.measure(), **self._keeper.figures()}
+        return {**active, **self.worker_metrics.measure(), **self._cache_sync.metrics()}
 
-    def _measured(self, what: str, measure: Callable[[], Measured], default: Measured) -> Measured:
-        """Return what ``measure`` finds, else the default: a heartbeat must not depend on it."""
+    def _measure(self, what: str, measure: Callable[[], Measured], default: Measured) -> Measured:
+        """Return a measurement, the default if it fails: a heartbeat must not depend on it."""
         try:
-            found = measure()
+            value = measure()
         except Exception as error:
             if what not in self._unmeasured:
                 _log.warning("not_measured", what=what, reason=f"{type(error).__name__}: {error}")
             self._unmeasured.add(what)
             return default
         self._unmeasured.discard(what)
-        return found
+        return value
 
     async def _begin_epoch(self) -> messages.Membership:
         backoff = Backoff()
         while True:
             try:
-                reply = await self._link.register(self._register)
+                member = (await self._rpc.register(self._register)).member
+                break
             except errors.MasterUnreachableError as error:
                 if backoff.tries == 0:
-                    _log.warning("waiting_for_master", url=self._link.url, reason=str(error))
+                    _log.warning("waiting_for_master", url=self._rpc.url, reason=str(error))
                 await asyncio.sleep(backoff.next_s())
-                continue
-            member = reply.member
-            if member.cluster_id == self._cluster_id and self._is_older(reply):
-                await asyncio.sleep(backoff.next_s())
-                continue
-            break
-        if self._cluster_id not in (None, member.cluster_id):
-            self._keeper.clear()
-            clean_up("blocks of another cluster", self._store.sweep)
-        self._master = reply
-        # What they left stays until the master says of their jobs that it may go: perhaps it has
-        # heard of them, and only its answer was lost.
+        if self._member is not None and self._member.cluster_id != member.cluster_id:
+            self._cache_sync.clear()
+            with log_errors("cleanup_failed", "blocks of another cluster"):
+                self._store.sweep()
+        # What the attempts left stays until the master releases it: it may have their reports, and
+        # only its answer was lost.
         self._reports.clear()
         self._fragments.clear()
-        self._heard_s = monotonic_s()
+        self._answered_s = monotonic_s()
         self._carry_out(machine.Registered(member.epoch))
-        _log.info("registered", master=self._link.url, epoch=member.epoch, slots=self.machine.slots)
+        _log.info("registered", master=self._rpc.url, epoch=member.epoch, slots=self.machine.slots)
         self._on_registered()
         return member
 
-    @property
-    def _cluster_id(self) -> str | None:
-        return None if self._master is None else self._master.member.cluster_id
-
-    def _is_older(self, reply: messages.RegisterReply | Answer) -> bool:
-        """Whether a master speaks whose successor this worker has already met."""
-        older = self._master is not None and reply.master_epoch < self._master.master_epoch
-        if older:
-            _log.error("older_master_refused", master_epoch=reply.master_epoch)
-        return older
-
-    def _check_master_epoch(self, reply: Reply) -> Reply:
-        """Return an answer, if it is not that of a master whose successor is known."""
-        if self._is_older(reply):
-            msg = "an earlier life of the master answers"
-            raise errors.MasterUnreachableError(msg)
-        if self._master is not None and reply.master_epoch > self._master.master_epoch:
-            update = {"master_epoch": reply.master_epoch}
-            self._master = self._master.model_copy(update=update)
-        return reply
-
     async def _poll(self, member: messages.Membership) -> None:
-        trouble = Outage(self._link.url)
+        backoff, url = Backoff(), self._rpc.url
         while True:
             try:
-                reply = self._check_master_epoch(await self._link.poll(member, self._config.poll_s))
+                reply = await self._rpc.poll(member, self._config.poll_s)
             except errors.MasterUnreachableError as error:
-                await trouble.pause(error)
+                # Logged once, not at each try.
+                if backoff.tries == 0:
+                    _log.warning("master_does_not_answer", url=url, reason=str(error))
+                await asyncio.sleep(backoff.next_s())
                 continue
-            trouble.over()
+            if backoff.tries > 0:
+                _log.info("master_answers_again", url=url)
+                backoff.reset()
             self._apply_reply(reply)
 
     def _apply_reply(self, reply: messages.PollReply) -> None:
@@ -224,24 +199,20 @@ class Agent:
         if reply.cancel:
             self._carry_out(machine.CancelAsked(reply.cancel))
         self._fragments.add(reply.fragments)
-        self._mover.take(reply.move)
-        self._keeper.obey(reply)
+        self._migrator.add(reply.move)
+        self._cache_sync.apply(reply)
         if reply.tasks:
             self._carry_out(machine.Dispatched(tuple(self._localize(spec) for spec in reply.tasks)))
         if reply.release:
-            self._discard(_keys(reply.release))
+            self._discard([TaskKey.parse(block_id) for block_id in reply.release])
         for job in reply.release_jobs:
-            self._fragments.release(job)
-            clean_up("blocks", partial(self._store.delete_job, job), job=job)
-            self._discard(key for key in tuple(self._staged) if key.job == job)
-        if reply.dismissed and self._shall_leave.is_set():
+            self._release(job)
+        if reply.dismissed and self._draining.is_set():
             raise _MayLeave
 
-    async def _ask(self, key: FragmentKey) -> messages.Fragment | None:
-        assert self._master is not None  # noqa: S101 - tasks come after the registration
-        return self._check_master_epoch(
-            await self._link.fragment(self._master.member, key)
-        ).fragment
+    async def _request_fragment(self, key: FragmentKey) -> messages.Fragment | None:
+        assert self._member is not None  # noqa: S101 - tasks come after the registration
+        return (await self._rpc.fragment(self._member, key)).fragment
 
     def _localize(self, spec: TaskSpec) -> TaskSpec:
         root = self._config.data_root
@@ -256,83 +227,94 @@ class Agent:
     async def _report(self, member: messages.Membership) -> None:
         backoff = Backoff()
         while True:
-            batch, moved = await self._reports.next()
-            news = await self._keeper.news()
+            outcomes, moved = await self._reports.next()
+            changes = await self._cache_sync.changes()
             request = messages.ReportRequest(
-                member=member, reports=tuple(batch), moved=tuple(moved), cache=news, more=True
+                member=member,
+                reports=tuple(outcomes),
+                moved=tuple(moved),
+                cache=changes,
+                more=True,
             )
             try:
-                reply = self._check_master_epoch(await self._link.report(request))
+                reply = await self._rpc.report(request)
             except errors.MasterUnreachableError:
                 await asyncio.sleep(backoff.next_s())
                 continue
             except ReportRefusedError as error:
-                self._reports.refused(len(batch), error)
+                self._reports.refused(len(outcomes), error)
                 continue
             backoff.reset()
-            self._reports.confirmed(len(batch), len(moved))
-            self._keeper.heard(reply.cache_version)
+            self._reports.confirm(len(outcomes), len(moved))
+            self._cache_sync.confirm(reply.cache_version)
             self._apply_reply(reply)
 
     async def _heartbeat(self, member: messages.Membership) -> None:
+        # Blocks are written to the disk: a worker that cannot read its disk must get no work.
+        unread: tuple[messages.Full | None, dict[str, float]] = ("disk", {})
+        no_files: frozenset[str] = frozenset()
         while True:
-            # Blocks go to a disk: where that cannot be read, no more work should come.
-            unread: tuple[messages.Full | None, dict[str, float]] = ("disk", {})
-            full, figures = await asyncio.to_thread(self._measured, "room", self._room.ask, unread)
+            full, sizes = await asyncio.to_thread(
+                self._measure, "room", self._capacity.read, unread
+            )
             if full != self._full:
                 _log.warning("worker_full" if full else "worker_has_room", what=full or self._full)
             self._full = full
-            await self._keeper.make_room()
-            none: frozenset[str] = frozenset()
-            files = await asyncio.to_thread(self._measured, "block files", self._store.names, none)
+            await self._cache_sync.make_room()
+            files = await asyncio.to_thread(
+                self._measure, "block files", self._store.names, no_files
+            )
             try:
-                beat = messages.HeartbeatRequest(
+                heartbeat = messages.HeartbeatRequest(
                     member=member,
-                    # An unsent report is still ours to give: the master must not call it lost.
+                    # With unsent reports: the master must not take their attempts for lost.
                     attempts=(*self.machine.attempts, *self._reports.attempts),
-                    metrics={**self._measured("figures", self.figures, {}), **figures},
+                    metrics={**self._measure("figures", self.metrics, {}), **sizes},
                     held_jobs=self._held_jobs(files),
-                    cache=await self._keeper.news(),
+                    cache=await self._cache_sync.changes(),
                     full=full,
                 )
-                reply = self._check_master_epoch(await self._link.heartbeat(beat))
+                reply = await self._rpc.heartbeat(heartbeat)
             except errors.MasterUnreachableError as error:
                 _log.debug("heartbeat_not_answered", reason=str(error))
             else:
-                self._heard_s = monotonic_s()
-                self._keeper.heard(reply.cache_version)
-                self._tidy(reply.keep, files)
+                self._answered_s = monotonic_s()
+                self._cache_sync.confirm(reply.cache_version)
+                for job, block_ids in reply.keep.items():
+                    keep = [TaskKey.parse(block_id) for block_id in block_ids]
+                    # Only files from before the heartbeat: the answer knows no later ones.
+                    self._release(job, keep, among=files)
             await asyncio.sleep(self._config.heartbeat_s)
 
     async def _leave(self, member: messages.Membership) -> None:
-        """Once it shall leave: say so until that is answered, then wait to be dismissed."""
-        await self._shall_leave.wait()
+        """Once the worker drains, tell the master until it answers; then wait to be dismissed."""
+        await self._draining.wait()
         backoff = Backoff()
-        limit_s = _UNHEARD_S + self._config.heartbeat_s
-        said = False
-        while monotonic_s() < self._heard_s + limit_s:
-            if not said:
+        limit_s = _UNANSWERED_S + self._config.heartbeat_s
+        announced = False
+        while monotonic_s() < self._answered_s + limit_s:
+            if not announced:
                 with contextlib.suppress(errors.MasterUnreachableError):
-                    await self._link.drain(member)
-                    said, self._heard_s = True, monotonic_s()
+                    await self._rpc.drain(member)
+                    announced, self._answered_s = True, monotonic_s()
             await asyncio.sleep(backoff.next_s())
-        _log.warning("no_master_to_leave", url=self._link.url)
+        _log.warning("no_master_to_leave", url=self._rpc.url)
         raise _MayLeave
 
-    def _tidy(self, keep: Mapping[str, tuple[str, ...]], files: frozenset[str]) -> None:
-        """Delete what nobody will read of jobs that have ended.
+    def _release(
+        self, job: str, keep: Collection[TaskKey] = (), among: frozenset[str] | None = None
+    ) -> None:
+        """Delete the blocks and files of an ended job, except blocks to ``keep``.
 
-        Only of the files that were here before the heartbeat was sent: its answer knows no others.
+        If given, only the block files ``among``.
         """
-        for job, block_ids in keep.items():
-            self._fragments.release(job)
-            kept = _keys(block_ids)
-            delete = partial(self._store.delete_job, job, keep=kept, among=files)
-            clean_up("blocks", delete, job=job)
-            self._discard(k for k in tuple(self._staged) if k.job == job and k not in kept)
+        self._fragments.release(job)
+        with log_errors("cleanup_failed", "blocks", job=job):
+            self._store.delete_job(job, keep=keep, among=among)
+        self._discard(key for key in tuple(self._staged) if key.job == job and key not in keep)
 
     def _held_jobs(self, files: frozenset[str]) -> tuple[str, ...]:
-        """Name the jobs of which anything is here, wanted or not."""
+        """Return the jobs of which this worker has blocks, staged files or fragments."""
         blocks = {name.partition(".")[0] for name in files}
         return tuple(sorted(blocks | {key.job for key in self._staged} | self._fragments.jobs))
 
@@ -340,12 +322,12 @@ class Agent:
         for command in self.machine.step(event):
             match command:
                 case machine.Run(spec):
-                    self.vitals.started(spec.key.attempt)
+                    self.worker_metrics.started(spec.key.attempt)
                     self._spawn(self._attempt(spec))
                 case machine.Stop(key):
                     self._spawn(self._executors.cancel(key))
                 case machine.Report(outcome):
-                    self._reports.ended(outcome)
+                    self._reports.add(outcome)
                 case machine.Discard(key):
                     self._discard([key])
 
@@ -358,40 +340,37 @@ class Agent:
                 if fragment is None
                 else await self._executors.run(replace(spec, fragment=fragment))
             )
-        except Exception as error:  # a fault of ours must not strand the attempt
+        except Exception as error:  # A fault of ours must not leave the attempt without a report.
             _log.exception("attempt_not_run", **task_fields(spec.key))
             outcome = TaskFailure(spec.key, errors.WorkerLost(f"{type(error).__name__}: {error}"))
-        self.vitals.ended(outcome)
+        self.worker_metrics.ended(outcome)
         _log_end(outcome)
-        await self._keeper.keep(spec, outcome)
+        await self._cache_sync.keep(spec, outcome)
         if isinstance(outcome, TaskReport) and outcome.sink is not None:
             self._staged[spec.key] = spec
         self._carry_out(machine.Ended(outcome))
 
     def _discard(self, keys: Iterable[TaskKey]) -> None:
-        """Delete what attempts have left that nobody wants: blocks, and files not published."""
-        gone = tuple(keys)
-        clean_up("blocks", partial(self._store.delete, gone))
-        for key in gone:
+        """Delete blocks, and staged files that are not published."""
+        discarded = tuple(keys)
+        with log_errors("cleanup_failed", "blocks"):
+            self._store.delete(discarded)
+        for key in discarded:
             spec = self._staged.pop(key, None)
             if spec is not None:
                 discard_staged(spec)
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)
-        self._work.add(task)
-        task.add_done_callback(self._work.discard)
-
-
-def _keys(block_ids: Iterable[str]) -> list[TaskKey]:
-    return [TaskKey.parse(block_id) for block_id in block_ids]
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
 
 
 def _log_end(outcome: TaskReport | TaskFailure) -> None:
-    took = {"duration_s": round(outcome.duration_s, 6), **task_fields(outcome.key)}
+    fields = {"duration_s": round(outcome.duration_s, 6), **task_fields(outcome.key)}
     if isinstance(outcome, TaskReport):
-        _log.debug("task_ended", rows=outcome.block.rows, **took)
+        _log.debug("task_ended", rows=outcome.block.rows, **fields)
     elif isinstance(outcome.failure, errors.Cancelled):
-        _log.debug("task_cancelled", **took)
+        _log.debug("task_cancelled", **fields)
     else:
-        _log.warning("task_failed", kind=outcome.failure.kind, **took)
+        _log.warning("task_failed", kind=outcome.failure.kind, **fields)

@@ -1,4 +1,4 @@
-"""What a worker serves: its blocks, and on another port its figures.
+"""The HTTP servers of a worker: blocks, and metrics on another port.
 
 ::
 
@@ -26,16 +26,14 @@ from minispark.observe.prometheus import CONTENT_TYPE, worker_text
 from minispark.settings import ConnectionLimits
 from minispark.wire.guard import BLOCKS, VIEW, WORKER, App, GuardPolicy, RequestGuard, RouteRule
 
-_BODY_BYTES = 0
-"""Nothing here takes a body."""
 _READ = frozenset({"GET", "HEAD"})
 
 
 class _BlockResponse(FileResponse):
-    """Sends a block and says how many bytes of it went out."""
+    """Sends a block and reports how many of its bytes were sent."""
 
     chunk_size = 1 << 20
-    """Each chunk is a hop to a thread; the default 64 KiB halves the throughput."""
+    """Each chunk is read in a thread; the default of 64 KiB halves the throughput."""
 
     def __init__(self, path: Path, on_served: Callable[[int], None]) -> None:
         super().__init__(path, media_type="application/vnd.apache.arrow.stream")
@@ -43,18 +41,18 @@ class _BlockResponse(FileResponse):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
-        sent, good = 0, False
+        sent, served = 0, False
 
         async def count(message: Message) -> None:
-            nonlocal sent, good
+            nonlocal sent, served
             await send(message)
-            good = good or message.get("status") in (200, 206)
+            served = served or message.get("status") in (200, 206)
             sent += len(message.get("body", b""))
 
         try:
             await super().__call__(scope, receive, count)
         finally:
-            if good and sent:
+            if served and sent:
                 self._on_served(sent)
 
 
@@ -66,9 +64,9 @@ def block_app(
     connection_limits: ConnectionLimits | None = None,
     on_served: Callable[[int], None] = lambda size: None,
 ) -> App:
-    """Serve the blocks of one worker to those who hold the token.
+    """Return the server of a worker's blocks.
 
-    ``on_served`` is told of each answer with (a part of) a block and of its bytes.
+    ``on_served`` gets the number of bytes of each answer with (a part of) a block.
     """
 
     async def block(request: Request) -> Response:
@@ -76,20 +74,14 @@ def block_app(
             path: Path = store.path_of(request.path_params["block_id"])
         except ValueError as error:
             return _error(400, "MS-154", str(error))
-        # Existence is checked here: Starlette finds out only after it has begun to answer.
+        # Starlette would notice a missing file only after the answer has begun.
         if not path.is_file():
             return _error(404, "MS-155", "there is no such block here")
         return _BlockResponse(path, on_served)
 
-    routes = [
-        Route("/internal/v1/blocks/{block_id}", block),
-        Route("/healthz", _healthz),
-    ]
+    route = Route("/internal/v1/blocks/{block_id}", block)
     rule = RouteRule(_READ, re.compile(r"/internal/v1/blocks/(?P<job>[^/.]+)\.[^/]*"), BLOCKS)
-    policy = _policy(
-        token, hosts, open_paths=("/healthz",), rule=rule, connection_limits=connection_limits
-    )
-    return RequestGuard(Starlette(routes=routes), policy)
+    return _guarded(route, rule, token=token, hosts=hosts, limits=connection_limits)
 
 
 def metrics_app(
@@ -102,43 +94,44 @@ def metrics_app(
     open_figures: bool,
     connection_limits: ConnectionLimits | None = None,
 ) -> App:
-    """Serve the figures of one worker, as JSON or, when asked for text, for Prometheus."""
+    """Return the server of a worker's metrics, as JSON or as text for Prometheus."""
 
     async def metrics(request: Request) -> Response:
-        now = figures()
+        values = figures()
         if "text/plain" in request.headers.get("accept", ""):
-            active = int(now.get("active_tasks", 0))
-            told = WorkerFigures.from_heartbeat(
-                now, worker_id=worker_id, slots=slots, active_tasks=active
+            active = int(values.get("active_tasks", 0))
+            typed = WorkerFigures.from_heartbeat(
+                values, worker_id=worker_id, slots=slots, active_tasks=active
             )
-            return Response(worker_text(told), media_type=CONTENT_TYPE)
-        return JSONResponse({"worker_id": worker_id, **now})
+            return Response(worker_text(typed), media_type=CONTENT_TYPE)
+        return JSONResponse({"worker_id": worker_id, **values})
 
-    routes = [Route("/metrics", metrics), Route("/healthz", _healthz)]
-    open_paths = ("/healthz", "/metrics") if open_figures else ("/healthz",)
+    route = Route("/metrics", metrics)
     rule = RouteRule(_READ, re.compile("/metrics"), VIEW | WORKER)
-    policy = _policy(
-        token, hosts, open_paths=open_paths, rule=rule, connection_limits=connection_limits
-    )
-    return RequestGuard(Starlette(routes=routes), policy)
+    open_paths = ("/metrics",) if open_figures else ()
+    limits = connection_limits
+    return _guarded(route, rule, token=token, hosts=hosts, open_paths=open_paths, limits=limits)
 
 
-def _policy(
+def _guarded(
+    route: Route,
+    rule: RouteRule,
+    *,
     token: str,
     hosts: Collection[str],
-    *,
-    open_paths: Sequence[str],
-    rule: RouteRule,
-    connection_limits: ConnectionLimits | None,
-) -> GuardPolicy:
-    return GuardPolicy(
+    open_paths: Sequence[str] = (),
+    limits: ConnectionLimits | None,
+) -> App:
+    """Return a server of one route behind the guard, and of ``/healthz``, which is open."""
+    policy = GuardPolicy(
         token=token,
         names=frozenset(hosts),
-        body_bytes=_BODY_BYTES,
-        open_routes=tuple((_READ, re.compile(re.escape(path))) for path in open_paths),
+        body_bytes=0,  # No route takes a body.
+        open_routes=tuple((_READ, re.compile(re.escape(p))) for p in ("/healthz", *open_paths)),
         rules=(rule,),
-        connection_limits=connection_limits or ConnectionLimits(),
+        connection_limits=limits or ConnectionLimits(),
     )
+    return RequestGuard(Starlette(routes=[route, Route("/healthz", _healthz)]), policy)
 
 
 async def _healthz(_request: Request) -> Response:

@@ -1,8 +1,8 @@
 """Whether a worker has room for more work: on its disk, and in memory.
 
-What it has been given it goes on with: "full" means that no new attempt should come. A mark that
-was passed holds until a bit more than the mark is free again, so that a worker on the brink does
-not say something else with every heartbeat.
+"Full" means that the worker gets no new attempts; those that it has continue. A worker that passed
+a limit stays full until a bit more than the limit is free again, so that it does not change with
+every heartbeat.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ from minispark.settings import CapacitySettings
 from minispark.wire.messages import Full
 
 _NO_MEMORY = Memory(1, 1)
-"""Where the system does not tell, memory never stands in the way."""
+"""If the system does not say how much memory it has, memory is never full."""
 
 
 @dataclass(frozen=True, slots=True)
 class Readings:
-    """How much there is and how much of it is taken, in bytes."""
+    """Disk and memory of a worker, in bytes."""
 
     disk_bytes: int
     disk_free_bytes: int
     block_bytes: int
-    """Of blocks that running jobs may need; what is kept for later ones makes way by itself."""
+    """Blocks that running jobs may need, without the cache, which shrinks by itself."""
     memory_bytes: int
     memory_free_bytes: int
     task_bytes: int
     """Anonymous memory of all executors."""
 
 
-def read(store: BlockStore, task_bytes: int) -> Readings:
-    """Look at the disk of the blocks, and at the memory."""
+def read_sizes(store: BlockStore, task_bytes: int) -> Readings:
+    """Return the current sizes of disk and memory."""
     disk, memory = shutil.disk_usage(store.directory), read_memory() or _NO_MEMORY
     return Readings(
         disk.total,
@@ -48,62 +48,59 @@ def read(store: BlockStore, task_bytes: int) -> Readings:
 
 
 class CapacityGate:
-    """Compares readings with the marks; remembers which were passed.
+    """Compares sizes with the limits; remembers which were passed.
 
     Parameters
     ----------
-    look
-        Reads disk and memory, see `read`.
+    read_sizes
+        Reads disk and memory.
     disk_limit_bytes, memory_limit_bytes
-        How much the blocks, and all executors together, may take; None for what there is.
+        Limits of the blocks, and of all executors together; None for what the machine has.
     """
 
     def __init__(
         self,
-        look: Callable[[], Readings],
+        read_sizes: Callable[[], Readings],
         *,
         disk_limit_bytes: int | None = None,
         memory_limit_bytes: int | None = None,
         settings: CapacitySettings | None = None,
     ) -> None:
-        self._look = look
+        self._read_sizes = read_sizes
         self._disk_limit = disk_limit_bytes
         self._memory_limit = memory_limit_bytes
         self._settings = settings or CapacitySettings()
         self._full: frozenset[str] = frozenset()
 
-    def ask(self) -> tuple[Full | None, dict[str, float]]:
-        """Return why no more work should come, "disk" or "memory", and what was read."""
-        found = self._look()
-        passed: dict[Full, float] = {
-            "disk": self._disk_share(found),
-            "memory": self._memory_share(found),
+    def read(self) -> tuple[Full | None, dict[str, float]]:
+        """Return what is full, "disk" or "memory", and sizes for the heartbeat."""
+        sizes = self._read_sizes()
+        shares: dict[Full, float] = {
+            "disk": max(
+                self._share_of_all(sizes.disk_bytes, sizes.disk_free_bytes),
+                self._share_of_limit(sizes.block_bytes, self._disk_limit),
+            ),
+            "memory": max(
+                self._share_of_all(sizes.memory_bytes, sizes.memory_free_bytes),
+                self._share_of_limit(sizes.task_bytes, self._memory_limit),
+            ),
         }
         relief = self._settings.relief
         self._full = frozenset(
-            what for what, share in passed.items()
+            what for what, share in shares.items()
             if share >= (1.0 - relief if what in self._full else 1.0)
         )  # fmt: skip
-        figures = {
-            "disk_free_bytes": float(found.disk_free_bytes),
-            "block_bytes": float(found.block_bytes),
+        metrics = {
+            "disk_free_bytes": float(sizes.disk_free_bytes),
+            "block_bytes": float(sizes.block_bytes),
         }
-        return next((what for what in passed if what in self._full), None), figures
+        return next((what for what in shares if what in self._full), None), metrics
 
-    def _disk_share(self, found: Readings) -> float:
-        """Return how much of what may be used is; 1 is the mark."""
-        shares = [self._of_all(found.disk_bytes, found.disk_free_bytes)]
-        if self._disk_limit is not None:
-            shares.append(found.block_bytes / (self._disk_limit * self._settings.high_water))
-        return max(shares)
+    def _share_of_limit(self, used: int, limit: int | None) -> float:
+        """Return how much of a limit is used; 1 is full."""
+        return 0.0 if limit is None else used / (limit * self._settings.high_water)
 
-    def _memory_share(self, found: Readings) -> float:
-        shares = [self._of_all(found.memory_bytes, found.memory_free_bytes)]
-        if self._memory_limit is not None:
-            shares.append(found.task_bytes / (self._memory_limit * self._settings.high_water))
-        return max(shares)
-
-    def _of_all(self, total: int, free: int) -> float:
+    def _share_of_all(self, total: int, free: int) -> float:
         settings = self._settings
         reserve = min(total * settings.reserve, settings.reserve_bytes)
         return 1.0 + (reserve - free) / max(1.0, reserve)

@@ -1,13 +1,13 @@
-"""Removal of what attempts leave in a worker: blocks, and files that no commit will publish.
+"""Removal of what attempts leave in a worker: blocks, and files that no commit publishes.
 
 A removal that fails is logged and never raised: the job's commit or end removes the staging
-directory, the next heartbeat asks again for the blocks, and a worker goes on without it.
+directory, the next heartbeat asks for the blocks again, and a worker continues without it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,29 +19,27 @@ from minispark.task.spec import TaskSpec
 _log = logger("worker")
 
 
-def clean_up(what: str, remove: Callable[[], object], **fields: Any) -> None:
-    """Call ``remove``; log what it raises."""
+@contextmanager
+def log_errors(event: str, what: str, **fields: Any) -> Iterator[None]:
+    """Log what is raised within the block: a worker must not end by it."""
     try:
-        remove()
+        yield
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
-        _log.warning("cleanup_failed", what=what, reason=reason, **fields)
+        _log.warning(event, what=what, reason=reason, **fields)
 
 
 def discard_staged(spec: TaskSpec) -> None:
-    """Remove the file that an attempt staged, if its output is a file."""
+    """Remove the staged file of an attempt, if its output is a file."""
     sink = spec.output.sink
     if sink is not None:
-        clean_up(
-            "staged file",
-            partial(discard_part, sink, key=spec.key, data_root=spec.data_root),
-            **task_fields(spec.key),
-        )
+        with log_errors("cleanup_failed", "staged file", **task_fields(spec.key)):
+            discard_part(sink, key=spec.key, data_root=spec.data_root)
 
 
 def discard_attempt(spec: TaskSpec) -> None:
     """Remove the block and the staged file of an attempt that was killed."""
     for suffix in SUFFIXES:
-        block = Path(spec.block_directory, f"{spec.key.block_id}{suffix}")
-        clean_up("block", partial(block.unlink, missing_ok=True), **task_fields(spec.key))
+        with log_errors("cleanup_failed", "block", **task_fields(spec.key)):
+            Path(spec.block_directory, f"{spec.key.block_id}{suffix}").unlink(missing_ok=True)
     discard_staged(spec)

@@ -1,14 +1,14 @@
-"""The private directory of one life of a worker, removed with it.
+"""The private directory of a worker process, removed at its end.
 
 On disk::
 
     <work dir>/           0700
       w-1f2e3d4c/         0700
-        lock              held (flock) as long as the process lives
+        lock              locked (flock) while the process lives
         blocks/           the block files
 
-A process that is killed cannot clean up, so the next one that starts on the same work directory
-sweeps away what nobody holds the lock of.
+A killed process cannot clean up, so the next one that starts on the same work directory removes
+the directories that no process has locked.
 """
 
 from __future__ import annotations
@@ -23,28 +23,28 @@ from minispark.config import secure_dir
 
 
 class WorkDirectory:
-    """Made and locked when built; ``blocks`` is where the block files go."""
+    """A directory that the constructor makes and locks; block files are in ``blocks``."""
 
     def __init__(self, work_dir: Path, name: str) -> None:
-        self.work_dir = secure_dir(work_dir)
-        self.swept = sweep(work_dir)
+        secure_dir(work_dir)
+        sweep(work_dir)
         self.path = work_dir / name
-        self._lock = self._make()
+        self._lock = self._make_locked()
         self.blocks = secure_dir(self.path / "blocks")
 
-    def _make(self) -> int:
+    def _make_locked(self) -> int:
         while True:
             secure_dir(self.path)
             with contextlib.suppress(FileNotFoundError):
                 lock = os.open(self.path / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
                 fcntl.flock(lock, fcntl.LOCK_EX)
-                # Another process may have swept the directory before it was locked.
+                # Another process may have removed the directory before it was locked.
                 if os.fstat(lock).st_nlink > 0:
                     return lock
                 os.close(lock)
 
     def remove(self) -> None:
-        """Delete everything; doing it twice is fine."""
+        """Delete the directory; a second call does nothing."""
         if self._lock < 0:
             return
         shutil.rmtree(self.path, ignore_errors=True)

@@ -1,8 +1,8 @@
 """An executor: a process that runs one task after another for its parent.
 
-``python -m minispark.worker.executor``, started by `minispark.worker.executors`. It is a process of
-its own so that a segfault, an out-of-memory, a time-out or a hung task costs one process and not
-the worker; spawned, never forked, since forked Polars threads deadlock.
+``python -m minispark.worker.executor``, started by `minispark.worker.executor_process`. It is a
+process of its own so that a segfault, an out-of-memory, a time-out or a hung task ends one process
+and not the worker. It is spawned, never forked: forked Polars threads deadlock.
 
 ::
 
@@ -10,8 +10,8 @@ the worker; spawned, never forked, since forked Polars threads deadlock.
             <-- Ready, report, report, ... ---------              (stdout)
             <-- lines that tasks print -------------              (stderr)
 
-What a task prints to stdout goes to stderr, so that it cannot corrupt the messages. When the
-parent is gone the executor ends at once, whatever it runs.
+What a task prints to stdout goes to stderr, so that it cannot corrupt the messages. When its parent
+has ended, the executor ends at once.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from minispark.worker.pipes import LENGTH, ExecutorHello, ExecutorReady, pack, u
 
 
 def main() -> None:
-    """Serve the parent on stdin and stdout until it hangs up."""
+    """Serve the parent on stdin and stdout until the parent ends."""
     requests, replies = _private_pipes()
     threading.Thread(target=_end_with_parent, args=(requests.fileno(),), daemon=True).start()
     hello: ExecutorHello = _receive(requests)
@@ -49,10 +49,9 @@ def main() -> None:
 
 def _private_pipes() -> tuple[IO[bytes], IO[bytes]]:
     """Move the pipes to other descriptors; stdin is empty and stdout is stderr from here on."""
-    # An interrupt from the terminal reaches the whole process group; the parent decides.
+    # An interrupt from the terminal reaches all processes of its group; the parent handles it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    requests = os.fdopen(os.dup(0), "rb", buffering=0)
-    replies = os.fdopen(os.dup(1), "wb", buffering=0)
+    requests, replies = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     os.close(nothing)
@@ -62,38 +61,29 @@ def _private_pipes() -> tuple[IO[bytes], IO[bytes]]:
 
 def _end_with_parent(descriptor: int) -> None:
     poller = select.poll()
-    poller.register(descriptor, 0)  # a hang-up is reported unasked
+    poller.register(descriptor, 0)  # Only a hang-up, which is always reported.
     poller.poll()
     os._exit(0)
 
 
 def _receive(requests: IO[bytes]) -> Any:
-    (length,) = LENGTH.unpack(_read_exactly(requests, LENGTH.size))
-    return unpack(_read_exactly(requests, length))
-
-
-def _read_exactly(requests: IO[bytes], size: int) -> bytes:
-    chunks = []
-    while size:
-        chunk = requests.read(size)
-        if not chunk:
-            os._exit(0)
-        chunks.append(chunk)
-        size -= len(chunk)
-    return b"".join(chunks)
+    header = requests.read(LENGTH.size)
+    if len(header) < LENGTH.size:  # The parent has ended.
+        os._exit(0)
+    (length,) = LENGTH.unpack(header)
+    return unpack(requests.read(length))
 
 
 def _send(replies: IO[bytes], message: object) -> None:
-    view = memoryview(pack(message))
     try:
-        while view:
-            view = view[replies.write(view) :]
+        replies.write(pack(message))
+        replies.flush()
     except BrokenPipeError:
         os._exit(0)
 
 
 def _warm() -> None:
-    """Start Polars' threads and load what the first task would wait for."""
+    """Run a small query, so that the first task does not wait for Polars to load."""
     frame = pl.scan_csv(b"text\na b\nb\n").select(pl.col("text").str.split(" ")).explode("text")
     counts = frame.group_by("text").len()
     plan = pl.LazyFrame.deserialize(io.BytesIO(counts.serialize()))

@@ -1,7 +1,7 @@
-"""An executor process as its parent sees it: started, fed, listened to, ended.
+"""An executor process as its parent sees it: its start, its tasks, its output, its end.
 
-The other end of the pipes is `minispark.worker.executor`; which task it gets, and when it is
-killed, is decided in `minispark.worker.executors`.
+The other end of the pipes is `minispark.worker.executor`. Which task a process gets and when it is
+killed is decided in `minispark.worker.executors`.
 """
 
 from __future__ import annotations
@@ -26,17 +26,16 @@ from minispark.worker.pipes import LENGTH, ExecutorHello, ExecutorReady, pack, u
 
 _START_TIMEOUT_S = 60.0
 """Importing Polars takes 0.2 s; on a cold, busy disk perhaps ten."""
-_LAST_BREATH_S = 1.0
-"""Between hanging up and being gone, for an executor that ends by itself."""
+_EXIT_S = 1.0
+"""Time from the end of the pipe to the exit code, for an executor that ends by itself."""
 _LINE_CHARS = 2_000
 _LINES_KEPT = 5
-"""The last words of an executor that died, for the failure."""
-
+"""Last lines of an executor that died, for the failure."""
 
 _log = logger("worker")
 
 OutputListener = Callable[[int, TaskKey | None, str], None]
-"""Is told of each line that a process printed: its id, the attempt that it runs or ran last."""
+"""Gets each line that a process printed, with its id and the attempt that it runs or ran last."""
 
 
 class ExecutorEnded(Exception):  # noqa: N818 - an event, not a mistake
@@ -53,7 +52,7 @@ class ExecutorProcess:
         self._killed = False
         self._task: TaskKey | None = None
         self.verdict: Failure | None = None
-        """Why it was killed, if we did it."""
+        """Why its parent killed it."""
         self.baseline_bytes = 0
 
     @classmethod
@@ -61,9 +60,9 @@ class ExecutorProcess:
         cls, *, threads: int, fetch: FetchSettings, on_output: OutputListener
     ) -> ExecutorProcess:
         """Spawn a process and wait until it is warm."""
-        # What tasks run need not know the token of the worker.
-        kept = {name: value for name, value in os.environ.items() if name not in PRIVATE}
-        environment = kept | {
+        # Tasks must not read the token of the worker.
+        public = {name: value for name, value in os.environ.items() if name not in PRIVATE}
+        environment = public | {
             "POLARS_MAX_THREADS": str(threads),
             "PYTHONUNBUFFERED": "1",
             "RUST_BACKTRACE": "0",
@@ -86,7 +85,7 @@ class ExecutorProcess:
                 msg = "it did not say that it is ready"
                 raise ExecutorEnded(msg)
         except ExecutorEnded as error:
-            raise ExecutorEnded(await executor.epitaph()) from error
+            raise ExecutorEnded(await executor.exit_reason()) from error
         except BaseException:
             await executor.end()
             raise
@@ -95,7 +94,7 @@ class ExecutorProcess:
 
     @property
     def alive(self) -> bool:
-        """Neither gone nor killed."""
+        """Whether it has neither ended nor been killed."""
         return not self._killed and self._process.returncode is None
 
     @property
@@ -104,8 +103,8 @@ class ExecutorProcess:
         return self._process.pid
 
     async def run(self, spec: TaskSpec) -> TaskReport | TaskFailure:
-        """Run a task; raise `ExecutorEnded` if the process goes before it reports."""
-        # Stays after its end: its last lines may come after its report.
+        """Run a task; raise `ExecutorEnded` if the process ends before it reports."""
+        # Not reset afterwards: the last lines of a task may come after its report.
         self._task = spec.key
         await self._write(spec)
         report = await self._read()
@@ -115,7 +114,7 @@ class ExecutorProcess:
         return report
 
     def kill(self, verdict: Failure | None) -> None:
-        """End the process now; the first verdict stands."""
+        """Kill the process; the first verdict stays."""
         self._killed = True
         self.verdict = self.verdict or verdict
         if self._process.returncode is None:
@@ -123,28 +122,29 @@ class ExecutorProcess:
                 self._process.kill()
 
     async def end(self) -> None:
-        """Kill the process and wait until it is gone."""
+        """Kill the process and wait for its end."""
         self.kill(None)
         await self._process.wait()
         self._output.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._output
 
-    async def epitaph(self) -> str:
-        """Wait for the end of a process that hung up and say how it ended."""
-        # Not killed at once: that would hide how it ended by itself.
+    async def exit_reason(self) -> str:
+        """Wait for the end of a process that closed its pipe; return how it ended."""
+        # A kill at once would hide how it ended by itself.
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._process.wait(), _LAST_BREATH_S)
+            await asyncio.wait_for(self._process.wait(), _EXIT_S)
         self.kill(None)
         code = await self._process.wait()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(asyncio.shield(self._output), _LAST_BREATH_S)
+            await asyncio.wait_for(asyncio.shield(self._output), _EXIT_S)
         if code < 0:
             name = signal.Signals(-code).name if -code in set(signal.Signals) else "unknown"
-            how = f"executor ended by signal {-code} ({name})"
+            reason = f"executor ended by signal {-code} ({name})"
         else:
-            how = f"executor ended with exit code {code}"
-        return f"{how}; last words: {' | '.join(self._last_lines)}" if self._last_lines else how
+            reason = f"executor ended with exit code {code}"
+        lines = " | ".join(self._last_lines)
+        return f"{reason}; last words: {lines}" if lines else reason
 
     def memory_bytes(self) -> int:
         """Return the anonymous memory of the process: RSS would count mapped blocks."""
@@ -159,7 +159,7 @@ class ExecutorProcess:
 
     async def _write(self, message: object) -> None:
         stdin = self._process.stdin
-        assert stdin is not None  # noqa: S101 - PIPE was asked for
+        assert stdin is not None  # noqa: S101 - it is a pipe
         try:
             stdin.write(pack(message))
             await stdin.drain()
@@ -168,7 +168,7 @@ class ExecutorProcess:
 
     async def _read(self) -> object:
         stdout = self._process.stdout
-        assert stdout is not None  # noqa: S101 - PIPE was asked for
+        assert stdout is not None  # noqa: S101 - it is a pipe
         try:
             (length,) = LENGTH.unpack(await stdout.readexactly(LENGTH.size))
             body = await stdout.readexactly(length)
@@ -176,13 +176,13 @@ class ExecutorProcess:
             raise ExecutorEnded from error
         try:
             return unpack(body)
-        except Exception as error:  # What a task writes to the pipe is no message of ours.
+        except Exception as error:  # A task may write to the pipe.
             msg = "an executor answered with something that cannot be read"
             raise ExecutorEnded(msg) from error
 
     async def _listen(self, on_output: OutputListener) -> None:
         stderr = self._process.stderr
-        assert stderr is not None  # noqa: S101 - PIPE was asked for
+        assert stderr is not None  # noqa: S101 - it is a pipe
         rest = b""
         while chunk := await stderr.read(4096):
             *lines, rest = (rest + chunk).split(b"\n")
@@ -190,12 +190,12 @@ class ExecutorProcess:
                 lines.append(rest)
                 rest = b""
             for line in lines:
-                self._heard(line, on_output)
+                self._handle_line(line, on_output)
         if rest:
-            self._heard(rest, on_output)
+            self._handle_line(rest, on_output)
 
-    def _heard(self, line: bytes, on_output: OutputListener) -> None:
-        # Were this task to end, the pipe would fill up and the executor hang.
+    def _handle_line(self, line: bytes, on_output: OutputListener) -> None:
+        # If this task ended, the pipe would fill up and the executor hang.
         try:
             text = masked(line[:_LINE_CHARS].decode(errors="replace").rstrip())
             if text:

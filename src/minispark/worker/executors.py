@@ -1,7 +1,7 @@
 """The executor processes of a worker, one per slot.
 
-Covers: which slot takes which attempt, cancelling, time-outs, the memory limit. Does not cover:
-the life of one process (`executor_process`), which worker runs a task (`minispark.scheduler`).
+Covers: which slot runs which attempt, cancelling, time-outs, the memory limit. Does not cover:
+one process (`executor_process`), which worker runs a task (`minispark.scheduler`).
 
 A slot that loses its process gets a new one at once, in the background::
 
@@ -33,7 +33,7 @@ from minispark.worker.cleanup import discard_attempt
 from minispark.worker.executor_process import ExecutorEnded, ExecutorProcess, OutputListener
 
 _MEMORY_POLL_S = 0.1
-"""A task can take some GB in this time; reading the figure costs 30 us a process."""
+"""A task can allocate some GB in this time; a reading costs 30 us a process."""
 _IDLE_SLACK_BYTES = 64 << 20
 """An idle executor that grew less than this since it started is not worth replacing."""
 
@@ -41,7 +41,7 @@ _log = logger("worker")
 
 
 class Executors(Protocol):
-    """What an agent, or an embedded engine, needs of the processes that run tasks."""
+    """The processes that run tasks, as the agent and the embedded engine use them."""
 
     async def run(self, spec: TaskSpec) -> TaskReport | TaskFailure:
         """Run an attempt to its end."""
@@ -53,44 +53,38 @@ class Executors(Protocol):
         """End all processes."""
 
 
+@dataclass(eq=False, slots=True)
 class _Slot:
-    """A place for one executor. ``process`` is the task that starts it, done when it is warm."""
-
-    def __init__(self, start: Callable[[], asyncio.Task[ExecutorProcess]]) -> None:
-        self._start = start
-        self.process = start()
-        self.busy = False
+    process: asyncio.Task[ExecutorProcess]
+    """Starts the executor, and has it as its result."""
+    busy: bool = False
 
     @property
     def executor(self) -> ExecutorProcess | None:
-        """The executor, if it has started and lives."""
+        """The executor, None while it starts and after its end."""
         if not self.process.done() or self.process.cancelled() or self.process.exception():
             return None
         executor = self.process.result()
         return executor if executor.alive else None
 
-    def restart(self) -> None:
-        """Replace the executor by a new one, which starts in the background."""
-        self.process = self._start()
 
-
+@dataclass(eq=False, slots=True)
 class _Run:
     """An attempt that waits for a slot (``turn``) or runs on one (``executor``)."""
 
-    def __init__(self, spec: TaskSpec) -> None:
-        self.spec = spec
-        self.turn: asyncio.Future[_Slot | None] | None = None
-        self.executor: ExecutorProcess | None = None
-        self.cancelled = False
+    spec: TaskSpec
+    turn: asyncio.Future[_Slot | None] | None = None
+    executor: ExecutorProcess | None = None
+    cancelled: bool = False
 
 
 class ExecutorPool:
     """Runs tasks in ``slots`` processes with ``threads_per_slot`` Polars threads each.
 
     All methods are for one event loop. ``memory_limit_bytes`` is for all executors together and
-    counts anonymous memory; with it or without, an executor is killed before the machine or the
-    control group has none left (``read_memory``). ``on_output`` is called with the process id, the
-    attempt that runs there, and each line that it prints (default: it is logged).
+    counts anonymous memory. In any case an executor is killed before the machine or the control
+    group has no memory left (``read_memory``). ``on_output`` is called with the process id, the
+    attempt that runs there, and each line that it prints (by default lines are logged).
     """
 
     def __init__(
@@ -124,9 +118,9 @@ class ExecutorPool:
         Raises
         ------
         MinisparkError
-            One of them does not come up.
+            An executor does not start.
         """
-        self._slots = tuple(_Slot(self._spawn) for _ in range(self._count))
+        self._slots = tuple(_Slot(self._spawn()) for _ in range(self._count))
         self._idle.extend(self._slots)
         self._in_background(self._watch_memory())
         try:
@@ -140,11 +134,6 @@ class ExecutorPool:
             raise
 
     @property
-    def pids(self) -> tuple[int, ...]:
-        """Process ids of the executors that are ready or run."""
-        return tuple(executor.pid for executor in self._living())
-
-    @property
     def memory_bytes(self) -> int:
         """Anonymous memory of all executors."""
         return sum(executor.memory_bytes() for executor in self._living())
@@ -155,7 +144,7 @@ class ExecutorPool:
         Raises
         ------
         ValueError
-            The same attempt is waiting or running here already.
+            The same attempt waits or runs here already.
         """
         if spec.key in self._runs:
             msg = f"attempt {spec.key.block_id} is here already"
@@ -163,13 +152,11 @@ class ExecutorPool:
         started_s = monotonic_s()
         run = self._runs[spec.key] = _Run(spec)
         try:
-            slot = await self._take(run)
-            outcome = errors.Cancelled() if slot is None else await self._run_on(slot, run)
+            outcome = await self._run_in_turn(run)
             if _is_panic(outcome):
-                # Polars' other engine may do what its streaming engine cannot.
+                # The in-memory engine of Polars may succeed where its streaming engine panics.
                 run.spec = replace(spec, in_memory=True)
-                slot = await self._take(run)
-                outcome = errors.Cancelled() if slot is None else await self._run_on(slot, run)
+                outcome = await self._run_in_turn(run)
         finally:
             del self._runs[spec.key]
         if isinstance(outcome, TaskReport | TaskFailure):
@@ -177,7 +164,7 @@ class ExecutorPool:
         return TaskFailure(spec.key, outcome, input_generations(spec), monotonic_s() - started_s)
 
     async def cancel(self, key: TaskKey) -> None:
-        """End an attempt, waiting or running; `run` then returns `Cancelled`."""
+        """End an attempt that waits or runs; its `run` returns `Cancelled`."""
         run = self._runs.get(key)
         if run is None:
             return
@@ -188,7 +175,7 @@ class ExecutorPool:
             run.turn.set_result(None)
 
     async def close(self) -> None:
-        """End all executors; attempts that wait or run come back `Cancelled`."""
+        """End all executors; attempts that wait or run return `Cancelled`."""
         self._closed = True
         for key in tuple(self._runs):
             await self.cancel(key)
@@ -203,7 +190,7 @@ class ExecutorPool:
                 await process.result().end()
 
     async def _take(self, run: _Run) -> _Slot | None:
-        """Wait for a slot; None if the attempt was cancelled before its turn."""
+        """Wait for a slot; None if the attempt was cancelled before it got one."""
         if self._closed:
             return None
         if self._idle:
@@ -216,16 +203,16 @@ class ExecutorPool:
             return await run.turn
         except asyncio.CancelledError:
             if run.turn.done() and not run.turn.cancelled():
-                slot_given = run.turn.result()
-                if slot_given is not None:
-                    self._give(slot_given)
+                unused = run.turn.result()
+                if unused is not None:
+                    self._give(unused)
             raise
         finally:
             with contextlib.suppress(ValueError):
                 self._waiting.remove(run)
 
     def _give(self, slot: _Slot) -> None:
-        """Hand a slot to the next in line, with a new executor if its own is gone."""
+        """Give a slot to the next attempt, with a new executor if its own has ended."""
         if slot.process.done() and slot.executor is None and not self._closed:
             self._replace(slot)
         while self._waiting:
@@ -236,7 +223,10 @@ class ExecutorPool:
         slot.busy = False
         self._idle.append(slot)
 
-    async def _run_on(self, slot: _Slot, run: _Run) -> TaskReport | TaskFailure | errors.Failure:
+    async def _run_in_turn(self, run: _Run) -> TaskReport | TaskFailure | errors.Failure:
+        slot = await self._take(run)
+        if slot is None:
+            return errors.Cancelled()
         try:
             try:
                 executor = await asyncio.shield(slot.process)
@@ -262,11 +252,11 @@ class ExecutorPool:
         try:
             outcome = await executor.run(run.spec)
         except ExecutorEnded:
-            epitaph = await executor.epitaph()
+            reason = await executor.exit_reason()
             discard_attempt(run.spec)
-            return executor.verdict or errors.WorkerLost(epitaph)
+            return executor.verdict or errors.WorkerLost(reason)
         except BaseException:
-            # The caller gave up: whatever the process still does is of no use.
+            # The caller gave up: what the process still does is of no use.
             executor.kill(errors.Cancelled())
             raise
         finally:
@@ -287,7 +277,7 @@ class ExecutorPool:
     def _replace(self, slot: _Slot) -> None:
         if not slot.process.cancelled() and slot.process.exception() is None:
             self._in_background(slot.process.result().end())
-        slot.restart()
+        slot.process = self._spawn()
 
     def _living(self) -> list[ExecutorProcess]:
         return [slot.executor for slot in self._slots if slot.executor is not None]
@@ -300,66 +290,65 @@ class ExecutorPool:
     async def _watch_memory(self) -> None:
         """Kill the executor that grew most when all together are over the limit.
 
-        So too when the machine, or the control group, has next to nothing left. A busy one loses
-        its task. An idle one that holds on to what its last task took is replaced, and that a bit
-        earlier: at that mark no new work comes.
+        The same when the machine, or the control group, has almost no memory left. A busy executor
+        loses its task. An idle one that keeps the memory of its last task is replaced, and that a
+        bit earlier: at the mark where the worker gets no new work.
         """
         while True:
             await asyncio.sleep(_MEMORY_POLL_S)
             living = [(slot, slot.executor) for slot in self._slots]
-            held = [_Held(s, e, e.memory_bytes()) for s, e in living if e is not None]
-            over = self._memory_mark(sum(one.size for one in held))
-            if over is None or not held:
+            usages = [_Usage(s, e, e.memory_bytes()) for s, e in living if e is not None]
+            excess = self._memory_excess(sum(usage.size for usage in usages))
+            if excess is None or not usages:
                 continue
-            grown = sorted(held, key=lambda one: one.grown, reverse=True)
-            worst = grown[0]
-            if over.bound is not None and worst.slot.busy:
-                # A little one is not what fills the machine.
-                if over.bound == "given" or worst.grown > _IDLE_SLACK_BYTES:
-                    run = next(
-                        (r for r in self._runs.values() if r.executor is worst.executor), None
+            by_growth = sorted(usages, key=lambda usage: usage.growth, reverse=True)
+            worst = by_growth[0]
+            if excess.bound is not None and worst.slot.busy:
+                # A small executor is not what fills the machine.
+                if excess.bound == "given" or worst.growth > _IDLE_SLACK_BYTES:
+                    runs = (r for r in self._runs.values() if r.executor is worst.executor)
+                    inputs = next((largest_inputs(run.spec) for run in runs), ())
+                    worst.executor.kill(
+                        errors.OutOfMemory(excess.limit_bytes, worst.size, excess.bound, inputs)
                     )
-                    inputs = () if run is None else largest_inputs(run.spec)
-                    verdict = errors.OutOfMemory(over.limit_bytes, worst.size, over.bound, inputs)
-                    worst.executor.kill(verdict)
                 continue
-            for one in grown:
-                if not one.slot.busy and one.grown > _IDLE_SLACK_BYTES:
-                    one.executor.kill(None)
-                    self._replace(one.slot)
+            for usage in by_growth:
+                if not usage.slot.busy and usage.growth > _IDLE_SLACK_BYTES:
+                    usage.executor.kill(None)
+                    self._replace(usage.slot)
                     break
 
-    def _memory_mark(self, held_bytes: int) -> _Over | None:
-        """Return which mark is passed; without a ``bound`` only that at which no new work comes."""
+    def _memory_excess(self, held_bytes: int) -> _Excess | None:
+        """Return the mark that is passed; without a ``bound`` it is where no new work comes."""
         settings, limit = CapacitySettings(), self._memory_limit_bytes
         if limit is not None and held_bytes > limit:
-            return _Over(limit, "given")
+            return _Excess(limit, "given")
         memory = self._read_memory()
         if memory is not None:
             reserve = min(memory.total_bytes * settings.reserve, settings.reserve_bytes)
             last = int(reserve * settings.last_reserve)
             if memory.free_bytes < last:
-                return _Over(last, "machine")
+                return _Excess(last, "machine")
         if limit is not None and held_bytes >= limit * settings.high_water:
-            return _Over(limit, None)
+            return _Excess(limit, None)
         return None
 
 
 @dataclass(frozen=True, slots=True)
-class _Held:
-    """An executor and its anonymous memory."""
+class _Usage:
+    """The anonymous memory of an executor."""
 
     slot: _Slot
     executor: ExecutorProcess
     size: int
 
     @property
-    def grown(self) -> int:
+    def growth(self) -> int:
         return self.size - self.executor.baseline_bytes
 
 
 @dataclass(frozen=True, slots=True)
-class _Over:
+class _Excess:
     limit_bytes: int
     bound: Literal["given", "machine"] | None
 

@@ -1,7 +1,7 @@
-"""The fragments that a worker has, of which all tasks of a branch run the same.
+"""The fragments of a worker. All tasks of a branch run the same fragment.
 
-The master sends each once to a session of a worker. One that is not here (its message was lost, or
-others needed the memory) is asked for when a task is about to run it.
+The master sends each fragment once to a session of a worker. The worker requests a missing one (its
+message was lost, or it was dropped for memory) when a task is about to run it.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from minispark.worker.rpc import Backoff, RegisterAgain
 
 _log = logger("worker")
 
-Ask = Callable[[FragmentKey], Awaitable[Fragment | None]]
+Request = Callable[[FragmentKey], Awaitable[Fragment | None]]
 
 
 class Fragments:
     """The fragments of all jobs, in memory. For one event loop.
 
-    ``ask`` requests one from the master; ``is_wanted`` says whether a task still has to run.
+    ``request`` gets one from the master; ``is_wanted`` says whether a task still has to run.
     """
 
     def __init__(
         self,
-        ask: Ask,
+        request: Request,
         *,
         is_wanted: Callable[[TaskKey], bool],
         settings: FragmentSettings | None = None,
     ) -> None:
-        self._ask = ask
+        self._request = request
         self._is_wanted = is_wanted
         self._limit_bytes = (settings or FragmentSettings()).memory_bytes
         self._held: dict[FragmentKey, bytes] = {}
@@ -44,16 +44,16 @@ class Fragments:
 
     @property
     def jobs(self) -> frozenset[str]:
-        """The jobs of which there are fragments."""
+        """The jobs that have fragments here."""
         return frozenset(key.job for key in self._held)
 
     @property
     def held_bytes(self) -> int:
-        """Memory that the fragments take."""
+        """Size of all fragments in memory."""
         return sum(map(len, self._held.values()))
 
     def add(self, fragments: Iterable[Fragment]) -> None:
-        """Take fragments in; the newest stays, however large it is."""
+        """Add fragments; drop the least recently used over the limit, but never the newest."""
         for fragment in fragments:
             self._held.pop(fragment.key, None)
             self._held[fragment.key] = fragment.data
@@ -61,7 +61,7 @@ class Fragments:
             del self._held[next(iter(self._held))]
 
     async def get(self, spec: TaskSpec) -> bytes | None:
-        """Return the fragment of a task; None once the task does not have to run any more.
+        """Return the fragment of a task, None if the task need not run any more.
 
         Raises
         ------
@@ -70,8 +70,8 @@ class Fragments:
         """
         if not self._is_wanted(spec.key):
             return None
-        held = self._use(spec.fragment_key)
-        return await self._fetch(spec) if held is None else held
+        fragment = self._use(spec.fragment_key)
+        return await self._fetch(spec) if fragment is None else fragment
 
     def release(self, job: str) -> None:
         """Drop the fragments of a job."""
@@ -90,14 +90,13 @@ class Fragments:
     async def _fetch(self, spec: TaskSpec) -> bytes | None:
         key, backoff = spec.fragment_key, Backoff()
         _log.info("fragment_missing", **task_fields(spec.key))
-        # The second task finds what the first has fetched.
+        # The second task finds the fragment that the first has fetched.
         async with self._one_at_a_time:
             while self._is_wanted(spec.key):
-                held = self._use(key)
-                if held is not None:
+                if (held := self._use(key)) is not None:
                     return held
                 try:
-                    fragment = await self._ask(key)
+                    fragment = await self._request(key)
                 except (MasterUnreachableError, RegisterAgain):
                     await asyncio.sleep(backoff.next_s())
                     continue

@@ -1,7 +1,7 @@
-"""What a worker does with the attempts it is handed: a pure state machine.
+"""The attempts of a worker as a pure state machine.
 
 Covers: slots, the queue before them, cancelling, duplicate dispatch, a change of epoch.
-Does not cover: processes (`executors`), messages (`link`), the loops around it (`server`).
+Does not cover: processes (`executors`), messages (`rpc`), the loops around it (`agent`).
 
 States of an attempt::
 
@@ -12,9 +12,9 @@ States of an attempt::
                   │ Cancel
                   └─────────────────────────────> (reported Cancelled)
 
-Each attempt taken is reported exactly once, unless the epoch it was taken under has ended: then
-nobody wants to know. An attempt that the worker has or had is not taken again, so a poll reply
-that arrives twice does no harm.
+Each attempt is reported exactly once, unless its epoch has ended: then the master does not wait for
+the report. An attempt that the worker has or had is not taken again, so a poll reply that arrives
+twice does no harm.
 """
 
 from __future__ import annotations
@@ -31,38 +31,38 @@ from minispark.task.spec import TaskFailure, TaskReport, TaskSpec
 AttemptResult = TaskReport | TaskFailure
 
 MAX_REMEMBERED = 10_000
-"""Attempts remembered as taken. A duplicate comes within seconds; this is minutes of work."""
+"""Attempts remembered as taken: minutes of work. A duplicate arrives within seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Registered:
-    """The master took this worker under a new epoch."""
+    """The master registered this worker under a new epoch."""
 
     epoch: int
 
 
 @dataclass(frozen=True, slots=True)
 class Unregistered:
-    """The master does not know this epoch (any more)."""
+    """The master does not know this epoch."""
 
 
 @dataclass(frozen=True, slots=True)
 class Dispatched:
-    """The master handed out attempts."""
+    """The master sent attempts."""
 
     tasks: tuple[TaskSpec, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class CancelAsked:
-    """The master wants attempts ended."""
+    """The master cancelled attempts."""
 
     keys: tuple[TaskKey, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """An executor is done with an attempt."""
+    """An attempt has ended."""
 
     outcome: AttemptResult
 
@@ -72,7 +72,7 @@ Event = Registered | Unregistered | Dispatched | CancelAsked | Ended
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Start an attempt; a slot is free for it."""
+    """Start an attempt in a free slot."""
 
     spec: TaskSpec
 
@@ -86,14 +86,14 @@ class Stop:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Tell the master how an attempt ended."""
+    """Report the end of an attempt to the master."""
 
     outcome: AttemptResult
 
 
 @dataclass(frozen=True, slots=True)
 class Discard:
-    """Delete the block of an attempt that nobody will ask for, or order released."""
+    """Delete the block of an attempt that will not be reported."""
 
     key: TaskKey
 
@@ -105,7 +105,7 @@ class _Running(Enum):
     WANTED = "wanted"
     STOPPING = "stopping"
     FORGOTTEN = "forgotten"
-    """Its epoch has ended: it still takes a slot, but nobody wants its report."""
+    """Its epoch has ended: it still takes a slot, but it is not reported."""
 
 
 class Machine:
@@ -123,8 +123,8 @@ class Machine:
         """Slots without an attempt."""
         return self.slots - len(self._running)
 
-    def in_line(self) -> Counter[tuple[str, int]]:
-        """Count the attempts of each job's stages that wait for a slot."""
+    def queue_counts(self) -> Counter[tuple[str, int]]:
+        """Return how many attempts wait for a slot, by job and stage."""
         return Counter((key.job, key.stage) for key in self._queued)
 
     def is_wanted(self, key: TaskKey) -> bool:
@@ -133,12 +133,12 @@ class Machine:
 
     @property
     def attempts(self) -> tuple[TaskKey, ...]:
-        """What the worker holds under its epoch, running ones first."""
-        live = (key for key, how in self._running.items() if how is not _Running.FORGOTTEN)
-        return (*live, *self._queued)
+        """The attempts of this epoch, running ones first."""
+        running = (key for key, state in self._running.items() if state is not _Running.FORGOTTEN)
+        return (*running, *self._queued)
 
     def step(self, event: Event) -> tuple[Command, ...]:
-        """Take an event in, and say what is to be done."""
+        """Apply an event; return what must be done."""
         match event:
             case Registered(epoch):
                 return self._begin(epoch)
@@ -162,7 +162,7 @@ class Machine:
         self.epoch = None
         self._queued.clear()
         self._taken.clear()
-        stops = tuple(Stop(key) for key, how in self._running.items() if how is _Running.WANTED)
+        stops = tuple(Stop(key) for key, state in self._running.items() if state is _Running.WANTED)
         for key in self._running:
             self._running[key] = _Running.FORGOTTEN
         return stops
@@ -190,7 +190,7 @@ class Machine:
     def _cancel(self, key: TaskKey) -> tuple[Command, ...]:
         if self.epoch is None:
             return ()
-        # A cancel may overtake the dispatch it means (a reply that came twice): never start it.
+        # A cancel may arrive before its dispatch (a reply that came twice): never start that.
         self._taken[key] = None
         if self._queued.pop(key, None) is not None:
             return (Report(TaskFailure(key, Cancelled())),)
@@ -200,9 +200,9 @@ class Machine:
         return ()
 
     def _end(self, outcome: AttemptResult) -> tuple[Command, ...]:
-        how = self._running.pop(outcome.key, None)
-        if how is None:
+        state = self._running.pop(outcome.key, None)
+        if state is None:
             return ()
-        if how is _Running.FORGOTTEN:
+        if state is _Running.FORGOTTEN:
             return (Discard(outcome.key), *self._start())
         return (Report(outcome), *self._start())

@@ -1,7 +1,7 @@
-"""Blocks that this worker takes over from one that leaves.
+"""Blocks that this worker copies from a worker that drains.
 
-Whoever asked is told of each as soon as it is here. One that cannot be had is only logged: the
-master asks somebody else after a while.
+The master gets a report of each copy. A block that cannot be copied is only logged: after a while
+the master asks another worker.
 """
 
 from __future__ import annotations
@@ -18,39 +18,39 @@ from minispark.logs import logger, task_fields
 from minispark.wire.messages import BlockFetch
 
 _AT_A_TIME = 4
-"""Enough to hide round trips, few enough that tasks still get the disk."""
+"""Enough to hide round trips, few enough to leave the disk to tasks."""
 
 _log = logger("worker")
 
 
 class BlockMigrator:
-    """Brings blocks into a store, some at a time; ``done`` is called on the loop for each."""
+    """Copies blocks into a store, some at a time; calls ``on_moved`` on the event loop for each."""
 
     def __init__(
-        self, store: BlockStore, fetch: FetchSettings, *, done: Callable[[TaskKey], None]
+        self, store: BlockStore, fetch: FetchSettings, *, on_moved: Callable[[TaskKey], None]
     ) -> None:
         self._store = store
         self._fetch = fetch
-        self._done = done
-        self._room = asyncio.Semaphore(_AT_A_TIME)
-        self._at_work: dict[TaskKey, asyncio.Task[None]] = {}
+        self._on_moved = on_moved
+        self._limit = asyncio.Semaphore(_AT_A_TIME)
+        self._copies: dict[TaskKey, asyncio.Task[None]] = {}
 
-    def take(self, blocks: Iterable[BlockFetch]) -> None:
-        """Begin to bring blocks; one that is on its way already is not brought twice."""
+    def add(self, blocks: Iterable[BlockFetch]) -> None:
+        """Start to copy blocks, except those that are being copied already."""
         for block in blocks:
-            if block.key not in self._at_work:
-                self._at_work[block.key] = asyncio.create_task(self._bring(block))
+            if block.key not in self._copies:
+                self._copies[block.key] = asyncio.create_task(self._copy(block))
 
     async def stop(self) -> None:
-        """Bring nothing more; nobody is told of what is on its way."""
-        tasks = list(self._at_work.values())
+        """Cancel all copies."""
+        tasks = list(self._copies.values())
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _bring(self, block: BlockFetch) -> None:
+    async def _copy(self, block: BlockFetch) -> None:
         try:
-            async with self._room:
+            async with self._limit:
                 await asyncio.to_thread(
                     copy_block,
                     block.key,
@@ -65,6 +65,6 @@ class BlockMigrator:
         except (BlockUnavailable, OSError) as error:
             _log.warning("block_not_moved", reason=str(error), **task_fields(block.key))
         else:
-            self._done(block.key)
+            self._on_moved(block.key)
         finally:
-            del self._at_work[block.key]
+            del self._copies[block.key]

@@ -1,6 +1,6 @@
 """The messages between a worker and its executors.
 
-Each is a length (4 bytes) and a pickle: both ends are this code and this user.
+A message is a length (4 bytes) and a pickle: both ends are the same code and the same user.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ LENGTH = struct.Struct(">I")
 
 @dataclass(frozen=True, slots=True)
 class ExecutorHello:
-    """The first message to an executor. ``path`` is where it imports users' modules from."""
+    """The first message to an executor. It imports users' modules from ``path``."""
 
     fetch: FetchSettings
     path: tuple[str, ...]
@@ -29,11 +29,11 @@ class ExecutorReady:
 
 
 def pack(message: object) -> bytes:
-    """Return a message as it goes over the pipe."""
+    """Return a message as bytes, its length first."""
     body = pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
     return LENGTH.pack(len(body)) + body
 
 
 def unpack(body: bytes) -> Any:
-    """Read a message back, without its length."""
+    """Return a message from its bytes without the length."""
     return pickle.loads(body)  # noqa: S301 - from our own parent or child only

@@ -1,7 +1,7 @@
-"""What a worker has to report: outcomes of attempts, and blocks that it fetched for others.
+"""The reports of a worker: outcomes of attempts, and blocks that it copied from others.
 
-Reports are kept until the master has answered. One that the master cannot take is sent in smaller
-parts, and becomes a failure of its task where it is alone.
+Reports stay until the master has answered. A message that the master refuses is sent again in
+smaller parts; a single outcome that it refuses becomes a failure of its task.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from minispark.task.spec import TaskFailure, TaskReport
 from minispark.worker.rpc import ReportRefusedError
 
 _MAX_REPORTS = 256
-"""Outcomes in one message: a long break of the master must not make one huge one."""
+"""Outcomes in one message, so that a long outage of the master does not end in a huge one."""
 _LINGER_S = 0.05
-"""How long outcomes wait for more to go with them while no slot and no job waits for them
-(`ReportQueue._more_come`): for tasks of a few milliseconds the messages would cost more than the
+"""How long outcomes wait for more of them while no slot and no job waits for the answer
+(`ReportQueue._more_come`): for tasks of a few milliseconds single messages would cost more than the
 work."""
 _LINGER_STEP_S = 0.01
 _NOT_SENT = "MS-227"
@@ -32,31 +32,31 @@ _log = logger("worker")
 class ReportQueue:
     """Outcomes and moved blocks that the master has not confirmed, oldest first.
 
-    ``in_line`` counts the attempts of each job's stages that wait for a slot.
+    ``queue_counts`` returns how many attempts wait for a slot, by job and stage.
     """
 
-    def __init__(self, in_line: Callable[[], Counter[tuple[str, int]]]) -> None:
-        self._in_line = in_line
+    def __init__(self, queue_counts: Callable[[], Counter[tuple[str, int]]]) -> None:
+        self._queue_counts = queue_counts
         self._outcomes: list[TaskReport | TaskFailure] = []
         self._moved: list[TaskKey] = []
-        self._batch = _MAX_REPORTS
+        self._batch_size = _MAX_REPORTS
         """Outcomes in the next message: fewer after one that the master refused."""
-        self._something = asyncio.Event()
+        self._ready = asyncio.Event()
 
     @property
     def attempts(self) -> tuple[TaskKey, ...]:
-        """The attempts whose outcomes are here."""
+        """The attempts with an outcome in the queue."""
         return tuple(outcome.key for outcome in self._outcomes)
 
-    def ended(self, outcome: TaskReport | TaskFailure) -> None:
+    def add(self, outcome: TaskReport | TaskFailure) -> None:
         """Add the outcome of an attempt."""
         self._outcomes.append(outcome)
-        self._something.set()
+        self._ready.set()
 
-    def has_moved(self, key: TaskKey) -> None:
-        """Add a block that was brought here."""
+    def add_moved(self, key: TaskKey) -> None:
+        """Add a block that was copied to this worker."""
         self._moved.append(key)
-        self._something.set()
+        self._ready.set()
 
     def clear(self) -> None:
         """Drop everything: a new epoch begins."""
@@ -64,29 +64,29 @@ class ReportQueue:
         self._moved.clear()
 
     async def next(self) -> tuple[list[TaskReport | TaskFailure], list[TaskKey]]:
-        """Wait until there is something to report, and a moment more for what comes with it."""
+        """Wait for something to report, and a moment for more; return outcomes and moved blocks."""
         while True:
-            await self._something.wait()
+            await self._ready.wait()
             until_s = monotonic_s() + _LINGER_S
             while not self._moved and self._more_come() and monotonic_s() < until_s:
                 await asyncio.sleep(_LINGER_STEP_S)
             if self._outcomes or self._moved:
-                return self._outcomes[: self._batch], self._moved[:_MAX_REPORTS]
-            self._something.clear()
+                return self._outcomes[: self._batch_size], self._moved[:_MAX_REPORTS]
+            self._ready.clear()
 
-    def confirmed(self, outcomes: int, moved: int) -> None:
-        """Drop what the master has answered: so many from the front."""
-        self._batch = _MAX_REPORTS
+    def confirm(self, outcomes: int, moved: int) -> None:
+        """Drop this many outcomes and moved blocks from the front: the master has them."""
+        self._batch_size = _MAX_REPORTS
         del self._outcomes[:outcomes]
         del self._moved[:moved]
 
     def refused(self, outcomes: int, error: ReportRefusedError) -> None:
-        """Send fewer outcomes at a time; one alone becomes a failure that the master can take."""
+        """Send fewer outcomes at a time; turn a single one into a failure that can be sent."""
         if outcomes > 1:
-            self._batch = outcomes // 2
+            self._batch_size = outcomes // 2
             return
         if not outcomes:
-            self._moved.clear()  # The master asks for the blocks again.
+            self._moved.clear()  # The master asks for these blocks again.
             return
         outcome = self._outcomes.pop(0)
         _log.error("report_refused", reason=str(error), **task_fields(outcome.key))
@@ -94,14 +94,14 @@ class ReportQueue:
             self._outcomes.insert(0, _substitute(outcome, error))
 
     def _more_come(self) -> bool:
-        """Whether all that ended ended well, and of its stages more is in line here than that.
+        """Whether all outcomes are successes, and more attempts of their stages wait than ended.
 
-        So no slot waits for the answer, and no job for the last tasks of a stage.
+        Then no slot waits for the answer, and no job for the last tasks of a stage.
         """
         ended = Counter((outcome.key.job, outcome.key.stage) for outcome in self._outcomes)
-        in_line = self._in_line()
-        well = all(isinstance(outcome, TaskReport) for outcome in self._outcomes)
-        return well and all(count < in_line[stage] for stage, count in ended.items())
+        waiting = self._queue_counts()
+        succeeded = all(isinstance(outcome, TaskReport) for outcome in self._outcomes)
+        return succeeded and all(count < waiting[stage] for stage, count in ended.items())
 
 
 def _substitute(outcome: TaskReport | TaskFailure, error: ReportRefusedError) -> TaskFailure:

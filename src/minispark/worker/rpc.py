@@ -1,12 +1,10 @@
-"""The worker's side of the conversation with its master.
+"""Requests of a worker to its master.
 
-Covers: requests and replies, what is worth another try. Does not cover: when to say what
-(`server`).
+Covers: requests and replies, which errors may pass. Does not cover: when to send them (`agent`).
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
 import random
 from typing import TypeVar
@@ -24,68 +22,55 @@ from minispark.wire.hosts import async_listener_trace
 from minispark.wire.http import auth_headers, error_from
 
 _ANSWER_S = 10.0
-"""A master that takes longer to answer what it need not think about is not there."""
+"""A master that does not answer a simple request within this time is not there."""
 _REFUSED_FOR_CONTENT = frozenset({"MS-112", "MS-604"})
 _FIRST_DELAY_S = 0.1
 _MAX_DELAY_S = 2.0
-"""A master that comes back is noticed within about this time."""
+"""A restarted master is noticed within about this time."""
 
-_Reply = TypeVar("_Reply", bound=BaseModel)
-
+_Reply = TypeVar(
+    "_Reply",
+    messages.RegisterReply,
+    messages.PollReply,
+    messages.ReportReply,
+    messages.FragmentReply,
+    messages.WorkerReply,
+)
 
 _log = logger("worker")
 
 
-class RegisterAgain(Exception):  # noqa: N818 - an order of the master, not a mistake
+class RegisterAgain(Exception):  # noqa: N818 - a reply of the master, not a mistake
     """The master does not know this worker's epoch."""
 
 
 class ReportRefusedError(Exception):
-    """A report that cannot be written as JSON, or that the master refuses for what it holds."""
+    """A report that cannot be written as JSON, or whose content the master refuses."""
 
 
 class Backoff:
-    """Growing delays with jitter, so that workers do not come back in step."""
+    """Growing delays with jitter, so that workers do not all return at the same moment."""
 
     def __init__(self) -> None:
         self.tries = 0
 
     def next_s(self) -> float:
-        """Return how long to wait before the next try."""
+        """Return the delay before the next try."""
         delay = min(_FIRST_DELAY_S * 2.0**self.tries, _MAX_DELAY_S)
         self.tries += 1
         return delay * random.uniform(0.5, 1.0)  # noqa: S311 - not for secrets
 
     def reset(self) -> None:
-        """Begin anew after a success."""
+        """Start again with the shortest delay, after a success."""
         self.tries = 0
 
 
-class Outage:
-    """Time in which the master does not answer: its beginning and its end are logged once."""
-
-    def __init__(self, url: str) -> None:
-        self._url = url
-        self._backoff = Backoff()
-
-    async def pause(self, error: Exception) -> None:
-        """Wait before the next try."""
-        if self._backoff.tries == 0:
-            _log.warning("master_does_not_answer", url=self._url, reason=str(error))
-        await asyncio.sleep(self._backoff.next_s())
-
-    def over(self) -> None:
-        """Note that the master has answered."""
-        if self._backoff.tries:
-            _log.info("master_answers_again", url=self._url)
-            self._backoff.reset()
-
-
 class MasterRpc:
-    """Sends one message, returns its reply.
+    """Sends one message and returns its reply.
 
-    Every method raises `MasterUnreachableError` for what may pass when tried again,
-    `RegisterAgain` where the master says so, and `UsageError` for what never will pass.
+    Every method raises `MasterUnreachableError` for an error that may pass, `RegisterAgain` if the
+    master says so, and `UsageError` for an error that stays. An answer of an earlier master of the
+    same cluster is an error that may pass.
     """
 
     def __init__(
@@ -100,26 +85,28 @@ class MasterRpc:
         self.url = master_url.rstrip("/")
         self._worker = f"/internal/v1/workers/{worker_id}"
         self._met = False
-        """Whether it has answered: from then on a stranger in its place is no reason to end."""
+        """Whether it has answered: then another server at its address is an error that may pass."""
+        self._cluster_id: str | None = None
+        self._master_epoch = 0
         self._client = httpx2.AsyncClient(
             base_url=self.url,
             headers=auth_headers(token),
             timeout=_ANSWER_S,
             verify=client_context(self.url, ca_file),
-            # Proxies from the environment would be handed the token.
+            # Proxies from the environment would get the token.
             trust_env=False,
-            event_hooks={"request": [self._look_who_listens] if own_token else []},
+            event_hooks={"request": [self._check_listener] if own_token else []},
         )
 
     async def close(self) -> None:
         """Close the connections."""
         await self._client.aclose()
 
-    async def _look_who_listens(self, request: httpx2.Request) -> None:
+    async def _check_listener(self, request: httpx2.Request) -> None:
         request.extensions["trace"] = async_listener_trace(self.url)
 
     async def register(self, request: messages.RegisterRequest) -> messages.RegisterReply:
-        """Offer this worker."""
+        """Register this worker."""
         try:
             return await self._post("/internal/v1/workers", request, messages.RegisterReply)
         except RegisterAgain as error:
@@ -128,37 +115,32 @@ class MasterRpc:
 
     async def poll(self, member: messages.Membership, wait_s: float) -> messages.PollReply:
         """Ask for work; the master answers within ``wait_s``."""
-        reply = await self._post(
+        return await self._post(
             f"{self._worker}/poll",
             messages.PollRequest(member=member, wait_s=wait_s),
             messages.PollReply,
             timeout_s=wait_s + _ANSWER_S,
         )
-        return _known(reply)
 
     async def fragment(
         self, member: messages.Membership, key: FragmentKey
     ) -> messages.FragmentReply:
         """Ask for a fragment that this worker does not have."""
         request = messages.FragmentRequest(member=member, key=key)
-        return _known(
-            await self._post(f"{self._worker}/fragments", request, messages.FragmentReply)
-        )
+        return await self._post(f"{self._worker}/fragments", request, messages.FragmentReply)
 
     async def report(self, request: messages.ReportRequest) -> messages.ReportReply:
-        """Say how attempts ended, which blocks were brought here, and what the cache has.
+        """Report outcomes, copied blocks and changes of the cache.
 
-        The answer brings new tasks: for short ones a poll of their own would cost as much again.
+        The answer has new tasks: a poll for short tasks would cost as much as the tasks.
 
         Raises
         ------
         ReportRefusedError
-            What it says is too much, or nothing that a message can hold.
+            The report is too large, or has values that a message cannot hold.
         """
         try:
-            return _known(
-                await self._post(f"{self._worker}/reports", request, messages.ReportReply)
-            )
+            return await self._post(f"{self._worker}/reports", request, messages.ReportReply)
         except PydanticSerializationError as error:
             raise ReportRefusedError(_printable(error)) from error
         except UsageError as error:
@@ -167,17 +149,17 @@ class MasterRpc:
             raise
 
     async def heartbeat(self, request: messages.HeartbeatRequest) -> messages.WorkerReply:
-        """Say that the worker lives, and what it holds; return what it shall keep of jobs."""
-        return _known(await self._post(f"{self._worker}/heartbeat", request, messages.WorkerReply))
+        """Send a heartbeat; the reply says which blocks of finished jobs to keep."""
+        return await self._post(f"{self._worker}/heartbeat", request, messages.WorkerReply)
 
     async def drain(self, member: messages.Membership) -> None:
-        """Say that this worker wants to leave; the poll says when it may."""
+        """Announce that this worker drains; a poll reply dismisses it."""
         path, params = f"{self._worker}/drain", member.model_dump()
         body = await self._send("POST", path, params=params, timeout_s=_ANSWER_S)
-        _known(self._read(body, messages.WorkerReply))
+        self._read(body, messages.WorkerReply)
 
     async def leave(self, member: messages.Membership) -> None:
-        """Say goodbye."""
+        """Announce that this worker ends now."""
         await self._send("DELETE", self._worker, params=member.model_dump(), timeout_s=2.0)
 
     async def _post(
@@ -190,7 +172,7 @@ class MasterRpc:
 
     def _read(self, body: bytes, reply: type[_Reply]) -> _Reply:
         try:
-            read = reply.model_validate_json(body)
+            message = reply.model_validate_json(body)
         except ValidationError as error:
             problem = error.errors(include_url=False, include_input=False)[0]["msg"]
             msg = f"the server at {self.url} gives no answer of a Mini-Spark master: {problem}"
@@ -200,7 +182,17 @@ class MasterRpc:
                 msg, code="MS-502", hint="Name the master with --master URL."
             ) from error
         self._met = True
-        return read
+        if isinstance(message, messages.RegisterReply):
+            if message.member.cluster_id != self._cluster_id:
+                self._cluster_id, self._master_epoch = message.member.cluster_id, 0
+        elif message.register_again:
+            raise RegisterAgain
+        if message.master_epoch < self._master_epoch:
+            _log.error("older_master_refused", master_epoch=message.master_epoch)
+            msg = "an earlier life of the master answers"
+            raise MasterUnreachableError(msg)
+        self._master_epoch = message.master_epoch
+        return message
 
     async def _send(
         self,
@@ -224,7 +216,7 @@ class MasterRpc:
             msg = f"no answer from the master at {self.url}: {type(error).__name__} {error}"
             raise MasterUnreachableError(msg.rstrip()) from error
         except UsageError as error:
-            if self._met:  # Another user has taken the place of a master that will come back.
+            if self._met:  # Another user's process is at the address of a master that may return.
                 raise MasterUnreachableError(str(error)) from error
             raise
         if response.is_success:
@@ -233,36 +225,28 @@ class MasterRpc:
 
     def _refused(self, response: httpx2.Response) -> Exception:
         url, status = self.url, response.status_code
+        codes = httpx2.codes
         unreachable = MasterUnreachableError(f"the master at {url} answered {status}")
-        if status >= 500 or status in (
-            httpx2.codes.REQUEST_TIMEOUT,
-            httpx2.codes.TOO_MANY_REQUESTS,
-        ):
+        if status >= 500 or status in (codes.REQUEST_TIMEOUT, codes.TOO_MANY_REQUESTS):
             return unreachable
         body = _json(response)
         if self._met and not (isinstance(body, dict) and "error" in body):
-            # Something in between, such as a proxy: the master may come back.
+            # From something in between, such as a proxy: the master may return.
             return unreachable
-        if status == httpx2.codes.UNAUTHORIZED:
+        if status == codes.UNAUTHORIZED:
             return UsageError(
                 f"the master at {url} does not accept this worker's token",
                 code="MS-153",
                 hint="Give the master's token with MINISPARK_TOKEN.",
             )
-        if status in (httpx2.codes.NOT_FOUND, httpx2.codes.GONE):
+        if status in (codes.NOT_FOUND, codes.GONE):
             return RegisterAgain()
         return UsageError.from_info(error_from(body, status=status))
 
 
 def _printable(error: Exception) -> str:
-    """Return what an error says, in characters that JSON can hold."""
+    """Return the text of an error in characters that JSON can hold."""
     return str(error).encode(errors="backslashreplace").decode()
-
-
-def _known(reply: _Reply) -> _Reply:
-    if getattr(reply, "register_again", False):
-        raise RegisterAgain
-    return reply
 
 
 def _json(response: httpx2.Response) -> object:

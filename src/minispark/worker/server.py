@@ -1,8 +1,8 @@
 """A worker process: its sockets, its agent, its end.
 
-Starts in this order: work directory, sockets, executors, registration; ends in the opposite one.
-The first signal (SIGTERM, SIGINT) drains it: it takes no more work, what runs ends, other workers
-fetch its blocks. The second ends it at once: no attempt is finished, the master hands them on.
+It starts in this order: work directory, sockets, executors, registration; it ends in the opposite
+order. The first signal (SIGTERM, SIGINT) drains it: it gets no more work, what runs ends, other
+workers fetch its blocks. The second one ends it at once: the master gives its attempts to others.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ from minispark.wire.messages import RegisterRequest
 from minispark.wire.serving import HttpServer, listening_socket, url_of
 from minispark.worker.agent import Agent
 from minispark.worker.app import block_app, metrics_app
-from minispark.worker.capacity import CapacityGate, read
+from minispark.worker.capacity import CapacityGate, read_sizes
 from minispark.worker.directory import WorkDirectory
 from minispark.worker.executors import ExecutorPool
 from minispark.worker.rpc import MasterRpc
 from minispark.worker.settings import WorkerConfig
 
 METRICS_OFFSET = 1000
-"""The port of the figures is so much above that of the blocks."""
+"""The port of the metrics is the port of the blocks plus this."""
 _WILDCARD = frozenset({"0.0.0.0", "::", ""})  # noqa: S104 - compared with, not bound
 
 _log = logger("worker")
@@ -57,7 +57,7 @@ def serve(
     on_ready: Callable[[str], None] | None = None,
     logs: LogSettings | None = None,
 ) -> None:
-    """Run a worker until SIGTERM or SIGINT; ``on_ready(url)`` is called once it is registered.
+    """Run a worker until SIGTERM or SIGINT; call ``on_ready(url)`` when it is registered.
 
     Raises
     ------
@@ -75,77 +75,69 @@ class _Worker:
     def __init__(self, config: WorkerConfig, on_ready: Callable[[str], None] | None) -> None:
         self._config = config
         self._on_ready = on_ready
+        self._fetch = FetchSettings(
+            may_map=config.map_blocks, key=BlockKey(config.token), ca_file=config.ca_file
+        )
         self.id = f"w-{secrets.token_hex(4)}"
         self._url = ""
 
     async def run(self) -> None:
-        with StopSignals(asyncio.get_running_loop()) as stop:
-            await self._run(stop)
-
-    async def _run(self, stop: StopSignals) -> None:
         config = self._config
-        work = WorkDirectory(config.work_dir, self.id)
-        memory = _memory_directory(config.cache, self.id)
-        try:
-            blocks, figures = _bind(config.host, config.port)
-            name = config.advertise_host or _reachable_name(config)
-            tls = config.tls_cert is not None
-            self._url = url_of(name, blocks.getsockname()[1], tls=tls)
-            store = BlockStore(work.blocks)
-            fetch = FetchSettings(
-                may_map=config.map_blocks, key=BlockKey(config.token), ca_file=config.ca_file
-            )
-            executors = _executors(config, fetch)
-            cache = _cache(config.cache, store, memory)
-            agent = self._agent(store, executors, fetch, cache)
-            allowed = {*config.allowed_hosts, config.host, name, *LOOPBACK_NAMES} - _WILDCARD
-            apps = (
-                (
-                    block_app(
-                        store,
-                        token=config.token,
-                        hosts=allowed,
-                        on_served=agent.vitals.served,
-                    ),
-                    blocks,
-                ),
-                (
-                    metrics_app(
-                        agent.figures,
-                        worker_id=self.id,
-                        slots=config.slots,
-                        token=config.token,
-                        hosts=allowed,
-                        open_figures=config.figures_open,
-                    ),
-                    figures,
-                ),
-            )
-            _log.info(
-                "worker_started",
-                url=self._url,
-                metrics_url=url_of(name, figures.getsockname()[1], tls=tls),
-                work_dir=str(work.path),
-            )
-            async with _listening(apps, server_tls(config.tls_cert, config.tls_key)):
-                await _until_signal(agent, executors, stop)
-        finally:
-            work.remove()
-            if memory is not None:
-                memory.remove()
-            _log.info("worker_stopped")
+        with StopSignals(asyncio.get_running_loop()) as stop:
+            work = WorkDirectory(config.work_dir, self.id)
+            memory = _memory_directory(config.cache, self.id)
+            try:
+                await self._run(work, memory, stop)
+            finally:
+                work.remove()
+                if memory is not None:
+                    memory.remove()
+                _log.info("worker_stopped")
 
-    def _agent(
-        self,
-        store: BlockStore,
-        executors: ExecutorPool,
-        fetch: FetchSettings,
-        cache: BlockCache | None,
-    ) -> Agent:
+    async def _run(
+        self, work: WorkDirectory, memory: WorkDirectory | None, stop: StopSignals
+    ) -> None:
+        config = self._config
+        block_socket, metrics_socket = _bind(config.host, config.port)
+        name = config.advertise_host or _reachable_name(config)
+        tls = config.tls_cert is not None
+        self._url = url_of(name, block_socket.getsockname()[1], tls=tls)
+        store = BlockStore(work.blocks)
+        executors = ExecutorPool(
+            config.slots,
+            threads_per_slot=config.threads_per_slot,
+            fetch=self._fetch,
+            task_timeout_s=config.task_timeout_s,
+            memory_limit_bytes=config.memory_limit_bytes,
+        )
+        agent = self._agent(store, executors, _cache(config.cache, store, memory))
+        allowed = {*config.allowed_hosts, config.host, name, *LOOPBACK_NAMES} - _WILDCARD
+        blocks = block_app(
+            store, token=config.token, hosts=allowed, on_served=agent.worker_metrics.served
+        )
+        metrics = metrics_app(
+            agent.metrics,
+            worker_id=self.id,
+            slots=config.slots,
+            token=config.token,
+            hosts=allowed,
+            open_figures=config.figures_open,
+        )
+        _log.info(
+            "worker_started",
+            url=self._url,
+            metrics_url=url_of(name, metrics_socket.getsockname()[1], tls=tls),
+            work_dir=str(work.path),
+        )
+        apps = ((blocks, block_socket), (metrics, metrics_socket))
+        async with _listening(apps, server_tls(config.tls_cert, config.tls_key)):
+            await _until_signal(agent, executors, stop)
+
+    def _agent(self, store: BlockStore, executors: ExecutorPool, cache: BlockCache | None) -> Agent:
         config = self._config
         return Agent(
             config,
-            link=MasterRpc(
+            rpc=MasterRpc(
                 config.master_url,
                 config.token,
                 self.id,
@@ -154,9 +146,9 @@ class _Worker:
             ),
             executors=executors,
             store=store,
-            fetch=fetch,
-            room=CapacityGate(
-                lambda: read(store, executors.memory_bytes),
+            fetch=self._fetch,
+            capacity=CapacityGate(
+                lambda: read_sizes(store, executors.memory_bytes),
                 disk_limit_bytes=config.disk_limit_bytes,
                 memory_limit_bytes=config.memory_limit_bytes,
             ),
@@ -179,24 +171,14 @@ class _Worker:
             self._on_ready = None
 
 
-def _executors(config: WorkerConfig, fetch: FetchSettings) -> ExecutorPool:
-    return ExecutorPool(
-        config.slots,
-        threads_per_slot=config.threads_per_slot,
-        fetch=fetch,
-        task_timeout_s=config.task_timeout_s,
-        memory_limit_bytes=config.memory_limit_bytes,
-    )
-
-
 def _memory_directory(settings: CacheSettings, name: str) -> WorkDirectory | None:
-    """Make the memory tier's own directory, where there is a tmpfs and a wish for one."""
+    """Make the directory of the cache in memory; None without a tmpfs or a budget."""
     if not memory_budget(TMPFS, settings.memory_bytes):
         return None
     try:
         return WorkDirectory(memory_home(), name)
     except (OSError, UsageError) as error:
-        # Anybody can guess the name and take it first.
+        # Another user may have made a directory of this name.
         _log.warning("cache_without_memory", reason=str(error))
         return None
 
@@ -219,29 +201,29 @@ def _cache(
 
 
 async def _until_signal(agent: Agent, executors: ExecutorPool, stop: StopSignals) -> None:
-    """Run the agent until it may leave, a second signal comes, or it fails."""
+    """Run the agent until it may leave, a second signal arrives, or it fails."""
 
-    async def serve_warm() -> None:
+    async def start_and_run() -> None:
         await executors.start()
         await agent.run()
 
-    asked = False
+    draining = False
 
-    def end() -> None:
-        nonlocal asked
-        if asked or not agent.drain():
+    def on_signal() -> None:
+        nonlocal draining
+        if draining or not agent.drain():
             serving.cancel()
             return
-        asked = True
+        draining = True
         _log.info("draining", hint="a second signal ends the worker at once")
 
-    serving = asyncio.create_task(serve_warm())
-    stop.listen(end)
+    serving = asyncio.create_task(start_and_run())
+    stop.listen(on_signal)
     try:
         with contextlib.suppress(asyncio.CancelledError):
             await serving
     except BaseExceptionGroup as group:
-        # The loops of an epoch run side by side; one reason is enough for the user.
+        # The loops of an epoch run side by side; the user needs one reason only.
         raise _first(group) from group
     finally:
         await agent.close()
@@ -256,41 +238,33 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
 async def _listening(
     apps: Sequence[tuple[App, socket.socket]], tls: Mapping[str, Any]
 ) -> AsyncIterator[None]:
-    servers = [
-        (
-            HttpServer(
-                uvicorn.Config(
-                    app,
-                    **server_options(ConnectionLimits(), servers=len(apps)),
-                    **tls,
-                    # Peers keep their connections; closing an idle one costs them a retry.
-                    timeout_keep_alive=60,
-                    timeout_graceful_shutdown=1,
-                )
-            ),
-            bound,
-        )
-        for app, bound in apps
-    ]
+    options = server_options(ConnectionLimits(), servers=len(apps))
+    servers, tasks = [], []
     log_accept_errors(asyncio.get_running_loop(), _log)
-    tasks = [asyncio.create_task(server.serve(sockets=[bound])) for server, bound in servers]
+    for app, bound in apps:
+        # Peers keep their connections; closing an idle one costs them a retry.
+        config = uvicorn.Config(
+            app, **options, **tls, timeout_keep_alive=60, timeout_graceful_shutdown=1
+        )
+        servers.append(HttpServer(config))
+        tasks.append(asyncio.create_task(servers[-1].serve(sockets=[bound])))
     try:
         yield
     finally:
-        for server, _ in servers:
+        for server in servers:
             server.should_exit = True
         await asyncio.gather(*tasks)
 
 
 def _bind(host: str, port: int) -> tuple[socket.socket, socket.socket]:
-    """Bind the ports of blocks and figures; with port 0 both are any free ones."""
+    """Bind the ports of blocks and metrics; with port 0 both are any free ports."""
     hint = f"Choose another one with --port; the figures use it plus {METRICS_OFFSET}."
     listen = partial(listening_socket, host, code="MS-156", hint=hint)
-    blocks = listen(port)
+    block_socket = listen(port)
     try:
-        return blocks, listen(port + METRICS_OFFSET if port else 0)
+        return block_socket, listen(port + METRICS_OFFSET if port else 0)
     except BaseException:
-        blocks.close()
+        block_socket.close()
         raise
 
 
@@ -305,14 +279,14 @@ def _check_safety(config: WorkerConfig) -> None:
 
 
 def _reachable_name(config: WorkerConfig) -> str:
-    """Return the address of this machine on the way to the master."""
+    """Return the address under which the master reaches this machine."""
     if config.host not in _WILDCARD:
         return config.host
     master = urlsplit(config.master_url)
     address = (master.hostname or "127.0.0.1", master.port or 80)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
-            # Connecting a datagram socket sends nothing; it only picks the route.
+            # Connecting a datagram socket sends nothing; it only chooses the route.
             probe.connect(address)
         except OSError:
             return socket.gethostname()

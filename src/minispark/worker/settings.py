@@ -1,4 +1,4 @@
-"""What a worker is told when it starts."""
+"""The configuration of a worker."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ from minispark.wire.hosts import is_loopback
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerConfig:
-    """Everything a worker needs; nothing below reads the environment.
+    """Configuration of a worker; its modules do not read the environment.
 
-    ``token`` is kept out of the repr, since configurations end up in logs; with ``own_token`` it is
-    from the private files of this user, and sent to no other user's process. ``advertise_host`` is
-    the name under which master and other workers reach this one, where that is not ``host``.
-    ``ca_file`` holds the certificates to trust, of the master and of other workers. ``auth``:
-    ``default`` opens the figures on a loopback address only, ``figures-open`` on any, ``all`` on
-    none.
+    With ``own_token`` the token is from the private files of this user, and is sent to no other
+    user's process.
+    ``advertise_host`` is the name under which the master and other workers reach this one, if it is
+    not ``host``. ``ca_file`` has the certificates to trust, of the master and of other workers.
+    ``auth``: metrics need no token on a loopback address only (``default``), on any address
+    (``figures-open``), or on none (``all``).
     """
 
     master_url: str
-    token: str
+    token: str = field(repr=False)
+    """Not in the repr, because configurations get into logs."""
     own_token: bool = False
     host: str = "127.0.0.1"
     port: int = 9000
@@ -45,12 +46,9 @@ class WorkerConfig:
     advertise_host: str | None = None
     allowed_hosts: tuple[str, ...] = ()
     cache: CacheSettings = field(default_factory=CacheSettings)
-    """What is kept for later jobs; with no memory at all, nothing is."""
+    """Limits of the cache for later jobs; without memory there is no cache."""
 
     @property
     def figures_open(self) -> bool:
-        """Whether figures may be read without a token."""
+        """Whether metrics may be read without a token."""
         return is_loopback(self.host) if self.auth == "default" else self.auth == "figures-open"
-
-    def __repr__(self) -> str:
-        return f"WorkerConfig(master_url={self.master_url!r}, host={self.host!r}, port={self.port})"

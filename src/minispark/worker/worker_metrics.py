@@ -1,6 +1,6 @@
-"""How a worker is: CPU, memory and what it did, over all its processes.
+"""The metrics of a worker: CPU, memory and counts, over all its processes.
 
-The names are those of its ``/metrics`` and of its heartbeats; counts begin with the process.
+The names are the same in ``/metrics`` and in heartbeats; counts start with the process.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from minispark.observe.process import ProcessTree
 from minispark.task.spec import TaskFailure, TaskReport
 
 _WINDOW_S = 600.0
-"""How far back latencies look: long enough for quantiles, short enough to show a change."""
+"""Time that latencies cover: long enough for quantiles, short enough to show a change."""
 _WINDOW_TASKS = 10_000
-"""Durations kept: bounds what a worker of very short tasks sorts for each heartbeat."""
+"""Durations kept: limits what a worker of very short tasks sorts for each heartbeat."""
 _QUANTILES = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
 
 
@@ -29,26 +29,26 @@ class LatencyWindow:
         self.sum_s = 0.0
 
     def add(self, duration_s: float, *, now: float) -> None:
-        """Note a task that ended."""
+        """Add a task that ended."""
         self._ended.append((now, duration_s))
         self.count += 1
         self.sum_s += duration_s
 
-    def figures(self, *, now: float) -> dict[str, float]:
-        """Return mean and quantiles (nearest rank) of the window; none of an empty one."""
+    def quantiles(self, *, now: float) -> dict[str, float]:
+        """Return mean and quantiles (nearest rank) of the window, nothing for an empty one."""
         while self._ended and self._ended[0][0] < now - _WINDOW_S:
             self._ended.popleft()
-        found = sorted(duration_s for _, duration_s in self._ended)
-        if not found:
+        durations = sorted(duration_s for _, duration_s in self._ended)
+        if not durations:
             return {}
-        figures = {"latency_mean_s": sum(found) / len(found)}
+        metrics = {"latency_mean_s": sum(durations) / len(durations)}
         for name, share in _QUANTILES.items():
-            figures[f"latency_{name}_s"] = found[ceil(share * len(found)) - 1]
-        return {name: round(value, 6) for name, value in figures.items()}
+            metrics[f"latency_{name}_s"] = durations[ceil(share * len(durations)) - 1]
+        return {name: round(value, 6) for name, value in metrics.items()}
 
 
 class WorkerMetrics:
-    """Counts what ended and was served, and measures this process and its executors."""
+    """Counts tasks and served blocks, and measures this process and its executors."""
 
     def __init__(self) -> None:
         self.tasks_done = 0
@@ -60,11 +60,11 @@ class WorkerMetrics:
         self._tree = ProcessTree()
 
     def started(self, attempt: int) -> None:
-        """Note a start; every attempt of a task but the first (0) is a retry."""
+        """Count a start; an attempt number above 0 is a retry."""
         self.retries += attempt > 0
 
     def ended(self, outcome: TaskReport | TaskFailure) -> None:
-        """Note an end; a cancelled attempt is neither done nor failed."""
+        """Count an end; a cancelled attempt is neither done nor failed."""
         if isinstance(outcome, TaskReport):
             self.tasks_done += 1
             self.latency.add(outcome.duration_s, now=monotonic_s())
@@ -72,12 +72,12 @@ class WorkerMetrics:
             self.tasks_failed += 1
 
     def served(self, size: int) -> None:
-        """Note an answer with (a part of) a block."""
+        """Count an answer with (a part of) a block."""
         self.blocks_served += 1
         self.bytes_served += size
 
     def measure(self) -> dict[str, float]:
-        """Return all figures."""
+        """Return all metrics."""
         usage = self._tree.usage()
         return {
             "cpu_percent": usage.cpu_percent,
@@ -92,5 +92,5 @@ class WorkerMetrics:
             "cache_hits": 0.0,
             "cache_misses": 0.0,
             "cache_spills": 0.0,
-            **self.latency.figures(now=monotonic_s()),
+            **self.latency.quantiles(now=monotonic_s()),
         }

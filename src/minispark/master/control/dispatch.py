@@ -4,35 +4,25 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import assert_never
 
 from minispark.blocks.meta import BlockSource
+from minispark.errors import FetchFailed
 from minispark.journal.commits import commit_failure, discard, manifests_of, publish
-from minispark.journal.rows import FailureRow, Manifest, Row, Submission
+from minispark.journal.rows import FailureRow, Manifest, Registration, Row, Submission
 from minispark.logs import logger, task_fields
 from minispark.master.control.components import Components
 from minispark.master.jobs.finished_job import Ending, ResultLocation, node_results
 from minispark.master.jobs.job_store import RunningJob
-from minispark.scheduler.commands import (
-    BlockRef,
-    CancelTask,
-    Command,
-    CommitJob,
-    DismissWorker,
-    FinishJob,
-    LaunchTask,
-    MoveBlocks,
-    ReleaseBlocks,
-    ReleaseJob,
-    ReportAccepted,
-    ReportDropped,
-    RequireRegistration,
-    WorkerDown,
-)
+from minispark.scheduler import commands
 from minispark.scheduler.events import JobCommitFailed, JobCommitted
 from minispark.specs import block_source, fragment, task_spec
 from minispark.wire.messages import BlockFetch
+
+_UNKNOWN = Registration(worker="", epoch=0, slots=0, url="", host="", directory="")
+"""Address of a worker that is not known any more: tasks find that its blocks are lost."""
 
 _log = logger("master")
 
@@ -40,149 +30,156 @@ _log = logger("master")
 class CommandDispatcher:
     """One method per command."""
 
-    def __init__(self, parts: Components) -> None:
-        self._parts = parts
+    def __init__(self, components: Components) -> None:
+        self._components = components
+        self._registry = components.registry
+        self._jobs = components.jobs
 
-    def carry_out(self, row: Row | None, commands: Sequence[Command]) -> None:
-        """Do what follows from a durable row: note where its output is, then its commands."""
+    def carry_out(self, row: Row | None, decided: Sequence[commands.Command]) -> None:
+        """Act on a durable row: note where its output is, then carry out its commands."""
         if row is not None:
             self._take(row)
-        for command in commands:
+        for command in decided:
             self._carry_out(command)
 
     def _take(self, row: Row) -> None:
-        parts, happening = self._parts, row.happening
-        live = parts.jobs.live.get(row.job)
+        happening, live = row.happening, self._jobs.live.get(row.job)
         if live is None:
             return
         live.take(row)
         if isinstance(happening, Submission):
-            parts.use_cached(happening.found)
+            self._registry.use_cached(happening.found)
         elif isinstance(happening, FailureRow) and row.accepted:
-            parts.drop_cached(live, happening.report.failure)
+            failure = happening.report.failure
+            hit = live.cache_hits.get(failure.key) if isinstance(failure, FetchFailed) else None
+            if hit is not None:
+                self._registry.drop_cached(hit)
 
-    def _carry_out(self, command: Command) -> None:
+    def _carry_out(self, command: commands.Command) -> None:
         match command:
-            case LaunchTask():
+            case commands.LaunchTask():
                 self._launch(command)
-            case ReportAccepted() | ReportDropped():
+            case commands.ReportAccepted() | commands.ReportDropped():
                 pass
-            case CancelTask():
+            case commands.CancelTask():
                 self._cancel(command)
-            case WorkerDown():
-                self._parts.registry.down(command.worker, command.epoch)
-            case CommitJob():
+            case commands.WorkerDown():
+                self._registry.down(command.worker, command.epoch)
+            case commands.CommitJob():
                 self._commit(command)
-            case FinishJob():
+            case commands.FinishJob():
                 self._finish(command)
             case _:
-                self._tell_worker(command)
+                self._send(command)
 
-    def _tell_worker(
+    def _send(
         self,
-        command: ReleaseBlocks | ReleaseJob | MoveBlocks | DismissWorker | RequireRegistration,
+        command: commands.ReleaseBlocks
+        | commands.ReleaseJob
+        | commands.MoveBlocks
+        | commands.DismissWorker
+        | commands.RequireRegistration,
     ) -> None:
-        """Put into a worker's outbox what concerns nobody else."""
-        entry = self._parts.registry.current(command.worker, command.epoch)
-        if entry is None:
+        """Put a command that only its worker acts on into the outbox of that worker."""
+        session = self._registry.current(command.worker, command.epoch)
+        if session is None:
             return
         match command:
-            case ReleaseBlocks():
-                entry.outbox.release([key.block_id for key in command.keys])
-            case ReleaseJob():
-                entry.outbox.release_job(command.job)
-            case MoveBlocks():
-                entry.outbox.move([self._fetch(ref) for ref in command.blocks])
-            case DismissWorker():
-                entry.outbox.dismiss()
-            case RequireRegistration():
-                entry.outbox.register_again()
+            case commands.ReleaseBlocks():
+                session.outbox.release([key.block_id for key in command.keys])
+            case commands.ReleaseJob():
+                session.outbox.release_job(command.job)
+            case commands.MoveBlocks():
+                session.outbox.move([self._block_fetch(ref) for ref in command.blocks])
+            case commands.DismissWorker():
+                session.outbox.dismiss()
+            case commands.RequireRegistration():
+                session.outbox.register_again()
             case _:
                 assert_never(command)
 
-    def _launch(self, command: LaunchTask) -> None:
-        parts, key = self._parts, command.key
-        entry = parts.registry.current(command.worker, command.epoch)
-        live = parts.jobs.live.get(key.job)
-        if entry is None or live is None:
+    def _launch(self, command: commands.LaunchTask) -> None:
+        key = command.key
+        session = self._registry.current(command.worker, command.epoch)
+        live = self._jobs.live.get(key.job)
+        if session is None or live is None:
             return
-        entry.leased.add(key)
-        task = task_spec(live.graph, command, self._source)
-        entry.outbox.launch(task, fragment(live.graph, task.fragment_key))
-        _log.debug("task_launched", worker=entry.worker_id, **task_fields(key))
+        session.leased.add(key)
+        task = task_spec(live.graph, command, self._block_source)
+        session.outbox.launch(task, fragment(live.graph, task.fragment_key))
+        _log.debug("task_launched", worker=session.worker_id, **task_fields(key))
 
-    def _source(self, ref: BlockRef) -> BlockSource:
-        live = self._parts.jobs.live[ref.key.job]
-        entry = self._parts.registry.get(ref.worker)
+    def _cancel(self, command: commands.CancelTask) -> None:
+        session = self._registry.current(command.worker, command.epoch)
+        if session is not None:
+            session.leased.discard(command.key)
+            session.outbox.cancel(command.key)
+
+    def _holder(self, ref: commands.BlockRef) -> Registration:
+        session = self._registry.get(ref.worker)
+        return _UNKNOWN if session is None else session.registration
+
+    def _block_source(self, ref: commands.BlockRef) -> BlockSource:
+        live, holder = self._jobs.live[ref.key.job], self._holder(ref)
         return block_source(
             ref,
             live.blocks[ref.key],
-            # Of a worker that is long gone nothing is known: the reader says that it is lost.
-            host="" if entry is None else entry.host,
-            directory="" if entry is None else entry.directory,
-            url=None if entry is None else entry.url,
-            kept=live.kept(ref.key, ref.worker),
+            host=holder.host,
+            directory=holder.directory,
+            url=holder.url or None,
+            kept=live.cached_name(ref.key, ref.worker),
         )
 
-    def _cancel(self, command: CancelTask) -> None:
-        entry = self._parts.registry.current(command.worker, command.epoch)
-        if entry is not None:
-            entry.leased.discard(command.key)
-            entry.outbox.cancel(command.key)
-
-    def _fetch(self, ref: BlockRef) -> BlockFetch:
-        """Say where a whole block file lies that another worker shall have."""
-        holder = self._parts.registry.get(ref.worker)
-        live = self._parts.jobs.live.get(ref.key.job)
-        ends = (part.offset + part.length for part in self._parts.jobs.partitions(ref.key))
+    def _block_fetch(self, ref: commands.BlockRef) -> BlockFetch:
+        """Return where the whole block file is that another worker is to fetch."""
+        live, holder = self._jobs.live.get(ref.key.job), self._holder(ref)
+        ends = (part.offset + part.length for part in self._jobs.partitions(ref.key))
         return BlockFetch(
             key=ref.key,
-            host="" if holder is None else holder.host,
-            directory="" if holder is None else holder.directory,
-            url="" if holder is None else holder.url,
+            host=holder.host,
+            directory=holder.directory,
+            url=holder.url,
             bytes=max(ends, default=0),
-            kept=None if live is None else live.kept(ref.key, ref.worker),
+            kept=None if live is None else live.cached_name(ref.key, ref.worker),
         )
 
-    def _commit(self, command: CommitJob) -> None:
-        parts = self._parts
-        live = parts.jobs.live[command.job]
+    def _commit(self, command: commands.CommitJob) -> None:
+        live, loop = self._jobs.live[command.job], self._components.loop
+        if live.manifests is None:  # Else an earlier master began to publish them.
+            live.manifests = manifests_of(live.graph, live.directories, command.sinks, live.files)
+            self._components.journal_writer.commit(command.job, live.manifests)
         manifests = live.manifests
-        if manifests is None:  # Else an earlier life of the master began to publish them.
-            manifests = manifests_of(live.graph, live.directories, command.sinks, live.files)
-            parts.journal_writer.commit(command.job, manifests)
-        found = live.manifests = manifests
-        parts.loop.after_durable(lambda: parts.spawn(self._publish(live, found)))
+        loop.after_durable(lambda: loop.spawn(self._publish(live, manifests)))
 
     async def _publish(self, live: RunningJob, manifests: list[Manifest]) -> None:
-        parts, job = self._parts, live.job_id
+        components, job = self._components, live.job_id
         try:
-            root = parts.config.data_root
-            live.sinks = await asyncio.to_thread(publish, job, live.graph, manifests, root=root)
-        # Whatever the disk says is the job's failure, not the master's.
+            run = partial(publish, job, live.graph, manifests, root=components.config.data_root)
+            live.sinks = await asyncio.to_thread(run)
+        # Whatever the disk says is a failure of the job, not of the master.
         except Exception as error:
             _log.warning("commit_failed", job=job, reason=str(error))
-            parts.loop.handle(JobCommitFailed(job, commit_failure(error)))
+            components.loop.handle(JobCommitFailed(job, commit_failure(error)))
         else:
-            parts.journal_writer.published(job, live.sinks)
-            parts.loop.handle(JobCommitted(job))
+            components.journal_writer.published(job, live.sinks)
+            components.loop.handle(JobCommitted(job))
 
-    async def _clear(self, job: str, directories: list[Path]) -> None:
-        """Remove what a job has staged and will not publish."""
-        root = self._parts.config.data_root
-        await asyncio.to_thread(discard, job, directories, root=root)
-        self._parts.journal.job_cleared(job)
-
-    def _finish(self, command: FinishJob) -> None:
-        parts = self._parts
-        live = parts.jobs.live[command.job]
-        sources = {ref: self._source(ref) for ref in command.results}
+    def _finish(self, command: commands.FinishJob) -> None:
+        live = self._jobs.live[command.job]
+        sources = {ref: self._block_source(ref) for ref in command.results}
         live.ending = Ending(
             command,
             results=node_results(live.graph, command.results, sources),
             sinks=live.sinks,
             placed=[ResultLocation(worker=ref.worker, key=ref.key) for ref in command.results],
         )
-        parts.registry.job_ended(command.job)
+        self._registry.job_ended(command.job)
         if live.directories:
-            parts.spawn(self._clear(command.job, list(live.directories.values())))
+            discarding = self._discard_staged(command.job, list(live.directories.values()))
+            self._components.loop.spawn(discarding)
+
+    async def _discard_staged(self, job: str, directories: list[Path]) -> None:
+        """Remove the staged files of a job that it will not publish."""
+        root = self._components.config.data_root
+        await asyncio.to_thread(discard, job, directories, root=root)
+        self._components.journal.job_cleared(job)

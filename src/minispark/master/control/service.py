@@ -1,10 +1,10 @@
-"""The master without HTTP: its parts put together, and their beginning and end.
+"""The master without HTTP: its parts put together, its start and its end.
 
 ::
 
-    api, internal ──> submissions, workers ──> carrier ──> scheduler
-                             │                    │ commands, once durable
-                             └──> book, registry <── hands
+    http routes ──> Submissions, WorkerService ──> SchedulerLoop ──> Scheduler
+                           │                            │ commands, once durable
+                           └──> JobStore, Registry <── CommandDispatcher
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from minispark.master.control.journal_writer import JournalWriter
 from minispark.master.control.registry import Registry
 from minispark.master.control.scheduler_loop import LoopCallbacks, SchedulerLoop
 from minispark.master.control.worker_service import WorkerService
-from minispark.master.http.http_errors import RefusedError
 from minispark.master.http.logins import Logins
 from minispark.master.jobs.archiver import JobArchiver
 from minispark.master.jobs.job_store import JobStore
@@ -37,7 +36,7 @@ from minispark.master.recovery.restore import restore
 from minispark.master.settings import MasterConfig
 from minispark.master.views.cluster_events import EventPublisher
 from minispark.master.views.job_pages import JobPages
-from minispark.master.views.job_reader import JobReader, log_row
+from minispark.master.views.job_reader import JobReader, log_row, update_wait_reasons
 from minispark.master.views.load_history import LoadHistory
 from minispark.master.views.metrics import MetricsView
 from minispark.master.views.tracing import Tracing
@@ -46,144 +45,130 @@ from minispark.plan.hashing import hash_vector
 from minispark.scheduler.core import Scheduler
 from minispark.scheduler.events import MasterRestarted
 from minispark.scheduler.version import SCHEDULER_VERSION
-from minispark.wire.http import versions
+from minispark.wire.http import RefusedError, versions
 
 _log = logger("master")
 
 
 class Service:
-    """One master. `start` it on the running loop, `stop` it in the end."""
+    """One master. Call `start` on the running event loop, and `stop` in the end."""
 
     def __init__(self, config: MasterConfig, journal: Journal, identity: Identity) -> None:
-        self.failed: Callable[[], None] = lambda: None
-        """Called when the master cannot go on; whoever serves it ends the process."""
+        self.on_broken: Callable[[], None] = lambda: None
+        """Called when the master cannot go on: it ends the process."""
         self.broken: str | None = None
-        """Why the master could not go on."""
-        book = JobStore(retained=config.limits.retained_jobs)
-        diary = JournalWriter(journal, lambda: list(book.live))
-        carrier = SchedulerLoop(
-            Scheduler(config.scheduler),
-            journal,
-            LoopCallbacks(
-                append=diary.step,
-                snapshot=self._snapshot,
-                carry_out=lambda row, commands: self._hands.carry_out(row, commands),
-                read=self._read,
-                on_failure=self._give_up,
-                on_trouble=self._tell_trouble,
-            ),
-            snapshot_steps=config.journal.snapshot_steps,
-        )
+        """Why the master cannot go on."""
+        jobs = JobStore(retained=config.limits.retained_jobs)
+        writer, steps = JournalWriter(journal, jobs.live.keys), config.journal.snapshot_steps
+        loop = SchedulerLoop(Scheduler(config.scheduler), journal, writer, snapshot_steps=steps)
+        registry = Registry(identity.master_epoch)
+        components = Components(config, identity, journal, jobs, registry, writer, loop)
         self.config = config
-        self.components = Components(
-            config=config,
-            identity=identity,
-            journal=journal,
-            jobs=book,
-            registry=Registry(identity.master_epoch),
-            journal_writer=diary,
-            loop=carrier,
-        )
-        self.history = JobHistory(journal, book)
-        self.figures = MetricsView(self.components)
-        self.sheets = JobPages(self.components, self.history)
+        self.components = components
+        self.history = JobHistory(journal, jobs)
+        self.metrics = MetricsView(components)
+        self.job_pages = JobPages(components, self.history)
         self.logins = Logins()
-        self.load = LoadHistory(self.components.registry)
+        self.load_history = LoadHistory(registry)
         self._tracing: Tracing | None = None
         if config.otlp is not None:
             exporter = otlp_exporter(config.otlp)
             self._tracing = Tracing(Traces(exporter, cluster_id=identity.cluster_id))
-        self._hands = CommandDispatcher(self.components)
         on_ended = None if self._tracing is None else self._tracing.ended
-        self._endings = JobArchiver(self.components, on_ended)
-        self._jobs = JobReader(self.components, self._endings)
-        self._teller = EventPublisher(self.components)
-        self._planners = PlannerPool(config)
-        self.jobs = Submissions(self.components, self._planners)
-        self.workers = WorkerService(self.components)
+        self._archiver = JobArchiver(components, on_ended)
+        self._job_reader = JobReader(components, self._archiver)
+        self._event_publisher = EventPublisher(components)
+        self._planner_pool = PlannerPool(config)
+        self.submissions = Submissions(components, self._planner_pool)
+        self.workers = WorkerService(components)
 
     async def start(self) -> None:
-        """Go on where the last life ended; planner and caches get warm meanwhile."""
+        """Continue where the last master ended; planner and caches get warm meanwhile."""
+        components, loop = self.components, self.components.loop
         shutil.rmtree(self.config.spool_dir, ignore_errors=True)
         self.config.spool_dir.mkdir(mode=0o700, parents=True)
-        todo = restore(self.components)
-        carrier = self.components.loop
-        carrier.start()
-        carrier.snapshot()
-        carrier.handle(MasterRestarted(self.components.identity.attempts))
-        if self.components.journal.loss is not None:
-            self._note("journal_damaged", str(self.components.journal.loss))
-        for step in todo:
-            step()
-        self._endings.conclude_all()
-        self._endings.retain()
-        self.components.update_wait_reasons()
-        self.components.spawn(self._planners.start())
-        self.components.spawn(self._endings.complete_all(self.history))
-        self.components.spawn(self.load.watch())
+        unfinished = restore(components)
+        loop.start(
+            LoopCallbacks(
+                snapshot=self._snapshot,
+                carry_out=CommandDispatcher(components).carry_out,
+                read=self._read,
+                on_failure=self._give_up,
+                on_trouble=self._on_trouble,
+            )
+        )
+        loop.snapshot()
+        loop.handle(MasterRestarted(components.identity.attempts))
+        if components.journal.loss is not None:
+            self._publish_event("journal_damaged", str(components.journal.loss))
+        for action in unfinished:
+            action()
+        self._archiver.conclude_all()
+        self._archiver.retain()
+        update_wait_reasons(components)
+        loop.spawn(self._planner_pool.start())
+        loop.spawn(self._archiver.complete_all(self.history))
+        loop.spawn(self.load_history.watch())
         if self._tracing is not None:
-            self.components.spawn(self._tracing.run())
+            loop.spawn(self._tracing.run())
         versions()
         await asyncio.to_thread(hash_vector)
 
     async def stop(self) -> None:
-        """Let go of everybody who waits, end the planner, write what is to be written."""
+        """Answer open requests, end the planners, write what is not written yet."""
+        journal, loop = self.components.journal, self.components.loop
         self.release_polls()
-        self.components.loop.stop()
+        loop.stop()
         if self._tracing is not None:
             await self._tracing.close()
-        background = list(self.components.background)
+        background = list(loop.background)
         for task in background:
             task.cancel()
         await asyncio.gather(*background, return_exceptions=True)
-        await self._planners.close()
+        await self._planner_pool.close()
         if self.broken is None:
             with contextlib.suppress(RefusedError, TimeoutError):
                 async with asyncio.timeout(self.config.journal.close_s):
-                    await self.components.loop.durable()
-            self._note("stopped", "the master was stopped")
-            self.components.loop.snapshot()
-        if not await asyncio.to_thread(self.components.journal.close):
-            _log.error("journal_not_written", reason=self.components.loop.trouble)
+                    await loop.durable()
+            self._publish_event("stopped", "the master was stopped")
+            loop.snapshot()
+        if not await asyncio.to_thread(journal.close):
+            _log.error("journal_not_written", reason=loop.trouble)
 
     def release_polls(self) -> None:
-        """Answer everybody who waits, and let nobody wait any more."""
+        """Answer all open polls; later ones are answered at once."""
         self.components.jobs.close()
-        for entry in self.components.registry.all():
-            entry.outbox.close()
+        for session in self.components.registry.all():
+            session.outbox.close()
 
     def _snapshot(self, now: float) -> None:
-        workers = [entry.known for entry in self.components.registry.all()]
-        self.components.journal.snapshot(
-            snapshot_of(self.components.scheduler, workers),
-            version=SCHEDULER_VERSION,
-            now=now,
-            at=wall_s(),
-        )
+        workers = [session.registration for session in self.components.registry.all()]
+        state = snapshot_of(self.components.scheduler, workers)
+        self.components.journal.snapshot(state, version=SCHEDULER_VERSION, now=now, at=wall_s())
 
-    def _tell_trouble(self) -> None:
+    def _on_trouble(self) -> None:
         trouble = self.components.loop.trouble
         if trouble is None:
             _log.info("journal_written_again")
-            self._note("journal_back", "the journal can be written again")
+            self._publish_event("journal_back", "the journal can be written again")
         else:
             _log.error("journal_cannot_be_written", reason=trouble)
-            self._note("journal_trouble", f"the journal cannot be written: {trouble}")
-        self.components.update_wait_reasons()
+            self._publish_event("journal_trouble", f"the journal cannot be written: {trouble}")
+        update_wait_reasons(self.components)
 
-    def _note(self, kind: str, said: str) -> None:
-        self.components.journal.news([ClusterEvent("master", kind, said)], at=wall_s())
+    def _publish_event(self, kind: str, sentence: str) -> None:
+        self.components.journal.news([ClusterEvent("master", kind, sentence)], at=wall_s())
 
     def _read(self, row: Row) -> None:
-        """Show a row to those who watch, the news first: they say what was before."""
+        """Give a row to the readers; cluster events first, because they say what was before."""
         run = self.components.guard.run
         run("log", log_row, row, row=row.seq)
-        run("news", self._teller.apply, row, row=row.seq)
-        if not run("jobs", self._jobs.apply, row, row=row.seq):
-            self._jobs.recover(row)
+        run("news", self._event_publisher.apply, row, row=row.seq)
+        if not run("jobs", self._job_reader.apply, row, row=row.seq):
+            self._job_reader.recover(row)
 
     def _give_up(self) -> None:
         failure = self.components.journal.failure
         self.broken = f"its journal cannot be written: {failure}" if failure else "see its log"
         _log.error("master_cannot_go_on", reason=self.broken)
-        self.failed()
+        self.on_broken()

@@ -1,1 +1,1 @@
-"""Routes and pages of the master."""
+"""The REST API and the web pages of the master."""

@@ -1,8 +1,9 @@
-"""The public routes. Who may call them is decided before they are reached (`wire.guard`)."""
+"""The public routes. `wire.guard` has checked the token of a call before (`route_policy`)."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Header, Query, Request
@@ -16,7 +17,6 @@ from minispark.journal.cluster_event import About
 from minispark.master.control.service import Service
 from minispark.master.http import models
 from minispark.master.http.downloads import download
-from minispark.master.http.http_errors import RefusedError
 from minispark.master.jobs.finished_job import FinishedJob
 from minispark.master.jobs.results import FORMATS
 from minispark.master.views.state_view import StateView, state_view
@@ -26,12 +26,14 @@ from minispark.observe.views import JobMetrics, JobView
 from minispark.scheduler.commands import JobStatus
 from minispark.tokens import BlockKey, Level
 from minispark.wire.guard import caller_of, level_of_request
+from minispark.wire.http import RefusedError
 from minispark.wire.messages import JobAccepted
 
 _MAX_WAIT_S = 60.0
-_STREAM = "text/event-stream"
+STREAM = "text/event-stream"
+NO_STORE = {"Cache-Control": "no-store"}
 _SEQ_DIGITS = 19
-"""Beyond it a number is none of SQLite's."""
+"""SQLite's integers have fewer digits than this."""
 _JOB_BODY = {
     "requestBody": {
         "required": True,
@@ -46,18 +48,20 @@ Wait = Annotated[float, Query(ge=0, le=_MAX_WAIT_S)]
 Format = Annotated[Literal["csv", "jsonl", "parquet", "arrow"] | None, Query(alias="format")]
 
 
-def answer(model: BaseModel, *, status: int = 200) -> Response:
-    """Answer with a model, encoded once."""
-    return Response(model.model_dump_json(), status_code=status, media_type="application/json")
+def answer(
+    model: BaseModel, *, status: int = 200, headers: Mapping[str, str] | None = None
+) -> Response:
+    """Return a response with a model, encoded once."""
+    return Response(model.model_dump_json(), status, headers, media_type="application/json")
 
 
 def finished(service: Service, job: str) -> FinishedJob:
-    """Return the outcome of a job.
+    """Return a job that has succeeded.
 
     Raises
     ------
     RefusedError
-        404 there is no such job, 409 it has not ended, or not well.
+        404 there is no such job, 409 it runs, or has not succeeded.
     """
     outcome = service.components.jobs.outcome(job)
     if outcome is None:
@@ -73,14 +77,14 @@ def public_routes(service: Service) -> APIRouter:
     """Build the routes of ``/api/v1`` and ``/healthz``."""
     routes = APIRouter(responses=models.ERRORS)
     _add_jobs(routes, service)
-    _add_figures(routes, service)
+    _add_metrics(routes, service)
     _add_history(routes, service)
     _add_results(routes, service)
     return routes
 
 
 def _add_jobs(routes: APIRouter, service: Service) -> None:
-    book = service.components.jobs
+    store = service.components.jobs
 
     @routes.post(
         "/api/v1/jobs",
@@ -91,71 +95,70 @@ def _add_jobs(routes: APIRouter, service: Service) -> None:
     )
     async def submit(request: Request, idempotency_key: Key = None) -> Response:
         """Submit a JSON job."""
-        job = await service.jobs.submit_json(
+        job = await service.submissions.submit_json(
             await request.body(),
             idempotency_key=idempotency_key,
             spare=spare_places(request, service),
-            who=caller_of(request.scope),
+            caller=caller_of(request.scope),
         )
         return answer(JobAccepted(job_id=job), status=202)
 
     @routes.get("/api/v1/jobs", response_model=models.JobList)
     async def jobs(limit: Limit = 100, after: str | None = None) -> Response:
         """List jobs, newest first."""
-        ids = book.ids_after(after)
-        page = [book.view(job) for job in ids[:limit]]
-        more = page[-1].job_id if len(ids) > limit else None
-        return answer(models.JobList(jobs=page, after=more))
+        ids = store.ids(after)
+        page = [store.view(job) for job in ids[:limit]]
+        return answer(models.JobList(jobs=page, after=ids[limit - 1] if ids[limit:] else None))
 
     @routes.get("/api/v1/jobs/{job_id}", response_model=JobView)
     async def job(job_id: str, wait_s: Wait = 0.0, seen: int | None = None) -> Response:
-        """Show how a job stands; with `wait_s` once it ended or its version is beyond `seen`."""
+        """Show a job; with `wait_s`, once it has ended or its version is beyond `seen`."""
         if wait_s > 0:
-            return answer(await book.wait(job_id, seen=seen, wait_s=wait_s))
-        return answer(book.view(job_id))
+            return answer(await store.wait(job_id, seen=seen, wait_s=wait_s))
+        return answer(store.view(job_id))
 
     @routes.delete("/api/v1/jobs/{job_id}", response_model=JobView)
     async def cancel(job_id: str) -> Response:
         """Cancel a job; one that has ended stays as it is."""
-        return answer(await service.jobs.cancel(job_id))
+        return answer(await service.submissions.cancel(job_id))
 
 
-def _add_figures(routes: APIRouter, service: Service) -> None:
-    book, registry = service.components.jobs, service.components.registry
+def _add_metrics(routes: APIRouter, service: Service) -> None:
+    store, registry = service.components.jobs, service.components.registry
 
     @routes.get("/api/v1/jobs/{job_id}/metrics", response_model=JobMetrics)
     async def metrics(request: Request, job_id: str) -> Response:
-        """Show the figures of a job; without a token not its name."""
-        found = book.metrics(job_id, now=wall_s())
+        """Show the metrics of a job; without a token not its name."""
+        job_metrics = store.metrics(job_id, now=wall_s())
         if level_of_request(request.scope) is None:
-            found = found.model_copy(update={"name": ""})
-        return answer(found)
+            job_metrics = job_metrics.model_copy(update={"name": ""})
+        return answer(job_metrics)
 
     @routes.get("/api/v1/jobs/{job_id}/stages", response_model=models.StageTable)
     async def stages(job_id: str) -> Response:
         """Show one row per node of the DAG and per physical stage."""
-        return answer(models.StageTable(job_id=job_id, stages=book.stage_rows(job_id)))
+        return answer(models.StageTable(job_id=job_id, stages=store.stage_rows(job_id)))
 
     @routes.get("/api/v1/metrics/system", response_model=SystemMetrics)
     async def system() -> Response:
-        """Show the figures of the cluster: workers, load, totals over all jobs."""
-        return answer(service.figures.system())
+        """Show the metrics of the cluster: workers, load, totals over all jobs."""
+        return answer(service.metrics.system())
 
     @routes.get("/api/v1/metrics/jobs", response_model=JobsMetrics)
     async def of_jobs(limit: Limit = 100, after: str | None = None) -> Response:
-        """Show the figures of jobs, newest first."""
-        return answer(service.figures.jobs(limit=limit, after=after))
+        """Show the metrics of jobs, newest first."""
+        return answer(service.metrics.jobs(limit=limit, after=after))
 
     @routes.get("/api/v1/metrics/failures", response_model=FailuresMetrics)
     async def failures() -> Response:
         """Show what failed, by kind, worker, job and error code."""
-        return answer(service.figures.failures())
+        return answer(service.metrics.failures())
 
     @routes.get("/metrics", responses={200: {"content": {"text/plain": {}}}})
     async def exposition() -> Response:
-        """Show the figures of the cluster for Prometheus."""
-        # Writing the text takes longer than finding the figures: not on the loop.
-        text = await asyncio.to_thread(cluster_text, service.figures.system())
+        """Show the metrics of the cluster for Prometheus."""
+        # Writing the text takes longer than reading the metrics: not on the event loop.
+        text = await asyncio.to_thread(cluster_text, service.metrics.system())
         return Response(text, media_type=CONTENT_TYPE)
 
     @routes.get("/api/v1/workers", response_model=models.WorkerList)
@@ -163,22 +166,21 @@ def _add_figures(routes: APIRouter, service: Service) -> None:
         """List the workers with their load."""
         now = monotonic_s()
         excluded = service.components.scheduler.excluded_workers()
-        found = [
-            models.WorkerView.of(entry, now=now, excluded=entry.worker_id in excluded)
-            for entry in registry.all()
+        views = [
+            models.WorkerView.of(session, now=now, excluded=session.worker_id in excluded)
+            for session in registry.all()
         ]
-        return answer(models.WorkerList(workers=found))
+        return answer(models.WorkerList(workers=views))
 
     @routes.get("/api/v1/state", response_model=StateView)
     async def state(request: Request) -> Response:
         """Show the persisted state; without a token ids, statuses and counts only."""
-        return answer(
-            state_view(service.components, whole=level_of_request(request.scope) is not None)
-        )
+        whole = level_of_request(request.scope) is not None
+        return answer(state_view(service.components, whole=whole))
 
     @routes.get("/healthz", response_model=models.Health | models.Degraded)
     async def healthz() -> Response:
-        """Say that the master lives, and whether it can do what it is for."""
+        """Show that the master lives, and whether it can take jobs."""
         if service.components.loop.trouble is None:
             return answer(models.Health())
         reason = "the journal cannot be written; nothing new is taken in until it can"
@@ -201,29 +203,24 @@ def _add_history(routes: APIRouter, service: Service) -> None:
     @routes.get("/api/v1/jobs/{job_id}/tasks", response_model=models.TaskList)
     async def tasks(job_id: str, limit: Limit = 100, after: str | None = None) -> Response:
         """List attempts as they were launched, with worker, times and errors."""
-        page = await history.tasks(job_id, limit=limit + 1, after=after)
-        more = page[limit - 1].task if len(page) > limit else None
-        return answer(models.TaskList(job_id=job_id, tasks=page[:limit], after=more))
+        return answer(await history.tasks(job_id, limit=limit, after=after))
 
     @routes.get(
         "/api/v1/jobs/{job_id}/events",
         response_model=models.EventList,
-        responses={200: {"content": {_STREAM: {}}}},
+        responses={200: {"content": {STREAM: {}}}},
     )
     async def events(
         request: Request, job_id: str, limit: Limit = 100, after: After = 0
     ) -> Response:
-        """List what the journal has of a job; `Accept: text/event-stream` follows it."""
-        if _STREAM in request.headers.get("accept", ""):
+        """List the events of a job in the journal; `Accept: text/event-stream` follows them."""
+        if STREAM in request.headers.get("accept", ""):
             seen = request.headers.get("last-event-id", "")
             after = int(seen) if seen.isdecimal() and len(seen) < _SEQ_DIGITS else after
-            await history.events(job_id, limit=1, after=after)
-            headers = {"Cache-Control": "no-store"}
+            service.components.jobs.outcome(job_id)  # Raises for an unknown job.
             chunks = history.stream(job_id, after=after)
-            return StreamingResponse(chunks, media_type=_STREAM, headers=headers)
-        page = await history.events(job_id, limit=limit + 1, after=after)
-        more = page[limit - 1].seq if len(page) > limit else None
-        return answer(models.EventList(job_id=job_id, events=page[:limit], after=more))
+            return StreamingResponse(chunks, media_type=STREAM, headers=NO_STORE)
+        return answer(await history.events(job_id, limit=limit, after=after))
 
 
 def _add_results(routes: APIRouter, service: Service) -> None:
@@ -244,11 +241,11 @@ def _add_results(routes: APIRouter, service: Service) -> None:
     async def results(
         request: Request, job_id: str, format_: Format = None, node: str | None = None
     ) -> Response:
-        """Say where the output is; with `format` stream the output itself, or go on with it."""
+        """Show where the output is; with `format` download it, or resume a download."""
         outcome = finished(service, job_id)
         if format_ is None:
             return answer(models.JobResults.of(outcome))
-        found = await asyncio.to_thread(
+        return await asyncio.to_thread(
             download,
             outcome,
             node,
@@ -258,11 +255,10 @@ def _add_results(routes: APIRouter, service: Service) -> None:
             root=service.config.data_root,
             spool=service.config.spool_dir,
         )
-        return StreamingResponse(found.chunks, found.status, found.headers, found.media_type)
 
 
 def spare_places(request: Request, service: Service) -> int:
-    """Return how many jobs of those that may run are kept from this caller."""
+    """Return how many of the places for jobs are reserved for other callers."""
     if level_of_request(request.scope) is Level.ROOT:
         return 0
     limits = service.config.limits

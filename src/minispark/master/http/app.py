@@ -1,9 +1,8 @@
-"""The ASGI application of the master: routes behind the guard, errors in one shape."""
+"""The ASGI application of the master: routes behind the guard, all errors as one JSON object."""
 
 from __future__ import annotations
 
 import socket
-from dataclasses import replace
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -14,31 +13,23 @@ from starlette.exceptions import HTTPException
 from minispark.errors import ErrorInfo, MinisparkError
 from minispark.logs import logger
 from minispark.master.control.service import Service
+from minispark.master.http import route_policy
 from minispark.master.http.api import public_routes
 from minispark.master.http.docs_page import add_docs_page
-from minispark.master.http.http_errors import RefusedError
 from minispark.master.http.internal_api import internal_routes
 from minispark.master.http.pages_api import is_page, web_routes
-from minispark.master.http.route_policy import (
-    ALWAYS_OPEN,
-    BROWSER_PATHS,
-    FIGURES,
-    OTHER_BYTES,
-    rules,
-)
-from minispark.master.settings import MasterConfig
 from minispark.ui import Pages
 from minispark.wire.cookies import CookieKey
 from minispark.wire.guard import GuardPolicy, RequestGuard
 from minispark.wire.hosts import LOOPBACK_NAMES, host_name, is_loopback
-from minispark.wire.http import error_body
+from minispark.wire.http import RefusedError, error_body
 from minispark.wire.messages import PROTOCOL
 
 _log = logger("master")
 
 
 def create_app(service: Service) -> FastAPI:
-    """Build the application; the guard is the first to see every request."""
+    """Build the application; the guard sees every request first."""
     app = FastAPI(
         title="Mini-Spark master",
         version=f"v1 (protocol {PROTOCOL})",
@@ -48,37 +39,35 @@ def create_app(service: Service) -> FastAPI:
     )
     app.include_router(public_routes(service))
     app.include_router(internal_routes(service))
-    pages, cookies = Pages(service.components.identity.cluster_id), cookie_key(service)
+    pages = Pages(service.components.identity.cluster_id)
+    config, cookies = service.config, _cookie_key(service)
     app.include_router(web_routes(service, pages, cookies))
     add_docs_page(app)
     _add_errors(app, pages)
-    policy = replace(guard_policy(service.config), cookies=cookies, refused_page=pages.refused)
+    names = {*LOOPBACK_NAMES, host_name(config.host), *map(host_name, config.allowed_hosts)}
+    if not is_loopback(config.host):
+        names.add(host_name(socket.gethostname()))
+    policy = GuardPolicy(
+        token=config.token,
+        names=frozenset(names),
+        body_bytes=min(route_policy.OTHER_BYTES, config.limits.body_bytes),
+        open_routes=route_policy.ALWAYS_OPEN
+        + (route_policy.FIGURES if config.figures_open else ()),
+        rules=route_policy.rules(config.limits),
+        connection_limits=config.connection_limits,
+        cookies=cookies,
+        refused_page=pages.refused,
+    )
     app.add_middleware(RequestGuard, policy=policy)
     return app
 
 
-def cookie_key(service: Service) -> CookieKey:
-    """Return what signs the cookies of this cluster."""
+def _cookie_key(service: Service) -> CookieKey:
     return CookieKey.of(
         service.config.token,
         service.components.identity.cluster_id,
         secure=service.config.tls_cert is not None,
-        paths=BROWSER_PATHS,
-    )
-
-
-def guard_policy(config: MasterConfig) -> GuardPolicy:
-    """Say who may come in."""
-    names = {*LOOPBACK_NAMES, host_name(config.host), *map(host_name, config.allowed_hosts)}
-    if not is_loopback(config.host):
-        names.add(host_name(socket.gethostname()))
-    return GuardPolicy(
-        token=config.token,
-        names=frozenset(names),
-        body_bytes=min(OTHER_BYTES, config.limits.body_bytes),
-        open_routes=ALWAYS_OPEN + (FIGURES if config.figures_open else ()),
-        rules=rules(config.limits),
-        connection_limits=config.connection_limits,
+        paths=route_policy.BROWSER_PATHS,
     )
 
 

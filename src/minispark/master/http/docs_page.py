@@ -1,4 +1,4 @@
-"""The page of routes at ``/docs``: plain HTML, so that it works without any network."""
+"""The page of routes at ``/docs``, plain HTML that loads nothing else."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""One-time links: how a browser, which has no token, comes by its cookie.
+"""One-time login links, which give a browser its cookie.
 
-Whoever has a token asks for a link; whoever opens it first gets a cookie that may do what the
-token may. The link holds a number that is worth nothing afterwards, so it may lie in a history.
+A client with a token asks for a link. The first browser that opens it gets a cookie with the rights
+of that token. The code in the link is worthless afterwards, so the browser's history may keep it.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ from dataclasses import dataclass
 
 from minispark.clock import monotonic_s
 from minispark.errors import ErrorInfo
-from minispark.master.http.http_errors import RefusedError
 from minispark.tokens import Level
+from minispark.wire.http import RefusedError
 
 LINK_LIFE_S = 600.0
-"""Time to find the window in which the link was printed."""
+"""Time to open a link after it was printed."""
 _MAX_LINKS = 100
-"""Links that wait to be opened; the oldest goes first."""
-_PLACE = re.compile(r"/(?!/)[A-Za-z0-9/_.~%?=&#-]{0,300}")
-"""A place of this server and of no other."""
+"""Unused links in memory; the oldest is dropped first."""
+_LOCAL_PATH = re.compile(r"/(?!/)[A-Za-z0-9/_.~%?=&#-]{0,300}")
+"""A path on this server: ``//host`` would lead to another one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """What a link is worth."""
+    """The rights that a link gives, the path that it leads to, and its end (monotonic)."""
 
     level: Level
     next: str
@@ -33,30 +33,30 @@ class Login:
 
 
 class Logins:
-    """The links that wait to be opened."""
+    """The unused login links."""
 
     def __init__(self) -> None:
-        self._waiting: dict[str, Login] = {}
+        self._unused: dict[str, Login] = {}
 
-    def link(self, level: Level, place: str = "/") -> str:
-        """Return the path of a link that leads to ``place``.
+    def link(self, level: Level, target: str = "/") -> str:
+        """Return a new login link that leads to the path ``target``.
 
         Raises
         ------
         RefusedError
-            The place is none of this server.
+            The target is not a path on this server.
         """
-        if not _PLACE.fullmatch(place):
+        if not _LOCAL_PATH.fullmatch(target):
             hint = "Give a path such as /jobs/ID."
-            info = ErrorInfo("MS-621", f"a link cannot lead to {place[:100]!r}", hint=hint)
+            info = ErrorInfo("MS-621", f"a link cannot lead to {target[:100]!r}", hint=hint)
             raise RefusedError(422, info)
         code = secrets.token_urlsafe(32)
-        self._waiting[code] = Login(level, place, monotonic_s() + LINK_LIFE_S)
-        while len(self._waiting) > _MAX_LINKS:
-            del self._waiting[next(iter(self._waiting))]
+        self._unused[code] = Login(level, target, monotonic_s() + LINK_LIFE_S)
+        while len(self._unused) > _MAX_LINKS:
+            del self._unused[next(iter(self._unused))]
         return f"/login?code={code}"
 
     def open(self, code: str) -> Login | None:
-        """Use a link up; None for one that was used, is too old, or never was."""
-        login = self._waiting.pop(code, None)
+        """Use a link; None if it is unknown, too old, or was used."""
+        login = self._unused.pop(code, None)
         return None if login is None or login.until_s < monotonic_s() else login

@@ -1,4 +1,4 @@
-"""What the public routes answer, where it is not a view of `minispark.observe`."""
+"""Answers of the public routes that are not in `minispark.observe`."""
 
 from __future__ import annotations
 
@@ -19,20 +19,22 @@ from minispark.observe.record import JobRecord
 from minispark.observe.tables import Attempt
 from minispark.observe.views import JobView, StageRow
 from minispark.scheduler.commands import JobStatus
+from minispark.ui import OutputRows
+from minispark.wire.messages import NodeBlocks
 
 
 class ErrorAnswer(BaseModel):
-    """What went wrong."""
+    """An error."""
 
     error: ErrorInfo
 
 
 _ERROR = {"schema": {"$ref": "#/components/schemas/ErrorAnswer"}}
-"""By name: as a model, every route would build it anew, four times."""
+"""A reference: as a model, each route would build the schema four times."""
 ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"content": {"application/json": _ERROR}} for status in (401, 403, 404, 422)
 }
-"""Answers that every route has, for the OpenAPI document."""
+"""Errors of every route, for the OpenAPI document."""
 
 
 class Health(BaseModel):
@@ -42,7 +44,7 @@ class Health(BaseModel):
 
 
 class Degraded(Health):
-    """The master lives and takes nothing in just now."""
+    """The master lives, but cannot take jobs at the moment."""
 
     status: str = "degraded"
     reason: str
@@ -66,14 +68,14 @@ class TaskView(BaseModel):
     """One attempt of one task."""
 
     task: str
-    """Its whole key: the name of the block that it writes."""
+    """Key of the attempt: the name of the block that it writes."""
     stage: str
-    """``id`` of its stage in the stage table."""
+    """``id`` of the stage in the stage table."""
     generation: int
     partition: int
     attempt: int
     speculative: bool
-    """It ran beside another attempt of its task, which took long."""
+    """Whether it is a second attempt beside a slow one."""
     worker: str
     status: str
     started_at: float
@@ -83,9 +85,8 @@ class TaskView(BaseModel):
 
     @classmethod
     def of(cls, attempt: Attempt, record: JobRecord) -> TaskView:
-        """Describe an attempt; an error carries the last lines that it printed."""
-        key, end = attempt.key, attempt.finished_at
-        failure = attempt.failure
+        """Return the view of an attempt; its error has the last lines that it printed."""
+        key, end, failure = attempt.key, attempt.finished_at, attempt.failure
         return cls(
             task=key.block_id,
             stage=f"stage-{key.stage}",
@@ -103,7 +104,7 @@ class TaskView(BaseModel):
 
 
 class TaskList(BaseModel):
-    """Attempts as they were launched; ``after`` asks for the next page, None on the last."""
+    """Attempts in launch order; ``after`` asks for the next page, None on the last."""
 
     job_id: str
     tasks: list[TaskView]
@@ -111,22 +112,22 @@ class TaskList(BaseModel):
 
 
 class EventView(BaseModel):
-    """One line of the journal."""
+    """One row of the journal."""
 
     seq: int
     kind: str
     at: float
     payload: Any
-    """What happened; its fields hang on ``kind``."""
+    """What happened; its fields depend on ``kind``."""
     decisions: list[Any]
-    """What the scheduler decided then: lists, a command's kind first."""
+    """Commands of the scheduler: lists, the command's kind first."""
 
     @classmethod
     def of(cls, row: JournalEvent) -> EventView:
-        """Describe a row."""
-        decided = json.loads(row.commands) if row.commands else []
+        """Return the view of a row."""
+        decisions = json.loads(row.commands) if row.commands else []
         payload = json.loads(row.payload)
-        return cls(seq=row.seq, kind=row.kind, at=row.at, payload=payload, decisions=decided)
+        return cls(seq=row.seq, kind=row.kind, at=row.at, payload=payload, decisions=decisions)
 
 
 class EventList(BaseModel):
@@ -144,20 +145,20 @@ class NewsView(BaseModel):
     at: float
     about: About
     kind: str
-    """What happened, in a word: `down`, `submitted`, `failed`, `restarted`, ..."""
+    """One word: `down`, `submitted`, `failed`, `restarted`, ..."""
     said: str
-    """What happened, in a sentence about the worker, the job, the attempt or the master."""
+    """A sentence about the worker, the job, the attempt or the master."""
     worker: str | None
     job_id: str | None
     job_name: str | None
     task: str | None
-    """The attempt, as the task list names it."""
+    """The attempt, as named in the task list."""
     kept: bool
-    """Whether the job is still kept, so that it can be looked at."""
+    """Whether the master still has the job."""
 
     @classmethod
     def of(cls, line: StoredEvent, *, kept: bool) -> NewsView:
-        """Describe a line."""
+        """Return the view of a stored event."""
         news = line.news
         return cls(
             id=line.number,
@@ -174,24 +175,31 @@ class NewsView(BaseModel):
 
 
 class NewsList(BaseModel):
-    """What happened, newest first; ``after`` asks for the next page, None on the last."""
+    """Cluster events, newest first; ``after`` asks for the next page, None on the last."""
 
     events: list[NewsView]
     after: int | None = None
 
 
-class NodeResult(BaseModel):
+class NodeResult(OutputRows):
     """Rows that can be downloaded."""
 
-    node: str
-    columns: list[str]
-    rows: int
-    bytes: int
     partitions: int
+
+    @classmethod
+    def of(cls, result: NodeBlocks) -> NodeResult:
+        """Describe the rows of a result."""
+        return cls(
+            node=result.node,
+            columns=list(result.columns),
+            rows=result.rows,
+            bytes=sum(block.meta.length for block in result.blocks),
+            partitions=len(result.blocks),
+        )
 
 
 class JobResults(BaseModel):
-    """Where the output of a job is: files that it wrote, rows to download, or both."""
+    """The output of a job: files that it wrote, rows to download, or both."""
 
     job_id: str
     status: JobStatus
@@ -200,49 +208,40 @@ class JobResults(BaseModel):
 
     @classmethod
     def of(cls, outcome: FinishedJob) -> JobResults:
-        """Describe the results of a finished job."""
+        """Return the results of a finished job."""
         return cls(
             job_id=outcome.view.job_id,
             status=outcome.view.status,
             sinks=outcome.sinks,
-            nodes=[
-                NodeResult(
-                    node=result.node,
-                    columns=list(result.columns),
-                    rows=result.rows,
-                    bytes=sum(block.meta.length for block in result.blocks),
-                    partitions=len(result.blocks),
-                )
-                for result in outcome.results
-            ],
+            nodes=[NodeResult.of(result) for result in outcome.results],
         )
 
 
 class WorkerView(WorkerFigures):
-    """A worker, where it is, and all that it said of itself."""
+    """A worker, its address, and the metrics of its last heartbeat."""
 
     url: str
     epoch: int
     full: str | None
     """Why it takes no work: its disk or its memory."""
     excluded: bool
-    """Too much failed on it: it gets no work for a while, if anybody else can do it."""
+    """Whether it gets no work for a while because too many tasks failed on it."""
     metrics: dict[str, float]
 
     @classmethod
-    def of(cls, entry: WorkerSession, *, now: float, excluded: bool) -> WorkerView:
-        """Describe a worker; ``now`` is monotonic."""
+    def of(cls, session: WorkerSession, *, now: float, excluded: bool) -> WorkerView:
+        """Return the view of a worker; ``now`` is monotonic."""
         return cls(
-            **worker_figures(entry, now=now).model_dump(),
-            url=entry.url,
-            epoch=entry.epoch,
-            full=entry.full,
+            **worker_figures(session, now=now).model_dump(),
+            url=session.url,
+            epoch=session.epoch,
+            full=session.full,
             excluded=excluded,
-            metrics=entry.metrics,
+            metrics=session.metrics,
         )
 
 
 class WorkerList(BaseModel):
-    """All workers that registered with this master."""
+    """All workers that the master knows."""
 
     workers: list[WorkerView]

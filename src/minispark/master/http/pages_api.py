@@ -1,7 +1,7 @@
-"""The pages of the master, what logs a browser in, and what tells it that something changed.
+"""The web pages of the master, the login of a browser, and the stream that announces changes.
 
-A page is rendered from the documents that programs get as well. Live is: the pulse says that there
-is news, the page is fetched again, and the browser puts the parts that differ in their place.
+A page is rendered from the same documents that programs get. It stays live by the pulse: when that
+announces a change, the browser fetches the page again and replaces the parts that differ.
 """
 
 from __future__ import annotations
@@ -26,55 +26,38 @@ from minispark.errors import ErrorInfo
 from minispark.journal.cluster_event import About
 from minispark.master.control.registry import WorkerSession
 from minispark.master.control.service import Service
-from minispark.master.http.http_errors import RefusedError
+from minispark.master.http.api import NO_STORE, STREAM, answer
 from minispark.master.http.models import ERRORS, ErrorAnswer
 from minispark.observe.why import Advice
 from minispark.tokens import Level
 from minispark.ui import ASSETS, VERSION, JobPage, Pages, PageViewer, StoryDocument, Timeline
 from minispark.wire.cookies import CookieKey
 from minispark.wire.guard import level_of_request
+from minispark.wire.http import RefusedError
 
 _PAGE = {
     "Content-Security-Policy": "default-src 'self'; base-uri 'none'; form-action 'self'; "
     "frame-ancestors 'none'; object-src 'none'",
-    "Cache-Control": "no-store",
+    **NO_STORE,
 }
-_KEEP = {"Cache-Control": "private, max-age=31536000, immutable"}
-_STREAM = "text/event-stream"
-_PACE_S = 0.5
-"""Least time between two pulses: faster nobody reads."""
-_QUIET_S = 2.0
-"""A pulse comes at least so often: load changes without any event."""
+_CACHE = {"Cache-Control": "private, max-age=31536000, immutable"}
+_MIN_INTERVAL_S = 0.5
+"""Shortest time between two pulses: no reader follows faster changes."""
+_MAX_INTERVAL_S = 2.0
+"""Longest time between two pulses: load changes without any event."""
 Number = Annotated[int, Query(ge=1, le=2**62)]
 _JOBS = 50
 _EVENTS = 200
 
-_EXAMPLE = json.dumps(
-    {
-        "name": "wordcount",
-        "dag": {
-            "nodes": [
-                {"id": "read", "op": "read_csv", "path": "data/benchmark_1m.csv"},
-                {"id": "words", "op": "flat_map", "fn": "tokenize"},
-                {"id": "lower", "op": "map", "fn": "to_lower"},
-                {"id": "counts", "op": "reduce_by_key", "key": "token", "fn": "sum"},
-            ],
-            "edges": [["read", "words"], ["words", "lower"], ["lower", "counts"]],
-        },
-        "parallelism": 4,
-    },
-    indent=2,
-)
-
 
 class LinkWanted(BaseModel):
-    """Where a link should lead."""
+    """The page that a login link leads to."""
 
     next: str = "/"
 
 
 class AdviceList(BaseModel):
-    """What stands out in a job, and the changes to make."""
+    """Reasons why a job was not faster, and what to change."""
 
     job_id: str
     why: list[Advice]
@@ -87,7 +70,7 @@ class LoginLink(BaseModel):
 
 
 def is_page(request: Request) -> bool:
-    """Whether somebody wants to read the answer as a page."""
+    """Whether the answer should be a page for people."""
     path = request.url.path
     return "text/html" in request.headers.get("accept", "") and not path.startswith("/api/")
 
@@ -102,10 +85,10 @@ def web_routes(service: Service, pages: Pages, cookies: CookieKey) -> APIRouter:
 
     @routes.get("/assets/{version}/{name:path}", include_in_schema=False)
     async def asset(version: str, name: str) -> Response:
-        found = ASSETS.get(name)
-        if found is None or version != VERSION:
+        file = ASSETS.get(name)
+        if file is None or version != VERSION:
             raise RefusedError(404, ErrorInfo("MS-404", "there is no such file"))
-        return Response(found.body, media_type=found.media_type, headers=_KEEP)
+        return Response(file.body, media_type=file.media_type, headers=_CACHE)
 
     return routes
 
@@ -118,20 +101,19 @@ def _add_login(routes: APIRouter, service: Service, pages: Pages, cookies: Cooki
         """Make a link that logs a browser in, once, with the rights of this request's token."""
         level = level_of_request(request.scope) or Level.VIEW
         link = LoginLink(path=service.logins.link(level, wanted.next))
-        headers = {"Cache-Control": "no-store"}
-        return Response(link.model_dump_json(), media_type="application/json", headers=headers)
+        return answer(link, headers=NO_STORE)
 
     @routes.get("/login", include_in_schema=False)
     async def login(code: str = "") -> Response:
-        found = service.logins.open(code)
-        if found is None:
+        entry = service.logins.open(code)
+        if entry is None:
             status = 401 if code else 200
             hint = "Ask for another one."
             info = ErrorInfo("MS-620", "This link has been used, or is too old", hint=hint)
             text = pages.refused(401, info if code else ErrorInfo("MS-601", "this needs a login"))
             return HTMLResponse(text, status, headers=_PAGE)
-        headers = {"Set-Cookie": cookies.set_cookie(found.level), "Cache-Control": "no-store"}
-        return RedirectResponse(found.next, 303, headers=headers)
+        headers = {"Set-Cookie": cookies.set_cookie(entry.level), **NO_STORE}
+        return RedirectResponse(entry.next, 303, headers=headers)
 
     @routes.post("/logout", include_in_schema=False)
     async def logout() -> Response:
@@ -139,35 +121,37 @@ def _add_login(routes: APIRouter, service: Service, pages: Pages, cookies: Cooki
 
 
 def _add_documents(routes: APIRouter, service: Service) -> None:
+    pages = service.job_pages
+
     @routes.get("/api/v1/jobs/{job_id}/sheet", response_model=JobPage)
     async def sheet(job_id: str) -> Response:
-        """Show all that the page of a job shows: plan, figures, advice, errors."""
-        return _document(await service.sheets.sheet(job_id))
+        """Show everything on the page of a job: plan, metrics, advice, errors."""
+        return answer(await pages.page(job_id), headers=NO_STORE)
 
     @routes.get("/api/v1/jobs/{job_id}/timeline", response_model=Timeline)
     async def timeline(job_id: str) -> Response:
-        """Show every attempt of a job, laid into lanes of workers and slots."""
-        return _document(await service.sheets.timeline(job_id))
+        """Show every attempt of a job, in lanes of workers and slots."""
+        return answer(await pages.timeline(job_id), headers=NO_STORE)
 
     @routes.get("/api/v1/jobs/{job_id}/story", response_model=StoryDocument)
     async def story(
         job_id: str, step: Number = 1, seq: Annotated[int | None, Query(ge=0, le=2**62)] = None
     ) -> Response:
-        """Return a job step by step: what happened, what was decided and why, how far it was.
+        """Explain a job step by step: what happened, what was decided and why, how far it was.
 
-        A page of it: the one with a step, by its number or by the number of its event.
+        The answer is the page that has `step`, or the step of the event `seq`.
         """
-        return _document(await service.sheets.stories.page(job_id, step=step, seq=seq))
+        return answer(await pages.explanations.page(job_id, step=step, seq=seq), headers=NO_STORE)
 
     @routes.get("/api/v1/jobs/{job_id}/why", response_model=AdviceList)
     async def why(job_id: str) -> Response:
-        """Say why a job was not faster, and what to change."""
-        sheet = await service.sheets.sheet(job_id)
-        return _document(AdviceList(job_id=job_id, why=sheet.advice))
+        """Show why a job was not faster, and what to change."""
+        page = await pages.page(job_id)
+        return answer(AdviceList(job_id=job_id, why=page.advice), headers=NO_STORE)
 
 
 def _add_pages(routes: APIRouter, service: Service, pages: Pages) -> None:
-    book, registry = service.components.jobs, service.components.registry
+    store, registry = service.components.jobs, service.components.registry
 
     def show(request: Request, template: str, **values: Any) -> Response:
         reader = PageViewer(level_of_request(request.scope))
@@ -175,14 +159,11 @@ def _add_pages(routes: APIRouter, service: Service, pages: Pages) -> None:
 
     @routes.get("/", include_in_schema=False)
     async def jobs_page(request: Request, after: str | None = None) -> Response:
-        ids = book.ids()
-        if after is not None:
-            book.outcome(after)
-            ids = ids[ids.index(after) + 1 :]
+        ids = store.ids(after)
         return show(
             request,
             "jobs.html",
-            jobs=[book.view(job) for job in ids[:_JOBS]],
+            jobs=[store.view(job) for job in ids[:_JOBS]],
             after=ids[_JOBS - 1] if len(ids) > _JOBS else None,
             now=wall_s(),
             trouble=service.components.loop.trouble,
@@ -191,9 +172,9 @@ def _add_pages(routes: APIRouter, service: Service, pages: Pages) -> None:
 
     @routes.get("/workers", include_in_schema=False)
     async def workers_page(request: Request) -> Response:
-        entries = registry.all()
-        rows = [_worker(service, entry) for entry in entries]
-        return show(request, "workers.html", workers=rows, **_load(entries))
+        sessions = registry.all()
+        rows = [_worker(service, session) for session in sessions]
+        return show(request, "workers.html", workers=rows, **_load(sessions))
 
     @routes.get("/events", include_in_schema=False)
     async def news_page(
@@ -206,94 +187,87 @@ def _add_pages(routes: APIRouter, service: Service, pages: Pages) -> None:
 
     @routes.get("/submit", include_in_schema=False)
     async def submit_page(request: Request) -> Response:
-        return show(request, "submit.html", example=_EXAMPLE)
+        return show(request, "submit.html")
 
     @routes.get("/jobs/{job_id}", include_in_schema=False)
     async def job_page(request: Request, job_id: str) -> Response:
-        return show(request, "job.html", page=await service.sheets.sheet(job_id))
+        return show(request, "job.html", page=await service.job_pages.page(job_id))
 
     @routes.get("/jobs/{job_id}/events", include_in_schema=False)
     async def events_page(
         request: Request, job_id: str, after: Annotated[int, Query(ge=0, le=2**62)] = 0
     ) -> Response:
-        page = await service.history.events(job_id, limit=_EVENTS + 1, after=after)
-        more = page[_EVENTS - 1].seq if len(page) > _EVENTS else None
-        rows = [(event, json.dumps(event.payload, ensure_ascii=False)) for event in page[:_EVENTS]]
-        return show(request, "events.html", job=book.view(job_id), events=rows, after=more)
+        page = await service.history.events(job_id, limit=_EVENTS, after=after)
+        rows = [(event, json.dumps(event.payload, ensure_ascii=False)) for event in page.events]
+        job = store.view(job_id)
+        return show(request, "events.html", job=job, events=rows, after=page.after)
 
 
 def _add_pulse(routes: APIRouter, service: Service) -> None:
-    book = service.components.jobs
+    store = service.components.jobs
 
-    @routes.get("/api/v1/pulse", responses={200: {"content": {_STREAM: {}}}})
+    @routes.get("/api/v1/pulse", responses={200: {"content": {STREAM: {}}}})
     async def pulse(request: Request, job: str | None = None) -> Response:
-        """Say where things stand; `Accept: text/event-stream` says it at each change.
-
-        Of one job, or of all.
-        """
+        """Show the version of one job or of all; `Accept: text/event-stream` sends each change."""
         if job is not None:
-            book.outcome(job)
-        if _STREAM not in request.headers.get("accept", ""):
-            return JSONResponse({"turn": book.change_count} if job is None else _news(service, job))
+            store.outcome(job)
+        if STREAM not in request.headers.get("accept", ""):
+            return JSONResponse(
+                {"turn": store.change_count} if job is None else _job_version(service, job)
+            )
         beats = _job_beats(service, job) if job is not None else _beats(service)
-        headers = {"Cache-Control": "no-store"}
-        return StreamingResponse(beats, media_type=_STREAM, headers=headers)
+        return StreamingResponse(beats, media_type=STREAM, headers=NO_STORE)
 
 
 async def _job_beats(service: Service, job: str) -> AsyncIterator[str]:
-    book = service.components.jobs
-    while not book.closed:
-        news = _news(service, job)
-        yield _beat(**news)
-        if news["ended"]:
+    store = service.components.jobs
+    while not store.closed:
+        state = _job_version(service, job)
+        yield _beat(**state)
+        if state["ended"]:
             return
-        await book.wait(job, seen=news["version"], wait_s=_QUIET_S)
-        await asyncio.sleep(_PACE_S)
+        await store.wait(job, seen=state["version"], wait_s=_MAX_INTERVAL_S)
+        await asyncio.sleep(_MIN_INTERVAL_S)
 
 
 async def _beats(service: Service) -> AsyncIterator[str]:
-    book, turn = service.components.jobs, -1
-    while not book.closed:
-        turn = await book.any_change(seen=turn, wait_s=_QUIET_S)
+    store, turn = service.components.jobs, -1
+    while not store.closed:
+        turn = await store.any_change(seen=turn, wait_s=_MAX_INTERVAL_S)
         yield _beat(turn=turn)
-        await asyncio.sleep(_PACE_S)
+        await asyncio.sleep(_MIN_INTERVAL_S)
 
 
-def _news(service: Service, job: str) -> dict[str, Any]:
-    book = service.components.jobs
-    return {"version": book.view(job).version, "ended": book.outcome(job) is not None}
+def _job_version(service: Service, job: str) -> dict[str, Any]:
+    store = service.components.jobs
+    return {"version": store.view(job).version, "ended": store.outcome(job) is not None}
 
 
-def _beat(**news: object) -> str:
-    return f"data: {json.dumps(news)}\n\n"
+def _beat(**state: object) -> str:
+    return f"data: {json.dumps(state)}\n\n"
 
 
-def _document(model: BaseModel) -> Response:
-    headers = {"Cache-Control": "no-store"}
-    return Response(model.model_dump_json(), media_type="application/json", headers=headers)
-
-
-def _load(entries: list[WorkerSession]) -> dict[str, int]:
-    present = [entry for entry in entries if entry.status != "DOWN"]
+def _load(sessions: list[WorkerSession]) -> dict[str, int]:
+    present = [session for session in sessions if session.status != "DOWN"]
     return {
         "up": len(present),
-        "down": len(entries) - len(present),
-        "slots": sum(entry.slots for entry in present),
-        "busy": sum(min(len(entry.leased), entry.slots) for entry in present),
+        "down": len(sessions) - len(present),
+        "slots": sum(session.slots for session in present),
+        "busy": sum(min(len(session.leased), session.slots) for session in present),
     }
 
 
-def _worker(service: Service, entry: WorkerSession) -> dict[str, Any]:
+def _worker(service: Service, session: WorkerSession) -> dict[str, Any]:
     live = service.components.jobs.live
-    cpu, memory = service.load.of(entry.worker_id)
+    cpu, memory = service.load_history.of(session.worker_id)
     return {
-        "entry": entry,
+        "entry": session,
         "cpu": cpu,
         "memory": memory,
         "memory_top": max(memory, default=0.0) * 1.25,
-        "age_s": max(0.0, monotonic_s() - entry.seen_at),
+        "age_s": max(0.0, monotonic_s() - session.seen_at),
         "tasks": [
             (key, live[key.job].record.name if key.job in live else "")
-            for key in sorted(entry.leased)
+            for key in sorted(session.leased)
         ],
     }

@@ -1,7 +1,6 @@
-"""Which token each route of the master takes.
+"""The token that each route of the master takes.
 
-What is not named here takes the shared secret only, so a new route is closed until somebody
-thinks about it.
+A route that is not named here takes the shared secret only, so a new route is closed by default.
 """
 
 from __future__ import annotations
@@ -19,12 +18,12 @@ _WORKER = r"/internal/v1/workers/[^/]+"
 
 ALWAYS_OPEN = (
     (_GET, re.compile(r"/healthz")),
-    # The code of a link is what opens it, and the files of the pages are those of the package.
+    # A login needs the code of its link, and assets are public files of the package.
     (_GET, re.compile(r"/login")),
     (_GET, re.compile(r"/assets/[0-9a-f]+/[a-z0-9/.-]+")),
 )
 BROWSER_PATHS = re.compile(r"(?!/internal/).*", re.DOTALL)
-"""Where the cookie of a browser counts: nowhere between master and workers."""
+"""Paths that take the cookie of a browser: all but those between master and workers."""
 FIGURES = (
     (_GET, re.compile(r"/openapi\.json|/docs")),
     (_GET, re.compile(r"/api/v1/jobs/[A-Za-z0-9-]+/(metrics|stages)")),
@@ -34,7 +33,7 @@ FIGURES = (
 """Ids, statuses, counts and times: no names, data, code, paths, errors or logs."""
 
 OTHER_BYTES = 64 << 10
-"""What a body may have where no rule says otherwise: those routes take none, or a short form."""
+"""Limit of a body without a rule: these routes take none, or a short form."""
 
 _RULES = (
     RouteRule(_GET, re.compile(r"/healthz|/openapi\.json|/docs"), VIEW),
@@ -49,7 +48,7 @@ _RULES = (
     RouteRule(_GET, re.compile(r"/api/v1/pulse"), VIEW),
     RouteRule(_POST, re.compile(r"/api/v1/login-links|/logout"), VIEW),
     RouteRule(_GET, re.compile(r"/submit"), SUBMIT),
-    # Rows are not looks: who may see that a job runs need not see what it found.
+    # The token that shows that a job runs does not show its rows.
     RouteRule(_GET, re.compile(rf"{_JOB}/results"), SUBMIT),
     RouteRule(_DELETE, re.compile(_JOB), SUBMIT),
     RouteRule(_GET, re.compile(r"/internal/v1/jobs/[^/]+/(blocks|plan)"), SUBMIT),
@@ -59,11 +58,11 @@ _RULES = (
 
 
 def rules(limits: Limits) -> tuple[RouteRule, ...]:
-    """Return which token each route takes, and how much it may be sent."""
+    """Return the token and the limit of the body of each route."""
     return (
         *_RULES,
         RouteRule(_POST, re.compile(r"/api/v1/jobs"), SUBMIT, limits.job_bytes),
         RouteRule(_POST, re.compile(r"/internal/v1/jobs"), SUBMIT, limits.body_bytes),
-        # Of a worker that has very many blocks, or brought many tasks to an end at once.
+        # A worker may have very many blocks, or end many tasks at once.
         RouteRule(_POST, re.compile(rf"{_WORKER}/(reports|heartbeat)"), WORKER, limits.body_bytes),
     )

@@ -1,1 +1,1 @@
-"""Jobs on their way in and out: validation, planning, commit, results."""
+"""Jobs: validation, planning, storage, results."""

@@ -1,4 +1,4 @@
-"""What becomes of a job that has ended: what is shown of it is frozen, old jobs are let go."""
+"""Freezes what is shown of a job that has ended, and forgets old jobs."""
 
 from __future__ import annotations
 
@@ -18,52 +18,55 @@ _log = logger("master")
 
 
 class JobArchiver:
-    """Moves jobs from the running to the finished ones."""
+    """Moves jobs from the running to the finished ones.
 
-    def __init__(self, parts: Components, on_ended: Callable[[JobRecord], None] | None) -> None:
-        self._parts = parts
+    ``on_ended`` gets the record of each job that has ended, once that is durable.
+    """
+
+    def __init__(
+        self, components: Components, on_ended: Callable[[JobRecord], None] | None
+    ) -> None:
+        self._jobs = components.jobs
+        self._journal = components.journal
+        self._loop = components.loop
+        self._guard = components.guard
         self._on_ended = on_ended
-        """Gets the record of each job that has ended, once that is durable."""
 
     def conclude(self, live: RunningJob, ending: Ending) -> None:
-        """Freeze what is shown of a job that has ended, and write it down."""
-        parts, job = self._parts, live.job_id
-        outcome = FinishedJob.of(live.record, ending, at=wall_s(), guard=parts.guard)
+        """Freeze what is shown of a job that has ended, and write it into the journal."""
+        job = live.job_id
+        outcome = FinishedJob.of(live.record, ending, at=wall_s(), guard=self._guard)
         view = outcome.view
-        parts.jobs.end(outcome)
+        self._jobs.end(outcome)
         at = view.finished_at or view.submitted_at
-        parts.journal.job_ended(job, outcome, status=view.status.value, at=at)
-        parts.loop.after_durable(partial(self._ended, live.record))
+        self._journal.job_ended(job, outcome, status=view.status.value, at=at)
+        self._loop.after_durable(partial(self._publish, live.record))
+        error = None if view.error is None else view.error.message
         _log.info(
-            "job_ended",
-            job=job,
-            status=view.status.value,
-            duration_s=view.duration_s,
-            error=None if view.error is None else view.error.message,
+            "job_ended", job=job, status=view.status.value, duration_s=view.duration_s, error=error
         )
         self.retain()
 
     def conclude_all(self) -> None:
-        """Freeze the jobs whose end an earlier life of the master had decided."""
-        for live in list(self._parts.jobs.live.values()):
+        """Freeze the jobs whose end an earlier master decided."""
+        for live in list(self._jobs.live.values()):
             if live.ending is not None:
                 self.conclude(live, live.ending)
 
     async def complete_all(self, history: JobHistory) -> None:
-        """Fold from the journal what this version could not read of finished jobs."""
-        for job, outcome in list(self._parts.jobs.ended.items()):
-            if outcome.missing and self._parts.jobs.knows(job):
-                outcome.complete(await history.record(job), self._parts.guard)
+        """Fold from the journal the parts of finished jobs that this version could not read."""
+        for job, outcome in list(self._jobs.ended.items()):
+            if outcome.missing and self._jobs.knows(job):
+                outcome.complete(await history.record(job), self._guard)
 
     def retain(self) -> None:
-        """Let go of finished jobs beyond the number that is kept."""
-        parts = self._parts
-        for job in parts.jobs.expired():
-            parts.loop.handle(JobReleased(job))
-            parts.jobs.forget(job)
-            parts.journal.job_forgotten(job, totals=parts.jobs.archived_totals)
+        """Forget finished jobs beyond the number that is kept."""
+        for job in self._jobs.expired():
+            self._loop.handle(JobReleased(job))
+            self._jobs.forget(job)
+            self._journal.job_forgotten(job, totals=self._jobs.archived_totals)
 
-    def _ended(self, record: JobRecord) -> None:
-        self._parts.jobs.changed(record.job_id)
+    def _publish(self, record: JobRecord) -> None:
+        self._jobs.changed(record.job_id)
         if self._on_ended is not None:
-            self._parts.guard.run("traces", partial(self._on_ended, record), job=record.job_id)
+            self._guard.run("traces", partial(self._on_ended, record), job=record.job_id)

@@ -1,4 +1,4 @@
-"""A finished job: all that is shown of it, and where its results lie.
+"""A finished job: everything that is shown of it, and where its results are.
 
 The same model is kept in memory and in the journal, so a job looks the same before and after a
 restart of the master.
@@ -33,7 +33,7 @@ _log = logger("master")
 
 
 class ResultLocation(BaseModel):
-    """A block, and the worker that has it."""
+    """The worker that has a block."""
 
     worker: str
     key: TaskKey
@@ -41,7 +41,7 @@ class ResultLocation(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a job ended, and where its results are."""
+    """The end of a job, before what is shown of it is frozen."""
 
     command: FinishJob
     results: list[NodeBlocks] = field(default_factory=list)
@@ -59,11 +59,11 @@ class FinishedJob(BaseModel):
     sinks: list[SinkOutput] = []
     placed: list[ResultLocation] = []
     missing: tuple[str, ...] = Field(default=(), exclude=True)
-    """What could not be read of it, or not be made."""
+    """Fields that could not be read or made."""
 
     @classmethod
     def of(cls, record: JobRecord, ending: Ending, *, at: float, guard: ReaderGuard) -> FinishedJob:
-        """Freeze what a job's record shows in the end; a table that raises is left empty."""
+        """Return what a job's record shows in the end; a table that raises is left empty."""
         end = ending.command
         view = _bare_view(record.job_id, record.name, end.status.value, record.submitted_at, at)
         if end.failure is not None and end.status is JobStatus.FAILED:
@@ -81,24 +81,23 @@ class FinishedJob(BaseModel):
         return outcome
 
     def complete(self, record: JobRecord, guard: ReaderGuard) -> None:
-        """Make what is missing of the record of the job, as far as that can be done."""
-        parts: dict[str, Callable[[], object]] = {
+        """Make missing fields from the record of the job; a field that raises stays missing."""
+        tables: dict[str, Callable[[], object]] = {
             "view": record.view,
             "stages": record.stage_rows,
             "metrics": record.metrics,
         }
-        agrees = record.status is self.view.status
-        for name in self.missing if agrees else ():
-            if name in parts:
-                guard.run(name, partial(self._make, name, parts[name]), job=record.job_id)
+        if record.status is self.view.status:
+            for name in tables.keys() & set(self.missing):
+                guard.run(name, partial(self._fill, name, tables[name]), job=record.job_id)
 
-    def _make(self, name: str, make: Callable[[], object]) -> None:
+    def _fill(self, name: str, make: Callable[[], object]) -> None:
         setattr(self, name, make())
         self.missing = tuple(other for other in self.missing if other != name)
 
     @classmethod
     def read(cls, job: StoredJob) -> FinishedJob:
-        """Read a finished job; of what this version does not understand the rest is shown."""
+        """Return a finished job as the journal has it, without fields that cannot be read."""
         with contextlib.suppress(ValidationError):
             return cls.model_validate_json(job.outcome or "")
         at = job.submitted_at if job.finished_at is None else job.finished_at
@@ -118,7 +117,7 @@ class FinishedJob(BaseModel):
 
 
 def _bare_view(job: str, name: str, status: str, submitted_at: float, at: float) -> JobView:
-    """Return what can be said of a finished job without its record."""
+    """Return what is known of a finished job without its record."""
     done = JobStatus(status) is JobStatus.SUCCEEDED
     return JobView(
         job_id=job,
@@ -155,7 +154,7 @@ def _bare_metrics(view: JobView) -> JobMetrics:
 def node_results(
     graph: StageGraph, refs: Iterable[BlockRef], sources: Mapping[BlockRef, BlockSource]
 ) -> list[NodeBlocks]:
-    """Say where the rows of each result lie, in partition order."""
+    """Return where the rows of each result are, in partition order."""
     by_stage: dict[int, list[BlockSource]] = {}
     for ref in sorted(refs, key=lambda ref: (ref.key.stage, ref.key.partition, ref.partition)):
         by_stage.setdefault(ref.key.stage, []).append(sources[ref])
@@ -174,7 +173,7 @@ def node_results(
 def moved_outcome(
     outcome: FinishedJob, keys: Collection[TaskKey], holder: Registration
 ) -> FinishedJob:
-    """Say of results that they lie in blocks of another worker now."""
+    """Return a finished job whose blocks ``keys`` are on another worker."""
     results = []
     for result in outcome.results:
         blocks = tuple(
@@ -185,7 +184,7 @@ def moved_outcome(
         )
         results.append(result.model_copy(update={"blocks": blocks}))
     placed = [
-        ResultLocation(worker=holder.worker, key=one.key) if one.key in keys else one
-        for one in outcome.placed
+        ResultLocation(worker=holder.worker, key=location.key) if location.key in keys else location
+        for location in outcome.placed
     ]
     return outcome.model_copy(update={"results": results, "placed": placed})

@@ -1,35 +1,37 @@
-"""The jobs that the master knows: those at work, and the finished ones it still keeps.
+"""The jobs that the master knows: running ones, and the finished ones that it still keeps.
 
 Covers: finding, listing, waiting for a change, retention, idempotency keys. Does not cover:
-running them (`service`).
+running them (`control`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 from minispark.blocks.cache_hits import CacheHit
 from minispark.blocks.meta import BlockMeta, PartitionMeta
+from minispark.errors import ErrorInfo
 from minispark.ids import TaskKey
-from minispark.journal.rows import (
-    CommitRow,
-    Manifest,
-    PublishedRow,
-    Row,
-    SinkOutput,
-    Submission,
-    SuccessRow,
-)
-from minispark.master.http.http_errors import no_such_job
+from minispark.journal import rows
 from minispark.master.jobs.finished_job import Ending, FinishedJob
 from minispark.observe.cluster import Totals
 from minispark.observe.record import JobRecord
 from minispark.observe.views import JobMetrics, JobView, StageRow
 from minispark.plan.stages import StageGraph
+from minispark.printable import did_you_mean
 from minispark.task.spec import SinkFile
+from minispark.wire.http import RefusedError
+
+_COMPARED_IDS = 50
+"""Ids that an unknown one is compared with: each costs 0.05 ms, and any caller may ask."""
+_ID_CHARS = 40
+_ANY_JOB = ""
+"""No job has this id: futures under it wait for a change of any job."""
 
 
 @dataclass(slots=True)
@@ -37,54 +39,50 @@ class RunningJob:
     """A running job: what the master needs to act, and the record that people see."""
 
     record: JobRecord
-    """Written by readers only."""
+    """Written by readers of the journal only."""
     directories: dict[int, Path] = field(default_factory=dict)
-    """Where each sink stage writes."""
+    """Output directory of each sink stage."""
     blocks: dict[TaskKey, BlockMeta] = field(default_factory=dict)
     files: dict[TaskKey, SinkFile | None] = field(default_factory=dict)
-    manifests: list[Manifest] | None = None
-    """What its commit publishes, once that has begun."""
-    sinks: list[SinkOutput] = field(default_factory=list)
-    """What the commit published."""
-    found: dict[TaskKey, CacheHit] = field(default_factory=dict)
-    """What caches had of it when it came."""
+    manifests: list[rows.Manifest] | None = None
+    """Files that its commit publishes, None before the commit begins."""
+    sinks: list[rows.SinkOutput] = field(default_factory=list)
+    """Files that its commit has published."""
+    cache_hits: dict[TaskKey, CacheHit] = field(default_factory=dict)
+    """Its cached blocks, as they were when it was submitted."""
     ending: Ending | None = None
-    """How it ended, until what is shown of it is frozen."""
+    """How it ended, until its record is frozen."""
 
     @property
     def job_id(self) -> str:
-        """Its id."""
+        """Id of the job."""
         return self.record.job_id
 
     @property
     def graph(self) -> StageGraph:
-        """Its plan."""
+        """Plan of the job."""
         return self.record.graph
 
-    def kept(self, key: TaskKey, worker: str) -> TaskKey | None:
-        """Return the name of a block in the cache of a worker, None if it is the job's own."""
-        found = self.found.get(key)
-        return found.kept if found is not None and found.worker == worker else None
+    def cached_name(self, key: TaskKey, worker: str) -> TaskKey | None:
+        """Return the name of a block in a worker's cache, None if it is not from there."""
+        hit = self.cache_hits.get(key)
+        return hit.kept if hit is not None and hit.worker == worker else None
 
-    def take(self, row: Row) -> None:
+    def take(self, row: rows.Row) -> None:
         """Note what the master needs of a row to act: where blocks and files are."""
         match row.happening:
-            case SuccessRow(report=report) if row.accepted:
+            case rows.SuccessRow(report=report) if row.accepted:
                 self.blocks[report.key] = report.block
                 self.files[report.key] = report.sink
-            case Submission(found=found):
-                self.found = {task.key: task for task in found}
-                self.blocks.update((task.key, task.meta) for task in found)
-            case CommitRow(manifests=manifests):
+            case rows.Submission(found=hits):
+                self.cache_hits = {hit.key: hit for hit in hits}
+                self.blocks.update((hit.key, hit.meta) for hit in hits)
+            case rows.CommitRow(manifests=manifests):
                 self.manifests = manifests
-            case PublishedRow(sinks=sinks):
+            case rows.PublishedRow(sinks=sinks):
                 self.sinks = sinks
             case _:
                 pass
-
-
-_ANY = ""
-"""The name of no job: those who wait under it wait for all."""
 
 
 class JobStore:
@@ -92,35 +90,31 @@ class JobStore:
 
     def __init__(self, *, retained: int) -> None:
         self.live: dict[str, RunningJob] = {}
-        self.archived_totals = Totals()
-        """What the jobs came to that are not kept any more."""
-        self._retained = retained
         self.ended: dict[str, FinishedJob] = {}
+        self.archived_totals = Totals()
+        """Sums over finished jobs that are not kept any more."""
+        self.change_count = 0
+        """Grows with every change of any job."""
+        self.closed = False
+        """Whether waiting has ended for good."""
+        self._retained = retained
         self._order: dict[str, None] = {}
         self._keys: dict[str, str] = {}
         self._waiters: dict[str, set[asyncio.Future[None]]] = {}
-        self._closed = False
-        self.change_count = 0
-        """Grows with every change of any job."""
 
     def add(self, job: RunningJob, *, idempotency_key: str | None = None) -> None:
-        """Take in a job that begins."""
-        self.live[job.record.job_id] = job
-        self._remember(job.record.job_id, idempotency_key)
-        self.changed(job.record.job_id)
-
-    @property
-    def closed(self) -> bool:
-        """Whether nobody may wait any more."""
-        return self._closed
+        """Add a running job."""
+        self.live[job.job_id] = job
+        self._remember(job.job_id, idempotency_key)
+        self.changed(job.job_id)
 
     def restore(self, outcome: FinishedJob, *, idempotency_key: str | None) -> None:
-        """Take in a job that ended in an earlier life of the master."""
+        """Add a job that ended before the master was started."""
         self.ended[outcome.view.job_id] = outcome
         self._remember(outcome.view.job_id, idempotency_key)
 
     def end(self, outcome: FinishedJob) -> None:
-        """Move a job to the finished ones."""
+        """Move a running job to the finished ones."""
         self.live.pop(outcome.view.job_id, None)
         self.ended[outcome.view.job_id] = outcome
 
@@ -130,39 +124,34 @@ class JobStore:
         return ended[: max(0, len(ended) - self._retained)]
 
     def forget(self, job: str) -> None:
-        """Drop a finished job; only what it adds to the totals stays."""
+        """Drop a finished job; only its share of the totals stays."""
         outcome = self.ended.pop(job, None)
         if outcome is not None:
             self.archived_totals = self.archived_totals.plus([(outcome.view, outcome.metrics)])
         self._order.pop(job, None)
-        for key in [key for key, named in self._keys.items() if named == job]:
-            del self._keys[key]
+        self._keys = {key: other for key, other in self._keys.items() if other != job}
         self.changed(job)
 
-    def by_idempotency_key(self, idempotency_key: str | None) -> str | None:
+    def by_idempotency_key(self, idempotency_key: str) -> str | None:
         """Return the job that was accepted under a key."""
-        return None if idempotency_key is None else self._keys.get(idempotency_key)
+        return self._keys.get(idempotency_key)
 
-    def ids(self) -> list[str]:
-        """All jobs, newest first."""
-        return list(reversed(self._order))
-
-    def ids_after(self, after: str | None) -> list[str]:
-        """All jobs after one of them, newest first.
+    def ids(self, after: str | None = None) -> list[str]:
+        """Return the ids of all jobs, or of those after one of them, newest first.
 
         Raises
         ------
         RefusedError
-            There is no such job.
+            There is no job ``after``.
         """
-        ids = self.ids()
+        ids = list(reversed(self._order))
         if after is None:
             return ids
         self.outcome(after)
         return ids[ids.index(after) + 1 :]
 
     def outcome(self, job: str) -> FinishedJob | None:
-        """Return a finished job; None while it is at work.
+        """Return a finished job; None while it runs.
 
         Raises
         ------
@@ -176,7 +165,7 @@ class JobStore:
         return self.ended[job]
 
     def partitions(self, key: TaskKey) -> list[PartitionMeta]:
-        """Return what is known of the partitions of a block, of a finished job too."""
+        """Return the known partitions of a block, of a finished job too."""
         live, outcome = self.live.get(key.job), self.ended.get(key.job)
         if live is not None:
             return list(live.blocks[key].partitions) if key in live.blocks else []
@@ -184,55 +173,55 @@ class JobStore:
         return [block.meta for result in results for block in result.blocks if block.key == key]
 
     def knows(self, job: str) -> bool:
-        """Whether a job is at work or kept."""
+        """Whether a job runs or is kept."""
         return job in self.live or job in self.ended
 
     def view(self, job: str) -> JobView:
-        """How a job stands."""
+        """Return the status of a job."""
         outcome = self.outcome(job)
         return self.live[job].record.view() if outcome is None else outcome.view
 
     def stage_rows(self, job: str) -> list[StageRow]:
-        """Return a job's stage table."""
+        """Return the stage table of a job."""
         outcome = self.outcome(job)
         return self.live[job].record.stage_rows() if outcome is None else outcome.stages
 
     def metrics(self, job: str, *, now: float) -> JobMetrics:
-        """Return a job's figures."""
+        """Return the metrics of a job."""
         outcome = self.outcome(job)
         return self.live[job].record.metrics(now=now) if outcome is None else outcome.metrics
 
     def changed(self, job: str) -> None:
-        """Wake those who wait for a job, or for any."""
+        """Wake the requests that wait for a job, or for any job."""
         self.change_count += 1
-        for waiter in (*self._waiters.pop(job, ()), *self._waiters.pop(_ANY, ())):
+        for waiter in (*self._waiters.pop(job, ()), *self._waiters.pop(_ANY_JOB, ())):
             if not waiter.done():
                 waiter.set_result(None)
 
     def close(self) -> None:
-        """Wake everybody, and let nobody wait any more."""
-        self._closed = True
+        """Wake all requests; no later one waits."""
+        self.closed = True
         for job in list(self._waiters):
             self.changed(job)
 
     async def wait(self, job: str, *, seen: int | None, wait_s: float) -> JobView:
-        """Return how a job stands once it has ended or its version is beyond ``seen``."""
+        """Return the status of a job once it has ended or its version is beyond ``seen``."""
         if seen is None:
             seen = self.view(job).version
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(wait_s):
-                while not self._closed and self.outcome(job) is None:
+                while not self.closed and self.outcome(job) is None:
                     if self.live[job].record.version > seen:
                         break
                     await self._change_of(job)
         return self.view(job)
 
     async def any_change(self, *, seen: int, wait_s: float) -> int:
-        """Return the turn once it is beyond ``seen``, or the time is over."""
+        """Return `change_count` once it is not ``seen`` any more, or the time is over."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(wait_s):
-                while not self._closed and self.change_count == seen:
-                    await self._change_of(_ANY)
+                while not self.closed and self.change_count == seen:
+                    await self._change_of(_ANY_JOB)
         return self.change_count
 
     async def _change_of(self, job: str) -> None:
@@ -251,3 +240,10 @@ class JobStore:
         self._order[job] = None
         if idempotency_key is not None:
             self._keys[idempotency_key] = job
+
+
+def no_such_job(job: str, ids: Iterable[str] = ()) -> RefusedError:
+    """Return the error for an unknown job; ``ids`` are existing ones, the likeliest first."""
+    suggestion = did_you_mean(job[:_ID_CHARS], islice(ids, _COMPARED_IDS))
+    hint = suggestion or "Finished jobs are kept for a while only; minispark jobs lists them."
+    return RefusedError(404, ErrorInfo("MS-140", f"there is no job {job[:100]!r}", hint=hint))

@@ -1,11 +1,11 @@
 """Plans JSON jobs in a child process, kept warm.
 
-Covers: starting, asking, limiting and replacing the child. Does not cover: whose job is next
-(`planners`), planning itself (`minispark.jobs`). Job and plan are opaque to the master: what goes
-there is bytes, and what comes back is shapes and bytes.
+Covers: starting, asking, limiting and replacing the child. Does not cover: which job is next
+(`planner_pool`), planning itself (`minispark.jobs`). The master does not look into a job or its
+fragments: it sends bytes, and gets the shapes of stages and bytes.
 
-Protocol, both ways: four bytes of length (big-endian), then what `minispark.jobs.planner_child`
-describes.
+A message in either direction is four bytes of length (big-endian) and the JSON that
+`minispark.jobs.planner_child` describes.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ from minispark.errors import ErrorInfo
 from minispark.jobs.reading import Reading, ended, timed_out
 from minispark.logs import logger
 from minispark.masks import masked
-from minispark.master.http.http_errors import RefusedError
 from minispark.master.settings import MasterConfig
 from minispark.plan.stages import StageGraph
 from minispark.settings import MAX_WEIGHT, MIN_WEIGHT
 from minispark.task.failures import PANIC_CODE
+from minispark.wire.http import RefusedError
 from minispark.wire.messages import GraphMessage
 
 _MAX_REPLY_BYTES = 1 << 29
-"""A plan of 65,536 splits is about 20 MB; more comes from a child gone mad."""
+"""A plan of 65,536 splits is about 20 MB; a longer answer is a fault of the child."""
 _LENGTH_BYTES = 4
-_LAST_WORDS_BYTES = 2_000
+_STDERR_BYTES = 2_000
 
 _log = logger("master")
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedBody:
-    """A JSON job that was planned."""
+    """The plan of a JSON job."""
 
     name: str
     weight: float
@@ -59,26 +59,26 @@ class _Reply(BaseModel):
     error: ErrorInfo | None = None
     status: int = 422
     reading: Reading | None = None
-    """What is read next, in a note that goes before the answer."""
+    """The input that is read next; a message with this field comes before the answer."""
 
 
 class Planner:
-    """One child, which plans one job at a time; the next is started as soon as it is gone."""
+    """One child, which plans one job at a time; a child that has ended is replaced at once."""
 
     def __init__(self, config: MasterConfig) -> None:
         self._command = config.planner_command
         self._limits = config.limits
-        given = {
+        settings = {
             "data_root": None if config.data_root is None else str(config.data_root),
             "settings": asdict(config.plan),
             "limits": asdict(config.limits),
         }
-        self._head = json.dumps(given).encode() + b"\n"
+        self._head = json.dumps(settings).encode() + b"\n"
         self._turn = asyncio.Lock()
         self._child: asyncio.subprocess.Process | None = None
         self._planned = 0
-        self._words: IO[bytes] | None = None
-        """What the child prints: it says there what it died of."""
+        self._stderr: IO[bytes] | None = None
+        """What the child prints, for the error if it dies."""
         self._reading: Reading | None = None
 
     async def start(self) -> None:
@@ -90,16 +90,16 @@ class Planner:
         """End the child."""
         async with self._turn:
             await self._end()
-            if self._words is not None:
-                self._words.close()
+            if self._stderr is not None:
+                self._stderr.close()
 
     async def plan(self, body: bytes) -> PlannedBody:
-        """Return the plan of a JSON job, of which ``body`` is the text.
+        """Return the plan of a JSON job; ``body`` is its text.
 
         Raises
         ------
         RefusedError
-            The job cannot be planned: what is wrong with it, or that the planner ended over it.
+            The job is wrong, or the planner died or timed out over it.
         """
         request = self._head + body
         async with self._turn:
@@ -112,17 +112,17 @@ class Planner:
                     422, timed_out(self._limits.plan_timeout_s, self._reading)
                 ) from None
             except (OSError, asyncio.IncompleteReadError, ValidationError) as error:
-                how, words = await self._end(), self._last_words()
-                _log.warning("planner_ended", reason=how or str(error), last_words=words)
+                how, output = await self._end(), self._last_output()
+                _log.warning("planner_ended", reason=how or str(error), last_words=output)
                 limit = self._limits.plan_memory_bytes
-                info = ended(how, words, self._reading, limit_bytes=limit)
+                info = ended(how, output, self._reading, limit_bytes=limit)
                 raise RefusedError(422, info) from None
             except BaseException:
-                # Half a conversation: whatever comes next would be taken for another's answer.
+                # The answer to this request would be taken for the answer to the next one.
                 await self._end()
                 raise
             finally:
-                await self._renew()
+                await self._replace()
         if reply.error is not None:
             raise RefusedError(reply.status, reply.error)
         if reply.graph is None:
@@ -130,39 +130,34 @@ class Planner:
         return PlannedBody(reply.name, reply.weight, reply.graph.graph)
 
     async def _ask(self, request: bytes) -> _Reply:
-        child = await self._ready()
-        if child.stdin is None or child.stdout is None:
+        if self._child is None or self._child.returncode is not None:
+            await self._spawn()
+        child = self._child
+        if child is None or child.stdin is None or child.stdout is None:
             raise BrokenPipeError
         self._reading = None
         child.stdin.write(len(request).to_bytes(_LENGTH_BYTES, "big") + request)
         await child.stdin.drain()
         while True:
-            reply = await self._next(child.stdout)
+            reply = await self._read(child.stdout)
             if "reading" not in reply.model_fields_set:
                 break
             self._reading = reply.reading
         self._planned += 1
         if reply.error is not None and reply.error.code == PANIC_CODE:
-            # Which locks Polars still holds there is not known.
+            # Polars may still hold locks in that process.
             self._planned = self._limits.jobs_per_planner
         return reply
 
-    async def _next(self, answers: asyncio.StreamReader) -> _Reply:
+    async def _read(self, answers: asyncio.StreamReader) -> _Reply:
         size = int.from_bytes(await answers.readexactly(_LENGTH_BYTES), "big")
         if size > _MAX_REPLY_BYTES:
             msg = f"its answer would take {size} bytes"
             raise OSError(msg)
         return _Reply.model_validate_json(await answers.readexactly(size))
 
-    async def _ready(self) -> asyncio.subprocess.Process:
-        if self._child is None or self._child.returncode is not None:
-            await self._spawn()
-        if self._child is None:
-            raise BrokenPipeError
-        return self._child
-
-    async def _renew(self) -> None:
-        """Replace a child that is gone or has planned enough, so that the next job finds it."""
+    async def _replace(self) -> None:
+        """Start a new child if this one is gone or has planned its number of jobs."""
         if self._planned >= self._limits.jobs_per_planner:
             await self._end()
         if self._child is None:
@@ -171,15 +166,15 @@ class Planner:
 
     async def _spawn(self) -> None:
         environment = {name: text for name, text in os.environ.items() if name not in PRIVATE}
-        if self._words is not None:
-            self._words.close()
-        self._words = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the next child
+        if self._stderr is not None:
+            self._stderr.close()
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the next child
         self._child = await asyncio.create_subprocess_exec(
             *self._command,
             env=environment,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
-            stderr=self._words,
+            stderr=self._stderr,
             limit=1 << 20,
         )
         self._planned = 0
@@ -189,11 +184,11 @@ class Planner:
                 resource.prlimit(self._child.pid, resource.RLIMIT_AS, (limit, limit))
 
     async def _end(self) -> str:
-        """End the child and say how it had ended, if it had by itself."""
+        """End the child; return how it ended by itself, empty if it did not."""
         child, self._child = self._child, None
         if child is None:
             return ""
-        # An answer cut short means that it is ending: its own signal tells more than ours.
+        # After a short answer the child is ending: its own signal says more than our kill.
         if child.stdout is not None and child.stdout.at_eof():
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(child.wait(), 1.0)
@@ -205,10 +200,10 @@ class Planner:
             return ""
         return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
 
-    def _last_words(self) -> str:
-        """Return the end of what the child has printed."""
-        if self._words is None:
+    def _last_output(self) -> str:
+        """Return the last bytes that the child printed, as text."""
+        if self._stderr is None:
             return ""
-        size = self._words.seek(0, os.SEEK_END)
-        self._words.seek(max(0, size - _LAST_WORDS_BYTES))
-        return masked(self._words.read().decode(errors="replace").strip())
+        size = self._stderr.seek(0, os.SEEK_END)
+        self._stderr.seek(max(0, size - _STDERR_BYTES))
+        return masked(self._stderr.read().decode(errors="replace").strip())

@@ -1,7 +1,8 @@
 """Results as a stream: blocks or written files in partition order, encoded batch by batch.
 
 Covers: the four formats. Does not cover: reading and verifying a block (`blocks.fetch`). One
-block at a time is mapped or fetched, one batch of it at a time encoded; the whole is nowhere.
+block at a time is mapped or fetched, and one batch of it at a time encoded, so no more than a block
+is in memory.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import re
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -26,13 +27,13 @@ from minispark.blocks.fetch import FetchSettings, read_block
 from minispark.blocks.meta import BlockUnavailable
 from minispark.errors import ErrorInfo, UsageError
 from minispark.journal.rows import SinkOutput
-from minispark.master.http.http_errors import RefusedError
 from minispark.master.jobs.finished_job import FinishedJob
 from minispark.plan.columns import with_columns_in_order
 from minispark.task.failures import errno_of, first_line, is_system_error
 from minispark.task.formats import unwritable_column
 from minispark.task.safe_open import pinned_directory
 from minispark.task.scan_records import map_file, record_start
+from minispark.wire.http import RefusedError
 from minispark.wire.messages import NodeBlocks
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -41,22 +42,13 @@ _BATCH_ROWS = 65_536
 _CHUNK_BYTES = 1 << 20
 _GLOB = re.compile(r"[*?\[]")
 _ROW_GROUP_ROWS = 4 * _BATCH_ROWS
-"""Given, so that equal rows give equal files: by default it depends on the machine."""
+"""Set, so that equal rows give equal files: Polars' default depends on the machine."""
 _OLDEST = pl.CompatLevel.oldest()
 """String views are newer than many readers of Arrow files."""
 _STREAM_END = b"\xff\xff\xff\xff\0\0\0\0"
 """The last eight bytes of an Arrow stream."""
 
 Frames = Iterator[pl.DataFrame]
-
-
-@dataclass(frozen=True, slots=True)
-class ResultStream:
-    """Bytes to send, and what they are."""
-
-    chunks: Iterator[bytes]
-    media_type: str
-    suffix: str
 
 
 def open_stream(
@@ -67,11 +59,11 @@ def open_stream(
     fetch: FetchSettings,
     root: Path | None,
     spool: Path,
-) -> ResultStream:
-    """Begin to encode a result; what cannot be read or encoded at all is said now. Blocks.
+) -> Iterator[bytes]:
+    """Return the bytes of a result; the first chunk is encoded before this returns. Blocks.
 
-    ``root`` is what relative paths of written files mean; ``spool`` holds what must be a whole file
-    before it can be sent.
+    Relative paths of written files start at ``root``; files that must be whole before they can be
+    sent are in ``spool``.
 
     Raises
     ------
@@ -79,7 +71,7 @@ def open_stream(
         There is no such result, its rows are gone, the format cannot hold them, or there is no
         room for the file.
     """
-    result = chosen(outcome, node)
+    result = result_of(outcome, node)
     with refusing(result.node, format_, spool):
         if isinstance(result, NodeBlocks):
             frames = _block_frames(result, replace(fetch, spool=spool))
@@ -87,17 +79,17 @@ def open_stream(
         else:
             chunks = _sink_chunks(result, root, format_, spool)
         first = next(chunks, b"")
-    return ResultStream(_without_panics(chain((first,), chunks)), FORMATS[format_][1], format_)
+    return _without_panics(chain((first,), chunks))
 
 
 @contextmanager
 def refusing(node: str | None, format_: str, spool: Path) -> Iterator[None]:
-    """Turn errors within the block into refusals of the result."""
+    """Turn errors within the block into a `RefusedError` about the result."""
     try:
         yield
     except BlockUnavailable as error:
         raise _gone(node, error.reason) from error
-    except UsageError as error:  # Its directory leads out of the data root now.
+    except UsageError as error:  # Its directory is a link to outside of the data root now.
         raise _gone(node, error.info.message) from error
     except OSError as error:
         raise _refused_by_system(error, node, spool) from error
@@ -108,7 +100,7 @@ def refusing(node: str | None, format_: str, spool: Path) -> Iterator[None]:
 
 
 def _without_panics(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """Give the bytes; a panic is no Exception, and would not end the answer only."""
+    """Yield the bytes; turn a panic, which is no `Exception`, into an error of this answer."""
     try:
         yield from chunks
     except PanicException as error:
@@ -116,22 +108,22 @@ def _without_panics(chunks: Iterator[bytes]) -> Iterator[bytes]:
         raise RuntimeError(msg) from error
 
 
-def chosen(outcome: FinishedJob, node: str | None) -> NodeBlocks | SinkOutput:
-    """Return the result of a node, or the only one.
+def result_of(outcome: FinishedJob, node: str | None) -> NodeBlocks | SinkOutput:
+    """Return the result of a node; without a node, the job's only result.
 
     Raises
     ------
     RefusedError
         There is none, or several.
     """
-    found: list[NodeBlocks | SinkOutput] = [*outcome.results, *outcome.sinks]
-    names = ", ".join(result.node or "(no name)" for result in found)
-    if node is None and len(found) > 1:
+    results: list[NodeBlocks | SinkOutput] = [*outcome.results, *outcome.sinks]
+    names = ", ".join(result.node or "(no name)" for result in results)
+    if node is None and len(results) > 1:
         info = ErrorInfo(
             "MS-147", "the job has several results", field="node", hint=f"Name one of {names}."
         )
         raise RefusedError(422, info)
-    for result in found:
+    for result in results:
         if node in (None, result.node):
             return result
     info = ErrorInfo(
@@ -152,11 +144,11 @@ def _cannot_hold(format_: str, node: str | None, why: str) -> RefusedError:
 
 
 def _block_frames(result: NodeBlocks, fetch: FetchSettings) -> Frames:
-    """Batches of rows; at least one, so that an empty result has its columns."""
+    """Yield batches of rows; at least one, so that an empty result has its columns."""
     if not result.blocks:
         raise _gone(result.node, "it was made before the master was restarted")
-    # The first batch says what the format cannot hold, so it has rows if there are any.
-    for source in [one for one in result.blocks if one.meta.rows] or result.blocks[:1]:
+    # The first batch shows what the format cannot hold, so it has rows if there are any.
+    for source in [block for block in result.blocks if block.meta.rows] or result.blocks[:1]:
         frame = read_block(source, settings=fetch)
         yield from _batches(with_columns_in_order(frame, result.columns))
 
@@ -167,21 +159,21 @@ def _batches(frame: pl.DataFrame) -> Frames:
 
 
 def _sink_chunks(sink: SinkOutput, root: Path | None, format_: str, spool: Path) -> Iterator[bytes]:
-    """Give the files of a sink, by its directory as it was when it was opened."""
+    """Yield text files of a sink as they are; encode its files again for another format.
+
+    The directory is pinned, because it may be replaced by a link meanwhile.
+    """
     with pinned_directory(Path(root or "") / sink.path, root) as directory:
-        yield from _file_chunks(sink, directory, format_, spool)
-
-
-def _file_chunks(sink: SinkOutput, directory: Path, format_: str, spool: Path) -> Iterator[bytes]:
-    """Text goes out as it was written; another format is made of what a reader sees in it."""
-    paths = [directory / name for name in sink.files]
-    for path in paths:
-        # Whoever may write there must not have this process read what they may not.
-        if path.is_symlink():
-            raise _gone(sink.node, f"{path.name} is a link now")
-    if sink.format == format_ and format_ in ("csv", "jsonl"):
-        return _joined(paths, _header(paths[0]) if format_ == "csv" else b"")
-    return _encoded(_file_frames(sink.format, paths), format_, spool)
+        paths = [directory / name for name in sink.files]
+        for path in paths:
+            # Refuse symlinks: they could point to files that only the master may read.
+            if path.is_symlink():
+                raise _gone(sink.node, f"{path.name} is a link now")
+        if sink.format == format_ and format_ in ("csv", "jsonl"):
+            header = _header(paths[0]) if format_ == "csv" else b""
+            yield from _file_chunks(paths, header=header)
+        else:
+            yield from _encoded(_file_frames(sink.format, paths), format_, spool)
 
 
 def _encoded(frames: Frames, format_: str, spool: Path) -> Iterator[bytes]:
@@ -195,12 +187,12 @@ def _encoded(frames: Frames, format_: str, spool: Path) -> Iterator[bytes]:
 
 
 def _header(path: Path) -> bytes:
-    """Return the first record of a CSV file, which all files of a job have in common."""
+    """Return the header of a CSV file; all files of a job have the same."""
     with map_file(path) as data:
         return data[: record_start(data, 1, quote=b'"', odd=data[:1] == b'"')]
 
 
-def _joined(paths: list[Path], header: bytes) -> Iterator[bytes]:
+def _file_chunks(paths: list[Path], *, header: bytes = b"") -> Iterator[bytes]:
     for number, path in enumerate(paths):
         with path.open("rb") as file:
             if number > 0:
@@ -214,20 +206,20 @@ def _file_frames(format_: str, paths: list[Path]) -> Frames:
         for path in paths:
             yield from _batches(pl.read_parquet(path, glob=False))
         return
-    # All files have the same columns, but only all rows together tell their types.
+    # The types depend on the rows of all files.
     if format_ == "csv":
-        whole = pl.scan_csv(paths, infer_schema_length=None, glob=False).collect_schema()
+        schema = pl.scan_csv(paths, infer_schema_length=None, glob=False).collect_schema()
         for path in paths:
-            yield from _batches(pl.read_csv(path, schema=whole, glob=False))
+            yield from _batches(pl.read_csv(path, schema=schema, glob=False))
     else:
         sources: list[Any] = [_unexpanded(path) for path in paths]
-        whole = pl.scan_ndjson(sources, infer_schema_length=None).collect_schema()
+        schema = pl.scan_ndjson(sources, infer_schema_length=None).collect_schema()
         for source in sources:
-            yield from _batches(pl.read_ndjson(source, schema=whole))
+            yield from _batches(pl.read_ndjson(source, schema=schema))
 
 
 def _unexpanded(path: Path) -> Path | bytes:
-    """Return what the reader of JSON lines takes as it stands; it has no option for paths."""
+    """Return a file for `scan_ndjson`, as bytes if it would expand the path as a pattern."""
     return path.read_bytes() if _GLOB.search(str(path)) else path
 
 
@@ -246,25 +238,23 @@ def _jsonl(frames: Frames, _spool: Path) -> Iterator[bytes]:
 
 
 def _arrow(frames: Frames, _spool: Path) -> Iterator[bytes]:
-    """Encode each batch as a stream; all have one schema, which is sent once, and so is the end."""
+    """Encode each batch as a stream; send the schema, which is the same, and the end only once."""
     for number, frame in enumerate(frames):
         out = io.BytesIO()
         frame.write_ipc_stream(out, compat_level=_OLDEST)
         stream = out.getvalue().removesuffix(_STREAM_END)
-        # A message: four bytes of mark, four of length, then so much of metadata; no body here.
+        # The schema message: four bytes of mark, four of length, metadata of that length, no body.
         schema_bytes = 8 + int.from_bytes(stream[4:8], "little")
         yield stream[schema_bytes if number else 0 :]
     yield _STREAM_END
 
 
 def _parquet(frames: Frames, spool: Path) -> Iterator[bytes]:
-    # Its footer, which readers want first, comes last.
+    # Readers need the footer, which comes last: the file must be whole.
     with tempfile.TemporaryDirectory(dir=spool) as directory:
         path = Path(directory) / "result.parquet"
         _write_parquet(frames, path)
-        with path.open("rb") as file:
-            while chunk := file.read(_CHUNK_BYTES):
-                yield chunk
+        yield from _file_chunks([path])
 
 
 def _write_parquet(frames: Frames, path: Path) -> None:
@@ -274,7 +264,7 @@ def _write_parquet(frames: Frames, path: Path) -> None:
         try:
             yield from chain((first,), frames)
         except Exception as error:
-            # Polars makes an error of its own of it.
+            # Polars would raise an error of its own instead.
             errors.append(error)
             raise
 
@@ -296,19 +286,19 @@ FORMATS: dict[str, tuple[Callable[[Frames, Path], Iterator[bytes]], str]] = {
 
 
 def _refused_by_system(error: Exception, node: str | None, spool: Path) -> RefusedError:
-    """Say that the disk of the master is full, or that what the result is made of is gone."""
+    """Return the error for a full disk of the master, or for files of the result that are gone."""
     number, name = errno_of(error), getattr(error, "filename", None)
-    what = first_line(error) if number is None else os.strerror(number)
+    reason = first_line(error) if number is None else os.strerror(number)
     if number not in _FULL and not (name and Path(name).is_relative_to(spool)):
         file = Path(name).name if name else "a file"  # Its directory may be a descriptor.
         if isinstance(error, FileNotFoundError):
             return _gone(node, f"{file} was removed")
-        return _gone(node, f"{file} cannot be read: {what}")
+        return _gone(node, f"{file} cannot be read: {reason}")
     return RefusedError(
         507,
         ErrorInfo(
             "MS-148",
-            f"the master cannot prepare this download in {spool}: {what}",
+            f"the master cannot prepare this download in {spool}: {reason}",
             node=node,
             file=str(spool),
             hint="Make room on its disk; csv, jsonl and arrow need none if read from the start.",

@@ -1,4 +1,4 @@
-"""What a job must be before it may run: limits, a sound graph, outputs that may be written."""
+"""Checks of a job before it runs: limits, a sound graph, outputs that may be written."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from pathlib import Path
 
 from minispark.errors import ErrorInfo, UsageError
 from minispark.journal.commits import sink_stages
-from minispark.master.http.http_errors import RefusedError
 from minispark.plan.stages import Branch, OutputKind, SinkSpec, Stage, StageGraph
 from minispark.settings import Limits, PlanSettings
 from minispark.task import sinks
+from minispark.wire.http import RefusedError
 
 
 def check_graph(graph: StageGraph, limits: Limits, plan: PlanSettings) -> None:
-    """Check the shape of a plan that a client made: the scheduler relies on it.
+    """Check the shape of a plan that a client made, because the scheduler relies on it.
 
     Raises
     ------
@@ -24,9 +24,9 @@ def check_graph(graph: StageGraph, limits: Limits, plan: PlanSettings) -> None:
     """
     if len(graph.stages) > limits.nodes * 4 or not graph.stages:
         raise _bad(f"a plan of {len(graph.stages)} stages cannot run")
-    known: dict[int, Stage] = {}
+    earlier: dict[int, Stage] = {}
     for stage in graph.stages:
-        if stage.id in known or stage.id < 0:
+        if stage.id in earlier or stage.id < 0:
             raise _bad(f"the plan has two stages with number {stage.id}")
         if not 1 <= stage.partitions <= plan.max_partitions:
             raise _bad(f"stage {stage.id} has {stage.partitions} tasks")
@@ -35,20 +35,20 @@ def check_graph(graph: StageGraph, limits: Limits, plan: PlanSettings) -> None:
         if (stage.output.kind is OutputKind.SINK) != (stage.output.sink is not None):
             raise _bad(f"stage {stage.id} has no place for its output")
         for branch in stage.branches:
-            _check_branch(stage, branch, known)
-        known[stage.id] = stage
+            _check_branch(stage, branch, earlier)
+        earlier[stage.id] = stage
     for result in graph.results:
-        if result.stage not in known:
+        if result.stage not in earlier:
             raise _bad(f"the result {result.node!r} comes from no stage", node=result.node)
 
 
-def _check_branch(stage: Stage, branch: Branch, known: Mapping[int, Stage]) -> None:
+def _check_branch(stage: Stage, branch: Branch, earlier: Mapping[int, Stage]) -> None:
     if branch.partitions < 1 or any(len(s.tasks) != branch.partitions for s in branch.scans):
         raise _bad(f"a branch of stage {stage.id} does not fit its inputs")
     for leaf in branch.inputs:
-        if leaf.stage not in known:
+        if leaf.stage not in earlier:
             raise _bad(f"stage {stage.id} reads stage {leaf.stage}, which does not come before it")
-        if not leaf.fits(branch.partitions, known[leaf.stage].output.partitions):
+        if not leaf.fits(branch.partitions, earlier[leaf.stage].output.partitions):
             raise _bad(f"stage {stage.id} reads partitions that stage {leaf.stage} does not have")
 
 
@@ -58,22 +58,22 @@ def sink_directories(graph: StageGraph, data_root: Path | None) -> dict[int, Pat
     Raises
     ------
     RefusedError
-        With a data root: one that lies outside it.
+        A directory is outside of the data root.
     """
     root = None if data_root is None else str(data_root)
-    found: dict[int, Path] = {}
+    directories: dict[int, Path] = {}
     for stage, sink in sink_stages(graph).items():
         if "\0" in sink.path:
             raise _bad("the path of an output holds a null character", field="path")
         try:
-            found[stage] = sinks.sink_directory(sink, root).absolute()
+            directories[stage] = sinks.sink_directory(sink, root).absolute()
         except UsageError as error:
             raise RefusedError(422, error.info) from error
-    return found
+    return directories
 
 
-def _place(directory: Path) -> Path:
-    """Return where a directory leads; a circle of links is no error here."""
+def _resolved(directory: Path) -> Path:
+    """Return a directory without symlinks; `Path.resolve` would raise for a circle of them."""
     return Path(os.path.realpath(directory))
 
 
@@ -84,18 +84,18 @@ def check_sinks(
     busy: Iterable[Path],
     data_root: Path | None,
 ) -> None:
-    """Check that a job may write where it wants to. Touches the disk: call it in a thread.
+    """Check that a job may write to its directories. Reads the disk: call it in a thread.
 
     Raises
     ------
     RefusedError
-        409 where a running job writes to the same place or something is there already, 422
-        where the job would overwrite what it reads.
+        409 if a running job writes to the same directory or it has files already, 422 if the job
+        would overwrite files that it reads.
     """
-    taken = {_place(path) for path in busy}
+    taken = {_resolved(path) for path in busy}
     specs = sink_stages(graph)
     for stage, directory in directories.items():
-        resolved = _place(directory)
+        resolved = _resolved(directory)
         if resolved in taken:
             raise RefusedError(
                 409, ErrorInfo("MS-141", f"another output goes to {specs[stage].path} already")
@@ -113,7 +113,7 @@ def check_sinks(
 def _check_not_read(graph: StageGraph, sink: SinkSpec, directory: Path, root: Path) -> None:
     if not sink.overwrite:
         return
-    read = {
+    inputs = {
         split.path
         for stage in graph.stages
         for branch in stage.branches
@@ -121,8 +121,8 @@ def _check_not_read(graph: StageGraph, sink: SinkSpec, directory: Path, root: Pa
         for splits in scan.tasks
         for split in splits
     }
-    for path in read:
-        if _place(root / path).is_relative_to(directory):
+    for path in inputs:
+        if _resolved(root / path).is_relative_to(directory):
             raise _bad(
                 f"the job reads {sink.path}, which it would overwrite",
                 field="path",

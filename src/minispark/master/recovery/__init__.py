@@ -1,1 +1,1 @@
-"""What a master reads back from its journal."""
+"""What a master reads from its journal."""

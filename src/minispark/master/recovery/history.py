@@ -1,7 +1,7 @@
-"""What happened to a job, attempt by attempt and event by event, also long after its end.
+"""The attempts and events of a job, also after its end.
 
-A job at work is asked; one that has ended is told again from the journal, which keeps its rows
-as long as the job is kept.
+The record of a finished job is folded from the journal, which keeps its rows as long as the job is
+kept.
 """
 
 from __future__ import annotations
@@ -13,30 +13,29 @@ from minispark.clock import monotonic_s
 from minispark.journal.cluster_event import About, read_news
 from minispark.journal.journal import Journal, JournalEvent
 from minispark.journal.rows import Row
-from minispark.master.http.http_errors import no_such_job
-from minispark.master.http.models import EventView, NewsList, NewsView, TaskView
-from minispark.master.jobs.job_store import JobStore
+from minispark.master.http import models
+from minispark.master.jobs.job_store import JobStore, no_such_job
 from minispark.observe.projection import fold, read_rows
 from minispark.observe.record import JobRecord
 from minispark.wire.messages import GraphMessage
 
-_KEPT = 4
-"""Records of ended jobs that are kept once told: whoever asks for a page asks for the next."""
+_CACHED = 4
+"""Folded records of finished jobs in memory: after one page a client asks for the next."""
 _PAGE = 500
-_QUIET_S = 15.0
-"""A stream says something at least so often: proxies close what is silent."""
+_KEEPALIVE_S = 15.0
+"""Longest silence of a stream: proxies close silent connections."""
 
 
 class JobHistory:
-    """Reads a journal for those who watch."""
+    """Reads the journal for clients."""
 
-    def __init__(self, journal: Journal, book: JobStore) -> None:
+    def __init__(self, journal: Journal, jobs: JobStore) -> None:
         self._journal = journal
-        self._book = book
-        self._told: dict[str, JobRecord] = {}
+        self._jobs = jobs
+        self._records: dict[str, JobRecord] = {}
 
-    async def tasks(self, job: str, *, limit: int, after: str | None) -> list[TaskView]:
-        """Return attempts in the order in which they were launched, after one of them.
+    async def tasks(self, job: str, *, limit: int, after: str | None) -> models.TaskList:
+        """Return a page of attempts, in the order in which they were launched.
 
         Raises
         ------
@@ -45,57 +44,63 @@ class JobHistory:
         """
         record = await self.record(job)
         attempts = list(record.attempts.values())
-        start = 0
         if after is not None:
             names = [attempt.key.block_id for attempt in attempts]
-            start = names.index(after) + 1 if after in names else len(names)
-        return [TaskView.of(attempt, record) for attempt in attempts[start : start + limit]]
+            attempts = attempts[names.index(after) + 1 :] if after in names else []
+        page = [models.TaskView.of(attempt, record) for attempt in attempts[:limit]]
+        more = page[-1].task if len(attempts) > limit else None
+        return models.TaskList(job_id=job, tasks=page, after=more)
 
-    async def events(self, job: str, *, limit: int, after: int) -> list[EventView]:
-        """Return what the journal has of a job, after an event.
+    async def events(self, job: str, *, limit: int, after: int) -> models.EventList:
+        """Return a page of a job's events in the journal.
 
         Raises
         ------
         RefusedError
             There is no such job.
         """
-        self._book.outcome(job)
-        rows = await self._rows(job, limit=limit, after=after)
-        return await asyncio.to_thread(lambda: [EventView.of(row) for row in rows])
+        self._jobs.outcome(job)
+        rows = await self._rows(job, limit=limit + 1, after=after)
+        page = await asyncio.to_thread(lambda: [models.EventView.of(row) for row in rows[:limit]])
+        return models.EventList(
+            job_id=job, events=page, after=page[-1].seq if len(rows) > limit else None
+        )
 
     async def rows(self, job: str, *, limit: int, after: int) -> list[Row]:
-        """Return what the journal has of a job, after a row, for those who fold it.
+        """Return rows of a job, after one of them.
 
         Raises
         ------
         RefusedError
             There is no such job.
         """
-        self._book.outcome(job)
+        self._jobs.outcome(job)
         stored = await self._rows(job, limit=limit, after=after)
         return await asyncio.to_thread(lambda: list(read_rows(stored)))
 
     async def count(self, job: str, *, before: int | None = None) -> int:
-        """Return how many events the journal has of a job, or has before one.
+        """Return how many events of a job the journal has, all or those before one.
 
         Raises
         ------
         RefusedError
             There is no such job.
         """
-        self._book.outcome(job)
+        self._jobs.outcome(job)
         return await asyncio.to_thread(self._journal.count_events, job, before=before)
 
-    async def news(self, *, about: About | None, after: int | None, limit: int) -> NewsList:
-        """Return what happened in the cluster, newest first, before a line of it."""
-        found = await asyncio.to_thread(
+    async def news(self, *, about: About | None, after: int | None, limit: int) -> models.NewsList:
+        """Return a page of cluster events, newest first."""
+        events = await asyncio.to_thread(
             read_news, self._journal.path, about=about, before=after, limit=limit + 1
         )
         page = [
-            NewsView.of(line, kept=line.news.job is not None and self._book.knows(line.news.job))
-            for line in found[:limit]
+            models.NewsView.of(
+                event, kept=event.news.job is not None and self._jobs.knows(event.news.job)
+            )
+            for event in events[:limit]
         ]
-        return NewsList(events=page, after=page[-1].id if len(found) > limit else None)
+        return models.NewsList(events=page, after=page[-1].id if len(events) > limit else None)
 
     async def plan(self, job: str) -> str:
         """Return the plan of a job, a `GraphMessage` as JSON.
@@ -105,7 +110,7 @@ class JobHistory:
         RefusedError
             There is no such job.
         """
-        self._book.outcome(job)
+        self._jobs.outcome(job)
         stored = await asyncio.to_thread(self._journal.read_graph, job)
         if stored is None:
             raise no_such_job(job)
@@ -114,63 +119,63 @@ class JobHistory:
     async def stream(self, job: str, *, after: int) -> AsyncIterator[str]:
         """Yield the events of a job as server-sent events, until it has ended.
 
-        Ask `events` first: a job that is not known is not said here.
+        The job must exist: the status of the response is sent before the first event.
         """
-        said_s = monotonic_s()
-        while not self._book.closed:
-            seen, ended = self._book.view(job).version, self._book.outcome(job) is not None
+        sent_s = monotonic_s()
+        while not self._jobs.closed:
+            seen, ended = self._jobs.view(job).version, self._jobs.outcome(job) is not None
             rows = await self._rows(job, limit=_PAGE, after=after)
             for row in rows:
-                after, said_s = row.seq, monotonic_s()
-                data = EventView.of(row).model_dump_json()
+                after, sent_s = row.seq, monotonic_s()
+                data = models.EventView.of(row).model_dump_json()
                 yield f"id: {row.seq}\nevent: {row.kind}\ndata: {data}\n\n"
             if ended and not rows:
                 return
             if not rows:
-                if monotonic_s() - said_s >= _QUIET_S:
-                    said_s = monotonic_s()
+                if monotonic_s() - sent_s >= _KEEPALIVE_S:
+                    sent_s = monotonic_s()
                     yield ": nothing new\n\n"
-                await self._book.wait(job, seen=seen, wait_s=_QUIET_S)
+                await self._jobs.wait(job, seen=seen, wait_s=_KEEPALIVE_S)
 
     async def _rows(self, job: str, *, limit: int, after: int) -> list[JournalEvent]:
         return await asyncio.to_thread(self._journal.read_events, job, after=after, limit=limit)
 
     async def record(self, job: str) -> JobRecord:
-        """Return the record of a job, made again from the journal where it has ended.
+        """Return the record of a job; that of a finished one is folded from the journal.
 
         Raises
         ------
         RefusedError
             There is no such job.
         """
-        if self._book.outcome(job) is None:
-            return self._book.live[job].record
-        if job not in self._told:
-            self._told[job] = await asyncio.to_thread(self._tell, await self.new_record(job))
-            while len(self._told) > _KEPT:
-                del self._told[next(iter(self._told))]
-        return self._told[job]
+        if self._jobs.outcome(job) is None:
+            return self._jobs.live[job].record
+        if job not in self._records:
+            self._records[job] = await asyncio.to_thread(self._fold, await self.new_record(job))
+            while len(self._records) > _CACHED:
+                del self._records[next(iter(self._records))]
+        return self._records[job]
 
     async def new_record(self, job: str) -> JobRecord:
-        """Return a record of a job to which no row was applied.
+        """Return a record of a job without any row applied.
 
         Raises
         ------
         RefusedError
             There is no such job.
         """
-        if self._book.outcome(job) is None:
-            return JobRecord(job, "", self._book.live[job].graph, 0.0)
+        if self._jobs.outcome(job) is None:
+            return JobRecord(job, "", self._jobs.live[job].graph, 0.0)
         stored = await self.plan(job)
         graph = await asyncio.to_thread(GraphMessage.model_validate_json, stored)
         return JobRecord(job, "", graph.graph, 0.0)
 
-    def _tell(self, record: JobRecord) -> JobRecord:
+    def _fold(self, record: JobRecord) -> JobRecord:
         job, after = record.job_id, 0
         while rows := self._journal.read_events(job, after=after, limit=_PAGE):
             fold(record, read_rows(rows))
             after = rows[-1].seq
-        outcome = self._book.ended.get(job)
+        outcome = self._jobs.ended.get(job)
         if outcome is not None:
             view = outcome.view
             record.name, record.submitted_at = view.name, view.submitted_at

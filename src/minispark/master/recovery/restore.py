@@ -20,7 +20,6 @@ from minispark.journal.commits import discard, publish, sink_stages
 from minispark.journal.journal import TOTALS, Journal, StoredJob
 from minispark.logs import logger
 from minispark.master.control.components import Components, Identity
-from minispark.master.http.http_errors import RefusedError
 from minispark.master.jobs.finished_job import Ending, FinishedJob, node_results
 from minispark.master.jobs.job_store import RunningJob
 from minispark.master.jobs.validation import sink_directories
@@ -32,6 +31,7 @@ from minispark.plan.stages import StageGraph
 from minispark.scheduler.commands import FinishJob, JobStatus
 from minispark.scheduler.core import Scheduler
 from minispark.scheduler.events import ATTEMPTS_OF_A_LIFE
+from minispark.wire.http import RefusedError
 from minispark.wire.messages import GraphMessage
 
 _VERSION_BITS = 32

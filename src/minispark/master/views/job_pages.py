@@ -1,4 +1,4 @@
-"""Makes what is shown of a job, at work or ended, and keeps what was made while it holds."""
+"""The documents of a job's page and timeline, made on request and cached while they are fresh."""
 
 from __future__ import annotations
 
@@ -10,73 +10,65 @@ from typing import Generic, TypeVar
 
 from minispark.clock import monotonic_s, wall_s
 from minispark.master.control.components import Components
+from minispark.master.http.models import NodeResult
 from minispark.master.jobs.finished_job import FinishedJob
 from minispark.master.recovery.history import JobHistory
 from minispark.master.views.explanations import Explanations
 from minispark.observe.record import JobRecord
 from minispark.scheduler.commands import JobStatus
-from minispark.ui import (
-    JobPage,
-    JobPageInputs,
-    OutputFiles,
-    OutputRows,
-    Timeline,
-    job_page_of,
-    timeline_of,
-)
+from minispark.ui import JobPage, JobPageInputs, OutputFiles, Timeline, job_page_of, timeline_of
 
 _END = -1
 """The version of a job that has ended."""
-_KEPT = 8
-"""Jobs that are looked at again and again; of the largest it is some MB each."""
+_CACHED = 8
+"""Documents in memory; one of a large job is some MB."""
 _FRESH_S = 0.4
-"""However many look at a running job, it is summed up so often at most."""
-_SHARE = 10.0
-"""A document of a running job does for so many times the time that it took: a tenth of the event
-loop is what those who watch get."""
+"""Shortest time between two documents of a running job, for all viewers together."""
+_FRESH_FACTOR = 10.0
+"""A document of a running job is fresh for this many times the time that it took to make: viewers
+get at most a tenth of the event loop."""
 
-Made = TypeVar("Made")
+Document = TypeVar("Document")
 
 
-class _Kept(Generic[Made]):
-    """Documents by job, with the version they are of and the time when they were made."""
-
+class _DocumentCache(Generic[Document]):
     def __init__(self) -> None:
-        self._kept: OrderedDict[str, tuple[int, float, Made]] = OrderedDict()
-        """By job: version, until when it does for a later version too, document."""
+        self._entries: OrderedDict[str, tuple[int, float, Document]] = OrderedDict()
+        """By job: version, until when the document does for a later version too, document."""
 
-    def get(self, job: str, version: int) -> Made | None:
-        known = self._kept.get(job)
-        if known is None:
+    def get(self, job: str, version: int) -> Document | None:
+        entry = self._entries.get(job)
+        if entry is None:
             return None
-        of, until_s, made = known
-        does = of == version or (version != _END and monotonic_s() < until_s)
-        return made if does else None
+        cached_version, until_s, document = entry
+        is_fresh = cached_version == version or (version != _END and monotonic_s() < until_s)
+        return document if is_fresh else None
 
-    def put(self, job: str, version: int, made: Made, *, took_s: float) -> Made:
-        until_s = monotonic_s() + max(_FRESH_S, _SHARE * took_s)
-        self._kept[job] = (version, until_s, made)
-        self._kept.move_to_end(job)
-        while len(self._kept) > _KEPT:
-            self._kept.popitem(last=False)
-        return made
+    def put(self, job: str, version: int, document: Document, *, took_s: float) -> Document:
+        until_s = monotonic_s() + max(_FRESH_S, _FRESH_FACTOR * took_s)
+        self._entries[job] = (version, until_s, document)
+        self._entries.move_to_end(job)
+        while len(self._entries) > _CACHED:
+            self._entries.popitem(last=False)
+        return document
 
 
 class JobPages:
-    """Answers with documents of jobs.
+    """Returns documents of jobs.
 
-    A job at work is summed up on the event loop, which alone changes it; one that has ended does
-    not change, so that is done beside it.
+    The document of a running job is made on the event loop, where the record changes. A finished
+    job does not change, so a thread makes its document.
     """
 
-    def __init__(self, parts: Components, history: JobHistory) -> None:
-        self._parts = parts
+    def __init__(self, components: Components, history: JobHistory) -> None:
+        self._jobs = components.jobs
+        self._registry = components.registry
         self._history = history
-        self._sheets: _Kept[JobPage] = _Kept()
-        self._timelines: _Kept[Timeline] = _Kept()
-        self.stories = Explanations(history)
+        self._pages: _DocumentCache[JobPage] = _DocumentCache()
+        self._timelines: _DocumentCache[Timeline] = _DocumentCache()
+        self.explanations = Explanations(history)
 
-    async def sheet(self, job: str) -> JobPage:
+    async def page(self, job: str) -> JobPage:
         """Return everything that the page of a job shows.
 
         Raises
@@ -86,65 +78,54 @@ class JobPages:
         """
 
         def make(record: JobRecord) -> JobPage:
-            return job_page_of(record, self._shown(job, record), now=wall_s())
+            return job_page_of(record, self._inputs(job, record), now=wall_s())
 
-        return await self._made(self._sheets, job, make)
+        return await self._document(self._pages, job, make)
 
     async def timeline(self, job: str) -> Timeline:
-        """Return all attempts of a job, laid into lanes."""
+        """Return all attempts of a job, in lanes."""
         slots = self._slots()
-        return await self._made(
+        return await self._document(
             self._timelines, job, lambda record: timeline_of(record, slots=slots, now=wall_s())
         )
 
-    async def _made(self, kept: _Kept[Made], job: str, make: Callable[[JobRecord], Made]) -> Made:
-        book = self._parts.jobs
-        view, ended = book.view(job), book.outcome(job) is not None
-        known = kept.get(job, _END if ended else view.version)
-        if known is not None:
-            return known
+    async def _document(
+        self, cache: _DocumentCache[Document], job: str, make: Callable[[JobRecord], Document]
+    ) -> Document:
+        view, ended = self._jobs.view(job), self._jobs.outcome(job) is not None
+        document = cache.get(job, _END if ended else view.version)
+        if document is not None:
+            return document
         record = await self._history.record(job)
-        start = monotonic_s()
         if ended:
-            made = await asyncio.to_thread(make, record)
-            return kept.put(job, _END, made, took_s=0.0)
-        made = make(record)
-        return kept.put(job, view.version, made, took_s=monotonic_s() - start)
+            return cache.put(job, _END, await asyncio.to_thread(make, record), took_s=0.0)
+        start = monotonic_s()
+        document = make(record)
+        return cache.put(job, view.version, document, took_s=monotonic_s() - start)
 
-    def _shown(self, job: str, record: JobRecord) -> JobPageInputs:
-        book = self._parts.jobs
-        outcome = book.outcome(job)
+    def _inputs(self, job: str, record: JobRecord) -> JobPageInputs:
+        up = sum(session.slots for session in self._registry.up())
+        outcome = self._jobs.outcome(job)
         if outcome is not None:
-            return replace(_shown_outcome(outcome, record), up=self._up())
+            return replace(_finished_inputs(outcome, record), up=up)
         return JobPageInputs(
-            up=self._up(),
-            view=book.view(job),
-            rows=book.stage_rows(job),
-            metrics=book.metrics(job, now=wall_s()),
+            view=self._jobs.view(job),
+            rows=self._jobs.stage_rows(job),
+            metrics=self._jobs.metrics(job, now=wall_s()),
+            up=up,
         )
 
-    def _up(self) -> int:
-        return sum(entry.slots for entry in self._parts.registry.up())
-
     def _slots(self) -> dict[str, int]:
-        return {entry.worker_id: entry.slots for entry in self._parts.registry.all()}
+        return {session.worker_id: session.slots for session in self._registry.all()}
 
 
-def _shown_outcome(outcome: FinishedJob, record: JobRecord) -> JobPageInputs:
+def _finished_inputs(outcome: FinishedJob, record: JobRecord) -> JobPageInputs:
+    succeeded = outcome.view.status is JobStatus.SUCCEEDED
     return JobPageInputs(
         view=outcome.view,
         rows=record.stage_rows() if "stages" in outcome.missing else outcome.stages,
         metrics=record.metrics() if "metrics" in outcome.missing else outcome.metrics,
-        outputs=[
-            OutputRows(
-                node=result.node,
-                columns=list(result.columns),
-                rows=result.rows,
-                bytes=sum(block.meta.length for block in result.blocks),
-            )
-            for result in outcome.results
-            if outcome.view.status is JobStatus.SUCCEEDED
-        ],
+        outputs=[NodeResult.of(result) for result in outcome.results] if succeeded else [],
         files=[
             OutputFiles(**sink.model_dump(exclude={"files"}), files=len(sink.files))
             for sink in outcome.sinks

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 
+from minispark.clock import wall_s
 from minispark.errors import FetchFailed
 from minispark.journal.rows import FailureRow, Row
 from minispark.logs import logger, task_fields
@@ -48,7 +49,7 @@ class JobReader:
             else:
                 self._begin_rebuild(live, row.seq)
         if WorkerDown in map(type, row.decisions):
-            parts.update_wait_reasons()
+            update_wait_reasons(parts)
 
     def recover(self, row: Row) -> None:
         """Fold the records of all jobs that a row is about again: it was not taken in."""
@@ -58,7 +59,7 @@ class JobReader:
 
     def _begin_rebuild(self, live: RunningJob, seq: int) -> None:
         self._behind[live.job_id] = seq
-        self._parts.spawn(self._rebuild(live))
+        self._parts.loop.spawn(self._rebuild(live))
 
     async def _rebuild(self, live: RunningJob) -> None:
         """Fold the record of a job from the journal; the old one stays where that fails."""
@@ -76,7 +77,7 @@ class JobReader:
             _log.exception("record_not_rebuilt", job=job)
         del self._behind[job]
         self._settle(live)
-        self._parts.update_wait_reasons()
+        update_wait_reasons(self._parts)
 
     def _settle(self, live: RunningJob) -> None:
         self._parts.jobs.changed(live.job_id)
@@ -99,3 +100,28 @@ def log_row(row: Row) -> None:
     for decision in row.decisions:
         if isinstance(decision, WorkerDown):
             _log.warning("worker_down", worker=decision.worker, reason=because(decision.reason))
+
+
+def update_wait_reasons(components: Components) -> None:
+    """Write into the record of every running job why it waits, None if it does not."""
+    trouble, any_up = components.loop.trouble, bool(components.registry.up())
+    blocked = None if trouble is None else f"the master cannot write its journal: {trouble}"
+    idle = _idle_reason(components)
+    for job, live in components.jobs.live.items():
+        version = live.record.version
+        reason = blocked or (None if live.record.active else idle)
+        update = partial(live.record.waits, reason, now=wall_s(), no_worker=not any_up)
+        components.guard.run("waiting", update, job=job)
+        if live.record.version != version:
+            components.jobs.changed(job)
+
+
+def _idle_reason(components: Components) -> str | None:
+    """Return why no attempt can be launched."""
+    up = components.registry.up()
+    if not up:
+        return "there is no worker; start one with: minispark worker"
+    if all(session.full for session in up):
+        full = " and ".join(sorted({session.full for session in up if session.full}))
+        return f"the workers take no more work: their {full} is full"
+    return None

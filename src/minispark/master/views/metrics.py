@@ -1,7 +1,7 @@
-"""The figures of the cluster, read from the master's books.
+"""The metrics of the cluster.
 
-Totals are of all jobs ever: those that the book still has, and what was added up of those that
-it has let go (`JobStore.forgotten`, kept in the journal).
+Totals are over all jobs ever: those in the `JobStore`, and `JobStore.archived_totals` of those that
+it has dropped (kept in the journal).
 """
 
 from __future__ import annotations
@@ -16,49 +16,50 @@ from minispark.observe.process import ProcessTree
 from minispark.observe.views import JobMetrics, JobView
 
 _MAX_FAILED_JOBS = 100
-"""Jobs with failures that are listed, the newest."""
+"""Jobs with failures in the list; the newest."""
 
 
 class MetricsView:
-    """Reads a master's books for those who watch the cluster."""
+    """Computes the metrics of a cluster."""
 
-    def __init__(self, parts: Components) -> None:
-        self._parts = parts
+    def __init__(self, components: Components) -> None:
+        self._components = components
+        self._jobs = components.jobs
         self._tree = ProcessTree()
         self._started_s = monotonic_s()
 
     def totals(self) -> cluster.Totals:
-        """Add up all jobs."""
-        return self._parts.jobs.archived_totals.plus(self._pairs())
+        """Return the sums over all jobs."""
+        return self._jobs.archived_totals.plus(self._pairs())
 
     def system(self) -> cluster.SystemMetrics:
-        """Describe the cluster as a whole."""
-        parts, now = self._parts, monotonic_s()
-        trouble = parts.loop.trouble
-        workers = [worker_figures(entry, now=now) for entry in parts.registry.all()]
-        here = [worker for worker in workers if worker.status != "DOWN"]
+        """Return the metrics of the cluster as a whole."""
+        components, now = self._components, monotonic_s()
+        trouble = components.loop.trouble
+        workers = [worker_figures(session, now=now) for session in components.registry.all()]
+        present = [worker for worker in workers if worker.status != "DOWN"]
         up = sum(worker.status == "UP" for worker in workers)
         usage = self._tree.usage()
-        views = [live.record.view() for live in parts.jobs.live.values()]
+        views = [live.record.view() for live in self._jobs.live.values()]
         return cluster.SystemMetrics(
             at=wall_s(),
-            cluster_id=parts.identity.cluster_id,
+            cluster_id=components.identity.cluster_id,
             status="degraded" if trouble else "ok" if up else "no_workers",
             master=cluster.MasterFigures(
-                epoch=parts.identity.master_epoch,
+                epoch=components.identity.master_epoch,
                 uptime_s=round(now - self._started_s, 3),
                 cpu_percent=usage.cpu_percent,
                 memory_bytes=usage.memory_bytes,
-                journal_seq=parts.journal.seq,
+                journal_seq=components.journal.seq,
                 journal_status="degraded" if trouble else "ok",
             ),
             workers_up=up,
-            workers_draining=len(here) - up,
-            workers_down=len(workers) - len(here),
-            slots=sum(worker.slots for worker in here),
-            active_tasks=sum(worker.active_tasks for worker in here),
-            cpu_percent=round(sum(worker.cpu_percent or 0.0 for worker in here), 1),
-            memory_bytes=sum(worker.memory_bytes or 0 for worker in here),
+            workers_draining=len(present) - up,
+            workers_down=len(workers) - len(present),
+            slots=sum(worker.slots for worker in present),
+            active_tasks=sum(worker.active_tasks for worker in present),
+            cpu_percent=round(sum(worker.cpu_percent or 0.0 for worker in present), 1),
+            memory_bytes=sum(worker.memory_bytes or 0 for worker in present),
             jobs_running=len(views),
             jobs_waiting=sum(view.workers_waiting for view in views),
             totals=self.totals(),
@@ -66,15 +67,14 @@ class MetricsView:
         )
 
     def jobs(self, *, limit: int, after: str | None) -> cluster.JobsMetrics:
-        """List the figures of jobs, newest first, after one of them.
+        """Return a page of the metrics of jobs, newest first.
 
         Raises
         ------
         RefusedError
             There is no job ``after``.
         """
-        book = self._parts.jobs
-        ids = book.ids_after(after)
+        ids = self._jobs.ids(after)
         pairs = [self._pair(job) for job in ids[:limit]]
         return cluster.JobsMetrics(
             counts=self.totals().jobs,
@@ -83,13 +83,13 @@ class MetricsView:
         )
 
     def failures(self) -> cluster.FailuresMetrics:
-        """Describe what failed."""
+        """Return what failed, by kind, worker, job and error code."""
         totals, pairs = self.totals(), self._pairs()
         by_worker: Counter[str] = Counter()
         for _, metrics in pairs:
             by_worker.update(metrics.failures_by_worker)
         failed = [(v, m) for v, m in pairs if m.failures or v.error is not None]
-        down = sum(entry.status == "DOWN" for entry in self._parts.registry.all())
+        down = sum(session.status == "DOWN" for session in self._components.registry.all())
         return cluster.FailuresMetrics(
             total=sum(totals.failures.values()),
             by_kind={**dict.fromkeys(cluster.FAILURE_KINDS, 0), **totals.failures},
@@ -102,23 +102,22 @@ class MetricsView:
         )
 
     def _pairs(self) -> list[tuple[JobView, JobMetrics]]:
-        return [self._pair(job) for job in self._parts.jobs.ids()]
+        return [self._pair(job) for job in self._jobs.ids()]
 
     def _pair(self, job: str) -> tuple[JobView, JobMetrics]:
-        book = self._parts.jobs
-        return book.view(job), book.metrics(job, now=wall_s())
+        return self._jobs.view(job), self._jobs.metrics(job, now=wall_s())
 
 
-def worker_figures(entry: WorkerSession, *, now: float) -> cluster.WorkerFigures:
-    """Describe a worker; ``now`` is monotonic. One that is gone takes nothing of its machine."""
-    gone = {"cpu_percent", "memory_bytes"} if entry.status == "DOWN" else set()
+def worker_figures(session: WorkerSession, *, now: float) -> cluster.WorkerFigures:
+    """Return the metrics of a worker; a DOWN one uses no CPU and memory. ``now`` is monotonic."""
+    omitted = {"cpu_percent", "memory_bytes"} if session.status == "DOWN" else set()
     return cluster.WorkerFigures.from_heartbeat(
-        {name: value for name, value in entry.metrics.items() if name not in gone},
-        worker_id=entry.worker_id,
-        status=entry.status,
-        slots=entry.slots,
-        active_tasks=len(entry.leased),
-        heartbeat_age_s=now - entry.seen_at,
+        {name: value for name, value in session.metrics.items() if name not in omitted},
+        worker_id=session.worker_id,
+        status=session.status,
+        slots=session.slots,
+        active_tasks=len(session.leased),
+        heartbeat_age_s=now - session.seen_at,
     )
 
 

@@ -1,4 +1,4 @@
-"""The state that outlives the master, for people and scripts to look at."""
+"""The persisted state of a master, for people and scripts."""
 
 from __future__ import annotations
 
@@ -7,44 +7,44 @@ from dataclasses import asdict
 from pydantic import BaseModel
 
 from minispark.master.control.components import Components
-from minispark.master.jobs.job_store import JobStore
-from minispark.scheduler.state import State
+from minispark.observe.views import JobView
+from minispark.scheduler.state import JobRun
 from minispark.scheduler.version import SCHEDULER_VERSION
 
 
 class JournalState(BaseModel):
-    """How far the journal is."""
+    """The state of the journal."""
 
     seq: int
-    """Number of the last event."""
+    """Number of the last row."""
     status: str
     """``ok``, or ``degraded`` while it cannot be written."""
     trouble: str | None = None
 
 
-class StageState(BaseModel):
-    """A stage of a job at work, as the scheduler has it."""
+class ScheduledStage(BaseModel):
+    """A stage of a running job in the scheduler's state."""
 
     id: str
     label: str
-    """What a second run would give; lowered when one proved the plan wrong."""
+    """What a second run would give; lowered when a second run gave something else."""
     generation: int
-    """How often it was rolled back as a whole."""
+    """How often the whole stage was rolled back."""
     tasks: int
     tasks_done: int
 
 
 class JobState(BaseModel):
-    """A job; a finished one has no stages any more."""
+    """A job; a finished one has no stages."""
 
     job_id: str
     status: str
     name: str | None = None
-    stages: list[StageState] = []
+    stages: list[ScheduledStage] = []
 
 
 class WorkerState(BaseModel):
-    """A worker."""
+    """A worker in the scheduler's state."""
 
     worker_id: str
     status: str
@@ -52,14 +52,14 @@ class WorkerState(BaseModel):
     slots: int
     epoch: int
     excluded: bool
-    """Too much failed on it lately: it gets no work for a while."""
+    """Whether it gets no work for a while because too many tasks failed on it."""
     full: str | None
     """Why it takes no work: its disk or its memory."""
     url: str | None = None
 
 
 class StateView(BaseModel):
-    """Persisted state. Names, addresses and reasons are for those with a token only."""
+    """The persisted state. Without a token it has no names, addresses and reasons."""
 
     cluster_id: str
     master_epoch: int
@@ -69,20 +69,23 @@ class StateView(BaseModel):
     workers: list[WorkerState]
 
 
-def state_view(parts: Components, *, whole: bool) -> StateView:
-    """Describe the state; not ``whole``: only ids, statuses and counts."""
-    scheduler, trouble = parts.scheduler, parts.loop.trouble
-    urls = {entry.worker_id: entry.url for entry in parts.registry.all()}
+def state_view(components: Components, *, whole: bool) -> StateView:
+    """Return the state; if not ``whole``, only ids, statuses and counts."""
+    scheduler, trouble = components.scheduler, components.loop.trouble
+    urls = {session.worker_id: session.url for session in components.registry.all()}
     return StateView(
-        cluster_id=parts.identity.cluster_id,
-        master_epoch=parts.identity.master_epoch,
+        cluster_id=components.identity.cluster_id,
+        master_epoch=components.identity.master_epoch,
         scheduler_version=SCHEDULER_VERSION,
         journal=JournalState(
-            seq=parts.journal.seq,
+            seq=components.journal.seq,
             status="ok" if trouble is None else "degraded",
             trouble=trouble if whole else None,
         ),
-        jobs=[_job(parts.jobs, scheduler.state, job, whole=whole) for job in parts.jobs.ids()],
+        jobs=[
+            _job(components.jobs.view(job), scheduler.state.jobs.get(job), whole=whole)
+            for job in components.jobs.ids()
+        ],
         workers=[
             WorkerState(
                 worker_id=worker.worker,
@@ -94,22 +97,19 @@ def state_view(parts: Components, *, whole: bool) -> StateView:
     )
 
 
-def _job(book: JobStore, state: State, job: str, *, whole: bool) -> JobState:
-    view = book.view(job)
-    known = state.jobs.get(job)
-    stages = [] if known is None else known.ordered
+def _job(view: JobView, job: JobRun | None, *, whole: bool) -> JobState:
     return JobState(
-        job_id=job,
+        job_id=view.job_id,
         status=view.status.value,
         name=view.name if whole else None,
         stages=[
-            StageState(
+            ScheduledStage(
                 id=f"stage-{stage.id}",
                 label=stage.label.value,
                 generation=stage.generation,
                 tasks=len(stage.tasks),
                 tasks_done=stage.done,
             )
-            for stage in stages
+            for stage in (() if job is None else job.ordered)
         ],
     )
