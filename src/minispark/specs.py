@@ -18,7 +18,7 @@ from minispark.task.spec import FragmentKey, TaskInput, TaskSpec, scan_task
 
 
 def job_spec(
-    graph: StageGraph, job_id: str, *, weight: float = 1.0, found: Iterable[CacheHit] = ()
+    graph: StageGraph, job_id: str, *, weight: float = 1.0, hits: Iterable[CacheHit] = ()
 ) -> JobSpec:
     """Return what the scheduler needs of a plan; ``weight`` is the job's share of the workers."""
     results = {result.stage for result in graph.results}
@@ -27,7 +27,7 @@ def job_spec(
         weight=weight,
         found=tuple(
             CachedOutput(hit.key.stage, hit.key.partition, hit.worker, hit.meta.receipt)
-            for hit in found
+            for hit in hits
         ),
         stages=tuple(
             StageSpec(

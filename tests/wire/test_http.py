@@ -35,7 +35,7 @@ def test_versions_are_those_of_this_process() -> None:
     assert ours.polars == pl.__version__
     assert ours.python == platform.python_version()
     assert bytes.fromhex(ours.plan).startswith(b"DSL_VERSION")
-    assert compare_versions(ours, ours, who="x") is None
+    assert compare_versions(ours, ours, peer="x") is None
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,9 @@ def test_versions_are_those_of_this_process() -> None:
     ],
 )
 def test_what_differs_is_said(changes: dict[str, str], says: str) -> None:
-    sentence = compare_versions(versions(), versions().model_copy(update=changes), who="the worker")
+    sentence = compare_versions(
+        versions(), versions().model_copy(update=changes), peer="the worker"
+    )
     assert sentence is not None
     assert says in sentence
 
@@ -56,7 +58,7 @@ def test_what_differs_is_said(changes: dict[str, str], says: str) -> None:
 def test_a_patch_release_of_python_does_not_matter() -> None:
     minor = ".".join(platform.python_version_tuple()[:2])
     theirs = versions().model_copy(update={"python": f"{minor}.99"})
-    assert compare_versions(versions(), theirs, who="x") is None
+    assert compare_versions(versions(), theirs, peer="x") is None
 
 
 def test_errors_come_back_as_they_went() -> None:

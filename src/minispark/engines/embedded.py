@@ -137,7 +137,7 @@ class EmbeddedMaster:
         entry.hits = {hit.key: hit for hit in hits}
         if self._cache is not None:
             self._cache.use([hit.kept for hit in hits])
-        self._step(Submission(job=job_spec(graph, job, found=hits), found=hits))
+        self._step(Submission(job=job_spec(graph, job, hits=hits), found=hits))
         return await entry.ended
 
     def _cached_block(self, name: TaskKey) -> tuple[str, BlockMeta] | None:

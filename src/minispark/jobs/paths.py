@@ -197,8 +197,8 @@ def _outside(node: Operator, path: str) -> UsageError:
 
 
 def _refused(
-    node: Operator, path: str, what: str, *, hint: str | None = None, code: str = "MS-166"
+    node: Operator, path: str, problem: str, *, hint: str | None = None, code: str = "MS-166"
 ) -> UsageError:
-    text = f": the path {shown(path)} {what}"
+    text = f": the path {shown(path)} {problem}"
     file = path[:_SHOWN_CHARS]
     return node_error(node, text, field="path", code=code, file=file, hint=hint)

@@ -66,8 +66,10 @@ def text_column(node: Operator, column: str | None, table: Table, *, default: st
         if len(texts) != 1:
             candidates = listed(texts) if texts else "none"
             hint = f'name one in "column"; columns are: {listed(table.schema)}'
-            what = f"there is no column {shown(default)} and not just one of texts ({candidates})"
-            fail(node, "column", what, code="MS-164", hint=hint)
+            problem = (
+                f"there is no column {shown(default)} and not just one of texts ({candidates})"
+            )
+            fail(node, "column", problem, code="MS-164", hint=hint)
         name = texts[0]
     if table.schema[name] not in (pl.String, pl.Null):
         fail(node, "column", f"the column {shown(name)} holds {table.schema[name]}, not texts")

@@ -75,8 +75,8 @@ def _reduction(node: op.ReduceByKey | op.Reduce, table: Table, keys: Sequence[st
         value = "value"
     if value is None:
         if "count" in keys:
-            what = "the number of rows would be a second column 'count'"
-            fail(node, "value", what, hint="rename the key, or name a value")
+            problem = "the number of rows would be a second column 'count'"
+            fail(node, "value", problem, hint="rename the key, or name a value")
         return row_count(node.fn)
     columns(node, "value", [value], table)
     if value in keys:
@@ -126,8 +126,8 @@ def _check_suffix(node: op.Join, left: Table, right: Table, right_on: Sequence[s
         twice = name in left.schema and name not in right_on
         renamed = name + node.suffix
         if twice and (not node.suffix or renamed in left.schema or renamed in right.schema):
-            what = f"the column {shown(name)} of both sides would be {shown(renamed)} twice"
-            fail(node, "suffix", what, hint="choose another suffix")
+            problem = f"the column {shown(name)} of both sides would be {shown(renamed)} twice"
+            fail(node, "suffix", problem, hint="choose another suffix")
 
 
 def _aggregate(node: op.Aggregate, table: Table) -> pl.LazyFrame:
@@ -138,8 +138,8 @@ def _aggregate(node: op.Aggregate, table: Table) -> pl.LazyFrame:
             fail(node, "aggs", f"{shown(name)} is a column of 'by' already")
         expr = expression(node, "aggs", text, table, name=name)
         if not _is_aggregate(expr, table):
-            what = f"{shown(text)} (of {shown(name)}) is no aggregate"
-            fail(node, "aggs", what, hint=f"write sum({text}), max({text}), count(*) ...")
+            problem = f"{shown(text)} (of {shown(name)}) is no aggregate"
+            fail(node, "aggs", problem, hint=f"write sum({text}), max({text}), count(*) ...")
         aggregates.append(expr)
     if not keys:
         return table.frame.select(aggregates)
@@ -202,14 +202,15 @@ def _union(node: op.Union, tables: Sequence[Table]) -> pl.LazyFrame:
 def _check_same(node: op.Union, first: Table, other: Table) -> None:
     sides = f"{shown(first.name)} and {shown(other.name)}"
     if list(first.schema) != list(other.schema):
-        what = f"{sides} differ in their columns: {listed(first.schema)} and {listed(other.schema)}"
+        columns_of_both = f"{listed(first.schema)} and {listed(other.schema)}"
+        problem = f"{sides} differ in their columns: {columns_of_both}"
         hint = "put a select node before, with the same columns in the same order"
-        fail(node, "dag.edges", what, hint=hint)
+        fail(node, "dag.edges", problem, hint=hint)
     for name, dtype in first.schema.items():
         if other.schema[name] != dtype:
-            what = f"{sides} differ in {shown(name)}: {dtype} and {other.schema[name]}"
+            problem = f"{sides} differ in {shown(name)}: {dtype} and {other.schema[name]}"
             hint = 'put a map node before, with "expr" {"x": "x::double"} or the like'
-            fail(node, "dag.edges", what, hint=hint)
+            fail(node, "dag.edges", problem, hint=hint)
 
 
 def _distinct(node: op.Distinct, table: Table) -> pl.LazyFrame:
@@ -232,11 +233,12 @@ def _write(node: op.Write, table: Table) -> pl.LazyFrame:
     format_ = node.op.removeprefix("write_")
     name = unwritable_column(format_, table.schema)
     if name is not None:
-        what = f"{_FORMATS[format_]} cannot hold the column {shown(name)} of {table.schema[name]}"
+        column = f"the column {shown(name)} of {table.schema[name]}"
         able = [
             f"write_{other}" for other in _FORMATS if unwritable_column(other, table.schema) is None
         ]
-        fail(node, "op", what, hint=f"use {' or '.join(able)}" if able else "cast the column")
+        problem = f"{_FORMATS[format_]} cannot hold {column}"
+        fail(node, "op", problem, hint=f"use {' or '.join(able)}" if able else "cast the column")
     return table.frame
 
 

@@ -170,10 +170,10 @@ def _concatenate(parts: list[pl.DataFrame], *, rechunk: bool) -> pl.DataFrame:
         return next((part for part in parts if part.width), pl.DataFrame())
     columns = filled[0].columns
     ordered = [with_columns_in_order(part, columns) for part in filled]
-    whole = pl.concat(ordered, how="vertical", rechunk=False)
-    chunks = whole.n_chunks()
-    small = chunks > _MANY_CHUNKS and whole.height < chunks * _FEW_ROWS
-    return whole.rechunk() if rechunk or small else whole
+    frame = pl.concat(ordered, how="vertical", rechunk=False)
+    chunks = frame.n_chunks()
+    small = chunks > _MANY_CHUNKS and frame.height < chunks * _FEW_ROWS
+    return frame.rechunk() if rechunk or small else frame
 
 
 def _check_height(leaf: str, blocks: Sequence[BlockSource], frame: pl.DataFrame) -> pl.DataFrame:

@@ -107,6 +107,6 @@ def _fits_either(schema: pl.Schema, planned: Columns, other: Columns) -> bool:
     return all(actual in plans for actual, *plans in columns)
 
 
-def _broken(what: str) -> JobFailedError:
+def _broken(problem: str) -> JobFailedError:
     hint = "This is a fault of Mini-Spark. Please report it with the query."
-    return JobFailedError(f"{what}; nothing was written", code=BROKEN_PROMISE_CODE, hint=hint)
+    return JobFailedError(f"{problem}; nothing was written", code=BROKEN_PROMISE_CODE, hint=hint)

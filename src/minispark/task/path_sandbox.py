@@ -175,6 +175,6 @@ def _outside(path: str) -> JobFailedError:
     )
 
 
-def _refused(what: str) -> JobFailedError:
+def _refused(problem: str) -> JobFailedError:
     hint = "This worker was started with --data-root: it reads and writes nothing outside it."
-    return JobFailedError(what, code="MS-612", hint=hint)
+    return JobFailedError(problem, code="MS-612", hint=hint)

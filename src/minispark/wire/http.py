@@ -31,8 +31,8 @@ def versions() -> Versions:
     )
 
 
-def compare_versions(ours: Versions, theirs: Versions, *, who: str) -> str | None:
-    """Return a sentence that says how the versions of ``who`` differ from ours, None if they agree.
+def compare_versions(ours: Versions, theirs: Versions, *, peer: str) -> str | None:
+    """Return a sentence on how the versions of ``peer`` differ from ours, None if they agree.
 
     The minor version of Python counts: functions are sent as byte code.
     """
@@ -46,7 +46,7 @@ def compare_versions(ours: Versions, theirs: Versions, *, who: str) -> str | Non
         differing = ["another build of Polars, whose plans differ"]
     if not differing:
         return None
-    return f"{who} runs {' and '.join(differing)}; all parts of a cluster need the same"
+    return f"{peer} runs {' and '.join(differing)}; all parts of a cluster need the same"
 
 
 def auth_headers(token: str | None) -> dict[str, str]:

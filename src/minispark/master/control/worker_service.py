@@ -194,7 +194,7 @@ def _check_worker(request: RegisterRequest) -> None:
         msg = "a worker's url is http://HOST:PORT"
         raise RefusedError(422, ErrorInfo("MS-151", msg, field="url"))
     who = f"the worker {request.worker_id}"
-    difference = compare_versions(versions(), request.versions, who=who)
+    difference = compare_versions(versions(), request.versions, peer=who)
     if difference is not None:
         raise RefusedError(409, ErrorInfo("MS-150", difference))
     if request.hashes and request.hashes != hash_vector():

@@ -141,7 +141,7 @@ def _add_jobs(routes: APIRouter, service: Service) -> None:
     @routes.post("/jobs")
     async def submit(request: Request, idempotency_key: Key = None) -> Response:
         planned = await _read(request, messages.PlannedJob)
-        difference = compare_versions(versions(), planned.versions, who="this client")
+        difference = compare_versions(versions(), planned.versions, peer="this client")
         if difference is not None:
             raise RefusedError(409, ErrorInfo("MS-150", difference))
         job = await service.submissions.submit_graph(

@@ -167,7 +167,7 @@ class Submissions:
         _log.info(
             "job_accepted", job=job, name=name, stages=len(graph.stages), tasks_found=len(hits)
         )
-        spec = job_spec(graph, job, weight=weight, found=hits)
+        spec = job_spec(graph, job, weight=weight, hits=hits)
         self._loop.handle(Submission(job=spec, found=hits))
         update_wait_reasons(components)
         await self._loop.durable()
