@@ -78,6 +78,10 @@ def test_pages_follow_each_other_and_a_kind_is_asked_for(bench: Bench) -> None:
         async with bench.master() as client:
             for number in range(5):
                 await bench.worker(client, f"w{number}")
+            # A sentence is written after its row: the last one may come a moment later.
+            async with asyncio.timeout(20):
+                while len(await ids(client)) < 6:
+                    await asyncio.sleep(0.01)
             seen, after = [], None
             while True:
                 asked: dict[str, int] = {} if after is None else {"after": after}

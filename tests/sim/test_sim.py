@@ -89,7 +89,7 @@ def test_histories_see_what_they_are_there_for() -> None:
 def test_readers_that_raise_change_no_history() -> None:
     """Whoever only watches costs nobody an event, a command or a job."""
     raised = 0
-    for seed in range(40):
+    for seed in range(20):
         chance = random.Random(seed)
 
         def read(_master: Master, row: SimRow) -> None:
@@ -99,13 +99,13 @@ def test_readers_that_raise_change_no_history() -> None:
                 raise KeyError(row.fact.kind)
 
         assert World(SimOptions(seed), reader=read).run() == run(seed)
-    assert raised > 300
+    assert raised > 150
 
 
 def test_what_is_shown_live_is_what_the_journal_makes() -> None:
     """After each history: records kept row by row, and folded from the journal, are equal."""
     restarted = ended = 0
-    for seed in range(HISTORIES // 5):
+    for seed in range(HISTORIES // 10):
         kept: dict[Master, Records] = {}
 
         def read(master: Master, row: SimRow) -> None:
@@ -120,8 +120,8 @@ def test_what_is_shown_live_is_what_the_journal_makes() -> None:
         assert live.shown() == folded.shown(), f"seed {seed}"
         ended += sum(record.ended for record in live.jobs.values())
         restarted += len(kept) > 1
-    assert ended > HISTORIES // 5
-    assert restarted > HISTORIES // 50
+    assert ended > HISTORIES // 10
+    assert restarted > HISTORIES // 100
 
 
 def test_in_peace_every_job_succeeds() -> None:
