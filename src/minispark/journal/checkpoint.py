@@ -58,15 +58,15 @@ class JournalLoss:
     def __str__(self) -> str:
         """Return one sentence for a log and for people."""
         parts = [
-            *_counted(self.jobs, "job is", "jobs are"),
-            *_counted(self.ends, "end of a job is", "ends of jobs are"),
+            *_count_words(self.jobs, "job is", "jobs are"),
+            *_count_words(self.ends, "end of a job is", "ends of jobs are"),
             *([f"its last {self.events:,} events are lost"] if self.events > 0 else []),
         ]
-        what = "; ".join(parts) or "what it held is not known"
-        return f"the journal was damaged: {what}; the files as they were found are in {self.kept}"
+        losses = "; ".join(parts) or "what it held is not known"
+        return f"the journal was damaged: {losses}; the files as they were found are in {self.kept}"
 
 
-def _counted(jobs: tuple[str, ...], one: str, many: str) -> list[str]:
+def _count_words(jobs: tuple[str, ...], one: str, many: str) -> list[str]:
     if not jobs:
         return []
     more = f" and {len(jobs) - _SHOWN_JOBS} more" if len(jobs) > _SHOWN_JOBS else ""
@@ -95,21 +95,21 @@ class Checkpoint:
     def read(self) -> RecordedState | None:
         """Return what the file says; None where there is none that can be read."""
         try:
-            checksum, _, said = self.path.read_bytes().partition(b"\n")[0].partition(b" ")
-            if int(checksum, 16) != zlib.crc32(said):
+            checksum, _, text = self.path.read_bytes().partition(b"\n")[0].partition(b" ")
+            if int(checksum, 16) != zlib.crc32(text):
                 return None
-            known = json.loads(said)
-            if known["format"] != _FORMAT:
+            values = json.loads(text)
+            if values["format"] != _FORMAT:
                 return None
-            jobs = {str(job): str(status) for job, status in known["jobs"].items()}
-            return RecordedState(int(known["seq"]), int(known["master_epoch"]), jobs)
+            jobs = {str(job): str(status) for job, status in values["jobs"].items()}
+            return RecordedState(int(values["seq"]), int(values["master_epoch"]), jobs)
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
 
-    def begin(self, held: RecordedState) -> None:
+    def begin(self, state: RecordedState) -> None:
         """Write what the database holds now."""
-        self._seq, self._master_epoch = held.seq, held.master_epoch
-        self._jobs = dict(held.jobs)
+        self._seq, self._master_epoch = state.seq, state.master_epoch
+        self._jobs = dict(state.jobs)
         self._write()
 
     def will_hold(self, *, seq: int = 0, job: str = "", status: str = "") -> None:
@@ -127,13 +127,13 @@ class Checkpoint:
 
     def before_commit(self) -> None:
         """Name no more what the transaction at work removes."""
-        gone = [job for job in self._gone if self._jobs.pop(job, None) is not None]
+        removed = [job for job in self._gone if self._jobs.pop(job, None) is not None]
         fewer = self._last_seq is not None and self._last_seq < self._seq
         if self._last_seq is not None and fewer:
             self._seq = self._last_seq
         self._gone.clear()
         self._last_seq = None
-        if gone or fewer:
+        if removed or fewer:
             self._write()
 
     def committed(self) -> None:
@@ -151,14 +151,14 @@ class Checkpoint:
         self._write()
 
     def _write(self) -> None:
-        known = {
+        values = {
             "format": _FORMAT,
             "seq": self._seq,
             "master_epoch": self._master_epoch,
             "jobs": self._jobs,
         }
-        said = json.dumps(known).encode()
-        line = f"{zlib.crc32(said):08x} ".encode() + said + b"\n"
+        text = json.dumps(values).encode()
+        line = f"{zlib.crc32(text):08x} ".encode() + text + b"\n"
         flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
             descriptor = os.open(self.path, flags, 0o600)
@@ -186,7 +186,7 @@ def last_seq(db: sqlite3.Connection) -> int:
     return int(seq)
 
 
-def read_held(db: sqlite3.Connection) -> RecordedState:
+def read_state(db: sqlite3.Connection) -> RecordedState:
     """Return what a database holds."""
     epoch = db.execute("SELECT value FROM meta WHERE name = 'master_epoch'").fetchone()
     jobs = dict(db.execute("SELECT job, status FROM jobs").fetchall())
@@ -204,15 +204,15 @@ def inspect(journal: Path, *, thorough: bool) -> RecordedState | None:
     uri = f"{journal.absolute().as_uri()}?mode=ro"
     with contextlib.closing(sqlite3.connect(uri, uri=True)) as db:
         if thorough:
-            (said,) = db.execute("PRAGMA quick_check(1)").fetchone()
-            if said != "ok":
-                error = sqlite3.DatabaseError(said)
+            (verdict,) = db.execute("PRAGMA quick_check(1)").fetchone()
+            if verdict != "ok":
+                error = sqlite3.DatabaseError(verdict)
                 error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
                 raise error
         (version,) = db.execute("PRAGMA user_version").fetchone()
         if version == 0:
             return RecordedState()  # No table was made yet.
-        return read_held(db) if version == SCHEMA_VERSION else None
+        return read_state(db) if version == SCHEMA_VERSION else None
 
 
 def has_bytes(file: Path) -> bool:
@@ -220,16 +220,16 @@ def has_bytes(file: Path) -> bool:
     return file.exists() and file.stat().st_size > 0
 
 
-def compare(expected: RecordedState, found: RecordedState) -> JournalLoss | None:
+def compare(expected: RecordedState, actual: RecordedState) -> JournalLoss | None:
     """Return what is expected and not found, None where all is there."""
-    jobs = tuple(job for job in expected.jobs if job not in found.jobs)
+    jobs = tuple(job for job in expected.jobs if job not in actual.jobs)
     ends = tuple(
         job
         for job, status in expected.jobs.items()
-        if job in found.jobs and found.jobs[job] == "ACCEPTED" != status
+        if job in actual.jobs and actual.jobs[job] == "ACCEPTED" != status
     )
-    events = max(0, expected.seq - found.seq)
-    if not (jobs or ends or events or expected.master_epoch > found.master_epoch):
+    events = max(0, expected.seq - actual.seq)
+    if not (jobs or ends or events or expected.master_epoch > actual.master_epoch):
         return None
     return JournalLoss(events, jobs, ends, expected.master_epoch)
 

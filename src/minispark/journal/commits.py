@@ -27,17 +27,17 @@ def manifests_of(
 ) -> list[Manifest]:
     """List the files of exactly these attempts, by sink stage."""
     specs = sink_stages(graph)
-    found: dict[int, list[SinkFile]] = {stage: [] for stage in specs}
+    by_stage: dict[int, list[SinkFile]] = {stage: [] for stage in specs}
     for key in keys:
         file = files[key]
         if file is not None:
-            found[key.stage].append(file)
+            by_stage[key.stage].append(file)
     return [
         Manifest(
             stage=stage,
             directory=str(directories[stage]),
             overwrite=spec.overwrite,
-            files=found[stage],
+            files=by_stage[stage],
         )
         for stage, spec in specs.items()
     ]
@@ -51,7 +51,7 @@ def publish(
     With a ``root`` (the data root) nothing outside it is touched. Where a commit fails, all that
     got its final name is taken back.
     """
-    found = []
+    outputs = []
     try:
         for manifest in manifests:
             names = sinks.commit(
@@ -61,7 +61,7 @@ def publish(
                 overwrite=manifest.overwrite,
                 root=root,
             )
-            found.append(_sink_output(graph, manifest.stage, manifest.files, names))
+            outputs.append(_sink_output(graph, manifest.stage, manifest.files, names))
     except Exception:
         for manifest in manifests:
             # The first error is the one to report.
@@ -69,7 +69,7 @@ def publish(
                 directory = Path(manifest.directory)
                 sinks.withdraw(manifest.files, directory=directory, job=job, root=root)
         raise
-    return found
+    return outputs
 
 
 def discard(job: str, directories: Iterable[Path], *, root: Path | None) -> None:
@@ -95,14 +95,14 @@ def _sink_output(
     graph: StageGraph, stage: int, files: Iterable[SinkFile], names: Iterable[str]
 ) -> SinkOutput:
     """Describe what a sink stage published: ``names`` are the files that were kept."""
-    kept = list(names)
-    found = {file.final: file for file in files}
+    published = list(names)
+    by_name = {file.final: file for file in files}
     sink = sink_stages(graph)[stage]
     return SinkOutput(
         node=next((result.node for result in graph.results if result.stage == stage), None),
         path=sink.path,
         format=sink.format,
-        files=kept,
-        rows=sum(found[name].rows for name in kept),
-        bytes=sum(found[name].bytes for name in kept),
+        files=published,
+        rows=sum(by_name[name].rows for name in published),
+        bytes=sum(by_name[name].bytes for name in published),
     )

@@ -108,8 +108,8 @@ def _reason(plain: list[Any] | None) -> Reason | None:
 def _down(worker: str, plain: list[Any] | str) -> WorkerDown:
     if isinstance(plain, str):
         # The first release wrote words: "no heartbeat for 10 s", for example.
-        found = {"it was drained": Why.DRAINED, "it said goodbye": Why.GOODBYE}.get(plain)
-        plain = [found] if found else [Why.NO_HEARTBEAT, "", "", float(plain.split()[-2])]
+        why = {"it was drained": Why.DRAINED, "it said goodbye": Why.GOODBYE}.get(plain)
+        plain = [why] if why else [Why.NO_HEARTBEAT, "", "", float(plain.split()[-2])]
     return WorkerDown(worker, 0, Reason.of(*plain))
 
 

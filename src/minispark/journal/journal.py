@@ -31,7 +31,7 @@ from minispark.journal.checkpoint import (
     inspect,
     keep_files,
     last_seq,
-    read_held,
+    read_state,
 )
 from minispark.journal.cluster_event import ClusterEvent, prune_news, write_news
 from minispark.journal.schema import journal_error, open_database, transaction
@@ -120,15 +120,15 @@ class Journal:
         self._checkpoint = Checkpoint(path)
         self.loss = _find_loss(path, self._checkpoint.read())
         self._db = open_database(path, settings)
-        held = read_held(self._db)
-        self._checkpoint.begin(held)
+        state = read_state(self._db)
+        self._checkpoint.begin(state)
         self._writer = WriterThread(
             self._db,
             settings,
             before_commit=self._checkpoint.before_commit,
             on_commit=self._checkpoint.committed,
         )
-        self._seq = held.seq
+        self._seq = state.seq
 
     # Before `start` only.
 
@@ -141,7 +141,7 @@ class Journal:
         """Write a named value at once; a power cut does not undo it."""
         with transaction(self._db):
             self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
-        self._checkpoint.begin(read_held(self._db))
+        self._checkpoint.begin(read_state(self._db))
 
     def jobs(self) -> list[StoredJob]:
         """Return all jobs, oldest first."""
@@ -241,10 +241,10 @@ class Journal:
         seq = self._seq
 
         def write(db: sqlite3.Connection) -> None:
-            said = None if commands is None else _json(commands)
+            decided = None if commands is None else _json(commands)
             db.execute(
                 f"INSERT INTO events ({_EVENT}) VALUES (?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
-                (seq, job, kind, at, now, _json(payload), said),
+                (seq, job, kind, at, now, _json(payload), decided),
             )
             if mentions:
                 db.executemany("INSERT INTO mentions VALUES (?, ?)", ((m, seq) for m in mentions))
@@ -349,14 +349,14 @@ class Journal:
 
     def count_events(self, job: str, *, before: int | None = None) -> int:
         """Return how many durable events `read_events` has of a job, or has before one."""
-        asked = {"job": job, "after": -1, "limit": -1, "before": before}
+        parameters = {"job": job, "after": -1, "limit": -1, "before": before}
         with closing(sqlite3.connect(self.path)) as db:
-            (found,) = db.execute(
+            (count,) = db.execute(
                 f"SELECT count(*) FROM events WHERE seq IN ({_NUMBERS}) "  # noqa: S608
                 "AND (:before IS NULL OR seq < :before)",
-                asked,
+                parameters,
             ).fetchone()
-        return int(found)
+        return int(count)
 
     def read_graph(self, job: str) -> str | None:
         """Return the plan of a job, on a connection of its own."""
@@ -372,8 +372,8 @@ def _find_loss(path: Path, expected: RecordedState | None) -> JournalLoss | None
     """Compare a journal with its checkpoint; where it holds less, keep its files as they are."""
     log = path.with_name(f"{path.name}-wal")
     try:
-        found = inspect(path, thorough=has_bytes(log))
-        loss = None if expected is None or found is None else compare(expected, found)
+        actual = inspect(path, thorough=has_bytes(log))
+        loss = None if expected is None or actual is None else compare(expected, actual)
         if expected is None and has_bytes(log) and not has_bytes(path):
             loss = JournalLoss()  # SQLite would remove the log.
         return None if loss is None else replace(loss, kept=keep_files(path))

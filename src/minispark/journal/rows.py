@@ -270,20 +270,20 @@ def jobs_of(
     """Return the jobs that a row may change, that it is about first."""
     if isinstance(happening, Registration):
         return tuple(live())  # An earlier life of the worker may have run their tasks.
-    found = {job: None} if job else {}
+    jobs = {job: None} if job else {}
     for decision in decisions:
         match decision:
             case ReportAccepted():
                 pass
             case LaunchTask() | CancelTask():
-                found[decision.key.job] = None
+                jobs[decision.key.job] = None
             case FinishJob() | CommitJob():
-                found[decision.job] = None
+                jobs[decision.job] = None
             case WorkerDown():
-                found.update(dict.fromkeys(live()))
+                jobs.update(dict.fromkeys(live()))
             case _:
                 pass
-    return tuple(found)
+    return tuple(jobs)
 
 
 def happening_of(stored: JournalEvent) -> Happening:

@@ -138,11 +138,11 @@ def transaction(db: sqlite3.Connection) -> Iterator[None]:
 
 
 def _migrate(db: sqlite3.Connection, path: Path) -> None:
-    (found,) = db.execute("PRAGMA user_version").fetchone()
-    if found == SCHEMA_VERSION:
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    if version == SCHEMA_VERSION:
         return
-    if found not in _STEPS:
-        msg = f"{path} was written by another version of Mini-Spark (its schema is {found})"
+    if version not in _STEPS:
+        msg = f"{path} was written by another version of Mini-Spark (its schema is {version})"
         raise UsageError(
             msg,
             code="MS-115",
@@ -150,6 +150,6 @@ def _migrate(db: sqlite3.Connection, path: Path) -> None:
             hint="Use that version, or name a new state directory with --state-dir.",
         )
     with transaction(db):
-        for statement in _STEPS[found].split(";"):
+        for statement in _STEPS[version].split(";"):
             db.execute(statement)
         db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")

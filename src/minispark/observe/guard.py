@@ -17,10 +17,10 @@ class ReaderGuard:
         self.failures: dict[str, int] = {}
         """How often each reader has raised."""
 
-    def run(self, reader: str, act: Callable[..., object], *given: Any, **fields: Any) -> bool:
+    def run(self, reader: str, act: Callable[..., object], *arguments: Any, **fields: Any) -> bool:
         """Run what a reader does with what it is given; return False if it raised."""
         try:
-            act(*given)
+            act(*arguments)
         except Exception:
             self.failures[reader] = self.failures.get(reader, 0) + 1
             if self.failures[reader] == 1:

@@ -80,7 +80,7 @@ class ModelCluster:
         self._due: list[tuple[float, int, Event | LaunchTask | TaskKey, str]] = []
         self._count = 0
         for name in self._workers:
-            self.tell(WorkerRegistered(name, 1, slots))
+            self.take(WorkerRegistered(name, 1, slots))
             self._after(_HEARTBEAT_S, WorkerHeartbeat(name, 1, ()), name)
 
     def submit(self, spec: JobSpec) -> None:
@@ -88,42 +88,42 @@ class ModelCluster:
         for stage in spec.stages:
             read = {edge.stage: None for branch in stage.branches for edge in branch.inputs}
             self._inputs[stage.id] = tuple((number, 0) for number in read)
-        self.tell(JobSubmitted(spec))
+        self.take(JobSubmitted(spec))
 
     def advance(self) -> None:
         """Go on to the next thing that happens."""
         if self._scheduler.wake_s <= self._due[0][0]:
             self.now = max(self.now, self._scheduler.wake_s)
-            self.tell(TimerFired())
+            self.take(TimerFired())
             return
-        self.now, _, what, name = heappop(self._due)
-        match what:
+        self.now, _, due, name = heappop(self._due)
+        match due:
             case LaunchTask():
-                self._workers[name].queued[what.key] = None
+                self._workers[name].queued[due.key] = None
                 self._start(name)
             case TaskKey():
-                self._finish(name, what)
+                self._finish(name, due)
             case WorkerHeartbeat():
-                self.tell(self.heartbeat(name))
-                self._after(_HEARTBEAT_S, what, name)
+                self.take(self.heartbeat(name))
+                self._after(_HEARTBEAT_S, due, name)
             case _:
-                self.tell(what)
+                self.take(due)
 
     def heartbeat(self, name: str) -> WorkerHeartbeat:
         """Return what a worker would say now."""
         worker = self._workers[name]
         return WorkerHeartbeat(name, 1, (*worker.running, *worker.queued))
 
-    def tell(self, event: Event) -> None:
+    def take(self, event: Event) -> None:
         """Let the scheduler take an event in, and carry out its commands."""
         if isinstance(event, TaskSucceeded):
             self.last_report_s[event.key.stage] = self.now
         for command in self._step(event, self.now):
             self._carry_out(command)
 
-    def _after(self, seconds: float, what: Event | LaunchTask | TaskKey, worker: str) -> None:
+    def _after(self, seconds: float, due: Event | LaunchTask | TaskKey, worker: str) -> None:
         self._count += 1
-        heappush(self._due, (self.now + seconds, self._count, what, worker))
+        heappush(self._due, (self.now + seconds, self._count, due, worker))
 
     def _carry_out(self, command: Command) -> None:
         match command:

@@ -79,8 +79,8 @@ def measured(rows: Iterable[Row], job: str) -> Measured:
     rounds: list[float] = []
     for row in rows:
         match row.happening:
-            case Submission(job=found) if found.job == job:
-                spec, begun_s = found, row.at
+            case Submission(job=submitted) if submitted.job == job:
+                spec, begun_s = submitted, row.at
             case SuccessRow(report=report) if row.accepted and report.key.job == job:
                 key, took_s = report.key, report.duration_s
                 seconds[key.stage, key.partition] = took_s

@@ -37,7 +37,7 @@ class Compared:
 def receipts_of(graph: StageGraph, rows: Iterable[Row]) -> Receipts:
     """Return the last accepted receipt of each task from the rows of a job."""
     sinks = {stage.id for stage in graph.stages if stage.output.kind is OutputKind.SINK}
-    found: dict[tuple[int, int], Receipt] = {}
+    receipts: dict[tuple[int, int], Receipt] = {}
     for row in rows:
         if not isinstance(row.happening, SuccessRow) or not row.accepted:
             continue
@@ -47,8 +47,8 @@ def receipts_of(graph: StageGraph, rows: Iterable[Row]) -> Receipts:
             receipt = Receipt((0,), (0,))
             if sink is not None:
                 receipt = Receipt((sink.rows,), (sink.rows_checksum,))
-        found[report.key.stage, report.key.partition] = receipt
-    return found
+        receipts[report.key.stage, report.key.partition] = receipt
+    return receipts
 
 
 def compare(graph: StageGraph, first: Receipts, second: Receipts) -> list[Compared]:
@@ -70,7 +70,7 @@ def _stage(stage: Stage, first: Receipts, second: Receipts) -> Compared:
     what = ""
     if status == "differs":
         number = differing[0]
-        what = _what(number, first[stage.id, number], second[stage.id, number])
+        what = _difference(number, first[stage.id, number], second[stage.id, number])
     return Compared(
         stage=stage.id,
         name=stage.name,
@@ -90,7 +90,7 @@ def _differ(first: Receipt, second: Receipt) -> bool:
     return any(a is not None and b is not None and a != b for a, b in pairs)
 
 
-def _what(number: int, first: Receipt, second: Receipt) -> str:
+def _difference(number: int, first: Receipt, second: Receipt) -> str:
     if sum(first.rows) != sum(second.rows):
         return f"task {number} gave {sum(first.rows)} rows and then {sum(second.rows)}"
     if first.rows != second.rows:

@@ -98,16 +98,16 @@ class JobRecord:
         """Return how many attempts are queued or running on each worker that has one."""
         return {worker: len(keys) for worker, keys in self._running.items() if keys}
 
-    def begins_with(self, found: Iterable[CacheHit], now: float) -> None:
+    def begins_with(self, hits: Iterable[CacheHit], now: float) -> None:
         """Note what was there before the job, and need not be computed."""
-        tasks = {(task.key.stage, task.key.partition): task for task in found}
+        tasks = {(task.key.stage, task.key.partition): task for task in hits}
         if not tasks:
             return
         self._touch(now)
-        there = tasks_to_run(self.graph, lambda stage, number: (stage.id, number) in tasks)
+        to_run = tasks_to_run(self.graph, lambda stage, number: (stage.id, number) in tasks)
         for state in self.stages.values():
-            mine = (task for (stage, _), task in tasks.items() if stage == state.stage.id)
-            state.begins_with(mine, to_run=there[state.stage.id])
+            own = (task for (stage, _), task in tasks.items() if stage == state.stage.id)
+            state.begins_with(own, to_run=to_run[state.stage.id])
 
     def launched(self, key: TaskKey, worker: str, now: float, reason: Reason | None = None) -> None:
         """Note that an attempt was leased to a worker; said again it changes nothing."""
@@ -141,8 +141,8 @@ class JobRecord:
         took_s: float | None = None,
     ) -> None:
         """Note an attempt that did not end well; ``log`` is the last that it printed."""
-        known = self.attempts.get(key)
-        if known is not None and known.finished_at is not None:
+        attempt = self.attempts.get(key)
+        if attempt is not None and attempt.finished_at is not None:
             return
         self._touch(now)
         cancelled = isinstance(failure, Cancelled)
@@ -243,15 +243,15 @@ class JobRecord:
     def _close(
         self, key: TaskKey, worker: str, now: float, *, status: str, took_s: float | None
     ) -> None:
-        known = self.attempts.get(key) or Attempt(key, worker, started_at=now)
-        self._running.setdefault(known.worker, {}).pop(key, None)
+        attempt = self.attempts.get(key) or Attempt(key, worker, started_at=now)
+        self._running.setdefault(attempt.worker, {}).pop(key, None)
         self.attempts[key] = Attempt(
             key,
-            known.worker,
-            known.started_at,
+            attempt.worker,
+            attempt.started_at,
             finished_at=now,
             status=status,
-            speculative=known.speculative,
+            speculative=attempt.speculative,
             took_s=took_s,
         )
 

@@ -64,7 +64,7 @@ def story(rows: Iterable[Row], record: JobRecord) -> Iterator[JournalStep]:
     for row in rows:
         fold(record, (row,))
         stages = [_count(state) for state in record.stages.values()]
-        concern = (one for one in row.decisions if _concerns(one, record.job_id))
+        decisions = (decision for decision in row.decisions if _concerns(decision, record.job_id))
         yield JournalStep(
             seq=row.seq,
             at=row.at,
@@ -74,7 +74,7 @@ def story(rows: Iterable[Row], record: JobRecord) -> Iterator[JournalStep]:
             done=sum(stage.done for stage in stages),
             stages=stages,
             workers=record.loads(),
-            decided=list(map(tell, concern)),
+            decided=list(map(tell, decisions)),
         )
 
 

@@ -56,11 +56,11 @@ class Deed:
 
 def happening(row: Row, job: str) -> str:
     """Say what happened, for a reader of a job; a kind of another release is named."""
-    said = _happened(row.happening)
+    sentence = _happened(row.happening)
     if isinstance(row.happening, SuccessRow | FailureRow) and not row.accepted:
         dropped = (d.reason for d in row.decisions if isinstance(d, ReportDropped))
-        said = f"{said}; ignored: {because(next(dropped, None)) or 'the attempt was over'}"
-    return said if row.job in ("", job) else f"of {row.job}: {said}"
+        sentence = f"{sentence}; ignored: {because(next(dropped, None)) or 'the attempt was over'}"
+    return sentence if row.job in ("", job) else f"of {row.job}: {sentence}"
 
 
 def tell(decision: Decision) -> Deed:
@@ -143,39 +143,39 @@ _BECAUSE: Final[Mapping[Why, str]] = {
 # What happened.
 
 
-def _happened(what: Happening) -> str:
-    match what:
+def _happened(event: Happening) -> str:
+    match event:
         case Submission() | JobSubmitted():
-            stages = what.job.stages
+            stages = event.job.stages
             tasks = sum(stage.partitions for stage in stages)
             return f"the job was submitted: {many(len(stages), 'stage')}, {many(tasks, 'task')}"
         case SuccessRow():
-            return _succeeded(what)
+            return _succeeded(event)
         case FailureRow():
-            failed = f"{what.worker} failed at {_task(what.report.key)}"
-            return f"{failed}: {_why(what.report.failure)}"
+            failed = f"{event.worker} failed at {_task(event.report.key)}"
+            return f"{failed}: {_why(event.report.failure)}"
         case HeartbeatDiff():
-            return _beat(what)
+            return _beat(event)
         case Timeouts():
-            found = [f"{worker} sent no heartbeat for too long" for worker, _ in what.silent]
-            found += ["no worker was available for too long"] if what.stranded else []
-            return "; ".join(found) or "time passed"
+            parts = [f"{worker} sent no heartbeat for too long" for worker, _ in event.silent]
+            parts += ["no worker was available for too long"] if event.stranded else []
+            return "; ".join(parts) or "time passed"
         case Registration() | WorkerRegistered():
-            return f"{what.worker} registered with {many(what.slots, 'slot')}"
+            return f"{event.worker} registered with {many(event.slots, 'slot')}"
         case BlocksMoved():
-            return f"{what.worker} copied {many(len(what.keys), 'block')} of another worker"
+            return f"{event.worker} copied {many(len(event.keys), 'block')} of another worker"
         case CommitRow():
-            files = sum(len(manifest.files) for manifest in what.manifests)
+            files = sum(len(manifest.files) for manifest in event.manifests)
             return f"publishing {many(files, 'file')} begins"
         case JobCommitFailed():
-            return f"the files could not be published: {_why(what.failure)}"
+            return f"the files could not be published: {_why(event.failure)}"
         case PublishedRow():
             return "the list of published files is in the journal"
         case WorkerLeft() | WorkerDraining():
-            goes = "said goodbye" if isinstance(what, WorkerLeft) else "begins to drain"
-            return f"{what.worker} {goes}"
+            goes = "said goodbye" if isinstance(event, WorkerLeft) else "begins to drain"
+            return f"{event.worker} {goes}"
         case _:
-            return _HAPPENED.get(what.kind, what.kind.replace("_", " "))
+            return _HAPPENED.get(event.kind, event.kind.replace("_", " "))
 
 
 def _succeeded(row: SuccessRow) -> str:
@@ -186,22 +186,22 @@ def _succeeded(row: SuccessRow) -> str:
 
 
 def _beat(facts: HeartbeatDiff) -> str:
-    found = []
+    parts = []
     if facts.lost:
-        found.append(f"does not have {many(len(facts.lost), 'attempt')} that it was sent")
+        parts.append(f"does not have {many(len(facts.lost), 'attempt')} that it was sent")
     if facts.unwanted:
-        found.append(
+        parts.append(
             f"has {many(len(facts.unwanted), 'attempt')} that the scheduler does not wait for"
         )
     if facts.forgotten:
-        found.append(
+        parts.append(
             f"has blocks of {many(len(facts.forgotten), 'job')} that the master does not know"
         )
     if facts.full:
-        found.append(f"takes no more work: its {facts.full} is full")
+        parts.append(f"takes no more work: its {facts.full} is full")
     if facts.speaks:
-        found.append("is alive, although a block on it could not be read")
-    return f"{facts.worker} said in a heartbeat that it {' and '.join(found) or 'has room'}"
+        parts.append("is alive, although a block on it could not be read")
+    return f"{facts.worker} said in a heartbeat that it {' and '.join(parts) or 'has room'}"
 
 
 _HAPPENED: Final[Mapping[str, str]] = {
@@ -216,10 +216,10 @@ _HAPPENED: Final[Mapping[str, str]] = {
 
 
 def _finish(end: FinishJob) -> str:
-    kept = f", {many(len(end.results), 'result block')} kept" if end.results else ""
+    results = f", {many(len(end.results), 'result block')} kept" if end.results else ""
     why = "" if end.failure is None else f": {_why(end.failure)}"
     if end.status is not JobStatus.FAILED:
-        return f"the job {'is ' if end.status is JobStatus.CANCELLED else ''}{end.status}{kept}"
+        return f"the job {'is ' if end.status is JobStatus.CANCELLED else ''}{end.status}{results}"
     where = "" if end.key is None else f" ({_task(end.key)})"
     return f"the job FAILED{where}{why}"
 
@@ -258,9 +258,9 @@ def _order(decision: Decision) -> Deed:
 
 
 def _task(key: TaskKey) -> str:
-    again = f", attempt {key.attempt + 1}" if key.attempt else ""
-    anew = f", generation {key.generation + 1}" if key.generation else ""
-    return f"task {key.partition} of stage {key.stage}{again}{anew}"
+    attempt = f", attempt {key.attempt + 1}" if key.attempt else ""
+    generation = f", generation {key.generation + 1}" if key.generation else ""
+    return f"task {key.partition} of stage {key.stage}{attempt}{generation}"
 
 
 def _why(failure: Failure) -> str:

@@ -108,11 +108,11 @@ def slow_worker(facts: Facts) -> Iterator[Advice]:
             attempt = facts.record.attempts.get(report.key)
             if attempt is not None:
                 ratios.setdefault(attempt.worker, []).append(report.duration_s / middle)
-    for worker, found in ratios.items():
-        if len(found) >= 4 and len(ratios) > 1 and median(found) >= _SLOW_WORKER:
+    for worker, values in ratios.items():
+        if len(values) >= 4 and len(ratios) > 1 and median(values) >= _SLOW_WORKER:
             yield Advice(
                 rule="slow-worker",
-                what=f"Worker {worker} took {median(found):.1f} times as long as the others for "
+                what=f"Worker {worker} took {median(values):.1f} times as long as the others for "
                 "tasks of the same stage.",
                 change="See what else runs on its machine, or give it fewer --threads.",
             )
@@ -230,14 +230,14 @@ def wide_exchange(facts: Facts) -> Iterator[Advice]:
 
 def retries(facts: Facts) -> Iterator[Advice]:
     """Say why attempts failed, kind by kind, and what is done about each."""
-    found: Counter[type[Failure]] = Counter()
+    failures: Counter[type[Failure]] = Counter()
     for attempt in facts.record.attempts.values():
         if attempt.status == "FAILED" and attempt.failure is not None:
-            found[type(attempt.failure)] += 1
-    for kind, (said, change) in _FAILURES.items():
-        if found[kind]:
-            attempts = many(found[kind], "attempt")
-            yield Advice(rule="retries", what=f"{attempts} {said}.", change=change)
+            failures[type(attempt.failure)] += 1
+    for kind, (words, change) in _FAILURES.items():
+        if failures[kind]:
+            attempts = many(failures[kind], "attempt")
+            yield Advice(rule="retries", what=f"{attempts} {words}.", change=change)
 
 
 def rollbacks(facts: Facts) -> Iterator[Advice]:

@@ -24,10 +24,10 @@ def live(
     The report counts only if the attempt is a current one of its task, on that worker, and both its
     stage and everything that it read are of the current generation.
     """
-    found = _task_of(state, key)
-    if found is None:
+    place = _task_of(state, key)
+    if place is None:
         return None
-    job, stage, task = found
+    job, stage, task = place
     for lease in leases_in(task.state):
         if lease.key == key and lease.worker == worker.name:
             present = _are_present(job, (*lease.inputs, *inputs))
@@ -37,10 +37,10 @@ def live(
 
 def why_stale(state: State, key: TaskKey, inputs: tuple[tuple[int, int], ...]) -> Reason:
     """Return why a report that is not `live` changes nothing."""
-    found = _task_of(state, key)
-    if found is None:
+    place = _task_of(state, key)
+    if place is None:
         return Reason(Why.JOB_ENDED)
-    job, stage, task = found
+    job, stage, task = place
     if key.generation != stage.generation or not _are_present(job, inputs):
         return Reason(Why.ROLLED_BACK)
     done = task.state
@@ -53,10 +53,10 @@ def accepted_twin(
     state: State, key: TaskKey, inputs: tuple[tuple[int, int], ...]
 ) -> tuple[StageRun, Done] | None:
     """Return the accepted attempt of a task whose other attempt just ended with the same inputs."""
-    found = _task_of(state, key)
-    if found is None:
+    place = _task_of(state, key)
+    if place is None:
         return None
-    job, stage, task = found
+    job, stage, task = place
     done = task.state
     if not isinstance(done, Done) or done.found or done.key.generation != key.generation:
         return None
@@ -104,18 +104,18 @@ def terminal_failure(
         case Charge.LOSS:
             if task.losses < settings.max_task_losses:
                 return None
-            how = failure.reason if isinstance(failure, WorkerLost) else str(cause)
+            loss = failure.reason if isinstance(failure, WorkerLost) else str(cause)
             lost = ended(
                 "MS-224",
-                f"a task was lost with its worker {task.losses} times; the last time: {how}",
+                f"a task was lost with its worker {task.losses} times; the last time: {loss}",
                 "See the logs of the workers: the task may be what ends them.",
             )
             return lost, Reason(Why.MAX_LOSSES, limit=settings.max_task_losses)
         case Charge.FETCH:
-            most = settings.max_fetch_failures
-            if task.refetched <= most:
+            limit = settings.max_fetch_failures
+            if task.refetched <= limit:
                 return None
-            return failure, Reason(Why.MAX_FETCH_FAILURES, limit=most)
+            return failure, Reason(Why.MAX_FETCH_FAILURES, limit=limit)
 
 
 def _in_full(task: Task, failure: Failure) -> Failure:

@@ -181,13 +181,13 @@ class Scheduler:
 
     def job_status(self, job: str) -> JobStatus | None:
         """Return the status of a job, None for one that is unknown or released."""
-        found = self.state.jobs.get(job)
-        return None if found is None else found.status
+        run = self.state.jobs.get(job)
+        return None if run is None else run.status
 
     def active_attempts(self, worker: str) -> tuple[TaskKey, ...]:
         """Return the attempts leased to a worker, oldest first."""
-        found = self.state.workers.get(worker)
-        return () if found is None else tuple(found.leased)
+        entry = self.state.workers.get(worker)
+        return () if entry is None else tuple(entry.leased)
 
     def is_empty_of(self, job: str) -> bool:
         """Whether the state has nothing of a job."""
@@ -247,23 +247,23 @@ class Scheduler:
             case BlocksMoved():
                 drain.moved(step, worker, event.keys)
             case WorkerLeft():
-                told = worker.leaving is not None and worker.leaving.dismissed_s is not None
-                self._take_down(step, worker, Reason(Why.DRAINED if told else Why.GOODBYE))
+                dismissed = worker.leaving is not None and worker.leaving.dismissed_s is not None
+                self._take_down(step, worker, Reason(Why.DRAINED if dismissed else Why.GOODBYE))
             case _:
                 assert_never(event)
 
     def _submit(self, step: Step, spec: JobSpec) -> None:
         if spec.job in self.state.jobs:
             return
-        wrong = lineage.fault(spec)
-        job = JobRun(spec.job) if wrong else JobRun.of(spec)
+        fault = lineage.fault(spec)
+        job = JobRun(spec.job) if fault else JobRun.of(spec)
         self.state.submit(job)
-        if wrong:
-            failure = ended("MS-220", f"the plan is broken: {wrong}", "Please report this.")
+        if fault:
+            failure = ended("MS-220", f"the plan is broken: {fault}", "Please report this.")
             step.end(job, Phase.FAILED, Reason(Why.BROKEN_PLAN), failure)
         else:
-            for found in spec.found:
-                self.state.take_over(job, found)
+            for output in spec.found:
+                self.state.take_over(job, output)
             step.mark_dirty(job)
 
     def _take_for_job(
@@ -368,8 +368,8 @@ class Scheduler:
         if worker.name not in stage.rows_on:
             return
         states = enumerate(task.state for task in stage.tasks)
-        here = [p for p, s in states if isinstance(s, Done) and s.worker == worker.name]
-        step.lose_blocks(job, stage, here, Why.OUTPUT_LOST)
+        partitions = [p for p, s in states if isinstance(s, Done) and s.worker == worker.name]
+        step.lose_blocks(job, stage, partitions, Why.OUTPUT_LOST)
 
     # The clock, and a new master.
 

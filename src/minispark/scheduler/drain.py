@@ -37,7 +37,7 @@ def begin(step: Step, worker: Worker) -> None:
     worker.leaving = Leaving(step.now)
     step.state.leaving[worker.name] = worker
     step.state.remove_worker(worker)
-    _ask_others(step.state, worker)
+    _reassign_moves(step.state, worker)
     retry_moves(step.state)
     step.call_back_all(worker.waiting, Reason(Why.WORKER_DRAINING, worker.name))
     step.due(step.now + step.settings.drain_timeout_s)
@@ -98,11 +98,11 @@ def advance(step: Step) -> None:
             continue
         if leave.unsettled:
             _have_moved(step, worker, leave)
-        rests = leave.left or leave.moving or worker.leased
+        busy = leave.left or leave.moving or worker.leased
         if leave.over:
             limit_s = step.settings.drain_timeout_s
             _dismiss(step, worker, leave, Reason(Why.DRAIN_TIMEOUT, limit=limit_s))
-        elif not (rests or _is_read(step.state, leave)):
+        elif not (busy or _is_read(step.state, leave)):
             _dismiss(step, worker, leave, Reason(Why.DRAINED))
 
 
@@ -127,7 +127,7 @@ def end(state: State, worker: Worker) -> None:
     """End the drain of a lost worker, and the moves to it."""
     worker.leaving = None
     state.leaving.pop(worker.name, None)
-    _ask_others(state, worker)
+    _reassign_moves(state, worker)
     retry_moves(state)
 
 
@@ -149,7 +149,7 @@ def _leaves(state: State) -> list[Leaving]:
     return [w.leaving for w in state.leaving.values() if w.leaving is not None]
 
 
-def _ask_others(state: State, taker: Worker) -> None:
+def _reassign_moves(state: State, taker: Worker) -> None:
     for leave in _leaves(state):
         for key in [key for key, (name, _) in leave.moving.items() if name == taker.name]:
             del leave.moving[key]
@@ -171,9 +171,9 @@ def _dismiss(step: Step, worker: Worker, leave: Leaving, reason: Reason) -> None
 def _have_moved(step: Step, worker: Worker, leave: Leaving) -> None:
     """Assign needed blocks that are not being moved to the other workers, evenly."""
     leave.unsettled = leave.left = False
-    line = [w for w in step.state.rotation.values() if w.full is None and not w.suspect]
-    line = [w for w in line if w.name not in leave.slow] or line
-    load = {w.name: 0 for w in line}
+    takers = [w for w in step.state.rotation.values() if w.full is None and not w.suspect]
+    takers = [w for w in takers if w.name not in leave.slow] or takers
+    load = {w.name: 0 for w in takers}
     for name, _ in (move for other in _leaves(step.state) for move in other.moving.values()):
         if name in load:
             load[name] += 1
@@ -200,8 +200,8 @@ def _needed(state: State, worker: Worker) -> Iterator[TaskKey]:
         if job.ended:
             yield from keys
             continue
-        wanted = {stage.id for stage in job.ordered if lineage.read_on(job, stage)}
-        yield from (key for key in keys if key.stage in wanted and job.counts_on(key))
+        stages = {stage.id for stage in job.ordered if lineage.read_on(job, stage)}
+        yield from (key for key in keys if key.stage in stages and job.counts_on(key))
 
 
 def _counts(state: State, key: TaskKey) -> bool:

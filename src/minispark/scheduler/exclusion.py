@@ -18,13 +18,13 @@ from minispark.scheduler.workers import Worker
 
 def record_failure(step: Step, worker: Worker, key: TaskKey) -> None:
     """Count a failure that the worker may have caused; exclude it after too many in a row."""
-    settings, fit = step.settings, step.state.worker_index.fit.members
+    settings, fit_workers = step.settings, step.state.worker_index.fit.members
     worker.failed_tasks[key.job, key.stage, key.partition] = None
     enough = worker.failures + len(worker.failed_tasks) >= settings.exclude_after > 0
     if not enough or worker.excluded_until_s is not None:
         return
     worker.clear_failures()
-    if any(name != worker.name for name in fit):
+    if any(name != worker.name for name in fit_workers):
         worker.excluded_until_s = step.now + settings.exclude_s
         step.due(worker.excluded_until_s)
         step.state.reindex(worker)

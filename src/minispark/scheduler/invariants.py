@@ -44,19 +44,19 @@ class InvariantError(AssertionError):
 def check(scheduler: Scheduler, now: float) -> None:
     """Raise InvariantError if the state is inconsistent after the event at ``now``."""
     state = scheduler.state
-    for found in (
+    for contradiction in (
         *_workers(scheduler),
         *_leaving(state),
-        *(story for job in state.jobs.values() for story in _job(scheduler, job)),
+        *(text for job in state.jobs.values() for text in _job(scheduler, job)),
         *_clock(scheduler, now),
     ):
-        raise InvariantError(f"{found}\n{tell(state)}")
+        raise InvariantError(f"{contradiction}\n{tell(state)}")
 
 
 def check_commands(scheduler: Scheduler, commands: Sequence[Command], now: float) -> None:
     """Raise InvariantError if a command of the last step is wrong."""
-    for found in (*_addressees(scheduler.state, commands), *_loads(scheduler, commands, now)):
-        raise InvariantError(f"{found}\n{tell(scheduler.state)}")
+    for contradiction in (*_addressees(scheduler.state, commands), *_loads(scheduler, commands, now)):
+        raise InvariantError(f"{contradiction}\n{tell(scheduler.state)}")
 
 
 def tell(state: State) -> str:
@@ -127,13 +127,13 @@ def _standing(state: State, worker: Worker) -> Iterator[str]:
     """The index over the workers agrees with the workers."""
     name, lines = worker.name, state.worker_index
     standing = Availability.of(worker)
-    found = {
+    memberships = {
         Availability.SUSPECT: name in lines.suspect,
         Availability.FULL: name in lines.full,
         Availability.EXCLUDED: name in lines.excluded.members,
         Availability.FIT: name in lines.fit.members,
     }
-    if [where for where, here in found.items() if here] != [standing]:
+    if [availability for availability, member in memberships.items() if member] != [standing]:
         yield f"{name} is {standing.value} and stands elsewhere"
     if (name in lines.waiting) != bool(worker.waiting):
         yield f"{name} has {len(worker.waiting)} attempts that wait, and nobody knows"
@@ -205,26 +205,26 @@ def _stage(scheduler: Scheduler, job: JobRun, stage: StageRun) -> Iterator[str]:
 
 
 def _started(state: State, job: JobRun, stage: StageRun) -> Iterator[str]:
-    begun = dict(one for worker in state.workers.values() for one in worker.started.items())
+    begun = dict(item for worker in state.workers.values() for item in worker.started.items())
     leases = (task.state for task in stage.tasks if isinstance(task.state, Leased))
-    here = {x.key: begun[x.key] for x in leases if not x.raced and x.key in begun}
-    if stage.started != here or list(stage.started.values()) != sorted(here.values()):
+    expected = {x.key: begun[x.key] for x in leases if not x.raced and x.key in begun}
+    if stage.started != expected or list(stage.started.values()) != sorted(expected.values()):
         yield f"{job.name} stage {stage.id} does not know what runs of it, or since when"
 
 
-def _attempt(state: State, job: JobRun, stage: StageRun, held: Leased | Done) -> Iterator[str]:
-    where, worker = f"{job.name} stage {stage.id}", state.workers[held.worker]
-    if held.key.generation != stage.generation:
-        yield f"{where} has an attempt of another generation: {held.key}"
-    if isinstance(held, Leased):
-        if held.key not in worker.leased:
-            yield f"{where} has a lease that its worker does not know: {held.key}"
-        if any(job.stages[number].generation != g for number, g in held.inputs):
-            yield f"{where} lets an attempt run on input that is over: {held.key}"
-    elif not worker.holds(held.key) and worker.up:
-        yield f"{where} has a block that the ledger does not know: {held.key}"
+def _attempt(state: State, job: JobRun, stage: StageRun, attempt: Leased | Done) -> Iterator[str]:
+    where, worker = f"{job.name} stage {stage.id}", state.workers[attempt.worker]
+    if attempt.key.generation != stage.generation:
+        yield f"{where} has an attempt of another generation: {attempt.key}"
+    if isinstance(attempt, Leased):
+        if attempt.key not in worker.leased:
+            yield f"{where} has a lease that its worker does not know: {attempt.key}"
+        if any(job.stages[number].generation != g for number, g in attempt.inputs):
+            yield f"{where} lets an attempt run on input that is over: {attempt.key}"
+    elif not worker.holds(attempt.key) and worker.up:
+        yield f"{where} has a block that the ledger does not know: {attempt.key}"
     elif not worker.up and not (stage.spec.sink and not stage.readers):
-        yield f"{where} counts on a block of a worker that is DOWN: {held.key}"
+        yield f"{where} counts on a block of a worker that is DOWN: {attempt.key}"
 
 
 def _progress(scheduler: Scheduler, job: JobRun) -> Iterator[str]:

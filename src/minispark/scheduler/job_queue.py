@@ -83,19 +83,19 @@ class JobQueue:
         if len(self._rankings) == 1:
             ((ahead, ranking),) = self._rankings.items()
             return ranking.first(but=but) if ahead >= place or not ahead else None
-        found = [
+        candidates = [
             (ranking.rank(name), name)
             for ahead, ranking in self._rankings.items()
             if ahead >= place or not ahead
             if (name := ranking.first(but=but)) is not None
         ]
-        return min(found)[1] if found else None
+        return min(candidates)[1] if candidates else None
 
-    def has_too_much(self, job: Claim, beside: Claim) -> bool:
+    def has_too_much(self, job: Claim, other: Claim) -> bool:
         """Whether ``job`` should give up a waiting attempt, so that ``beside`` gets its first one.
 
         Not if ``job`` would have less than ``beside`` then.
         """
         if not self._fair:
-            return job.number > beside.number
-        return (job.leased - 1) / job.weight >= 1 / beside.weight
+            return job.number > other.number
+        return (job.leased - 1) / job.weight >= 1 / other.weight

@@ -32,14 +32,14 @@ worker."""
 def place(step: Step) -> None:
     """Give ready tasks to workers, one job after another, until a job has to wait."""
     state, lines = step.state, step.state.worker_index
-    held: dict[str, None] = {}
-    while len(held) < LOOKAHEAD and (shortest := lines.shortest) <= state.job_queue.furthest:
-        name = state.job_queue.first(but=held, place=shortest)
+    skipped: dict[str, None] = {}
+    while len(skipped) < LOOKAHEAD and (shortest := lines.shortest) <= state.job_queue.furthest:
+        name = state.job_queue.first(but=skipped, place=shortest)
         if name is None or (shortest and state.job_queue.needs_slot(name)):
             return  # A task prefetched before it would take the slot that it waits for.
         job = state.runnable_jobs[name]
-        if not _launch_one(step, job):
-            held[name] = None
+        if not _launch_next(step, job):
+            skipped[name] = None
         if job.head is None:
             state.remove_runnable(job)
 
@@ -57,15 +57,15 @@ def preempt_prefetched(step: Step) -> None:
     head = job.head
     avoid = () if head is None else head.tasks[job.queue[0][1]].avoid
 
-    def gives_way(name: str) -> bool:
+    def can_give_way(name: str) -> bool:
         if name not in lines.fit.members or name in avoid:
             return False
-        others = (state.jobs[key.job] for key in state.workers[name].waiting)
-        return all(state.job_queue.has_too_much(other, job) for other in others)
+        owners = (state.jobs[key.job] for key in state.workers[name].waiting)
+        return all(state.job_queue.has_too_much(other, job) for other in owners)
 
-    found = lines.waiting.find(gives_way, among=LOOKAHEAD)
-    if found is not None:
-        step.call_back_all(state.workers[found].waiting, Reason(Why.PREEMPTED, found))
+    giver = lines.waiting.find(can_give_way, among=LOOKAHEAD)
+    if giver is not None:
+        step.call_back_all(state.workers[giver].waiting, Reason(Why.PREEMPTED, giver))
         step.settle()
         place(step)
 
@@ -132,12 +132,12 @@ def _launch_second(step: Step, key: TaskKey) -> None:
         return
     avoid = (*stage.tasks[partition].avoid, first.worker)
     worker = _worker_for(step, job, stage, partition, ahead=0, avoid=avoid)
-    fit = step.state.worker_index.fit.members
-    if worker is not None and worker.name in fit and worker.name not in avoid:
+    fit_workers = step.state.worker_index.fit.members
+    if worker is not None and worker.name in fit_workers and worker.name not in avoid:
         _launch(step, job, stage, partition, worker)
 
 
-def _launch_one(step: Step, job: JobRun) -> bool:
+def _launch_next(step: Step, job: JobRun) -> bool:
     aside: list[tuple[int, int]] = []
     launched = False
     while job.queue and not launched and len(aside) < LOOKAHEAD:
@@ -188,15 +188,15 @@ def _worker_for(
     ahead: int,
     avoid: tuple[str, ...] | None = None,
 ) -> Worker | None:
-    lines, there = step.state.worker_index, partial(lineage.rows_there, job, stage, partition)
-    if lines.suspect and any(there(name) for name in lines.suspect):
+    lines, rows_on = step.state.worker_index, partial(lineage.rows_there, job, stage, partition)
+    if lines.suspect and any(rows_on(name) for name in lines.suspect):
         return None
     return placement.choose(
         lines,
         avoid=stage.tasks[partition].avoid if avoid is None else avoid,
         ahead=ahead,
         near=lineage.near(job, stage, partition),
-        input_on=there,
+        input_on=rows_on,
     )
 
 

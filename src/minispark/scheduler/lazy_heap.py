@@ -35,7 +35,7 @@ class LazyHeap:
             return
         self._ranks[name] = rank
         if len(self._heap) > 2 * len(self._ranks) + _SLACK:
-            self._heap = [(known, other) for other, known in self._ranks.items()]
+            self._heap = [(current, other) for other, current in self._ranks.items()]
             heapify(self._heap)
         else:
             heappush(self._heap, (rank, name))
@@ -63,17 +63,17 @@ class LazyHeap:
     def find(self, fits: Callable[[str], bool], *, among: int | None = None) -> str | None:
         """Return the lowest name that ``fits``; give up after ``among`` names that do not."""
         heap, ranks = self._heap, self._ranks
-        aside: list[tuple[Rank, str]] = []
-        found = None
-        while heap and (among is None or len(aside) < among):
+        skipped: list[tuple[Rank, str]] = []
+        lowest = None
+        while heap and (among is None or len(skipped) < among):
             rank, name = heap[0]
             if ranks.get(name) != rank:
                 heappop(heap)
             elif fits(name):
-                found = name
+                lowest = name
                 break
             else:
-                aside.append(heappop(heap))
-        for entry in aside:
+                skipped.append(heappop(heap))
+        for entry in skipped:
             heappush(heap, entry)
-        return found
+        return lowest

@@ -29,13 +29,13 @@ from minispark.scheduler.tasks import Done, Live, Task
 
 def fault(spec: JobSpec) -> str | None:
     """Return what is wrong with the shape of a job, None if it can run."""
-    seen: dict[int, StageSpec] = {}
+    earlier: dict[int, StageSpec] = {}
     for stage in spec.stages:
-        if stage.id in seen:
+        if stage.id in earlier:
             return f"there are two stages {stage.id}"
         for branch in stage.branches:
             for edge in branch.inputs:
-                source = seen.get(edge.stage)
+                source = earlier.get(edge.stage)
                 if source is None:
                     return f"stage {stage.id} reads stage {edge.stage}, which is not before it"
                 if source.sink:
@@ -45,20 +45,20 @@ def fault(spec: JobSpec) -> str | None:
                     return f"stage {stage.id} reads ranges of stage {edge.stage} that do not fit"
                 if edge.mode is ReadMode.FORWARD and source.partitions < branch.partitions:
                     return f"stage {stage.id} has more tasks than stage {edge.stage} before it"
-        seen[stage.id] = stage
-    return _found_fault(spec, seen)
+        earlier[stage.id] = stage
+    return _cached_output_fault(spec, earlier)
 
 
-def _found_fault(spec: JobSpec, stages: dict[int, StageSpec]) -> str | None:
-    places = [(found.stage, found.partition) for found in spec.found]
+def _cached_output_fault(spec: JobSpec, stages: dict[int, StageSpec]) -> str | None:
+    places = [(output.stage, output.partition) for output in spec.found]
     if len(set(places)) < len(places):
         return "it finds a block twice"
-    for found in spec.found:
-        source = stages.get(found.stage)
-        if source is None or not 0 <= found.partition < source.partitions:
-            return f"it finds a block of no task: stage {found.stage}, {found.partition}"
+    for output in spec.found:
+        source = stages.get(output.stage)
+        if source is None or not 0 <= output.partition < source.partitions:
+            return f"it finds a block of no task: stage {output.stage}, {output.partition}"
         if source.sink or source.label is Label.INDETERMINATE:
-            return f"it finds a block of stage {found.stage}, which has to run"
+            return f"it finds a block of stage {output.stage}, which has to run"
     return None
 
 
@@ -66,18 +66,18 @@ def missing(job: JobRun) -> dict[int, list[int]]:
     """Return the partitions without a readable block that are needed, by stage."""
     whole: dict[int, None] = {}
     single: dict[int, dict[int, None]] = {}
-    found: dict[int, list[int]] = {}
+    by_stage: dict[int, list[int]] = {}
     for stage in reversed(job.ordered):
         if stage.complete:
             continue
         if stage.final or stage.id in whole:
-            asked = list(range(len(stage.tasks)))
+            needed = list(range(len(stage.tasks)))
         else:
-            asked = sorted(single.get(stage.id, ()))
-        gone = [p for p in asked if not isinstance(stage.tasks[p].state, Done)]
-        if gone:
-            found[stage.id] = gone
-        for partition in gone:
+            needed = sorted(single.get(stage.id, ()))
+        absent = [p for p in needed if not isinstance(stage.tasks[p].state, Done)]
+        if absent:
+            by_stage[stage.id] = absent
+        for partition in absent:
             if isinstance(stage.tasks[partition].state, Live):
                 continue
             branch, number = stage.branch_of(partition)
@@ -86,7 +86,7 @@ def missing(job: JobRun) -> dict[int, list[int]]:
                     single.setdefault(edge.stage, {})[number] = None
                 else:
                     whole[edge.stage] = None
-    return found
+    return by_stage
 
 
 def may_be_needed(job: JobRun, stage: StageRun) -> bool:
@@ -146,8 +146,8 @@ def _blocks(source: StageRun, edge: StageInput, number: int) -> tuple[BlockRef, 
         case ReadMode.ALL:
             return source.gather()
         case ReadMode.PARTITION:
-            there = source.accepted()
-            return tuple(BlockRef(d.key, d.worker, p) for p in edge.parts(number) for d in there)
+            accepted = source.accepted()
+            return tuple(BlockRef(d.key, d.worker, p) for p in edge.parts(number) for d in accepted)
         case ReadMode.FORWARD:
             done = source.tasks[number].state
             return (BlockRef(done.key, done.worker, 0),) if isinstance(done, Done) else ()
@@ -185,7 +185,7 @@ def unrepeatable(job: JobRun, needed: dict[int, list[int]]) -> tuple[StageRun, T
     for stage in job.ordered:
         if stage.label is not Label.INDETERMINATE:
             continue
-        again = [p for p in needed.get(stage.id, ()) if _made_before(stage.tasks[p])]
+        again = [p for p in needed.get(stage.id, ()) if _has_published_before(stage.tasks[p])]
         if again and len(unread(job, stage, again)) < len(again):
             partition = again[0]
             attempt = stage.tasks[partition].attempts - 1
@@ -193,21 +193,21 @@ def unrepeatable(job: JobRun, needed: dict[int, list[int]]) -> tuple[StageRun, T
     return None
 
 
-def _made_before(task: Task) -> bool:
+def _has_published_before(task: Task) -> bool:
     return task.published_receipt is not None and not isinstance(task.state, Live)
 
 
 def started_below(job: JobRun, stage: StageRun) -> list[StageRun]:
     """Return a stage and all later stages that have read it, directly or through others."""
-    found = {stage.id: stage}
+    started = {stage.id: stage}
     for later in job.ordered[stage.order :]:
-        if later.id not in found:
+        if later.id not in started:
             continue
         for reader in later.readers:
             below = job.stages[reader.stage]
             if any(_has_version(task) for task in below.tasks):
-                found[below.id] = below
-    return [candidate for candidate in job.ordered if candidate.id in found]
+                started[below.id] = below
+    return [candidate for candidate in job.ordered if candidate.id in started]
 
 
 def same_rows(first: Receipt, second: Receipt) -> bool:
@@ -221,26 +221,26 @@ def same_rows(first: Receipt, second: Receipt) -> bool:
 def near(job: JobRun, stage: StageRun, partition: int) -> tuple[str, ...]:
     """Return the workers that have most of a task's input."""
     branch, number = stage.branch_of(partition)
-    found: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
     for edge in branch.inputs:
         source = job.stages[edge.stage]
         if edge.mode is not ReadMode.FORWARD:
-            found += source.holders
+            names += source.holders
         elif isinstance(done := source.tasks[number].state, Done):
-            found += (done.worker,)
-    return found
+            names += (done.worker,)
+    return names
 
 
 def rows_there(job: JobRun, stage: StageRun, partition: int, worker: str) -> int:
     """Return about how much of a task's input is on a worker: rows, plus one for each block."""
     branch, number = stage.branch_of(partition)
-    there = 0
+    rows = 0
     for edge in branch.inputs:
         source = job.stages[edge.stage]
         if edge.mode is ReadMode.FORWARD:
             done = source.tasks[number].state
             if isinstance(done, Done) and done.worker == worker:
-                there += 1 + sum(done.receipt.rows)
+                rows += 1 + sum(done.receipt.rows)
         else:
-            there += source.rows_on.get(worker, 0)
-    return there
+            rows += source.rows_on.get(worker, 0)
+    return rows

@@ -56,16 +56,16 @@ class HeartbeatTracker:
         """Return the workers that were silent for too long, and update `due_s`."""
         limit_s = self._settings.heartbeat_timeout_s
         self.due_s = inf
-        found = []
+        workers = []
         for worker in state.workers.values():
             if not worker.up:
                 continue
             due_s = self._heard.setdefault(worker.name, now) + limit_s
             if now >= due_s:
-                found.append(worker)
+                workers.append(worker)
             else:
                 self.due_s = min(self.due_s, due_s)
-        return found
+        return workers
 
     def facts(self, state: State, beat: WorkerHeartbeat, now: float) -> HeartbeatDiff | None:
         """Compare the attempts of a worker with its leases; return None if they agree.
@@ -78,17 +78,17 @@ class HeartbeatTracker:
             return HeartbeatDiff(beat.worker, beat.epoch)
         self.hear(worker.name, now)
         names = dict.fromkeys(beat.attempts)
-        said = self._named.get(worker.name, {})
-        named = {
-            key: now if key in names else max(since_s, said.get(key, since_s))
+        last_named = self._named.get(worker.name, {})
+        naming = {
+            key: now if key in names else max(since_s, last_named.get(key, since_s))
             for key, since_s in worker.leased.items()
         }
-        self._named[worker.name] = named
+        self._named[worker.name] = naming
         grace_s = self._settings.lost_task_grace_s
         facts = HeartbeatDiff(
             worker.name,
             worker.epoch,
-            lost=tuple(key for key, last_s in named.items() if now > last_s + grace_s),
+            lost=tuple(key for key, last_s in naming.items() if now > last_s + grace_s),
             unwanted=tuple(k for k in names if k not in worker.leased and not worker.holds(k)),
             forgotten=self._forgotten(state, worker, beat.held, now),
             full=beat.full,
@@ -104,14 +104,14 @@ class HeartbeatTracker:
 
         When it names a job once, the message about the job's end may still be on its way.
         """
-        strange = [name for name in held if not _has_place(state, worker, name)]
-        said = self._strange.get(worker.name, {})
-        since = {name: said.get(name, now) for name in strange}
+        unknown = [name for name in held if not _has_place(state, worker, name)]
+        unknown_since = self._strange.get(worker.name, {})
+        since = {name: unknown_since.get(name, now) for name in unknown}
         limit_s = now - self._settings.lost_task_grace_s
-        found = tuple(name for name, since_s in since.items() if since_s < limit_s)
+        overdue = tuple(name for name, since_s in since.items() if since_s < limit_s)
         # If it names them for as long again, the command was lost.
-        self._strange[worker.name] = since | dict.fromkeys(found, now)
-        return found
+        self._strange[worker.name] = since | dict.fromkeys(overdue, now)
+        return overdue
 
 
 def _has_place(state: State, worker: Worker, name: str) -> bool:
@@ -162,10 +162,10 @@ def starvation_failure(state: State, settings: SchedulerSettings) -> tuple[Failu
             "MS-223", f"no worker was there for {limit_s:g} s", "Start one with: minispark worker"
         )
         return absent, Reason(Why.NO_WORKER, limit=limit_s)
-    what = " and ".join(sorted({w.full for w in state.worker_index.full.values() if w.full}))
+    resources = " and ".join(sorted({w.full for w in state.worker_index.full.values() if w.full}))
     full = ended(
         "MS-226",
-        f"no worker had room for {limit_s:g} s: their {what} is full",
+        f"no worker had room for {limit_s:g} s: their {resources} is full",
         "Make room, start a worker elsewhere, or raise the limits of these.",
     )
     return full, Reason(Why.NO_ROOM, limit=limit_s)
@@ -182,11 +182,11 @@ def next_take_back(state: State, now: float, settings: SchedulerSettings) -> flo
     If one is due already but no worker could take it, the next event may change that; without an
     event the next check is after the same time.
     """
-    lines, after_s = state.worker_index, settings.take_back_after_s
-    name = lines.waiting.first() if lines.has_slot else None
+    index, after_s = state.worker_index, settings.take_back_after_s
+    name = index.waiting.first() if index.has_slot else None
     if name is None:
         return inf
-    since_s, _ = lines.waiting.rank(name)
+    since_s, _ = index.waiting.rank(name)
     return since_s + after_s if since_s + after_s > now else now + after_s
 
 

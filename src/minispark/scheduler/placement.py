@@ -53,12 +53,12 @@ def _nearest(
 ) -> Worker | None:
     if first is None:
         return None
-    best, most = first, None
+    best, most_rows = first, None
     for name in near:
         if name == first.name or name in avoid or not line.alike(first.name, name):
             continue
-        most = input_on(best.name) if most is None else most
-        there = input_on(name)
-        if there > most:
-            best, most = line.members[name], there
+        most_rows = input_on(best.name) if most_rows is None else most_rows
+        rows = input_on(name)
+        if rows > most_rows:
+            best, most_rows = line.members[name], rows
     return best

@@ -24,12 +24,12 @@ _ACCEPTED = ReportAccepted()
 def succeeded(step: Step, worker: Worker, event: TaskSucceeded) -> None:
     """Accept a successful attempt, or drop its report and have its block deleted."""
     state = step.state
-    found = attempts.live(state, event.key, worker, event.inputs)
-    if found is None:
+    attempt = attempts.live(state, event.key, worker, event.inputs)
+    if attempt is None:
         _drop(step, worker, event)
         return
     step.emit(_ACCEPTED)
-    job, stage, lease = found
+    job, stage, lease = attempt
     partition = event.key.partition
     if worker.leaving is not None:
         worker.leaving.unsettled = True
@@ -59,9 +59,9 @@ def succeeded(step: Step, worker: Worker, event: TaskSucceeded) -> None:
 def _drop(step: Step, worker: Worker, event: TaskSucceeded) -> None:
     """Drop a report; it may still prove that its stage gives other rows when repeated."""
     step.emit(ReportDropped(attempts.why_stale(step.state, event.key, event.inputs)))
-    beside = attempts.accepted_twin(step.state, event.key, event.inputs)
-    if beside is not None and not lineage.same_rows(beside[1].receipt, event.receipt):
-        beside[0].label = Label.INDETERMINATE
+    twin = attempts.accepted_twin(step.state, event.key, event.inputs)
+    if twin is not None and not lineage.same_rows(twin[1].receipt, event.receipt):
+        twin[0].label = Label.INDETERMINATE
     if not worker.holds(event.key):
         step.emit(ReleaseBlocks(worker.name, worker.epoch, (event.key,)))
 
@@ -77,13 +77,13 @@ def _clear(step: Step, worker: Worker, task: Task, key: TaskKey) -> None:
 
 def failed(step: Step, worker: Worker, event: TaskFailed) -> None:
     """Charge a task for a failed attempt, or write off the input that it could not read."""
-    found = attempts.live(step.state, event.key, worker, event.inputs)
-    if found is None:
+    attempt = attempts.live(step.state, event.key, worker, event.inputs)
+    if attempt is None:
         why = attempts.why_stale(step.state, event.key, event.inputs)
         step.emit(ReportDropped(why))
         return
     step.emit(_ACCEPTED)
-    job, stage, lease = found
+    job, stage, lease = attempt
     alone = step.state.give_up(stage, lease, step.now)
     stage.tasks[event.key.partition].why = Reason(Why.FAILED, worker.name, event.key)
     if isinstance(event.failure, FetchFailed) and step.lose_input(job, lease, event.failure):

@@ -70,11 +70,11 @@ def load(plain: dict[str, Any]) -> State:
     """Return the state of a dump."""
     state = State()
     plain = _present(plain)
-    for known in map(_present, plain["workers"]):
-        worker = _load_worker(known)
+    for entry in map(_present, plain["workers"]):
+        worker = _load_worker(entry)
         state.workers[worker.name] = worker
-    for known in plain["jobs"]:
-        job = _load_job(known)
+    for entry in plain["jobs"]:
+        job = _load_job(entry)
         state.jobs[job.name] = job
     state.rotation = {name: state.workers[name] for name in plain["rotation"]}
     state.leaving = {name: state.workers[name] for name in plain["leaving"]}
@@ -95,22 +95,22 @@ def _present(plain: dict[str, Any]) -> dict[str, Any]:
 # Plain values of any record.
 
 
-def _values(thing: Worker | Leaving | JobRun | StageRun, *apart: str) -> dict[str, Any]:
-    found = {}
-    for name in (f.name for f in fields(thing) if f.name not in apart):
-        value = getattr(thing, name)
+def _values(record: Worker | Leaving | JobRun | StageRun, *apart: str) -> dict[str, Any]:
+    values = {}
+    for name in (f.name for f in fields(record) if f.name not in apart):
+        value = getattr(record, name)
         if not isinstance(value, str | int | float | None):
-            msg = f"{type(thing).__name__}.{name} is no plain value"
+            msg = f"{type(record).__name__}.{name} is no plain value"
             raise TypeError(msg)
-        found[name] = value
-    return found
+        values[name] = value
+    return values
 
 
 def _restore(
-    thing: Worker | Leaving | JobRun | StageRun, plain: dict[str, Any], *apart: str
+    record: Worker | Leaving | JobRun | StageRun, plain: dict[str, Any], *apart: str
 ) -> None:
-    for name in (f.name for f in fields(thing) if f.name not in apart):
-        setattr(thing, name, plain[name])
+    for name in (f.name for f in fields(record) if f.name not in apart):
+        setattr(record, name, plain[name])
 
 
 def _short(key: TaskKey) -> tuple[int, int, int, int]:
@@ -171,8 +171,8 @@ def _load_worker(plain: dict[str, Any]) -> Worker:
             worker.waiting[key] = None
     worker.failed_tasks = dict.fromkeys((job, stage, p) for job, stage, p in plain["failed_tasks"])
     for job, numbers in plain["blocks"].items():
-        each = iter(numbers)
-        fours = zip(each, each, each, each, strict=True)
+        iterator = iter(numbers)
+        fours = zip(iterator, iterator, iterator, iterator, strict=True)
         worker.blocks[job] = {TaskKey(job, *four): None for four in fours}
     return worker
 
@@ -201,13 +201,13 @@ def _load_job(plain: dict[str, Any]) -> JobRun:
     job.committing = tuple(TaskKey(name, *four) for four in plain["committing"])
     job.workers = dict.fromkeys(plain["workers"])
     job.queue = [(order, partition) for order, partition in plain["queue"]]
-    for stage, known in zip(job.ordered, plain["stages"], strict=True):
-        _restore(stage, known, *_OF_STAGE)
-        stage.label = Label(known["label"])
-        stage.times_s = list(known["times_s"])
+    for stage, entry in zip(job.ordered, plain["stages"], strict=True):
+        _restore(stage, entry, *_OF_STAGE)
+        stage.label = Label(entry["label"])
+        stage.times_s = list(entry["times_s"])
     # Generations first: a lease has those of its inputs.
-    for stage, known in zip(job.ordered, plain["stages"], strict=True):
-        _load_tasks(job, stage, known)
+    for stage, entry in zip(job.ordered, plain["stages"], strict=True):
+        _load_tasks(job, stage, entry)
     return job
 
 
@@ -261,7 +261,7 @@ def _receipt(receipt: Receipt) -> tuple[tuple[int, ...], tuple[int | None, ...]]
 
 def _load_tasks(job: JobRun, stage: StageRun, plain: dict[str, Any]) -> None:
     leased, done = iter(plain["leased"]), iter(plain["done"])
-    found = frozenset(plain.get("found", ()))
+    cached = frozenset(plain.get("found", ()))
     for partition, (letter, attempts) in enumerate(
         zip(plain["states"], plain["attempts"], strict=True)
     ):
@@ -279,7 +279,7 @@ def _load_tasks(job: JobRun, stage: StageRun, plain: dict[str, Any]) -> None:
             attempt, worker, moved_s, rows, checksums = next(done)
             key = TaskKey(job.name, stage.id, stage.generation, partition, attempt)
             receipt = Receipt(tuple(rows), tuple(checksums))
-            stage.restore(partition, Done(key, worker, receipt, moved_s, partition in found))
+            stage.restore(partition, Done(key, worker, receipt, moved_s, partition in cached))
         else:
             task.state = _RESTING[letter]
     for partition, *memory in plain["memories"]:

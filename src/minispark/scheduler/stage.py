@@ -130,8 +130,8 @@ class StageRun:
     def holders(self) -> tuple[str, ...]:
         """The workers with most of its rows: the best ones for tasks that read the whole stage."""
         if self._holders is None:
-            most = nsmallest(MOST_HOLDERS, ((-rows, name) for name, rows in self.rows_on.items()))
-            self._holders = tuple(name for _, name in most)
+            largest = nsmallest(MOST_HOLDERS, ((-rows, name) for name, rows in self.rows_on.items()))
+            self._holders = tuple(name for _, name in largest)
         return self._holders
 
     @property

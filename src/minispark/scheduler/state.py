@@ -240,8 +240,8 @@ class State:
             for stage in job.ordered
             if settings.speculation and stage.is_closing(settings.speculation_quantile)
         }
-        begun = (one for worker in self.workers.values() for one in worker.started.items())
-        for key, since_s in sorted(begun, key=lambda one: (one[1], one[0])):
+        begun = (item for worker in self.workers.values() for item in worker.started.items())
+        for key, since_s in sorted(begun, key=lambda item: (item[1], item[0])):
             stage = self.jobs[key.job].stages[key.stage]
             lease = stage.tasks[key.partition].state
             if isinstance(lease, Leased) and not lease.raced:
@@ -329,9 +329,9 @@ class State:
         """Remove an attempt; return whether its task has no other attempt and is idle now."""
         self.unlease(lease, now)
         task = stage.tasks[lease.key.partition]
-        others = [other for other in leases_in(task.state) if other.key != lease.key]
-        task.move(replace(others[0], raced=True) if others else IDLE)
-        return not others
+        remaining = [other for other in leases_in(task.state) if other.key != lease.key]
+        task.move(replace(remaining[0], raced=True) if remaining else IDLE)
+        return not remaining
 
     def accept(self, stage: StageRun, lease: Leased, event: TaskSucceeded, now: float) -> None:
         """Accept an attempt: readers get its block from now on."""
@@ -345,14 +345,14 @@ class State:
         stage.accept(lease.key.partition, Done(lease.key, lease.worker, event.receipt))
         worker.blocks.setdefault(lease.key.job, {})[lease.key] = None
 
-    def take_over(self, job: JobRun, found: CachedOutput) -> None:
+    def take_over(self, job: JobRun, output: CachedOutput) -> None:
         """Count a task whose block is in a worker's cache as done, by attempt 0."""
-        worker, stage = self.workers.get(found.worker), job.stages[found.stage]
+        worker, stage = self.workers.get(output.worker), job.stages[output.stage]
         if worker is None or not worker.up or worker.leaving is not None:
             return
-        key = TaskKey(job.name, stage.id, stage.generation, found.partition, 0)
-        stage.tasks[found.partition].attempts = 1
-        stage.accept(found.partition, Done(key, worker.name, found.receipt, found=True))
+        key = TaskKey(job.name, stage.id, stage.generation, output.partition, 0)
+        stage.tasks[output.partition].attempts = 1
+        stage.accept(output.partition, Done(key, worker.name, output.receipt, found=True))
         worker.blocks.setdefault(job.name, {})[key] = None
         job.workers[worker.name] = None
 

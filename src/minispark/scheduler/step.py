@@ -99,11 +99,11 @@ class Step:
                 return
             needed = lineage.missing(job)
         for stage in job.ordered:
-            wanted = dict.fromkeys(needed.get(stage.id, ()))
+            partitions = dict.fromkeys(needed.get(stage.id, ()))
             for partition, task in enumerate(stage.tasks):
                 if isinstance(task.state, Live | Done):
                     continue
-                if partition not in wanted:
+                if partition not in partitions:
                     if task.state is not IDLE:
                         task.move(IDLE)
                 elif lineage.input_complete(job, stage, partition):
@@ -144,8 +144,8 @@ class Step:
             self.cancel(lease, Reason(Why.JOB_ENDED))
         results: tuple[BlockRef, ...] = ()
         if phase is Phase.SUCCEEDED:
-            kept = (done for s in job.ordered if s.spec.result for done in s.accepted())
-            results = tuple(BlockRef(done.key, done.worker, 0) for done in kept)
+            outputs = (done for s in job.ordered if s.spec.result for done in s.accepted())
+            results = tuple(BlockRef(done.key, done.worker, 0) for done in outputs)
         job.move(phase)
         job.clear()
         self.state.remove_runnable(job)
@@ -161,21 +161,21 @@ class Step:
 
         A worker that is DOWN names the job when it registers again.
         """
-        kept = dict.fromkeys(keep)
+        kept_blocks = dict.fromkeys(keep)
         for leaver in self.state.leaving.values():
-            leaver.let_go(job.name, kept)
-        told, job.workers = job.workers, {}
-        known = self.state.workers
-        for worker in (known[name] for name in told if name in known):
+            leaver.let_go(job.name, kept_blocks)
+        holders, job.workers = job.workers, {}
+        workers = self.state.workers
+        for worker in (workers[name] for name in holders if name in workers):
             blocks = worker.blocks.pop(job.name, {})
-            if stay := {key: None for key in blocks if key in kept}:
-                worker.blocks[job.name] = stay
+            if retained := {key: None for key in blocks if key in kept_blocks}:
+                worker.blocks[job.name] = retained
                 job.workers[worker.name] = None
-            gone = tuple(key for key in blocks if key not in kept)
-            if worker.up and not stay:
+            released = tuple(key for key in blocks if key not in kept_blocks)
+            if worker.up and not retained:
                 self.emit(ReleaseJob(worker.name, worker.epoch, job.name))
-            elif worker.up and gone:
-                self.emit(ReleaseBlocks(worker.name, worker.epoch, gone))
+            elif worker.up and released:
+                self.emit(ReleaseBlocks(worker.name, worker.epoch, released))
 
     def charge(
         self,
@@ -221,12 +221,12 @@ class Step:
             alone = self.state.give_up(stage, lease, self.now)
             lost = Why.ATTEMPT_LOST if cause is Cause.LEASE_LOST else Why.WORKER_DOWN
             stage.tasks[key.partition].why = Reason(lost, worker.name, key)
-            why = WorkerLost(f"{worker.name}: {words}")
-            self.charge(job, stage, lease, cause, why, alone=alone)
+            failure = WorkerLost(f"{worker.name}: {words}")
+            self.charge(job, stage, lease, cause, failure, alone=alone)
 
-    def lose_input(self, job: JobRun, reader: Leased, gone: FetchFailed) -> bool:
+    def lose_input(self, job: JobRun, reader: Leased, failure: FetchFailed) -> bool:
         """Write off the block that a reader could not get; False if it is not the accepted one."""
-        key = gone.key
+        key = failure.key
         stage = job.stages.get(key.stage)
         if stage is None or all(key.stage != number for number, _ in reader.inputs):
             return False
@@ -238,7 +238,7 @@ class Step:
         if done.moved_s is not None and reader.since_s < done.moved_s:
             again.why = Reason(Why.INPUT_MOVED, done.worker, key)
             # The attempt read from where the block was before: it is tried again.
-            self._count_fetch(job, reader, gone)
+            self._count_fetch(job, reader, failure)
             return True
         # A worker that does not answer may be lost; its next heartbeat, or silence, tells.
         if holder.up and holder.name != reader.worker:
@@ -249,15 +249,15 @@ class Step:
         stage.tasks[key.partition].avoid_worker(holder.name)
         # A cache may drop blocks at any time, and each was found there at most once.
         if not done.found:
-            self._count_fetch(job, reader, gone)
+            self._count_fetch(job, reader, failure)
         return True
 
-    def _count_fetch(self, job: JobRun, reader: Leased, gone: FetchFailed) -> None:
+    def _count_fetch(self, job: JobRun, reader: Leased, failure: FetchFailed) -> None:
         self.mark_dirty(job)
         job.fetch_failures += 1
         if job.fetch_failures > self.settings.max_fetch_failures:
-            most = Reason(Why.MAX_FETCH_FAILURES, limit=self.settings.max_fetch_failures)
-            self.end(job, Phase.FAILED, most, gone, reader.key)
+            reason = Reason(Why.MAX_FETCH_FAILURES, limit=self.settings.max_fetch_failures)
+            self.end(job, Phase.FAILED, reason, failure, reader.key)
 
     def lose_blocks(self, job: JobRun, stage: StageRun, partitions: list[int], why: Why) -> None:
         """Write off accepted blocks of a stage; `settle` decides whether they are made again."""
@@ -276,9 +276,9 @@ class Step:
 
         ``lost`` is the block that makes it necessary.
         """
-        fallen = lineage.started_below(job, stage)
+        affected = lineage.started_below(job, stage)
         why = f"a lost block of stage {stage.id} came out with other rows, or may have"
-        if any(s.spec.sink for s in fallen) and job.phase is Phase.DELIVERED:
+        if any(s.spec.sink for s in affected) and job.phase is Phase.DELIVERED:
             failure = ended(
                 "MS-221",
                 f"{why}, and output that was made from it is already delivered",
@@ -286,18 +286,18 @@ class Step:
             )
             self.end(job, Phase.FAILED, Reason(Why.DELIVERED, key=lost), failure)
             return
-        starts = max(s.generation for s in fallen) + 1
+        starts = max(s.generation for s in affected) + 1
         if starts >= self.settings.max_stage_generations:
             failure = ended(
                 "MS-222",
                 f"{why}; its work has begun {starts} times",
                 "Mark the function as deterministic if it is, or see why blocks are lost.",
             )
-            most = Reason(Why.MAX_GENERATIONS, limit=self.settings.max_stage_generations)
-            self.end(job, Phase.FAILED, most, failure)
+            limit = Reason(Why.MAX_GENERATIONS, limit=self.settings.max_stage_generations)
+            self.end(job, Phase.FAILED, limit, failure)
             return
         reason = Reason(Why.ROLLED_BACK, key=lost)
-        for candidate in fallen:
+        for candidate in affected:
             candidate.generation += 1
             for partition, task in enumerate(candidate.tasks):
                 task.published_receipt = None

@@ -93,18 +93,18 @@ class LoadBuckets:
         """
         if self.shortest > ahead:
             return None
-        most = min(load for waits, load in self._at if waits <= ahead) + self._diff
+        max_load = min(load for waits, load in self._at if waits <= ahead) + self._diff
         best: tuple[bool, int, Worker] | None = None
         for (waits, load), ranking in self._at.items():
-            if waits <= ahead and load <= most and (name := ranking.first(but=avoid)) is not None:
+            if waits <= ahead and load <= max_load and (name := ranking.first(but=avoid)) is not None:
                 worker = self.members[name]
-                one = (waits > 0, worker.turn, worker)
-                best = one if best is None or one[:2] < best[:2] else best
+                candidate = (waits > 0, worker.turn, worker)
+                best = candidate if best is None or candidate[:2] < best[:2] else best
         return None if best is None else best[2]
 
-    def alike(self, one: str, other: str) -> bool:
+    def alike(self, first: str, second: str) -> bool:
         """Whether two workers are in the same bucket."""
-        return self._place.get(one) == self._place.get(other)
+        return self._place.get(first) == self._place.get(second)
 
 
 class WorkerIndex:
@@ -162,7 +162,7 @@ class WorkerIndex:
         """Remove a worker that takes no more work."""
         self._standing.pop(name, None)
         self.waiting.drop(name)
-        for others in (self.suspect, self.full, self.excluded_workers):
-            others.pop(name, None)
+        for workers in (self.suspect, self.full, self.excluded_workers):
+            workers.pop(name, None)
         self.fit.drop(name)
         self.excluded.drop(name)

@@ -89,10 +89,10 @@ class Worker:
 
     def close_strikes(self, job: str) -> None:
         """Replace the failed tasks of an ended job by their number."""
-        gone = [task for task in self.failed_tasks if task[0] == job]
-        for task in gone:
+        tasks = [task for task in self.failed_tasks if task[0] == job]
+        for task in tasks:
             del self.failed_tasks[task]
-        self.failures += len(gone)
+        self.failures += len(tasks)
 
     def take(self, key: TaskKey, now: float) -> bool:
         """Lease an attempt; return whether it got a slot at once."""
@@ -130,8 +130,8 @@ class Worker:
         """Cancel the moves of an ended job, except those of ``kept`` blocks."""
         leave = self.leaving
         if leave is not None:
-            gone = [key for key in leave.moving if key.job == job and key not in kept]
-            for key in gone:
+            cancelled = [key for key in leave.moving if key.job == job and key not in kept]
+            for key in cancelled:
                 del leave.moving[key]
             leave.given.pop(job, None)
             leave.unsettled = True

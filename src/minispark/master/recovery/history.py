@@ -123,7 +123,7 @@ class JobHistory:
         """
         sent_s = monotonic_s()
         while not self._jobs.closed:
-            seen, ended = self._jobs.view(job).version, self._jobs.outcome(job) is not None
+            version, ended = self._jobs.view(job).version, self._jobs.outcome(job) is not None
             rows = await self._rows(job, limit=_PAGE, after=after)
             for row in rows:
                 after, sent_s = row.seq, monotonic_s()
@@ -135,7 +135,7 @@ class JobHistory:
                 if monotonic_s() - sent_s >= _KEEPALIVE_S:
                     sent_s = monotonic_s()
                     yield ": nothing new\n\n"
-                await self._jobs.wait(job, seen=seen, wait_s=_KEEPALIVE_S)
+                await self._jobs.wait(job, seen=version, wait_s=_KEEPALIVE_S)
 
     async def _rows(self, job: str, *, limit: int, after: int) -> list[JournalEvent]:
         return await asyncio.to_thread(self._journal.read_events, job, after=after, limit=limit)
@@ -175,9 +175,9 @@ class JobHistory:
         while rows := self._journal.read_events(job, after=after, limit=_PAGE):
             fold(record, read_rows(rows))
             after = rows[-1].seq
-        outcome = self._jobs.ended.get(job)
-        if outcome is not None:
-            view = outcome.view
+        finished = self._jobs.ended.get(job)
+        if finished is not None:
+            view = finished.view
             record.name, record.submitted_at = view.name, view.submitted_at
             record.finished(view.status, view.error, view.finished_at or 0.0)
         return record

@@ -112,8 +112,8 @@ class Replay:
         now, then = decode_decisions(text), decode_decisions(stored)
         if self._version >= 5:
             return now != then
-        kept = (d for d in now if not isinstance(d, ReportAccepted | ReportDropped))
-        return list(map(without_reason, kept)) != list(map(without_reason, then))
+        decisions = (d for d in now if not isinstance(d, ReportAccepted | ReportDropped))
+        return list(map(without_reason, decisions)) != list(map(without_reason, then))
 
     def give_up(self, stored: JournalEvent, error: Exception) -> None:
         """Note that a row cannot be understood."""
@@ -125,5 +125,5 @@ class Replay:
         settings = SchedulerSettings(**plain["settings"])
         self.scheduler = Scheduler(settings, load(plain["scheduler"]))
         for worker in plain["workers"]:
-            known = Registration.model_validate(worker)
-            self.workers[known.worker] = known
+            registration = Registration.model_validate(worker)
+            self.workers[registration.worker] = registration

@@ -74,10 +74,10 @@ def restore(parts: Components) -> list[Callable[[], None]]:
         replay = Replay(journal.last_snapshot(), empty=not stored and journal.seq == 0)
         rows, ends = _read_rows(parts, replay, live)
     if replay.broken is None:
-        todo = _go_on(parts, replay, stored, live, ends)
+        todo = _resume(parts, replay, stored, live, ends)
     else:
-        todo = _begin_anew(parts, replay, stored, live)
-    todo += [_clearing(parts, job) for job in stored if job.outcome is not None and job.staging]
+        todo = _start_empty(parts, replay, stored, live)
+    todo += [_clear_later(parts, job) for job in stored if job.outcome is not None and job.staging]
     if live or replay.broken is not None:
         _log.info(
             "journal_restored",
@@ -146,7 +146,7 @@ def _directories(parts: Components, stored: StoredJob, graph: StageGraph) -> dic
         return {}
 
 
-def _go_on(
+def _resume(
     parts: Components,
     replay: Replay,
     stored: list[StoredJob],
@@ -158,28 +158,28 @@ def _go_on(
     scheduler = Scheduler(parts.config.scheduler, replay.scheduler.state)
     parts.loop.resume(scheduler, now=replay.now)
     statuses = {worker.worker: worker for worker in scheduler.worker_status()}
-    for name, known in replay.workers.items():
+    for name, registration in replay.workers.items():
         if name in statuses:
             leased = scheduler.active_attempts(name)
             parts.registry.restore(
-                known, status=statuses[name].status, leased=leased, now=monotonic_s()
+                registration, status=statuses[name].status, leased=leased, now=monotonic_s()
             )
     todo: list[Callable[[], None]] = []
     for job in stored:
         if job.outcome is not None:
-            outcome = FinishedJob.read(job)
-            parts.jobs.restore(outcome, idempotency_key=job.idempotency_key)
+            finished = FinishedJob.read(job)
+            parts.jobs.restore(finished, idempotency_key=job.idempotency_key)
         elif scheduler.job_status(job.job) is None:
             # Its client was never told that it was accepted, and asks again.
-            todo.append(_forgetting(parts, job.job))
+            todo.append(_forget_later(parts, job.job))
         else:
             parts.jobs.add(live[job.job], idempotency_key=job.idempotency_key)
             if job.job in ends:
-                todo.append(_ending(parts, ends[job.job]))
+                todo.append(_dispatch_later(parts, ends[job.job]))
     return todo
 
 
-def _begin_anew(
+def _start_empty(
     parts: Components, replay: Replay, stored: list[StoredJob], live: dict[str, RunningJob]
 ) -> list[Callable[[], None]]:
     """Begin with an empty scheduler: what was running has failed."""
@@ -187,11 +187,11 @@ def _begin_anew(
     todo: list[Callable[[], None]] = []
     for job in stored:
         if job.outcome is None:
-            outcome = _fail(parts, live[job.job], replay.broken or "")
-            todo.append(_writing_end(parts, outcome))
+            finished = _fail(parts, live[job.job], replay.broken or "")
+            todo.append(_write_end_later(parts, finished))
         else:
-            outcome = FinishedJob.read(job)
-        parts.jobs.restore(outcome, idempotency_key=job.idempotency_key)
+            finished = FinishedJob.read(job)
+        parts.jobs.restore(finished, idempotency_key=job.idempotency_key)
     return todo
 
 
@@ -220,29 +220,29 @@ def _fail(parts: Components, live: RunningJob, why: str) -> FinishedJob:
     return FinishedJob.of(record, ending, at=now, guard=parts.guard)
 
 
-def _writing_end(parts: Components, outcome: FinishedJob) -> Callable[[], None]:
-    job, status = outcome.view.job_id, outcome.view.status.value
-    at = outcome.view.finished_at or wall_s()
+def _write_end_later(parts: Components, finished: FinishedJob) -> Callable[[], None]:
+    job, status = finished.view.job_id, finished.view.status.value
+    at = finished.view.finished_at or wall_s()
 
     def write() -> None:
-        parts.journal.job_ended(job, outcome, status=status, at=at)
+        parts.journal.job_ended(job, finished, status=status, at=at)
         parts.journal.job_cleared(job)
 
     return write
 
 
-def _ending(parts: Components, command: FinishJob) -> Callable[[], None]:
+def _dispatch_later(parts: Components, command: FinishJob) -> Callable[[], None]:
     return lambda: parts.loop.redispatch(command)
 
 
-def _forgetting(parts: Components, job: str) -> Callable[[], None]:
+def _forget_later(parts: Components, job: str) -> Callable[[], None]:
     def forget() -> None:
         parts.journal.job_forgotten(job)
 
     return forget
 
 
-def _clearing(parts: Components, stored: StoredJob) -> Callable[[], None]:
+def _clear_later(parts: Components, stored: StoredJob) -> Callable[[], None]:
     """Remove what a job staged that ended just before its master did."""
     directories = [Path(place) for place in json.loads(stored.staging or "[]")]
 

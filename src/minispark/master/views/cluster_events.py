@@ -50,21 +50,21 @@ class EventPublisher:
             self._parts.journal.news(lines, at=row.at)
 
     def _lines(self, row: Row) -> list[ClusterEvent]:
-        found = [*self._of_happening(row), *self._of_standing(row.excluded)]
+        events = [*self._of_happening(row), *self._of_standing(row.excluded)]
         if _TOLD.isdisjoint(map(type, row.decisions)):
-            return found
-        for command in row.decisions:
-            match command:
+            return events
+        for decision in row.decisions:
+            match decision:
                 case WorkerDown():
-                    found += self._gone(command)
+                    events += self._worker_down(decision)
                 case DismissWorker():
-                    why = because(command.reason)
-                    found.append(_worker(command.worker, "dismissed", f"may leave: {why}"))
+                    why = because(decision.reason)
+                    events.append(_worker(decision.worker, "dismissed", f"may leave: {why}"))
                 case FinishJob():
-                    found.append(self._ended(command, row.at))
+                    events.append(self._ended(decision, row.at))
                 case _:
                     pass
-        return found
+        return events
 
     def _of_happening(self, row: Row) -> Iterator[ClusterEvent]:
         fact = row.happening
@@ -73,19 +73,19 @@ class EventPublisher:
                 tasks = sum(
                     branch.partitions for stage in fact.job.stages for branch in stage.branches
                 )
-                what = f"{many(len(fact.job.stages), 'stage')}, {many(tasks, 'task')}"
-                yield self._job(fact.job.job, "submitted", f"was submitted: {what}")
+                words = f"{many(len(fact.job.stages), 'stage')}, {many(tasks, 'task')}"
+                yield self._job(fact.job.job, "submitted", f"was submitted: {words}")
             case JobCancelRequested():
                 yield self._job(fact.job, "cancel_requested", "cancellation was requested")
             case Registration():
                 self._up |= {fact.worker}
                 yield from self._lost_with(fact.worker, "registered again")
-                what = f"registered: {many(fact.slots, 'slot')}, at {fact.url}"
-                yield _worker(fact.worker, "registered", what)
+                words = f"registered: {many(fact.slots, 'slot')}, at {fact.url}"
+                yield _worker(fact.worker, "registered", words)
             case WorkerDraining():
                 self._up -= {fact.worker}
-                what = "is draining: it gets no more work, and its blocks move to other workers"
-                yield _worker(fact.worker, "draining", what)
+                words = "is draining: it gets no more work, and its blocks move to other workers"
+                yield _worker(fact.worker, "draining", words)
             case HeartbeatDiff():
                 yield from self._lost(fact.worker, fact.lost, "does not have them")
                 yield from self._room(fact)
@@ -101,8 +101,8 @@ class EventPublisher:
         if excluded == self._excluded:
             return
         for worker in sorted(excluded - self._excluded):
-            what = "gets no work for a while: too many tasks failed there in a row"
-            yield _worker(worker, "excluded", what)
+            words = "gets no work for a while: too many tasks failed there in a row"
+            yield _worker(worker, "excluded", words)
         for worker in sorted((self._excluded - excluded) & self._up):
             yield _worker(worker, "admitted", "gets work again")
         self._excluded = excluded
@@ -112,8 +112,8 @@ class EventPublisher:
         # What an earlier life has told is not told again.
         self._excluded = scheduler.excluded_workers()
         status = scheduler.worker_status()
-        self._up = frozenset(one.worker for one in status if one.status == "UP")
-        self._full = {one.worker: one.full for one in status if one.full}
+        self._up = frozenset(worker.worker for worker in status if worker.status == "UP")
+        self._full = {worker.worker: worker.full for worker in status if worker.full}
         life, running = self._parts.identity.master_epoch, len(self._book.live)
         goes_on = f"; {many(running, 'job')} go{'es' if running == 1 else ''} on" if running else ""
         if life == 1:
@@ -133,7 +133,7 @@ class EventPublisher:
         if fact.full is None and before is not None:
             yield _worker(fact.worker, "room", f"takes work again: its {before} has room")
 
-    def _gone(self, command: WorkerDown) -> Iterator[ClusterEvent]:
+    def _worker_down(self, command: WorkerDown) -> Iterator[ClusterEvent]:
         yield _worker(command.worker, "down", f"is DOWN: {because(command.reason)}")
         self._up -= {command.worker}
         self._full.pop(command.worker, None)
@@ -146,16 +146,16 @@ class EventPublisher:
     def _lost(self, worker: str, keys: Iterable[TaskKey], why: str) -> Iterator[ClusterEvent]:
         for job, count in Counter(key.job for key in keys).items():
             verb = "was" if count == 1 else "were"
-            said = f"{many(count, 'attempt')} {verb} lost: {worker} {why}"
-            yield ClusterEvent("attempt", "lost", said, worker, job, self._name(job))
+            sentence = f"{many(count, 'attempt')} {verb} lost: {worker} {why}"
+            yield ClusterEvent("attempt", "lost", sentence, worker, job, self._name(job))
 
-    def _failed(self, told: FailureRow) -> ClusterEvent:
-        key, failure = told.report.key, told.report.failure
+    def _failed(self, row: FailureRow) -> ClusterEvent:
+        key, failure = row.report.key, row.report.failure
         why = failure.reason if isinstance(failure, FetchFailed) else error_of(failure).message
-        what = f"attempt {key.attempt + 1} of task {key.partition} of stage {key.stage}"
-        said = f"{what} failed: {why}"
+        attempt = f"attempt {key.attempt + 1} of task {key.partition} of stage {key.stage}"
+        sentence = f"{attempt} failed: {why}"
         return ClusterEvent(
-            "attempt", "failed", said, told.worker, key.job, self._name(key.job), key.block_id
+            "attempt", "failed", sentence, row.worker, key.job, self._name(key.job), key.block_id
         )
 
     def _ended(self, command: FinishJob, at: float) -> ClusterEvent:
@@ -167,16 +167,16 @@ class EventPublisher:
                 info = live.record.explain(command.failure, command.key)
             why = f": {info.message}"
         took = "" if live is None else duration_words(at - live.record.submitted_at)
-        said = f"{status.value} after {took}{why}" if took else f"{status.value}{why}"
-        return self._job(command.job, status.value.lower(), said)
+        sentence = f"{status.value} after {took}{why}" if took else f"{status.value}{why}"
+        return self._job(command.job, status.value.lower(), sentence)
 
-    def _job(self, job: str, kind: str, said: str) -> ClusterEvent:
-        return ClusterEvent("job", kind, said, job=job, name=self._name(job))
+    def _job(self, job: str, kind: str, sentence: str) -> ClusterEvent:
+        return ClusterEvent("job", kind, sentence, job=job, name=self._name(job))
 
     def _name(self, job: str) -> str | None:
         live = self._book.live.get(job)
         return None if live is None else live.record.name
 
 
-def _worker(worker: str, kind: str, said: str) -> ClusterEvent:
-    return ClusterEvent("worker", kind, said, worker)
+def _worker(worker: str, kind: str, sentence: str) -> ClusterEvent:
+    return ClusterEvent("worker", kind, sentence, worker)

@@ -149,5 +149,5 @@ def _advance(cluster: ModelCluster, until: Callable[[], bool]) -> None:
 def _time_us(cluster: ModelCluster, events: Sequence[Event]) -> float:
     begin_s = process_time()
     for event in events:
-        cluster.tell(event)
+        cluster.take(event)
     return 1e6 * (process_time() - begin_s) / max(1, len(events))
