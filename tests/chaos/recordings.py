@@ -18,7 +18,7 @@ from pathlib import Path
 from minispark.blocks.host import host_identity
 from minispark.journal.journal import JournalEvent, Snapshot
 from minispark.master.recovery.replay import Replay
-from minispark.scheduler.version import SCHEDULER_VERSION
+from minispark.scheduler.snapshot import SCHEDULER_VERSION
 
 _PLACE, _HOST = "/chaos", "chaos-host"
 

@@ -14,7 +14,7 @@ import pytest
 from tests.chaos.recordings import load
 from tests.chaos.recordings import replay as replayed
 
-from minispark.scheduler.version import REPLAYED_VERSIONS, SCHEDULER_VERSION
+from minispark.scheduler.snapshot import REPLAYED_VERSIONS, SCHEDULER_VERSION
 
 FOLDER = Path(__file__).parent / "journals"
 KEPT = sorted(FOLDER.glob("*.jsonl.gz"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from minispark.scheduler import lineage
-from minispark.testing.sim.batch import FailedHistory, live
+from minispark.testing.sim.batch import FailedHistory, run_history
 from minispark.testing.sim.options import SimOptions
 
 from .conftest import Minispark
@@ -21,7 +21,9 @@ def broken(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_command_line_says_how_to_make_it_again(
     minispark: Minispark,
 ) -> None:
-    wrong = next(seed for seed in range(400) if isinstance(live(SimOptions(seed)), FailedHistory))
+    wrong = next(
+        seed for seed in range(400) if isinstance(run_history(SimOptions(seed)), FailedHistory)
+    )
     ran = minispark("simulate", "--seed", str(wrong), "--histories", "2", "--jobs", "1")
     assert ran.returncode == 1
     assert "WRONG" in ran.stderr

@@ -19,7 +19,7 @@ from minispark.journal.rows import SinkOutput
 from minispark.master.http.downloads import download
 from minispark.master.jobs.finished_job import Ending, FinishedJob
 from minispark.master.jobs.results import open_stream
-from minispark.observe.guard import ReaderGuard
+from minispark.observe.projection import ReaderGuard
 from minispark.observe.record import JobRecord
 from minispark.plan.build import PlanOutput, plan_outputs
 from minispark.scheduler.commands import FinishJob, JobStatus

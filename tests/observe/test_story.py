@@ -22,8 +22,8 @@ from minispark.observe.story_words import because
 from minispark.plan.stages import ReadMode, StageInput
 from minispark.scheduler.commands import CancelTask, LaunchTask
 from minispark.scheduler.reasons import Reason, Why
+from minispark.scheduler.snapshot import SCHEDULER_VERSION
 from minispark.scheduler.spec import JobSpec, StageBranch, StageSpec
-from minispark.scheduler.version import SCHEDULER_VERSION
 from minispark.settings import SchedulerSettings
 from minispark.testing.sim.records import graph_of
 from minispark.ui import STEPS_PER_PAGE, StepPager

@@ -39,7 +39,7 @@ class Witness:
     def __init__(self, seed: int) -> None:
         self.doubts = Random(seed)
         self.twins: list[Scheduler] = []
-        self.world = World(SimOptions(seed, without=("twin",)), witness=self.see)
+        self.world = World(SimOptions(seed, without=("twin",)), observer=self.see)
 
     def see(self, master: Master, row: SimRow) -> None:
         if isinstance(row.fact, MasterRestarted):
@@ -53,14 +53,14 @@ class Witness:
 @pytest.mark.parametrize("batch", range(2))
 def test_who_is_told_again_or_loaded_decides_the_same(batch: int) -> None:
     for seed in range(1000 + batch, 1060, 2):
-        witness = Witness(seed)
-        witness.world.run()
-        master = witness.world.master
+        observer = Witness(seed)
+        observer.world.run()
+        master = observer.world.master
         again = Scheduler(master.scheduler.settings)
-        for row in master.home.rows:
+        for row in master.state_dir.rows:
             assert tuple(again.apply(row.fact, row.now)) == row.commands, f"seed {seed}"
         plain = snapshot.dump(master.scheduler.state)
-        for other in (again, *witness.twins):
+        for other in (again, *observer.twins):
             assert snapshot.dump(other.state) == plain, f"seed {seed}"
             assert other.state == master.scheduler.state, f"seed {seed}"
 
@@ -72,7 +72,7 @@ def test_every_moment_of_a_history_can_be_kept() -> None:
         assert copied(master.scheduler.state) == master.scheduler.state
 
     for seed in range(1100, 1106):
-        World(SimOptions(seed), witness=see).run()
+        World(SimOptions(seed), observer=see).run()
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ from minispark.scheduler.state import JobRun, State
 from minispark.scheduler.step import Step
 from minispark.scheduler.tasks import Done, Leased, Task
 from minispark.scheduler.workers import Worker
-from minispark.testing.sim.batch import FailedHistory, live
+from minispark.testing.sim.batch import FailedHistory, run_history
 from minispark.testing.sim.options import SimOptions
 
 WITHIN = 400
@@ -216,7 +216,7 @@ MUTANTS = (
 
 def first_finding() -> FailedHistory | None:
     for seed in range(WITHIN):
-        outcome = live(SimOptions(seed))
+        outcome = run_history(SimOptions(seed))
         if isinstance(outcome, FailedHistory):
             return outcome
     return None

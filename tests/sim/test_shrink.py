@@ -15,9 +15,9 @@ def broken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lineage, "unrepeatable", lambda job, needed: None)
 
 
-def failure(recipe: SimOptions) -> SimulationError:
+def failure(options: SimOptions) -> SimulationError:
     with pytest.raises(SimulationError) as caught:
-        World(recipe).run()
+        World(options).run()
     return caught.value
 
 
@@ -34,7 +34,7 @@ def first_failure(seeds: int) -> SimulationError:
 def test_what_goes_wrong_is_made_smaller_and_goes_wrong_again() -> None:
     first = first_failure(200)
     small = shrink(first)
-    assert len(World(small.recipe).faults.active) < len(World(first.recipe).faults.active)
-    again = failure(small.recipe)
+    assert len(World(small.options).faults.active) < len(World(first.options).faults.active)
+    again = failure(small.options)
     assert (again.reason, again.story) == (small.reason, small.story)
-    assert small.recipe.command in str(again)
+    assert small.options.command in str(again)

@@ -40,7 +40,7 @@ WITH_REASON = LaunchTask | CancelTask | WorkerDown | FinishJob | DismissWorker
 def test_every_history_ends_well(batch: int) -> None:
     tally = simulate(batch * HISTORIES // BATCHES, HISTORIES // BATCHES)
     for finding in tally.findings:
-        pytest.fail(f"{finding.recipe.command}\n{finding.reason}\n{finding.story}")
+        pytest.fail(f"{finding.options.command}\n{finding.reason}\n{finding.story}")
     assert tally.histories == HISTORIES // BATCHES
     # Bad luck may end a job, but a scheduler that gives up easily would pass all other checks.
     assert tally.ends[JobStatus.SUCCEEDED] > 2 * tally.ends[JobStatus.FAILED]
@@ -76,9 +76,9 @@ def test_histories_see_what_they_are_there_for() -> None:
 
     # From here an exclusion, which is the rarest of all, comes soon.
     for seed in range(250, 1250):
-        world = World(SimOptions(seed), witness=see)
+        world = World(SimOptions(seed), observer=see)
         world.run()
-        missing.difference_update(world.faults.struck)
+        missing.difference_update(world.faults.counts)
         story = world.story() if missing.intersection(SIGNS) else ""
         missing.difference_update([sign for sign in SIGNS if sign in story])
         if not missing:
@@ -110,13 +110,13 @@ def test_what_is_shown_live_is_what_the_journal_makes() -> None:
 
         def read(master: Master, row: SimRow) -> None:
             if master not in kept:  # noqa: B023
-                (at,) = [n for n, one in enumerate(master.home.rows) if one is row]
-                kept[master] = Records(master.home.rows[:at])  # noqa: B023
+                (at,) = [n for n, one in enumerate(master.state_dir.rows) if one is row]
+                kept[master] = Records(master.state_dir.rows[:at])  # noqa: B023
             kept[master].read(row)  # noqa: B023
 
         world = World(SimOptions(seed), reader=read)
         world.run()
-        live, folded = kept[world.master], Records(world.master.home.rows)
+        live, folded = kept[world.master], Records(world.master.state_dir.rows)
         assert live.shown() == folded.shown(), f"seed {seed}"
         ended += sum(record.ended for record in live.jobs.values())
         restarted += len(kept) > 1
@@ -129,7 +129,7 @@ def test_in_peace_every_job_succeeds() -> None:
         world = World(SimOptions(seed, without=tuple(KINDS)))
         ends = {status for job, status in world.run().ends if job not in world.truth.cancelled}
         assert ends <= {JobStatus.SUCCEEDED}
-        assert not world.faults.struck
+        assert not world.faults.counts
 
 
 def test_the_same_seed_is_the_same_history() -> None:
@@ -163,7 +163,7 @@ def test_what_is_left_out_does_not_happen() -> None:
         world.run()
         assert world.worker_numbers == (0,)
         assert list(world.truth.ended) == list(world.jobs)
-        assert not {"lost", "crash"} & set(world.faults.struck)
+        assert not {"lost", "crash"} & set(world.faults.counts)
 
 
 def test_an_answer_of_two_versions_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -216,5 +216,5 @@ def test_every_decision_says_why_and_the_journal_keeps_it() -> None:
 
     for seed in range(40):
         launched.clear()
-        World(SimOptions(seed, without=("twin",)), witness=see).run()
+        World(SimOptions(seed, without=("twin",)), observer=see).run()
     assert len(seen) > 15, seen

@@ -61,13 +61,13 @@ def simulate(
 
     from minispark.cli.terminal import counting_bar, output
     from minispark.errors import UsageError
-    from minispark.testing.sim.batch import Tally, live
+    from minispark.testing.sim.batch import Tally, run_history
     from minispark.testing.sim.batch import simulate as run
 
     options = _options(seed, only_jobs, only_workers, without, until)
     if histories == 1:
         tally = Tally()
-        tally.add(live(options))
+        tally.add(run_history(options))
         if journal:
             _print_journal(options)
     elif options.command != type(options)(seed).command or journal:
@@ -159,7 +159,7 @@ def _print_journal(options: SimOptions) -> None:
 
 def _summary(tally: Tally) -> str:
     ends = ", ".join(f"{count:,} {status}" for status, count in sorted(tally.ends.items()))
-    faults = ", ".join(f"{kind} {count:,}" for kind, count in sorted(tally.struck.items()))
+    faults = ", ".join(f"{kind} {count:,}" for kind, count in sorted(tally.fault_counts.items()))
     return (
         f"{tally.histories:,} histories, {tally.steps:,} steps of the scheduler\n"
         f"jobs: {ends or 'none'}\n"
@@ -173,10 +173,10 @@ def _document(tally: Tally) -> dict[str, object]:
         "histories": tally.histories,
         "steps": tally.steps,
         "jobs": dict(sorted(tally.ends.items())),
-        "faults": dict(sorted(tally.struck.items())),
+        "faults": dict(sorted(tally.fault_counts.items())),
         "digest": tally.digest,
         "wrong": [
-            {"command": history.recipe.command, "reason": history.reason}
+            {"command": history.options.command, "reason": history.reason}
             for history in tally.findings
         ],
     }
@@ -187,9 +187,9 @@ def _print_failed(history: FailedHistory, *, shrink: bool) -> None:
     from minispark.testing.sim.shrink import shrink as find_smaller
     from minispark.testing.sim.world import SimulationError
 
-    error = SimulationError(history.recipe, history.reason, history.story)
+    error = SimulationError(history.options, history.reason, history.story)
     if shrink:
-        notes.print(f"seed {history.recipe.seed} went wrong; making it smaller")
+        notes.print(f"seed {history.options.seed} went wrong; making it smaller")
         error = find_smaller(error)
     notes.print(f"\nWRONG {error.reason}\nthe end of its journal:\n{error.story}")
-    notes.print(f"make it again with: {error.recipe.command}")
+    notes.print(f"make it again with: {error.options.command}")

@@ -43,8 +43,7 @@ from minispark.journal.rows import (
     event_of,
     job_of,
 )
-from minispark.observe.guard import ReaderGuard
-from minispark.observe.projection import apply
+from minispark.observe.projection import ReaderGuard, apply
 from minispark.observe.record import JobRecord
 from minispark.plan.stages import StageGraph
 from minispark.scheduler import commands as c

@@ -22,7 +22,7 @@ from minispark.scheduler.core import Scheduler
 from minispark.scheduler.spec import JobSpec
 from minispark.settings import SchedulerSettings
 
-_MOST_STEPS: Final = 10_000_000
+_MAX_STEPS: Final = 10_000_000
 
 Place = tuple[int, int]
 
@@ -125,7 +125,7 @@ def predict(job: Measured, *, workers: int, slots: int) -> Prediction:
     )
     cluster = ModelCluster(Scheduler(SchedulerSettings()), workers, slots, pace)
     cluster.submit(job.spec)
-    for _ in range(_MOST_STEPS):
+    for _ in range(_MAX_STEPS):
         if cluster.ended is not None:
             break
         cluster.advance()

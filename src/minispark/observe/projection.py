@@ -6,7 +6,8 @@ they show the same.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 from minispark.errors import Cancelled
 from minispark.journal.journal import JournalEvent
@@ -80,3 +81,22 @@ def read_rows(stored: Iterable[JournalEvent]) -> Iterator[Row]:
             yield Row.read(line)
         except Exception:
             _log.exception("row_not_read", job=line.job, row=line.seq, kind=line.kind)
+
+
+class ReaderGuard:
+    """Runs readers. The first error of each is logged in full; later ones are only counted."""
+
+    def __init__(self) -> None:
+        self.failures: dict[str, int] = {}
+        """How often each reader has raised."""
+
+    def run(self, reader: str, act: Callable[..., object], *arguments: Any, **fields: Any) -> bool:
+        """Run what a reader does with what it is given; return False if it raised."""
+        try:
+            act(*arguments)
+        except Exception:
+            self.failures[reader] = self.failures.get(reader, 0) + 1
+            if self.failures[reader] == 1:
+                _log.exception("reader_failed", reader=reader, **fields)
+            return False
+        return True

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from math import inf
 
 from minispark.plan.stages import Label
-from minispark.scheduler import lineage, liveness, prefetch
+from minispark.scheduler import lineage, liveness
 from minispark.scheduler.commands import (
     BlockRef,
     CancelTask,
@@ -21,6 +21,7 @@ from minispark.scheduler.commands import (
     WorkerDown,
 )
 from minispark.scheduler.core import Scheduler
+from minispark.scheduler.job_queue import prefetch_depth
 from minispark.scheduler.stage import StageRun
 from minispark.scheduler.state import JobRun, Phase, State
 from minispark.scheduler.tasks import (
@@ -55,7 +56,10 @@ def check(scheduler: Scheduler, now: float) -> None:
 
 def check_commands(scheduler: Scheduler, commands: Sequence[Command], now: float) -> None:
     """Raise InvariantError if a command of the last step is wrong."""
-    for contradiction in (*_addressees(scheduler.state, commands), *_loads(scheduler, commands, now)):
+    for contradiction in (
+        *_addressees(scheduler.state, commands),
+        *_loads(scheduler, commands, now),
+    ):
         raise InvariantError(f"{contradiction}\n{tell(scheduler.state)}")
 
 
@@ -321,7 +325,7 @@ def _loads(scheduler: Scheduler, commands: Sequence[Command], now: float) -> Ite
             yield f"a second attempt while something is ready: {launch.key}"
         if standing not in (Availability.FIT, Availability.EXCLUDED):
             yield f"{launch.worker} is {standing.value} and was given work: {launch.key}"
-        ahead = prefetch.prefetch_depth(job.stages[launch.key.stage], settings)
+        ahead = prefetch_depth(job.stages[launch.key.stage], settings)
         room = [
             n for name, n in load.items()
             if n < rotation[name].slots + ahead and Availability.of(rotation[name]) is standing

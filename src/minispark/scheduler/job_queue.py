@@ -1,4 +1,4 @@
-"""Which job's task is next: the order of the jobs with a ready task.
+"""Which job's task is next: the order of the jobs with a ready task, and how far ahead of a slot.
 
 1. ``fifo``: the oldest job.
 2. ``fair``: the job with the fewest leased attempts for its weight; among equals the job that got
@@ -6,19 +6,23 @@
    has ready tasks again, starts where the others are and is owed nothing for the past.
 3. A job without a leased attempt need not wait for prefetched attempts of a job that has more:
    those are called back (`launching.preempt_prefetched`).
+4. Short tasks are leased ahead of a free slot, so that the slot does not wait for a round trip: up
+   to ``prefetch_s`` of work and ``max_prefetch`` attempts. Long tasks are not.
 
-Covers: the order, updated at each change. It is an index over the jobs and is in no snapshot.
+Covers: the order, updated at each change. It is an index over the jobs and is in no snapshot. Does
+not cover: which worker (`placement`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Protocol
+from typing import Final, Protocol
 
 from minispark.scheduler.lazy_heap import LazyHeap
-from minispark.scheduler.prefetch import prefetch_depth
 from minispark.scheduler.stage import StageRun
 from minispark.settings import SchedulerSettings
+
+_MIN_MEAN_S: Final = 1e-6
 
 
 class Claim(Protocol):
@@ -99,3 +103,25 @@ class JobQueue:
         if not self._fair:
             return job.number > other.number
         return (job.leased - 1) / job.weight >= 1 / other.weight
+
+
+def prefetch_depth(stage: StageRun, settings: SchedulerSettings) -> int:
+    """Return how many attempts of a stage may wait for the slots of one worker.
+
+    It is a power of two, unless a setting limits it, so that it changes seldom and has few values.
+    """
+    if stage.prefetch_depth is None:
+        stage.prefetch_depth = _compute_depth(stage, settings)
+    return stage.prefetch_depth
+
+
+def _compute_depth(stage: StageRun, settings: SchedulerSettings) -> int:
+    typical_s = stage.typical_s
+    if typical_s is None:
+        return min(settings.first_prefetch, settings.max_prefetch)
+    if typical_s > settings.prefetch_task_s:
+        return 0
+    # With a few long tasks among many empty ones the median may be 0 while the mean is not.
+    fill = int(settings.prefetch_s / max(stage.mean_s, _MIN_MEAN_S))
+    power = 1 << max(0, fill.bit_length() - 1)
+    return min(settings.max_prefetch, max(settings.first_prefetch, power))

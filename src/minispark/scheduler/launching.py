@@ -15,7 +15,7 @@ from typing import Final
 from minispark.ids import TaskKey
 from minispark.scheduler import lineage, liveness, placement, stragglers
 from minispark.scheduler.commands import LaunchTask, LeafBlocks
-from minispark.scheduler.prefetch import prefetch_depth
+from minispark.scheduler.job_queue import prefetch_depth
 from minispark.scheduler.reasons import RESENT, SPECULATIVE, Reason, Why
 from minispark.scheduler.stage import StageRun
 from minispark.scheduler.state import JobRun

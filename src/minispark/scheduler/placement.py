@@ -4,7 +4,7 @@
 2. A worker is eligible when ``active_tasks <= min_load + max_load_diff``, and never leases more
    than its slots and ``max_prefetch``.
 3. A worker with a free slot comes before one where the attempt would wait. How many may wait
-   depends on the run time of the stage's tasks (`prefetch`): none if long, up to ``max_prefetch``
+   depends on the run time of the stage's tasks (`job_queue`): none if long, up to ``max_prefetch``
    if short.
 4. A full or suspect worker gets nothing. An excluded one gets nothing while another worker can take
    the task, so that exclusion never strands a job.

@@ -18,9 +18,9 @@ from minispark.scheduler.commands import BlockRef
 from minispark.scheduler.spec import StageBranch, StageSpec
 from minispark.scheduler.tasks import IDLE, Done, Task
 
-MOST_TIMES: Final = 999
+MAX_TIMES: Final = 999
 """Run times kept of a stage: enough for a median, also of a stage of a million tasks."""
-MOST_HOLDERS: Final = 8
+MAX_HOLDERS: Final = 8
 """Workers with most of the input that are considered first: if rows are spread evenly any worker
 does, and if not, the best one is among these."""
 
@@ -51,7 +51,7 @@ class StageRun:
     times_s: list[float] = field(default_factory=list)
     """Run times of the first accepted attempts, sorted."""
     prefetch_depth: int | None = field(default=None, compare=False)
-    """Attempts that may wait on a worker; None after a new run time (`prefetch`)."""
+    """Attempts that may wait on a worker; None after a new run time (`job_queue`)."""
     _gathered: tuple[BlockRef, ...] | None = field(default=None, compare=False)
     """Cached: all tasks of a stage that reads this whole one share it."""
     _holders: tuple[str, ...] | None = field(default=None, compare=False)
@@ -130,8 +130,8 @@ class StageRun:
     def holders(self) -> tuple[str, ...]:
         """The workers with most of its rows: the best ones for tasks that read the whole stage."""
         if self._holders is None:
-            largest = nsmallest(MOST_HOLDERS, ((-rows, name) for name, rows in self.rows_on.items()))
-            self._holders = tuple(name for _, name in largest)
+            top = nsmallest(MAX_HOLDERS, ((-rows, name) for name, rows in self.rows_on.items()))
+            self._holders = tuple(name for _, name in top)
         return self._holders
 
     @property
@@ -146,7 +146,7 @@ class StageRun:
 
     def note_time(self, seconds: float) -> None:
         """Add the run time of an accepted attempt."""
-        if len(self.times_s) < MOST_TIMES:
+        if len(self.times_s) < MAX_TIMES:
             insort(self.times_s, seconds)
             self.prefetch_depth = None
 

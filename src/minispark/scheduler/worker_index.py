@@ -93,10 +93,10 @@ class LoadBuckets:
         """
         if self.shortest > ahead:
             return None
-        max_load = min(load for waits, load in self._at if waits <= ahead) + self._diff
+        limit = min(load for waits, load in self._at if waits <= ahead) + self._diff
         best: tuple[bool, int, Worker] | None = None
         for (waits, load), ranking in self._at.items():
-            if waits <= ahead and load <= max_load and (name := ranking.first(but=avoid)) is not None:
+            if waits <= ahead and load <= limit and (name := ranking.first(but=avoid)) is not None:
                 worker = self.members[name]
                 candidate = (waits > 0, worker.turn, worker)
                 best = candidate if best is None or candidate[:2] < best[:2] else best

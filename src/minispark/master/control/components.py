@@ -10,7 +10,7 @@ from minispark.master.control.registry import Registry
 from minispark.master.control.scheduler_loop import SchedulerLoop
 from minispark.master.jobs.job_store import JobStore
 from minispark.master.settings import MasterConfig
-from minispark.observe.guard import ReaderGuard
+from minispark.observe.projection import ReaderGuard
 from minispark.scheduler.core import Scheduler
 
 

@@ -44,7 +44,7 @@ from minispark.observe.traces import Traces, otlp_exporter
 from minispark.plan.hashing import hash_vector
 from minispark.scheduler.core import Scheduler
 from minispark.scheduler.events import MasterRestarted
-from minispark.scheduler.version import SCHEDULER_VERSION
+from minispark.scheduler.snapshot import SCHEDULER_VERSION
 from minispark.wire.http import RefusedError, versions
 
 _log = logger("master")

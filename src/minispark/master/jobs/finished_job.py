@@ -22,7 +22,7 @@ from minispark.journal.journal import StoredJob
 from minispark.journal.rows import Registration, SinkOutput
 from minispark.logs import logger
 from minispark.observe.failures import error_of
-from minispark.observe.guard import ReaderGuard
+from minispark.observe.projection import ReaderGuard
 from minispark.observe.record import JobRecord
 from minispark.observe.views import JobMetrics, JobView, StageRow
 from minispark.plan.stages import StageGraph

@@ -23,8 +23,7 @@ from minispark.journal.journal import JournalEvent, Snapshot
 from minispark.journal.rows import Happening, Registration, Row, event_of, happening_of
 from minispark.scheduler.commands import ReportAccepted, ReportDropped
 from minispark.scheduler.core import Scheduler
-from minispark.scheduler.snapshot import dump, load
-from minispark.scheduler.version import REPLAYED_VERSIONS, SCHEDULER_VERSION
+from minispark.scheduler.snapshot import REPLAYED_VERSIONS, SCHEDULER_VERSION, dump, load
 from minispark.settings import SchedulerSettings
 
 

@@ -8,8 +8,8 @@ from pydantic import BaseModel
 
 from minispark.master.control.components import Components
 from minispark.observe.views import JobView
+from minispark.scheduler.snapshot import SCHEDULER_VERSION
 from minispark.scheduler.state import JobRun
-from minispark.scheduler.version import SCHEDULER_VERSION
 
 
 class JournalState(BaseModel):

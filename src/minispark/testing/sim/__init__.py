@@ -1,9 +1,9 @@
-"""Simulated clusters: the real scheduler and the real worker machine in a world of chance.
+"""Simulated clusters: the real scheduler and the real state machine of workers, with random faults.
 
 One seed is one history: fake clock, network, disks and workers, random jobs, and faults of all
-kinds (`faults.KINDS`). After every step the scheduler is compared with what really happened; then
-everything heals, and every job has to end. ``minispark simulate`` runs it, ``docs/simulator.md``
-tells of it.
+kinds (`faults.KINDS`). After every step the scheduler is compared with what really happened. Then
+all faults end, and every job has to end. ``minispark simulate`` runs histories; see also
+``docs/simulator.md``.
 """
 
 from minispark.testing.sim.options import SimOptions

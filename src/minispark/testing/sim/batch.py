@@ -1,4 +1,4 @@
-"""Many histories, on several processes, summed up."""
+"""Runs of many histories, on several processes, with their totals."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from minispark.testing.sim.options import SimOptions
 from minispark.testing.sim.world import SimHistory, SimulationError, World
 
 _CHUNK: Final = 25
-"""Histories that a process lives at a time: about a second."""
-_MOST_FINDINGS: Final = 5
-"""Then something is wrong everywhere, and more of it tells nothing."""
+"""Histories that a process runs at a time: about a second."""
+_MAX_FINDINGS: Final = 5
+"""Failed histories after which a run stops: all most likely have the same cause."""
 
 
 @dataclass(frozen=True, slots=True)
 class FailedHistory:
-    """A history that went wrong."""
+    """A history that failed."""
 
-    recipe: SimOptions
+    options: SimOptions
     reason: str
     story: str
 
 
 @dataclass(slots=True)
 class Tally:
-    """How histories went."""
+    """Totals over histories."""
 
     histories: int = 0
     steps: int = 0
     ends: Counter[str] = field(default_factory=Counter)
-    struck: Counter[str] = field(default_factory=Counter)
+    fault_counts: Counter[str] = field(default_factory=Counter)
     findings: list[FailedHistory] = field(default_factory=list)
     _digest: hashlib._Hash = field(default_factory=hashlib.sha256)
 
@@ -46,7 +46,7 @@ class Tally:
         return self._digest.hexdigest()
 
     def add(self, outcome: SimHistory | FailedHistory) -> None:
-        """Count one more."""
+        """Count a history."""
         self.histories += 1
         if isinstance(outcome, FailedHistory):
             self.findings.append(outcome)
@@ -54,7 +54,7 @@ class Tally:
             return
         self.steps += outcome.steps
         self.ends.update(status.value for _, status in outcome.ends)
-        self.struck.update(dict(outcome.struck))
+        self.fault_counts.update(dict(outcome.fault_counts))
         self._digest.update(outcome.digest.encode())
 
 
@@ -65,50 +65,52 @@ def simulate(
     processes: int = 1,
     progress: Callable[[Tally], None] = lambda tally: None,
 ) -> Tally:
-    """Live the histories of consecutive seeds; ``progress`` is told after each handful.
+    """Run the histories of consecutive seeds; call ``progress`` after each chunk.
 
-    Stops after a few that went wrong.
+    Stops after a few failed histories.
 
     Raises
     ------
     UsageError
-        Python leaves out what the simulator is there for.
+        Python runs without assertions, so nothing would be checked.
     """
     if not __debug__:
         msg = "with -O or PYTHONOPTIMIZE nothing is checked"
         raise UsageError(msg, hint="Run without it.")
     tally = Tally()
-    for outcomes in _live(first, histories, processes):
+    for outcomes in _run_all(first, histories, processes):
         for outcome in outcomes:
             tally.add(outcome)
         progress(tally)
-        if len(tally.findings) >= _MOST_FINDINGS:
+        if len(tally.findings) >= _MAX_FINDINGS:
             break
     return tally
 
 
-def live(recipe: SimOptions) -> SimHistory | FailedHistory:
-    """Live one history."""
+def run_history(options: SimOptions) -> SimHistory | FailedHistory:
+    """Run one history."""
     try:
-        return World(recipe).run()
+        return World(options).run()
     except SimulationError as error:
-        return FailedHistory(error.recipe, error.reason, error.story)
+        return FailedHistory(error.options, error.reason, error.story)
 
 
-def _live(first: int, histories: int, processes: int) -> Iterator[list[SimHistory | FailedHistory]]:
+def _run_all(
+    first: int, histories: int, processes: int
+) -> Iterator[list[SimHistory | FailedHistory]]:
     chunks = [
         range(start, min(start + _CHUNK, first + histories))
         for start in range(first, first + histories, _CHUNK)
     ]
     if processes == 1:
-        yield from map(_chunk, chunks)
+        yield from map(_run_chunk, chunks)
         return
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
         try:
-            yield from pool.map(_chunk, chunks)
+            yield from pool.map(_run_chunk, chunks)
         finally:
             pool.shutdown(cancel_futures=True)
 
 
-def _chunk(seeds: range) -> list[SimHistory | FailedHistory]:
-    return [live(SimOptions(seed)) for seed in seeds]
+def _run_chunk(seeds: range) -> list[SimHistory | FailedHistory]:
+    return [run_history(SimOptions(seed)) for seed in seeds]

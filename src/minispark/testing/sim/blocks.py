@@ -1,4 +1,4 @@
-"""What attempts write, and the proof that an answer was made of one version of everything."""
+"""The output of attempts, and the proof that an answer contains one version of each block."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from minispark.ids import TaskKey
 from minispark.plan.stages import ReadMode
 from minispark.scheduler.spec import JobSpec, StageSpec
 
-_KEPT = -1
+_CACHED = -1
 
 Place = tuple[int, int]
 """A stage and a partition."""
@@ -19,8 +19,8 @@ Place = tuple[int, int]
 class Block:
     """The output of an attempt: its version stands for its rows.
 
-    The version follows from the versions read, and from ``salt``: 0 where a rerun gives the same.
-    ``made_from`` is the version of every block that went into it, and into those.
+    The version follows from the versions that were read and from ``salt``, which is 0 if a rerun
+    gives the same rows. ``made_from`` has the version and salt of every direct or indirect input.
     """
 
     key: TaskKey
@@ -28,18 +28,18 @@ class Block:
     salt: int
     made_from: dict[Place, tuple[int, int]]
     torn: Place | None
-    """Of what it read two versions."""
+    """A place of which it read two versions."""
     corrupt: bool = False
 
 
 def make_block(key: TaskKey, read: Sequence[tuple[Block, int]], salt: int) -> Block:
-    """Write what an attempt makes of the blocks that it has read, each with the partition."""
+    """Return the output of an attempt that has read these blocks, each with a partition."""
     made_from: dict[Place, tuple[int, int]] = {}
     torn = None
     for block, _ in read:
         torn = torn or block.torn
-        for place, made in block.made_from.items():
-            if made_from.setdefault(place, made)[0] != made[0]:
+        for place, pair in block.made_from.items():
+            if made_from.setdefault(place, pair)[0] != pair[0]:
                 torn = torn or place
     version = _version(
         (key.stage, key.partition), salt, [(block.version, part) for block, part in read]
@@ -49,17 +49,17 @@ def make_block(key: TaskKey, read: Sequence[tuple[Block, int]], salt: int) -> Bl
 
 
 def _version(place: Place, salt: int, read: Iterable[tuple[int, int]]) -> int:
-    # Hashes of tuples of numbers are the same in every process.
+    # Hashes of tuples of integers are the same in every process.
     return hash((place, salt, *read))
 
 
-def kept_block(spec: JobSpec, key: TaskKey) -> Block:
-    """Make the output of a task as a job in peace would, as if an earlier job had kept it.
+def cached_block(spec: JobSpec, key: TaskKey) -> Block:
+    """Return the output of a task without faults, as if an earlier job had cached it.
 
-    What that had read is not asked: the stages before it may not run at all now.
+    Its inputs are not recorded: the stages before it may not run at all.
     """
     version = _true_version({stage.id: stage for stage in spec.stages}, key.stage, key.partition)
-    return Block(key, version, _KEPT, {(key.stage, key.partition): (version, _KEPT)}, None)
+    return Block(key, version, _CACHED, {(key.stage, key.partition): (version, _CACHED)}, None)
 
 
 def _true_version(stages: Mapping[int, StageSpec], stage: int, partition: int) -> int:
@@ -71,36 +71,36 @@ def _true_version(stages: Mapping[int, StageSpec], stage: int, partition: int) -
 def inputs_of(
     spec: StageSpec, stages: Mapping[int, StageSpec], partition: int
 ) -> list[tuple[Place, int]]:
-    """Return the tasks that a task has to read, and which partition of each block, in order."""
-    found: list[tuple[Place, int]] = []
+    """Return the tasks whose blocks a task has to read, with the partition of each, in order."""
+    reads: list[tuple[Place, int]] = []
     for branch in spec.branches:
         if partition >= branch.partitions:
             partition -= branch.partitions
             continue
         for edge in branch.inputs:
             if edge.mode is ReadMode.FORWARD:
-                found.append(((edge.stage, partition), 0))
+                reads.append(((edge.stage, partition), 0))
                 continue
             tasks = range(stages[edge.stage].partitions)
-            found += [((edge.stage, p), part) for part in edge.parts(partition) for p in tasks]
+            reads += [((edge.stage, p), part) for part in edge.parts(partition) for p in tasks]
         break
-    return found
+    return reads
 
 
 def check_whole(spec: JobSpec, output: Iterable[Block]) -> None:
-    """Raise AssertionError unless blocks are what the job, run once in peace, could have given.
+    """Raise AssertionError unless one run of the job without faults could have given the blocks.
 
-    Everything that went into any of them has one version, and each version follows from the
-    versions of all that its task has to read.
+    All direct and indirect inputs have one version each, and each version follows from the versions
+    of all blocks that its task has to read.
     """
     whole: dict[Place, tuple[int, int]] = {}
     for block in output:
         assert block.torn is None, f"{block.key} is made of two versions of {block.torn}"
-        for place, made in block.made_from.items():
-            assert whole.setdefault(place, made)[0] == made[0], f"two versions of {place}"
+        for place, pair in block.made_from.items():
+            assert whole.setdefault(place, pair)[0] == pair[0], f"two versions of {place}"
     stages = {stage.id: stage for stage in spec.stages}
     for place, (version, salt) in whole.items():
-        if salt == _KEPT:
+        if salt == _CACHED:
             continue
         read = inputs_of(stages[place[0]], stages, place[1])
         assert all(source in whole for source, _ in read), f"{place} did not read all of its input"

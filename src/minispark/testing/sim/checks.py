@@ -1,7 +1,7 @@
-"""What must hold after every step of the scheduler, seen from outside it.
+"""Checks of the scheduler after every step, from outside.
 
-`minispark.scheduler.invariants` looks whether its state holds together; here it is compared with
-what it was told and with what really happened.
+`minispark.scheduler.invariants` checks that the state is consistent; the checks here compare the
+scheduler's decisions with its events and with what really happened (`truth`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from minispark.testing.sim.truth import Truth, spec_sinks
 
 
 class Checks:
-    """Looks at one scheduler, before and after each fact."""
+    """Compares one scheduler before and after each fact."""
 
     def __init__(self, truth: Truth, earlier: Iterable[Command]) -> None:
         self._truth = truth
@@ -33,7 +33,7 @@ class Checks:
         self._charges = 0
 
     def before(self, scheduler: Scheduler, fact: Event) -> None:
-        """Remember what the fact may change."""
+        """Note the values that the fact may change."""
         task = _task(scheduler, fact)
         if task is not None and isinstance(fact, TaskSucceeded):
             self._was_done = isinstance(task.state, Done)
@@ -43,9 +43,9 @@ class Checks:
     def after(
         self, scheduler: Scheduler, fact: Event, commands: tuple[Command, ...], now: float
     ) -> None:
-        """Raise AssertionError if something was done that must not be."""
+        """Raise AssertionError if the scheduler did something wrong."""
         invariants.check(scheduler, now)
-        new = [c for c in commands if not self._said_before(fact, c)]
+        new = [c for c in commands if not self._is_repeated(fact, c)]
         invariants.check_commands(scheduler, new, now)
         task = _task(scheduler, fact)
         if task is not None and isinstance(fact, TaskSucceeded):
@@ -56,7 +56,7 @@ class Checks:
         for command in commands:
             self._command(scheduler, fact, command)
 
-    def _said_before(self, fact: Event, command: Command) -> bool:
+    def _is_repeated(self, fact: Event, command: Command) -> bool:
         return (
             isinstance(fact, MasterRestarted)
             and isinstance(command, LaunchTask)
@@ -64,7 +64,7 @@ class Checks:
         )
 
     def _accepted(self, scheduler: Scheduler, fact: TaskSucceeded, done: Done) -> None:
-        """Fence: only the present attempt, of the present life, of the present input."""
+        """Check the fence: attempt, worker's epoch and generations of the input are current."""
         worker = scheduler.state.workers[fact.worker]
         assert done.key == fact.key, f"another attempt than the one that ended is accepted: {fact}"
         assert worker.up, f"accepted from a worker that is DOWN: {fact}"
@@ -79,15 +79,17 @@ class Checks:
         key = fact.key
         more = _charges(task) - self._charges
         assert more <= 1, f"one failure was charged {more} times: {fact}"
-        known = self._truth.failures[key.job, key.stage, key.partition]
-        assert task.charged <= known, f"charged {task.charged} times for {known} failures: {fact}"
+        reported = self._truth.failures[key.job, key.stage, key.partition]
+        assert task.charged <= reported, (
+            f"charged {task.charged} times for {reported} failures: {fact}"
+        )
 
     def _command(self, scheduler: Scheduler, fact: Event, command: Command) -> None:
         match command:
             case LaunchTask():
-                known = self._launched.get(command.key)
-                again = known == command.worker and isinstance(fact, MasterRestarted)
-                assert known is None or again, f"launched twice: {command.key}"
+                worker = self._launched.get(command.key)
+                again = worker == command.worker and isinstance(fact, MasterRestarted)
+                assert worker is None or again, f"launched twice: {command.key}"
                 self._launched[command.key] = command.worker
             case CommitJob():
                 before = self._committed.setdefault(command.job, command.sinks)

@@ -1,4 +1,4 @@
-"""How bad a history is: which kinds of faults it has, and how much of each."""
+"""The faults of a history: which kinds it has, and how often each occurs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RATES: Final[Mapping[str, tuple[float, str]]] = {
     "straggling": (0.2, "an attempt takes ten times as long"),
     "commit": (1.0, "the files of a job cannot be published"),
 }
-"""Kinds that strike an occasion with a probability: the most it is drawn as, and what it is."""
+"""Kinds that occur on an occasion with a probability: its upper limit, and what happens."""
 
 EVERY: Final[Mapping[str, tuple[tuple[float, ...], str]]] = {
     "crash": ((60.0, 20.0, 8.0), "a worker's process ends, with its blocks; it comes back"),
@@ -41,7 +41,7 @@ EVERY: Final[Mapping[str, tuple[tuple[float, ...], str]]] = {
     "twin": ((60.0,), "a second master is started on a copy of the state directory"),
     "wipe": ((90.0,), "the state directory is wiped and a new master started"),
 }
-"""Kinds that come now and then: the mean times between that are drawn from, and what it is."""
+"""Kinds that occur from time to time: possible mean times in between, and what happens."""
 
 KINDS: Final[Mapping[str, str]] = {
     **{kind: meaning for kind, (_, meaning) in RATES.items()},
@@ -49,49 +49,52 @@ KINDS: Final[Mapping[str, str]] = {
 }
 
 _QUIET = 0.05
-"""Share of histories in which nothing goes wrong."""
+"""Share of histories without a fault."""
 
 
 class Faults:
-    """What may strike. ``struck`` counts what did: a job may only fail for a reason in there."""
+    """The kinds of faults that may occur.
 
-    def __init__(self, chance: Random, without: Collection[str] = ()) -> None:
-        # A history of few kinds goes deeper into each than one of all.
-        share = 0.0 if chance.random() < _QUIET else chance.choice((0.1, 0.3, 0.6))
+    ``counts`` has those that occurred: only these may be the reason why a job fails.
+    """
+
+    def __init__(self, rng: Random, without: Collection[str] = ()) -> None:
+        # A history with few kinds of faults tests each kind more deeply.
+        share = 0.0 if rng.random() < _QUIET else rng.choice((0.1, 0.3, 0.6))
         self._rate: dict[str, float] = {}
         self._every_s: dict[str, float] = {}
-        for kind, (most, _) in RATES.items():
-            drawn, chosen = most * chance.random(), chance.random() < share
+        for kind, (max_rate, _) in RATES.items():
+            drawn, chosen = max_rate * rng.random(), rng.random() < share
             self._rate[kind] = drawn if chosen and kind not in without else 0.0
         for kind, (times, _) in EVERY.items():
-            every_s, chosen = chance.choice(times), chance.random() < share
+            every_s, chosen = rng.choice(times), rng.random() < share
             self._every_s[kind] = every_s if chosen and kind not in without else 0.0
         self.drawn = ", ".join(self._sizes()) or "none"
-        """What was drawn, in words."""
-        self.struck: Counter[str] = Counter()
-        self._chance = chance
+        """The drawn kinds, as text."""
+        self.counts: Counter[str] = Counter()
+        self._rng = rng
 
     @property
     def active(self) -> tuple[str, ...]:
-        """The kinds that may strike."""
-        found = {**self._rate, **self._every_s}
-        return tuple(kind for kind, size in found.items() if size)
+        """The kinds that may occur."""
+        sizes = {**self._rate, **self._every_s}
+        return tuple(kind for kind, size in sizes.items() if size)
 
-    def strikes(self, kind: str) -> bool:
+    def occurs(self, kind: str) -> bool:
         """Whether a fault of a kind happens on this occasion."""
         rate = self._rate[kind]
-        if not rate or self._chance.random() >= rate:
+        if not rate or self._rng.random() >= rate:
             return False
-        self.struck[kind] += 1
+        self.counts[kind] += 1
         return True
 
     def pause_s(self, kind: str) -> float | None:
         """Return the time until the next fault of a kind, None for never."""
         every_s = self._every_s[kind]
-        return self._chance.random() * 2 * every_s if every_s else None
+        return self._rng.random() * 2 * every_s if every_s else None
 
     def heal(self) -> None:
-        """Let nothing go wrong any more."""
+        """Let no more faults occur."""
         for sizes in (self._rate, self._every_s):
             sizes.update(dict.fromkeys(sizes, 0.0))
 

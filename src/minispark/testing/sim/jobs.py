@@ -1,4 +1,4 @@
-"""Random jobs: any shape that the scheduler has to be able to run."""
+"""Random jobs of any shape that the scheduler must be able to run."""
 
 from __future__ import annotations
 
@@ -15,57 +15,57 @@ _LABELS = (
 )
 
 
-def draw_job(chance: Random, name: str) -> JobSpec:
+def draw_job(rng: Random, name: str) -> JobSpec:
     """Draw a job of a few stages: chains, unions of branches, forks, sinks, results, both."""
     stages: list[StageSpec] = []
-    count = chance.randint(2, 6)
-    kind = chance.choice(("result", "result", "sink", "both"))
+    count = rng.randint(2, 6)
+    kind = rng.choice(("result", "result", "sink", "both"))
     written = count - 2 if kind == "both" else None
     for number in range(count):
-        branches = tuple(_branch(chance, stages) for _ in range(chance.choice((1, 1, 1, 2))))
+        branches = tuple(_branch(rng, stages) for _ in range(rng.choice((1, 1, 1, 2))))
         last = number == count - 1
         stages.append(
             StageSpec(
                 number,
                 branches,
-                chance.choice(_LABELS),
+                rng.choice(_LABELS),
                 result=last and kind != "sink",
                 sink=number == written or (last and kind == "sink"),
             )
         )
-    weight = chance.choice((1.0, 1.0, 1.0, 0.5, 4.0))
+    weight = rng.choice((1.0, 1.0, 1.0, 0.5, 4.0))
     return JobSpec(name, tuple(stages), weight)
 
 
-def steady(spec: JobSpec) -> list[StageSpec]:
-    """Return the stages that give the same rows each time, as all that they are made of does."""
-    shaky: dict[int, None] = {}
+def repeatable_stages(spec: JobSpec) -> list[StageSpec]:
+    """Return the stages that give the same rows in every run, as do all their inputs."""
+    indeterminate: dict[int, None] = {}
     for stage in spec.stages:
         reads = {edge.stage for branch in stage.branches for edge in branch.inputs}
-        if stage.label is Label.INDETERMINATE or not reads.isdisjoint(shaky):
-            shaky[stage.id] = None
-    return [stage for stage in spec.stages if stage.id not in shaky and not stage.sink]
+        if stage.label is Label.INDETERMINATE or not reads.isdisjoint(indeterminate):
+            indeterminate[stage.id] = None
+    return [stage for stage in spec.stages if stage.id not in indeterminate and not stage.sink]
 
 
-def _branch(chance: Random, stages: list[StageSpec]) -> StageBranch:
-    width = chance.randint(0 if chance.random() < 0.05 else 1, 5)
+def _branch(rng: Random, stages: list[StageSpec]) -> StageBranch:
+    width = rng.randint(0 if rng.random() < 0.05 else 1, 5)
     edges: list[StageInput] = []
     readable = [stage for stage in stages if not stage.sink]
-    for source in chance.sample(readable, min(len(readable), chance.choice((1, 1, 2)))):
+    for source in rng.sample(readable, min(len(readable), rng.choice((1, 1, 2)))):
         modes = [ReadMode.ALL, ReadMode.PARTITION]
         if source.partitions >= width:
             modes.append(ReadMode.FORWARD)
-        mode = chance.choice(modes)
-        # Of a chance of its own: the jobs of a seed are the same with and without ranges.
+        mode = rng.choice(modes)
+        # A generator of its own: the jobs of a seed are the same with and without ranges.
         own = Random(f"{len(stages)}/{source.id}/{width}")  # noqa: S311 - a simulation
         ranges = _ranges(own, width) if mode is ReadMode.PARTITION else ()
         edges.append(StageInput(f"l{source.id}", source.id, mode, ranges=ranges))
     return StageBranch(width, tuple(edges))
 
 
-def _ranges(chance: Random, width: int) -> tuple[tuple[int, int], ...]:
+def _ranges(rng: Random, width: int) -> tuple[tuple[int, int], ...]:
     """Draw the first and last partition that each task reads; none in half of all cases."""
-    if not width or chance.random() < 0.5:
+    if not width or rng.random() < 0.5:
         return ()
-    cuts = sorted(chance.sample(range(3 * width), width))
+    cuts = sorted(rng.sample(range(3 * width), width))
     return tuple(zip(cuts, [*(cut - 1 for cut in cuts[1:]), 3 * width - 1], strict=True))

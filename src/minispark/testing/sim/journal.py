@@ -1,4 +1,4 @@
-"""A master's journal and its disk: rows become durable in order, late, or not for a while."""
+"""The journal of a simulated master, on a disk that may be slow or full for a while."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from minispark.scheduler import Scheduler, snapshot
 from minispark.scheduler.commands import Command, CommitJob, FinishJob
 from minispark.scheduler.events import ATTEMPTS_OF_A_LIFE, Event, JobSubmitted
 from minispark.settings import SchedulerSettings
-from minispark.testing.sim.sim_clock import Act, SimClock
+from minispark.testing.sim.network import Act, SimClock
 
 _SLOW_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class SimRow:
-    """A fact, when it was applied, and what was decided then."""
+    """A fact, the time at which it was applied, and the commands that followed."""
 
     fact: Event
     now: float
@@ -29,38 +29,38 @@ class SimRow:
 
 @dataclass(slots=True)
 class StateDir:
-    """What survives the death of a master."""
+    """The state directory of a master; it outlives the process."""
 
     cluster: int
     life: int = 0
     rows: list[SimRow] = field(default_factory=list)
     synced: int = 0
-    """How many rows a power cut leaves at least."""
-    kept: list[tuple[int, Any]] = field(default_factory=list)
-    """Snapshots, and how many rows each holds."""
+    """Number of rows that survive a power cut."""
+    snapshots: list[tuple[int, Any]] = field(default_factory=list)
+    """Each with the number of rows that it holds."""
     attempts: int = 0
-    """From where on its masters number attempts, since they may not know of all launches."""
+    """Lowest number of new attempts, as its masters may not know all earlier launches."""
 
     def copy(self) -> StateDir:
         """Copy the directory, as a careless operator would."""
-        rows, kept = list(self.rows), list(self.kept)
-        copy = StateDir(self.cluster, self.life, rows, self.synced, kept)
-        copy.doubt()
+        rows, snapshots = list(self.rows), list(self.snapshots)
+        copy = StateDir(self.cluster, self.life, rows, self.synced, snapshots)
+        copy.skip_attempt_numbers()
         return copy
 
-    def doubt(self) -> None:
-        """Number attempts beyond all that may have been launched: other ones are not known."""
+    def skip_attempt_numbers(self) -> None:
+        """Skip the numbers of attempts that may have been launched and are not in the journal."""
         self.attempts = (self.life + 1) * ATTEMPTS_OF_A_LIFE
 
     def cut_power(self, share: float) -> None:
-        """Lose this share of what the disk was not told to write at once."""
-        left = self.synced + int((1 - share) * (len(self.rows) - self.synced))
-        del self.rows[left:]
-        self.kept = [(rows, text) for rows, text in self.kept if rows <= left]
-        self.doubt()
+        """Lose this share of the rows that are not synced."""
+        remaining = self.synced + int((1 - share) * (len(self.rows) - self.synced))
+        del self.rows[remaining:]
+        self.snapshots = [(rows, text) for rows, text in self.snapshots if rows <= remaining]
+        self.skip_attempt_numbers()
 
     def extend(self, rows: Iterable[SimRow]) -> None:
-        """Append rows; the journal is synced where something is promised to somebody outside."""
+        """Append rows; sync the journal after a row that promises something to a client."""
         for row in rows:
             self.rows.append(row)
             promised = any(isinstance(c, CommitJob | FinishJob) for c in row.commands)
@@ -68,10 +68,10 @@ class StateDir:
                 self.synced = len(self.rows)
 
     def replay(self, settings: SchedulerSettings) -> Scheduler:
-        """Make the scheduler again; everything must be decided as it was."""
+        """Return the scheduler that the rows give; it must decide the same as before."""
         done, state = 0, None
-        if self.kept:
-            done, text = self.kept[-1]
+        if self.snapshots:
+            done, text = self.snapshots[-1]
             state = snapshot.load(json.loads(text))
         scheduler = Scheduler(settings, state)
         for row in self.rows[done:]:
@@ -83,10 +83,10 @@ class StateDir:
 class SimJournal:
     """The journal of one life of a master."""
 
-    def __init__(self, agenda: SimClock, home: StateDir, chance: Random) -> None:
-        self.home = home
-        self._agenda = agenda
-        self._chance = chance
+    def __init__(self, clock: SimClock, state_dir: StateDir, rng: Random) -> None:
+        self.state_dir = state_dir
+        self._clock = clock
+        self._rng = rng
         self._queue: deque[SimRow] = deque()
         self._steps: deque[tuple[int, Act]] = deque()
         self._busy = self._stepping = False
@@ -97,61 +97,61 @@ class SimJournal:
 
     @property
     def trouble(self) -> bool:
-        """Whether a write has failed, and none has worked since."""
-        return bool(self._queue) and self._agenda.now < self._broken_until_s
+        """Whether a write has failed and no later write has worked."""
+        return bool(self._queue) and self._clock.now < self._broken_until_s
 
     @property
     def lost(self) -> int:
-        """How many rows would be lost now."""
+        """Number of rows that are not durable yet."""
         return len(self._queue)
 
     def break_for(self, seconds: float) -> None:
-        """Let no write succeed for a while."""
-        self._broken_until_s = self._agenda.now + seconds
-        self._agenda.after(seconds, self._flush)
+        """Make all writes fail for a while."""
+        self._broken_until_s = self._clock.now + seconds
+        self._clock.after(seconds, self._flush)
 
     def slow_for(self, seconds: float) -> None:
-        """Let writes take long for a while."""
-        self._slow_until_s = self._agenda.now + seconds
+        """Make writes slow for a while."""
+        self._slow_until_s = self._clock.now + seconds
 
     def heal(self) -> None:
-        """Let every write succeed from now on."""
+        """Make every write succeed from now on."""
         self._broken_until_s = self._slow_until_s = 0.0
         self._flush()
 
     def append(self, row: SimRow) -> None:
         """Write a row."""
         self._queue.append(row)
-        if self._agenda.now < self._slow_until_s:
+        if self._clock.now < self._slow_until_s:
             if not self._busy:
                 self._busy = True
-                self._agenda.after(self._chance.random() * _SLOW_S, self._flush)
+                self._clock.after(self._rng.random() * _SLOW_S, self._flush)
         else:
             self._flush()
 
     def after_durable(self, act: Act) -> None:
-        """Do something once all that was written so far is durable."""
-        self._steps.append((len(self.home.rows) + len(self._queue), act))
+        """Call ``act`` when all rows so far are durable."""
+        self._steps.append((len(self.state_dir.rows) + len(self._queue), act))
         self._advance()
 
     def snapshot(self, scheduler: Scheduler) -> None:
-        """Keep the scheduler as it is; only what is durable is in a snapshot."""
+        """Save a snapshot of the scheduler, unless a row is not durable yet."""
         if not self._queue:
             text = json.dumps(snapshot.dump(scheduler.state))
-            self.home.kept.append((len(self.home.rows), text))
+            self.state_dir.snapshots.append((len(self.state_dir.rows), text))
 
     def close(self) -> None:
-        """End with the master: what is not durable is lost."""
+        """Close the journal; rows that are not durable are lost."""
         self.open = False
         self._queue.clear()
         self._steps.clear()
 
     def _flush(self) -> None:
         self._busy = False
-        if not self.open or self._agenda.now < self._broken_until_s:
+        if not self.open or self._clock.now < self._broken_until_s:
             return
         recovered = len(self._queue) > 1
-        self.home.extend(self._queue)
+        self.state_dir.extend(self._queue)
         self._queue.clear()
         self._advance()
         if recovered:
@@ -161,6 +161,6 @@ class SimJournal:
         if self._stepping:
             return
         self._stepping = True
-        while self._steps and self._steps[0][0] <= len(self.home.rows):
+        while self._steps and self._steps[0][0] <= len(self.state_dir.rows):
             self._steps.popleft()[1]()
         self._stepping = False

@@ -1,4 +1,4 @@
-"""A fake master around the real scheduler: journal first, then hands, as the real one does."""
+"""A fake master around the real scheduler; like the real one, it acts on durable rows only."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from math import inf
 from random import Random
 from typing import Final, Protocol
 
-from minispark.observe.guard import ReaderGuard
+from minispark.observe.projection import ReaderGuard
 from minispark.scheduler import Scheduler
 from minispark.scheduler.commands import (
     Command,
@@ -31,8 +31,7 @@ from minispark.scheduler.events import (
 from minispark.settings import SchedulerSettings
 from minispark.testing.sim.checks import Checks
 from minispark.testing.sim.journal import SimJournal, SimRow, StateDir
-from minispark.testing.sim.masters import SimMembership
-from minispark.testing.sim.sim_clock import Act, SimClock
+from minispark.testing.sim.network import Act, SimClock, SimMembership
 from minispark.testing.sim.truth import NO_SPACE, Truth
 
 _EPOCHS: Final = 20
@@ -40,90 +39,92 @@ _EPOCHS: Final = 20
 
 
 class Messenger(Protocol):
-    """Brings commands to workers."""
+    """Sends commands to workers."""
 
-    def tell(self, master: Master, worker: str, command: Command) -> None:
-        """Bring a command to a worker that listens to this master."""
+    def send(self, master: Master, worker: str, command: Command) -> None:
+        """Send a command to a worker that listens to this master."""
 
 
 @dataclass(frozen=True, slots=True)
 class MasterEnvironment:
-    """What outlives a master."""
+    """Everything around a master; it outlives the master."""
 
-    agenda: SimClock
+    clock: SimClock
     truth: Truth
     messenger: Messenger
     settings: SchedulerSettings
-    chance: Random
+    rng: Random
     read: Callable[[Master, SimRow], None] = lambda _master, _row: None
-    """Reads each row once it is durable and carried out. What it raises is of no account."""
+    """Called with each row that is durable and carried out. Its exceptions change nothing."""
 
 
 class Master:
-    """One life of a master. Taken for dead once it was killed: nothing it still does counts."""
+    """One process of a master. After `kill` its actions have no effect."""
 
     def __init__(
-        self, around: MasterEnvironment, home: StateDir, log: Callable[[SimRow], None]
+        self, environment: MasterEnvironment, state_dir: StateDir, log: Callable[[SimRow], None]
     ) -> None:
-        home.life += 1
-        self.home = home
+        state_dir.life += 1
+        self.state_dir = state_dir
         self.alive = True
-        self.deposed = False
-        """Another has its place: no client asks it, and it reaches no files."""
-        self._around = around
+        self.replaced = False
+        """Whether another master has its place: clients do not call it, and it writes no files."""
+        self._environment = environment
         self._log = log
-        self.journal = SimJournal(around.agenda, home, around.chance)
+        self.journal = SimJournal(environment.clock, state_dir, environment.rng)
         self.journal.on_recovery = self.fire
-        self.scheduler: Scheduler = home.replay(around.settings)
-        self._epochs = home.life << _EPOCHS
-        self._began_s = around.agenda.now
-        self._last_s = home.rows[-1].now if home.rows else 0.0
-        """The scheduler's time stood still while there was no master."""
+        self.scheduler: Scheduler = state_dir.replay(environment.settings)
+        self._epochs = state_dir.life << _EPOCHS
+        self._began_s = environment.clock.now
+        self._last_s = state_dir.rows[-1].now if state_dir.rows else 0.0
+        """Time of the scheduler at the start: it did not advance while there was no master."""
         self._guard = ReaderGuard()
-        self._checks = Checks(around.truth, (c for row in home.rows for c in row.commands))
+        self._checks = Checks(
+            environment.truth, (c for row in state_dir.rows for c in row.commands)
+        )
 
     def begin(self) -> None:
-        """Go on where the last life ended."""
-        for row in self.home.rows:
+        """Continue where the last process ended."""
+        for row in self.state_dir.rows:
             for command in row.commands:
                 if isinstance(command, FinishJob):
-                    self._around.truth.finished(command)
+                    self._environment.truth.finished(command)
         self.journal.snapshot(self.scheduler)
-        self._apply(MasterRestarted(self.home.attempts))
+        self._apply(MasterRestarted(self.state_dir.attempts))
 
     def kill(self) -> None:
-        """End, with all that is not durable."""
+        """End the process; rows that are not durable are lost."""
         if self.alive and not self.journal.lost:
-            again = self.home.replay(self._around.settings)
+            again = self.state_dir.replay(self._environment.settings)
             assert again.state == self.scheduler.state, "the journal makes another state"
         self.alive = False
         self.journal.close()
 
     @property
     def now(self) -> float:
-        """The scheduler's own time."""
-        return self._last_s + (self._around.agenda.now - self._began_s)
+        """The time of the scheduler."""
+        return self._last_s + (self._environment.clock.now - self._began_s)
 
     @property
     def wake_s(self) -> float:
-        """When its timer is due."""
+        """Time at which its timer is due."""
         if not self.alive or self.journal.trouble:
             return inf
         return self._began_s + (self.scheduler.wake_s - self._last_s)
 
-    # What it is told.
+    # Messages.
 
     def register(self, worker: str, slots: int, answer: Callable[[SimMembership], None]) -> None:
-        """Take a worker under a new epoch."""
+        """Register a worker under a new epoch."""
         if not self.alive or self.journal.trouble:
             return
         self._epochs += 1
-        member = SimMembership(self.home.cluster, self.home.life, self._epochs)
+        member = SimMembership(self.state_dir.cluster, self.state_dir.life, self._epochs)
         self.feed(WorkerRegistered(worker, member.epoch, slots))
         self.journal.after_durable(lambda: answer(member))
 
-    def hear(self, events: tuple[Event, ...], answer: Act | None) -> None:
-        """Take a message in; what would have to be written is refused while it cannot be."""
+    def receive(self, events: tuple[Event, ...], answer: Act | None) -> None:
+        """Take a message in; while the journal cannot be written, only heartbeats are accepted."""
         if not self.alive:
             return
         for event in events:
@@ -134,23 +135,23 @@ class Master:
             self.journal.after_durable(answer)
 
     def submit(self, event: JobSubmitted, answer: Act) -> None:
-        """Take a job; one that was submitted before is the same job, also when it is over."""
+        """Take a job; a job that was submitted before is the same job, also after its end."""
         if not self.alive or self.journal.trouble:
             return
-        known = (row.fact for row in self.home.rows if isinstance(row.fact, JobSubmitted))
-        if all(fact.job.job != event.job.job for fact in known):
-            self._around.truth.submissions[event.job.job] += 1
+        submitted = (row.fact for row in self.state_dir.rows if isinstance(row.fact, JobSubmitted))
+        if all(fact.job.job != event.job.job for fact in submitted):
+            self._environment.truth.submissions[event.job.job] += 1
             self.feed(event)
-        # What only a deposed one has written down nobody will ask for again.
-        self.journal.after_durable(lambda: None if self.deposed else answer())
+        # No client asks again for a job that only a replaced master has in its journal.
+        self.journal.after_durable(lambda: None if self.replaced else answer())
 
     def fire(self) -> None:
-        """Let the timer come."""
+        """Fire the timer."""
         if self.alive and not self.journal.trouble:
             self.feed(TimerFired())
 
     def feed(self, event: Event) -> None:
-        """Take an event in: decide, apply, write down; its commands follow once it is durable."""
+        """Decide and apply an event, and write its row; commands follow once it is durable."""
         fact = self.scheduler.decide(event, self.now)
         passing = isinstance(event, WorkerHeartbeat | TimerFired) and self.journal.trouble
         if fact is not None and not passing:
@@ -165,41 +166,41 @@ class Master:
         self._checks.after(scheduler, fact, commands, now)
         self.journal.append(row)
         self.journal.after_durable(lambda: self._follow(row))
-        if self._around.chance.random() < 0.01:
+        if self._environment.rng.random() < 0.01:
             self.journal.snapshot(scheduler)
 
     def _follow(self, row: SimRow) -> None:
         self._carry_out(row.commands)
-        self._guard.run("reader", lambda: self._around.read(self, row))
+        self._guard.run("reader", lambda: self._environment.read(self, row))
 
-    # Its hands.
+    # Commands.
 
     def _carry_out(self, commands: tuple[Command, ...]) -> None:
         for command in commands:
             match command:
                 case WorkerDown() | ReportAccepted() | ReportDropped():
                     pass
-                case CommitJob() | FinishJob() if self.deposed:
+                case CommitJob() | FinishJob() if self.replaced:
                     pass
                 case CommitJob():
                     self._commit(command)
                 case FinishJob():
-                    self._around.truth.finished(command)
+                    self._environment.truth.finished(command)
                 case _:
-                    self._around.messenger.tell(self, command.worker, command)
+                    self._environment.messenger.send(self, command.worker, command)
 
     def _commit(self, command: CommitJob) -> None:
-        around = self._around
-        if around.truth.faults.strikes("commit"):
-            around.truth.withdrawn(command.job)
+        environment = self._environment
+        if environment.truth.faults.occurs("commit"):
+            environment.truth.withdrawn(command.job)
             self._soon(lambda: self._answer(JobCommitFailed(command.job, NO_SPACE)))
             return
         self._publish(command, 0)
 
     def _publish(self, command: CommitJob, number: int) -> None:
-        """Rename one file after the other; before each the master may die or lose its place."""
-        truth = self._around.truth
-        if self.deposed:
+        """Rename one file after the other; the master may die or be replaced in between."""
+        truth = self._environment.truth
+        if self.replaced:
             return
         if number < len(command.sinks):
             truth.publishes(command.sinks[number])
@@ -214,8 +215,8 @@ class Master:
             self._soon(lambda: self._answer(event))
             return
         self.feed(event)
-        self.feed(event)  # Said twice it is said once.
+        self.feed(event)  # A repeated event changes nothing.
 
     def _soon(self, act: Act) -> None:
-        seconds = self._around.chance.random() * self._around.chance.choice((0.01, 1.0))
-        self._around.agenda.after(seconds, lambda: act() if self.alive else None)
+        seconds = self._environment.rng.random() * self._environment.rng.choice((0.01, 1.0))
+        self._environment.clock.after(seconds, lambda: act() if self.alive else None)

@@ -1,4 +1,4 @@
-"""What a history is made of: a seed, and what was left out to make it short."""
+"""The options of a history: a seed, and the parts that were left out to make it shorter."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from random import Random
 from typing import Final
 
 HEAL_S: Final = 60.0
-"""Faults end then; from then on everything works, and every job has to end."""
+"""Time at which all faults end; after that every job has to end."""
 
 
 @dataclass(frozen=True, slots=True)
 class SimOptions:
-    """One history. The same recipe is the same history, on every machine.
+    """The options of one history. Equal options give equal histories, on every machine.
 
-    ``jobs`` and ``workers`` keep only those of what the seed draws, ``without`` leaves kinds of
-    faults out, ``until_s`` ends all faults earlier.
+    ``jobs`` and ``workers`` are numbers of drawn jobs and workers to keep, ``without`` are kinds
+    of faults to leave out, ``until_s`` ends all faults earlier.
     """
 
     seed: int
@@ -26,7 +26,7 @@ class SimOptions:
 
     @property
     def command(self) -> str:
-        """The command line that makes it again."""
+        """The command line that repeats the history."""
         words = ["minispark simulate", f"--seed {self.seed} --histories 1"]
         if self.jobs is not None:
             words.append(f"--only-jobs {','.join(map(str, self.jobs))}")
@@ -39,12 +39,12 @@ class SimOptions:
         return " ".join(words)
 
 
-class Chances:
-    """A generator for each concern, so that one left out changes little elsewhere."""
+class RandomSource:
+    """Random generators, one for each concern, so that leaving one out changes little else."""
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
 
     def of(self, concern: str) -> Random:
-        """Return the generator of a concern; ask once for each."""
-        return Random(f"{self._seed}/{concern}")  # noqa: S311 - chance that can be made again
+        """Return the generator of a concern; call it once for each."""
+        return Random(f"{self._seed}/{concern}")  # noqa: S311 - repeatable on purpose

@@ -1,4 +1,4 @@
-"""What people would see of the jobs of a simulated master: live, and folded from its journal."""
+"""The records of a simulated master's jobs: kept up to date, or folded from its journal."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ from minispark.testing.sim.journal import SimRow
 
 
 class Records:
-    """Records of all jobs of a state directory, row by row.
+    """Records of all jobs of a state directory, updated row by row.
 
-    It begins with the ``journal`` that a master finds, as that does.
+    ``journal`` are the rows at the start of a master.
     """
 
     def __init__(self, journal: Iterable[SimRow] = ()) -> None:
@@ -60,13 +60,13 @@ class Records:
             self._apply(stored.Row.read(_written(row, self._seq)))
 
     def read(self, row: SimRow) -> None:
-        """Take in the next row, as a master that lives has it."""
+        """Apply the next row, as a running master has it."""
         self._seq += 1
         happening, decisions = _evidence(row.fact), decisions_of(row.commands)
         self._apply(stored.Row(self._seq, row.now, job_of(row.fact), happening, decisions))
 
     def shown(self) -> dict[str, tuple[Any, ...]]:
-        """Return everything that is shown of each job."""
+        """Return all views of each job."""
         return {
             job: (record.view(), record.stage_rows(), record.metrics(), record.attempts)
             for job, record in self.jobs.items()
@@ -83,7 +83,7 @@ class Records:
 
 
 def _written(row: SimRow, seq: int) -> JournalEvent:
-    """Return a row as a journal has it."""
+    """Return a row as the journal stores it."""
     evidence = _evidence(row.fact)
     payload = evidence if isinstance(evidence, Evidence) else EventRow.model_construct(row.fact)
     commands = json.dumps([encode_command(command) for command in row.commands])
@@ -93,15 +93,15 @@ def _written(row: SimRow, seq: int) -> JournalEvent:
 
 
 def _evidence(fact: Event) -> Evidence | Event:
-    """Return an event as a worker or a client would have said it."""
+    """Return an event with the evidence that a worker or a client would send."""
     match fact:
         case JobSubmitted(job=spec):
-            found = tuple(
-                CacheHit(key, one.worker, key, _block(one.receipt))
-                for one in spec.found
-                for key in [TaskKey(spec.job, one.stage, 0, one.partition, 0)]
+            hits = tuple(
+                CacheHit(key, output.worker, key, _block(output.receipt))
+                for output in spec.found
+                for key in [TaskKey(spec.job, output.stage, 0, output.partition, 0)]
             )
-            return Submission(job=spec, found=found)
+            return Submission(job=spec, found=hits)
         case TaskSucceeded():
             report = TaskReport(
                 fact.key,
@@ -139,7 +139,7 @@ def _block(receipt: Receipt) -> BlockMeta:
 
 
 def graph_of(spec: JobSpec) -> StageGraph:
-    """Return a plan that the scheduler would see as this job."""
+    """Return a plan whose `JobSpec` is this one."""
     return StageGraph(
         tuple(_stage(stage) for stage in spec.stages),
         tuple(ResultSpec(f"n{stage.id}", stage.id, ()) for stage in spec.stages if stage.result),

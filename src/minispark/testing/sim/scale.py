@@ -1,8 +1,8 @@
-"""How far the scheduler goes: many workers and tasks through the pure state machine.
+"""A benchmark of the scheduler with many workers and tasks.
 
-No process, no network, no disk: what is timed are the calls of ``Scheduler.step`` alone, in time of
-the processor, so that whatever else the machine does counts little. A decision is a task that was
-launched and whose report was accepted.
+No process, no network, no disk: only the calls of ``Scheduler.step`` are timed, in processor time,
+so that other load of the machine matters little. A decision is a task that was launched and whose
+report was accepted.
 """
 
 from __future__ import annotations
@@ -28,34 +28,34 @@ from minispark.settings import SchedulerSettings
 _READERS: Final = 8
 """Tasks of the last stage: each reads a block of every task before it."""
 _RECEIPT: Final = Receipt((1_000,) * _READERS, (1,) * _READERS)
-_TELL_EVERY: Final = 10_000
+_REPORT_EVERY: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """What a run took."""
+    """The results of a run."""
 
     workers: int
     slots: int
     tasks: int
     decisions_s: float
-    """Tasks a second that read files, so that a launch is small."""
+    """Tasks a second, of a stage that reads files: their launches are small."""
     submit_s: float
-    """To take the job in, and launch what fits."""
+    """Time to take the job in and launch the first tasks."""
     steps: int
     reader_s: float
-    """For a task of the last stage: launched with a block of every task before it."""
+    """Time of a task of the last stage: its launch has a block of every task before it."""
     heartbeat_us: float
     timer_us: float
     snapshot_s: float
-    """To dump, encode, decode and load when all tasks but the last stage's are done."""
+    """Time to dump, encode, decode and load when all tasks before the last stage are done."""
     snapshot_mb: float
     peak_mb: float
     """Memory of this process at its largest."""
 
 
 class _Meter:
-    """A scheduler whose steps are timed, but for heartbeats and timers."""
+    """A scheduler whose steps, except heartbeats and timers, are timed."""
 
     def __init__(self, progress: Callable[[int], None]) -> None:
         self.scheduler = Scheduler(SchedulerSettings())
@@ -71,7 +71,7 @@ class _Meter:
             self.steps += 1
         if isinstance(event, TaskSucceeded):
             self.reports += 1
-            if self.reports % _TELL_EVERY == 0:
+            if self.reports % _REPORT_EVERY == 0:
                 self._progress(self.reports)
         return commands
 
@@ -88,11 +88,11 @@ def measure(
     slots: int = 4,
     progress: Callable[[int], None] = lambda done: None,
 ) -> Scale:
-    """Run a job of so many tasks on so many workers."""
+    """Run a job on simulated workers and return its measures."""
     maps = max(1, tasks - _READERS)
-    meter, chance = _Meter(progress), Random(0)  # noqa: S311 - the same each time
+    meter, rng = _Meter(progress), Random(0)  # noqa: S311 - the same each time
     pace = Pace(
-        lambda key: 0.001 if key.stage else 0.5 + chance.random(),
+        lambda key: 0.001 if key.stage else 0.5 + rng.random(),
         lambda key: Receipt((1,), (1,)) if key.stage else _RECEIPT,
     )
     cluster = ModelCluster(meter.scheduler, workers, slots, pace, step=meter.step)
@@ -141,8 +141,8 @@ def _job(maps: int) -> JobSpec:
     )
 
 
-def _advance(cluster: ModelCluster, until: Callable[[], bool]) -> None:
-    while not until():
+def _advance(cluster: ModelCluster, condition: Callable[[], bool]) -> None:
+    while not condition():
         cluster.advance()
 
 

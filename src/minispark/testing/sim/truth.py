@@ -1,4 +1,4 @@
-"""What really happened, as nobody in the history knows it; and whether the answers agree."""
+"""What really happened in a history, and whether the ends of the jobs agree with it."""
 
 from __future__ import annotations
 
@@ -33,24 +33,24 @@ _GONE: Final = frozenset(
         *("restart", "power", "disk-full", "disk-slow", "twin", "wipe"),
     )
 )
-"""Kinds that make a worker seem gone, or be it."""
+"""Kinds after which a worker is gone, or seems to be."""
 _UNREAD: Final = _GONE | {"vanish", "corrupt", "peer", "full"}
 """Kinds that lose a block."""
 
 
 class Truth:
-    """Sees every fault, every block and every end of a job."""
+    """Has every fault, every block and every end of a job."""
 
     def __init__(self, faults: Faults, settings: SchedulerSettings) -> None:
         self.faults = faults
         self.settings = settings
         self.specs: dict[str, JobSpec] = {}
         self.written: dict[TaskKey, dict[str, Block]] = {}
-        """What each attempt wrote, and which workers ever had it."""
+        """The block of each attempt, by each worker that ever had it."""
         self.accepted_from: dict[TaskKey, str] = {}
-        """Of which worker the files are that a commit publishes."""
+        """The worker whose files a commit publishes, by attempt."""
         self.failures: Counter[tuple[str, int, int]] = Counter()
-        """Failures that attempts of a task reported, cancelled ones and lost input aside."""
+        """Failures that attempts of a task reported, without cancellations and lost input."""
         self.cancelled: dict[str, None] = {}
         self.published: dict[str, dict[Place, TaskKey]] = {}
         """Files under their final names."""
@@ -59,70 +59,72 @@ class Truth:
         self.failed_commits: dict[str, None] = {}
         self.ended: dict[str, FinishJob] = {}
         self.submissions: Counter[str] = Counter()
-        """How many masters took a job in."""
-        self._kept: dict[TaskKey, None] = {}
+        """Number of masters that took a job in."""
+        self._cached: dict[TaskKey, None] = {}
         self._salts = 0
 
     def salt(self) -> int:
-        """Return what makes a version unlike any other."""
+        """Return a number that makes a version unlike any other."""
         self._salts += 1
         return self._salts
 
     def wrote(self, block: Block, worker: str) -> None:
-        """Take note of a block; an attempt runs once, so it writes once.
+        """Note a block; an attempt runs once, so it writes once.
 
-        A job that two masters took in would have two names in the real world.
+        A job that two masters took in is an exception: in a real cluster it would have two names.
         """
-        known = self.written.setdefault(block.key, {})
-        one = self.submissions[block.key.job] <= 1
-        assert not known or block.key in self._kept or not one, f"an attempt ran twice: {block.key}"
-        known[worker] = block
+        blocks = self.written.setdefault(block.key, {})
+        single_name = self.submissions[block.key.job] <= 1
+        assert not blocks or block.key in self._cached or not single_name, (
+            f"an attempt ran twice: {block.key}"
+        )
+        blocks[worker] = block
 
-    def kept(self, block: Block, worker: str) -> None:
-        """Take note of a block that a worker has kept from an earlier job.
+    def cached(self, block: Block, worker: str) -> None:
+        """Note a block that a worker has cached from an earlier job.
 
-        Should nobody want it, the first attempt of the task has the same name elsewhere.
+        If the scheduler does not use it, the first attempt of the task has the same name elsewhere.
         """
         self.written[block.key] = {worker: block}
-        self._kept[block.key] = None
+        self._cached[block.key] = None
 
-    def was_kept(self, key: TaskKey) -> bool:
+    def is_cached(self, key: TaskKey) -> bool:
         """Whether a block is of an earlier job."""
-        return key in self._kept
+        return key in self._cached
 
     def moved(self, block: Block, worker: str) -> None:
-        """Take note that a worker has a block that another wrote."""
+        """Note that a worker has copied a block of another worker."""
         self.written[block.key][worker] = block
 
     def block(self, key: TaskKey, worker: str) -> Block:
-        """Return what an attempt wrote, as a worker has it or had it."""
+        """Return the block of an attempt, as a worker has it or had it."""
         return self.written[key][worker]
 
     def failed(self, key: TaskKey, failure: Failure) -> None:
-        """Take note of a failure that an attempt reports."""
+        """Note a failure that an attempt reports."""
         if not isinstance(failure, Cancelled | FetchFailed):
             self.failures[key.job, key.stage, key.partition] += 1
 
     def publishes(self, key: TaskKey) -> None:
-        """Take note of a file that gets its final name."""
+        """Note that a file gets its final name."""
         files = self.published.setdefault(key.job, {})
         place = (key.stage, key.partition)
         assert files.setdefault(place, key) == key, f"two attempts publish {place} of {key.job}"
 
     def withdrawn(self, job: str) -> None:
-        """Take note of a commit that failed, and took back what it, or one before, published."""
+        """Note that a commit failed, and removed the files that it or an earlier one published."""
         self.failed_commits[job] = None
         self.published.pop(job, None)
         self.success.pop(job, None)
 
     def finished(self, finish: FinishJob) -> None:
-        """Take note of the end of a job, and compare it with what really happened.
+        """Note the end of a job, and check it against what really happened.
 
-        A master that was started again may say it again.
+        A restarted master may report the same end again.
         """
-        known = self.ended.setdefault(finish.job, finish)
-        if known is not finish:
-            assert _alike(known, finish), f"{finish.job} ended twice: {known}, {finish}"
+        first = self.ended.setdefault(finish.job, finish)
+        if first is not finish:
+            assert _alike(first, finish), f"{finish.job} ended twice: {first}, {finish}"
             return
         spec = self.specs[finish.job]
         match finish.status:
@@ -131,8 +133,10 @@ class Truth:
             case JobStatus.CANCELLED:
                 assert finish.job in self.cancelled, f"nobody asked for the end of {finish.job}"
             case _:
-                why = self._unexplained(spec, finish)
-                assert why is None, f"{finish.job} failed without a reason: {why}: {finish}"
+                contradiction = self._find_unexplained(spec, finish)
+                assert contradiction is None, (
+                    f"{finish.job} failed without a reason: {contradiction}: {finish}"
+                )
         if finish.status is not JobStatus.SUCCEEDED:
             # A job that was published can still fail to give its results.
             whole = not spec_sinks(spec) or finish.job in self.success
@@ -141,16 +145,16 @@ class Truth:
     def _check_answer(self, spec: JobSpec, finish: FinishJob) -> None:
         results = [self.block(ref.key, ref.worker) for ref in finish.results]
         expected = [(s.id, p) for s in spec.stages if s.result for p in range(s.partitions)]
-        found = [(block.key.stage, block.key.partition) for block in results]
-        assert found == expected, "result is not whole"
+        places = [(block.key.stage, block.key.partition) for block in results]
+        assert places == expected, "result is not whole"
         files = self.published.get(finish.job, {})
         assert list(files) == spec_sinks(spec), "output is not whole"
         assert not spec_sinks(spec) or finish.job in self.success, "no _SUCCESS"
         written = [self.block(key, self.accepted_from[key]) for key in files.values()]
         check_whole(spec, [*results, *written])
 
-    def _unexplained(self, spec: JobSpec, finish: FinishJob) -> str | None:
-        """Say what no fault explains about a failure, None if all is explained."""
+    def _find_unexplained(self, spec: JobSpec, finish: FinishJob) -> str | None:
+        """Return why no fault explains a failure, None if one does."""
         failure, key = finish.failure, finish.key
         if failure is None:
             return "no failure is named"
@@ -162,8 +166,8 @@ class Truth:
             return self._without(_UNREAD)
         if key is None:
             return "no attempt is named"
-        found = self.failures[key.job, key.stage, key.partition]
-        return None if found >= self._needed(failure) else f"its task failed {found} times"
+        failures = self.failures[key.job, key.stage, key.partition]
+        return None if failures >= self._needed(failure) else f"its task failed {failures} times"
 
     def _needed(self, failure: Failure) -> int:
         rule = POLICY[cause_of(failure)]
@@ -172,13 +176,13 @@ class Truth:
         return self.settings.max_attempts
 
     def _without(self, kinds: frozenset[str]) -> str | None:
-        if any(self.faults.struck[kind] for kind in kinds):
+        if any(self.faults.counts[kind] for kind in kinds):
             return None
         return f"none of {', '.join(sorted(kinds))} happened"
 
     def _explain_rollback(self, spec: JobSpec) -> str | None:
         doubtful = any(stage.label is Label.INDETERMINATE for stage in spec.stages)
-        if not doubtful and not self.faults.struck["lying"]:
+        if not doubtful and not self.faults.counts["lying"]:
             return "every stage is repeatable"
         return self._without(_UNREAD)
 
@@ -199,7 +203,7 @@ _OWN_REASONS: Final[Mapping[str, Callable[[Truth, JobSpec], str | None]]] = {
     "MS-224": Truth._explain_loss,
     "MS-225": Truth._explain_executor,
 }
-"""Failures that the scheduler itself pronounces."""
+"""Failures that the scheduler itself decides."""
 
 
 def spec_sinks(spec: JobSpec) -> list[Place]:
@@ -207,9 +211,9 @@ def spec_sinks(spec: JobSpec) -> list[Place]:
     return [(s.id, p) for s in spec.stages if s.sink for p in range(s.partitions)]
 
 
-def _alike(one: FinishJob, other: FinishJob) -> bool:
-    same = (one.status, one.failure, one.key) == (other.status, other.failure, other.key)
-    return same and [ref.key for ref in one.results] == [ref.key for ref in other.results]
+def _alike(first: FinishJob, second: FinishJob) -> bool:
+    same = (first.status, first.failure, first.key) == (second.status, second.failure, second.key)
+    return same and [ref.key for ref in first.results] == [ref.key for ref in second.results]
 
 
 FAILURES: Final[tuple[Failure, ...]] = (
@@ -219,4 +223,4 @@ FAILURES: Final[tuple[Failure, ...]] = (
     WorkerLost("executor died"),
     Cancelled(),
 )
-"""What an attempt may report, besides errors of its own."""
+"""Failures that an attempt may report, besides errors of its own."""

@@ -34,9 +34,7 @@ from minispark.scheduler.events import (
 from minispark.task.spec import InputGeneration, TaskFailure, TaskReport, TaskSpec
 from minispark.testing.sim.blocks import Block, make_block
 from minispark.testing.sim.faults import Faults
-from minispark.testing.sim.masters import Masters, SimMembership
-from minispark.testing.sim.network import Network
-from minispark.testing.sim.sim_clock import Act, SimClock
+from minispark.testing.sim.network import Act, Masters, Network, SimClock, SimMembership
 from minispark.testing.sim.truth import FAILURES, NO_SPACE, Truth
 from minispark.worker.machine import (
     CancelAsked,
@@ -53,24 +51,24 @@ from minispark.worker.machine import (
 
 HEARTBEAT_S: Final = 2.0
 _AGAIN_S: Final = 1.0
-"""A message without an answer is sent again about then."""
+"""About the time after which a message without an answer is sent again."""
 _OUTPUT: Final = Output(OutputKind.SINGLE)
 
 MachineEvent = Registered | Unregistered | Dispatched | CancelAsked | Ended
 
 
 class FakeWorker:
-    """A worker. A new process of it has another ``life``: nothing meant for one before counts."""
+    """A worker. Each process has another ``life``; messages to an earlier life are dropped."""
 
     def __init__(
         self,
         name: str,
         slots: int,
-        agenda: SimClock,
+        clock: SimClock,
         network: Network,
         masters: Masters,
         truth: Truth,
-        chance: Random,
+        rng: Random,
     ) -> None:
         self.name = name
         self.slots = slots
@@ -79,41 +77,41 @@ class FakeWorker:
         self.draining = False
         self.blocks: dict[TaskKey, Block] = {}
         self.peers: dict[str, FakeWorker] = {}
-        self._agenda = agenda
+        self._clock = clock
         self._network = network
         self._masters = masters
         self._truth = truth
         self._faults: Faults = truth.faults
-        self._chance = chance
+        self._rng = rng
         self._frozen_until_s = self._full_until_s = 0.0
         self._begin()
 
     def _begin(self) -> None:
         self.machine = Machine(self.slots)
-        self._known: SimMembership | None = None
-        self._asked = self._answered = 0
-        """How many registrations were asked for, and which of them was answered last."""
+        self._membership: SimMembership | None = None
+        self._requests = self._last_answered = 0
+        """Number of registration requests, and the number of the last one that was answered."""
         self._running: dict[TaskKey, LaunchTask] = {}
         self._launches: dict[TaskKey, LaunchTask] = {}
         self._unsent: dict[TaskKey, TaskReport | TaskFailure] = {}
         self._sending = False
-        self._last_wanted = 0
+        self._last_order = 0
         self.draining = False
         self.blocks.clear()
 
-    # Time, and a process that may end or stand still meanwhile.
+    # The process: it may end or hang at any time.
 
     def start(self) -> None:
-        """Register, and show signs of life from now on."""
+        """Register, and send heartbeats from now on."""
         self._register(self.life)
-        self._beat()
+        self._heartbeat()
 
     def die(self, *, saying_goodbye: bool = False) -> None:
         """End the process."""
         if saying_goodbye and self.machine.epoch is not None:
-            self._say((WorkerLeft(self.name, self.machine.epoch),))
+            self._send_events((WorkerLeft(self.name, self.machine.epoch),))
         self.alive = False
-        self._agenda.after(self._chance.choice((0.1, 3.0, 30.0)), self.restart)
+        self._clock.after(self._rng.choice((0.1, 3.0, 30.0)), self.restart)
 
     def restart(self) -> None:
         """Start the process again, with an empty disk."""
@@ -125,69 +123,69 @@ class FakeWorker:
             self.start()
 
     def freeze(self, seconds: float) -> None:
-        """Stand still for a while."""
-        self._frozen_until_s = self._agenda.now + seconds
+        """Hang for a while."""
+        self._frozen_until_s = self._clock.now + seconds
 
     def fill(self, seconds: float) -> None:
-        """Have no room on the disk for a while."""
-        self._full_until_s = self._agenda.now + seconds
+        """Fill the disk for a while."""
+        self._full_until_s = self._clock.now + seconds
 
     def jump(self, seconds: float) -> None:
-        """Let the clock jump, which moves the next heartbeats."""
-        self._later(seconds, self._beat_once)
-        self.freeze(min(seconds, 12.0) if self._chance.random() < 0.5 else 0.0)
+        """Let the clock jump, which changes the times of the next heartbeats."""
+        self._later(seconds, self._send_heartbeat)
+        self.freeze(min(seconds, 12.0) if self._rng.random() < 0.5 else 0.0)
 
     def leave(self) -> None:
         """Ask to leave."""
         if self.machine.epoch is not None:
             self.draining = True
-            self._say((WorkerDraining(self.name, self.machine.epoch),))
+            self._send_events((WorkerDraining(self.name, self.machine.epoch),))
 
     def heal(self) -> None:
-        """Be well from now on."""
+        """End all faults, and restart if the process has ended."""
         self._frozen_until_s = self._full_until_s = 0.0
         self.restart()
 
     @property
     def answers(self) -> bool:
-        """Whether the process runs and does not stand still."""
-        return self.alive and self._agenda.now >= self._frozen_until_s
+        """Whether the process runs and does not hang."""
+        return self.alive and self._clock.now >= self._frozen_until_s
 
     def receive(self, life: int, act: Act) -> None:
-        """Take something in, unless it was meant for an earlier life."""
+        """Run an action now, or after a hang; drop it if it belongs to an earlier life."""
         if life != self.life or not self.alive:
             return
         if self.answers:
             act()
         else:
-            self._agenda.after(
-                self._frozen_until_s - self._agenda.now, lambda: self.receive(life, act)
+            self._clock.after(
+                self._frozen_until_s - self._clock.now, lambda: self.receive(life, act)
             )
 
     def _later(self, seconds: float, act: Act) -> None:
         life = self.life
-        self._agenda.after(seconds, lambda: self.receive(life, act))
+        self._clock.after(seconds, lambda: self.receive(life, act))
 
-    # What it says.
+    # Messages to the master.
 
-    def _say(self, events: tuple[Event, ...], answer: Act | None = None) -> None:
-        assert self._known is not None, "it speaks before it is registered"
-        life, cluster = self.life, self._known.cluster
+    def _send_events(self, events: tuple[Event, ...], answer: Act | None = None) -> None:
+        assert self._membership is not None, "it speaks before it is registered"
+        life, cluster = self.life, self._membership.cluster
 
         def answered() -> None:
             if answer is not None:
                 self._network.carry(self.name, "down", lambda: self.receive(life, answer))
 
-        told = None if answer is None else answered
+        on_answer = None if answer is None else answered
         self._network.carry(
-            self.name, "up", lambda: self._masters.hear(self.name, cluster, events, told)
+            self.name, "up", lambda: self._masters.receive(self.name, cluster, events, on_answer)
         )
 
     def _register(self, life: int) -> None:
         if self.machine.epoch is not None:
             return
-        self._asked += 1
-        number = self._asked
+        self._requests += 1
+        number = self._requests
 
         def answer(member: SimMembership) -> None:
             self._network.carry(
@@ -199,42 +197,42 @@ class FakeWorker:
         self._network.carry(
             self.name, "up", lambda: self._masters.register(self.name, self.slots, answer)
         )
-        self._later(_AGAIN_S * (1 + self._chance.random()), lambda: self._register(life))
+        self._later(_AGAIN_S * (1 + self._rng.random()), lambda: self._register(life))
 
     def _registered(self, request: int, member: SimMembership) -> None:
-        known = self._known
-        if request < self._answered:
-            return  # Over HTTP nobody waits for it any more.
-        if known is not None and known.cluster == member.cluster:
-            if member.master < known.master or member.epoch <= known.epoch:
-                return  # An older master, whose successor is known; or a copy.
-        elif known is not None:
-            if request == self._answered:
-                return  # One request was brought to two clusters.
+        current = self._membership
+        if request < self._last_answered:
+            return  # With HTTP no request waits for this answer any more.
+        if current is not None and current.cluster == member.cluster:
+            if member.master < current.master or member.epoch <= current.epoch:
+                return  # From an older master than the current one, or a repeated answer.
+        elif current is not None:
+            if request == self._last_answered:
+                return  # One request was fetched to two clusters.
             self.blocks.clear()
-        self._known, self._answered = member, request
+        self._membership, self._last_answered = member, request
         self._unsent.clear()
         self.draining = False
         self._step(Registered(member.epoch))
 
-    def _beat(self) -> None:
-        self._beat_once()
-        self._later(HEARTBEAT_S, self._beat)
+    def _heartbeat(self) -> None:
+        self._send_heartbeat()
+        self._later(HEARTBEAT_S, self._heartbeat)
 
-    def _beat_once(self) -> None:
+    def _send_heartbeat(self) -> None:
         epoch = self.machine.epoch
         if epoch is None:
             return
-        full = "disk" if self._agenda.now < self._full_until_s else None
-        held = tuple(dict.fromkeys(key.job for key in self.blocks))
+        full = "disk" if self._clock.now < self._full_until_s else None
+        jobs = tuple(dict.fromkeys(key.job for key in self.blocks))
         names = (*self.machine.attempts, *self._unsent)
-        events: tuple[Event, ...] = (WorkerHeartbeat(self.name, epoch, names, held, full),)
+        events: tuple[Event, ...] = (WorkerHeartbeat(self.name, epoch, names, jobs, full),)
         if self.draining:
             events = (*events, WorkerDraining(self.name, epoch))
-        self._say(events)
+        self._send_events(events)
 
     def _send(self) -> None:
-        """Report what ended, until it is answered."""
+        """Send reports of ended attempts until the master has answered."""
         epoch = self.machine.epoch
         self._sending = bool(self._unsent) and epoch is not None
         if not self._unsent or epoch is None:
@@ -246,34 +244,36 @@ class FakeWorker:
                 if self._unsent.get(key) is outcome:
                     del self._unsent[key]
 
-        self._say(tuple(self._event(outcome, epoch) for outcome in batch.values()), answered)
-        self._later(_AGAIN_S * (1 + self._chance.random()), self._send)
+        self._send_events(
+            tuple(self._event(outcome, epoch) for outcome in batch.values()), answered
+        )
+        self._later(_AGAIN_S * (1 + self._rng.random()), self._send)
 
     def _event(self, outcome: TaskReport | TaskFailure, epoch: int) -> TaskSucceeded | TaskFailed:
         inputs = tuple((read.stage, read.generation) for read in outcome.inputs)
         if isinstance(outcome, TaskFailure):
             return TaskFailed(outcome.key, self.name, epoch, outcome.failure, inputs)
         block = self._truth.block(outcome.key, self.name)
-        mute = self._label(outcome.key) is Label.INDETERMINATE
-        # Rows that cannot be hashed give no proof: there the label alone must do.
-        receipt = Receipt((1,), (None if mute else block.version,))
+        unhashable = self._label(outcome.key) is Label.INDETERMINATE
+        # Rows that cannot be hashed give no proof: then only the label tells.
+        receipt = Receipt((1,), (None if unhashable else block.version,))
         return TaskSucceeded(outcome.key, self.name, epoch, receipt, inputs, outcome.duration_s)
 
-    # What it is told.
+    # Commands.
 
-    def obey(self, cluster: int, number: int, command: Command) -> None:
-        """Do what the master of a cluster says, if it is said to this epoch.
+    def execute(self, cluster: int, number: int, command: Command) -> None:
+        """Carry out a command from the master of a cluster, if it is for this epoch.
 
-        Over HTTP all that a master says answers a request, which names the cluster and the epoch;
-        and it comes once, so that no release comes after the order, given later, to have such a
-        block again: an earlier ``number`` tells.
+        With HTTP a command is part of the answer to a request, which names the cluster and the
+        epoch, and it arrives once. So no release arrives after a later command that needs the same
+        block again: a release with a lower ``number`` is dropped.
         """
-        if self._known is None or self._known.cluster != cluster:
+        if self._membership is None or self._membership.cluster != cluster:
             return
-        if isinstance(command, ReleaseBlocks | ReleaseJob) and number < self._last_wanted:
+        if isinstance(command, ReleaseBlocks | ReleaseJob) and number < self._last_order:
             return
         if isinstance(command, LaunchTask | MoveBlocks):
-            self._last_wanted = max(self._last_wanted, number)
+            self._last_order = max(self._last_order, number)
         match command:
             case ReleaseBlocks(keys=keys):
                 for key in keys:
@@ -289,11 +289,11 @@ class FakeWorker:
                 | (DismissWorker())
             ):
                 if command.epoch == self.machine.epoch:
-                    self._obey_now(command)
+                    self._execute_now(command)
             case _:
                 raise AssertionError(command)
 
-    def _obey_now(
+    def _execute_now(
         self, command: LaunchTask | CancelTask | RequireRegistration | MoveBlocks | DismissWorker
     ) -> None:
         match command:
@@ -305,14 +305,14 @@ class FakeWorker:
             case RequireRegistration():
                 self._register_again()
             case MoveBlocks():
-                seconds = self._chance.choice((0.1, 2.0, 15.0)) * self._chance.random()
+                seconds = self._rng.choice((0.1, 2.0, 15.0)) * self._rng.random()
                 self._later(seconds, lambda: self._fetch(command))
             case DismissWorker():
                 self.die(saying_goodbye=True)
 
     def disown(self, cluster: int) -> None:
-        """Hear from a master that it knows no member of that cluster."""
-        member = self._known if self.machine.epoch is not None else None
+        """Register again, as the master does not belong to that cluster."""
+        member = self._membership if self.machine.epoch is not None else None
         if member is not None and member.cluster == cluster:
             self._register_again()
 
@@ -322,20 +322,20 @@ class FakeWorker:
 
     def _delete(self, key: TaskKey) -> None:
         if self.blocks.pop(key, None) is not None:
-            self._masters.deletes(self.name, key)
+            self._masters.note_deletion(self.name, key)
 
     def _fetch(self, move: MoveBlocks) -> None:
-        if self.machine.epoch != move.epoch or self._agenda.now < self._full_until_s:
+        if self.machine.epoch != move.epoch or self._clock.now < self._full_until_s:
             return
-        brought: list[TaskKey] = []
+        fetched: list[TaskKey] = []
         for ref in move.blocks:
             block = self._read(ref)
             if isinstance(block, Block):
                 self.blocks[ref.key] = block
                 self._truth.moved(block, self.name)
-                brought.append(ref.key)
-        if brought:
-            self._say((BlocksMoved(self.name, move.epoch, tuple(brought)),))
+                fetched.append(ref.key)
+        if fetched:
+            self._send_events((BlocksMoved(self.name, move.epoch, tuple(fetched)),))
 
     # Attempts.
 
@@ -347,7 +347,7 @@ class FakeWorker:
                 case Run(spec):
                     self._run(self._launches[spec.key])
                 case Stop(key):
-                    self._later(self._chance.random(), partial(self._stop, key))
+                    self._later(self._rng.random(), partial(self._stop, key))
                 case Report(outcome):
                     self._unsent[outcome.key] = outcome
                     if not self._sending:
@@ -356,13 +356,13 @@ class FakeWorker:
                     self.blocks.pop(key, None)
 
     def _run(self, launch: LaunchTask) -> None:
-        seconds = self._chance.choice((0.1, 2.0, 5.0, 15.0)) * self._chance.random()
-        if self._faults.strikes("straggling"):
+        seconds = self._rng.choice((0.1, 2.0, 5.0, 15.0)) * self._rng.random()
+        if self._faults.occurs("straggling"):
             seconds *= 10.0
         self._running[launch.key] = launch
         refs = [block for leaf in launch.inputs for block in leaf.blocks]
-        # Some of its input is read at once, the rest in the end: meanwhile it may be lost.
-        early = self._chance.randint(0, len(refs)) if self._chance.random() < 0.5 else 0
+        # A part of the input is read at once, the rest at the end: it may be lost in between.
+        early = self._rng.randint(0, len(refs)) if self._rng.random() < 0.5 else 0
         read: list[tuple[Block, int]] = []
         failure = self._read_all(refs[:early], read)
         if failure is not None:
@@ -380,7 +380,7 @@ class FakeWorker:
     ) -> None:
         if self._running.get(launch.key) is not launch:
             return
-        failure = self._bad_luck() or self._read_all(rest, read)
+        failure = self._draw_failure() or self._read_all(rest, read)
         if failure is None:
             salt = self._salt(launch.key)
             block = make_block(launch.key, read, salt)
@@ -400,15 +400,15 @@ class FakeWorker:
             self._truth.failed(key, failure)
             self._step(Ended(TaskFailure(key, failure, inputs)))
 
-    def _bad_luck(self) -> Failure | None:
-        if self._agenda.now < self._full_until_s:
+    def _draw_failure(self) -> Failure | None:
+        if self._clock.now < self._full_until_s:
             return NO_SPACE
-        if self._faults.strikes("fatal"):
+        if self._faults.occurs("fatal"):
             bad = ErrorInfo("MS-211", "no number", file="a.csv", row=3)
-            return TaskError(self._chance.choice((bad, ErrorInfo("MS-212", "division by zero"))))
-        if self._faults.strikes("failing"):
-            odd = TaskError(ErrorInfo("MS-212", f"odd {self._chance.random()}"))
-            return self._chance.choice((*FAILURES, odd))
+            return TaskError(self._rng.choice((bad, ErrorInfo("MS-212", "division by zero"))))
+        if self._faults.occurs("failing"):
+            odd = TaskError(ErrorInfo("MS-212", f"odd {self._rng.random()}"))
+            return self._rng.choice((*FAILURES, odd))
         return None
 
     def _label(self, key: TaskKey) -> Label:
@@ -416,7 +416,7 @@ class FakeWorker:
 
     def _salt(self, key: TaskKey) -> int:
         indeterminate = self._label(key) is Label.INDETERMINATE
-        return self._truth.salt() if indeterminate or self._faults.strikes("lying") else 0
+        return self._truth.salt() if indeterminate or self._faults.occurs("lying") else 0
 
     def _read_all(self, refs: list[BlockRef], read: list[tuple[Block, int]]) -> FetchFailed | None:
         for ref in refs:
@@ -428,17 +428,17 @@ class FakeWorker:
         return None
 
     def _read(self, ref: BlockRef) -> Block | str:
-        """Read a block where it is said to be; a sentence if that fails."""
+        """Return a block from the worker of its reference, or why it cannot be read."""
         holder = self.peers[ref.worker]
         if not holder.answers:
             return "no answer"
         if not self._network.reads(self.name, holder.name):
             return "no way there"
-        if self._faults.strikes("vanish"):
+        if self._faults.occurs("vanish"):
             holder.blocks.pop(ref.key, None)
         block = holder.blocks.get(ref.key)
         if block is None:
             return "not there"
-        if self._faults.strikes("corrupt"):
+        if self._faults.occurs("corrupt"):
             block = holder.blocks[ref.key] = replace(block, corrupt=True)
         return "does not fit its checksum" if block.corrupt else block
