@@ -1,4 +1,4 @@
-"""Turns a plan into what the scheduler (`JobSpec`) and an executor (`TaskSpec`) need of it.
+"""Conversion of a plan to the specs of the scheduler (`JobSpec`) and of an executor (`TaskSpec`).
 
 The scheduler gets shapes and edges only; an executor gets one task.
 """
@@ -20,7 +20,7 @@ from minispark.task.spec import FragmentKey, TaskInput, TaskSpec, scan_task
 def job_spec(
     graph: StageGraph, job_id: str, *, weight: float = 1.0, hits: Iterable[CacheHit] = ()
 ) -> JobSpec:
-    """Return what the scheduler needs of a plan; ``weight`` is the job's share of the workers."""
+    """Return the job for the scheduler; ``weight`` is the job's share of the workers."""
     results = {result.stage for result in graph.results}
     return JobSpec(
         job=job_id,

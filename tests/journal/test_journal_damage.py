@@ -77,10 +77,10 @@ def test_a_log_whose_end_is_damaged_says_what_is_lost(
     assert loss is not None
     assert jobs_of(journal).isdisjoint({*loss.jobs, *loss.ends})
     assert len(jobs_of(journal)) + len(loss.jobs) + len(loss.ends) == 6
-    assert (loss.kept / "journal.db-wal").read_bytes() == damaged
-    assert loss.kept.parent == left
-    assert loss.kept.stat().st_mode & 0o777 == 0o700
-    assert str(loss.kept) in str(loss)
+    assert (loss.directory / "journal.db-wal").read_bytes() == damaged
+    assert loss.directory.parent == left
+    assert loss.directory.stat().st_mode & 0o777 == 0o700
+    assert str(loss.directory) in str(loss)
     assert loss.jobs + loss.ends == () or (loss.jobs + loss.ends)[0] in str(loss)
     journal.close()
     again = Journal(left / "journal.db")
@@ -107,7 +107,7 @@ def test_a_file_of_no_length_is_no_new_journal(tmp_path: Path, how: str) -> None
         assert loss.events == 6
         assert loss.master_epoch == 4
         assert "6 jobs are lost (j0, j1, j2, j3, j4, j5); its last 6 events" in str(loss)
-    assert {path.name: path.read_bytes() for path in loss.kept.iterdir()} == before
+    assert {path.name: path.read_bytes() for path in loss.directory.iterdir()} == before
     assert journal.jobs() == []
     journal.close()
 
@@ -257,7 +257,7 @@ def test_damaged_files_that_cannot_be_kept_are_not_touched(
     left = left_by_a_killed_master(tmp_path)
     wal = left / "journal.db-wal"
     wal.write_bytes(wal.read_bytes()[:20_000])
-    monkeypatch.setattr(journal_module, "keep_files", _no_space)
+    monkeypatch.setattr(journal_module, "copy_files", _no_space)
     with pytest.raises(MinisparkError, match="cannot be kept") as caught:
         Journal(left / "journal.db")
     assert caught.value.info.code == "MS-117"

@@ -13,7 +13,7 @@ from tests.master.bench import Bench, Client
 
 from minispark.errors import ErrorInfo, TaskError, TimedOut
 from minispark.journal import cluster_event as news
-from minispark.journal.cluster_event import MAX_SAID, ClusterEvent, read_news
+from minispark.journal.cluster_event import MAX_SENTENCE, ClusterEvent, read_news
 from minispark.journal.journal import Journal
 from minispark.settings import SchedulerSettings
 
@@ -126,18 +126,18 @@ def test_who_is_left_out_and_who_is_full_is_told_once(bench: Bench) -> None:
 def test_the_oldest_of_a_kind_go_and_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(news, "NEWS_KEPT", 3)
+    monkeypatch.setattr(news, "MAX_NEWS", 3)
     path = tmp_path / "journal.db"
     journal = Journal(path)
     journal.start(lambda _number: None)
     journal.news([ClusterEvent("worker", "registered", "w")], at=1.0)
     for number in range(9):
-        journal.news([ClusterEvent("attempt", "failed", f"{number}" * 2 * MAX_SAID)], at=2.0)
+        journal.news([ClusterEvent("attempt", "failed", f"{number}" * 2 * MAX_SENTENCE)], at=2.0)
     journal.snapshot({}, version=1, now=0.0, at=0.0)
     assert journal.close()
     found = read_news(path, about=None, before=None, limit=10)
     assert [line.news.said[0] for line in found] == ["8", "7", "6", "w"]
-    assert {len(line.news.said) for line in found} == {MAX_SAID, 1}
+    assert {len(line.news.said) for line in found} == {MAX_SENTENCE, 1}
 
 
 def test_a_journal_without_news_gets_a_place_for_them(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from minispark.journal.journal import JournalEvent
 from minispark.journal.rows import Row, Submission, event_of
 from minispark.observe.record import JobRecord
 from minispark.observe.story import story
-from minispark.observe.story_words import because
+from minispark.observe.story_words import reason_words
 from minispark.plan.stages import ReadMode, StageInput
 from minispark.scheduler.commands import CancelTask, LaunchTask
 from minispark.scheduler.reasons import Reason, Why
@@ -129,12 +129,12 @@ def test_an_attempt_that_waits_is_given_to_a_free_slot() -> None:
 def test_every_reason_has_words_that_name_its_evidence() -> None:
     key = TaskKey("j", 3, 0, 7, 1)
     for why in Why:
-        said = because(Reason(why, "w9", key, 42))
+        said = reason_words(Reason(why, "w9", key, 42))
         assert said
         assert "{" not in said
-    assert because(Reason(Why.FAILED, "w9", key)) == "attempt 2 failed on w9"
-    assert because(Reason(Why.OUTPUT_LOST, "w9", key)) == "its output was lost with w9"
-    assert because(None) == ""
+    assert reason_words(Reason(Why.FAILED, "w9", key)) == "attempt 2 failed on w9"
+    assert reason_words(Reason(Why.OUTPUT_LOST, "w9", key)) == "its output was lost with w9"
+    assert reason_words(None) == ""
 
 
 def test_lines_of_other_jobs_change_nothing_here() -> None:
@@ -183,11 +183,11 @@ def steps_of_python(tasks: int) -> int:
     before = sys.gettrace()
     sys.settrace(trace)
     try:
-        plot = StepPager(record)
-        plot.take(lines)
+        pager = StepPager(record)
+        pager.take(lines)
     finally:
         sys.settrace(before)
-    assert plot.told == len(lines)
+    assert pager.count == len(lines)
     return count
 
 
@@ -201,13 +201,13 @@ def test_a_job_twice_as_large_takes_twice_the_work() -> None:
 def test_a_story_is_told_by_pages_that_make_up_the_whole() -> None:
     lines = large(700)
     whole = list(story(lines, record_of(lines)))
-    plot = StepPager(record_of(lines))
+    pager = StepPager(record_of(lines))
     for begin in range(0, len(lines), 100):
-        plot.take(lines[begin : begin + 100])
-    assert plot.told == len(whole)
-    pages = [plot.page(number, total=0) for number in range(1, len(whole) + 1, STEPS_PER_PAGE)]
+        pager.take(lines[begin : begin + 100])
+    assert pager.count == len(whole)
+    pages = [pager.page(number, total=0) for number in range(1, len(whole) + 1, STEPS_PER_PAGE)]
     assert [page.first for page in pages] == [1 + n * STEPS_PER_PAGE for n in range(len(pages))]
     told = [step for page in pages for step in page.steps]
     assert [(s.seq, s.what, s.done) for s in told] == [(s.seq, s.what, s.done) for s in whole]
-    assert plot.page(len(whole), total=0) == pages[-1] == plot.page(10**9, total=0)
+    assert pager.page(len(whole), total=0) == pages[-1] == pager.page(10**9, total=0)
     assert told[-1].done == 700

@@ -32,12 +32,12 @@ def documents(record: JobRecord) -> tuple[JobPage, Timeline, StoryDocument]:
     )
     made = Recorded({})
     made.cancel(record.job_id)
-    plot = StepPager(JobRecord(record.job_id, "", record.graph, 0.0))
-    plot.take(made.lines)
+    pager = StepPager(JobRecord(record.job_id, "", record.graph, 0.0))
+    pager.take(made.lines)
     return (
         job_page_of(record, shown, now=9.0),
         timeline_of(record, slots={"a": 1}, now=9.0),
-        plot.page(1, total=1),
+        pager.page(1, total=1),
     )
 
 

@@ -18,7 +18,7 @@ from polars.exceptions import PanicException, PolarsError
 from minispark.engines.base import raise_unless_succeeded
 from minispark.engines.http import MasterClient
 from minispark.errors import MinisparkError, UsageError
-from minispark.observe.receipts import Compared, compare, receipts_of
+from minispark.observe.receipts import StageComparison, compare, receipts_of
 from minispark.observe.views import JobView
 from minispark.plan.columns import exact_columns
 from minispark.plan.stages import Output, OutputKind, StageGraph
@@ -45,7 +45,7 @@ class Verification:
     job_id: str
     again: str
     """The id of the second job."""
-    stages: tuple[Compared, ...]
+    stages: tuple[StageComparison, ...]
     rows: tuple[OtherRows, ...] = field(default=())
 
     @property

@@ -1,7 +1,11 @@
-"""The journal: what happened, durable and in order. Below everything that reads it.
+"""The journal: events and decisions, durable and in order.
 
-``rows`` what a row holds, as types · ``decisions`` what was decided · ``journal`` writing and
-reading them · ``writer`` the thread that makes writes durable · ``schema`` tables and versions ·
-``checkpoint`` notices a loss · ``commits`` publishes the files of a job · ``news`` sentences about
-the cluster, kept beside.
+- `rows`: the types of rows, and their JSON
+- `decisions`: the decisions in a row
+- `journal`: writing and reading of rows
+- `writer_thread`: the thread that makes writes durable
+- `schema`: tables and versions
+- `checkpoint`: detection of lost rows
+- `commits`: publication of a job's files
+- `cluster_event`: events of the cluster as sentences
 """

@@ -1,11 +1,11 @@
-"""What a journal held when it was last written, kept in a file beside it; so a loss is noticed.
+"""A file beside the journal that names its last content, so that a loss is noticed.
 
-SQLite takes a log whose end is damaged, or a file of no length, for a journal that holds less, and
-says nothing. The checkpoint is at no moment ahead of the database: what it names was there once,
-and what is not there at the next start has been lost.
+SQLite opens a log with a damaged end, or an empty file, as a journal with less content, without an
+error. The checkpoint is never ahead of the database: everything that it names was durable once, so
+what the database does not have at the next start is lost.
 
-Covers: the checkpoint file, the comparison, keeping damaged files. Does not cover: a file that
-SQLite itself finds damaged (`schema`).
+Covers: the checkpoint file, the comparison, copies of damaged files. Does not cover: a file that
+SQLite itself reports as damaged (`schema`).
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from minispark.clock import wall_s
 from minispark.journal.schema import SCHEMA_VERSION
 
 _EVENTS_BETWEEN = 1_000
-"""Events after which the file is written again where no job began or ended."""
+"""Events after which the file is written again if no job began or ended."""
 _FORMAT = 1
 _SHOWN_JOBS = 10
 
 
 @dataclass(frozen=True, slots=True)
 class RecordedState:
-    """What a journal holds: the number of its last event, and its jobs with their status."""
+    """The content of a journal: the number of its last event, and its jobs with their status."""
 
     seq: int = 0
     master_epoch: int = 0
@@ -42,28 +42,29 @@ class RecordedState:
 
 @dataclass(frozen=True, slots=True)
 class JournalLoss:
-    """What a journal held once and does not hold any more."""
+    """The lost content of a journal."""
 
     events: int = 0
-    """How many of its last events."""
+    """Number of lost events, at the end of the journal."""
     jobs: tuple[str, ...] = ()
-    """Jobs of which nothing is left."""
+    """Jobs that are lost."""
     ends: tuple[str, ...] = ()
-    """Jobs that had ended, and of which only the beginning is left."""
+    """Jobs whose end is lost."""
     master_epoch: int = 0
-    """The master's last life as it was noted."""
-    kept: Path = Path()
-    """Directory with the files as they were found."""
+    """The last epoch of the master in the checkpoint."""
+    directory: Path = Path()
+    """Directory with copies of the damaged files."""
 
     def __str__(self) -> str:
-        """Return one sentence for a log and for people."""
+        """Return the loss as one sentence."""
         parts = [
             *_count_words(self.jobs, "job is", "jobs are"),
             *_count_words(self.ends, "end of a job is", "ends of jobs are"),
             *([f"its last {self.events:,} events are lost"] if self.events > 0 else []),
         ]
         losses = "; ".join(parts) or "what it held is not known"
-        return f"the journal was damaged: {losses}; the files as they were found are in {self.kept}"
+        copies = f"the files as they were found are in {self.directory}"
+        return f"the journal was damaged: {losses}; {copies}"
 
 
 def _count_words(jobs: tuple[str, ...], one: str, many: str) -> list[str]:
@@ -75,10 +76,10 @@ def _count_words(jobs: tuple[str, ...], one: str, many: str) -> list[str]:
 
 
 class Checkpoint:
-    """Keeps the file up to date. From the writer's thread only, once that runs.
+    """The checkpoint file of a journal. Only the writer's thread may call it, once that runs.
 
-    A transaction says what it adds and removes (`will_hold`, `will_remove`); what it removes is
-    written before its commit (`before_commit`), and what it adds after it (`committed`).
+    A transaction announces its additions and removals (`will_add`, `will_remove`). Removals are
+    written before its commit (`before_commit`), additions after it (`committed`).
     """
 
     def __init__(self, journal: Path) -> None:
@@ -89,11 +90,11 @@ class Checkpoint:
         self._written_seq = 0
         self._new_seq = 0
         self._new_jobs: dict[str, str] = {}
-        self._gone: list[str] = []
+        self._removed: list[str] = []
         self._last_seq: int | None = None
 
     def read(self) -> RecordedState | None:
-        """Return what the file says; None where there is none that can be read."""
+        """Return the recorded state, None if there is no readable file."""
         try:
             checksum, _, text = self.path.read_bytes().partition(b"\n")[0].partition(b" ")
             if int(checksum, 16) != zlib.crc32(text):
@@ -107,37 +108,37 @@ class Checkpoint:
             return None
 
     def begin(self, state: RecordedState) -> None:
-        """Write what the database holds now."""
+        """Write the present state of the database."""
         self._seq, self._master_epoch = state.seq, state.master_epoch
         self._jobs = dict(state.jobs)
         self._write()
 
-    def will_hold(self, *, seq: int = 0, job: str = "", status: str = "") -> None:
-        """Note what the transaction at work adds."""
+    def will_add(self, *, seq: int = 0, job: str = "", status: str = "") -> None:
+        """Note an addition of the current transaction."""
         self._new_seq = max(self._new_seq, seq)
         if job:
             self._new_jobs[job] = status
 
     def will_remove(self, job: str, *, seq: int) -> None:
-        """Note that the transaction at work removes a job, and events after ``seq``."""
+        """Note that the current transaction removes a job, and events after ``seq``."""
         self._new_jobs.pop(job, None)
-        self._gone.append(job)
+        self._removed.append(job)
         self._new_seq = min(self._new_seq, seq)
         self._last_seq = seq
 
     def before_commit(self) -> None:
-        """Name no more what the transaction at work removes."""
-        removed = [job for job in self._gone if self._jobs.pop(job, None) is not None]
+        """Write the removals of the current transaction."""
+        removed = [job for job in self._removed if self._jobs.pop(job, None) is not None]
         fewer = self._last_seq is not None and self._last_seq < self._seq
         if self._last_seq is not None and fewer:
             self._seq = self._last_seq
-        self._gone.clear()
+        self._removed.clear()
         self._last_seq = None
         if removed or fewer:
             self._write()
 
     def committed(self) -> None:
-        """Write what a transaction added, if a job is concerned or after many events."""
+        """Write the additions of a transaction, if it changed a job or after many events."""
         self._seq = max(self._seq, self._new_seq)
         self._new_seq = 0
         self._jobs.update(self._new_jobs)
@@ -163,7 +164,7 @@ class Checkpoint:
         try:
             descriptor = os.open(self.path, flags, 0o600)
             try:
-                # In place: its checksum tells a line that was cut from a whole one.
+                # In place, as the checksum detects a line that was written in part.
                 if os.pwrite(descriptor, line, 0) < len(line):
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
                 os.ftruncate(descriptor, len(line))
@@ -171,7 +172,7 @@ class Checkpoint:
                 os.close(descriptor)
             self._written_seq = self._seq
         except OSError:
-            # A full disk: an old file might name what the database holds no more.
+            # For example a full disk: an old file may name rows that were removed since.
             with contextlib.suppress(OSError):
                 self.path.unlink(missing_ok=True)
 
@@ -179,7 +180,7 @@ class Checkpoint:
 def last_seq(db: sqlite3.Connection) -> int:
     """Return the number of a database's last event."""
     (seq,) = db.execute(
-        # Numbers go on beyond a snapshot even where it is all that is left.
+        # Numbers continue after a snapshot even if no event is left.
         "SELECT max((SELECT coalesce(max(seq), 0) FROM events), "
         "(SELECT coalesce(max(seq), 0) FROM snapshots))"
     ).fetchone()
@@ -187,17 +188,17 @@ def last_seq(db: sqlite3.Connection) -> int:
 
 
 def read_state(db: sqlite3.Connection) -> RecordedState:
-    """Return what a database holds."""
+    """Return the state of a database."""
     epoch = db.execute("SELECT value FROM meta WHERE name = 'master_epoch'").fetchone()
     jobs = dict(db.execute("SELECT job, status FROM jobs").fetchall())
     return RecordedState(last_seq(db), 0 if epoch is None else int(epoch[0]), jobs)
 
 
 def inspect(journal: Path, *, thorough: bool) -> RecordedState | None:
-    """Return what a journal holds without writing to any of its files.
+    """Return the state of a journal without writing to any of its files.
 
-    None for one of another version, which is brought to this one or refused (`schema`).
-    ``thorough`` looks at all pages: a log that was damaged leaves some of two different times.
+    None for a journal of another version, which `schema` migrates or refuses. ``thorough`` checks
+    all pages: after a damaged log some may be older than others.
     """
     if not has_bytes(journal):
         return RecordedState()
@@ -211,17 +212,17 @@ def inspect(journal: Path, *, thorough: bool) -> RecordedState | None:
                 raise error
         (version,) = db.execute("PRAGMA user_version").fetchone()
         if version == 0:
-            return RecordedState()  # No table was made yet.
+            return RecordedState()  # It has no tables yet.
         return read_state(db) if version == SCHEMA_VERSION else None
 
 
 def has_bytes(file: Path) -> bool:
-    """Whether there is such a file and something in it."""
+    """Whether a file exists and is not empty."""
     return file.exists() and file.stat().st_size > 0
 
 
 def compare(expected: RecordedState, actual: RecordedState) -> JournalLoss | None:
-    """Return what is expected and not found, None where all is there."""
+    """Return what is expected and missing, None if nothing is."""
     jobs = tuple(job for job in expected.jobs if job not in actual.jobs)
     ends = tuple(
         job
@@ -234,13 +235,13 @@ def compare(expected: RecordedState, actual: RecordedState) -> JournalLoss | Non
     return JournalLoss(events, jobs, ends, expected.master_epoch)
 
 
-def keep_files(journal: Path) -> Path:
-    """Copy a journal's files into a new directory beside it, and return that.
+def copy_files(journal: Path) -> Path:
+    """Copy a journal's files into a new directory beside it, and return the directory.
 
     Raises
     ------
     OSError
-        They cannot be copied.
+        A file cannot be copied.
     """
     at = datetime.fromtimestamp(wall_s(), UTC).strftime("%Y%m%dT%H%M%SZ")
     number = 1

@@ -1,10 +1,10 @@
-"""What happened in a cluster, in sentences: the lines that its events page shows.
+"""Events of a cluster as sentences, for its events page.
 
-Covers: a line, and the table of the journal that keeps the last of them. Does not cover: what is
-worth a line (`minispark.master.views.cluster_events`), the events of one job (`journal`).
+Covers: an event, and the journal's table of the last ones. Does not cover: which rows give an event
+(`minispark.master.views.cluster_events`), the events of one job (`journal`).
 
-They are kept apart from the rows, which go when no job needs them, and written once the row that
-each is about is durable: a master that is killed in between says nothing of its last rows.
+They have a table of their own, as rows are deleted when no job needs them. An event is written when
+its row is durable: if the master is killed in between, the events of its last rows are missing.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from typing import Literal
 
 About = Literal["worker", "job", "attempt", "master"]
 
-NEWS_KEPT = 5_000
-"""Lines kept of each kind of thing: a job that fails ten thousand times hides no worker."""
-MAX_SAID = 600
-"""Characters of a sentence: what a user's exception says may be long."""
+MAX_NEWS = 5_000
+"""Events kept for each value of ``about``: so ten thousand failed attempts hide no worker."""
+MAX_SENTENCE = 600
+"""Characters of a sentence: the message of a user's exception may be long."""
 
 NEWS = """
 CREATE TABLE news (
@@ -42,7 +42,10 @@ _COLUMNS = "at, about, kind, said, worker, job, name, task"
 
 @dataclass(frozen=True, slots=True)
 class ClusterEvent:
-    """Something that happened: to what, in a word, in a sentence, and who else was in it."""
+    """An event of the cluster.
+
+    ``kind`` is the event in one word, ``said`` in a sentence.
+    """
 
     about: About
     kind: str
@@ -50,14 +53,14 @@ class ClusterEvent:
     worker: str | None = None
     job: str | None = None
     name: str | None = None
-    """The job's, which outlives the job here."""
+    """Name of the job, as the event may outlive the job."""
     task: str | None = None
-    """The attempt, as the name of the block that it writes."""
+    """The attempt, by the name of its block."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredEvent:
-    """A line as it was kept; a later one has a higher number."""
+    """An event in the journal; later events have higher numbers."""
 
     number: int
     at: float
@@ -65,27 +68,30 @@ class StoredEvent:
 
 
 def write_news(db: sqlite3.Connection, lines: Iterable[ClusterEvent], *, at: float) -> None:
-    """Keep lines; part of a transaction."""
+    """Insert events; part of a transaction."""
     db.executemany(
         f"INSERT INTO news ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
-        ((at, n.about, n.kind, n.said[:MAX_SAID], n.worker, n.job, n.name, n.task) for n in lines),
+        (
+            (at, n.about, n.kind, n.said[:MAX_SENTENCE], n.worker, n.job, n.name, n.task)
+            for n in lines
+        ),
     )
 
 
 def prune_news(db: sqlite3.Connection) -> None:
-    """Drop the oldest lines beyond those that are kept; part of a transaction."""
+    """Delete the oldest events beyond the limit; part of a transaction."""
     for (about,) in db.execute("SELECT DISTINCT about FROM news").fetchall():
         db.execute(
             "DELETE FROM news WHERE about = :about AND number <= (SELECT number FROM news "
             "WHERE about = :about ORDER BY number DESC LIMIT 1 OFFSET :kept)",
-            {"about": about, "kept": NEWS_KEPT},
+            {"about": about, "kept": MAX_NEWS},
         )
 
 
 def read_news(
     path: Path, *, about: About | None, before: int | None, limit: int
 ) -> list[StoredEvent]:
-    """Return durable lines, newest first, on a connection of its own; ``before`` is a number."""
+    """Return durable events with numbers below ``before``, newest first, on a new connection."""
     with closing(sqlite3.connect(path)) as db:
         rows = db.execute(
             f"SELECT number, {_COLUMNS} FROM news WHERE (:about IS NULL OR about = :about) "  # noqa: S608

@@ -1,4 +1,4 @@
-"""Publishes the files of a job: what is written to disk at its commit or its end."""
+"""Publication of a job's files, at its commit or its end."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def manifests_of(
     keys: Iterable[TaskKey],
     files: Mapping[TaskKey, SinkFile | None],
 ) -> list[Manifest]:
-    """List the files of exactly these attempts, by sink stage."""
+    """Return the files of exactly these attempts, by sink stage."""
     specs = sink_stages(graph)
     by_stage: dict[int, list[SinkFile]] = {stage: [] for stage in specs}
     for key in keys:
@@ -46,10 +46,10 @@ def manifests_of(
 def publish(
     job: str, graph: StageGraph, manifests: Sequence[Manifest], *, root: Path | None
 ) -> list[SinkOutput]:
-    """Give the files their final names; done twice it is the same. Blocks: call it in a thread.
+    """Give the files their final names; a second call changes nothing. Blocks: call it in a thread.
 
-    With a ``root`` (the data root) nothing outside it is touched. Where a commit fails, all that
-    got its final name is taken back.
+    With a ``root`` (the data root) no file outside it is touched. If a commit fails, files that
+    have got their final names are removed.
     """
     outputs = []
     try:
@@ -73,13 +73,13 @@ def publish(
 
 
 def discard(job: str, directories: Iterable[Path], *, root: Path | None) -> None:
-    """Remove what a job that will not commit has staged. Blocks: call it in a thread."""
+    """Remove the staged files of a job without a commit. Blocks: call it in a thread."""
     for directory in directories:
         sinks.abort(directory, job, root=root)
 
 
 def commit_failure(error: Exception) -> Failure:
-    """Say why the files of a job could not be published."""
+    """Return the failure of a job whose files could not be published."""
     if isinstance(error, MinisparkError):
         return TaskError(error.info)
     return TaskError(
@@ -94,7 +94,7 @@ def commit_failure(error: Exception) -> Failure:
 def _sink_output(
     graph: StageGraph, stage: int, files: Iterable[SinkFile], names: Iterable[str]
 ) -> SinkOutput:
-    """Describe what a sink stage published: ``names`` are the files that were kept."""
+    """Return the output of a sink stage; ``names`` are the published files."""
     published = list(names)
     by_name = {file.final: file for file in files}
     sink = sink_stages(graph)[stage]

@@ -1,8 +1,8 @@
-"""What the scheduler decided, as rows of the journal keep it.
+"""The decisions of the scheduler, as the journal stores them.
 
-In JSON a decision is a list, the command's kind first. It holds what views of a job are made of
-(launches, cancels, the end) and why: a command that was read back has epoch 0 and no inputs (those
-follow from the reports, and would be M x R). The first release kept no reasons.
+In JSON a decision is a list with the command's kind first. It has what the views of a job need and
+the reason. A command that was read back has epoch 0 and no inputs: those follow from the reports,
+and would be M x R. The first release stored no reasons.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _failure: TypeAdapter[Failure] = TypeAdapter(Failure)
 
 @dataclass(frozen=True, slots=True)
 class BlocksReleased:
-    """A worker deletes so many blocks: a `ReleaseBlocks` as the journal keeps it."""
+    """A `ReleaseBlocks` as the journal stores it: with the number of blocks only."""
 
     worker: str
     blocks: int
@@ -48,7 +48,7 @@ class BlocksReleased:
 
 @dataclass(frozen=True, slots=True)
 class BlocksMoving:
-    """A worker fetches so many blocks from others: a `MoveBlocks` as the journal keeps it."""
+    """A `MoveBlocks` as the journal stores it: with the number of blocks only."""
 
     worker: str
     blocks: int
@@ -56,7 +56,7 @@ class BlocksMoving:
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """A happening or a decision of another release."""
+    """An event or a decision of another release."""
 
     kind: str
 
@@ -79,12 +79,12 @@ Decision = (
 
 
 def decisions_of(commands: Iterable[Command]) -> tuple[Decision, ...]:
-    """Return commands as the journal keeps them."""
+    """Return commands as the journal stores them."""
     return tuple(map(_decision, commands))
 
 
 def decode_decisions(text: str | None) -> tuple[Decision, ...]:
-    """Return the decisions that a row holds as JSON."""
+    """Return the decisions of a row from their JSON."""
     return tuple(_decode(*plain) for plain in from_json(text)) if text else ()
 
 

@@ -1,12 +1,12 @@
-"""The journal: what happened, durable, in one SQLite file.
+"""The journal: events and decisions, durable, in one SQLite file.
 
-Covers: what is written, reading it back. Does not cover: the writing thread (`writer`), tables
-and versions (`schema`), what a restarted master makes of it (`minispark.master`).
+Covers: writing and reading. Does not cover: the writer's thread (`writer_thread`), tables and
+versions (`schema`), restoring a master from it (`minispark.master.recovery`).
 
-Whoever writes gets a number at once and is told, from the writer's thread, up to which number
-everything is durable; it carries nothing out before. Durable means: survives the death of this
-process. What a power cut may cost is a setting (`JournalSettings.synchronous`); it never costs
-the file, nor a job that was accepted, nor a commit.
+A write returns its number at once; a call from the writer's thread then says up to which number all
+writes are durable. The master carries a command out only when its row is durable. Durable rows
+survive the end of this process. How many a power cut may lose is a setting
+(`JournalSettings.synchronous`); it never loses the file, an accepted job or a commit.
 
 See also: ``docs/restarts.md``.
 """
@@ -27,9 +27,9 @@ from minispark.journal.checkpoint import (
     JournalLoss,
     RecordedState,
     compare,
+    copy_files,
     has_bytes,
     inspect,
-    keep_files,
     last_seq,
     read_state,
 )
@@ -39,11 +39,11 @@ from minispark.journal.writer_thread import WriterThread
 from minispark.settings import JournalSettings
 
 TOTALS = "totals"
-"""Under this name `Journal.meta` has the sums over the jobs that were forgotten."""
+"""Name in `Journal.meta` of the totals over deleted jobs."""
 
 _EVENT = "seq, job, kind, at, now, payload, commands"
 _NUMBERS = (
-    # Each half comes in order from its index: a page costs its own length only.
+    # Each half is read in order from its index, so a page costs only its own length.
     "SELECT seq FROM (SELECT seq FROM events WHERE job = :job AND seq > :after "
     "ORDER BY seq LIMIT :limit) UNION SELECT seq FROM (SELECT seq FROM mentions "
     "WHERE job = :job AND seq > :after ORDER BY seq LIMIT :limit)"
@@ -51,17 +51,17 @@ _NUMBERS = (
 _PRUNE = (
     "DELETE FROM snapshots WHERE seq NOT IN (SELECT seq FROM snapshots ORDER BY seq DESC LIMIT 2)",
     "DELETE FROM mentions WHERE job NOT IN (SELECT job FROM jobs)",
-    # What a snapshot holds is needed no more to replay, but still to tell how a job went.
+    # A replay does not need events before a snapshot, but the history of a job does.
     "DELETE FROM events WHERE seq <= (SELECT min(seq) FROM snapshots) "
     "AND job NOT IN (SELECT job FROM jobs) AND seq NOT IN (SELECT seq FROM mentions)",
 )
 _FREE_PAGES = 10_000
-"""Pages (of 4 KiB) given back to the disk after a snapshot: bounds how long that takes."""
+"""Pages (of 4 KiB) returned to the disk after a snapshot: a limit to the time of that."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredJob:
-    """A job as the journal has it. ``outcome`` is None for one that had not ended."""
+    """A job in the journal. ``outcome`` is None if the job has not ended."""
 
     job: str
     name: str
@@ -72,27 +72,27 @@ class StoredJob:
     graph: str
     outcome: str | None
     staging: str | None
-    """Directories (JSON) in which it may have left staged files."""
+    """Directories (JSON) that may have staged files of it."""
 
 
 @dataclass(frozen=True, slots=True)
 class JournalEvent:
-    """One line of the journal; ``payload`` and ``commands`` are JSON."""
+    """One event in the journal; ``payload`` and ``commands`` are JSON."""
 
     seq: int
     job: str
     kind: str
     at: float
     now: float | None
-    """The scheduler's time; None for what was no step of it."""
+    """The scheduler's time; None if the event was no step of the scheduler."""
     payload: str
     commands: str | None
-    """What the step decided."""
+    """The decisions of the step."""
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The scheduler after the event ``seq``, as version ``version`` of it wrote it."""
+    """The scheduler after the event ``seq``, written by version ``version`` of the scheduler."""
 
     seq: int
     version: int
@@ -108,10 +108,9 @@ class Journal:
     UsageError
         A later version of Mini-Spark wrote the file.
     MinisparkError
-        The file cannot be read, or not be written, or is damaged; or files that hold less than
-        they did cannot be kept.
+        The file cannot be read or written, or is damaged; or damaged files cannot be copied.
 
-    ``loss`` says what the file held when it was last written, and does not hold any more.
+    ``loss`` is the content that the file had when it was last written, and has not any more.
     """
 
     def __init__(self, path: Path, settings: JournalSettings | None = None) -> None:
@@ -159,7 +158,7 @@ class Journal:
         return None if row is None else Snapshot(*row)
 
     def replay(self, *, after: int, jobs: Collection[str]) -> Iterator[JournalEvent]:
-        """Yield, in order, what came after a snapshot and what is about these jobs."""
+        """Yield, in order, the events after a snapshot and all events of these jobs."""
         self._db.execute("CREATE TEMP TABLE wanted (job TEXT PRIMARY KEY) WITHOUT ROWID")
         try:
             self._db.executemany("INSERT INTO wanted VALUES (?)", ((job,) for job in jobs))
@@ -178,16 +177,16 @@ class Journal:
     def start(
         self, on_durable: Callable[[int], None], on_trouble: Callable[[], None] = lambda: None
     ) -> None:
-        """Start the writer, in whose thread both calls are made.
+        """Start the writer's thread, which makes both calls.
 
-        ``on_durable(number)`` comes after each batch. ``on_trouble()`` comes when writing begins
-        to fail (`trouble`), when it works again (`trouble` is None), and when it never will
-        (`failure`): nothing is durable any more then.
+        ``on_durable(number)`` is called after each batch. ``on_trouble()`` is called when writes
+        begin to fail (`trouble`), when they work again (`trouble` is None), and when they have
+        failed for good (`failure`): no later write becomes durable then.
         """
         self._writer.start(on_durable, on_trouble)
 
     def close(self) -> bool:
-        """Write what is queued and close the file; False if the disk would not take it."""
+        """Write the queue and close the file; return False if a write has failed."""
         written = self._writer.close()
         self._checkpoint.close()
         self._db.close()
@@ -195,22 +194,22 @@ class Journal:
 
     @property
     def failure(self) -> Exception | None:
-        """Why nothing can be written, ever."""
+        """Why no write can work again."""
         return self._writer.failure
 
     @property
     def trouble(self) -> str | None:
-        """Why nothing can be written just now."""
+        """Why writes fail at the moment."""
         return self._writer.trouble
 
     @property
     def behind(self) -> bool:
-        """Whether more waits for the disk than may."""
+        """Whether more writes wait for the disk than the limit."""
         return self._writer.behind
 
     @property
     def number(self) -> int:
-        """Number of the last write asked for."""
+        """Number of the last queued write."""
         return self._writer.number
 
     @property
@@ -219,10 +218,10 @@ class Journal:
         return self._seq
 
     def together(self) -> AbstractContextManager[None]:
-        """Write what is asked for within the block in one go; for the steps of one message."""
+        """Queue all writes of the block at once; for the steps of one message."""
         return self._writer.together()
 
-    # What is written. Values are never changed afterwards: the writer encodes them.
+    # Writes. The writer's thread encodes the values later, so nothing may change them.
 
     def event(
         self,
@@ -248,16 +247,16 @@ class Journal:
             )
             if mentions:
                 db.executemany("INSERT INTO mentions VALUES (?, ?)", ((m, seq) for m in mentions))
-            self._checkpoint.will_hold(seq=seq)
+            self._checkpoint.will_add(seq=seq)
 
         return self._writer.put(write, synced=synced)
 
     def news(self, lines: Collection[ClusterEvent], *, at: float) -> int:
-        """Append what happened in the cluster, in sentences."""
+        """Append events of the cluster."""
         return self._writer.put(lambda db: write_news(db, lines, at=at))
 
     def snapshot(self, state: object, *, version: int, now: float, at: float) -> int:
-        """Keep the scheduler as it is after the last event, and delete what nobody needs now."""
+        """Write a snapshot of the scheduler after the last event; delete unneeded rows."""
         seq = self._seq
 
         def write(db: sqlite3.Connection) -> None:
@@ -282,7 +281,7 @@ class Journal:
         idempotency_key: str | None = None,
         staging: Collection[str] = (),
     ) -> int:
-        """Add a job; ``staging`` are the directories in which it will stage files."""
+        """Add a job; ``staging`` are the directories of its staged files."""
 
         def write(db: sqlite3.Connection) -> None:
             places = _json(list(staging)) if staging else None
@@ -291,32 +290,32 @@ class Journal:
                 "staging) VALUES (?, ?, 'ACCEPTED', ?, ?, ?, ?)",
                 (job, name, at, idempotency_key, _json(graph), places),
             )
-            self._checkpoint.will_hold(job=job, status="ACCEPTED")
+            self._checkpoint.will_add(job=job, status="ACCEPTED")
 
         return self._writer.put(write, synced=True)
 
     def job_ended(self, job: str, outcome: object, *, status: str, at: float) -> int:
-        """Note how a job ended, with all that is shown of it."""
+        """Write the end of a job, with all its views."""
 
         def write(db: sqlite3.Connection) -> None:
             db.execute(
                 "UPDATE jobs SET status = ?, finished_at = ?, outcome = ? WHERE job = ?",
                 (status, at, _json(outcome), job),
             )
-            self._checkpoint.will_hold(job=job, status=status)
+            self._checkpoint.will_add(job=job, status=status)
 
         return self._writer.put(write, synced=True)
 
     def job_cleared(self, job: str) -> int:
-        """Note that nothing a job staged is left."""
+        """Note that a job has no staged files any more."""
         return self._writer.put(
             lambda db: db.execute("UPDATE jobs SET staging = NULL WHERE job = ?", (job,))
         )
 
     def job_forgotten(self, job: str, *, totals: object = None) -> int:
-        """Delete a job and its events; those that a replay needs go with the next snapshot.
+        """Delete a job and its events; the next snapshot deletes those that a replay still needs.
 
-        ``totals`` are the sums over all jobs that were forgotten, with this one.
+        ``totals`` are the totals over all deleted jobs, including this one.
         """
 
         def write(db: sqlite3.Connection) -> None:
@@ -335,7 +334,7 @@ class Journal:
         return self._writer.put(write)
 
     def read_events(self, job: str, *, after: int = 0, limit: int = 1_000) -> list[JournalEvent]:
-        """Return durable events about a job in order, on a connection of its own."""
+        """Return durable events of a job in order, on a new connection."""
         db = sqlite3.connect(self.path)
         try:
             rows = db.execute(
@@ -348,7 +347,7 @@ class Journal:
         return [JournalEvent(*row) for row in rows]
 
     def count_events(self, job: str, *, before: int | None = None) -> int:
-        """Return how many durable events `read_events` has of a job, or has before one."""
+        """Return the number of durable events of a job, all or those before a number."""
         parameters = {"job": job, "after": -1, "limit": -1, "before": before}
         with closing(sqlite3.connect(self.path)) as db:
             (count,) = db.execute(
@@ -359,7 +358,7 @@ class Journal:
         return int(count)
 
     def read_graph(self, job: str) -> str | None:
-        """Return the plan of a job, on a connection of its own."""
+        """Return the plan of a job, on a new connection."""
         db = sqlite3.connect(self.path)
         try:
             row = db.execute("SELECT graph FROM jobs WHERE job = ?", (job,)).fetchone()
@@ -369,14 +368,14 @@ class Journal:
 
 
 def _find_loss(path: Path, expected: RecordedState | None) -> JournalLoss | None:
-    """Compare a journal with its checkpoint; where it holds less, keep its files as they are."""
+    """Compare a journal with its checkpoint; if content is lost, copy the files first."""
     log = path.with_name(f"{path.name}-wal")
     try:
         actual = inspect(path, thorough=has_bytes(log))
         loss = None if expected is None or actual is None else compare(expected, actual)
         if expected is None and has_bytes(log) and not has_bytes(path):
-            loss = JournalLoss()  # SQLite would remove the log.
-        return None if loss is None else replace(loss, kept=keep_files(path))
+            loss = JournalLoss()  # SQLite would delete the log.
+        return None if loss is None else replace(loss, directory=copy_files(path))
     except sqlite3.Error as error:
         raise journal_error(error, path) from error
     except OSError as error:

@@ -1,7 +1,7 @@
-"""The rows of the journal as types, their JSON, and rows read back from it.
+"""The types of the journal's rows, and their JSON.
 
-A row is one event that the scheduler took in, with its evidence, and what the scheduler decided.
-A replay gives the event to the scheduler again and compares: equal decisions.
+A row is one event that the scheduler took in, with its evidence, and the decisions that followed. A
+replay gives the event to the scheduler again; the decisions must be equal.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _CONFIG = ConfigDict(val_json_bytes="base64", extra="ignore", defer_build=True)
 
 
 class Manifest(BaseModel):
-    """Files of one sink stage that a commit publishes."""
+    """The files of one sink stage that a commit publishes."""
 
     stage: int
     directory: str
@@ -52,7 +52,7 @@ class Manifest(BaseModel):
 
 
 class SinkOutput(BaseModel):
-    """Files that a job wrote; ``node`` is the result they are, where it has a name."""
+    """Files that a job wrote; ``node`` is their result node, if it has a name."""
 
     node: str | None = None
     path: str
@@ -64,7 +64,7 @@ class SinkOutput(BaseModel):
 
 
 class Registration(BaseModel):
-    """A worker as it introduced itself, under the epoch that it was given."""
+    """The registration of a worker, with its new epoch."""
 
     worker: str
     epoch: int
@@ -75,7 +75,7 @@ class Registration(BaseModel):
 
     @classmethod
     def of(cls, request: RegisterRequest, epoch: int) -> Registration:
-        """Keep what outlives the request."""
+        """Return the registration of a request."""
         return cls(
             worker=request.worker_id,
             epoch=epoch,
@@ -95,11 +95,11 @@ class _Report(BaseModel):
     worker: str
     epoch: int = 0
     counted: bool | None = Field(default=None, exclude=True)
-    """Whether the scheduler accepted it, as version 4 wrote it; later ones say so in a decision."""
+    """Whether the scheduler accepted it, from version 4; later versions have a decision for it."""
 
 
 class SuccessRow(_Report):
-    """A report as a worker sent it."""
+    """The report of a successful attempt."""
 
     report: TaskReport
 
@@ -113,7 +113,7 @@ class SuccessRow(_Report):
 
 
 class FailureRow(_Report):
-    """A failure as a worker sent it."""
+    """The report of a failed attempt."""
 
     report: TaskFailure
 
@@ -124,7 +124,7 @@ class FailureRow(_Report):
 
 
 class Submission(BaseModel):
-    """A job as the scheduler was told of it, and where what was found of it lies."""
+    """A job as the scheduler gets it, and the cached blocks that it uses (``found``)."""
 
     model_config = _CONFIG
     job: JobSpec
@@ -136,23 +136,23 @@ class Submission(BaseModel):
 
 
 class CommitRow(BaseModel):
-    """What a commit is about to publish."""
+    """The files that a commit will publish."""
 
     manifests: list[Manifest]
 
 
 class PublishedRow(BaseModel):
-    """What a commit published."""
+    """The files that a commit has published."""
 
     sinks: list[SinkOutput]
 
 
 class EventRow(RootModel[Event]):
-    """Payload of a row whose event needs no other evidence."""
+    """The payload of a row whose event needs no other evidence."""
 
 
 Evidence = Registration | SuccessRow | FailureRow | Submission
-"""An event in the terms of the one who reported it; `event` reduces it for the scheduler."""
+"""An event with everything that was reported; ``event()`` reduces it for the scheduler."""
 Happening = Evidence | CommitRow | PublishedRow | Event | Unknown
 _MODELS: dict[str, type[BaseModel]] = {
     "job_submitted": Submission,
@@ -170,30 +170,30 @@ _EVENTS: dict[str, type[Event]] = {
 
 
 class Row(NamedTuple):
-    """One row: what happened, and what was decided then. Readers fold rows in order.
+    """One row: an event and the decisions that followed. Readers fold rows in order.
 
-    A tuple, as the master makes one for each report.
+    A tuple, as the master creates one for each report.
     """
 
     seq: int
     at: float
     """Seconds since the epoch."""
     job: str
-    """The job that it is about, empty for none."""
+    """The job of the event, empty for none."""
     happening: Happening
     decisions: tuple[Decision, ...] = ()
     excluded: frozenset[str] = frozenset()
-    """Workers without new work after this step."""
+    """Workers that are excluded after this step."""
     jobs: tuple[str, ...] = ()
-    """The jobs that it may change. Only known, as ``excluded``, while the row is written."""
+    """The jobs that it may change. Empty, like ``excluded``, in a row from the journal."""
 
     def about(self, live: Iterable[str]) -> tuple[str, ...]:
-        """Return the jobs that the row may change; ``live`` are those that run."""
+        """Return the jobs that the row may change; ``live`` are the running jobs."""
         return jobs_of(self.happening, self.job, self.decisions, lambda: live)
 
     @property
     def accepted(self) -> bool:
-        """Whether it is a report that the scheduler took in: only then views count it."""
+        """Whether it is a report that the scheduler accepted: views count only those."""
         for decision in self.decisions:
             match decision:
                 case ReportAccepted():
@@ -207,29 +207,29 @@ class Row(NamedTuple):
 
     @classmethod
     def read(cls, stored: JournalEvent) -> Row:
-        """Read a row as the journal has it.
+        """Return the row of an event in the journal.
 
         Raises
         ------
         ValueError
-            Its kind is known, but this version does not understand what it says.
+            Its kind is known, but this version cannot read its payload.
         """
         return cls.of(stored, happening_of(stored), decode_decisions(stored.commands))
 
     @classmethod
     def of(cls, stored: JournalEvent, happening: Happening, decisions: tuple[Decision, ...]) -> Row:
-        """Return a row of which everything was read."""
+        """Return a row from its parts."""
         job = job_of(happening, asked=stored.job)
         return cls(stored.seq, stored.at, job, happening, decisions)
 
 
 def event_of(happening: Happening) -> Event:
-    """Return what the scheduler takes in of a happening.
+    """Return the event of the scheduler in a row.
 
     Raises
     ------
     TypeError
-        It was no step of the scheduler.
+        The row was no step of the scheduler.
     """
     match happening:
         case SuccessRow() | FailureRow() | Registration() | Submission():
@@ -244,7 +244,7 @@ def event_of(happening: Happening) -> Event:
 def job_of(happening: Happening, *, asked: str = "") -> str:
     """Return the job that a row is about, empty for none.
 
-    A few rows do not say it: ``asked`` is the one whose rows they are.
+    A few kinds of rows do not name it: then it is ``asked``, the job under which they are stored.
     """
     match happening:
         case TaskSucceeded() | TaskFailed():
@@ -267,7 +267,7 @@ def jobs_of(
     decisions: Iterable[Decision],
     live: Callable[[], Iterable[str]],
 ) -> tuple[str, ...]:
-    """Return the jobs that a row may change, that it is about first."""
+    """Return the jobs that a row may change; the job of its event is first."""
     if isinstance(happening, Registration):
         return tuple(live())  # An earlier life of the worker may have run their tasks.
     jobs = {job: None} if job else {}
@@ -287,12 +287,12 @@ def jobs_of(
 
 
 def happening_of(stored: JournalEvent) -> Happening:
-    """Read what happened.
+    """Return the event of a row, with its evidence.
 
     Raises
     ------
     ValueError
-        Its kind is known, but this version does not understand what it says.
+        Its kind is known, but this version cannot read its payload.
     """
     model = _MODELS.get(stored.kind)
     if model is not None:
@@ -303,5 +303,5 @@ def happening_of(stored: JournalEvent) -> Happening:
 
 @cache
 def _reader(kind: str) -> TypeAdapter[Event]:
-    """Return the reader of an event's JSON; built on first use, as all of them take 50 ms."""
+    """Return the reader of an event's JSON; created on first use, as all of them take 50 ms."""
     return TypeAdapter(_EVENTS[kind])

@@ -1,11 +1,11 @@
-"""The tables of the journal, and how a file of an earlier version becomes one of this.
+"""The tables of the journal, and the migration of files from earlier versions.
 
 ::
 
     meta       name, value                     cluster id, epoch of the master
     jobs       one row a job, with its plan    until its retention is over
     events     one row a fact, in order        until no job and no snapshot needs it
-    mentions   (job, seq)                      facts of others that decided something for a job
+    mentions   (job, seq)                      facts of other jobs with decisions for a job
     snapshots  the scheduler after ``seq``     the newest two
     news       what happened in the cluster    the last of each kind
 """
@@ -24,7 +24,7 @@ from minispark.settings import JournalSettings
 SCHEMA_VERSION = 3
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _WAL_BYTES = 64 << 20
-"""What the write-ahead log may keep on disk once it was copied into the file."""
+"""Largest write-ahead log that stays on disk after its content was copied into the file."""
 
 _JOBS = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -68,7 +68,7 @@ ALTER TABLE events ADD COLUMN commands TEXT;
 {_REPLAY}
 """
 _STEPS = {0: _JOBS + _REPLAY + NEWS, 1: _FROM_1 + NEWS, 2: NEWS}
-"""From each version that is understood to this one; 0 is an empty file."""
+"""Statements that migrate each older version to this one; 0 is an empty file."""
 
 
 def open_database(path: Path, settings: JournalSettings) -> sqlite3.Connection:
@@ -79,7 +79,7 @@ def open_database(path: Path, settings: JournalSettings) -> sqlite3.Connection:
     UsageError
         A later version wrote it.
     MinisparkError
-        It cannot be read, or not be written, or is damaged.
+        It cannot be read or written, or is damaged.
     """
     db = sqlite3.connect(
         path, check_same_thread=False, timeout=settings.busy_s, isolation_level=None
@@ -87,7 +87,7 @@ def open_database(path: Path, settings: JournalSettings) -> sqlite3.Connection:
     try:
         path.chmod(0o600)
         if path.stat().st_size == 0:
-            # Before the first table: the pages of what is deleted go back to the disk.
+            # Only possible before the first table. It returns pages of deleted rows to the disk.
             db.execute("PRAGMA auto_vacuum = INCREMENTAL")
         db.execute("PRAGMA journal_mode = WAL")
         db.execute(f"PRAGMA journal_size_limit = {_WAL_BYTES}")
@@ -103,7 +103,7 @@ def open_database(path: Path, settings: JournalSettings) -> sqlite3.Connection:
 
 
 def journal_error(error: sqlite3.Error, path: Path) -> MinisparkError:
-    """Return what an error of SQLite means for a journal, and what to do."""
+    """Return the error of a journal for an error of SQLite."""
     code = getattr(error, "sqlite_errorcode", None)
     if code is not None and code & 0xFF in _DAMAGED:
         return MinisparkError(
@@ -125,7 +125,7 @@ def journal_error(error: sqlite3.Error, path: Path) -> MinisparkError:
 
 @contextmanager
 def transaction(db: sqlite3.Connection) -> Iterator[None]:
-    """Do all within the block, or nothing of it."""
+    """Run the block as one transaction."""
     db.execute("BEGIN IMMEDIATE")
     try:
         yield

@@ -1,7 +1,7 @@
-"""The thread that makes writes durable, in batches, however long the disk refuses.
+"""The thread that makes writes durable, in batches; it retries as long as the disk refuses.
 
-Covers: order, batches, trouble that may pass (a full disk, a lock) and its end. Does not cover:
-what is written (`journal`).
+Covers: order, batches, errors that may pass (a full disk, a lock). Does not cover: the content of
+writes (`journal`).
 
 ::
 
@@ -35,21 +35,24 @@ _MAY_PASS = frozenset(
         sqlite3.SQLITE_PERM,
     }
 )
-"""Somebody can mend these while the master runs. The rest is a broken file or a mistake of ours."""
+"""Errors that an operator can fix while the master runs. All others mean a broken file or a bug."""
 
 
 @dataclass(frozen=True, slots=True)
 class PendingWrite:
-    """Part of a transaction; done again after a failure it is the same."""
+    """A part of a transaction; it can be repeated after a failure."""
 
     number: int
     run: Callable[[sqlite3.Connection], object]
     synced: bool
-    """Whether it has to outlive a power cut, whatever the level."""
+    """Whether it has to survive a power cut at every level of ``synchronous``."""
 
 
 class WriterThread:
-    """Owns the connection from `start` on. ``number`` and ``durable`` count writes."""
+    """The writer of a connection, which only its thread may use after `start`.
+
+    ``number`` and ``durable`` count queued and durable writes.
+    """
 
     def __init__(
         self,
@@ -68,9 +71,9 @@ class WriterThread:
         self._on_commit = on_commit
         self._settings = settings
         self._queue: queue.SimpleQueue[list[PendingWrite] | None] = queue.SimpleQueue()
-        self._held: list[PendingWrite] = []
-        """What was put and not queued yet."""
-        self._holding = False
+        self._unqueued: list[PendingWrite] = []
+        """Writes that are not in the queue yet."""
+        self._batching = False
         self._on_durable: Callable[[int], None] = lambda _number: None
         self._on_trouble: Callable[[], None] = lambda: None
         self._closing_s: float | None = None
@@ -87,36 +90,36 @@ class WriterThread:
     def put(self, run: Callable[[sqlite3.Connection], object], *, synced: bool = False) -> int:
         """Queue a write; return its number."""
         self.number += 1
-        self._held.append(PendingWrite(self.number, run, synced))
-        if not self._holding:
-            self._let_go()
+        self._unqueued.append(PendingWrite(self.number, run, synced))
+        if not self._batching:
+            self._flush()
         return self.number
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """Queue at its end what is put within the block: waking the thread costs more than a write.
+        """Queue the writes of the block at its end: waking the thread costs more than a write.
 
-        Not to be nested.
+        Blocks must not be nested.
         """
-        self._holding = True
+        self._batching = True
         try:
             yield
         finally:
-            self._holding = False
-            self._let_go()
+            self._batching = False
+            self._flush()
 
-    def _let_go(self) -> None:
-        if self._held:
-            self._queue.put(self._held)
-            self._held = []
+    def _flush(self) -> None:
+        if self._unqueued:
+            self._queue.put(self._unqueued)
+            self._unqueued = []
 
     @property
     def behind(self) -> bool:
-        """Whether more waits for the disk than may."""
+        """Whether more writes wait for the disk than the limit."""
         return self.number - self.durable >= self._settings.queue
 
     def close(self) -> bool:
-        """Write what is queued; return False if the disk would not take it in time."""
+        """Write the queue; return False if that was not possible in time."""
         if self._thread is not None:
             self._closing_s = monotonic_s() + self._settings.close_s
             self._queue.put(None)
@@ -132,7 +135,7 @@ class WriterThread:
             self._on_durable(self.durable)
 
     def _write(self, batch: list[PendingWrite]) -> bool:
-        """Make a batch durable, however long it takes; False if it never will be."""
+        """Make a batch durable, with retries; return False if that is not possible."""
         delay_s = self._settings.retry_first_s
         while True:
             try:
@@ -142,10 +145,10 @@ class WriterThread:
                     self.failure = error
                     self._on_trouble()
                     return False
-                self._say(str(error))
+                self._set_trouble(str(error))
             else:
                 self._on_commit()
-                self._say(None)
+                self._set_trouble(None)
                 return True
             if self._closing_s is not None and monotonic_s() >= self._closing_s:
                 return False
@@ -166,13 +169,13 @@ class WriterThread:
             if raised:
                 self._db.execute("PRAGMA synchronous = NORMAL")
 
-    def _say(self, trouble: str | None) -> None:
+    def _set_trouble(self, trouble: str | None) -> None:
         if trouble != self.trouble:
             self.trouble = trouble
             self._on_trouble()
 
     def _batches(self) -> Iterator[list[PendingWrite]]:
-        """Yield what is queued, as one batch, until told to end."""
+        """Yield batches of queued writes until `close`."""
         ended = False
         while not ended:
             item = self._queue.get()
@@ -188,6 +191,6 @@ class WriterThread:
 
 
 def _may_pass(error: Exception) -> bool:
-    # Errors of the module itself (a closed connection) have no code.
+    # Errors of the Python module (a closed connection) have no code.
     code = getattr(error, "sqlite_errorcode", None)
     return isinstance(error, sqlite3.Error) and code is not None and code & 0xFF in _MAY_PASS

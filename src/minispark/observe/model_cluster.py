@@ -1,7 +1,7 @@
-"""A cluster whose workers do nothing but wait: the scheduler is the real one, time is simulated.
+"""A simulated cluster without faults: the real scheduler, simulated time and workers.
 
 Covers: slots, queues of workers, heartbeats, round trips. Does not cover: failures
-(`minispark.testing.sim`), how long a task takes (the caller says it).
+(`minispark.testing.sim`), the times of tasks (`Pace`).
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ _HEARTBEAT_S: Final = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How long everything takes, in seconds, and what tasks give."""
+    """The times of everything, in seconds, and the receipts of tasks."""
 
     task_s: Callable[[TaskKey], float]
     receipt: Callable[[TaskKey], Receipt]
     round_s: float = 0.0
-    """To bring a launch to a worker and the report back."""
+    """Time of a launch to a worker and of the report back."""
     commit_s: float = 0.0
 
 
@@ -52,11 +52,11 @@ class _Worker:
     slots: int
     queued: dict[TaskKey, None] = field(default_factory=dict)
     running: dict[TaskKey, float] = field(default_factory=dict)
-    """And how long each takes."""
+    """Attempts with their times in seconds."""
 
 
 class ModelCluster:
-    """A scheduler and workers that run one job; ``step`` stands for the scheduler's."""
+    """A scheduler and workers that run one job; ``step`` replaces ``Scheduler.step``."""
 
     def __init__(
         self,
@@ -84,14 +84,14 @@ class ModelCluster:
             self._after(_HEARTBEAT_S, WorkerHeartbeat(name, 1, ()), name)
 
     def submit(self, spec: JobSpec) -> None:
-        """Let the job arrive."""
+        """Submit the job."""
         for stage in spec.stages:
             read = {edge.stage: None for branch in stage.branches for edge in branch.inputs}
             self._inputs[stage.id] = tuple((number, 0) for number in read)
         self.take(JobSubmitted(spec))
 
     def advance(self) -> None:
-        """Go on to the next thing that happens."""
+        """Advance to the next event."""
         if self._scheduler.wake_s <= self._due[0][0]:
             self.now = max(self.now, self._scheduler.wake_s)
             self.take(TimerFired())
@@ -110,12 +110,12 @@ class ModelCluster:
                 self.take(due)
 
     def heartbeat(self, name: str) -> WorkerHeartbeat:
-        """Return what a worker would say now."""
+        """Return the heartbeat of a worker at this time."""
         worker = self._workers[name]
         return WorkerHeartbeat(name, 1, (*worker.running, *worker.queued))
 
     def take(self, event: Event) -> None:
-        """Let the scheduler take an event in, and carry out its commands."""
+        """Give an event to the scheduler, and carry out its commands."""
         if isinstance(event, TaskSucceeded):
             self.last_report_s[event.key.stage] = self.now
         for command in self._step(event, self.now):

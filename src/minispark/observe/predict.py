@@ -1,8 +1,8 @@
-"""How long a job would take on another number of workers.
+"""A prediction of a job's time on another number of workers.
 
-The very scheduler places the tasks that were measured, each as long as it took, on workers that do
-nothing else. Covers: what a journal says of a job (`measured`), the run (`predict`). Does not
-cover: slots that share a core, a network that is full, tasks that would be cut otherwise.
+The real scheduler places the measured tasks, with their measured times, on simulated workers.
+Covers: the measures from a journal (`measured`), the simulation (`predict`). Does not cover: slots
+that share a core, a full network, another number of partitions.
 """
 
 from __future__ import annotations
@@ -29,23 +29,23 @@ Place = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What a job's journal says of it. Times in seconds."""
+    """The measures of a job from its journal. Times are in seconds."""
 
     spec: JobSpec
     seconds: Mapping[Place, float]
-    """What the accepted attempt of each task took in its executor."""
+    """Time of the accepted attempt of each task in its executor."""
     receipts: Mapping[Place, Receipt]
     round_s: float
-    """From a launch to the report of an attempt that had a free slot, less its own time."""
+    """Time from launch to report of an attempt with a free slot, less its own time."""
     after_s: float
-    """From the last report to the end: a commit, mostly."""
+    """Time from the last report to the end, mostly the commit."""
     total_s: float
-    """From the job's arrival at the scheduler to its end."""
+    """Time from the job's arrival at the scheduler to its end."""
 
 
 @dataclass(frozen=True, slots=True)
 class StagePrediction:
-    """A stage, from its first launch to its last report."""
+    """The predicted time of a stage, from its first launch to its last report."""
 
     stage: int
     tasks: int
@@ -55,7 +55,7 @@ class StagePrediction:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """How long a job would take, from its arrival to its end."""
+    """The predicted time of a job, from its arrival to its end."""
 
     workers: int
     slots: int
@@ -64,7 +64,7 @@ class Prediction:
 
 
 def measured(rows: Iterable[Row], job: str) -> Measured:
-    """Read what a job took from its journal.
+    """Return the measures of a job from its rows.
 
     Raises
     ------
@@ -101,7 +101,7 @@ def measured(rows: Iterable[Row], job: str) -> Measured:
         spec,
         seconds,
         receipts,
-        # Those that waited behind others are slower, for a reason that is simulated.
+        # Attempts that waited behind others are slower; the simulation has that wait already.
         round_s=_low(rounds),
         after_s=max(0.0, ended_s - reported_s),
         total_s=ended_s - begun_s,
@@ -109,13 +109,13 @@ def measured(rows: Iterable[Row], job: str) -> Measured:
 
 
 def _low(values: list[float]) -> float:
-    """Return the lower quarter."""
+    """Return the lower quartile, 0 without values."""
     ordered = sorted(values)
     return ordered[len(ordered) // 4] if ordered else 0.0
 
 
 def predict(job: Measured, *, workers: int, slots: int) -> Prediction:
-    """Let the scheduler run the job on so many workers."""
+    """Simulate the job on a number of workers."""
     usual_s = median(job.seconds.values()) if job.seconds else 0.0
     pace = Pace(
         lambda key: job.seconds.get((key.stage, key.partition), usual_s),

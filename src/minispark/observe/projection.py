@@ -1,7 +1,7 @@
-"""What people see of a job: a fold over the rows of its journal.
+"""The projection: records of jobs, folded from the rows of the journal; a guard for readers.
 
-A running master, a restarted one and the history of a job that has ended fold the same rows, so
-they show the same.
+A running master, a restarted one and the history of an ended job fold the same rows, so they show
+the same values.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def fold(record: JobRecord, rows: Iterable[Row]) -> None:
 
 
 def apply(record: JobRecord, row: Row) -> None:
-    """Take one row into a record; what a row says of other jobs changes nothing."""
+    """Apply one row to a record; parts of the row about other jobs change nothing."""
     happening = row.happening
     if isinstance(happening, Registration):
         record.worker_lost(happening.worker, down_words(_AGAIN), row.at)
@@ -40,7 +40,7 @@ def apply(record: JobRecord, row: Row) -> None:
             case SuccessRow() if row.accepted:
                 record.succeeded(happening.report, happening.worker, row.at)
             case Submission():
-                record.begins_with(happening.found, row.at)
+                record.add_cached(happening.found, row.at)
             case FailureRow(report=report) if row.accepted:
                 record.failed(
                     report.key,
@@ -67,7 +67,7 @@ def apply(record: JobRecord, row: Row) -> None:
 
 
 def finish(record: JobRecord, end: FinishJob, at: float) -> None:
-    """Take the end of a job into its record; the first end stays."""
+    """Apply the end of a job to its record; only the first end counts."""
     error = None
     if end.status is JobStatus.FAILED and end.failure is not None:
         error = record.explain(end.failure, end.key)
@@ -75,7 +75,7 @@ def finish(record: JobRecord, end: FinishJob, at: float) -> None:
 
 
 def read_rows(stored: Iterable[JournalEvent]) -> Iterator[Row]:
-    """Read rows of the journal; one that cannot be read is skipped and logged."""
+    """Yield the rows of events; one that cannot be read is skipped and logged."""
     for line in stored:
         try:
             yield Row.read(line)
@@ -84,14 +84,17 @@ def read_rows(stored: Iterable[JournalEvent]) -> Iterator[Row]:
 
 
 class ReaderGuard:
-    """Runs readers. The first error of each is logged in full; later ones are only counted."""
+    """Runs readers of rows, whose exceptions must not stop the master.
+
+    The first exception of each reader is logged in full; later ones are only counted.
+    """
 
     def __init__(self) -> None:
         self.failures: dict[str, int] = {}
-        """How often each reader has raised."""
+        """Number of exceptions of each reader."""
 
     def run(self, reader: str, act: Callable[..., object], *arguments: Any, **fields: Any) -> bool:
-        """Run what a reader does with what it is given; return False if it raised."""
+        """Call a reader's function with arguments; return False if it raised."""
         try:
             act(*arguments)
         except Exception:

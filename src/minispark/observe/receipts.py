@@ -1,7 +1,7 @@
-"""What the accepted attempts of a job promised, and whether two runs promised the same.
+"""The receipts of a job's accepted attempts, and a comparison of two runs.
 
 A receipt is the number of rows and their checksum in each partition of a task's output; the
-checksum hangs neither on the order of the rows nor on floats. Made of a job's journal.
+checksum does not depend on the order of the rows or on floats. Receipts are read from the journal.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from minispark.journal.rows import Row, SuccessRow
 from minispark.plan.stages import Label, OutputKind, Stage, StageGraph
 
 Receipts = Mapping[tuple[int, int], Receipt]
-"""By stage and task."""
+"""Receipts by stage and task."""
 
 
 @dataclass(frozen=True, slots=True)
-class Compared:
-    """A stage of two runs. ``tasks`` is how many of its tasks have a receipt in both."""
+class StageComparison:
+    """A stage in two runs. ``tasks`` is the number of its tasks with a receipt in both."""
 
     stage: int
     name: str
     label: str
     tasks: int
     rows: int
-    """As the first run promised them."""
+    """Number of rows in the first run."""
     status: Literal["equal", "differs", "may differ", "not run"]
     differing: tuple[int, ...] = ()
-    """Tasks whose receipts differ where they must not."""
+    """Tasks whose receipts differ although the stage is repeatable."""
     what: str = ""
 
 
@@ -51,12 +51,12 @@ def receipts_of(graph: StageGraph, rows: Iterable[Row]) -> Receipts:
     return receipts
 
 
-def compare(graph: StageGraph, first: Receipts, second: Receipts) -> list[Compared]:
-    """Say of each stage whether both runs promised the same, as far as its label promises it."""
+def compare(graph: StageGraph, first: Receipts, second: Receipts) -> list[StageComparison]:
+    """Return for each stage whether both runs have equal receipts, if its label requires that."""
     return [_stage(stage, first, second) for stage in graph.stages]
 
 
-def _stage(stage: Stage, first: Receipts, second: Receipts) -> Compared:
+def _stage(stage: Stage, first: Receipts, second: Receipts) -> StageComparison:
     tasks = [(stage.id, number) for number in range(stage.partitions)]
     both = [key for key in tasks if key in first and key in second]
     differing = tuple(key[1] for key in both if _differ(first[key], second[key]))
@@ -71,7 +71,7 @@ def _stage(stage: Stage, first: Receipts, second: Receipts) -> Compared:
     if status == "differs":
         number = differing[0]
         what = _difference(number, first[stage.id, number], second[stage.id, number])
-    return Compared(
+    return StageComparison(
         stage=stage.id,
         name=stage.name,
         label=stage.label.value,

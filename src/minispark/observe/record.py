@@ -1,9 +1,9 @@
-"""What happened to one job, kept up to date as it happens.
+"""The record of one job: what has happened to it so far.
 
-Covers: attempts, accepted reports, times, progress. Does not cover: the tables made of them
-(`tables`), decisions (`minispark.scheduler`), keeping them over a restart (`journal`).
+Covers: attempts, accepted reports, times, progress. Does not cover: the tables of them (`tables`),
+decisions (`minispark.scheduler`), rebuilding a record after a restart (`projection`).
 
-Every figure sums over the one accepted attempt of each task, so retries, speculation and lost
+Every metric sums over the one accepted attempt of each task, so retries, speculation and lost
 blocks never count twice.
 """
 
@@ -34,9 +34,9 @@ class _End:
 
 
 class JobRecord:
-    """A job's plan and its fate. ``now`` is in seconds since the epoch throughout.
+    """The record of a job. ``now`` is in seconds since the epoch in all methods.
 
-    ``version`` is where its versions begin: beyond those of a record that it takes the place of.
+    ``version`` is its first version; it must be above those of a record that this one replaces.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class JobRecord:
         self.stages = {stage.id: StageState(stage) for stage in graph.stages}
         self.version = version
         self._running: dict[str, dict[TaskKey, None]] = {}
-        """Attempts that are queued or running, on every worker that ever had one."""
+        """Queued and running attempts, by every worker that ever had one."""
         self._started_at: float | None = None
         self._seen_at = submitted_at
         self._end: _End | None = None
@@ -61,18 +61,18 @@ class JobRecord:
         self._last_failure_at: float | None = None
         self._retries = 0
         self.lost_workers: dict[str, float] = {}
-        """Workers that went while they had something of the job to do or to keep, and when."""
+        """Workers that were lost while they had attempts or blocks of the job, and when."""
 
     @property
     def status(self) -> JobStatus:
-        """How the job stands."""
+        """The status of the job."""
         if self._end is not None:
             return self._end.status
         return JobStatus.ACCEPTED if self._started_at is None else JobStatus.RUNNING
 
     @property
     def ended(self) -> bool:
-        """True once the job will not change any more."""
+        """Whether the job has ended."""
         return self.status in ENDED
 
     @property
@@ -91,15 +91,15 @@ class JobRecord:
         return any(self._running.values())
 
     def running_on(self, worker: str) -> list[TaskKey]:
-        """Attempts that are queued or running on a worker."""
+        """Return the attempts that are queued or running on a worker."""
         return list(self._running.get(worker, ()))
 
     def loads(self) -> dict[str, int]:
         """Return how many attempts are queued or running on each worker that has one."""
         return {worker: len(keys) for worker, keys in self._running.items() if keys}
 
-    def begins_with(self, hits: Iterable[CacheHit], now: float) -> None:
-        """Note what was there before the job, and need not be computed."""
+    def add_cached(self, hits: Iterable[CacheHit], now: float) -> None:
+        """Note the blocks of earlier jobs that the job uses, so that their tasks need not run."""
         tasks = {(task.key.stage, task.key.partition): task for task in hits}
         if not tasks:
             return
@@ -107,10 +107,10 @@ class JobRecord:
         to_run = tasks_to_run(self.graph, lambda stage, number: (stage.id, number) in tasks)
         for state in self.stages.values():
             own = (task for (stage, _), task in tasks.items() if stage == state.stage.id)
-            state.begins_with(own, to_run=to_run[state.stage.id])
+            state.add_cached(own, to_run=to_run[state.stage.id])
 
     def launched(self, key: TaskKey, worker: str, now: float, reason: Reason | None = None) -> None:
-        """Note that an attempt was leased to a worker; said again it changes nothing."""
+        """Note that an attempt was leased to a worker; a second call changes nothing."""
         if key in self.attempts:
             return
         self._touch(now)
@@ -140,7 +140,7 @@ class JobRecord:
         log: tuple[str, ...] = (),
         took_s: float | None = None,
     ) -> None:
-        """Note an attempt that did not end well; ``log`` is the last that it printed."""
+        """Note a failed or cancelled attempt; ``log`` are the last lines of its output."""
         attempt = self.attempts.get(key)
         if attempt is not None and attempt.finished_at is not None:
             return
@@ -156,7 +156,7 @@ class JobRecord:
         self.stages[key.stage].failed(key)
 
     def worker_lost(self, worker: str, reason: str, now: float) -> None:
-        """Note that the attempts that ran on a worker ended with it."""
+        """Note that a worker is lost, and that its attempts of the job have failed."""
         running = self._running.get(worker)
         if running is not None and not self.ended and worker not in self.lost_workers:
             self.lost_workers[worker] = now
@@ -166,13 +166,13 @@ class JobRecord:
             self.failed(key, WorkerLost(reason), worker, now)
 
     def waits(self, why: str | None, *, now: float, no_worker: bool = False) -> None:
-        """Note why nothing of it goes on, None if it does."""
+        """Note why no attempt of the job runs, None if one does."""
         if (why, no_worker) != (self._waiting, self._no_worker) and not self.ended:
             self._touch(now)
             self._waiting, self._no_worker = why, no_worker
 
     def explain(self, failure: Failure, key: TaskKey | None = None) -> ErrorInfo:
-        """Say why the job failed; ``key`` is the attempt whose failure ended it."""
+        """Return the job's error for a failure; ``key`` is the attempt that failed."""
         if key is None:
             return error_of(failure)
         attempt, stage = self.attempts.get(key), self.stages[key.stage].stage
@@ -196,7 +196,7 @@ class JobRecord:
         self._waiting, self._no_worker = None, False
 
     def view(self) -> JobView:
-        """How the job stands."""
+        """Return the public view of the job."""
         end = self._end
         return JobView(
             job_id=self.job_id,
@@ -225,11 +225,11 @@ class JobRecord:
         )
 
     def stage_rows(self) -> list[StageRow]:
-        """One row per node of the DAG, then one per physical stage."""
+        """Return one row per node of the DAG, then one per physical stage."""
         return [*tables.node_rows(self), *tables.physical_rows(self)]
 
     def metrics(self, *, now: float | None = None) -> JobMetrics:
-        """Sum up the job; ``now`` ends the time of a job that still runs."""
+        """Return the metrics of the job; ``now`` is the end of the time of a running job."""
         until = self.finished_at or now or self._seen_at
         troubles = tables.Troubles(
             retries=self._retries,

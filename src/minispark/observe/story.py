@@ -1,7 +1,7 @@
-"""A job's journal as a story: what happened, what was decided and why, how far the job was.
+"""A job's journal as a story: events, decisions with reasons, and the job's progress.
 
-Covers: `story` and what it yields, plain values. Does not cover: the sentences
-(`story_words`), where the rows come from.
+Covers: the steps of a story as plain values. Does not cover: the sentences (`story_words`), the
+source of the rows.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from minispark.journal.decisions import Decision
 from minispark.journal.rows import Row
 from minispark.observe.projection import fold
 from minispark.observe.record import JobRecord
-from minispark.observe.story_words import Deed, happening, tell
+from minispark.observe.story_words import ExplainedDecision, describe_decision, describe_row
 from minispark.observe.tables import StageState
 from minispark.scheduler.commands import (
     CancelTask,
@@ -28,7 +28,7 @@ from minispark.scheduler.commands import (
 
 @dataclass(frozen=True, slots=True)
 class StageCount:
-    """How far a stage is, in tasks."""
+    """The progress of a stage, in tasks."""
 
     stage: int
     tasks: int
@@ -40,7 +40,7 @@ class StageCount:
 
 @dataclass(frozen=True, slots=True)
 class JournalStep:
-    """One row of the journal in words, and how far the job was after it."""
+    """One row of the journal in words, and the job's progress after it."""
 
     seq: int
     at: float
@@ -50,16 +50,16 @@ class JournalStep:
     done: int
     stages: list[StageCount]
     workers: dict[str, int]
-    """How many attempts of the job each worker has."""
-    decided: list[Deed]
+    """Number of attempts of the job, by worker."""
+    decided: list[ExplainedDecision]
     more: int = 0
-    """Decisions that are not listed."""
+    """Number of decisions that are not in the list."""
 
 
 def story(rows: Iterable[Row], record: JobRecord) -> Iterator[JournalStep]:
-    """Yield the next rows of a job in words; ``record`` has those before, and is folded.
+    """Yield rows of a job in words; ``record`` has the rows before, and the rows are applied to it.
 
-    Decisions about other jobs, which a row may hold too, are left out.
+    Decisions about other jobs are left out.
     """
     for row in rows:
         fold(record, (row,))
@@ -68,13 +68,13 @@ def story(rows: Iterable[Row], record: JobRecord) -> Iterator[JournalStep]:
         yield JournalStep(
             seq=row.seq,
             at=row.at,
-            what=happening(row, record.job_id),
+            what=describe_row(row, record.job_id),
             waiting=sum(stage.waiting for stage in stages),
             running=sum(stage.running for stage in stages),
             done=sum(stage.done for stage in stages),
             stages=stages,
             workers=record.loads(),
-            decided=list(map(tell, decisions)),
+            decided=list(map(describe_decision, decisions)),
         )
 
 

@@ -1,4 +1,4 @@
-"""The sentences of a story: one for what happened, one with its reason for each decision."""
+"""The sentences of a story: one for each event, and one with a reason for each decision."""
 
 from __future__ import annotations
 
@@ -47,47 +47,49 @@ from minispark.scheduler.reasons import Reason, Why
 
 
 @dataclass(frozen=True, slots=True)
-class Deed:
-    """Something that was decided, and why."""
+class ExplainedDecision:
+    """A decision as a sentence, and its reason."""
 
     sentence: str
     rule: str
 
 
-def happening(row: Row, job: str) -> str:
-    """Say what happened, for a reader of a job; a kind of another release is named."""
-    sentence = _happened(row.happening)
+def describe_row(row: Row, job: str) -> str:
+    """Return the event of a row as a sentence, for a reader of ``job``."""
+    sentence = _describe_event(row.happening)
     if isinstance(row.happening, SuccessRow | FailureRow) and not row.accepted:
         dropped = (d.reason for d in row.decisions if isinstance(d, ReportDropped))
-        sentence = f"{sentence}; ignored: {because(next(dropped, None)) or 'the attempt was over'}"
+        sentence = (
+            f"{sentence}; ignored: {reason_words(next(dropped, None)) or 'the attempt was over'}"
+        )
     return sentence if row.job in ("", job) else f"of {row.job}: {sentence}"
 
 
-def tell(decision: Decision) -> Deed:
-    """Say what was decided and why."""
+def describe_decision(decision: Decision) -> ExplainedDecision:
+    """Return a decision and its reason as sentences."""
     match decision:
         case LaunchTask():
             there = ", where it waits for a free slot" if decision.prefetched else ""
-            sentence = f"send {_task(decision.key)} to {decision.worker}{there}"
+            sentence = f"send {_task_words(decision.key)} to {decision.worker}{there}"
         case CancelTask():
-            sentence = f"cancel {_task(decision.key)} on {decision.worker}"
+            sentence = f"cancel {_task_words(decision.key)} on {decision.worker}"
         case FinishJob():
-            sentence = _finish(decision)
+            sentence = _describe_end(decision)
         case WorkerDown():
             sentence = f"mark {decision.worker} as DOWN"
         case DismissWorker():
             sentence = f"let {decision.worker} leave"
         case _:
-            return _order(decision)
-    return Deed(sentence, because(decision.reason))
+            return _describe_order(decision)
+    return ExplainedDecision(sentence, reason_words(decision.reason))
 
 
-def because(reason: Reason | None) -> str:
-    """Return the words of a reason; empty where the first release kept none."""
+def reason_words(reason: Reason | None) -> str:
+    """Return a reason as text; empty for a journal of the first release, which has none."""
     if reason is None:
         return ""
     key = reason.key
-    return _BECAUSE[reason.why].format(
+    return _REASONS[reason.why].format(
         worker=reason.worker,
         task="" if key is None else f"task {key.partition} of stage {key.stage}",
         attempt="" if key is None else f"attempt {key.attempt + 1}",
@@ -95,7 +97,7 @@ def because(reason: Reason | None) -> str:
     )
 
 
-_BECAUSE: Final[Mapping[Why, str]] = {
+_REASONS: Final[Mapping[Why, str]] = {
     Why.FIRST: "first attempt: all its input is there",
     Why.SPECULATIVE: "the other attempt takes much longer than most tasks of its stage; the first "
     "to finish is accepted",
@@ -143,19 +145,19 @@ _BECAUSE: Final[Mapping[Why, str]] = {
 # What happened.
 
 
-def _happened(event: Happening) -> str:
+def _describe_event(event: Happening) -> str:
     match event:
         case Submission() | JobSubmitted():
             stages = event.job.stages
             tasks = sum(stage.partitions for stage in stages)
             return f"the job was submitted: {many(len(stages), 'stage')}, {many(tasks, 'task')}"
         case SuccessRow():
-            return _succeeded(event)
+            return _describe_success(event)
         case FailureRow():
-            failed = f"{event.worker} failed at {_task(event.report.key)}"
-            return f"{failed}: {_why(event.report.failure)}"
+            failed = f"{event.worker} failed at {_task_words(event.report.key)}"
+            return f"{failed}: {_failure_words(event.report.failure)}"
         case HeartbeatDiff():
-            return _beat(event)
+            return _describe_heartbeat(event)
         case Timeouts():
             parts = [f"{worker} sent no heartbeat for too long" for worker, _ in event.silent]
             parts += ["no worker was available for too long"] if event.stranded else []
@@ -168,24 +170,24 @@ def _happened(event: Happening) -> str:
             files = sum(len(manifest.files) for manifest in event.manifests)
             return f"publishing {many(files, 'file')} begins"
         case JobCommitFailed():
-            return f"the files could not be published: {_why(event.failure)}"
+            return f"the files could not be published: {_failure_words(event.failure)}"
         case PublishedRow():
             return "the list of published files is in the journal"
         case WorkerLeft() | WorkerDraining():
             goes = "said goodbye" if isinstance(event, WorkerLeft) else "begins to drain"
             return f"{event.worker} {goes}"
         case _:
-            return _HAPPENED.get(event.kind, event.kind.replace("_", " "))
+            return _EVENTS.get(event.kind, event.kind.replace("_", " "))
 
 
-def _succeeded(row: SuccessRow) -> str:
+def _describe_success(row: SuccessRow) -> str:
     report = row.report
     rows = report.block.rows if report.sink is None else report.sink.rows
-    done = f"{row.worker} completed {_task(report.key)}"
+    done = f"{row.worker} completed {_task_words(report.key)}"
     return f"{done}: {many(rows, 'row')} in {report.duration_s:.2f} s"
 
 
-def _beat(facts: HeartbeatDiff) -> str:
+def _describe_heartbeat(facts: HeartbeatDiff) -> str:
     parts = []
     if facts.lost:
         parts.append(f"does not have {many(len(facts.lost), 'attempt')} that it was sent")
@@ -204,7 +206,7 @@ def _beat(facts: HeartbeatDiff) -> str:
     return f"{facts.worker} said in a heartbeat that it {' and '.join(parts) or 'has room'}"
 
 
-_HAPPENED: Final[Mapping[str, str]] = {
+_EVENTS: Final[Mapping[str, str]] = {
     "job_cancel_requested": "cancellation was requested",
     "job_committed": "the files are published",
     "job_released": "the results are not needed any more",
@@ -215,55 +217,57 @@ _HAPPENED: Final[Mapping[str, str]] = {
 # What was decided.
 
 
-def _finish(end: FinishJob) -> str:
+def _describe_end(end: FinishJob) -> str:
     results = f", {many(len(end.results), 'result block')} kept" if end.results else ""
-    why = "" if end.failure is None else f": {_why(end.failure)}"
+    why = "" if end.failure is None else f": {_failure_words(end.failure)}"
     if end.status is not JobStatus.FAILED:
         return f"the job {'is ' if end.status is JobStatus.CANCELLED else ''}{end.status}{results}"
-    where = "" if end.key is None else f" ({_task(end.key)})"
+    where = "" if end.key is None else f" ({_task_words(end.key)})"
     return f"the job FAILED{where}{why}"
 
 
-def _order(decision: Decision) -> Deed:
-    """Say what was ordered that has one reason only."""
+def _describe_order(decision: Decision) -> ExplainedDecision:
+    """Return a decision that has only one possible reason."""
     match decision:
         case RequireRegistration():
-            return Deed(
+            return ExplainedDecision(
                 f"ask {decision.worker} to register again",
                 "its registration is not valid any more, so its reports are ignored",
             )
         case BlocksReleased():
             blocks = many(decision.blocks, "block")
-            return Deed(f"let {decision.worker} delete {blocks}", "no task will read them")
+            return ExplainedDecision(
+                f"let {decision.worker} delete {blocks}", "no task will read them"
+            )
         case ReleaseJob():
-            return Deed(
+            return ExplainedDecision(
                 f"let {decision.worker} delete every block of the job",
                 "the job is over, and none of its results are there",
             )
         case BlocksMoving():
-            return Deed(
+            return ExplainedDecision(
                 f"let {decision.worker} fetch {many(decision.blocks, 'block')}",
                 "they are still needed, and their worker is draining",
             )
         case CommitJob():
-            return Deed(
+            return ExplainedDecision(
                 f"publish the files of {many(len(decision.sinks), 'attempt')}",
                 "all output is complete",
             )
         case _:
-            return Deed(decision.kind.replace("_", " "), "")
+            return ExplainedDecision(decision.kind.replace("_", " "), "")
 
 
 # Words.
 
 
-def _task(key: TaskKey) -> str:
+def _task_words(key: TaskKey) -> str:
     attempt = f", attempt {key.attempt + 1}" if key.attempt else ""
     generation = f", generation {key.generation + 1}" if key.generation else ""
     return f"task {key.partition} of stage {key.stage}{attempt}{generation}"
 
 
-def _why(failure: Failure) -> str:
+def _failure_words(failure: Failure) -> str:
     if isinstance(failure, FetchFailed):
         lost = f"the block of task {failure.partition} of stage {failure.stage}"
         return f"{lost} could not be read: {failure.reason}"

@@ -69,7 +69,7 @@ class StageState:
         self.unneeded: set[int] = set()
         """Tasks that need not run: only tasks with cached blocks would read them."""
 
-    def begins_with(self, hits: Iterable[CacheHit], *, to_run: Collection[int]) -> None:
+    def add_cached(self, hits: Iterable[CacheHit], *, to_run: Collection[int]) -> None:
         """Note the cached blocks and the tasks that have to run."""
         self.cached_blocks = {hit.key.partition: hit.meta for hit in hits}
         unread = set(range(self.stage.partitions)) - set(to_run)

@@ -1,7 +1,7 @@
-"""Why a job was not faster, and what to change: rules over its record, in words.
+"""Advice on a job: rules over its record that say why it was not faster, and what to change.
 
-Each rule is a function from what is known to at most a few pieces of advice. A rule speaks only
-where the change would be felt; one that is not sure says nothing.
+Each rule is a function from the facts to a few pieces of advice. A rule gives advice only if the
+change would be noticed and the cause is certain.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ from minispark.plan.stages import ReadMode
 from minispark.settings import MIB
 
 _FELT_S = 0.5
-"""What costs less than this is not worth a change."""
+"""Time below which a change is not worth it."""
 _SKEWED = 3.0
-"""So many times the median task: below it a stage ends with its tasks nearly together."""
+"""Ratio to the median below which the tasks of a stage end at nearly the same time."""
 _SMALL_FILE = MIB
 _MANY_FILES = 16
 _SHORT_S = 0.02
-"""A task that is shorter costs more to start than to run."""
+"""Time below which a task takes longer to start than to run."""
 _LARGE_GATHER = 64 * MIB
 _SLOW_WORKER = 2.0
 
 
 class Advice(BaseModel):
-    """What was seen, and the change to make."""
+    """An observation, and the change to make."""
 
     rule: str
     what: str
@@ -51,11 +51,11 @@ class Advice(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What the rules look at."""
+    """The input of the rules."""
 
     record: JobRecord
     slots: int
-    """Tasks that the cluster can run at a time; 0 where that is not known."""
+    """Number of tasks that the cluster can run at a time; 0 if unknown."""
 
 
 Rule = Callable[[Facts], Iterator[Advice]]
@@ -67,7 +67,7 @@ def why(facts: Facts) -> list[Advice]:
 
 
 def skew(facts: Facts) -> Iterator[Advice]:
-    """Find stages that wait for one task that got much more than the others."""
+    """Find stages that wait for one task with much more input than the others."""
     for state in facts.record.stages.values():
         reports = list(state.reports.values())
         if len(reports) < 3:
@@ -194,7 +194,7 @@ def idle_slots(facts: Facts) -> Iterator[Advice]:
 
 
 def short_tasks(facts: Facts) -> Iterator[Advice]:
-    """Find stages cut into so many pieces that starting them is the work."""
+    """Find stages with tasks so short that most of the time is spent to start them."""
     for state in facts.record.stages.values():
         times = [report.duration_s for report in state.reports.values()]
         enough = max(64, 8 * facts.slots)
@@ -229,7 +229,7 @@ def wide_exchange(facts: Facts) -> Iterator[Advice]:
 
 
 def retries(facts: Facts) -> Iterator[Advice]:
-    """Say why attempts failed, kind by kind, and what is done about each."""
+    """Give advice for each kind of failure."""
     failures: Counter[type[Failure]] = Counter()
     for attempt in facts.record.attempts.values():
         if attempt.status == "FAILED" and attempt.failure is not None:

@@ -1,7 +1,7 @@
-"""What the scheduler wants done. The loop around it carries commands out, in order.
+"""The commands of the scheduler. The loop around it carries them out, in order.
 
 A command says why it was decided (``reason``). It has none only where a journal of the first
-release did not keep one.
+release did not store one.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from minispark.scheduler.reasons import Reason, Why
 
 
 class JobStatus(StrEnum):
-    """How a job stands."""
+    """The status of a job."""
 
     ACCEPTED = "ACCEPTED"
     RUNNING = "RUNNING"
@@ -76,7 +76,7 @@ class CancelTask:
 
 @dataclass(frozen=True, slots=True)
 class ReportAccepted:
-    """The report of this step was taken in. Nothing is to be done; views count it."""
+    """The report of this step was accepted. Nothing is to be done; views count it."""
 
     kind: Literal["report_accepted"] = "report_accepted"
 
@@ -91,7 +91,7 @@ class ReportDropped:
 
 @dataclass(frozen=True, slots=True)
 class RequireRegistration:
-    """A worker spoke under an epoch that is not current: tell it to register anew."""
+    """A worker sent an event under an epoch that is not current: ask it to register again."""
 
     worker: str
     epoch: int
@@ -134,7 +134,7 @@ class FinishJob:
 
 @dataclass(frozen=True, slots=True)
 class ReleaseBlocks:
-    """Delete blocks that nobody will read."""
+    """Delete blocks that no task or user will read."""
 
     worker: str
     epoch: int

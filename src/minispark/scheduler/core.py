@@ -105,7 +105,7 @@ class Scheduler:
         self.settings = settings
         self.state = state or State()
         self.state.arrange(settings)
-        self._signs = HeartbeatTracker(settings)
+        self._heartbeats = HeartbeatTracker(settings)
         self._due_s = inf
         """Before this no deadline of the state is due. May be too early, never too late."""
 
@@ -118,7 +118,7 @@ class Scheduler:
         """Return the fact of an event, None if it changes nothing."""
         match event:
             case WorkerHeartbeat():
-                return self._signs.facts(self.state, event, now)
+                return self._heartbeats.facts(self.state, event, now)
             case TimerFired():
                 return self._time_facts(now)
             case _:
@@ -148,7 +148,7 @@ class Scheduler:
     @property
     def wake_s(self) -> float:
         """Time of the next `TimerFired`, infinity for never. It changes with each event."""
-        return min(self._due_s, self._signs.due_s)
+        return min(self._due_s, self._heartbeats.due_s)
 
     # Public reads.
 
@@ -214,7 +214,7 @@ class Scheduler:
             case MasterRestarted():
                 self._restart(step, event.attempts)
             case WorkerHeartbeat() | TimerFired():
-                msg = f"nobody has decided what follows from {event}"
+                msg = f"not a fact, but an event to be decided: {event}"
                 raise TypeError(msg)
             case _:
                 self._take_from_worker(step, event)
@@ -231,7 +231,7 @@ class Scheduler:
             if isinstance(event, TaskSucceeded | TaskFailed):
                 step.emit(ReportDropped(Reason(Why.NOT_REGISTERED)))
             return
-        self._signs.hear(worker.name, step.now)
+        self._heartbeats.hear(worker.name, step.now)
         if worker.suspect:
             worker.suspect = False
             self.state.reindex(worker)
@@ -310,7 +310,7 @@ class Scheduler:
         elif event.epoch < worker.epoch or not worker.up:
             step.emit(RequireRegistration(event.worker, event.epoch))
             return
-        self._signs.hear(worker.name, step.now)
+        self._heartbeats.hear(worker.name, step.now)
         if worker.leaving is not None:
             return
         self.state.add_worker(worker)
@@ -334,7 +334,7 @@ class Scheduler:
         worker.full = event.full
         self.state.reindex(worker)
         if event.full is not None:
-            step.call_back_all(worker.waiting, Reason(Why.WORKER_FULL, worker.name))
+            step.revoke_all(worker.waiting, Reason(Why.WORKER_FULL, worker.name))
         unwanted = Reason(Why.NOT_LEASED)
         for key in event.unwanted:
             step.emit(CancelTask(worker.name, worker.epoch, key, unwanted))
@@ -351,7 +351,7 @@ class Scheduler:
     def _end_life(self, step: Step, worker: Worker, reason: Reason) -> None:
         """Queue a worker's attempts again and write its blocks off."""
         worker.up = False
-        self._signs.forget(worker.name)
+        self._heartbeats.forget(worker.name)
         self.state.remove_worker(worker)
         drain.end(self.state, worker)
         for name in list(worker.blocks):
@@ -376,8 +376,8 @@ class Scheduler:
     def _time_facts(self, now: float) -> Timeouts | None:
         """Return timed-out workers and starved jobs, None if there are none."""
         silent: list[Worker] = []
-        if now >= self._signs.due_s:
-            silent = self._signs.silent(self.state, now)
+        if now >= self._heartbeats.due_s:
+            silent = self._heartbeats.silent(self.state, now)
         if not silent and now < self._due_s:
             return None
         stranded = liveness.stranded(self.state, now, self.settings)
@@ -402,7 +402,7 @@ class Scheduler:
     def _restart(self, step: Step, attempts: int) -> None:
         """Repeat open commands after a restart; workers ignore duplicates."""
         state = self.state
-        self._signs.begin_anew(state, step.now)
+        self._heartbeats.restart(state, step.now)
         for job in state.jobs.values():
             for task in (task for stage in job.ordered for task in stage.tasks):
                 task.attempts = max(task.attempts, attempts)

@@ -39,7 +39,7 @@ def begin(step: Step, worker: Worker) -> None:
     step.state.remove_worker(worker)
     _reassign_moves(step.state, worker)
     retry_moves(step.state)
-    step.call_back_all(worker.waiting, Reason(Why.WORKER_DRAINING, worker.name))
+    step.revoke_all(worker.waiting, Reason(Why.WORKER_DRAINING, worker.name))
     step.due(step.now + step.settings.drain_timeout_s)
 
 
@@ -85,7 +85,7 @@ def check_time(step: Step) -> None:
             leave.over = True
             limit_s = settings.drain_timeout_s
             reason = Reason(Why.DRAIN_TIMEOUT, worker.name, limit=limit_s)
-            step.call_back_all(worker.leased, reason)
+            step.revoke_all(worker.leased, reason)
         if leave.dismissed_s is not None and now >= leave.dismissed_s + settings.move_timeout_s:
             _dismiss(step, worker, leave, RESENT)
 

@@ -28,7 +28,7 @@ def record_failure(step: Step, worker: Worker, key: TaskKey) -> None:
         worker.excluded_until_s = step.now + settings.exclude_s
         step.due(worker.excluded_until_s)
         step.state.reindex(worker)
-        step.call_back_all(worker.waiting, Reason(Why.WORKER_EXCLUDED, worker.name))
+        step.revoke_all(worker.waiting, Reason(Why.WORKER_EXCLUDED, worker.name))
     else:
         # Tasks fail on every worker, so no worker is the cause.
         for other in list(step.state.worker_index.excluded_workers.values()):

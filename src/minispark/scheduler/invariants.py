@@ -51,7 +51,7 @@ def check(scheduler: Scheduler, now: float) -> None:
         *(text for job in state.jobs.values() for text in _job(scheduler, job)),
         *_clock(scheduler, now),
     ):
-        raise InvariantError(f"{contradiction}\n{tell(state)}")
+        raise InvariantError(f"{contradiction}\n{describe_state(state)}")
 
 
 def check_commands(scheduler: Scheduler, commands: Sequence[Command], now: float) -> None:
@@ -60,10 +60,10 @@ def check_commands(scheduler: Scheduler, commands: Sequence[Command], now: float
         *_addressees(scheduler.state, commands),
         *_loads(scheduler, commands, now),
     ):
-        raise InvariantError(f"{contradiction}\n{tell(scheduler.state)}")
+        raise InvariantError(f"{contradiction}\n{describe_state(scheduler.state)}")
 
 
-def tell(state: State) -> str:
+def describe_state(state: State) -> str:
     """Return the state as a few lines of text."""
     letters: dict[type, str] = {
         Idle: ".",

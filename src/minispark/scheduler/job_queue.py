@@ -95,7 +95,7 @@ class JobQueue:
         ]
         return min(candidates)[1] if candidates else None
 
-    def has_too_much(self, job: Claim, other: Claim) -> bool:
+    def should_yield(self, job: Claim, other: Claim) -> bool:
         """Whether ``job`` should give up a waiting attempt, so that ``beside`` gets its first one.
 
         Not if ``job`` would have less than ``beside`` then.

@@ -61,11 +61,11 @@ def preempt_prefetched(step: Step) -> None:
         if name not in lines.fit.members or name in avoid:
             return False
         owners = (state.jobs[key.job] for key in state.workers[name].waiting)
-        return all(state.job_queue.has_too_much(other, job) for other in owners)
+        return all(state.job_queue.should_yield(other, job) for other in owners)
 
     giver = lines.waiting.find(can_give_way, among=LOOKAHEAD)
     if giver is not None:
-        step.call_back_all(state.workers[giver].waiting, Reason(Why.PREEMPTED, giver))
+        step.revoke_all(state.workers[giver].waiting, Reason(Why.PREEMPTED, giver))
         step.settle()
         place(step)
 

@@ -1,4 +1,4 @@
-"""Which workers live, and what is due by the clock.
+"""The workers that are alive, and the deadlines of the scheduler.
 
 Covers: heartbeats, lost leases, deadlines. Does not cover: what a loss is charged as (`policy`).
 
@@ -27,29 +27,29 @@ class HeartbeatTracker:
 
     def __init__(self, settings: SchedulerSettings) -> None:
         self._settings = settings
-        self._heard: dict[str, float] = {}
-        self._named: dict[str, dict[TaskKey, float]] = {}
-        """By worker, when it last named each of its live attempts."""
-        self._strange: dict[str, dict[str, float]] = {}
-        """By worker, since when it names jobs that are not known."""
+        self._last_heard: dict[str, float] = {}
+        self._last_named: dict[str, dict[TaskKey, float]] = {}
+        """By worker, when its heartbeat last named each of its live attempts."""
+        self._unknown_since: dict[str, dict[str, float]] = {}
+        """By worker, since when its heartbeats name each unknown job."""
         self.due_s = inf
         """Before this no worker is overdue. Often too early: each heartbeat moves the true time."""
 
     def hear(self, worker: str, now: float) -> None:
-        """Note a sign of life of a worker."""
-        self._heard[worker] = now
+        """Note that a worker has sent something."""
+        self._last_heard[worker] = now
         self.due_s = min(self.due_s, now + self._settings.heartbeat_timeout_s)
 
-    def begin_anew(self, state: State, now: float) -> None:
-        """Treat every worker as just heard, with all its leases: there was no master to hear it."""
+    def restart(self, state: State, now: float) -> None:
+        """Treat every worker as just heard, with all its leases: no master was there before."""
         for worker in state.workers.values():
             if worker.up:
                 self.hear(worker.name, now)
-                self._named[worker.name] = dict.fromkeys(worker.leased, now)
+                self._last_named[worker.name] = dict.fromkeys(worker.leased, now)
 
     def forget(self, worker: str) -> None:
         """Forget a worker that is DOWN."""
-        for notes in (self._heard, self._named, self._strange):
+        for notes in (self._last_heard, self._last_named, self._unknown_since):
             notes.pop(worker, None)
 
     def silent(self, state: State, now: float) -> list[Worker]:
@@ -60,7 +60,7 @@ class HeartbeatTracker:
         for worker in state.workers.values():
             if not worker.up:
                 continue
-            due_s = self._heard.setdefault(worker.name, now) + limit_s
+            due_s = self._last_heard.setdefault(worker.name, now) + limit_s
             if now >= due_s:
                 workers.append(worker)
             else:
@@ -78,12 +78,12 @@ class HeartbeatTracker:
             return HeartbeatDiff(beat.worker, beat.epoch)
         self.hear(worker.name, now)
         names = dict.fromkeys(beat.attempts)
-        last_named = self._named.get(worker.name, {})
+        last_named = self._last_named.get(worker.name, {})
         naming = {
             key: now if key in names else max(since_s, last_named.get(key, since_s))
             for key, since_s in worker.leased.items()
         }
-        self._named[worker.name] = naming
+        self._last_named[worker.name] = naming
         grace_s = self._settings.lost_task_grace_s
         facts = HeartbeatDiff(
             worker.name,
@@ -94,8 +94,8 @@ class HeartbeatTracker:
             full=beat.full,
             speaks=worker.suspect,
         )
-        told = facts.lost or facts.unwanted or facts.forgotten or facts.speaks
-        return facts if told or facts.full != worker.full else None
+        changed = facts.lost or facts.unwanted or facts.forgotten or facts.speaks
+        return facts if changed or facts.full != worker.full else None
 
     def _forgotten(
         self, state: State, worker: Worker, held: tuple[str, ...], now: float
@@ -105,12 +105,12 @@ class HeartbeatTracker:
         When it names a job once, the message about the job's end may still be on its way.
         """
         unknown = [name for name in held if not _has_place(state, worker, name)]
-        unknown_since = self._strange.get(worker.name, {})
+        unknown_since = self._unknown_since.get(worker.name, {})
         since = {name: unknown_since.get(name, now) for name in unknown}
         limit_s = now - self._settings.lost_task_grace_s
         overdue = tuple(name for name, since_s in since.items() if since_s < limit_s)
         # If it names them for as long again, the command was lost.
-        self._strange[worker.name] = since | dict.fromkeys(overdue, now)
+        self._unknown_since[worker.name] = since | dict.fromkeys(overdue, now)
         return overdue
 
 
@@ -132,7 +132,7 @@ def _is_fetching(state: State, worker: Worker, name: str) -> bool:
     )
 
 
-def nobody_works(state: State) -> bool:
+def has_no_worker(state: State) -> bool:
     """Whether nothing runs and no worker can take a task: there is none, or all are full."""
     if len(state.worker_index.full) < len(state.rotation):
         return False

@@ -95,12 +95,12 @@ def load(plain: dict[str, Any]) -> State:
     return state
 
 
-_FORMER: Final = {"hungry": "runnable_jobs", "struck": "failures", "strikes": "failed_tasks"}
+_RENAMED: Final = {"hungry": "runnable_jobs", "struck": "failures", "strikes": "failed_tasks"}
 """Fields whose names in snapshots of version 4 were others, and their names now."""
 
 
 def _present(plain: dict[str, Any]) -> dict[str, Any]:
-    return {_FORMER.get(name, name): value for name, value in plain.items()}
+    return {_RENAMED.get(name, name): value for name, value in plain.items()}
 
 
 # Plain values of any record.
@@ -296,7 +296,7 @@ def _load_tasks(job: JobRun, stage: StageRun, plain: dict[str, Any]) -> None:
     for partition, *memory in plain["memories"]:
         for name, value in zip(_MEMORY, memory, strict=True):
             setattr(stage.tasks[partition], name, tuple(value) if type(value) is list else value)
-    # The first release kept none.
+    # The first release stored none.
     before = [[p] for p, attempts in enumerate(plain["attempts"]) if attempts]
     for partition, *reason in plain.get("reasons", before):
         stage.tasks[partition].why = Reason.of(*reason) if reason else None

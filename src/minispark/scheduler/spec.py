@@ -38,7 +38,7 @@ class StageSpec:
 
 @dataclass(frozen=True, slots=True)
 class CachedOutput:
-    """The output of a task that a worker has kept from an earlier job: the task need not run."""
+    """The output of a task in a worker's cache, from an earlier job: the task need not run."""
 
     stage: int
     partition: int

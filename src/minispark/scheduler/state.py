@@ -315,7 +315,7 @@ class State:
     def unlease(self, lease: Leased, now: float) -> None:
         """Remove an attempt from its worker."""
         worker, job = self.workers[lease.worker], self.jobs[lease.key.job]
-        following = worker.let_go_of(lease.key, now)
+        following = worker.remove_attempt(lease.key, now)
         job.stages[lease.key.stage].started.pop(lease.key, None)
         if following is not None:
             self.jobs[following.job].stages[following.stage].started[following] = now

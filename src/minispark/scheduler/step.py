@@ -79,7 +79,7 @@ class Step:
     def watch(self) -> None:
         """Start or stop the time-out of jobs that no worker can take."""
         state = self.state
-        stuck, state.stuck = state.stuck, liveness.nobody_works(state)
+        stuck, state.stuck = state.stuck, liveness.has_no_worker(state)
         if not (stuck or state.stuck):
             return
         for job in state.jobs.values():
@@ -152,7 +152,7 @@ class Step:
         self.touched.pop(job.name, None)
         for worker in (self.state.workers.get(name) for name in job.workers):
             if worker is not None and worker.failed_tasks:
-                worker.close_strikes(job.name)
+                worker.count_failures_of(job.name)
         self.emit(FinishJob(job.name, job.status, failure, results, key, reason))
         self.release(job, keep=[block.key for block in results])
 
@@ -163,7 +163,7 @@ class Step:
         """
         kept_blocks = dict.fromkeys(keep)
         for leaver in self.state.leaving.values():
-            leaver.let_go(job.name, kept_blocks)
+            leaver.cancel_moves(job.name, kept_blocks)
         holders, job.workers = job.workers, {}
         workers = self.state.workers
         for worker in (workers[name] for name in holders if name in workers):
@@ -240,7 +240,7 @@ class Step:
             # The attempt read from where the block was before: it is tried again.
             self._count_fetch(job, reader, failure)
             return True
-        # A worker that does not answer may be lost; its next heartbeat, or silence, tells.
+        # A worker that does not answer may be lost: its next heartbeat, or the time-out, decides.
         if holder.up and holder.name != reader.worker:
             holder.suspect = self.settings.heartbeat_timeout_s < inf
             self.state.reindex(holder)
@@ -335,7 +335,7 @@ class Step:
         else:
             self.mark_dirty(job)
 
-    def call_back_all(self, keys: Iterable[TaskKey], reason: Reason) -> None:
+    def revoke_all(self, keys: Iterable[TaskKey], reason: Reason) -> None:
         """Take attempts back from their worker."""
         for lease in [self.state.lease_of(key) for key in keys]:
             if lease is not None:

@@ -87,7 +87,7 @@ class Worker:
         self.failures = 0
         self.failed_tasks.clear()
 
-    def close_strikes(self, job: str) -> None:
+    def count_failures_of(self, job: str) -> None:
         """Replace the failed tasks of an ended job by their number."""
         tasks = [task for task in self.failed_tasks if task[0] == job]
         for task in tasks:
@@ -104,7 +104,7 @@ class Worker:
         self.leased[key] = now
         return has_slot
 
-    def let_go_of(self, key: TaskKey, now: float) -> TaskKey | None:
+    def remove_attempt(self, key: TaskKey, now: float) -> TaskKey | None:
         """Remove an attempt; return the waiting attempt that gets its slot, if there is one."""
         del self.leased[key]
         if self.started.pop(key, None) is None:
@@ -126,7 +126,7 @@ class Worker:
         """The last waiting attempt, None if no attempt waits."""
         return next(reversed(self.waiting), None)
 
-    def let_go(self, job: str, kept: Collection[TaskKey]) -> None:
+    def cancel_moves(self, job: str, kept: Collection[TaskKey]) -> None:
         """Cancel the moves of an ended job, except those of ``kept`` blocks."""
         leave = self.leaving
         if leave is not None:

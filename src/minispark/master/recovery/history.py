@@ -1,7 +1,6 @@
 """The attempts and events of a job, also after its end.
 
-The record of a finished job is folded from the journal, which keeps its rows as long as the job is
-kept.
+The record of a finished job is folded from the journal, which has its rows as long as the job.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from minispark.observe.record import JobRecord
 from minispark.wire.messages import GraphMessage
 
 _CACHED = 4
-"""Folded records of finished jobs in memory: after one page a client asks for the next."""
+"""Records of finished jobs in memory: after one page a client usually reads the next."""
 _PAGE = 500
 _KEEPALIVE_S = 15.0
 """Longest silence of a stream: proxies close silent connections."""
@@ -67,7 +66,7 @@ class JobHistory:
         )
 
     async def rows(self, job: str, *, limit: int, after: int) -> list[Row]:
-        """Return rows of a job, after one of them.
+        """Return rows of a job after a number.
 
         Raises
         ------
@@ -79,7 +78,7 @@ class JobHistory:
         return await asyncio.to_thread(lambda: list(read_rows(stored)))
 
     async def count(self, job: str, *, before: int | None = None) -> int:
-        """Return how many events of a job the journal has, all or those before one.
+        """Return the number of a job's events in the journal, all or those before a number.
 
         Raises
         ------
@@ -157,7 +156,7 @@ class JobHistory:
         return self._records[job]
 
     async def new_record(self, job: str) -> JobRecord:
-        """Return a record of a job without any row applied.
+        """Return an empty record of a job.
 
         Raises
         ------

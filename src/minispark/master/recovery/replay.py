@@ -1,8 +1,7 @@
-"""The scheduler of an earlier life, made again from the journal.
+"""The replay: the scheduler of an earlier master, restored from the journal.
 
-A snapshot, then every fact that came after it, applied at the time at which it was applied
-first. What the scheduler decides now must be what was written then; if it is not, this is another
-scheduler, and nothing it says of running jobs can be trusted.
+It loads a snapshot and applies every later fact at its original time. The scheduler must decide
+the same as before. If it does not, its state of the running jobs cannot be trusted.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from minispark.settings import SchedulerSettings
 
 
 def snapshot_of(scheduler: Scheduler, workers: list[Registration]) -> dict[str, Any]:
-    """Say all that a replay begins with."""
+    """Return the snapshot from which a replay starts."""
     return {
         "settings": asdict(scheduler.settings),
         "scheduler": dump(scheduler.state),
@@ -37,9 +36,10 @@ def snapshot_of(scheduler: Scheduler, workers: list[Registration]) -> dict[str, 
 
 
 class Replay:
-    """Begins with a snapshot and takes the rows after it; an ``empty`` journal has none.
+    """A scheduler and its workers, from a snapshot and the rows after it.
 
-    ``broken`` says why it had to be given up; `scheduler` and `workers` mean nothing then.
+    An ``empty`` journal needs no snapshot. ``broken`` is why the replay has failed; then
+    ``scheduler`` and ``workers`` have no meaning.
     """
 
     def __init__(self, snapshot: Snapshot | None, *, empty: bool) -> None:
@@ -64,7 +64,7 @@ class Replay:
             return
         try:
             self._load(from_json(snapshot.state))
-        # Whatever is wrong with it: the jobs that ended must still be there.
+        # After any error the master must still start with the ended jobs.
         except Exception as error:
             self.broken = f"its snapshot cannot be read: {type(error).__name__}"
 
@@ -74,7 +74,7 @@ class Replay:
         Raises
         ------
         ValueError
-            This version does not understand the row.
+            This version cannot read the row.
         """
         happening = happening_of(stored)
         decisions = None
@@ -87,10 +87,10 @@ class Replay:
     def _apply(
         self, stored: JournalEvent, happening: Happening, now: float
     ) -> tuple[Decision, ...] | None:
-        """Decide again; return what was decided, None if not the same as in the journal."""
+        """Apply a row; return the decisions, None if they differ from those in the journal."""
         try:
             commands = self.scheduler.apply(event_of(happening), now)
-        # Whatever it is: the master must start, and the jobs that ended be there.
+        # After any error the master must still start with the ended jobs.
         except Exception as error:
             self.give_up(stored, error)
             return None
@@ -107,7 +107,7 @@ class Replay:
         return decisions_of(commands)
 
     def _differ(self, text: str | None, stored: str | None) -> bool:
-        """Whether decisions differ, as far as the version that wrote the journal said them."""
+        """Whether decisions differ in the parts that the version of the journal has."""
         now, then = decode_decisions(text), decode_decisions(stored)
         if self._version >= 5:
             return now != then
@@ -115,12 +115,12 @@ class Replay:
         return list(map(without_reason, decisions)) != list(map(without_reason, then))
 
     def give_up(self, stored: JournalEvent, error: Exception) -> None:
-        """Note that a row cannot be understood."""
+        """Note that a row cannot be replayed."""
         why = f"row {stored.seq} ({stored.kind}) cannot be replayed: {type(error).__name__}"
         self.broken = self.broken or why
 
     def _load(self, plain: dict[str, Any]) -> None:
-        # The decisions were made under the settings of then.
+        # The decisions were made with the settings of that time.
         settings = SchedulerSettings(**plain["settings"])
         self.scheduler = Scheduler(settings, load(plain["scheduler"]))
         for worker in plain["workers"]:

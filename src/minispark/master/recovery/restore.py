@@ -1,9 +1,9 @@
-"""What a master makes of the journal of its earlier life: it goes on.
+"""The restart of a master from its journal.
 
-Finished jobs are listed as they were. Running ones go on where they were: the scheduler is
-replayed, their records are told again, workers are taken for present under their old epochs.
-Where the journal cannot be replayed (another version of the scheduler wrote it), running jobs
-have failed and say why; but a commit that had begun is brought to its end.
+Finished jobs are listed as before. Running jobs continue: the scheduler is replayed, the records of
+the jobs are folded again, workers count as present under their old epochs. If the journal cannot be
+replayed (another version of the scheduler wrote it), running jobs end FAILED with the reason; a
+commit that had begun is finished.
 """
 
 from __future__ import annotations
@@ -35,23 +35,23 @@ from minispark.wire.http import RefusedError
 from minispark.wire.messages import GraphMessage
 
 _VERSION_BITS = 32
-"""Versions of a record begin beyond all of its earlier life: one for each bit of the epoch."""
+"""Bits of a record's version below the master's epoch: later masters have higher versions."""
 
 _log = logger("master")
 
 
 def identify(journal: Journal, *, new_cluster_id: str, disk: str) -> Identity:
-    """Begin a new life: the cluster's id stays, the master's epoch goes up.
+    """Return the identity of the starting master: the same cluster id, the next epoch.
 
-    The end of the journal may be missing where ``disk`` is another than in the last life, or where
-    the journal has noticed a loss.
+    The end of the journal may be missing if ``disk`` is another one than before, or if the journal
+    has noticed a loss. Then attempts get higher numbers.
     """
     cluster = journal.meta("cluster_id")
     if cluster is None:
         cluster = new_cluster_id
         journal.set_meta("cluster_id", cluster)
     loss = journal.loss
-    # What has been lost may hold a later life: workers refuse an earlier one.
+    # The lost part may be of a later epoch: workers refuse an earlier one.
     last = max(int(journal.meta("master_epoch") or 0), 0 if loss is None else loss.master_epoch)
     epoch = last + 1
     journal.set_meta("master_epoch", str(epoch))
@@ -62,9 +62,10 @@ def identify(journal: Journal, *, new_cluster_id: str, disk: str) -> Identity:
 
 
 def restore(parts: Components) -> list[Callable[[], None]]:
-    """Fill the books from the journal. Before the journal is started.
+    """Restore scheduler, workers and jobs from the journal, before the journal is started.
 
-    Returns what was decided and perhaps not done: for whoever starts the carrier.
+    Returns actions that were decided and perhaps not carried out; the caller runs them when the
+    scheduler loop starts.
     """
     journal, began_s = parts.journal, monotonic_s()
     parts.jobs.archived_totals = Totals.model_validate_json(journal.meta(TOTALS) or "{}")
@@ -93,7 +94,7 @@ def restore(parts: Components) -> list[Callable[[], None]]:
 def _read_rows(
     parts: Components, replay: Replay, live: dict[str, RunningJob]
 ) -> tuple[int, dict[str, FinishJob]]:
-    """Fold the rows into scheduler and jobs; return how many there were, and how jobs ended."""
+    """Apply the rows to scheduler and jobs; return their number, and the ends of jobs."""
     rows = 0
     ends: dict[str, FinishJob] = {}
     for stored in parts.journal.replay(after=replay.after, jobs=live):
@@ -102,7 +103,7 @@ def _read_rows(
             row = replay.read(stored)
             if row.job in live:
                 live[row.job].take(row)
-        # Whatever is wrong with a row, the jobs that ended must be there.
+        # After any error the master must still start with the ended jobs.
         except Exception as error:
             replay.give_up(stored, error)
             continue
@@ -117,7 +118,7 @@ def _read_rows(
 
 @contextmanager
 def _no_collection() -> Iterator[None]:
-    """Collect no garbage: none is made, and looking for it among so much costs half of the time."""
+    """Turn garbage collection off: a replay creates no cycles, and it would take half of the time."""
     before = gc.isenabled()
     gc.disable()
     try:
@@ -128,7 +129,7 @@ def _no_collection() -> Iterator[None]:
 
 
 def _live(parts: Components, stored: StoredJob) -> RunningJob:
-    """Begin the book entry of a job that was running, as it was when it was accepted."""
+    """Return a running job as it was when it was accepted."""
     graph = GraphMessage.model_validate_json(stored.graph).graph
     version = parts.identity.master_epoch << _VERSION_BITS
     record = JobRecord(stored.job, stored.name, graph, stored.submitted_at, version=version)
@@ -153,8 +154,7 @@ def _resume(
     live: dict[str, RunningJob],
     ends: dict[str, FinishJob],
 ) -> list[Callable[[], None]]:
-    """Take the replayed scheduler for this life's."""
-    # From here on under the settings of this life.
+    """Continue with the replayed scheduler, under the present settings."""
     scheduler = Scheduler(parts.config.scheduler, replay.scheduler.state)
     parts.loop.resume(scheduler, now=replay.now)
     statuses = {worker.worker: worker for worker in scheduler.worker_status()}
@@ -170,7 +170,7 @@ def _resume(
             finished = FinishedJob.read(job)
             parts.jobs.restore(finished, idempotency_key=job.idempotency_key)
         elif scheduler.job_status(job.job) is None:
-            # Its client was never told that it was accepted, and asks again.
+            # Its client got no answer, and submits the job again.
             todo.append(_forget_later(parts, job.job))
         else:
             parts.jobs.add(live[job.job], idempotency_key=job.idempotency_key)
@@ -182,7 +182,7 @@ def _resume(
 def _start_empty(
     parts: Components, replay: Replay, stored: list[StoredJob], live: dict[str, RunningJob]
 ) -> list[Callable[[], None]]:
-    """Begin with an empty scheduler: what was running has failed."""
+    """Start with an empty scheduler; running jobs have failed."""
     parts.loop.resume(Scheduler(parts.config.scheduler), now=replay.now)
     todo: list[Callable[[], None]] = []
     for job in stored:
@@ -196,7 +196,7 @@ def _start_empty(
 
 
 def _fail(parts: Components, live: RunningJob, why: str) -> FinishedJob:
-    """End a job that cannot go on."""
+    """End a job that cannot continue; finish its commit if that had begun."""
     record, job, root, now = live.record, live.job_id, parts.config.data_root, wall_s()
     error: ErrorInfo | None = ErrorInfo(
         "MS-218",
@@ -243,7 +243,7 @@ def _forget_later(parts: Components, job: str) -> Callable[[], None]:
 
 
 def _clear_later(parts: Components, stored: StoredJob) -> Callable[[], None]:
-    """Remove what a job staged that ended just before its master did."""
+    """Return an action that removes the staged files of a job that ended just before its master."""
     directories = [Path(place) for place in json.loads(stored.staging or "[]")]
 
     def clear() -> None:

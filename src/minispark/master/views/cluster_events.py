@@ -1,6 +1,6 @@
-"""What a row means for the cluster: its news.
+"""The events of the cluster, created from rows.
 
-Most facts are none: tasks that are placed and end well are told by the journal of their job.
+Most rows give none: launches and successful attempts are in the story of their job.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from minispark.journal.cluster_event import ClusterEvent
 from minispark.journal.rows import FailureRow, Registration, Row, Submission
 from minispark.master.control.components import Components
 from minispark.observe.failures import error_of
-from minispark.observe.story_words import because
+from minispark.observe.story_words import reason_words
 from minispark.scheduler.commands import DismissWorker, FinishJob, JobStatus, WorkerDown
 from minispark.scheduler.events import (
     HeartbeatDiff,
@@ -24,12 +24,12 @@ from minispark.scheduler.events import (
     WorkerDraining,
 )
 
-_TOLD = frozenset((WorkerDown, DismissWorker, FinishJob))
-"""Decisions that are news."""
+_PUBLISHED = frozenset((WorkerDown, DismissWorker, FinishJob))
+"""Decisions that give an event."""
 
 
 class EventPublisher:
-    """Makes the news of each row, before the records are changed by it."""
+    """Writes the events of each row, before the row changes the records."""
 
     def __init__(self, parts: Components) -> None:
         self._parts = parts
@@ -39,7 +39,7 @@ class EventPublisher:
         self._full: dict[str, str] = {}
 
     def apply(self, row: Row) -> None:
-        """Write the news of a row; where that fails, nothing of it is remembered."""
+        """Write the events of a row; after an exception the publisher's state is as before."""
         before = (self._up, self._excluded, dict(self._full))
         try:
             lines = self._lines(row)
@@ -51,14 +51,14 @@ class EventPublisher:
 
     def _lines(self, row: Row) -> list[ClusterEvent]:
         events = [*self._of_happening(row), *self._of_standing(row.excluded)]
-        if _TOLD.isdisjoint(map(type, row.decisions)):
+        if _PUBLISHED.isdisjoint(map(type, row.decisions)):
             return events
         for decision in row.decisions:
             match decision:
                 case WorkerDown():
                     events += self._worker_down(decision)
                 case DismissWorker():
-                    why = because(decision.reason)
+                    why = reason_words(decision.reason)
                     events.append(_worker(decision.worker, "dismissed", f"may leave: {why}"))
                 case FinishJob():
                     events.append(self._ended(decision, row.at))
@@ -97,7 +97,7 @@ class EventPublisher:
                 pass
 
     def _of_standing(self, excluded: frozenset[str]) -> Iterator[ClusterEvent]:
-        """Say which workers are excluded, and which are not any more."""
+        """Yield the workers that were excluded or readmitted."""
         if excluded == self._excluded:
             return
         for worker in sorted(excluded - self._excluded):
@@ -109,7 +109,7 @@ class EventPublisher:
 
     def _master_started(self) -> ClusterEvent:
         scheduler = self._parts.scheduler
-        # What an earlier life has told is not told again.
+        # Events of an earlier master are not repeated.
         self._excluded = scheduler.excluded_workers()
         status = scheduler.worker_status()
         self._up = frozenset(worker.worker for worker in status if worker.status == "UP")
@@ -134,7 +134,7 @@ class EventPublisher:
             yield _worker(fact.worker, "room", f"takes work again: its {before} has room")
 
     def _worker_down(self, command: WorkerDown) -> Iterator[ClusterEvent]:
-        yield _worker(command.worker, "down", f"is DOWN: {because(command.reason)}")
+        yield _worker(command.worker, "down", f"is DOWN: {reason_words(command.reason)}")
         self._up -= {command.worker}
         self._full.pop(command.worker, None)
         yield from self._lost_with(command.worker, "is DOWN")

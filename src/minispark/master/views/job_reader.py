@@ -1,7 +1,7 @@
-"""Readers of the rows about running jobs; they read what is durable and carried out.
+"""Readers of the rows about running jobs; they read durable rows whose commands were carried out.
 
-They change nothing that is decided. Where a row cannot be taken into the record of a job, that
-record is folded from the journal again.
+They change no decision. If a row cannot be applied to the record of a job, the record is folded
+from the journal again.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from minispark.master.jobs.archiver import JobArchiver
 from minispark.master.jobs.job_store import RunningJob
 from minispark.observe.projection import apply, fold, read_rows
 from minispark.observe.record import JobRecord
-from minispark.observe.story_words import because
+from minispark.observe.story_words import reason_words
 from minispark.scheduler.commands import WorkerDown
 
 _PAGE = 1_000
@@ -27,16 +27,16 @@ _log = logger("master")
 
 
 class JobReader:
-    """Keeps the records of running jobs; freezes what is shown of a job when it has ended."""
+    """Updates the records of running jobs, and stores the views of a job when it has ended."""
 
     def __init__(self, parts: Components, endings: JobArchiver) -> None:
         self._parts = parts
         self._endings = endings
         self._behind: dict[str, int] = {}
-        """Jobs whose records are being folded again, and the last row that these must have."""
+        """Jobs whose records are being folded again, and the last row that they must have."""
 
     def apply(self, row: Row) -> None:
-        """Take a row into the records of all jobs that it is about."""
+        """Apply a row to the records of all jobs that it may change."""
         parts = self._parts
         for job in row.jobs:
             live = parts.jobs.live.get(job)
@@ -52,7 +52,7 @@ class JobReader:
             update_wait_reasons(parts)
 
     def recover(self, row: Row) -> None:
-        """Fold the records of all jobs that a row is about again: it was not taken in."""
+        """Fold the records of all jobs that a row may change again, as it was not applied."""
         live = self._parts.jobs.live
         for job in live.keys() & set(row.jobs) - self._behind.keys():
             self._begin_rebuild(live[job], row.seq)
@@ -62,7 +62,7 @@ class JobReader:
         self._parts.loop.spawn(self._rebuild(live))
 
     async def _rebuild(self, live: RunningJob) -> None:
-        """Fold the record of a job from the journal; the old one stays where that fails."""
+        """Fold the record of a job from the journal; the old one stays if that fails."""
         job, old = live.job_id, live.record
         record = JobRecord(job, old.name, old.graph, old.submitted_at, version=old.version + 1)
         after = 0
@@ -86,7 +86,7 @@ class JobReader:
 
 
 def log_row(row: Row) -> None:
-    """Log what somebody who runs a cluster wants to know of a row."""
+    """Log failed attempts and lost workers of a row."""
     happening = row.happening
     if isinstance(happening, FailureRow) and row.accepted:
         failure = happening.report.failure
@@ -99,11 +99,13 @@ def log_row(row: Row) -> None:
         )
     for decision in row.decisions:
         if isinstance(decision, WorkerDown):
-            _log.warning("worker_down", worker=decision.worker, reason=because(decision.reason))
+            _log.warning(
+                "worker_down", worker=decision.worker, reason=reason_words(decision.reason)
+            )
 
 
 def update_wait_reasons(components: Components) -> None:
-    """Write into the record of every running job why it waits, None if it does not."""
+    """Set in the record of every running job why it waits, None if it does not."""
     trouble, any_up = components.loop.trouble, bool(components.registry.up())
     blocked = None if trouble is None else f"the master cannot write its journal: {trouble}"
     idle = _idle_reason(components)
