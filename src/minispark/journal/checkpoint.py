@@ -129,9 +129,8 @@ class Checkpoint:
     def before_commit(self) -> None:
         """Write the removals of the current transaction."""
         removed = [job for job in self._removed if self._jobs.pop(job, None) is not None]
-        fewer = self._last_seq is not None and self._last_seq < self._seq
-        if self._last_seq is not None and fewer:
-            self._seq = self._last_seq
+        last = self._seq if self._last_seq is None else min(self._seq, self._last_seq)
+        fewer, self._seq = last < self._seq, last
         self._removed.clear()
         self._last_seq = None
         if removed or fewer:

@@ -335,15 +335,12 @@ class Journal:
 
     def read_events(self, job: str, *, after: int = 0, limit: int = 1_000) -> list[JournalEvent]:
         """Return durable events of a job in order, on a new connection."""
-        db = sqlite3.connect(self.path)
-        try:
+        with closing(sqlite3.connect(self.path)) as db:
             rows = db.execute(
                 f"SELECT {_EVENT} FROM events WHERE seq IN ({_NUMBERS}) "  # noqa: S608
                 "ORDER BY seq LIMIT :limit",
                 {"job": job, "after": after, "limit": limit},
             ).fetchall()
-        finally:
-            db.close()
         return [JournalEvent(*row) for row in rows]
 
     def count_events(self, job: str, *, before: int | None = None) -> int:
@@ -359,11 +356,8 @@ class Journal:
 
     def read_graph(self, job: str) -> str | None:
         """Return the plan of a job, on a new connection."""
-        db = sqlite3.connect(self.path)
-        try:
+        with closing(sqlite3.connect(self.path)) as db:
             row = db.execute("SELECT graph FROM jobs WHERE job = ?", (job,)).fetchone()
-        finally:
-            db.close()
         return None if row is None else str(row[0])
 
 

@@ -13,14 +13,7 @@ from statistics import median
 
 from pydantic import BaseModel
 
-from minispark.errors import (
-    Failure,
-    FetchFailed,
-    OutOfMemory,
-    TaskError,
-    TimedOut,
-    WorkerLost,
-)
+from minispark.errors import Failure, FetchFailed, OutOfMemory, TaskError, TimedOut, WorkerLost
 from minispark.formatting import bytes_words, count_words, duration_words, many
 from minispark.observe.record import JobRecord
 from minispark.observe.tables import StageState

@@ -29,15 +29,7 @@ from typing import assert_never
 
 from minispark.errors import Cancelled
 from minispark.ids import TaskKey
-from minispark.scheduler import (
-    drain,
-    exclusion,
-    launching,
-    lineage,
-    liveness,
-    reports,
-    stragglers,
-)
+from minispark.scheduler import drain, exclusion, launching, lineage, liveness, reports, stragglers
 from minispark.scheduler.commands import (
     CancelTask,
     Command,

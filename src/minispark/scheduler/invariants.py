@@ -24,16 +24,7 @@ from minispark.scheduler.core import Scheduler
 from minispark.scheduler.job_queue import prefetch_depth
 from minispark.scheduler.stage import StageRun
 from minispark.scheduler.state import JobRun, Phase, State
-from minispark.scheduler.tasks import (
-    Done,
-    Idle,
-    Leased,
-    Live,
-    Racing,
-    Ready,
-    Waiting,
-    leases_in,
-)
+from minispark.scheduler.tasks import Done, Idle, Leased, Live, Racing, Ready, Waiting, leases_in
 from minispark.scheduler.worker_index import Availability
 from minispark.scheduler.workers import Worker
 

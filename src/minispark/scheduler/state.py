@@ -21,10 +21,7 @@ from minispark.ids import TaskKey
 from minispark.scheduler.commands import JobStatus
 from minispark.scheduler.events import TaskSucceeded
 from minispark.scheduler.job_queue import JobQueue
-from minispark.scheduler.spec import (
-    CachedOutput,
-    JobSpec,
-)
+from minispark.scheduler.spec import CachedOutput, JobSpec
 from minispark.scheduler.stage import StageReader, StageRun
 from minispark.scheduler.tasks import (
     IDLE,

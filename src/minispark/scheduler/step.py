@@ -25,16 +25,7 @@ from minispark.scheduler.policy import Cause, ended
 from minispark.scheduler.reasons import Reason, Why
 from minispark.scheduler.stage import StageRun
 from minispark.scheduler.state import JobRun, Phase, State
-from minispark.scheduler.tasks import (
-    IDLE,
-    READY,
-    WAITING,
-    Done,
-    Idle,
-    Leased,
-    Live,
-    leases_in,
-)
+from minispark.scheduler.tasks import IDLE, READY, WAITING, Done, Idle, Leased, Live, leases_in
 from minispark.scheduler.workers import Worker
 from minispark.settings import SchedulerSettings
 

@@ -12,6 +12,7 @@ import gc
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from minispark.clock import monotonic_s, wall_s
@@ -61,7 +62,7 @@ def identify(journal: Journal, *, new_cluster_id: str, disk: str) -> Identity:
     return Identity(cluster, epoch, int(journal.meta("attempts") or 0))
 
 
-def restore(parts: Components) -> list[Callable[[], None]]:
+def restore(parts: Components) -> list[Callable[[], object]]:
     """Restore scheduler, workers and jobs from the journal, before the journal is started.
 
     Returns actions that were decided and perhaps not carried out; the caller runs them when the
@@ -78,7 +79,9 @@ def restore(parts: Components) -> list[Callable[[], None]]:
         todo = _resume(parts, replay, stored, live, ends)
     else:
         todo = _start_empty(parts, replay, stored, live)
-    todo += [_clear_later(parts, job) for job in stored if job.outcome is not None and job.staging]
+    todo += [
+        partial(_clear, parts, job) for job in stored if job.outcome is not None and job.staging
+    ]
     if live or replay.broken is not None:
         _log.info(
             "journal_restored",
@@ -118,7 +121,7 @@ def _read_rows(
 
 @contextmanager
 def _no_collection() -> Iterator[None]:
-    """Turn garbage collection off: a replay creates no cycles, and it would take half of the time."""
+    """Turn garbage collection off: a replay creates no cycles, and it would take half the time."""
     before = gc.isenabled()
     gc.disable()
     try:
@@ -153,7 +156,7 @@ def _resume(
     stored: list[StoredJob],
     live: dict[str, RunningJob],
     ends: dict[str, FinishJob],
-) -> list[Callable[[], None]]:
+) -> list[Callable[[], object]]:
     """Continue with the replayed scheduler, under the present settings."""
     scheduler = Scheduler(parts.config.scheduler, replay.scheduler.state)
     parts.loop.resume(scheduler, now=replay.now)
@@ -164,31 +167,31 @@ def _resume(
             parts.registry.restore(
                 registration, status=statuses[name].status, leased=leased, now=monotonic_s()
             )
-    todo: list[Callable[[], None]] = []
+    todo: list[Callable[[], object]] = []
     for job in stored:
         if job.outcome is not None:
             finished = FinishedJob.read(job)
             parts.jobs.restore(finished, idempotency_key=job.idempotency_key)
         elif scheduler.job_status(job.job) is None:
             # Its client got no answer, and submits the job again.
-            todo.append(_forget_later(parts, job.job))
+            todo.append(partial(parts.journal.job_forgotten, job.job))
         else:
             parts.jobs.add(live[job.job], idempotency_key=job.idempotency_key)
             if job.job in ends:
-                todo.append(_dispatch_later(parts, ends[job.job]))
+                todo.append(partial(parts.loop.redispatch, ends[job.job]))
     return todo
 
 
 def _start_empty(
     parts: Components, replay: Replay, stored: list[StoredJob], live: dict[str, RunningJob]
-) -> list[Callable[[], None]]:
+) -> list[Callable[[], object]]:
     """Start with an empty scheduler; running jobs have failed."""
     parts.loop.resume(Scheduler(parts.config.scheduler), now=replay.now)
-    todo: list[Callable[[], None]] = []
+    todo: list[Callable[[], object]] = []
     for job in stored:
         if job.outcome is None:
             finished = _fail(parts, live[job.job], replay.broken or "")
-            todo.append(_write_end_later(parts, finished))
+            todo.append(partial(_write_end, parts, finished))
         else:
             finished = FinishedJob.read(job)
         parts.jobs.restore(finished, idempotency_key=job.idempotency_key)
@@ -220,34 +223,15 @@ def _fail(parts: Components, live: RunningJob, why: str) -> FinishedJob:
     return FinishedJob.of(record, ending, at=now, guard=parts.guard)
 
 
-def _write_end_later(parts: Components, finished: FinishedJob) -> Callable[[], None]:
+def _write_end(parts: Components, finished: FinishedJob) -> None:
     job, status = finished.view.job_id, finished.view.status.value
     at = finished.view.finished_at or wall_s()
-
-    def write() -> None:
-        parts.journal.job_ended(job, finished, status=status, at=at)
-        parts.journal.job_cleared(job)
-
-    return write
+    parts.journal.job_ended(job, finished, status=status, at=at)
+    parts.journal.job_cleared(job)
 
 
-def _dispatch_later(parts: Components, command: FinishJob) -> Callable[[], None]:
-    return lambda: parts.loop.redispatch(command)
-
-
-def _forget_later(parts: Components, job: str) -> Callable[[], None]:
-    def forget() -> None:
-        parts.journal.job_forgotten(job)
-
-    return forget
-
-
-def _clear_later(parts: Components, stored: StoredJob) -> Callable[[], None]:
-    """Return an action that removes the staged files of a job that ended just before its master."""
-    directories = [Path(place) for place in json.loads(stored.staging or "[]")]
-
-    def clear() -> None:
-        discard(stored.job, directories, root=parts.config.data_root)
-        parts.journal.job_cleared(stored.job)
-
-    return clear
+def _clear(parts: Components, stored: StoredJob) -> None:
+    """Remove the staged files of a job that ended just before its master."""
+    directories = map(Path, json.loads(stored.staging or "[]"))
+    discard(stored.job, directories, root=parts.config.data_root)
+    parts.journal.job_cleared(stored.job)

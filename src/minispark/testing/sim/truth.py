@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 from minispark.errors import (
@@ -36,6 +36,16 @@ _GONE: Final = frozenset(
 """Kinds after which a worker is gone, or seems to be."""
 _UNREAD: Final = _GONE | {"vanish", "corrupt", "peer", "full"}
 """Kinds that lose a block."""
+
+
+_OWN_REASONS: Final[Mapping[str, frozenset[str]]] = {
+    "MS-221": _UNREAD,
+    "MS-222": _UNREAD,
+    "MS-223": _GONE,
+    "MS-224": _GONE | {"failing"},
+    "MS-225": frozenset({"failing"}),
+}
+"""Failures that the scheduler itself decides, and the kinds of faults that explain each."""
 
 
 class Truth:
@@ -159,7 +169,11 @@ class Truth:
         if failure is None:
             return "no failure is named"
         if isinstance(failure, TaskError) and failure.error.code in _OWN_REASONS:
-            return _OWN_REASONS[failure.error.code](self, spec)
+            rolled_back = failure.error.code in ("MS-221", "MS-222")
+            doubtful = any(stage.label is Label.INDETERMINATE for stage in spec.stages)
+            if rolled_back and not doubtful and not self.faults.counts["lying"]:
+                return "every stage is repeatable"
+            return self._without(_OWN_REASONS[failure.error.code])
         if failure == NO_SPACE and key is None:
             return None if finish.job in self.failed_commits else "its commit did not fail"
         if isinstance(failure, FetchFailed):
@@ -179,31 +193,6 @@ class Truth:
         if any(self.faults.counts[kind] for kind in kinds):
             return None
         return f"none of {', '.join(sorted(kinds))} happened"
-
-    def _explain_rollback(self, spec: JobSpec) -> str | None:
-        doubtful = any(stage.label is Label.INDETERMINATE for stage in spec.stages)
-        if not doubtful and not self.faults.counts["lying"]:
-            return "every stage is repeatable"
-        return self._without(_UNREAD)
-
-    def _explain_loss(self, _: JobSpec) -> str | None:
-        return self._without(_GONE | {"failing"})
-
-    def _explain_absence(self, _: JobSpec) -> str | None:
-        return self._without(_GONE)
-
-    def _explain_executor(self, _: JobSpec) -> str | None:
-        return self._without(frozenset({"failing"}))
-
-
-_OWN_REASONS: Final[Mapping[str, Callable[[Truth, JobSpec], str | None]]] = {
-    "MS-221": Truth._explain_rollback,
-    "MS-222": Truth._explain_rollback,
-    "MS-223": Truth._explain_absence,
-    "MS-224": Truth._explain_loss,
-    "MS-225": Truth._explain_executor,
-}
-"""Failures that the scheduler itself decides."""
 
 
 def spec_sinks(spec: JobSpec) -> list[Place]:
