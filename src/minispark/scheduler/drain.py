@@ -38,7 +38,6 @@ def begin(step: Step, worker: Worker) -> None:
     step.state.leaving[worker.name] = worker
     step.state.remove_worker(worker)
     _reassign_moves(step.state, worker)
-    retry_moves(step.state)
     step.revoke_all(worker.waiting, Reason(Why.WORKER_DRAINING, worker.name))
     step.due(step.now + step.settings.drain_timeout_s)
 
@@ -47,21 +46,21 @@ def moved(step: Step, taker: Worker, keys: Collection[TaskKey]) -> None:
     """Note that a worker has fetched blocks. The first worker to have a block keeps it."""
     surplus: list[TaskKey] = []
     for key in keys:
-        giver = next((w for w in step.state.leaving.values() if w.holds(key)), None)
-        leave = None if giver is None else giver.leaving
-        if leave is not None and taker is not giver:
-            leave.moving.pop(key, None)
+        drain = next((drain for drain in step.state.drains if drain[0].holds(key)), None)
+        if drain is not None and drain[0] is not taker:
+            drain[1].moving.pop(key, None)
         if taker.holds(key):
             continue
-        if giver is None or leave is None or taker.leaving or not _counts(step.state, key):
+        if drain is None or taker.leaving or not _counts(step.state, key):
             surplus.append(key)
             continue
+        giver, leave = drain
         step.state.give(key, giver, taker, step.now)
         if not step.state.jobs[key.job].ended:
             leave.given[key.job] = step.now
     if surplus:
         step.emit(ReleaseBlocks(taker.name, taker.epoch, tuple(surplus)))
-    for leave in _leaves(step.state):
+    for _, leave in step.state.drains:
         leave.unsettled = True
         for key, (name, _) in leave.moving.items():
             if name == taker.name:
@@ -71,10 +70,7 @@ def moved(step: Step, taker: Worker, keys: Collection[TaskKey]) -> None:
 def check_time(step: Step) -> None:
     """Give up moves that take too long, and end drains whose time is over."""
     settings, now = step.settings, step.now
-    for worker in step.state.leaving.values():
-        leave = worker.leaving
-        if leave is None:
-            continue
+    for worker, leave in step.state.drains:
         for key, (taker, since_s) in list(leave.moving.items()):
             if now >= since_s + settings.move_timeout_s:
                 del leave.moving[key]
@@ -92,9 +88,8 @@ def check_time(step: Step) -> None:
 
 def advance(step: Step) -> None:
     """Start pending block moves; dismiss drained workers that nothing depends on."""
-    for worker in step.state.leaving.values():
-        leave = worker.leaving
-        if leave is None or leave.dismissed_s is not None:
+    for worker, leave in step.state.drains:
+        if leave.dismissed_s is not None:
             continue
         if leave.unsettled:
             _have_moved(step, worker, leave)
@@ -108,19 +103,17 @@ def advance(step: Step) -> None:
 
 def retry_moves(state: State) -> None:
     """Retry unassigned moves: a worker joined or has room again."""
-    for leave in _leaves(state):
+    for _, leave in state.drains:
         leave.unsettled = True
 
 
 def resend(step: Step) -> None:
     """Repeat moves and dismissals that an earlier master may not have sent."""
-    for worker in step.state.leaving.values():
-        leave = worker.leaving
-        if leave is not None:
-            leave.moving.clear()
-            leave.unsettled = True
-            if leave.dismissed_s is not None:
-                _dismiss(step, worker, leave, RESENT)
+    for worker, leave in step.state.drains:
+        leave.moving.clear()
+        leave.unsettled = True
+        if leave.dismissed_s is not None:
+            _dismiss(step, worker, leave, RESENT)
 
 
 def end(state: State, worker: Worker) -> None:
@@ -128,12 +121,11 @@ def end(state: State, worker: Worker) -> None:
     worker.leaving = None
     state.leaving.pop(worker.name, None)
     _reassign_moves(state, worker)
-    retry_moves(state)
 
 
 def deadline(state: State, settings: SchedulerSettings) -> float:
     """Return the next deadline of a draining worker, infinity for none."""
-    return min((_due_s(state, leave, settings) for leave in _leaves(state)), default=inf)
+    return min((_due_s(state, leave, settings) for _, leave in state.drains), default=inf)
 
 
 def _due_s(state: State, leave: Leaving, settings: SchedulerSettings) -> float:
@@ -145,15 +137,12 @@ def _due_s(state: State, leave: Leaving, settings: SchedulerSettings) -> float:
     return min(leave.since_s + min(patience_s, settings.drain_timeout_s), *moves, inf)
 
 
-def _leaves(state: State) -> list[Leaving]:
-    return [w.leaving for w in state.leaving.values() if w.leaving is not None]
-
-
 def _reassign_moves(state: State, taker: Worker) -> None:
-    for leave in _leaves(state):
+    """Cancel the moves to a worker that takes no more blocks, and retry."""
+    for _, leave in state.drains:
         for key in [key for key, (name, _) in leave.moving.items() if name == taker.name]:
             del leave.moving[key]
-            leave.unsettled = True
+        leave.unsettled = True
 
 
 def _gives_up(step: Step, leave: Leaving) -> bool:
@@ -174,7 +163,7 @@ def _have_moved(step: Step, worker: Worker, leave: Leaving) -> None:
     takers = [w for w in step.state.rotation.values() if w.full is None and not w.suspect]
     takers = [w for w in takers if w.name not in leave.slow] or takers
     load = {w.name: 0 for w in takers}
-    for name, _ in (move for other in _leaves(step.state) for move in other.moving.values()):
+    for name, _ in (move for _, other in step.state.drains for move in other.moving.values()):
         if name in load:
             load[name] += 1
     orders: dict[str, list[BlockRef]] = {}

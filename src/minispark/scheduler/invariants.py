@@ -140,14 +140,13 @@ def _standing(state: State, worker: Worker) -> Iterator[str]:
 
 def _leaving(state: State) -> Iterator[str]:
     """The moves of draining workers are possible."""
-    for worker in state.leaving.values():
-        leave = worker.leaving
-        for key, (name, _) in {} if leave is None else leave.moving.items():
+    for worker, leave in state.drains:
+        for key, (name, _) in leave.moving.items():
             if not worker.holds(key):
                 yield f"{name} is to bring a block that {worker.name} does not have: {key}"
             if name not in state.rotation:
                 yield f"{name} is to bring a block and is not UP: {key}"
-        for name in {} if leave is None else leave.given:
+        for name in leave.given:
             if name not in state.jobs or state.jobs[name].ended:
                 yield f"{worker.name} waits for readers of a job that is over: {name}"
 

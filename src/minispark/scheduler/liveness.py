@@ -123,11 +123,9 @@ def _has_place(state: State, worker: Worker, name: str) -> bool:
 
 def _is_fetching(state: State, worker: Worker, name: str) -> bool:
     """Whether a worker fetches blocks of a job from a worker that drains."""
-    leaves = (w.leaving for w in state.leaving.values())
     return any(
         taker == worker.name and key.job == name
-        for leave in leaves
-        if leave is not None
+        for _, leave in state.drains
         for key, (taker, _) in leave.moving.items()
     )
 

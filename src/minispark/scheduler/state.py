@@ -34,7 +34,7 @@ from minispark.scheduler.tasks import (
     leases_in,
 )
 from minispark.scheduler.worker_index import WorkerIndex
-from minispark.scheduler.workers import Worker
+from minispark.scheduler.workers import Leaving, Worker
 from minispark.settings import SchedulerSettings
 
 
@@ -243,6 +243,11 @@ class State:
             lease = stage.tasks[key.partition].state
             if isinstance(lease, Leased) and not lease.raced:
                 stage.started[key] = since_s
+
+    @property
+    def drains(self) -> list[tuple[Worker, Leaving]]:
+        """Each worker that drains, with its progress."""
+        return [(w, w.leaving) for w in self.leaving.values() if w.leaving is not None]
 
     # Jobs and their attempts.
 

@@ -153,8 +153,8 @@ class Step:
         A worker that is DOWN names the job when it registers again.
         """
         kept_blocks = dict.fromkeys(keep)
-        for leaver in self.state.leaving.values():
-            leaver.cancel_moves(job.name, kept_blocks)
+        for _, leave in self.state.drains:
+            leave.cancel_moves(job.name, kept_blocks)
         holders, job.workers = job.workers, {}
         workers = self.state.workers
         for worker in (workers[name] for name in holders if name in workers):

@@ -33,6 +33,13 @@ class Leaving:
     given: dict[str, float] = field(default_factory=dict)
     """Jobs of moved blocks, and when the last one moved: earlier attempts still read from here."""
 
+    def cancel_moves(self, job: str, kept: Collection[TaskKey]) -> None:
+        """Cancel the moves of an ended job, except those of ``kept`` blocks."""
+        for key in [key for key in self.moving if key.job == job and key not in kept]:
+            del self.moving[key]
+        self.given.pop(job, None)
+        self.unsettled = True
+
 
 @dataclass(slots=True)
 class Worker:
@@ -125,16 +132,6 @@ class Worker:
     def last_in_line(self) -> TaskKey | None:
         """The last waiting attempt, None if no attempt waits."""
         return next(reversed(self.waiting), None)
-
-    def cancel_moves(self, job: str, kept: Collection[TaskKey]) -> None:
-        """Cancel the moves of an ended job, except those of ``kept`` blocks."""
-        leave = self.leaving
-        if leave is not None:
-            cancelled = [key for key in leave.moving if key.job == job and key not in kept]
-            for key in cancelled:
-                del leave.moving[key]
-            leave.given.pop(job, None)
-            leave.unsettled = True
 
     def holds(self, key: TaskKey) -> bool:
         """Whether the ledger has the block of an attempt on this worker."""
