@@ -10,7 +10,7 @@ from tests.scheduler.play import Play, key, map_reduce, single
 
 from minispark.blocks.meta import Receipt
 from minispark.plan.stages import Label
-from minispark.scheduler import invariants, lineage, placement, prefetch
+from minispark.scheduler import invariants, job_queue, lineage, placement
 from minispark.scheduler.commands import LaunchTask
 from minispark.scheduler.events import JobSubmitted, WorkerRegistered
 from minispark.scheduler.spec import StageBranch, StageSpec
@@ -75,18 +75,18 @@ def test_a_long_task_is_not_leased_ahead_of_a_slot() -> None:
 def test_the_line_is_as_long_as_the_tasks_are_short() -> None:
     settings = SchedulerSettings()
     stage = StageRun(StageSpec(0, (StageBranch(9),)), 0, Label.UNORDERED, [])
-    assert prefetch.prefetch_depth(stage, settings) == settings.first_prefetch == 2
+    assert job_queue.prefetch_depth(stage, settings) == settings.first_prefetch == 2
     depths = {}
     for took_s in (0.0, 0.001, 0.02, 0.1, 0.3, 0.6):
         stage = StageRun(StageSpec(0, (StageBranch(9),)), 0, Label.UNORDERED, [])
         stage.note_time(took_s)
-        depths[took_s] = prefetch.prefetch_depth(stage, settings)
+        depths[took_s] = job_queue.prefetch_depth(stage, settings)
     assert depths == {0.0: 64, 0.001: 64, 0.02: 16, 0.1: 4, 0.3: 2, 0.6: 0}
     # One that has nothing to do beside one that has: the median may be 0 where the mean is not.
     stage.times_s, stage.prefetch_depth = [0.0, 0.05], None
-    assert prefetch.prefetch_depth(stage, settings) == 16
+    assert job_queue.prefetch_depth(stage, settings) == 16
     stage.prefetch_depth = None
-    assert prefetch.prefetch_depth(stage, SchedulerSettings(max_prefetch=1)) == 1
+    assert job_queue.prefetch_depth(stage, SchedulerSettings(max_prefetch=1)) == 1
 
 
 def test_short_tasks_are_leased_many_at_a_time_and_evenly() -> None:
