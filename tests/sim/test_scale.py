@@ -10,10 +10,10 @@ DECISIONS_PER_LOOP = 120
 
 
 def test_a_job_is_measured() -> None:
-    told: list[int] = []
-    found = measure(20, 12_000, slots=2, progress=told.append)
-    assert (found.workers, found.slots, found.tasks) == (20, 2, 12_000)
-    assert told == [10_000]
+    reported: list[int] = []
+    scale = measure(20, 12_000, slots=2, progress=reported.append)
+    assert (scale.workers, scale.slots, scale.tasks) == (20, 2, 12_000)
+    assert reported == [10_000]
     # A third of what was measured when this was set; what a good machine does: docs/scale.md.
-    assert found.decisions_s * python_loop_s() > DECISIONS_PER_LOOP
-    assert min(found.reader_s, found.heartbeat_us, found.snapshot_mb, found.peak_mb) > 0
+    assert scale.decisions_s * python_loop_s() > DECISIONS_PER_LOOP
+    assert min(scale.reader_s, scale.heartbeat_us, scale.snapshot_mb, scale.peak_mb) > 0

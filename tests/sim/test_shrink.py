@@ -1,4 +1,4 @@
-"""A history that goes wrong, made smaller and told to whoever has to mend it."""
+"""A history that fails is shrunk, and its message repeats it."""
 
 from __future__ import annotations
 

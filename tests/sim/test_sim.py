@@ -31,7 +31,7 @@ from minispark.testing.sim.records import Records
 from minispark.testing.sim.world import run
 
 HISTORIES = int(os.environ.get("MINISPARK_TEST_HISTORIES", "1000"))
-"""Few, for every run; `make simulate` lives as many as one likes."""
+"""Few, for every run; `make simulate` runs many more."""
 BATCHES = 4
 WITH_REASON = LaunchTask | CancelTask | WorkerDown | FinishJob | DismissWorker
 
@@ -67,7 +67,7 @@ STANDINGS = ("UP", "DOWN", "DRAINING", "EXCLUDED")
 
 
 def test_histories_see_what_they_are_there_for() -> None:
-    """Every kind of fault strikes, and what they should lead to happens."""
+    """Every kind of fault occurs, and so do its expected effects."""
     missing = {*KINDS, *SIGNS, *STANDINGS}
 
     def see(master: Master, _: SimRow) -> None:
@@ -87,7 +87,7 @@ def test_histories_see_what_they_are_there_for() -> None:
 
 
 def test_readers_that_raise_change_no_history() -> None:
-    """Whoever only watches costs nobody an event, a command or a job."""
+    """An exception of a reader changes no event, command or job."""
     raised = 0
     for seed in range(20):
         chance = random.Random(seed)
