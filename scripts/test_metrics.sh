@@ -15,7 +15,7 @@ lines=$(python3 -c 'import csv; print(sum(map(bool, csv.reader(open("data/large.
 
 # A worker reports its tasks with its next heartbeat.
 reported() { [[ $(figure /api/v1/metrics/system | value 'sum(w["tasks_done"] for w in d["workers"])') -ge 1 ]]; }
-wait_until "the worker has told of its tasks" reported
+wait_until "the worker has reported its tasks" reported
 
 say "/api/v1/metrics/system"
 figure /api/v1/metrics/system | tee "$work/system" | python3 -m json.tool

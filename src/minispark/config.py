@@ -264,7 +264,7 @@ def _read_private(path: Path) -> str | None:
 
 def _unsafe(path: Path, problem: str) -> UsageError:
     return UsageError(
-        f"{path} {problem}: Mini-Spark keeps its secret and state only where nobody else can reach",
+        f"{path} {problem}: Mini-Spark keeps its secret and state where no other user has access",
         code="MS-102",
         file=str(path),
         hint="Remove it, or name another place with MINISPARK_STATE_DIR.",

@@ -101,7 +101,7 @@ def bare(command: Command) -> Command:
 
 
 class Play:
-    """A scheduler, its workers and the time; commands are told `bare`."""
+    """A scheduler, its workers and the time; commands are shown `bare`."""
 
     def __init__(
         self, *workers: str, slots: int = 1, settings: SchedulerSettings | None = None

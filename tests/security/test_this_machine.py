@@ -176,7 +176,7 @@ def as_nobody(*command: str, given: bytes = b"") -> subprocess.CompletedProcess[
     )
 
 
-needs_root = pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
+needs_root = pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
 
 
 @needs_root

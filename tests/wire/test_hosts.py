@@ -50,7 +50,7 @@ def test_who_has_only_a_connection_does_not_listen(tmp_path: Path) -> None:
 
 def test_the_kernels_own_table_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     if not Path("/proc/net/tcp").exists():
-        pytest.skip("this system does not tell")
+        pytest.skip("this system has no /proc/net/tcp")
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"http://127.0.0.1:{server.getsockname()[1]}"
         check_listener(url)

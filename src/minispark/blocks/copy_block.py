@@ -91,7 +91,7 @@ def _download(
     key: TaskKey, name: TaskKey, size: int, url: str, target: Path, settings: FetchSettings
 ) -> None:
     if not url:
-        raise BlockUnavailable(key, "nobody serves it")
+        raise BlockUnavailable(key, "no worker serves it")
     address, headers = block_request(url, name, settings)
     try:
         with (

@@ -87,7 +87,7 @@ INSECURE = Option(
 WHO = {
     "auth": Option(
         "default",
-        "Who may read figures without a token: on loopback only, everybody, or nobody.",
+        "Who may read figures without a token: all on loopback only, all, or none.",
         Literal["default", "figures-open", "all"],
     ),
     "allowed_host": Option(None, "A Host name to answer to; may be repeated.", list[str]),

@@ -131,7 +131,7 @@ def _standing(state: State, worker: Worker) -> Iterator[str]:
     if [availability for availability, member in memberships.items() if member] != [standing]:
         yield f"{name} is {standing.value} and stands elsewhere"
     if (name in lines.waiting) != bool(worker.waiting):
-        yield f"{name} has {len(worker.waiting)} attempts that wait, and nobody knows"
+        yield f"{name} has {len(worker.waiting)} waiting attempts, unlike the index of workers"
     elif (last := worker.last_in_line) and lines.waiting.rank(name)[0] != worker.leased[last]:
         yield f"the last attempt in line of {name} stands elsewhere"
     if (name in lines.excluded_workers) != (worker.excluded_until_s is not None):

@@ -121,7 +121,7 @@ def _queued(record: JobRecord, reports: Sequence[TaskReport]) -> Quantiles:
         ended = attempt.finished_at or attempt.started_at
         return max(0.0, ended - attempt.started_at - report.duration_s)
 
-    return _quantiles("stood in line", "s", reports, waited)
+    return _quantiles("queue time", "s", reports, waited)
 
 
 def _quantiles(

@@ -87,7 +87,7 @@ export class TimelineView {
     const stages = Object.entries(this.data.stages).slice(0, 8).map(([id, name]) => entry(colours.stage[id % 8], `${id} ${name}`));
     const kinds = [entry(colours.bad, "failed"), entry(colours.off, "cancelled")];
     if (this.special.size) kinds.push(entry(colours.ink, "second attempt beside the first", "hollow"));
-    if (this.data.lane.some((lane) => lane < 0)) kinds.push(entry(colours.off, "stood in line", "hollow"));
+    if (this.data.lane.some((lane) => lane < 0)) kinds.push(entry(colours.off, "queue time", "hollow"));
     this.legend.replaceChildren(...stages, ...kinds);
   }
 
@@ -213,9 +213,9 @@ export class TimelineView {
     const ran = data.end_s[index] - data.begin_s[index], stood = data.begin_s[index] - data.leased_s[index];
     const lines = [
       `stage ${data.stage[index]} ${data.stages[data.stage[index]]}, partition ${data.partition[index]}, attempt ${data.attempt[index]}${data.generation[index] ? `, generation ${data.generation[index]}` : ""}`,
-      `${lane < 0 ? "stood in line" : kind} ${kind === "running" ? "for" : "after"} ${durationText(lane < 0 ? data.end_s[index] - data.leased_s[index] : ran)} on ${data.workers[data.worker[index]].worker}${lane < 0 ? "" : `, slot ${lane}`}`,
+      `${lane < 0 ? "queued" : kind} ${kind === "running" ? "for" : "after"} ${durationText(lane < 0 ? data.end_s[index] - data.leased_s[index] : ran)} on ${data.workers[data.worker[index]].worker}${lane < 0 ? "" : `, slot ${lane}`}`,
     ];
-    if (lane >= 0 && stood > 0.001) lines.push(`stood in line ${durationText(stood)} before`);
+    if (lane >= 0 && stood > 0.001) lines.push(`queue time ${durationText(stood)} before`);
     if (data.rows[index]) lines.push(`gave ${countText(data.rows[index])} rows`);
     if (this.special.has(index)) lines.push("second attempt, beside the first");
     return lines;
