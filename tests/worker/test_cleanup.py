@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 from tests.worker.executor_kit import Desk, failure_of, pool_of, until
 from tests.worker.executor_kit import run as run_story
 from tests.worker.fake_master import FakeMaster
-from tests.worker.test_agent import World, done, spec, world
+from tests.worker.agent_kit import World, done, spec, world
 
 from minispark.blocks.cache import BlockCache
 from minispark.blocks.meta import BlockUnavailable

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from tests.worker.test_agent import done, spec, world
+from tests.worker.agent_kit import done, spec, world
 
 from minispark.errors import MasterUnreachableError
 from minispark.ids import TaskKey

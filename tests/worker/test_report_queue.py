@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 
 import pytest
-from tests.worker.test_agent import done, spec
+from tests.worker.agent_kit import done, spec
 
 from minispark.errors import TaskError
 from minispark.task.spec import TaskFailure
