@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+from tests.worker.agent_kit import World, done, spec, world
 from tests.worker.executor_kit import Desk, failure_of, pool_of, until
 from tests.worker.executor_kit import run as run_story
 from tests.worker.fake_master import FakeMaster
-from tests.worker.agent_kit import World, done, spec, world
 
 from minispark.blocks.cache import BlockCache
 from minispark.blocks.meta import BlockUnavailable
