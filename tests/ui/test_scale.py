@@ -57,7 +57,7 @@ class Cost:
 
 LIMITS = {
     "load": Cost(browser=20, master=26),
-    "zoom": Cost(browser=6, master=1),
+    "zoom": Cost(browser=6, master=8),
     "end of the story": Cost(browser=20, master=180),
     "workers": Cost(browser=14, master=20),
 }
