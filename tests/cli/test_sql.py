@@ -99,6 +99,8 @@ def test_the_plan_is_shown_and_nothing_runs(minispark: Minispark, table: Path) -
         (("select k from t", "--table", "{t}", "--table", "t={t}"), "two tables 't'"),
         (("select k from t", "--table", "t.unknown"), "is not known from its name"),
         (("select 1", "--engine", "there"), "there is no engine 'there'"),
+        (("delete from t", "--table", "{t}"), "only a query is allowed, not 'delete'"),
+        (("explain select k from t", "--table", "{t}"), "Add --explain"),
     ],
 )
 def test_what_is_wrong_is_said(

@@ -7,13 +7,15 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from polars.exceptions import SQLInterfaceError
 from tests.jobs.job_kit import Write, chain, fan_in, refused
 
 from minispark.errors import UsageError
+from minispark.jobs.errors import polars_reason
 from minispark.jobs.operators import Sql
 from minispark.jobs.tables import Table
 from minispark.jobs.transforms import _SCAN, _check_scans
-from minispark.plan.sqltext import SqlRefusedError, check_expression, check_query
+from minispark.plan.sqltext import SqlRefusedError, check_expression, check_query, check_statement
 
 FILE = "('/etc/passwd')"
 READERS = [
@@ -100,6 +102,39 @@ def test_a_query_that_reads_files_is_refused_on_its_text(query: str) -> None:
 def test_what_is_no_plain_query_is_refused(query: str) -> None:
     with pytest.raises(SqlRefusedError):
         check_query(query, max_chars=10_000, max_depth=500)
+
+
+@pytest.mark.parametrize("query", FINE)
+def test_a_query_is_a_statement_that_is_allowed(query: str) -> None:
+    check_statement(query)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "delete from t where a > 1",
+        "TRUNCATE t",
+        "drop table t",
+        "create table u as select * from t",
+        "insert into t values (1)",
+        "explain select * from t",
+        "show tables",
+        "/* select */ delete from t",
+        "copy t to E'out'",
+        "-- only a comment",
+        "",
+    ],
+)
+def test_other_statements_are_refused(statement: str) -> None:
+    with pytest.raises(SqlRefusedError, match=r"only a query is allowed|is empty"):
+        check_statement(statement)
+
+
+def test_a_syntax_tree_of_polars_is_not_shown() -> None:
+    frame = pl.SQLContext().execute("select\n  map {1: 2}", eager=False)
+    with pytest.raises(SQLInterfaceError) as caught:
+        frame.collect_schema()
+    assert polars_reason(caught.value) == "Polars does not support the SQL at line 2, column 8"
 
 
 @pytest.mark.parametrize("query", FINE)

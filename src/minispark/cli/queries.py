@@ -17,9 +17,11 @@ from minispark.cli.terminal import notes, write_rows
 from minispark.engines.polars_engine import Engine
 from minispark.errors import UsageError
 from minispark.formatting import count_text
+from minispark.jobs.errors import polars_reason
 from minispark.plan.build import PlanOutput, plan_outputs
 from minispark.plan.explain import render
 from minispark.plan.scan_files import is_file_url
+from minispark.plan.sqltext import SqlRefusedError, check_statement
 from minispark.settings import PlanSettings
 
 _READERS: Final[dict[str, Callable[[str], pl.LazyFrame]]] = {
@@ -99,6 +101,7 @@ def show_rows(rows: pl.DataFrame, *, top: int, as_json: bool) -> None:
 
 
 def _query(query: str, tables: Sequence[str]) -> pl.LazyFrame:
+    _check_statement(query)
     frames: dict[str, pl.LazyFrame] = {}
     for table in tables:
         name, path = _split_name(table)
@@ -110,16 +113,25 @@ def _query(query: str, tables: Sequence[str]) -> pl.LazyFrame:
         frame = pl.SQLContext(frames, eager=False).execute(query)
         frame.collect_schema()
     except (PolarsError, PanicException) as error:
-        message, *more = str(error).split("\n\n")
         names = ", ".join(frames) or "none; name one with --table NAME=PATH"
-        suggestions = [part for part in more if part.startswith("Did you mean")]
-        msg = f"the query cannot be understood: {message}"
+        paragraphs = str(error).split("\n\n")
+        suggestions = [part for part in paragraphs if part.startswith("Did you mean")]
+        msg = f"the query cannot be understood: {polars_reason(error)}"
         hint = " ".join([*suggestions, f"Tables are: {names}."])
         raise UsageError(msg, field="query", hint=hint) from error
     except FileNotFoundError as error:
         msg = f"there is no file for the query: {error}"
         raise UsageError(msg, field="query") from error
     return frame
+
+
+def _check_statement(query: str) -> None:
+    try:
+        check_statement(query)
+    except SqlRefusedError as error:
+        explains = query.lstrip(" \t\n(").lower().startswith("explain")
+        hint = "Add --explain to see the plan of a query." if explains else error.hint
+        raise UsageError(error.message, code="MS-165", field="query", hint=hint) from None
 
 
 def _split_name(table: str) -> tuple[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import NoReturn
 
 from polars.exceptions import PanicException
@@ -11,6 +12,8 @@ from minispark.jobs.operators import Operator
 from minispark.printable import cut, shown
 
 _REASON_CHARS = 300
+_SYNTAX_TREE = re.compile(r"Span\(Location\((?P<line>\d+),(?P<column>\d+)\)")
+"""Polars prints the whole syntax tree of some SQL that it does not support."""
 
 
 def node_error(
@@ -37,6 +40,10 @@ def fail(
 def polars_reason(error: BaseException) -> str:
     """Return the first paragraph of an error of Polars in one line; the rest is a plan."""
     text = " ".join(str(error).split("\n\n", maxsplit=1)[0].split()) or type(error).__name__
+    tree = _SYNTAX_TREE.search(text)
+    if tree is not None:
+        place = f"line {tree['line']}, column {tree['column']}"
+        return f"Polars does not support the SQL at {place}"
     if isinstance(error, PanicException):
         text = f"Polars stopped with an internal error: {text}"
     return cut(text, _REASON_CHARS)

@@ -10,7 +10,7 @@ Covers: one expression, one query. Does not cover: whether Polars accepts either
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise, takewhile
 
@@ -92,16 +92,22 @@ def check_query(text: str, *, max_chars: int, max_depth: int) -> None:
         The query is one of these.
     """
     tokens = tokens_of(text, max_chars=max_chars)
-    first = next((token for token in tokens if token.text != "("), None)
-    if first is None:
-        raise SqlRefusedError("the query is empty")
-    if first.kind != "word" or first.text.lower() not in _STATEMENTS:
-        hint = "begin with SELECT or WITH"
-        raise SqlRefusedError(f"only a query is allowed, not {first.text[:40]!r}", hint)
+    _check_statement(tokens)
     _check_calls(tokens)
     _check_recursion(tokens)
     _check_read_again(tokens)
     _check_depth(tokens, max_depth)
+
+
+def check_statement(text: str) -> None:
+    """Refuse a text that is no query; only its first word is read.
+
+    Raises
+    ------
+    SqlRefusedError
+        The text is empty, or another statement: DELETE, CREATE TABLE, EXPLAIN.
+    """
+    _check_statement(_cut(text))
 
 
 def files_named(text: str, *, max_chars: int) -> list[str]:
@@ -141,6 +147,15 @@ def tokens_of(text: str, *, max_chars: int) -> list[Token]:
     if any(token.kind == "end" for token in tokens):
         raise SqlRefusedError("there is more than one statement")
     return tokens
+
+
+def _check_statement(tokens: Iterable[Token]) -> None:
+    first = next((token for token in tokens if token.text != "("), None)
+    if first is None:
+        raise SqlRefusedError("the query is empty")
+    if first.kind != "word" or first.text.lower() not in _STATEMENTS:
+        hint = "begin with SELECT or WITH"
+        raise SqlRefusedError(f"only a query is allowed, not {first.text[:40]!r}", hint)
 
 
 def _cut(text: str) -> Iterator[Token]:
