@@ -43,7 +43,11 @@ def test_attempts_are_listed_with_their_errors(bench: Bench) -> None:
             first = running["tasks"][0]
             assert first["task"] == f"{job}.0.0.0.0"
             assert (first["stage"], first["worker"], running["after"]) == ("stage-0", "w1", None)
-            assert first["duration_s"] >= 0
+            # It ran for no time (the fake worker says so), however long it was queued.
+            assert first["duration_s"] == 0
+            assert first["queued_s"] > 0
+            assert running["tasks"][2]["duration_s"] is None
+            assert running["tasks"][1]["bytes_written"] > 0
             assert first["error"]["message"] == "no room"
             assert first["error"]["log"] == ["reading", "half way"]
             assert first["error"]["stage"] == "stage-0"

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from minispark.blocks.meta import BlockMeta, BlockSource, PartitionMeta
@@ -33,7 +35,7 @@ from minispark.plan.stages import (
 )
 from minispark.scheduler.commands import BlockRef, JobStatus, LaunchTask, LeafBlocks
 from minispark.specs import block_source, fragment, job_spec, task_spec
-from minispark.task.spec import TaskReport
+from minispark.task.spec import TaskFailure, TaskReport, TaskUsage
 
 SPLIT = Split("in.csv", 0, 10, 10, 1)
 GRAPH = StageGraph(
@@ -273,7 +275,9 @@ def test_why_a_job_failed_says_where_and_what_was_printed() -> None:
     record = JobRecord("j", "words", GRAPH, 100.0)
     lost = key(0, 2)
     record.launched(lost, "w1", 101.0)
-    record.failed(lost, OutOfMemory(512 << 20, 600 << 20), "w1", 102.0, log=("half way",))
+    failure = OutOfMemory(512 << 20, 600 << 20)
+    report = TaskFailure(lost, failure, log=("half way",))
+    record.failed(lost, failure, "w1", 102.0, report=report)
     error = record.explain(OutOfMemory(512 << 20, 600 << 20), lost)
     assert error.message == (
         "a task went over its memory limit of 512 MB; it used 600 MB (stage 0, map, partition 2)"
@@ -284,6 +288,54 @@ def test_why_a_job_failed_says_where_and_what_was_printed() -> None:
     assert (error.message, error.detail) == ("ValueError: no", "Traceback ...")
     assert (error.node, error.stage, error.partition) == ("agg", "stage-1", 0)
     assert record.explain(Cancelled()).stage is None
+
+
+def test_a_stage_sums_what_its_tasks_used() -> None:
+    record = JobRecord("j", "words", GRAPH, 100.0)
+    for partition, spilled in enumerate((0, 500)):
+        record.launched(key(0, partition), "w1", 101.0)
+        usage = TaskUsage(cpu_s=1.5, peak_memory_bytes=100 + spilled, bytes_spilled=spilled)
+        again = report(key(0, partition), 0, (5, 5), read=4)
+        again = replace(again, queued_s=2.0, block_bytes_read=7, usage=usage)
+        record.succeeded(again, "w1", 110.0)
+    row = next(row for row in record.stage_rows() if row.id == "stage-0")
+    assert (row.queued_s, row.cpu_s, row.peak_memory_bytes) == (4.0, 3.0, 600)
+    assert (row.bytes_read, row.block_bytes_read, row.bytes_written) == (80, 14, 160)
+    assert row.bytes_spilled == 500
+    metrics = record.metrics()
+    assert (metrics.queued_s, metrics.cpu_s, metrics.peak_memory_bytes) == (4.0, 3.0, 600)
+    assert (metrics.bytes_spilled, metrics.bytes_written) == (500, 0)
+    # It failed later: the first report does not count any more.
+    record.succeeded(report(key(0, 1, attempt=1), 0, (5, 5), read=4), "w1", 120.0)
+    row = next(row for row in record.stage_rows() if row.id == "stage-0")
+    assert (row.queued_s, row.cpu_s, row.bytes_spilled) == (2.0, 1.5, 0)
+
+
+def test_a_stage_that_was_not_measured_says_so() -> None:
+    record = JobRecord("j", "words", GRAPH, 100.0)
+    row = next(row for row in record.stage_rows() if row.id == "stage-0")
+    assert (row.queued_s, row.bytes_read) == (None, None)
+    record.launched(key(0, 0), "w1", 101.0)
+    record.succeeded(report(key(0, 0), 0, (5, 5), read=4), "w1", 110.0)
+    row = next(row for row in record.stage_rows() if row.id == "stage-0")
+    assert (row.cpu_s, row.peak_memory_bytes, row.bytes_spilled) == (None, None, None)
+    assert row.bytes_read == 40
+
+
+def test_time_in_a_queue_is_no_time_of_a_task() -> None:
+    record = JobRecord("j", "words", GRAPH, 100.0)
+    for partition, queued_s in ((0, 6.0), (1, None)):
+        record.launched(key(0, partition), "w1", 101.0)
+        shown = replace(report(key(0, partition), 0, (5, 5)), duration_s=2.0, queued_s=queued_s)
+        record.succeeded(shown, "w1", 110.0)
+    first, second = record.attempts.values()
+    assert (first.took_s, first.queued_s) == (2.0, 6.0)
+    # A report of an earlier release: all the time in which it did not run.
+    assert (second.took_s, second.queued_s) == (2.0, 7.0)
+    record.launched(key(0, 2), "w2", 101.0)
+    record.worker_lost("w2", "it is gone", 130.0)
+    lost = record.attempts[key(0, 2)]
+    assert (lost.took_s, lost.queued_s) == (None, None)
 
 
 def test_a_launch_that_is_said_again_is_no_retry() -> None:

@@ -136,7 +136,7 @@ def test_a_new_kind_splits_by_the_rows_of_its_side_input(
     monkeypatch.setattr(outputs, "exchange_of", lambda output: _ByBounds())
     key = TaskKey("j", 0, 0, 0, 0)
     spec = TaskSpec(key, b"", (), (), Output(OutputKind.SINGLE, 2), block_directory=str(tmp_path))
-    inputs = Inputs({"bounds": pl.DataFrame({"bound": [3]})}, 0, 0)
+    inputs = Inputs({"bounds": pl.DataFrame({"bound": [3]})}, 0, 0, 0)
     port = BlockFiles(tmp_path, FetchSettings())
     written = outputs.write_output(spec, TaskRows(ROWS), port=port, inputs=inputs)
     assert [part.rows for part in written.block.partitions] == [2, 2]

@@ -13,6 +13,7 @@ from tests.ui.records import EVIL, finished_record, key_of
 from minispark.errors import ErrorInfo, TaskError
 from minispark.observe.record import JobRecord
 from minispark.scheduler.commands import JobStatus
+from minispark.task.spec import TaskFailure
 from minispark.ui import (
     JobPage,
     JobPageInputs,
@@ -46,7 +47,7 @@ def test_a_report_opens_from_a_file(eyes: Eyes, tmp_path: Path) -> None:
     failure = TaskError(ErrorInfo("MS-212", EVIL, detail=f"Traceback\n{EVIL}"))
     key = key_of(1, 0, attempt=1)
     record.launched(key, "a", 5.0)
-    record.failed(key, failure, "a", 6.0, log=(EVIL,))
+    record.failed(key, failure, "a", 6.0, report=TaskFailure(key, failure, log=(EVIL,)))
     record.finished(JobStatus.FAILED, record.explain(failure, key), 6.0)
     path = tmp_path / "report.html"
     path.write_text(report_html(*documents(record)), encoding="utf-8")

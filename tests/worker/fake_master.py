@@ -85,6 +85,10 @@ class FakeMaster:
         assert condition(), what
 
     def outcomes(self) -> list[TaskReport | TaskFailure]:
+        """What was reported, without times in the queue."""
+        return [replace(outcome, queued_s=None) for outcome in self.timed_outcomes()]
+
+    def timed_outcomes(self) -> list[TaskReport | TaskFailure]:
         return [outcome for request in self.reports for outcome in request.reports]
 
     async def _register(self, request: Request) -> Response:

@@ -1,12 +1,14 @@
 """Tasks of an agent: started once, reported until the master has heard."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tests.worker.agent_kit import DISK_LIMIT, done, spec, world
 
 from minispark.blocks.cache import CACHE_PREFIX
+from minispark.clock import monotonic_s
 from minispark.errors import Cancelled
 from minispark.task.spec import TaskFailure
 from minispark.wire.messages import PollReply
@@ -41,6 +43,27 @@ def test_the_poll_stays_open_with_no_free_slot(tmp_path: Path) -> None:
             assert w.executors.cancelled == [spec(0).key]
             await w.master.until(w.master.outcomes, "report")
             assert w.master.outcomes() == [TaskFailure(spec(0).key, Cancelled())]
+
+    asyncio.run(scenario())
+
+
+def test_a_report_says_how_long_its_attempt_was_queued(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with world(tmp_path) as w:
+            w.master.say(PollReply(tasks=(spec(0), spec(1))))
+            await w.started(spec(0))
+            began_s = monotonic_s()
+            await w.master.until(lambda: monotonic_s() > began_s + 0.2, "some time")
+            w.executors.finish(replace(done(spec(0)), duration_s=0.15))
+            await w.started(spec(1))
+            w.executors.finish(done(spec(1)))
+            await w.master.until(lambda: len(w.master.outcomes()) == 2, "reports")
+            first, second = (outcome.queued_s for outcome in w.master.timed_outcomes())
+            assert first is not None
+            assert second is not None
+            assert first > 0
+            # The second one waited for all of the time of the first one.
+            assert second >= first + 0.15
 
     asyncio.run(scenario())
 
@@ -133,9 +156,8 @@ def test_register_again_ends_what_runs_and_begins_a_new_epoch(tmp_path: Path) ->
             await w.started(spec(0))
             w.executors.finish(done(spec(0)))
             await w.master.until(w.master.outcomes, "report")
-            assert [(r.member.epoch, r.reports) for r in w.master.reports] == [
-                (2, (done(spec(0)),))
-            ]
+            assert w.master.outcomes() == [done(spec(0))]
+            assert [request.member.epoch for request in w.master.reports] == [2]
 
     asyncio.run(scenario())
 

@@ -31,6 +31,9 @@ def test_tasks_run_side_by_side_and_in_turn(desk: Desk) -> None:
             assert all(isinstance(outcome, TaskReport) for outcome in outcomes)
             assert all(desk.store.path_of(spec.key.block_id).exists() for spec in specs)
             assert pool.memory_bytes > 0
+            for outcome in outcomes:
+                assert outcome.usage is not None
+                assert outcome.usage.cpu_s > 0
             failure = failure_of(await pool.run(desk.task("1/0")))
             assert isinstance(failure, TaskError)
             assert failure.error.message == "ZeroDivisionError: division by zero"

@@ -19,6 +19,7 @@ import pytest
 from polars.exceptions import PanicException
 from tests.worker.executor_kit import DEADLINE_S, Desk, failure_of, pids_of, pool_of, run, until
 
+from minispark.clock import monotonic_s
 from minispark.errors import (
     Cancelled,
     MinisparkError,
@@ -128,6 +129,20 @@ def test_time_runs_out(desk: Desk) -> None:
             # The task's own limit goes before the pool's.
             assert failure_of(await pool.run(desk.hanging(timeout_s=0.1)[0])) == TimedOut(0.1)
             assert isinstance(await pool.run(desk.task(timeout_s=30)), TaskReport)
+
+    run(story)
+
+
+def test_time_in_the_queue_is_no_time_of_the_task(desk: Desk) -> None:
+    async def story() -> None:
+        async with pool_of(1, task_timeout_s=0.3) as pool:
+            began_s = monotonic_s()
+            running = [asyncio.create_task(pool.run(desk.hanging()[0])) for _ in range(2)]
+            outcomes = [await task for task in running]
+            elapsed_s = monotonic_s() - began_s
+            last = outcomes[1]
+            assert isinstance(last, TaskFailure)
+            assert 0.3 <= last.duration_s <= elapsed_s - 0.3
 
     run(story)
 

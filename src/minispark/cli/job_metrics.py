@@ -37,6 +37,7 @@ def print_job(view: JobView, rows: Sequence[StageRow]) -> None:
     if view.error is not None:
         output.print(render(view.error).rstrip())
     print_stages(rows)
+    print_stage_usage(rows)
 
 
 def print_why(advice: Sequence[Advice]) -> None:
@@ -127,6 +128,32 @@ def print_stages(rows: Sequence[StageRow]) -> None:
         output.print(FUSED)
 
 
+def print_stage_usage(rows: Sequence[StageRow]) -> None:
+    """Print what the tasks of each physical stage used, once one has ended."""
+    stages = [row for row in rows if row.kind == "stage" and row.queued_s is not None]
+    if not stages:
+        return
+    output.print()
+    columns = ("stage", "ran", "queued", "CPU", "peak memory", "read", "written", "spilled")
+    print_table(
+        columns,
+        [
+            (
+                f"{row.id.removeprefix('stage-')} {row.name}",
+                duration_text(row.task_time_s),
+                duration_text(row.queued_s),
+                duration_text(row.cpu_s),
+                bytes_words(row.peak_memory_bytes),
+                bytes_words((row.bytes_read or 0) + (row.block_bytes_read or 0)),
+                bytes_words(row.bytes_written),
+                bytes_words(row.bytes_spilled),
+            )
+            for row in stages
+        ],
+        numbers=columns[1:],
+    )
+
+
 def _status(row: StageRow) -> str:
     if not row.cached:
         return row.status
@@ -161,7 +188,17 @@ def print_job_metrics(metrics: JobMetrics) -> None:
     print_pairs(
         [
             ("job", f"{metrics.job_id}  {metrics.name}  {metrics.status.value}"),
-            ("total time", f"{duration_text(seconds)}, tasks {duration_text(metrics.task_time_s)}"),
+            (
+                "total time",
+                f"{duration_text(seconds)}, tasks ran {duration_text(metrics.task_time_s)} "
+                f"and were queued {duration_text(metrics.queued_s)}",
+            ),
+            (
+                "cpu, memory",
+                f"CPU {duration_text(metrics.cpu_s)}, "
+                f"largest task {bytes_words(metrics.peak_memory_bytes)}, "
+                f"{bytes_words(metrics.bytes_spilled)} spilled to disk",
+            ),
             (
                 "input",
                 f"{count_text(metrics.input_records)} records, {bytes_words(metrics.bytes_read)}, "

@@ -226,7 +226,10 @@ class EmbeddedMaster:
                 block_directory=str(job.store.directory),
                 data_root=self._data_root,
             )
+            began_s = monotonic_s()
             outcome = await self._pool.run(spec)
+            queued_s = max(0.0, monotonic_s() - began_s - outcome.duration_s)
+            outcome = replace(outcome, queued_s=queued_s)
             if isinstance(outcome, TaskReport):
                 await self._fill_cache(job, spec, outcome)
         except Exception as error:  # a bug of ours must end the job: it would wait forever

@@ -42,14 +42,8 @@ def apply(record: JobRecord, row: Row) -> None:
             case Submission():
                 record.add_cached(happening.found, row.at)
             case FailureRow(report=report) if row.accepted:
-                record.failed(
-                    report.key,
-                    report.failure,
-                    happening.worker,
-                    row.at,
-                    log=report.log,
-                    took_s=report.duration_s,
-                )
+                worker = happening.worker
+                record.failed(report.key, report.failure, worker, row.at, report=report)
             case _:
                 pass
     for decision in row.decisions:

@@ -23,7 +23,7 @@ from minispark.observe.views import ENDED, JobMetrics, JobView, StageProgress, S
 from minispark.plan.stages import StageGraph
 from minispark.scheduler.commands import JobStatus
 from minispark.scheduler.reasons import Reason, Why
-from minispark.task.spec import TaskReport
+from minispark.task.spec import TaskFailure, TaskReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +127,7 @@ class JobRecord:
     def succeeded(self, report: TaskReport, worker: str, now: float) -> None:
         """Note an accepted attempt; it replaces an earlier one of the same partition."""
         self._touch(now)
-        self._close(report.key, worker, now, status="SUCCEEDED", took_s=report.duration_s)
+        self._close(report.key, worker, now, status="SUCCEEDED", report=report)
         self.stages[report.key.stage].accepted(report, now)
 
     def failed(
@@ -137,10 +137,9 @@ class JobRecord:
         worker: str,
         now: float,
         *,
-        log: tuple[str, ...] = (),
-        took_s: float | None = None,
+        report: TaskFailure | None = None,
     ) -> None:
-        """Note a failed or cancelled attempt; ``log`` are the last lines of its output."""
+        """Note a failed or cancelled attempt; a lost one has no ``report``."""
         attempt = self.attempts.get(key)
         if attempt is not None and attempt.finished_at is not None:
             return
@@ -151,7 +150,8 @@ class JobRecord:
             self._failed_on[worker] += 1
             self._last_failure_at = now
         status = "CANCELLED" if cancelled else "FAILED"
-        self._close(key, worker, now, status=status, took_s=took_s)
+        self._close(key, worker, now, status=status, report=report)
+        log = () if report is None else report.log
         self.attempts[key] = replace(self.attempts[key], failure=failure, log=log)
         self.stages[key.stage].failed(key)
 
@@ -241,7 +241,13 @@ class JobRecord:
         return tables.job_metrics(self, total_time_s=total_time_s, troubles=troubles)
 
     def _close(
-        self, key: TaskKey, worker: str, now: float, *, status: str, took_s: float | None
+        self,
+        key: TaskKey,
+        worker: str,
+        now: float,
+        *,
+        status: str,
+        report: TaskReport | TaskFailure | None,
     ) -> None:
         attempt = self.attempts.get(key) or Attempt(key, worker, started_at=now)
         self._running.setdefault(attempt.worker, {}).pop(key, None)
@@ -252,7 +258,9 @@ class JobRecord:
             finished_at=now,
             status=status,
             speculative=attempt.speculative,
-            took_s=took_s,
+            took_s=None if report is None else report.duration_s,
+            waited_s=None if report is None else report.queued_s,
+            usage=None if report is None else report.usage,
         )
 
     def _touch(self, now: float) -> None:

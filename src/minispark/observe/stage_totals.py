@@ -27,6 +27,13 @@ class StageTotals:
         self.bytes_fetched = 0
         self.bytes_out = 0
         self.task_time_s = 0.0
+        self.queued_s = 0.0
+        self.block_bytes_read = 0
+        self.bytes_written = 0
+        self.bytes_spilled = 0
+        self.cpu_s = 0.0
+        self.peak_memory_bytes: int | None = None
+        """Of one task; None if none was measured."""
         self._tasks = tasks
         self._scans_rows = scans_rows
         self._sizes: dict[int, tuple[int, float]] = {}
@@ -62,6 +69,15 @@ class StageTotals:
         self.bytes_fetched += sign * report.bytes_fetched
         self.bytes_out += sign * report.block.bytes
         self.task_time_s += sign * report.duration_s
+        self.queued_s += sign * (report.queued_s or 0.0)
+        self.block_bytes_read += sign * report.block_bytes_read
+        self.bytes_written += sign * report.bytes_written
+        usage = report.usage
+        if usage is not None:
+            self.bytes_spilled += sign * usage.bytes_spilled
+            self.cpu_s += sign * usage.cpu_s
+            if usage.peak_memory_bytes is not None and sign > 0:
+                self.peak_memory_bytes = max(self.peak_memory_bytes or 0, usage.peak_memory_bytes)
 
     def _find_skew(self) -> float | None:
         if len(self._sizes) < 2:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from minispark.blocks.cache_hits import CacheHit
 from minispark.blocks.meta import BlockMeta
@@ -14,7 +14,7 @@ from minispark.observe.stage_totals import StageTotals
 from minispark.observe.views import ENDED, JobMetrics, NodeMetrics, RowStatus, StageRow
 from minispark.plan.stages import ScanInput, Stage, StageGraph
 from minispark.scheduler.commands import JobStatus
-from minispark.task.spec import TaskReport
+from minispark.task.spec import TaskReport, TaskUsage
 
 _MIN_TIME_S = 1e-6
 """A shorter time is below the clock's resolution and gives no rate."""
@@ -35,7 +35,20 @@ class Attempt:
     log: tuple[str, ...] = ()
     """The last lines that a failed attempt printed."""
     took_s: float | None = None
-    """Duration by the worker's clock; the rest of the time the attempt was queued."""
+    """Time that it ran, by the worker's clock; None without a report of its end."""
+    waited_s: float | None = None
+    """Time that it waited on the worker, by the worker's clock."""
+    usage: TaskUsage | None = None
+
+    @property
+    def queued_s(self) -> float | None:
+        """Time between its launch and its start, None if no worker reported how long it ran.
+
+        For reports of earlier releases, all of its time in which it did not run.
+        """
+        if self.waited_s is not None or self.took_s is None or self.finished_at is None:
+            return self.waited_s
+        return max(0.0, self.finished_at - self.started_at - self.took_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +249,7 @@ def physical_rows(record: Record) -> Iterable[StageRow]:
             status=state.status(record.status),
             duration_s=None if state.duration_s is None else round(state.duration_s, 6),
             task_time_s=round(state.totals.task_time_s, 6),
+            **_usage(state),
             tasks=state.stage.partitions,
             tasks_done=state.tasks_done(record.status),
             records_in=_stage_records_in(record, state),
@@ -245,6 +259,23 @@ def physical_rows(record: Record) -> Iterable[StageRow]:
             skew=state.totals.skew,
             cached=len(state.cached_blocks),
         )
+
+
+def _usage(state: StageState) -> dict[str, Any]:
+    """Return what the accepted tasks of a stage used, None where nothing was measured."""
+    totals = state.totals
+    if not state.reports:
+        return {}
+    measured = any(report.usage is not None for report in state.reports.values())
+    return {
+        "queued_s": round(totals.queued_s, 6),
+        "cpu_s": round(totals.cpu_s, 6) if measured else None,
+        "peak_memory_bytes": totals.peak_memory_bytes,
+        "bytes_read": totals.bytes_read,
+        "block_bytes_read": totals.block_bytes_read,
+        "bytes_written": totals.bytes_written,
+        "bytes_spilled": totals.bytes_spilled if measured else None,
+    }
 
 
 def job_metrics(record: Record, *, total_time_s: float, troubles: Troubles) -> JobMetrics:
@@ -282,6 +313,15 @@ def job_metrics(record: Record, *, total_time_s: float, troubles: Troubles) -> J
         bytes_read=sum(state.totals.bytes_read for state in states),
         bytes_fetched=sum(state.totals.bytes_fetched for state in states),
         bytes_shuffled=sum(s.totals.bytes_out for s in states if s.stage.id in exchanged),
+        bytes_spilled=sum(state.totals.bytes_spilled for state in states),
+        bytes_written=sum(
+            state.totals.bytes_written for state in states if state.stage.output.sink is not None
+        ),
+        queued_s=round(sum(state.totals.queued_s for state in states), 6),
+        cpu_s=round(sum(state.totals.cpu_s for state in states), 6),
+        peak_memory_bytes=max(
+            (s.totals.peak_memory_bytes for s in states if s.totals.peak_memory_bytes), default=None
+        ),
         cache_hits=sum(len(state.cached_blocks) for state in states),
         cache_misses=sum(state.misses for state in states),
     )

@@ -71,6 +71,20 @@ class StageRow(BaseModel):
     """Of a stage, from the first launch to the last success; of a node, its share of that."""
     task_time_s: float = 0.0
     """Time of all its tasks together; of a node, its share of that."""
+    queued_s: float | None = None
+    """Time that its tasks waited on workers, together. This and the next six: stages only."""
+    cpu_s: float | None = None
+    """CPU time of its tasks, None where it is not measured."""
+    peak_memory_bytes: int | None = None
+    """Peak resident memory of its largest task; mapped blocks count."""
+    bytes_read: int | None = None
+    """Bytes of input files."""
+    block_bytes_read: int | None = None
+    """Bytes of blocks of earlier stages."""
+    bytes_written: int | None = None
+    """Bytes of its blocks or output files."""
+    bytes_spilled: int | None = None
+    """Bytes that Polars moved to disk for lack of memory."""
     fused: bool = False
     """Whether ``duration_s`` is a share of a time of several nodes."""
     fused_with: list[str] = []
@@ -136,5 +150,13 @@ class JobMetrics(BaseModel):
     bytes_fetched: int = 0
     """Bytes of blocks, cached ones too, that were fetched over HTTP; other blocks were mapped."""
     bytes_spilled: int = 0
+    """Bytes that Polars moved to disk for lack of memory."""
+    bytes_written: int = 0
+    """Bytes of the output files."""
+    queued_s: float = 0.0
+    """Time that tasks waited on workers, together."""
+    cpu_s: float = 0.0
+    peak_memory_bytes: int | None = None
+    """Peak resident memory of the largest task."""
     cache_hits: int = 0
     cache_misses: int = 0

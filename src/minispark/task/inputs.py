@@ -40,7 +40,10 @@ class Inputs:
 
     frames: Mapping[str, pl.DataFrame]
     rows: int
+    bytes: int
+    """Bytes of the blocks."""
     http_bytes: int
+    """Those of them that came over HTTP."""
 
 
 def read_inputs(spec: TaskSpec, *, port: BlockPort) -> Inputs:
@@ -54,16 +57,18 @@ def read_inputs(spec: TaskSpec, *, port: BlockPort) -> Inputs:
         A block is missing or differs from its receipt.
     """
     frames = {}
-    http_bytes = 0
+    total_bytes = http_bytes = 0
     for task_input in spec.inputs:
         parts = []
         blocks = task_input.needed_blocks()
+        total_bytes += sum(block.meta.length for block in blocks)
         for fetched in port.read(blocks):
             parts.append(fetched.frame)
             http_bytes += fetched.http_bytes
         rows = _concatenate(parts, rechunk=_NEEDS_ONE_CHUNK in spec.fragment)
         frames[task_input.leaf] = _check_height(task_input.leaf, blocks, rows)
-    return Inputs(frames, sum(frame.height for frame in frames.values()), http_bytes)
+    height = sum(frame.height for frame in frames.values())
+    return Inputs(frames, height, total_bytes, http_bytes)
 
 
 def input_generations(spec: TaskSpec) -> tuple[InputGeneration, ...]:

@@ -121,6 +121,18 @@ class SinkFile:
 
 
 @dataclass(frozen=True, slots=True)
+class TaskUsage:
+    """What an attempt used of its process. A process runs one attempt at a time."""
+
+    cpu_s: Seconds = 0.0
+    """CPU time of all threads."""
+    peak_memory_bytes: Count | None = None
+    """Highest resident memory, with mapped blocks; None where the system does not tell."""
+    bytes_spilled: Count = 0
+    """Bytes written while the query ran: what Polars moved to disk for lack of memory."""
+
+
+@dataclass(frozen=True, slots=True)
 class TaskReport:
     """The result of a task that succeeded. Times in seconds, sizes in bytes."""
 
@@ -131,9 +143,22 @@ class TaskReport:
     """Rows out of each counted DAG node that ran in this task."""
     rows_in: Count = 0
     bytes_read: Count = 0
+    """Bytes of input files."""
     bytes_fetched: Count = 0
     duration_s: Seconds = 0.0
+    """Time that it ran, without the time in a queue."""
     sink: SinkFile | None = None
+    block_bytes_read: Count = 0
+    """Bytes of blocks, mapped or fetched."""
+    queued_s: Seconds | None = None
+    """Time that it waited on its worker; None in reports of earlier releases."""
+    usage: TaskUsage | None = None
+    """None where it is not measured: in the process of the caller, in earlier releases."""
+
+    @property
+    def bytes_written(self) -> int:
+        """Bytes of its block, or of the file that it wrote."""
+        return self.block.bytes if self.sink is None else self.sink.bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,5 +169,8 @@ class TaskFailure:
     failure: Failure
     inputs: Annotated[tuple[InputGeneration, ...], Items] = ()
     duration_s: Seconds = 0.0
+    """Time that it ran, without the time in a queue."""
     log: Annotated[tuple[Text, ...], Items] = ()
     """The last lines that the task printed."""
+    queued_s: Seconds | None = None
+    usage: TaskUsage | None = None

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from minispark.observe.record import JobRecord
 from minispark.observe.stage_totals import rows_out
 from minispark.observe.tables import StageState
-from minispark.task.spec import TaskReport
+from minispark.task.spec import TaskReport, TaskUsage
 
 Unit = Literal["s", "rows", "bytes"]
 
@@ -52,10 +52,15 @@ class WorkerShare(BaseModel):
 _METRICS: tuple[tuple[str, Unit, Callable[[TaskReport], float]], ...] = (
     ("ran", "s", lambda report: report.duration_s),
     ("rows out", "rows", rows_out),
-    ("bytes read", "bytes", lambda report: report.bytes_read),
-    ("bytes written", "bytes", lambda report: report.block.bytes),
+    ("bytes of files read", "bytes", lambda report: report.bytes_read),
+    ("bytes of blocks read", "bytes", lambda report: report.block_bytes_read),
+    ("bytes written", "bytes", lambda report: report.bytes_written),
     ("bytes over the network", "bytes", lambda report: report.bytes_fetched),
+    ("bytes spilled", "bytes", lambda report: _used(report).bytes_spilled),
+    ("CPU time", "s", lambda report: _used(report).cpu_s),
+    ("peak memory", "bytes", lambda report: _used(report).peak_memory_bytes or 0),
 )
+_UNMEASURED = TaskUsage()
 
 
 def quantiles(record: JobRecord, skews: dict[str, float | None]) -> list[StageQuantiles]:
@@ -104,6 +109,10 @@ def worker_shares(record: JobRecord) -> list[WorkerShare]:
     ]
 
 
+def _used(report: TaskReport) -> TaskUsage:
+    return report.usage or _UNMEASURED
+
+
 def _rows_in(record: JobRecord, state: StageState) -> Quantiles:
     """Rows of blocks, or of files as their nodes counted them."""
     sources = [node for node in state.stage.nodes if not record.graph.flow.get(node, (node,))]
@@ -117,9 +126,7 @@ def _rows_in(record: JobRecord, state: StageState) -> Quantiles:
 
 def _queued(record: JobRecord, reports: Sequence[TaskReport]) -> Quantiles:
     def waited(report: TaskReport) -> float:
-        attempt = record.attempts[report.key]
-        ended = attempt.finished_at or attempt.started_at
-        return max(0.0, ended - attempt.started_at - report.duration_s)
+        return record.attempts[report.key].queued_s or 0.0
 
     return _quantiles("queue time", "s", reports, waited)
 

@@ -83,6 +83,8 @@ class Agent:
         self.machine = machine.Machine(config.slots)
         self.worker_metrics = WorkerMetrics()
         self._reports = ReportQueue(self.machine.queue_counts)
+        self._received_s: dict[TaskKey, float] = {}
+        """When the attempts arrived that have not ended, monotonic."""
         self._staged: dict[TaskKey, TaskSpec] = {}
         """Attempts with a staged file, until their job is released."""
         self._migrator = BlockMigrator(store, fetch, on_moved=self._reports.add_moved)
@@ -203,6 +205,8 @@ class Agent:
         self._cache_sync.apply(reply)
         if reply.tasks:
             self._carry_out(machine.Dispatched(tuple(self._localize(spec) for spec in reply.tasks)))
+            known, now = self._received_s, monotonic_s()
+            self._received_s = {key: known.get(key, now) for key in self.machine.attempts}
         if reply.release:
             self._discard([TaskKey.parse(block_id) for block_id in reply.release])
         for job in reply.release_jobs:
@@ -333,6 +337,7 @@ class Agent:
 
     async def _attempt(self, spec: TaskSpec) -> None:
         _log.debug("task_started", **task_fields(spec.key))
+        received_s = self._received_s.get(spec.key, monotonic_s())
         try:
             fragment = await self._fragments.get(spec)
             outcome = (
@@ -343,6 +348,8 @@ class Agent:
         except Exception as error:  # A fault of ours must not leave the attempt without a report.
             _log.exception("attempt_not_run", **task_fields(spec.key))
             outcome = TaskFailure(spec.key, errors.WorkerLost(f"{type(error).__name__}: {error}"))
+        queued_s = max(0.0, monotonic_s() - received_s - outcome.duration_s)
+        outcome = replace(outcome, queued_s=round(queued_s, 6))
         self.worker_metrics.ended(outcome)
         _log_end(outcome)
         await self._cache_sync.keep(spec, outcome)

@@ -30,6 +30,7 @@ import polars as pl
 from minispark.blocks.port import BlockFiles
 from minispark.task.run import attempt
 from minispark.task.spec import TaskSpec
+from minispark.task.usage import UsageMeter
 from minispark.worker.pipes import LENGTH, ExecutorHello, ExecutorReady, pack, unpack
 
 
@@ -40,11 +41,12 @@ def main() -> None:
     hello: ExecutorHello = _receive(requests)
     sys.path[:] = hello.path
     _warm()
+    meter = UsageMeter()
     _send(replies, ExecutorReady())
     while True:
         spec: TaskSpec = _receive(requests)
         port = BlockFiles(Path(spec.block_directory), hello.fetch)
-        _send(replies, attempt(spec, port=port))
+        _send(replies, attempt(spec, port=port, meter=meter))
 
 
 def _private_pipes() -> tuple[IO[bytes], IO[bytes]]:

@@ -75,6 +75,8 @@ class _Run:
     spec: TaskSpec
     turn: asyncio.Future[_Slot | None] | None = None
     executor: ExecutorProcess | None = None
+    began_s: float | None = None
+    """When an executor got it, monotonic; None while it waits."""
     cancelled: bool = False
 
 
@@ -149,7 +151,6 @@ class ExecutorPool:
         if spec.key in self._runs:
             msg = f"attempt {spec.key.block_id} is here already"
             raise ValueError(msg)
-        started_s = monotonic_s()
         run = self._runs[spec.key] = _Run(spec)
         try:
             outcome = await self._run_in_turn(run)
@@ -161,7 +162,8 @@ class ExecutorPool:
             del self._runs[spec.key]
         if isinstance(outcome, TaskReport | TaskFailure):
             return outcome
-        return TaskFailure(spec.key, outcome, input_generations(spec), monotonic_s() - started_s)
+        ran_s = 0.0 if run.began_s is None else monotonic_s() - run.began_s
+        return TaskFailure(spec.key, outcome, input_generations(spec), ran_s)
 
     async def cancel(self, key: TaskKey) -> None:
         """End an attempt that waits or runs; its `run` returns `Cancelled`."""
@@ -248,7 +250,7 @@ class ExecutorPool:
         if timeout_s is not None:
             loop = asyncio.get_running_loop()
             timer = loop.call_later(timeout_s, executor.kill, errors.TimedOut(timeout_s))
-        run.executor = executor
+        run.executor, run.began_s = executor, monotonic_s()
         try:
             outcome = await executor.run(run.spec)
         except ExecutorEnded:

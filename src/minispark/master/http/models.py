@@ -16,6 +16,7 @@ from minispark.master.jobs.finished_job import FinishedJob
 from minispark.master.views.metrics import worker_figures
 from minispark.observe.cluster import WorkerFigures
 from minispark.observe.record import JobRecord
+from minispark.observe.stage_totals import rows_out
 from minispark.observe.tables import Attempt
 from minispark.observe.views import JobView, StageRow
 from minispark.scheduler.commands import JobStatus
@@ -81,12 +82,33 @@ class TaskView(BaseModel):
     started_at: float
     finished_at: float | None
     duration_s: float | None
+    """Time that it ran; None before its end, and if it was lost with its worker."""
     error: ErrorInfo | None
+    queued_s: float | None = None
+    """Time between its launch and its start."""
+    cpu_s: float | None = None
+    """CPU time of all its threads. None where it is not measured, as the next two."""
+    peak_memory_bytes: int | None = None
+    """Highest resident memory of its process; mapped blocks count."""
+    bytes_spilled: int | None = None
+    """Bytes that Polars moved to disk for lack of memory."""
+    rows_in: int | None = None
+    """Rows of blocks, as the next four: of an attempt that succeeded."""
+    rows_out: int | None = None
+    bytes_read: int | None = None
+    """Bytes of input files."""
+    block_bytes_read: int | None = None
+    """Bytes of blocks of earlier stages."""
+    bytes_written: int | None = None
+    """Bytes of its block or output file."""
 
     @classmethod
     def of(cls, attempt: Attempt, record: JobRecord) -> TaskView:
         """Return the view of an attempt; its error has the last lines that it printed."""
-        key, end, failure = attempt.key, attempt.finished_at, attempt.failure
+        key, failure, usage = attempt.key, attempt.failure, attempt.usage
+        report = record.stages[key.stage].reports.get(key.partition)
+        if report is not None and report.key != key:
+            report = None
         return cls(
             task=key.block_id,
             stage=f"stage-{key.stage}",
@@ -97,9 +119,18 @@ class TaskView(BaseModel):
             worker=attempt.worker,
             status=attempt.status,
             started_at=attempt.started_at,
-            finished_at=end,
-            duration_s=None if end is None else max(0.0, end - attempt.started_at),
+            finished_at=attempt.finished_at,
+            duration_s=attempt.took_s,
             error=None if failure is None else record.explain(failure, key),
+            queued_s=attempt.queued_s,
+            cpu_s=None if usage is None else usage.cpu_s,
+            peak_memory_bytes=None if usage is None else usage.peak_memory_bytes,
+            bytes_spilled=None if usage is None else usage.bytes_spilled,
+            rows_in=None if report is None else report.rows_in,
+            rows_out=None if report is None else rows_out(report),
+            bytes_read=None if report is None else report.bytes_read,
+            block_bytes_read=None if report is None else report.block_bytes_read,
+            bytes_written=None if report is None else report.bytes_written,
         )
 
 
