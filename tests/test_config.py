@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import os
 import stat
 from concurrent.futures import ThreadPoolExecutor
@@ -68,14 +67,14 @@ def test_the_environment_names_a_file_that_holds_the_token(
     assert config.find_token(tmp_path / "state") == "given"
 
 
-def test_where_the_token_is_that_a_master_is_given_or_makes(
+def test_the_file_of_the_token_that_a_master_is_given_or_makes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert config.token_place(tmp_path) == str(tmp_path / "token")
+    assert config.token_file(tmp_path) == tmp_path / "token"
     monkeypatch.setenv("MINISPARK_TOKEN_FILE", "/run/secrets/token")
-    assert config.token_place(tmp_path) == "/run/secrets/token"
+    assert config.token_file(tmp_path) == Path("/run/secrets/token")
     monkeypatch.setenv("MINISPARK_TOKEN", "given")
-    assert config.token_place(tmp_path) == "that of MINISPARK_TOKEN"
+    assert config.token_file(tmp_path) is None
 
 
 def give_away(entry: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,40 +173,6 @@ def test_a_token_file_that_others_reach_is_refused(tmp_path: Path, spoil: str) -
     for create in (False, True):
         with pytest.raises(UsageError):
             config.find_token(state, create=create)
-
-
-def test_a_running_master_is_found(tmp_path: Path) -> None:
-    state = tmp_path / "state"
-    assert config.find_master() == config.DEFAULT_MASTER
-    secret = tmp_path / "secret"
-    secret.write_text("shared\n")
-    config.advertise("http://127.0.0.1:9999", state=state, token_file=secret)
-    assert mode(state / "master.json") == 0o600
-    assert config.find_master() == "http://127.0.0.1:9999"
-    assert config.find_token(state) == "shared"
-    config.withdraw("http://127.0.0.1:9999", state=state)
-    assert config.find_master() == config.DEFAULT_MASTER
-
-
-def test_withdraw_leaves_the_file_of_another_master(tmp_path: Path) -> None:
-    state = tmp_path / "state"
-    config.advertise("http://127.0.0.1:1", state=state, token_file=state / "token")
-    config.withdraw("http://127.0.0.1:2", state=state)
-    assert config.find_master() == "http://127.0.0.1:1"
-
-
-def test_the_environment_names_the_master(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MASTER_URL", "http://seed:8080/")
-    assert config.find_master() == "http://seed:8080"
-    monkeypatch.setenv("MINISPARK_MASTER", "http://mine:8080")
-    assert config.find_master() == "http://mine:8080"
-
-
-@pytest.mark.parametrize("text", ["", "{", "[]", json.dumps({"url": 1})])
-def test_a_broken_discovery_file_is_no_master(tmp_path: Path, text: str) -> None:
-    state = config.secure_dir(tmp_path / "state")
-    config.write_private(state / "master.json", text)
-    assert config.find_discovery(state) is None
 
 
 def test_an_empty_named_token_file_is_an_error(tmp_path: Path) -> None:

@@ -1,24 +1,26 @@
 """Reads settings from the environment and from files of the state directory.
 
-Covers: the state directory, the shared secret, and how a client or worker finds the master.
-Does not cover: the options of a command (`minispark.cli`), policies (`minispark.settings`).
+Covers: the state directory, its private files and the shared secret.
+Does not cover: how a client or worker finds the master (`minispark.discovery`), the options of a
+command (`minispark.cli`), policies (`minispark.settings`).
 
 On disk::
 
     <state dir>/            0700
       token                 0600  the shared secret, made on first start
-      master.json           0600  URL of the running master, paths of its token and certificate
+      master.json masters/  see `minispark.discovery`
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import secrets
 import stat
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 import platformdirs
 
@@ -26,28 +28,20 @@ from minispark.errors import UsageError
 
 PRIVATE = frozenset({"MINISPARK_TOKEN"})
 """Variables that processes with plans of other users do not inherit."""
-DEFAULT_MASTER = "http://127.0.0.1:8080"
-_YES = frozenset({"1", "true", "yes", "on"})
 _TOKEN_BYTES = 32
 _OTHERS_WRITE = 0o022
-_MAX_FILE_BYTES = 64 * 1024
+MAX_FILE_BYTES = 64 * 1024
 """A token or discovery file has a few hundred bytes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Discovery:
-    """What a running master writes for programs of the same user."""
-
-    url: str
-    token_file: str
-    pid: int
-    ca_file: str | None = None
-    """The certificate of the master, which programs of this user trust."""
-
-
 def state_dir() -> Path:
-    """Return the state directory of this user, without creating it."""
-    return Path(os.environ.get("MINISPARK_STATE_DIR") or platformdirs.user_state_dir("minispark"))
+    """Return the state directory of this process, without creating it."""
+    return Path(os.environ.get("MINISPARK_STATE_DIR") or user_dir())
+
+
+def user_dir() -> Path:
+    """Return the state directory that this user has without any setting."""
+    return Path(platformdirs.user_state_dir("minispark"))
 
 
 def secure_dir(path: Path) -> Path:
@@ -112,7 +106,7 @@ def write_private(path: Path, text: str) -> None:
 
 
 def find_token(state: Path, *, create: bool = False) -> str | None:
-    """Return the shared secret: environment, token file, or token file of the running master.
+    """Return the shared secret of the environment, or of a state directory.
 
     MINISPARK_TOKEN is the secret itself, MINISPARK_TOKEN_FILE names a file that holds it. With
     ``create`` a missing secret is created; two processes that start at the same time use the same.
@@ -125,14 +119,7 @@ def find_token(state: Path, *, create: bool = False) -> str | None:
         return read_token_file(Path(file))
     if create:
         return _create_token(secure_dir(state))
-    text = _read_private(state / "token")
-    if text is not None:
-        return text.strip() or None
-    discovery = find_discovery(state)
-    if discovery is not None:
-        with contextlib.suppress(OSError):
-            return read_token_file(Path(discovery.token_file))
-    return None
+    return (_read_private(state / "token") or "").strip() or None
 
 
 def token_is_given() -> bool:
@@ -140,86 +127,21 @@ def token_is_given() -> bool:
     return bool(os.environ.get("MINISPARK_TOKEN") or os.environ.get("MINISPARK_TOKEN_FILE"))
 
 
-def token_place(state: Path) -> str:
-    """Return the place where `find_token` finds the secret of a master, for messages."""
+def token_file(state: Path) -> Path | None:
+    """Return the file in which `find_token` finds the secret, None if MINISPARK_TOKEN has it."""
     if os.environ.get("MINISPARK_TOKEN"):
-        return "that of MINISPARK_TOKEN"
-    return os.environ.get("MINISPARK_TOKEN_FILE") or str(state / "token")
+        return None
+    return Path(os.environ.get("MINISPARK_TOKEN_FILE") or state / "token").absolute()
 
 
 def read_token_file(path: Path) -> str:
     """Return the token in a file that the user named; it may have any owner and mode."""
     with path.open() as file:
-        token = file.read(_MAX_FILE_BYTES).strip()
+        token = file.read(MAX_FILE_BYTES).strip()
     if not token:
         msg = f"the token file {path} is empty"
         raise UsageError(msg, code="MS-103", file=str(path))
     return token
-
-
-def find_master() -> str:
-    """Return the URL of the master: environment, running master of this user, or the default."""
-    for name in ("MINISPARK_MASTER", "MASTER_URL"):
-        url = os.environ.get(name)
-        if url:
-            return url.rstrip("/")
-    discovery = find_discovery(state_dir())
-    return discovery.url if discovery is not None else DEFAULT_MASTER
-
-
-def allows_clear_text(url: str) -> bool:
-    """Whether a token may be sent in clear text to a URL that is not on loopback.
-
-    That is so if the environment allows it, or if a master of this user runs there.
-    """
-    if os.environ.get("MINISPARK_INSECURE", "").strip().lower() in _YES:
-        return True
-    discovery = find_discovery(state_dir())
-    return discovery is not None and discovery.url == url.rstrip("/")
-
-
-def find_ca_file(url: str) -> str | None:
-    """Return the file of certificates to trust instead of the system's, None if there is none.
-
-    The environment names it, or it is the certificate of a master of this user at this URL.
-    """
-    file = os.environ.get("MINISPARK_CA_FILE")
-    if file:
-        return file
-    discovery = find_discovery(state_dir()) if url.startswith("https:") else None
-    return discovery.ca_file if discovery is not None and discovery.url == url.rstrip("/") else None
-
-
-def find_discovery(state: Path) -> Discovery | None:
-    """Return what the discovery file of this user says, None if no master wrote one."""
-    text = _read_private(state / "master.json")
-    if text is None:
-        return None
-    try:
-        fields = json.loads(text)
-        ca_file = fields.get("ca_file")
-        return Discovery(
-            str(fields["url"]),
-            str(fields["token_file"]),
-            int(fields["pid"]),
-            None if ca_file is None else str(ca_file),
-        )
-    except (ValueError, TypeError, KeyError, AttributeError):
-        return None
-
-
-def advertise(url: str, *, state: Path, token_file: Path, ca_file: Path | None = None) -> None:
-    """Write the discovery file, so that programs of the same user find this master."""
-    certificate = None if ca_file is None else str(ca_file.absolute())
-    discovery = Discovery(url, str(token_file), os.getpid(), certificate)
-    write_private(secure_dir(state) / "master.json", json.dumps(asdict(discovery)))
-
-
-def withdraw(url: str, *, state: Path) -> None:
-    """Remove the discovery file, unless another master has replaced it."""
-    discovery = find_discovery(state)
-    if discovery is not None and discovery.url == url and discovery.pid == os.getpid():
-        (state / "master.json").unlink(missing_ok=True)
 
 
 def _create_token(state: Path) -> str:
@@ -245,10 +167,24 @@ def _create_token(state: Path) -> str:
 
 def _read_private(path: Path) -> str | None:
     """Return the text of a file that only this user can read, None if there is no file."""
+    with private_file(path) as file:
+        return None if file is None else file.read(MAX_FILE_BYTES)
+
+
+@contextmanager
+def private_file(path: Path) -> Iterator[TextIO | None]:
+    """Open a file that only this user can read; None if there is no file.
+
+    Raises
+    ------
+    UsageError
+        It is a link, or another user may read or replace it.
+    """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except (FileNotFoundError, NotADirectoryError):
-        return None
+        yield None
+        return
     except OSError as error:
         raise _unsafe(path, "is a symbolic link or cannot be read") from error
     with os.fdopen(descriptor) as file:
@@ -259,7 +195,7 @@ def _read_private(path: Path) -> str | None:
             raise _unsafe(path, "belongs to another user")
         if stat.S_IMODE(status.st_mode) & 0o077:
             raise _unsafe(path, "may be read by other users")
-        return file.read(_MAX_FILE_BYTES)
+        yield file
 
 
 def _unsafe(path: Path, problem: str) -> UsageError:

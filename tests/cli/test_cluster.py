@@ -138,6 +138,33 @@ def test_starts_show_where_they_are_and_what_to_do_next(cluster: Cluster) -> Non
     assert "minispark submit" in "".join(cluster.workers[0].said)
 
 
+def test_a_named_master_is_reached_from_another_state_directory(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    (tmp_path / "other").mkdir(mode=0o700)
+    (tmp_path / "other" / "token").touch(mode=0o600)
+    (tmp_path / "other" / "token").write_text("the secret of another cluster")
+    elsewhere = {"MINISPARK_STATE_DIR": str(tmp_path / "other")}
+    address = cluster.master.url.removeprefix("http://").replace("127.0.0.1", "localhost")
+    for place in (cluster.master.url, f"{cluster.master.url}/", address):
+        ran = cluster.run("workers", "--json", "--master", place, **elsewhere)
+        assert ran.returncode == 0, ran.stderr
+        assert len(json.loads(ran.stdout)) == 2
+    checked = cluster.run("doctor", "--json", "--master", address, **elsewhere)
+    assert {"master": "OK"}.items() <= {
+        each["what"]: each["verdict"] for each in json.loads(checked.stdout)
+    }.items()
+    derived = cluster.run("token", "view", "--master", address, **elsewhere).stdout.strip()
+    assert derived == cluster.run("token", "view").stdout.strip()
+    assert cluster.run("jobs", MINISPARK_TOKEN=derived).returncode == 0
+
+
+def test_a_worker_is_not_taken_for_a_master(cluster: Cluster) -> None:
+    [worker, _] = json.loads(cluster.run("workers", "--json").stdout)
+    ran = cluster.run("jobs", "--master", worker["url"])
+    assert (ran.returncode, "is a worker, not a master" in ran.stderr) == (2, True), ran.stderr
+
+
 def test_workers_are_listed(cluster: Cluster) -> None:
     found = json.loads(cluster.run("workers", "--json").stdout)
     assert [worker["status"] for worker in found] == ["UP", "UP"]

@@ -21,7 +21,7 @@ import pytest
 from tests.master.bench import Bench, Client, FakeWorker
 
 from minispark.blocks.host import disk_identity
-from minispark.config import find_discovery
+from minispark.discovery import find_discovery
 from minispark.errors import MinisparkError, UsageError
 from minispark.journal.journal import Journal
 from minispark.master import running

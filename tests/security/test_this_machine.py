@@ -20,6 +20,7 @@ import pytest
 import minispark as ms
 from minispark import config
 from minispark.client.local_cluster import LocalCluster
+from minispark.discovery import Discovery, advertised
 from minispark.engines import block_dirs as places
 from minispark.engines.http import MasterClient
 from minispark.errors import UsageError
@@ -277,9 +278,9 @@ def test_no_token_goes_beyond_this_machine_in_clear_text(
     for harmless in ("http://127.0.0.5:1", "http://[::1]:1", "http://LOCALHOST:1", "https://b"):
         MasterClient(harmless, token="t").close()  # noqa: S106
     # The master that this user runs here may have a name that others reach.
-    config.advertise(url, state=tmp_path / "state", token_file=tmp_path / "token")
-    MasterClient(f"{url}/", token="t").close()  # noqa: S106
-    config.withdraw(url, state=tmp_path / "state")
+    running = Discovery(url, token_file=None, pid=os.getpid())
+    with advertised(running, state=tmp_path / "state", registry=None):
+        MasterClient(f"{url}/", token="t").close()  # noqa: S106
     monkeypatch.setenv("MINISPARK_INSECURE", "0")
     with pytest.raises(UsageError):
         MasterClient(url, token="t")  # noqa: S106

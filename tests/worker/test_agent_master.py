@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 from starlette.responses import JSONResponse, Response
 from tests.worker.agent_kit import FakeExecutors, agent_for, spec, world
-from tests.worker.fake_master import FakeMaster, serving
+from tests.worker.fake_master import TOKEN, FakeMaster, serving
 
 from minispark.errors import UsageError
 from minispark.wire.messages import PollReply
+from minispark.worker.app import metrics_app
 
 
 def test_a_worker_waits_for_its_master(tmp_path: Path) -> None:
@@ -40,7 +41,7 @@ def test_a_worker_waits_for_its_master(tmp_path: Path) -> None:
     [
         (JSONResponse({"error": {"code": "MS-601", "message": "no"}}, 401), "token"),
         (JSONResponse({"error": {"code": "MS-503", "message": "Polars differs"}}, 409), "differs"),
-        (Response(status_code=404), "no Mini-Spark master"),
+        (Response(status_code=404), "not a Mini-Spark master"),
     ],
 )
 def test_what_will_never_pass_ends_the_worker(tmp_path: Path, answer: Response, said: str) -> None:
@@ -48,6 +49,27 @@ def test_what_will_never_pass_ends_the_worker(tmp_path: Path, answer: Response, 
         master = FakeMaster(refuse=answer)
         async with serving(master.app()) as url:
             agent = agent_for(url, tmp_path, FakeExecutors())
+            with pytest.raises(UsageError, match=said):
+                async with asyncio.timeout(60):
+                    await agent.run()
+            await agent.close()
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("address", "said"), [("{url}", "is a worker"), ("https{rest}", "speaks http, not https")]
+)
+def test_an_address_that_is_not_the_masters_ends_the_worker(
+    tmp_path: Path, address: str, said: str
+) -> None:
+    async def scenario() -> None:
+        guarded = metrics_app(
+            dict, worker_id="w-1", slots=1, token=TOKEN, hosts={"127.0.0.1"}, open_figures=True
+        )
+        async with serving(guarded) as url:
+            wrong = address.format(url=url, rest=url.removeprefix("http"))
+            agent = agent_for(wrong, tmp_path, FakeExecutors())
             with pytest.raises(UsageError, match=said):
                 async with asyncio.timeout(60):
                     await agent.run()

@@ -107,7 +107,7 @@ def test_blocks_can_only_be_read(app: App, store: BlockStore) -> None:
 
 
 def test_health_is_open(app: App) -> None:
-    assert ask(app, "/healthz").json() == {"status": "ok"}
+    assert ask(app, "/healthz").json() == {"status": "ok", "server": "worker"}
 
 
 def figures() -> dict[str, float]:

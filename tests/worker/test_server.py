@@ -19,7 +19,7 @@ from minispark.plan.stages import Output, OutputKind
 from minispark.task.spec import TaskReport, TaskSpec
 from minispark.wire.messages import PollReply
 from minispark.worker import WorkerConfig
-from minispark.worker.server import serve
+from minispark.worker.server import METRICS_OFFSET, serve
 
 
 @pytest.fixture(autouse=True)
@@ -146,14 +146,29 @@ def config(tmp_path: Path, **changes: Any) -> WorkerConfig:
     return WorkerConfig(master_url="http://127.0.0.1:1", token=TOKEN, work_dir=tmp_path, **changes)
 
 
-def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
+def test_a_taken_port_is_the_one_thing_that_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def said(port: int, *, taken: int) -> str:
+        with pytest.raises(UsageError, match=f"127.0.0.1:{taken}") as refused:
+            serve(config(tmp_path / "work", port=port))
+        return str(refused.value)
+
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        with pytest.raises(UsageError, match=str(port)):
-            serve(config(tmp_path, port=port))
-    assert list(tmp_path.iterdir()) == []
+        said(port, taken=port)
+        if port - METRICS_OFFSET > 1024:
+            assert f"--port {port - METRICS_OFFSET}" in said(port - METRICS_OFFSET, taken=port)
+    captured = capsys.readouterr()
+    assert captured.out + captured.err == ""
+    assert not (tmp_path / "work").exists()
+
+
+def test_a_port_whose_metrics_have_no_port_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"66000.*65535"):
+        serve(config(tmp_path, port=65_000))
 
 
 def test_clear_text_beyond_this_machine_must_be_asked_for(tmp_path: Path) -> None:

@@ -10,7 +10,6 @@ import os
 import platform
 import resource
 import shutil
-import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -19,7 +18,7 @@ from pathlib import Path
 import psutil
 import xxhash
 
-from minispark import config
+from minispark import config, discovery
 from minispark.blocks.cache import TMPFS
 from minispark.clock import wall_s
 from minispark.engines.http import MasterClient
@@ -29,6 +28,7 @@ from minispark.formatting import bytes_words, count_text
 from minispark.observe.cluster import SystemMetrics
 from minispark.plan.hashing import hash_vector
 from minispark.settings import MIB
+from minispark.wire.addresses import port_is_free
 from minispark.wire.http import versions
 
 _FILES = 4_096
@@ -165,12 +165,11 @@ def _disk(settings: DoctorInput) -> Iterator[CheckResult]:
 
 
 def _ports(settings: DoctorInput) -> Iterator[CheckResult]:
-    ours = config.find_discovery(settings.state_dir)
     for port in settings.ports:
-        if _free(port):
+        if port_is_free(port):
             yield CheckResult("port", CheckStatus.OK, f"{port} is free")
-        elif ours is not None and ours.url.endswith(f":{port}"):
-            yield CheckResult("port", CheckStatus.OK, f"{port} is taken by the master of this user")
+        elif any(master.running for master in discovery.masters_at(f"http://127.0.0.1:{port}")):
+            yield CheckResult("port", CheckStatus.OK, f"{port} is taken by a master of this user")
         else:
             fix = "Choose another with --port, or stop what listens there."
             yield CheckResult("port", CheckStatus.WARN, f"{port} is taken", fix)
@@ -185,10 +184,10 @@ def _secret(settings: DoctorInput) -> Iterator[CheckResult]:
         yield CheckResult("secret", CheckStatus.FAIL, str(error), hint)
         return
     if token is None:
-        text = "there is none yet; the first start of a master or worker makes it"
+        text = f"none in {state} yet; the first start of a master or worker makes it"
         yield CheckResult("secret", CheckStatus.OK, text)
         return
-    where = "MINISPARK_TOKEN" if os.environ.get("MINISPARK_TOKEN") else str(state / "token")
+    where = str(config.token_file(state) or "MINISPARK_TOKEN")
     mode = state.stat().st_mode & 0o777 if state.is_dir() else 0o700
     if mode & 0o077:
         text = f"{state} may be entered by other users (mode {mode:o})"
@@ -199,14 +198,22 @@ def _secret(settings: DoctorInput) -> Iterator[CheckResult]:
 
 def _master(settings: DoctorInput) -> Iterator[CheckResult]:
     configured = settings.master or os.environ.get("MINISPARK_MASTER")
+    running = [] if configured else discovery.running_masters()
+    for master in running:
+        yield from _one_master(master.url, required=True)
+    if not running:
+        yield from _one_master(settings.master, required=bool(configured))
+
+
+def _one_master(address: str | None, *, required: bool) -> Iterator[CheckResult]:
     try:
-        with MasterClient(settings.master) as client:
+        with MasterClient(address) as client:
             before = wall_s()
             system = SystemMetrics.model_validate(client.get_json("/api/v1/metrics/system"))
             after, url = wall_s(), client.url
             client.workers()  # This request needs the token; metrics may not.
     except MasterUnreachableError as error:
-        verdict = CheckStatus.FAIL if configured else CheckStatus.WARN
+        verdict = CheckStatus.FAIL if required else CheckStatus.WARN
         yield CheckResult("master", verdict, error.info.message, error.info.hint)
         return
     except MinisparkError as error:
@@ -235,16 +242,6 @@ _CHECKS: tuple[Check, ...] = (
     _secret,
     _master,
 )
-
-
-def _free(port: int) -> bool:
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
 
 
 def _existing(path: Path) -> Path:

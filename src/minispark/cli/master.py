@@ -18,6 +18,8 @@ _SCHEDULER = {
     "speculation": "speculation",
 }
 """Options that are settings of the scheduler, with the field of each."""
+_WORKER_PORT = 9000
+_PORTS_TRIED = 50
 OPTIONS = {
     "host": HOST,
     "port": Option(8080, "The port; 0 takes a free one.", more={"min": 0, "max": 65_535}),
@@ -88,11 +90,11 @@ def master(
 
     gc.enable()
     state, token_file = state_dir or config.state_dir(), options["token_file"]
-    token = (
-        config.read_token_file(token_file)
-        if token_file is not None
-        else config.find_token(state, create=True)
-    )
+    if token_file is not None:
+        token: str | None = config.read_token_file(token_file)
+    else:
+        token, token_file = config.find_token(state, create=True), config.token_file(state)
+    options["token_file"] = token_file
 
     def print_ready(url: str, link: str) -> None:
         print_box(
@@ -100,8 +102,8 @@ def master(
             [
                 ("URL", url),
                 ("web page", f"{link}  (opens once; another: minispark ui)"),
-                ("token", str(token_file or config.token_place(state))),
-                ("next", f"minispark worker --master {url} --port 9000"),
+                ("token", str(token_file or "that of MINISPARK_TOKEN")),
+                ("next", f"minispark worker --master {url} --port {_free_worker_port()}"),
             ],
         )
 
@@ -112,7 +114,7 @@ def master(
         MasterConfig(
             state_dir=state,
             token=token or "",
-            discovery_dir=config.state_dir(),
+            discovery_dir=_registry(token_file),
             allowed_hosts=tuple(allowed_host or ()),
             scheduler=scheduler,
             journal=JournalSettings(synchronous="FULL" if synchronous == "full" else "NORMAL"),
@@ -122,3 +124,20 @@ def master(
         on_ready=None if log_format == "json" else print_ready,
         logs=LogSettings(log_format, log_level),
     )
+
+
+def _registry(token_file: Path | None) -> Path | None:
+    """Return where programs with other settings find this master; None if they cannot use it."""
+    from minispark import config
+
+    isolated = token_file is None and config.state_dir() != config.user_dir()
+    return None if isolated else config.user_dir()
+
+
+def _free_worker_port() -> int:
+    """Return a port that a worker can take: the first one may have a worker already."""
+    from minispark.wire.addresses import port_is_free
+
+    ports = range(_WORKER_PORT, _WORKER_PORT + _PORTS_TRIED)
+    free = (port for port in ports if port_is_free(port) and port_is_free(port + 1000))
+    return next(free, 0)

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from minispark.cli.options import AsJson, Master, connect, print_json
+from minispark.cli.options import AsJson, Master, connect, is_address, print_json
 from minispark.errors import MasterUnreachableError, UsageError
 
 app = typer.Typer(no_args_is_help=True, help="Show the figures of the cluster and its jobs.")
@@ -104,7 +104,7 @@ def _worker_metrics(url_or_id: str, master: str | None) -> dict[str, Any]:
     """Return a worker's metrics: from itself by URL, or from its last heartbeat by id."""
     from minispark.printable import did_you_mean
 
-    if url_or_id.startswith(("http://", "https://")):
+    if is_address(url_or_id):
         return _metrics_at(url_or_id)
     with connect(master) as client:
         workers = {str(worker["worker_id"]): worker for worker in client.workers()}

@@ -147,7 +147,14 @@ def master_of(engine: str) -> str | None:
     if engine == "ray":
         msg = "the Ray engine is not built yet"
         raise UnsupportedError(msg, field="engine")
-    if not engine.startswith(("http://", "https://")):
+    if not is_address(engine):
         msg = f"there is no engine {engine!r}"
         raise UsageError(msg, field="engine", hint="Say local, or the URL of a master.")
-    return engine
+    from minispark.discovery import resolve
+
+    return resolve(engine)
+
+
+def is_address(text: str) -> bool:
+    """Whether a text is the address of a server, and not a name or an id."""
+    return ":" in text or text == "localhost"

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from minispark.cli.options import Master
 from minispark.errors import UsageError
 
 
@@ -19,6 +20,7 @@ def token(
         ),
     ],
     *,
+    master: Master = None,
     state_dir: Annotated[
         Path | None,
         typer.Option(help="Where the master keeps its secret.", show_default=False),
@@ -31,13 +33,17 @@ def token(
 
     It is always the same for the same secret. To take it back, change the secret.
     """
-    from minispark import config
+    from minispark import config, discovery
     from minispark.tokens import Level, derive_strong
 
     state = state_dir or config.state_dir()
-    secret = (
-        config.read_token_file(token_file) if token_file is not None else config.find_token(state)
-    )
+    if token_file is not None:
+        secret: str | None = config.read_token_file(token_file)
+    elif state_dir is not None:
+        secret = config.find_token(state_dir)
+    else:
+        url = discovery.resolve(master) if master else discovery.find_master()
+        secret = discovery.find_token(url, state)
     if not secret:
         msg = f"there is no shared secret in {state}"
         hint = "Start a master, which makes one, or set MINISPARK_TOKEN."

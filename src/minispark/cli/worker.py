@@ -85,15 +85,15 @@ def worker(
     **options: Any,
 ) -> None:
     """Start a worker; one started before its master waits for it. Ctrl-C or SIGTERM stops it."""
-    from minispark import config
+    from minispark import config, discovery
     from minispark.cli.terminal import print_box
     from minispark.settings import MIB, CacheSettings, LogSettings
     from minispark.worker.server import serve
     from minispark.worker.settings import WorkerConfig
 
     state = config.state_dir()
-    url = master or config.find_master()
-    token = config.find_token(state, create=True)
+    url = discovery.resolve(master) if master else discovery.find_master()
+    token = discovery.find_token(url, state, create=True)
     if not token:
         msg = "there is no token for this master"
         raise UsageError(msg, hint="set MINISPARK_TOKEN to the master's token")
@@ -122,7 +122,7 @@ def worker(
             disk_limit_bytes=None if disk_limit_mb is None else disk_limit_mb * MIB,
             task_timeout_s=task_timeout,
             heartbeat_s=heartbeat,
-            ca_file=str(ca_file) if ca_file is not None else config.find_ca_file(url),
+            ca_file=str(ca_file) if ca_file is not None else discovery.find_ca_file(url),
             allowed_hosts=tuple(allowed_host or ()),
             cache=CacheSettings(memory_bytes=cache_max_mb * MIB, disk_bytes=cache_disk_mb * MIB),
             **options,

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from minispark import config
+from minispark import config, discovery
 from minispark.blocks.cache import memory_home
 from minispark.clock import monotonic_s
 from minispark.engines.http import MasterClient
@@ -165,15 +165,15 @@ class LocalCluster:
         After a crash, ``port`` gives the new master the address that the workers know.
         """
         state = self.directory / "state"
-        (state / "master.json").unlink(missing_ok=True)
         options = ("--port", str(port), "--state-dir", str(state), *self._root)
         master = self._spawn("master", "master", *options, *self._master_options)
         self.master = master
 
         def listening() -> bool:
-            discovery = config.find_discovery(state)
-            self.url = "" if discovery is None else discovery.url
-            return discovery is not None
+            found = discovery.find_discovery(state)
+            # A killed master leaves its file, without the lock.
+            self.url = found.url if found is not None and found.running else ""
+            return self.url != ""
 
         self._wait_until(listening, (master,))
         return master

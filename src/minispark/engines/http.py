@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import httpx2
 from pydantic import TypeAdapter
 
-from minispark import config
+from minispark import config, discovery
 from minispark.blocks.meta import BlockSource
 from minispark.clock import monotonic_s
 from minispark.engines.resume_download import BEYOND_THE_END, save
@@ -30,6 +30,7 @@ from minispark.observe.views import ENDED, JobMetrics, JobView, StageRow
 from minispark.observe.why import Advice
 from minispark.plan.stages import StageGraph
 from minispark.tls import TRUST_HINT, client_context, trust_problem
+from minispark.wire.addresses import wrong_server
 from minispark.wire.hosts import check_clear_text, listener_trace
 from minispark.wire.http import auth_headers, error_from, versions
 from minispark.wire.messages import GraphMessage, JobAccepted, PlannedJob, ResultBlocks
@@ -41,6 +42,8 @@ _WAIT_S = 20.0
 """How long the master may hold a request open: less than the idle time-outs of common proxies."""
 _ANSWER_S = 30.0
 _CONNECT_S = 5.0
+_REFUSALS = (httpx2.codes.UNAUTHORIZED, httpx2.codes.FORBIDDEN)
+_NO_CONNECTION = (httpx2.ConnectError, httpx2.TimeoutException)
 _TRIES = 2
 """The server may just have closed a kept-alive connection. More tries are up to the caller."""
 _PATIENCE_S = 60.0
@@ -58,25 +61,25 @@ _views = TypeAdapter(list[JobView])
 class MasterClient:
     """A connection to one master, for one thread at a time.
 
-    `minispark.config` finds ``url`` and ``token`` if they are None.
+    `minispark.discovery` finds ``url`` and ``token`` if they are None.
     """
 
     def __init__(self, url: str | None = None, *, token: str | None = None) -> None:
-        self.url = (url or config.find_master()).rstrip("/")
+        self.url = discovery.resolve(url) if url else discovery.find_master()
         self._searched = "the caller gave it"
         hooks: list[Callable[[httpx2.Request], None]] = []
         if token is None:
             if not config.token_is_given():
                 hooks.append(self._check_listener)
             state = config.state_dir()
-            token = config.find_token(state)
-            self._searched = (
-                f"MINISPARK_TOKEN, {state / 'token'}, the token file that a running master names"
-            )
+            token = discovery.find_token(self.url, state)
+            self._searched = discovery.token_sources(self.url, state)
         self.token = token
+        self._met = False
+        """Whether a master has answered: then an error is not that of a wrong address."""
         if token is not None:
-            check_clear_text(self.url, allowed=config.allows_clear_text(self.url))
-        self.ca_file = config.find_ca_file(self.url)
+            check_clear_text(self.url, allowed=discovery.allows_clear_text(self.url))
+        self.ca_file = discovery.find_ca_file(self.url)
         self._http = httpx2.Client(
             base_url=self.url,
             headers=auth_headers(token),
@@ -286,13 +289,21 @@ class MasterClient:
                 continue
             except httpx2.HTTPError as error:
                 raise self._unreachable(error) from error
-            if response.is_success:
-                return response.content
-            raise self._refused(response)
+            if not response.is_success:
+                raise self._refused(response)
+            if "json" not in response.headers.get("content-type", ""):
+                msg = f"the server at {self.url} is not a Mini-Spark master"
+                raise UsageError(msg, code="MS-502", hint="Name the master with --master URL.")
+            self._met = True
+            return response.content
         raise self._unreachable(problem) from problem
 
     def _unreachable(self, error: Exception | None) -> MinisparkError:
         problem = trust_problem(error)
+        connected = problem or not isinstance(error, _NO_CONNECTION)
+        wrong = wrong_server(self.url) if connected and not self._met else None
+        if wrong is not None:
+            return wrong
         if problem is not None:
             msg = f"the server at {self.url} is not the master: {problem}"
             return UsageError(msg, code="MS-614", hint=TRUST_HINT)
@@ -307,6 +318,15 @@ class MasterClient:
         except ValueError:
             body = None
         info = error_from(body, status=response.status_code)
+        # A worker refuses as a master does, and its other routes are not there.
+        unlike = info.code == "MS-502" or response.status_code in _REFUSALS
+        wrong = wrong_server(self.url) if unlike and not self._met else None
+        if wrong is not None:
+            return wrong
+        if info.code == "MS-502":
+            msg = f"the server at {self.url} is not a Mini-Spark master: it answers with HTTP "
+            msg += f"status {response.status_code}"
+            return UsageError(msg, code=info.code, hint="Name the master with --master URL.")
         if response.status_code == httpx2.codes.UNAUTHORIZED:
             refusal = "does not accept the token" if self.token else "wants a token"
             return UsageError(

@@ -18,7 +18,8 @@ from pathlib import Path
 import uvicorn
 
 from minispark.blocks.host import disk_identity
-from minispark.config import advertise, secure_dir, withdraw
+from minispark.config import secure_dir
+from minispark.discovery import Discovery, advertised
 from minispark.errors import MinisparkError, UsageError
 from minispark.journal.journal import Journal
 from minispark.journal.schema import journal_error
@@ -98,27 +99,22 @@ async def running(
         log_accept_errors(asyncio.get_running_loop(), _log)
         task = asyncio.create_task(server.serve(sockets=[sock]))
         url = _url(config, sock)
-        discovery = config.discovery_dir or state
-        advertise(
-            url,
-            state=discovery,
-            token_file=config.token_file or state / "token",
-            ca_file=config.tls_cert,
-        )
-        _log.info(
-            "master_started",
-            url=url,
-            state_dir=str(state),
-            epoch=service.components.identity.master_epoch,
-        )
-        if on_ready is not None:
-            on_ready(url, url + service.logins.link(Level.ROOT))
         try:
-            yield url, task
+            with advertised(_discovery(config, url), state=state, registry=config.discovery_dir):
+                _log.info(
+                    "master_started",
+                    url=url,
+                    state_dir=str(state),
+                    epoch=service.components.identity.master_epoch,
+                )
+                if on_ready is not None:
+                    on_ready(url, url + service.logins.link(Level.ROOT))
+                try:
+                    yield url, task
+                finally:
+                    stop()
+                    await asyncio.gather(task, return_exceptions=True)
         finally:
-            stop()
-            await asyncio.gather(task, return_exceptions=True)
-            withdraw(url, state=discovery)
             await service.stop()
             _log.info("master_stopped", url=url)
         if service.broken is not None:
@@ -174,6 +170,14 @@ def _uvicorn_config(config: MasterConfig, service: Service) -> uvicorn.Config:
         timeout_keep_alive=_KEEP_ALIVE_S,
         timeout_graceful_shutdown=_GRACE_S,
     )
+
+
+def _discovery(config: MasterConfig, url: str) -> Discovery:
+    token_file, ca_file = (
+        None if path is None else str(path.absolute())
+        for path in (config.token_file, config.tls_cert)
+    )
+    return Discovery(url, token_file, os.getpid(), ca_file)
 
 
 def _url(config: MasterConfig, sock: socket.socket) -> str:

@@ -28,8 +28,8 @@ class MasterConfig:
 
     ``auth``: metrics need no token on a loopback address only (``default``), on any address
     (``figures-open``), or on none (``all``). ``ca_file`` has the certificates of workers to trust;
-    by default it is the master's own. ``discovery_dir`` is where clients of this user look for a
-    master, by default ``state_dir``.
+    by default it is the master's own. ``discovery_dir`` is the state directory of the user, where
+    clients of this user look for masters; None shows this master in ``state_dir`` only.
     """
 
     state_dir: Path
@@ -49,7 +49,7 @@ class MasterConfig:
     journal: JournalSettings = field(default_factory=JournalSettings)
     connection_limits: ConnectionLimits = field(default_factory=ConnectionLimits)
     token_file: Path | None = None
-    """File of the token, for the discovery file; None is ``state_dir/token``."""
+    """File of the token, for the discovery file; None if the token is in no file."""
     discovery_dir: Path | None = None
     otlp: str | None = None
     """Address that traces of jobs are sent to, over OTLP/HTTP."""

@@ -135,7 +135,8 @@ def _guarded(
 
 
 async def _healthz(_request: Request) -> Response:
-    return JSONResponse({"status": "ok"})
+    # Programs that take this server for a master see what it is.
+    return JSONResponse({"status": "ok", "server": "worker"})
 
 
 def _error(status: int, code: str, message: str) -> Response:

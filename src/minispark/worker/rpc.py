@@ -5,6 +5,7 @@ Covers: requests and replies, which errors may pass. Does not cover: when to sen
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
 from typing import TypeVar
@@ -18,6 +19,7 @@ from minispark.logs import logger
 from minispark.task.spec import FragmentKey
 from minispark.tls import TRUST_HINT, client_context, trust_problem
 from minispark.wire import messages
+from minispark.wire.addresses import wrong_server
 from minispark.wire.hosts import async_listener_trace
 from minispark.wire.http import auth_headers, error_from
 
@@ -109,9 +111,19 @@ class MasterRpc:
         """Register this worker."""
         try:
             return await self._post("/internal/v1/workers", request, messages.RegisterReply)
-        except RegisterAgain as error:
-            msg = f"there is no Mini-Spark master at {self.url}"
-            raise UsageError(msg, hint="Name it with --master URL.") from error
+        except (RegisterAgain, UsageError, MasterUnreachableError) as error:
+            absent = isinstance(error, MasterUnreachableError) and isinstance(
+                error.__cause__, httpx2.ConnectError | httpx2.TimeoutException
+            )
+            wrong = None
+            if not (absent or self._met):
+                wrong = await asyncio.to_thread(wrong_server, self.url)
+            if wrong is None and isinstance(error, RegisterAgain):
+                msg = f"the server at {self.url} is not a Mini-Spark master"
+                wrong = UsageError(msg, code="MS-502", hint="Name the master with --master URL.")
+            if wrong is None:
+                raise
+            raise wrong from error
 
     async def poll(self, member: messages.Membership, wait_s: float) -> messages.PollReply:
         """Ask for work; the master answers within ``wait_s``."""

@@ -46,6 +46,7 @@ from minispark.worker.settings import WorkerConfig
 
 METRICS_OFFSET = 1000
 """The port of the metrics is the port of the blocks plus this."""
+_MAX_PORT = 65_535
 _WILDCARD = frozenset({"0.0.0.0", "::", ""})  # noqa: S104 - compared with, not bound
 
 _log = logger("worker")
@@ -83,22 +84,30 @@ class _Worker:
 
     async def run(self) -> None:
         config = self._config
-        with StopSignals(asyncio.get_running_loop()) as stop:
+        with StopSignals(asyncio.get_running_loop()) as stop, contextlib.ExitStack() as kept:
+            # First, since a taken port is the most common reason why a worker cannot start.
+            sockets = _bind(config.host, config.port)
+            for each in sockets:
+                kept.callback(each.close)
             work = WorkDirectory(config.work_dir, self.id)
+            kept.callback(work.remove)
             memory = _memory_directory(config.cache, self.id)
+            if memory is not None:
+                kept.callback(memory.remove)
             try:
-                await self._run(work, memory, stop)
+                await self._run(work, memory, sockets, stop)
             finally:
-                work.remove()
-                if memory is not None:
-                    memory.remove()
                 _log.info("worker_stopped")
 
     async def _run(
-        self, work: WorkDirectory, memory: WorkDirectory | None, stop: StopSignals
+        self,
+        work: WorkDirectory,
+        memory: WorkDirectory | None,
+        sockets: tuple[socket.socket, socket.socket],
+        stop: StopSignals,
     ) -> None:
         config = self._config
-        block_socket, metrics_socket = _bind(config.host, config.port)
+        block_socket, metrics_socket = sockets
         name = config.advertise_host or _reachable_name(config)
         tls = config.tls_cert is not None
         self._url = url_of(name, block_socket.getsockname()[1], tls=tls)
@@ -258,14 +267,19 @@ async def _listening(
 
 def _bind(host: str, port: int) -> tuple[socket.socket, socket.socket]:
     """Bind the ports of blocks and metrics; with port 0 both are any free ports."""
-    hint = f"Choose another one with --port; the figures use it plus {METRICS_OFFSET}."
+    hint = f"Choose another with --port. A worker uses two: --port, and that plus {METRICS_OFFSET}."
     listen = partial(listening_socket, host, code="MS-156", hint=hint)
+    if port + METRICS_OFFSET > _MAX_PORT:
+        msg = f"a worker cannot use port {port}: the port of its metrics would be "
+        msg += f"{port + METRICS_OFFSET}, and the largest is {_MAX_PORT}"
+        raise UsageError(msg, code="MS-156", hint=hint)
     block_socket = listen(port)
     try:
         return block_socket, listen(port + METRICS_OFFSET if port else 0)
-    except BaseException:
+    except UsageError as error:
         block_socket.close()
-        raise
+        msg = f"{error.info.message} (for the metrics of a worker with --port {port})"
+        raise UsageError(msg, code="MS-156", hint=hint) from error
 
 
 def _check_safety(config: WorkerConfig) -> None:
