@@ -11,6 +11,10 @@ MAX_WEIGHT = 100.0
 """Weights of jobs: with others one job would get no workers, or all of them."""
 
 
+LARGE_BYTES = 64 * MIB
+"""From this size on, an input is large: gathering it in one task is worth a warning."""
+
+
 @dataclass(frozen=True, slots=True)
 class PlanSettings:
     """How the planner cuts."""
@@ -27,6 +31,10 @@ class PlanSettings:
     """A join side with smaller input files is sent completely to every task."""
     max_partitions: int = 65_536
     """A larger number is probably mistyped."""
+    fallback: Literal["silent", "warn", "raise"] = "silent"
+    """What happens when an operator that is not split would gather a large input."""
+    large_bytes: int = LARGE_BYTES
+    """An input of fewer bytes is gathered without a word."""
     planning_s: float = 60.0
     """A plan that takes longer to cut runs whole: the rules are quadratic in a plan's depth."""
 

@@ -1,4 +1,3 @@
-import io
 import re
 import threading
 from collections.abc import Callable
@@ -17,7 +16,7 @@ from minispark.engines import polars_engine, progress
 from minispark.engines.base import JobOutcome, JobSummary
 from minispark.engines.in_process import fits_whole
 from minispark.engines.local import LocalRunner
-from minispark.errors import JobFailedError, MinisparkError, UnsupportedError
+from minispark.errors import JobFailedError, MinisparkError
 from minispark.plan.build import PlanOutput, plan_outputs
 from minispark.plan.stages import StageGraph
 
@@ -118,32 +117,6 @@ def test_a_failing_query_says_why(shared: list[StageGraph]) -> None:
         frame.collect(engine=ms.Engine(processes=True, progress=False))
 
 
-@pytest.mark.parametrize(
-    "use",
-    [
-        lambda f, e: f.collect(engine=e, background=True),
-        lambda f, e: f.execute(engine=e),
-        lambda f, e: f.collect_async(engine=e),
-        lambda f, e: f.collect_batches(engine=e),
-        lambda f, e: f.sink_batches(print, engine=e),
-        lambda f, e: pl.collect_all([f], engine=e),
-        lambda f, e: pl.collect_all_async([f], engine=e),
-        lambda f, e: f.sink_parquet(io.BytesIO(), engine=e),
-        lambda f, e: f.sink_ipc(io.BytesIO(), engine=e),
-        lambda f, e: f.sink_csv(io.BytesIO(), engine=e),
-        lambda f, e: f.sink_ndjson(io.BytesIO(), engine=e),
-    ],
-)
-@pytest.mark.filterwarnings("ignore::polars.exceptions.UnstableWarning")
-def test_what_is_not_built_says_so_and_what_to_do(
-    use: Callable[[pl.LazyFrame, ms.Engine], object],
-) -> None:
-    with pytest.raises(UnsupportedError, match="does not run") as caught:
-        use(pl.LazyFrame({"a": [1]}), ms.Engine())
-    hint = caught.value.info.hint or ""
-    assert "collect" in hint or "thread" in hint
-
-
 def test_every_part_of_the_interface_is_answered() -> None:
     interface = polars.lazyframe.engine.Engine
     public = {name for name in vars(interface) if not name.startswith("_")}
@@ -212,6 +185,7 @@ def test_the_summary_names_retries(runner: LocalRunner) -> None:
         nodes=(),
         sinks={},
         read=outcome.read,
+        scan=outcome.scan,
         summary=lambda: JobSummary(metrics, (), 2),
     )
     assert progress.summary_line(retried) == "12.0 M rows, 2 stages, 0.8 s, 2 workers, 1 retry"

@@ -22,7 +22,7 @@ from polars.testing import assert_frame_equal
 from minispark.blocks.fetch import FetchSettings, read_block
 from minispark.blocks.meta import BlockMeta, BlockSource
 from minispark.blocks.store import BlockStore
-from minispark.engines.base import JobOutcome, OnChange
+from minispark.engines.base import JobOutcome, OnChange, OnStart
 from minispark.engines.local import LocalRunner
 from minispark.ids import TaskKey
 from minispark.plan.stages import Label, StageGraph
@@ -86,9 +86,16 @@ class TwiceRunner(LocalRunner):
         """The tasks whose attempts differed more than the label of their stage allows."""
         return tuple(self._findings.disagreements)
 
-    def run(self, graph: StageGraph, *, name: str, progress: OnChange | None = None) -> JobOutcome:
+    def run(
+        self,
+        graph: StageGraph,
+        *,
+        name: str,
+        progress: OnChange | None = None,
+        started: OnStart | None = None,
+    ) -> JobOutcome:
         """Run a job as `LocalRunner` does, and check its comparisons against the labels."""
-        outcome = super().run(graph, name=name, progress=progress)
+        outcome = super().run(graph, name=name, progress=progress, started=started)
         for comparison in self._findings.open.pop(outcome.job_id, ()):
             self._check(graph, comparison)
         return outcome

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import polars as pl
@@ -57,3 +58,47 @@ def test_blocks_travel_over_http_between_workers_that_may_not_map(
         figures = apart.client.metrics(job.job_id)
     assert_frame_equal(found, query.collect(engine="in-memory"), check_row_order=False)
     assert figures.bytes_fetched > 0
+
+
+def test_results_stay_on_the_cluster_until_they_are_read(
+    cluster: LocalCluster, files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    left, _ = (pl.scan_csv(file) for file in files)
+    engine = ms.Engine(cluster.url, token=cluster.token, progress=False, parallelism=3)
+    result = left.execute(engine=engine)
+    expected = left.collect(engine="in-memory")
+    assert_frame_equal(result.lazy().collect(engine="streaming"), expected)
+    some = result.lazy().filter(pl.col("a").is_not_null()).select("a", pl.col("b")).head(3)
+    assert_frame_equal(
+        some.collect(engine="streaming"),
+        expected.filter(pl.col("a").is_not_null()).select("a", "b").head(3),
+    )
+    assert result.n_rows_total == expected.height
+    with pytest.raises(ms.UnsupportedError, match="rows of a result"):
+        result.lazy().collect(engine=engine)
+    left.sink_parquet(tmp_path / "rows.parquet", engine=engine)
+    assert_frame_equal(pl.read_parquet(tmp_path / "rows.parquet"), expected)
+    empty = left.filter(pl.lit(value=False))
+    assert_frame_equal(
+        empty.execute(engine=engine).lazy().collect(engine="streaming"), expected.clear()
+    )
+
+
+def test_several_queries_and_a_cancelled_one(
+    cluster: LocalCluster, files: tuple[Path, Path]
+) -> None:
+    left, right = (pl.scan_csv(file) for file in files)
+    engine = ms.Engine(cluster.url, token=cluster.token, progress=False)
+    found = pl.collect_all([left, right.head(1)], engine=engine)
+    assert_frame_equal(found[0], left.collect(engine="in-memory"))
+    assert found[1].height == 1
+    sleepy = left.select(pl.col("a").map_batches(_sleep, return_dtype=pl.Int64))
+    query = sleepy.collect(engine=engine, background=True)
+    query.cancel()
+    with pytest.raises(ms.JobCancelledError):
+        query.fetch_blocking()
+
+
+def _sleep(column: pl.Series) -> pl.Series:
+    threading.Event().wait(60)
+    return column

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import polars as pl
 
 OnChange = Callable[[JobView], None]
+OnStart = Callable[[str], None]
+"""Called with the id of a job when the job has started."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,8 @@ class JobOutcome:
     """A job that succeeded.
 
     ``nodes`` are the results that `frame` can return, ``sinks`` the directories of results that
-    were written as files instead. ``summary`` asks a cluster again.
+    were written as files instead. ``scan`` returns a result as a LazyFrame that reads the rows from
+    where they are, as often as it is collected. ``summary`` asks a cluster again.
     """
 
     job_id: str
@@ -42,6 +45,7 @@ class JobOutcome:
     nodes: tuple[str, ...]
     sinks: Mapping[str, str]
     read: Callable[[str], pl.DataFrame] = field(repr=False)
+    scan: Callable[[str], pl.LazyFrame] = field(repr=False)
     summary: Callable[[], JobSummary] = field(repr=False)
 
     def frame(self, node: str | None = None) -> pl.DataFrame:
@@ -67,7 +71,14 @@ class JobOutcome:
 class Runner(Protocol):
     """An engine: runs a plan to its end."""
 
-    def run(self, graph: StageGraph, *, name: str, progress: OnChange | None = None) -> JobOutcome:
+    def run(
+        self,
+        graph: StageGraph,
+        *,
+        name: str,
+        progress: OnChange | None = None,
+        started: OnStart | None = None,
+    ) -> JobOutcome:
         """Run a job; ``progress`` is called in this thread each time the job's view has changed.
 
         A KeyboardInterrupt cancels the job before it is raised again.
@@ -77,6 +88,9 @@ class Runner(Protocol):
         JobFailedError, JobCancelledError
             The job did not succeed.
         """
+
+    def cancel(self, job_id: str) -> None:
+        """Cancel a job that another thread runs; if the job has ended, do nothing."""
 
     def close(self) -> None:
         """Release all resources; a second call does nothing."""

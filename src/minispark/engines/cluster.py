@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
+from typing import NoReturn
 
 import polars as pl
+from polars.io.plugins import register_io_source
 
 from minispark.blocks.fetch import FetchSettings, fetch_blocks
 from minispark.blocks.meta import BlockUnavailable
@@ -15,12 +18,13 @@ from minispark.engines.base import (
     JobOutcome,
     JobSummary,
     OnChange,
+    OnStart,
     concatenated,
     raise_unless_succeeded,
     sinks_of,
 )
 from minispark.engines.http import MasterClient
-from minispark.errors import MinisparkError
+from minispark.errors import MinisparkError, UnsupportedError
 from minispark.observe.views import JobView
 from minispark.plan.columns import with_columns_in_order
 from minispark.plan.stages import StageGraph
@@ -30,50 +34,71 @@ _CONNECT_S = 2.0
 
 
 class ClusterRunner:
-    """A `Runner` over HTTP, for one thread at a time; it keeps its connection open."""
+    """A `Runner` over HTTP; any thread may use it. It keeps its connections open."""
 
     def __init__(self, url: str | None = None, token: str | None = None) -> None:
         self.client = MasterClient(url, token=token)
         self._fetch = FetchSettings(connect_timeout_s=_CONNECT_S, ca_file=self.client.ca_file)
         self._reads_blocks = True
 
-    def run(self, graph: StageGraph, *, name: str, progress: OnChange | None = None) -> JobOutcome:
+    def run(
+        self,
+        graph: StageGraph,
+        *,
+        name: str,
+        progress: OnChange | None = None,
+        started: OnStart | None = None,
+    ) -> JobOutcome:
         """Submit a job and wait for its end; its results stay on the cluster until read."""
         job_id = self.client.submit_planned(graph, name=name)
+        if started is not None:
+            started(job_id)
         view = self.wait(job_id, progress=progress)
         raise_unless_succeeded(view)
         columns = {result.node: result.columns for result in graph.results}
         sinks = sinks_of(graph)
 
-        def read(node: str) -> pl.DataFrame:
-            return with_columns_in_order(self._read(job_id, node), columns[node])
+        def parts(node: str) -> Iterator[pl.DataFrame]:
+            return (
+                with_columns_in_order(part, columns[node]) for part in self._parts(job_id, node)
+            )
 
         return JobOutcome(
             job_id=job_id,
             view=view,
             nodes=tuple(node for node in columns if node not in sinks),
             sinks=sinks,
-            read=read,
+            read=lambda node: concatenated(list(parts(node))),
+            scan=lambda node: _scan(partial(parts, node)),
             summary=cache(lambda: self._summary(job_id)),
         )
 
-    def _read(self, job_id: str, node: str) -> pl.DataFrame:
-        """Read the blocks of a result from their workers, or through the master.
+    def _parts(self, job_id: str, node: str) -> Iterator[pl.DataFrame]:
+        """Give the partitions of a result from their workers, or all rows through the master.
 
         Blocks of this host are mapped; other blocks come from their workers. If the network lets
         clients reach the master only, the master sends the rows.
         """
+        done = 0
         if self._reads_blocks:
             sources, ticket = self.client.result_blocks(job_id, node)
             # The ticket and not the token: any machine may have registered as a worker.
             settings = replace(self._fetch, token=ticket)
+            empty = pl.DataFrame()
             try:
-                parts = [part.frame for part in fetch_blocks(sources, settings=settings)]
+                for part in fetch_blocks(sources, settings=settings):
+                    done += part.frame.height
+                    if part.frame.height:
+                        yield part.frame
+                    elif part.frame.width:
+                        empty = part.frame
             except BlockUnavailable:
                 self._reads_blocks = False
             else:
-                return concatenated(parts)
-        return self.client.result_frame(job_id, node=node)
+                if not done:
+                    yield empty
+                return
+        yield self.client.result_frame(job_id, node=node).slice(done)
 
     def _summary(self, job_id: str) -> JobSummary:
         return JobSummary(
@@ -93,6 +118,10 @@ class ClusterRunner:
             cancelling.join()
             raise
 
+    def cancel(self, job_id: str) -> None:
+        """Cancel a job that another thread runs; if the job has ended, do nothing."""
+        self.client.cancel(job_id)
+
     def _cancel(self, job_id: str) -> None:
         with contextlib.suppress(MinisparkError):
             self.client.cancel(job_id)
@@ -100,3 +129,39 @@ class ClusterRunner:
     def close(self) -> None:
         """Close the connection to the master."""
         self.client.close()
+
+
+class _Rows:
+    """The rows of a result as a source of Polars: read again each time it is collected."""
+
+    def __init__(self, parts: Callable[[], Iterator[pl.DataFrame]]) -> None:
+        self._parts = parts
+
+    def __reduce__(self) -> NoReturn:
+        # It holds the token of the cluster, and no worker may have that.
+        msg = "the rows of a result cannot be the input of a query on a cluster"
+        raise UnsupportedError(msg, hint="Collect them first: result.lazy().collect().lazy().")
+
+    def schema(self) -> pl.Schema:
+        return next(self._parts()).schema
+
+    def __call__(
+        self,
+        with_columns: list[str] | None,
+        predicate: pl.Expr | None,
+        n_rows: int | None,
+        _batch_size: int | None,
+    ) -> Iterator[pl.DataFrame]:
+        for rows in self._parts():
+            part = rows if n_rows is None else rows.head(n_rows)
+            n_rows = None if n_rows is None else n_rows - part.height
+            if predicate is not None:
+                part = part.filter(predicate)
+            yield part if with_columns is None else with_columns_in_order(part, with_columns)
+            if n_rows == 0:
+                return
+
+
+def _scan(parts: Callable[[], Iterator[pl.DataFrame]]) -> pl.LazyFrame:
+    rows = _Rows(parts)
+    return register_io_source(rows, schema=rows.schema, is_pure=True)

@@ -143,14 +143,14 @@ class EmbeddedMaster:
         meta = None if self._cache is None else self._cache.get(name)
         return None if meta is None else (WORKER, meta)
 
-    def cancel(self, job: str) -> None:
+    async def cancel(self, job: str) -> None:
         """End a job early; its `run` returns a record with status CANCELLED."""
         if job in self._jobs:
             self._step(e.JobCancelRequested(job))
 
     async def abandon(self, job: str, running: Future[RunResult]) -> None:
         """Cancel a job, wait for the end of its `run` and delete its blocks."""
-        self.cancel(job)
+        await self.cancel(job)
         await asyncio.wait([asyncio.wrap_future(running)])
         await self.release(job)
 

@@ -59,7 +59,7 @@ _views = TypeAdapter(list[JobView])
 
 
 class MasterClient:
-    """A connection to one master, for one thread at a time.
+    """Connections to one master; any thread may use them.
 
     `minispark.discovery` finds ``url`` and ``token`` if they are None.
     """

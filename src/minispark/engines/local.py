@@ -24,6 +24,7 @@ from minispark.engines.base import (
     JobOutcome,
     JobSummary,
     OnChange,
+    OnStart,
     concatenated,
     raise_unless_succeeded,
     sinks_of,
@@ -106,7 +107,14 @@ class LocalRunner:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def run(self, graph: StageGraph, *, name: str, progress: OnChange | None = None) -> JobOutcome:
+    def run(
+        self,
+        graph: StageGraph,
+        *,
+        name: str,
+        progress: OnChange | None = None,
+        started: OnStart | None = None,
+    ) -> JobOutcome:
         """Run a job; results are mapped, not copied, and stay as long as they are used."""
         thread = self._started_thread()
         views: queue.SimpleQueue[JobView | None] = queue.SimpleQueue()
@@ -114,6 +122,8 @@ class LocalRunner:
         running = thread.submit(thread.master.run(job_id, graph, name=name, changed=views.put))
         running.add_done_callback(lambda _: views.put(None))
         try:
+            if started is not None:
+                started(job_id)
             result = _wait_for_result(running, views, progress)
         except BaseException:
             # In the loop's thread: further interrupts (often there are many at once) end the wait
@@ -124,6 +134,11 @@ class LocalRunner:
             return self._outcome(job_id, graph, result)
         finally:
             _wait(thread.submit(thread.master.release(job_id))).result()
+
+    def cancel(self, job_id: str) -> None:
+        """Cancel a job that another thread runs; if the job has ended, do nothing."""
+        thread = self._started_thread()
+        _wait(thread.submit(thread.master.cancel(job_id)))
 
     def close(self) -> None:
         """End the processes and remove the blocks; the next job starts new ones."""
@@ -182,6 +197,7 @@ class LocalRunner:
             nodes=tuple(frames),
             sinks=sinks,
             read=frames.__getitem__,
+            scan=lambda node: frames[node].lazy(),
             summary=lambda: summary,
         )
 

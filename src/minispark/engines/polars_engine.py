@@ -10,45 +10,39 @@ import os
 import sys
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
+from dataclasses import replace
+from functools import cache, partial
 from types import ModuleType
-from typing import Any, NoReturn
+from typing import Any, Literal
 
 import polars as pl
 import polars.lazyframe.engine
+from polars._utils.async_ import _AioDataFrameResult, _GeventDataFrameResult
+from polars._utils.unstable import issue_unstable_warning
+from polars.lazyframe.query_result import QueryResult, SingleNodeQueryResult
 
-from minispark.engines.base import Runner
+from minispark.engines.background import BackgroundQuery, Cancellation, in_background
+from minispark.engines.base import JobOutcome, Runner
 from minispark.engines.cluster import ClusterRunner
 from minispark.engines.in_process import WHOLE_BYTES, collect_whole, fits_whole
 from minispark.engines.local import LocalRunner
 from minispark.engines.progress import ProgressLine, Show
+from minispark.engines.query_result import StoredResult
+from minispark.engines.staging import staged, with_final_paths
 from minispark.errors import MinisparkError, UnsupportedError
 from minispark.observe.cards import workers_table
 from minispark.plan.build import PlanOutput, plan_outputs
 from minispark.plan.explain import Explanation
-from minispark.settings import PlanSettings
+from minispark.plan.stages import StageGraph
+from minispark.settings import LARGE_BYTES, PlanSettings
 
-_RESULT = "result"
-_SINK_INSTEAD = 'collect(engine=engine) and write the frame, or say engine="streaming"'
-
-_SLICES = "collect(engine=engine).iter_slices()"
+_STREAMING = pl.StreamingEngine()
+"""What runs in this process. It is named explicitly: Polars' default engine may be ours."""
 
 _inside = threading.local()
 _main_lock = threading.RLock()
-
-
-def _refuse(method: str, instead: str) -> NoReturn:
-    msg = f"{method} does not run on the Mini-Spark engine yet"
-    raise UnsupportedError(msg, hint=f"What works: {instead}.")
-
-
-def _not_built(method: str, instead: str) -> Any:
-    def refuse(_self: object, *_: Any, **__: Any) -> NoReturn:
-        _refuse(method, instead)
-
-    return refuse
 
 
 class Engine(polars.lazyframe.engine.Engine):
@@ -65,6 +59,10 @@ class Engine(polars.lazyframe.engine.Engine):
     ----------
     url
         The master of a cluster; None means the embedded engine.
+    fallback
+        What happens when an operator that is not split would gather a large input in one task:
+        ``"silent"`` gathers it, ``"warn"`` gathers it with a PerformanceWarning of Polars,
+        ``"raise"`` raises a UsageError.
     token
         The cluster's token; None searches for it as the command line does.
     progress
@@ -75,6 +73,8 @@ class Engine(polars.lazyframe.engine.Engine):
         Run small queries in processes too.
     whole_bytes
         A query that reads fewer bytes is small.
+    large_bytes
+        An input of at least this size is large.
 
     Examples
     --------
@@ -89,15 +89,19 @@ class Engine(polars.lazyframe.engine.Engine):
         self,
         url: str | None = None,
         *,
+        fallback: Literal["silent", "warn", "raise"] = "silent",
         token: str | None = None,
         progress: Show = "auto",
         parallelism: int | None = None,
         processes: bool = False,
         whole_bytes: int = WHOLE_BYTES,
+        large_bytes: int = LARGE_BYTES,
     ) -> None:
         self._url = url
         self._progress = progress
-        self._settings = PlanSettings(parallelism=parallelism)
+        self._settings = PlanSettings(
+            parallelism=parallelism, fallback=fallback, large_bytes=large_bytes
+        )
         self._whole_bytes = 0 if processes or url is not None else whole_bytes
         self._cluster = None if url is None else ClusterRunner(url, token)
         if self._cluster is not None:
@@ -143,70 +147,200 @@ class Engine(polars.lazyframe.engine.Engine):
         flowchart TD
         """
         with _marked_inside(), _main_hidden():
-            outputs = [PlanOutput(_RESULT, lf)]
-            return Explanation(plan_outputs(outputs, settings=self._settings, describe=True))
+            outputs = [PlanOutput(_name(0), lf)]
+            settings = replace(self._settings, fallback="silent")
+            return Explanation(plan_outputs(outputs, settings=settings, describe=True))
 
-    def collect(  # type: ignore[override] # background=True is refused
+    def collect(
         self,
         lf: pl.LazyFrame,
         *,
         optimizations: pl.QueryOptFlags,
         background: bool = False,
         post_opt_callback: Any = None,
-    ) -> pl.DataFrame:
-        """Run a query and return its rows.
+    ) -> Any:
+        """Run a query and return its rows; with ``background`` a query that runs in a thread.
 
         ``optimizations`` apply to every stage of the plan.
 
         Raises
         ------
         UnsupportedError
-            ``background`` or ``post_opt_callback`` is given.
+            ``post_opt_callback`` is given.
         JobFailedError, JobCancelledError
             The query did not succeed. A JobFailedError is also of the class that Polars raises.
         """
-        if background:
-            _refuse("collect(background=True)", "collect in a thread of your own")
         if post_opt_callback is not None:
-            _refuse("a callback after optimization", 'collect(engine="streaming")')
-        if getattr(_inside, "engine", False):
-            return collect_whole(lf, optimizations=optimizations)
-        with _marked_inside():
-            return self._collect(lf, optimizations)
+            msg = "a callback after optimization does not run on the Mini-Spark engine"
+            raise UnsupportedError(msg, hint='What works: collect(engine="streaming").')
+        if not background:
+            return self._collect([lf], optimizations)[0]
+        issue_unstable_warning("background mode is considered unstable.")
+        cancellation = Cancellation()
+        run = partial(self._collect, [lf], optimizations, progress=False, cancellation=cancellation)
+        return BackgroundQuery(lambda: run()[0], cancellation)
 
-    def _collect(self, lf: pl.LazyFrame, optimizations: pl.QueryOptFlags) -> pl.DataFrame:
+    def collect_all(
+        self, lfs: Iterable[pl.LazyFrame], *, optimizations: pl.QueryOptFlags
+    ) -> list[pl.DataFrame]:
+        """Run several queries as one job and return their rows; what they share runs once."""
+        return self._collect(list(lfs), optimizations)
+
+    def collect_async(
+        self, lf: pl.LazyFrame, *, optimizations: pl.QueryOptFlags, gevent: bool = False
+    ) -> Any:
+        """Run a query in a thread and return an awaitable of its rows."""
+        result = _async_result(gevent=gevent)
+        run = partial(self._collect, [lf], optimizations, progress=False)
+        in_background(run, lambda frames: result._callback(_first(frames)))
+        return result
+
+    def collect_all_async(
+        self, lfs: Iterable[pl.LazyFrame], *, optimizations: pl.QueryOptFlags, gevent: bool = False
+    ) -> Any:
+        """Run several queries as one job in a thread and return an awaitable of their rows."""
+        result = _async_result(gevent=gevent)
+        run = partial(self._collect, list(lfs), optimizations, progress=False)
+        in_background(run, lambda frames: result._callback_all(_inner(frames)))
+        return result
+
+    def execute(self, lf: pl.LazyFrame, *, optimizations: pl.QueryOptFlags) -> QueryResult:
+        """Run a query and return its result, which stays where it is until it is read."""
+        outcome = self._outcome([lf], optimizations)
+        if outcome is None:
+            rows = collect_whole(lf, optimizations=optimizations)
+            return SingleNodeQueryResult(rows)
+        return StoredResult(outcome, _name(0))
+
+    def collect_batches(
+        self, lf: pl.LazyFrame, *, optimizations: pl.QueryOptFlags, **options: Any
+    ) -> Any:
+        """Run a query and return an iterator over its rows in batches."""
+        rows = self._rows(lf, optimizations)
+        return _STREAMING.collect_batches(rows, optimizations=optimizations, **options)
+
+    def sink_batches(
+        self,
+        lf: pl.LazyFrame,
+        function: Callable[[pl.DataFrame], bool | None],
+        *,
+        optimizations: pl.QueryOptFlags,
+        **options: Any,
+    ) -> None:
+        """Run a query and call ``function`` with its rows in batches, in this process."""
+        rows = self._rows(lf, optimizations)
+        _STREAMING.sink_batches(rows, function, optimizations=optimizations, **options)
+
+    def sink_parquet(self, lf: pl.LazyFrame, path: Any, **options: Any) -> None:
+        """Run a query and write its rows, as `polars.LazyFrame.sink_parquet` does."""
+        self._sink(_STREAMING.sink_parquet, lf, path, **options)
+
+    def sink_ipc(self, lf: pl.LazyFrame, path: Any, **options: Any) -> None:
+        """Run a query and write its rows, as `polars.LazyFrame.sink_ipc` does."""
+        self._sink(_STREAMING.sink_ipc, lf, path, **options)
+
+    def sink_csv(self, lf: pl.LazyFrame, path: Any, **options: Any) -> None:
+        """Run a query and write its rows, as `polars.LazyFrame.sink_csv` does."""
+        self._sink(_STREAMING.sink_csv, lf, path, **options)
+
+    def sink_ndjson(self, lf: pl.LazyFrame, path: Any, **options: Any) -> None:
+        """Run a query and write its rows, as `polars.LazyFrame.sink_ndjson` does."""
+        self._sink(_STREAMING.sink_ndjson, lf, path, **options)
+
+    def _sink(
+        self, write: Callable[..., None], lf: pl.LazyFrame, path: Any, **options: Any
+    ) -> None:
+        """Write the rows from this process: Polars' own writers know all the options."""
+        rows = self._rows(lf, options["optimizations"])
+        with staged(path, mkdir=options["mkdir"]) as (place, final):
+            if options.get("sinked_paths_callback") is not None:
+                callback = options["sinked_paths_callback"]
+                options["sinked_paths_callback"] = with_final_paths(callback, final)
+            write(rows, place, **options)
+
+    def _rows(self, lf: pl.LazyFrame, optimizations: pl.QueryOptFlags) -> pl.LazyFrame:
+        """Return the query itself if it is to run in this process, else its result."""
+        outcome = self._outcome([lf], optimizations)
+        return lf if outcome is None else outcome.scan(_name(0))
+
+    def _collect(
+        self,
+        frames: Sequence[pl.LazyFrame],
+        optimizations: pl.QueryOptFlags,
+        *,
+        progress: Show | None = None,
+        cancellation: Cancellation | None = None,
+    ) -> list[pl.DataFrame]:
+        outcome = self._outcome(frames, optimizations, progress=progress, cancellation=cancellation)
+        if outcome is not None:
+            return [outcome.frame(_name(number)) for number in range(len(frames))]
+        if cancellation is not None:
+            query = _STREAMING.collect(frames[0], optimizations=optimizations, background=True)
+            cancellation.started(query.cancel)
+            return [query.fetch_blocking()]
+        if len(frames) == 1:
+            return [collect_whole(frames[0], optimizations=optimizations)]
+        return _STREAMING.collect_all(frames, optimizations=optimizations)
+
+    def _outcome(
+        self,
+        frames: Sequence[pl.LazyFrame],
+        optimizations: pl.QueryOptFlags,
+        *,
+        progress: Show | None = None,
+        cancellation: Cancellation | None = None,
+    ) -> JobOutcome | None:
+        """Run queries as one job; return None if they must run whole in this process."""
+        if not frames or getattr(_inside, "engine", False):
+            return None
+        with _marked_inside():
+            graph = self._plan(frames, optimizations)
+            if graph is None or fits_whole(graph, limit_bytes=self._whole_bytes):
+                return None
+            runner = self._runner()
+
+            def started(job_id: str) -> None:
+                if cancellation is not None:
+                    cancellation.started(partial(runner.cancel, job_id))
+
+            with ProgressLine(self._progress if progress is None else progress) as line:
+                outcome = runner.run(graph, name="query", progress=line.listener, started=started)
+                line.summarise(outcome)
+            return outcome
+
+    def _plan(
+        self, frames: Sequence[pl.LazyFrame], optimizations: pl.QueryOptFlags
+    ) -> StageGraph | None:
+        outputs = [PlanOutput(_name(number), frame) for number, frame in enumerate(frames)]
         try:
             with _main_hidden():
-                graph = plan_outputs(
-                    [PlanOutput(_RESULT, lf)], settings=self._settings, optimizations=optimizations
-                )
+                return plan_outputs(outputs, settings=self._settings, optimizations=optimizations)
         except UnsupportedError:
             # A query that cannot leave this process can still run in it.
             if self._cluster is not None:
                 raise
-            return collect_whole(lf, optimizations=optimizations)
-        if fits_whole(graph, limit_bytes=self._whole_bytes):
-            return collect_whole(lf, optimizations=optimizations)
-        with ProgressLine(self._progress) as line:
-            outcome = self._runner().run(graph, name="query", progress=line.listener)
-            line.summarise(outcome)
-        return outcome.frame(_RESULT)
+            return None
 
     def _runner(self) -> Runner:
         return self._cluster or _embedded(os.getpid())
 
-    execute = _not_built("execute", "collect(engine=engine)")
-    collect_async = _not_built("collect_async", "asyncio.to_thread(lf.collect, engine=engine)")
-    collect_batches = _not_built("collect_batches", _SLICES)
-    collect_all = _not_built("collect_all", "collect(engine=engine) for each query")
-    collect_all_async = _not_built(
-        "collect_all_async", "asyncio.to_thread(lf.collect, engine=engine) for each query"
-    )
-    sink_parquet = _not_built("sink_parquet", _SINK_INSTEAD)
-    sink_ipc = _not_built("sink_ipc", _SINK_INSTEAD)
-    sink_csv = _not_built("sink_csv", _SINK_INSTEAD)
-    sink_ndjson = _not_built("sink_ndjson", _SINK_INSTEAD)
-    sink_batches = _not_built("sink_batches", _SLICES)
+
+def _name(number: int) -> str:
+    """Return the name of a result; the first has the name that people see for a single one."""
+    return "result" if number == 0 else f"result {number + 1}"
+
+
+def _async_result(*, gevent: bool) -> Any:
+    return _GeventDataFrameResult() if gevent else _AioDataFrameResult()
+
+
+def _inner(result: list[pl.DataFrame] | Exception) -> Any:
+    """Return frames as the objects of Polars' core, which its results wrap again."""
+    return result if isinstance(result, Exception) else [frame._df for frame in result]
+
+
+def _first(result: list[pl.DataFrame] | Exception) -> Any:
+    return result if isinstance(result, Exception) else result[0]._df
 
 
 @cache

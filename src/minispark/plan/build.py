@@ -7,14 +7,16 @@ each stage needs of the stages that it reads, and the stages are written as plai
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import polars as pl
-from polars.exceptions import PanicException
+from polars.exceptions import PanicException, PerformanceWarning
 
+from minispark.errors import UnsupportedError, UsageError
 from minispark.plan.check import PlanBrokenError, check
 from minispark.plan.exchanges import Exchange, Sink
 from minispark.plan.expressions import is_random
@@ -63,22 +65,6 @@ _PANIC = "Polars stopped with an internal error"
 
 Rule = Callable[[Cutter, Node, Mapping[Node, Relation]], Relation]
 
-_RULES: dict[str, Rule] = {
-    "Scan": scan,
-    "DataFrameScan": read_frame,
-    "Cache": lambda _cutter, node, relations: relations[node.body["input"]],
-    "Filter": filter_rows,
-    "Select": select,
-    "HStack": with_columns,
-    "MapFunction": map_function,
-    "GroupBy": group_by,
-    "Join": join,
-    "Distinct": distinct,
-    "Sort": sort,
-    "Slice": slice_rows,
-    "Union": union,
-}
-
 
 @dataclass(frozen=True, slots=True)
 class PlanOutput:
@@ -118,15 +104,20 @@ def plan_outputs(
         The query is not valid, or an input cannot be read; as `LazyFrame.collect_schema` does.
     UsageError
         An input path matches no file.
+    UsageError
+        Also: a large input would be gathered and ``settings.fallback`` is "raise".
     UnsupportedError
         The query, or a column that its stages exchange, cannot go to another process.
     """
+    settings = settings or PlanSettings()
     flags = () if optimizations is None else changed_flags(optimizations)
     try:
-        graph = _cut(outputs, Cutter(settings or PlanSettings(), data_root, flags))
+        graph = _cut(outputs, Cutter(settings, data_root, flags))
     except (PlanUnreadableError, PlanBrokenError, RecursionError, PanicException) as error:
         panic = f"{_PANIC}: " if isinstance(error, PanicException) else ""
-        graph = _whole_graph(outputs, f"it could not be cut: {panic}{error}", flags)
+        why = f"it could not be cut: {panic}{error}"
+        _report_gathers([f"the query runs whole: {why}"], settings)
+        graph = _whole_graph(outputs, why, flags)
     if not describe:
         return graph
     plans = (f"{output.name}:\n{_described(output.frame)}" for output in outputs)
@@ -150,6 +141,13 @@ def _cut(outputs: Sequence[PlanOutput], cutter: Cutter) -> StageGraph:
         for output, root in zip(outputs, roots, strict=True)
     ]
     drafts = _reachable(cutter.drafts, results)
+    large = cutter.settings.large_bytes
+    gathers = [
+        f"stage {draft.id} ({draft.name}) gathers {draft.bytes:,} bytes: {draft.why}"
+        for draft in drafts
+        if draft.why and draft.bytes >= large
+    ]
+    _report_gathers(gathers, cutter.settings)
     # Before pushdown: what other readers need changes no row of a cached stage.
     name_cached(drafts)
     fixed = [*results, *(draft for draft in drafts if draft.cached is not None)]
@@ -167,6 +165,44 @@ def _cut(outputs: Sequence[PlanOutput], cutter: Cutter) -> StageGraph:
         input_bytes=cutter.input_bytes,
         polars=plan_header().hex(),
     )
+
+
+def _report_gathers(gathers: Sequence[str], settings: PlanSettings) -> None:
+    """Warn of large inputs that are gathered, or refuse them, as the settings say."""
+    if not gathers or settings.fallback == "silent":
+        return
+    if settings.fallback == "raise":
+        raise UsageError(
+            f"a large input would be gathered in one task: {'; '.join(gathers)}",
+            code="MS-171",
+            hint='Write the query with operators that are split, or use fallback="warn".',
+        )
+    for gather in gathers:
+        warnings.warn(gather, PerformanceWarning, stacklevel=2)
+
+
+def _refuse_sink(_cutter: Cutter, _node: Node, _relations: Mapping[Node, Relation]) -> Relation:
+    msg = "a query that ends in a lazy sink cannot run in other processes"
+    raise UnsupportedError(msg, hint="Write the rows with sink_...(engine=engine), without lazy.")
+
+
+_RULES: dict[str, Rule] = {
+    "Scan": scan,
+    "DataFrameScan": read_frame,
+    "Cache": lambda _cutter, node, relations: relations[node.body["input"]],
+    "Filter": filter_rows,
+    "Select": select,
+    "HStack": with_columns,
+    "MapFunction": map_function,
+    "GroupBy": group_by,
+    "Join": join,
+    "Distinct": distinct,
+    "Sort": sort,
+    "Slice": slice_rows,
+    "Union": union,
+    "Sink": _refuse_sink,
+    "SinkMultiple": _refuse_sink,
+}
 
 
 def _roots(outputs: Sequence[PlanOutput]) -> list[Node]:

@@ -10,6 +10,7 @@ from minispark.plan.relation import Cutter, Relation
 
 _LOCAL_ROWS = 1_000_000
 """A head of more rows is not worth taking in every partition first."""
+_LONG = "a slice of more than 1,000,000 rows is not split"
 
 
 def sort(cutter: Cutter, node: Node, relations: Mapping[Node, Relation]) -> Relation:
@@ -33,7 +34,7 @@ def slice_rows(cutter: Cutter, node: Node, relations: Mapping[Node, Relation]) -
     relation = cutter.settle(relations[child])
     name = "head" if offset >= 0 else "tail"
     if relation.single or local > _LOCAL_ROWS:
-        return cutter.gather(relation, name).under(node)
+        return cutter.gather(relation, name, why=_LONG).under(node)
     ends = relation.under(with_body(node, offset=min(offset, 0), len=local))
     return cutter.gather(ends, name, take=local if offset >= 0 else -local).under(node)
 
@@ -47,5 +48,8 @@ def _top_k(cutter: Cutter, node: Node, sort_node: Node, relation: Relation) -> R
     relation = cutter.settle(relation)
     if not relation.single and local <= _LOCAL_ROWS:
         relation = relation.under(stable).under(with_body(top, offset=0, len=local))
-    relation = cutter.gather(relation, "top-k" if local <= _LOCAL_ROWS else "sort")
+    if local <= _LOCAL_ROWS:
+        relation = cutter.gather(relation, "top-k")
+    else:
+        relation = cutter.gather(relation, "sort", why=_LONG)
     return relation.under(stable).under(top)

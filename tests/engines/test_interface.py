@@ -1,0 +1,272 @@
+"""Every method of Polars' engine interface does what Polars' own engine does."""
+
+import asyncio
+import io
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from polars.io.partition import SinkedPathsCallbackArgs
+from polars.testing import assert_frame_equal
+
+import minispark as ms
+from minispark.engines import polars_engine
+from minispark.engines.base import JobOutcome
+from minispark.engines.local import LocalRunner
+from minispark.errors import JobCancelledError, UnsupportedError, UsageError
+from minispark.plan.stages import StageGraph
+
+pytestmark = pytest.mark.filterwarnings("ignore::polars.exceptions.UnstableWarning")
+
+ROWS = pl.DataFrame({"key": [f"k{n % 3}" for n in range(60)], "n": range(60)})
+TOTALS = ROWS.lazy().group_by("key").agg(pl.col("n").sum()).sort("key")
+READERS: dict[str, Callable[[Any], pl.DataFrame]] = {
+    "parquet": pl.read_parquet,
+    "ipc": pl.read_ipc,
+    "csv": pl.read_csv,
+    "ndjson": pl.read_ndjson,
+}
+
+
+@pytest.fixture
+def jobs(runner: LocalRunner, monkeypatch: pytest.MonkeyPatch) -> list[StageGraph]:
+    """Engines of these tests run on the processes that are there already."""
+    monkeypatch.setattr(polars_engine, "_embedded", lambda _pid: runner)
+    ran: list[StageGraph] = []
+    run = runner.run
+
+    def noted(graph: StageGraph, **options: Any) -> JobOutcome:
+        ran.append(graph)
+        return run(graph, **options)
+
+    monkeypatch.setattr(runner, "run", noted)
+    return ran
+
+
+@pytest.fixture(params=[True, False], ids=["processes", "whole"])
+def engine(request: pytest.FixtureRequest, jobs: list[StageGraph]) -> Iterator[ms.Engine]:
+    """An engine that runs a query in processes, and one that runs it in this process."""
+    yield ms.Engine(processes=request.param, parallelism=3, progress=False)
+    assert bool(jobs) == request.param
+
+
+def test_a_query_in_the_background(engine: ms.Engine) -> None:
+    query = TOTALS.collect(engine=engine, background=True)
+    assert_frame_equal(query.fetch_blocking(), TOTALS.collect())
+    later = query.fetch()
+    assert later is not None
+    assert_frame_equal(later, TOTALS.collect())
+    query.cancel()
+
+
+def test_a_query_in_the_background_can_be_cancelled(jobs: list[StageGraph], tmp_path: Path) -> None:
+    begun, go_on = tmp_path / "begun", tmp_path / "go on"
+
+    def wait(column: pl.Series) -> pl.Series:
+        begun.touch()
+        while not go_on.exists():
+            threading.Event().wait(0.01)
+        return column
+
+    frame = ROWS.lazy().select(pl.col("n").map_batches(wait, return_dtype=pl.Int64))
+    query = frame.collect(engine=ms.Engine(progress=False), background=True)
+    _wait_until(begun.exists)
+    assert query.fetch() is None
+    query.cancel()
+    with pytest.raises(JobCancelledError):
+        query.fetch_blocking()
+    go_on.touch()
+
+
+def _wait_until(condition: Callable[[], bool]) -> None:
+    for _ in range(6_000):
+        if condition():
+            return
+        threading.Event().wait(0.01)
+    pytest.fail("the condition did not come true in 60 s")
+
+
+def test_an_error_in_the_background_is_raised_where_it_is_fetched(engine: ms.Engine) -> None:
+    frame = ROWS.lazy().select(pl.col("key").cast(pl.Int64))
+    query = frame.collect(engine=engine, background=True)
+    with pytest.raises(pl.exceptions.InvalidOperationError):
+        query.fetch_blocking()
+
+
+def test_several_queries_are_one_job(engine: ms.Engine, jobs: list[StageGraph]) -> None:
+    queries = [TOTALS, TOTALS.select(pl.col("n").max()), ROWS.lazy().head(4)]
+    found = pl.collect_all(queries, engine=engine)
+    for frame, query in zip(found, queries, strict=True):
+        assert_frame_equal(frame, query.collect())
+    assert len(jobs) <= 1
+    assert pl.collect_all([], engine=engine) == []
+
+
+def test_what_several_queries_share_runs_once(jobs: list[StageGraph]) -> None:
+    engine = ms.Engine(processes=True, parallelism=3, progress=False)
+    pl.collect_all([TOTALS.filter(pl.col("n") > 9), TOTALS.select("n")], engine=engine)
+    assert [stage.name for stage in jobs[0].stages].count("group_by") <= 1
+
+
+def test_awaitable_queries(engine: ms.Engine) -> None:
+    async def collect() -> tuple[pl.DataFrame, list[pl.DataFrame]]:
+        one = await TOTALS.collect_async(engine=engine)
+        return one, await pl.collect_all_async([TOTALS, TOTALS.head(1)], engine=engine)
+
+    one, both = asyncio.run(collect())
+    expected = TOTALS.collect()
+    assert_frame_equal(one, expected)
+    assert_frame_equal(both[0], expected)
+    assert_frame_equal(both[1], expected.head(1))
+
+
+def test_an_awaited_error_is_raised(engine: ms.Engine) -> None:
+    async def collect() -> None:
+        await ROWS.lazy().select(pl.col("key").cast(pl.Int64)).collect_async(engine=engine)
+
+    with pytest.raises(pl.exceptions.InvalidOperationError):
+        asyncio.run(collect())
+
+
+def test_a_result_is_read_as_often_as_one_likes(engine: ms.Engine, jobs: list[StageGraph]) -> None:
+    result = ROWS.lazy().sort("n", descending=True).execute(engine=engine)
+    ran = len(jobs)
+    assert result.n_rows_total == 60
+    assert result.head is not None
+    assert result.head["n"].to_list() == [59, 58, 57, 56, 55]
+    for _ in range(2):
+        assert result.lazy().filter(pl.col("n") < 3).collect()["n"].to_list() == [2, 1, 0]
+    assert "59" in repr(result)
+    assert len(jobs) == ran
+
+
+def test_batches(engine: ms.Engine) -> None:
+    frame = ROWS.lazy().sort("n")
+    batches = list(frame.collect_batches(engine=engine, chunk_size=25))
+    assert_frame_equal(pl.concat(batches), ROWS)
+    seen: list[pl.DataFrame] = []
+    frame.sink_batches(seen.append, engine=engine, chunk_size=25)
+    assert_frame_equal(pl.concat(seen), ROWS)
+    assert max(batch.height for batch in batches) <= 25
+
+
+@pytest.mark.parametrize("kind", READERS)
+def test_a_file(engine: ms.Engine, tmp_path: Path, kind: str) -> None:
+    sink = getattr(TOTALS, f"sink_{kind}")
+    target, buffer = tmp_path / "new" / f"out.{kind}", io.BytesIO()
+    sink(target, engine=engine, mkdir=True)
+    sink(target, engine=engine)
+    sink(buffer, engine=engine)
+    buffer.seek(0)
+    for source in (target, buffer):
+        assert_frame_equal(READERS[kind](source), TOTALS.collect())
+    assert list(target.parent.iterdir()) == [target]
+
+
+@pytest.mark.parametrize("kind", READERS)
+def test_partitions(engine: ms.Engine, tmp_path: Path, kind: str) -> None:
+    ours, theirs = tmp_path / "ours", tmp_path / "theirs"
+    frame = ROWS.lazy()
+    getattr(frame, f"sink_{kind}")(pl.PartitionBy(ours, key="key"), engine=engine)
+    getattr(frame, f"sink_{kind}")(pl.PartitionBy(theirs, key="key"))
+    assert _files(ours) == _files(theirs)
+
+
+def _files(directory: Path) -> dict[str, bytes]:
+    files = (path for path in directory.rglob("*") if path.is_file())
+    return {str(path.relative_to(directory)): path.read_bytes() for path in files}
+
+
+def test_a_callback_is_given_the_final_paths(engine: ms.Engine, tmp_path: Path) -> None:
+    seen: list[str] = []
+
+    def note(args: SinkedPathsCallbackArgs) -> None:
+        seen.extend(one.path for one in args.paths)
+
+    one = tmp_path / "one.parquet"
+    TOTALS.sink_parquet(one, engine=engine, sinked_paths_callback=note)
+    parts = pl.PartitionBy(tmp_path / "parts", key="key")
+    ROWS.lazy().sink_parquet(parts, engine=engine, sinked_paths_callback=note)
+    assert seen[0] == str(one)
+    assert sorted(seen[1:]) == [
+        str(path) for path in sorted((tmp_path / "parts").rglob("*.parquet"))
+    ]
+
+
+@pytest.mark.parametrize("target", ["file", "partitions"])
+def test_a_failed_query_leaves_what_was_there(
+    engine: ms.Engine, tmp_path: Path, target: str
+) -> None:
+    place: Any = tmp_path / "out.csv"
+    place.write_text("before")
+    bad = ROWS.lazy().with_columns(pl.col("key").cast(pl.Int64))
+    if target == "partitions":
+        place = pl.PartitionBy(tmp_path, max_rows_per_file=7)
+    with pytest.raises(pl.exceptions.InvalidOperationError):
+        bad.sink_csv(place, engine=engine)
+    assert _files(tmp_path) == {"out.csv": b"before"}
+
+
+def test_a_link_and_a_device_are_written_through(engine: ms.Engine, tmp_path: Path) -> None:
+    link, real = tmp_path / "link.csv", tmp_path / "real.csv"
+    real.touch()
+    link.symlink_to(real)
+    TOTALS.sink_csv(link, engine=engine)
+    assert link.is_symlink()
+    assert_frame_equal(pl.read_csv(real), TOTALS.collect())
+    TOTALS.sink_csv("/dev/null", engine=engine)
+    assert not Path("/dev/null").is_file()
+
+
+def test_a_missing_directory_is_named_as_polars_names_it(engine: ms.Engine, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"no/out\.csv"):
+        TOTALS.sink_csv(tmp_path / "no" / "out.csv", engine=engine)
+
+
+def test_a_lazy_sink_runs_in_this_process_or_not_at_all(
+    jobs: list[StageGraph], tmp_path: Path
+) -> None:
+    sink = TOTALS.sink_csv(tmp_path / "out.csv", lazy=True)
+    pl.collect_all([sink], engine=ms.Engine(processes=True, progress=False))
+    assert jobs == []
+    assert_frame_equal(pl.read_csv(tmp_path / "out.csv"), TOTALS.collect())
+    with pytest.raises(UnsupportedError, match="lazy sink"):
+        sink.collect(engine=ms.Engine("http://127.0.0.1:1", token="t" * 24))
+
+
+def test_a_callback_after_optimization_is_refused() -> None:
+    with pytest.raises(UnsupportedError, match="callback"):
+        ms.Engine().collect(
+            TOTALS, optimizations=pl.QueryOptFlags(), post_opt_callback=lambda *_: None
+        )
+
+
+@pytest.fixture
+def gathered(tmp_path: Path) -> pl.LazyFrame:
+    """A query over several files with an operator that is not split."""
+    for number in range(3):
+        ROWS.write_parquet(tmp_path / f"{number}.parquet")
+    return pl.scan_parquet(tmp_path / "*.parquet").with_columns(pl.col("n").reverse())
+
+
+def test_a_large_gather_can_be_refused(gathered: pl.LazyFrame) -> None:
+    engine = ms.Engine(parallelism=3, fallback="raise", large_bytes=1)
+    with pytest.raises(UsageError, match=r"gathers [\d,]+ bytes: a column needs all rows"):
+        gathered.collect(engine=engine)
+    assert engine.explain(gathered).graph.stages
+
+
+def test_a_large_gather_can_warn(gathered: pl.LazyFrame) -> None:
+    engine = ms.Engine(parallelism=3, fallback="warn", large_bytes=1)
+    with pytest.warns(pl.exceptions.PerformanceWarning, match="gathers"):
+        gathered.collect(engine=engine)
+
+
+def test_what_is_split_or_small_is_not_refused(gathered: pl.LazyFrame, tmp_path: Path) -> None:
+    assert gathered.collect(engine=ms.Engine(parallelism=3, fallback="raise")).height == 180
+    split = pl.scan_parquet(tmp_path / "*.parquet").group_by("key").agg(pl.col("n").sum())
+    engine = ms.Engine(parallelism=3, fallback="raise", large_bytes=1)
+    assert split.collect(engine=engine)["n"].sum() == 3 * ROWS["n"].sum()
