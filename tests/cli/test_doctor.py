@@ -30,7 +30,7 @@ def test_a_machine_without_a_master_is_fit_if_none_was_named(
 ) -> None:
     monkeypatch.delenv("MINISPARK_MASTER")
     # At the default there may be a master of the user who runs these tests.
-    monkeypatch.setattr("minispark.config.DEFAULT_MASTER", "http://127.0.0.1:9")
+    monkeypatch.setattr("minispark.discovery.DEFAULT_MASTER", "http://127.0.0.1:9")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         ran = minispark("doctor", "--worker-port", str(min(port, 64_535)), "--master-port", "1")

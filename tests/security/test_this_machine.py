@@ -258,9 +258,7 @@ def test_names_that_somebody_else_has_taken(
     assert [path for path in (tmp_path / "state").rglob("*") if path.is_file()] == []
 
 
-@pytest.mark.parametrize(
-    "url", ["http://192.0.2.1:8080", "http://localhost.example:1", "http://a@b"]
-)
+@pytest.mark.parametrize("url", ["http://192.0.2.1:8080", "http://localhost.example:1"])
 def test_no_token_goes_beyond_this_machine_in_clear_text(
     url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -51,6 +51,7 @@ def test_an_address_that_is_refused(text: str, problem: str, advice: str) -> Non
         master_url(text)
     assert refused.value.info.code == "MS-503"
     assert advice in str(refused.value.info.hint)
+    assert "secret" not in f"{refused.value} {refused.value.info.hint}"
 
 
 def test_names_of_loopback_are_one_server() -> None:

@@ -145,7 +145,8 @@ def _server(address: SplitResult, *, default_port: int | None = None) -> str:
 def _check_rest(address: SplitResult, written: str, url: str) -> None:
     """Refuse what follows the server in a URL, such as the path of a copied page."""
     if address.username is not None:
-        msg = f"the address of the master {written!r} contains a user name"
+        # What follows the name may be a password.
+        msg = "the address of the master contains a user name"
         raise UsageError(msg, code="MS-503", hint=f"Write {url}; the token is in MINISPARK_TOKEN.")
     if address.path not in ("", "/") or address.query or address.fragment:
         msg = f"the address of the master {written!r} goes on after the port"
