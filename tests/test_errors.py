@@ -8,10 +8,13 @@ import pytest
 
 from minispark.errors import (
     ErrorInfo,
+    JobCancelledError,
     JobFailedError,
+    MinisparkError,
     UsageError,
     caused_by,
     exception_name,
+    sentence_of,
 )
 from minispark.wire.http import error_body, error_from
 
@@ -64,7 +67,7 @@ def test_it_travels_between_processes_and_is_copied() -> None:
 def test_what_is_no_such_class_is_left_out(name: str | None) -> None:
     error = UsageError.from_info(ErrorInfo("MS-110", "no", exception=name))
     assert type(error) is UsageError
-    assert str(error) == "no"
+    assert str(error) == "no\nMS-110"
 
 
 def test_the_nearest_class_that_every_process_knows() -> None:
@@ -83,12 +86,28 @@ def test_one_line_word_for_word_that_is_bounded() -> None:
     assert caused_by(SpeechlessError(), ErrorInfo("MS-212", "x")).exception_message is not None
 
 
-def test_code_job_place_and_hint_come_after_the_message() -> None:
+@pytest.mark.parametrize("kind", [JobFailedError, JobCancelledError, UsageError])
+def test_code_job_place_hint_and_page_come_after_the_message(kind: type[MinisparkError]) -> None:
     info = ErrorInfo("MS-233", "bad", file="a.csv", row=3, hint="Fix it.", stage="stage-0")
-    error = JobFailedError.from_info(info)
-    error.job_id = "job-1"
+    error = kind.from_info(info)
+    error.job_id, error.job_url = "job-1", "http://m:8080/jobs/job-1"
     assert str(error).split("\n") == [
         "bad",
         "MS-233, stage-0, job job-1, file a.csv, row 3",
         "hint: Fix it.",
+        "see http://m:8080/jobs/job-1",
+    ]
+    assert sentence_of(error) == "bad"
+
+
+def test_the_traceback_of_the_users_function_is_shown_once() -> None:
+    error = ZeroDivisionError("by 0")
+    info = ErrorInfo(
+        "MS-212", "ZeroDivisionError: by 0", detail="  at f\nZeroDivisionError: by 0\n"
+    )
+    assert str(JobFailedError.from_info(caused_by(error, info))).split("\n") == [
+        "by 0",
+        "  |   at f",
+        "  | ZeroDivisionError: by 0",
+        "MS-212",
     ]

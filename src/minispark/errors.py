@@ -27,6 +27,7 @@ from typing import Annotated, Any, Literal, Self, cast
 
 from minispark.bounds import Count, Id, Items, Path, Seconds, Text
 from minispark.ids import TaskKey
+from minispark.tracebacks import ipython_lines
 
 _POLARS = "polars.exceptions"
 _EXCEPTION_CHARS = 4_000
@@ -83,6 +84,9 @@ class MinisparkError(Exception):
     """The base class of every exception that this package raises on purpose."""
 
     default_code = "MS-100"
+    job_id: str | None = None
+    job_url: str | None = None
+    """The page of the job on its master."""
 
     def __init__(
         self,
@@ -127,28 +131,13 @@ class MinisparkError(Exception):
         return plain.from_info, (self.info,), self.__dict__
 
     def _lines(self) -> list[str]:
-        """Return the text of the exception that caused the error, then our own sentence."""
+        """Return the text of the exception that caused the error, then what the CLI prints."""
         info = self.info
-        if info.exception_message is None:
-            return [info.message]
-        ours = [] if info.message == info.exception_message else [info.message]
-        return [info.exception_message, *ours]
-
-
-class UsageError(MinisparkError):
-    """Bad input, found before anything runs."""
-
-    default_code = "MS-101"
-
-
-class JobFailedError(MinisparkError):
-    """A job ended FAILED."""
-
-    default_code = "MS-201"
-    job_id: str | None = None
-
-    def _lines(self) -> list[str]:
-        info = self.info
+        caused_by = [] if info.exception_message is None else [info.exception_message]
+        traceback = (info.detail or "").rstrip().splitlines()
+        above = (info.exception_message, *traceback[-1:])
+        sentence = [] if info.message in above else [info.message]
+        detail = [f"  | {line}" for line in traceback]
         places = [
             f"{name} {value}"
             for name, value in (
@@ -161,9 +150,32 @@ class JobFailedError(MinisparkError):
             )
             if value is not None
         ]
-        hint = [] if info.hint is None else [f"hint: {info.hint}"]
         stage = [] if info.stage is None else [info.stage]
-        return [*super()._lines(), ", ".join([info.code, *stage, *places]), *hint]
+        hint = [] if info.hint is None else [f"hint: {info.hint}"]
+        page = [] if self.job_url is None else [f"see {self.job_url}"]
+        return [
+            *caused_by,
+            *sentence,
+            *detail,
+            ", ".join([info.code, *stage, *places]),
+            *hint,
+            *page,
+        ]
+
+    def _render_traceback_(self) -> list[str]:
+        return ipython_lines(self)
+
+
+class UsageError(MinisparkError):
+    """Bad input, found before anything runs."""
+
+    default_code = "MS-101"
+
+
+class JobFailedError(MinisparkError):
+    """A job ended FAILED."""
+
+    default_code = "MS-201"
 
 
 class JobCancelledError(MinisparkError):
@@ -263,6 +275,11 @@ def caused_by(error: BaseException, info: ErrorInfo) -> ErrorInfo:
         return info
     line = text_of(error).partition("\n")[0][:_EXCEPTION_CHARS]
     return replace(info, exception=name, exception_message=line)
+
+
+def sentence_of(error: BaseException) -> str:
+    """Return the sentence of an error of ours, or the text of another exception."""
+    return error.info.message if isinstance(error, MinisparkError) else text_of(error)
 
 
 def text_of(error: BaseException) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import traceback
 from pathlib import Path
 
 import pytest
@@ -161,3 +162,10 @@ def test_there_are_no_colours_off_a_terminal(minispark: Minispark) -> None:
     for arguments in (("sumbit",), ("data", "test")):
         ran = minispark(*arguments)
         assert "\x1b" not in ran.stdout + ran.stderr
+
+
+def test_debug_keeps_every_frame(minispark: Minispark) -> None:
+    query = ("sql", "select 1 as a", "--engine", "http://127.0.0.1:1")
+    with pytest.raises(MasterUnreachableError) as caught:
+        minispark(*query, "--debug")
+    assert "httpx2" in "".join(traceback.format_exception(caught.value))

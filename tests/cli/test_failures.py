@@ -19,6 +19,7 @@ from minispark.errors import (
     UnsupportedError,
     UsageError,
 )
+from minispark.tracebacks import interrupt
 
 
 @pytest.mark.parametrize(
@@ -108,3 +109,20 @@ def test_a_choice_that_there_is_not_is_one_sentence(capsys: pytest.CaptureFixtur
     with pytest.raises(SystemExit):
         main(["results", "job-a-1-1", "--format", "xml"])
     assert "'--format': 'xml' is not one of 'csv'" in capsys.readouterr().err
+
+
+def test_the_page_of_a_job_and_what_an_interrupt_did_are_named(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    page = "http://m:8080/jobs/job-1"
+    error = JobFailedError.from_info(ErrorInfo("MS-214", "no file"))
+    error.job_url = page
+    assert explain_failure(error) == 1
+    assert explain_failure(interrupt("job job-1 is CANCELLED", job_url=page)) == 130
+    assert explain_failure(interrupt()) == 130
+    assert capsys.readouterr().err.splitlines() == [
+        "error[MS-214]: no file",
+        f"  see {page}",
+        f"interrupted: job job-1 is CANCELLED; see {page}",
+        "interrupted",
+    ]

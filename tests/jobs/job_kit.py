@@ -44,7 +44,7 @@ def refused(job: object, root: Path | None = None) -> ErrorInfo:
     with pytest.raises(UsageError) as caught:
         compile_job(parse_job(job), data_root=root)
     assert "\n" not in caught.value.info.message
-    assert str(caught.value) == caught.value.info.message
+    assert str(caught.value).startswith(f"{caught.value.info.message}\n")
     return caught.value.info
 
 

@@ -28,6 +28,7 @@ from minispark.cli import (
     worker,
 )
 from minispark.cli.failures import explain_failure
+from minispark.tracebacks import all_frames
 
 # Plain help: Rich would take half of the time that `--help` may take.
 app = typer.Typer(
@@ -90,6 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     # Accepted at any place: users add it at the end of the command that has just failed.
     debug = "--debug" in words or bool(os.environ.get("MINISPARK_DEBUG"))
     words = [word for word in words if word != "--debug"]
+    frames = all_frames.set(debug)
     try:
         command = typer.main.get_command(app)
         code = command.main(words, prog_name="minispark", standalone_mode=False)
@@ -99,4 +101,6 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         if debug or isinstance(error, SystemExit):
             raise
         sys.exit(explain_failure(error))
+    finally:
+        all_frames.reset(frames)
     sys.exit(code if isinstance(code, int) else 0)

@@ -51,7 +51,7 @@ def show(*, lines: int, runs: int) -> None:
 
         def run_on_cluster() -> pl.DataFrame:
             job_ids.append(client.submit_json(job))
-            raise_unless_succeeded(client.wait(job_ids[-1]))
+            raise_unless_succeeded(client.wait(job_ids[-1]), page=client.page(job_ids[-1]))
             return client.result_frame(job_ids[-1])
 
         engines: dict[str, Run] = {

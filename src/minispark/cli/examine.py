@@ -23,7 +23,7 @@ from minispark.blocks.cache import TMPFS
 from minispark.clock import wall_s
 from minispark.engines.http import MasterClient
 from minispark.engines.local import available_cores
-from minispark.errors import MasterUnreachableError, MinisparkError
+from minispark.errors import MasterUnreachableError, MinisparkError, sentence_of
 from minispark.formatting import bytes_words, count_text
 from minispark.observe.cluster import SystemMetrics
 from minispark.plan.hashing import hash_vector
@@ -86,7 +86,9 @@ def examine(settings: DoctorInput) -> list[CheckResult]:
             results.extend(check(settings))
         # A check that fails must not keep the rest of the report back.
         except Exception as error:
-            results.append(CheckResult(name, CheckStatus.FAIL, f"{type(error).__name__}: {error}"))
+            results.append(
+                CheckResult(name, CheckStatus.FAIL, f"{type(error).__name__}: {sentence_of(error)}")
+            )
     return results
 
 
@@ -181,7 +183,7 @@ def _secret(settings: DoctorInput) -> Iterator[CheckResult]:
         token = config.find_token(state)
     except (MinisparkError, OSError) as error:
         hint = error.info.hint if isinstance(error, MinisparkError) else None
-        yield CheckResult("secret", CheckStatus.FAIL, str(error), hint)
+        yield CheckResult("secret", CheckStatus.FAIL, sentence_of(error), hint)
         return
     if token is None:
         text = f"none in {state} yet; the first start of a master or worker makes it"

@@ -88,7 +88,7 @@ def _run_there(job: Mapping[str, Any], url: str) -> _Run:
 
     with connect(url) as client:
         job_id = client.submit_json(job)
-        raise_unless_succeeded(wait_for(client, job_id))
+        raise_unless_succeeded(wait_for(client, job_id), page=client.page(job_id))
         written = any(node["op"].startswith("write_") for node in job["dag"]["nodes"])
         frame = None if written else client.result_frame(job_id)
         return _Run(frame, client.stages(job_id), client.metrics(job_id), f"{job_id} on {url}")

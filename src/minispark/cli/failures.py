@@ -49,7 +49,8 @@ def explain_failure(error: BaseException) -> int:
     """Print ``error`` to standard error and return its exit code."""
     match error:
         case KeyboardInterrupt() | typer.Abort():
-            sys.stderr.write("interrupted\n")
+            text = str(error).replace("\n", "; ") if isinstance(error, KeyboardInterrupt) else ""
+            sys.stderr.write(": ".join(filter(None, ("interrupted", printable(text)))) + "\n")
         case BrokenPipeError() if not isinstance(error, MinisparkError):
             # The reader of our output has ended: do not write again at exit. (A job may also fail
             # with a broken pipe; that error is both.)
@@ -59,6 +60,9 @@ def explain_failure(error: BaseException) -> int:
         case _:
             colour = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
             sys.stderr.write(render(_info_of(error), colour=colour))
+            page = getattr(error, "job_url", None)
+            if page is not None:
+                sys.stderr.write(f"  see {printable(page)}\n")
     return exit_code(error)
 
 

@@ -57,7 +57,7 @@ def follow(client: MasterClient, job_id: str, *, as_json: bool) -> None:
     metrics = client.metrics(job_id)
     if as_json:
         print_json(view.model_dump(mode="json") | {"metrics": metrics.model_dump(mode="json")})
-    raise_unless_succeeded(view)
+    raise_unless_succeeded(view, page=client.page(job_id))
     if not as_json:
         print_stages(client.stages(job_id))
         print_figures(metrics)
@@ -167,4 +167,4 @@ def _cancel(client: MasterClient, job_id: str) -> None:
             status = view.status if view.status != "RUNNING" else "about to end"
             notes.print_line(f"{job_id} is {status.lower()}")
     except MinisparkError as error:
-        notes.print_line(f"{job_id} could not be cancelled: {error}")
+        notes.print_line(f"{job_id} could not be cancelled: {error.info.message}")

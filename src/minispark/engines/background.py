@@ -9,6 +9,9 @@ from typing import TypeVar
 import polars as pl
 from polars.lazyframe.in_process import InProcessQuery
 
+from minispark.engines.public import public
+from minispark.tracebacks import interrupt
+
 _T = TypeVar("_T")
 
 
@@ -17,7 +20,7 @@ def in_background(run: Callable[[], _T], done: Callable[[_T | Exception], None])
 
     def work() -> None:
         try:
-            result: _T | Exception = run()
+            result: _T | Exception = public(run)()
         except Exception as error:  # the reader of the result raises it
             result = error
         done(result)
@@ -68,6 +71,7 @@ class BackgroundQuery(InProcessQuery):
         if not self._ended.is_set():
             self._cancellation.request()
 
+    @public
     def fetch(self) -> pl.DataFrame | None:
         """Return the rows, or None while the query runs.
 
@@ -78,6 +82,7 @@ class BackgroundQuery(InProcessQuery):
         """
         return self.fetch_blocking() if self._ended.is_set() else None
 
+    @public
     def fetch_blocking(self) -> pl.DataFrame:
         """Wait for the end of the query and return its rows.
 
@@ -86,7 +91,11 @@ class BackgroundQuery(InProcessQuery):
         JobFailedError, JobCancelledError
             The query did not succeed.
         """
-        self._ended.wait()
+        try:
+            self._ended.wait()
+        except KeyboardInterrupt:
+            msg = "the query still runs in the background; its cancel() cancels it"
+            raise interrupt(msg) from None
         if isinstance(self._result, Exception):
             raise self._result
         assert self._result is not None  # noqa: S101 - set before the event

@@ -6,7 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from minispark.errors import ErrorInfo, JobCancelledError, JobFailedError, UsageError
+from minispark.errors import (
+    ErrorInfo,
+    JobCancelledError,
+    JobFailedError,
+    MinisparkError,
+    UsageError,
+)
 from minispark.observe.views import JobMetrics, JobView, StageRow
 from minispark.plan.stages import OutputKind, StageGraph
 from minispark.scheduler.commands import JobStatus
@@ -96,16 +102,18 @@ class Runner(Protocol):
         """Release all resources; a second call does nothing."""
 
 
-def raise_unless_succeeded(view: JobView) -> None:
-    """Raise the exception of a job that failed or was cancelled."""
+def raise_unless_succeeded(view: JobView, *, page: str | None = None) -> None:
+    """Raise the exception of a job that did not succeed; ``page`` is the URL of its page."""
     if view.status is JobStatus.SUCCEEDED:
         return
+    error: MinisparkError
     if view.status is JobStatus.CANCELLED:
         info = view.error or ErrorInfo("MS-301", f"the job {view.job_id} was cancelled")
-        raise JobCancelledError.from_info(info)
-    info = view.error or ErrorInfo("MS-201", f"the job {view.job_id} failed")
-    error = JobFailedError.from_info(info)
-    error.job_id = view.job_id
+        error = JobCancelledError.from_info(info)
+    else:
+        info = view.error or ErrorInfo("MS-201", f"the job {view.job_id} failed")
+        error = JobFailedError.from_info(info)
+    error.job_id, error.job_url = view.job_id, page
     raise error
 
 

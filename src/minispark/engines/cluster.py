@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -25,9 +24,10 @@ from minispark.engines.base import (
 )
 from minispark.engines.http import MasterClient
 from minispark.errors import MinisparkError, UnsupportedError
-from minispark.observe.views import JobView
+from minispark.observe.views import ENDED, JobView
 from minispark.plan.columns import with_columns_in_order
 from minispark.plan.stages import StageGraph
+from minispark.tracebacks import interrupt
 
 _CONNECT_S = 2.0
 """Longer than a worker that the client can reach needs to accept a connection."""
@@ -50,11 +50,15 @@ class ClusterRunner:
         started: OnStart | None = None,
     ) -> JobOutcome:
         """Submit a job and wait for its end; its results stay on the cluster until read."""
-        job_id = self.client.submit_planned(graph, name=name)
+        try:
+            job_id = self.client.submit_planned(graph, name=name)
+        except KeyboardInterrupt:
+            msg = f"the master may have accepted the query {name!r}; see {self.client.url}"
+            raise interrupt(msg) from None
         if started is not None:
             started(job_id)
         view = self.wait(job_id, progress=progress)
-        raise_unless_succeeded(view)
+        raise_unless_succeeded(view, page=self.client.page(job_id))
         columns = {result.node: result.columns for result in graph.results}
         sinks = sinks_of(graph)
 
@@ -108,23 +112,31 @@ class ClusterRunner:
         )
 
     def wait(self, job_id: str, *, progress: OnChange | None = None) -> JobView:
-        """Wait for the end of a job; a KeyboardInterrupt cancels the job."""
+        """Wait for the end of a job; a KeyboardInterrupt cancels the job and says so."""
         try:
             return self.client.wait(job_id, on_change=progress)
         except KeyboardInterrupt:
             # In a thread, where further interrupts do not arrive: often there are many at once.
-            cancelling = threading.Thread(target=self._cancel, args=(job_id,))
+            said: list[str] = []
+            cancelling = threading.Thread(target=lambda: said.append(self._cancel(job_id)))
             cancelling.start()
             cancelling.join()
-            raise
+            raise interrupt(*said, job_url=self.client.page(job_id)) from None
 
     def cancel(self, job_id: str) -> None:
         """Cancel a job that another thread runs; if the job has ended, do nothing."""
         self.client.cancel(job_id)
 
-    def _cancel(self, job_id: str) -> None:
-        with contextlib.suppress(MinisparkError):
-            self.client.cancel(job_id)
+    def _cancel(self, job_id: str) -> str:
+        """Cancel a job and return what happens to it, as a sentence."""
+        try:
+            view = self.client.cancel(job_id)
+        except MinisparkError as error:
+            command = f"minispark cancel {job_id} --master {self.client.url}"
+            return f"job {job_id} still runs: {error.info.message}; cancel it with: {command}"
+        if view.status in ENDED:
+            return f"job {job_id} is {view.status}"
+        return f"job {job_id} is being cancelled"
 
     def close(self) -> None:
         """Close the connection to the master."""

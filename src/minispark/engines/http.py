@@ -168,6 +168,10 @@ class MasterClient:
         rows = self._list(f"/api/v1/jobs/{job_id}/why", "why")
         return [Advice.model_validate(row) for row in rows]
 
+    def page(self, job_id: str) -> str:
+        """Return the URL of the page of a job."""
+        return f"{self.url}/jobs/{job_id}"
+
     def login_link(self, path: str = "/") -> str:
         """Return a link that logs a browser in, once, and leads to ``path``."""
         content = self._request("POST", "/api/v1/login-links", json={"next": path})

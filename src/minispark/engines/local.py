@@ -37,6 +37,7 @@ from minispark.observe.views import JobView
 from minispark.plan.columns import with_columns_in_order
 from minispark.plan.stages import StageGraph
 from minispark.settings import CacheSettings, SchedulerSettings
+from minispark.tracebacks import interrupt
 from minispark.worker.executors import ExecutorPool, Executors
 
 _CLOSE_S = 10.0
@@ -125,10 +126,12 @@ class LocalRunner:
             if started is not None:
                 started(job_id)
             result = _wait_for_result(running, views, progress)
-        except BaseException:
+        except BaseException as error:
             # In the loop's thread: further interrupts (often there are many at once) end the wait
             # here, but not the cancellation.
             _wait(thread.submit(thread.master.abandon(job_id, running)))
+            if isinstance(error, KeyboardInterrupt):
+                raise interrupt(f"the query {name!r} was cancelled") from None
             raise
         try:
             return self._outcome(job_id, graph, result)

@@ -29,6 +29,7 @@ from minispark.engines.cluster import ClusterRunner
 from minispark.engines.in_process import WHOLE_BYTES, collect_whole, fits_whole
 from minispark.engines.local import LocalRunner
 from minispark.engines.progress import ProgressLine, Show
+from minispark.engines.public import public
 from minispark.engines.query_result import StoredResult
 from minispark.engines.staging import staged, with_final_paths
 from minispark.errors import MinisparkError, UnsupportedError
@@ -85,6 +86,7 @@ class Engine(polars.lazyframe.engine.Engine):
     [('a', 2), ('b', 1)]
     """
 
+    @public
     def __init__(
         self,
         url: str | None = None,
@@ -136,6 +138,7 @@ class Engine(polars.lazyframe.engine.Engine):
             return f"<br>{html.escape(error.info.message)}"
         return workers_table(workers)
 
+    @public
     def explain(self, lf: pl.LazyFrame) -> Explanation:
         """Return the stages, exchanges, labels and pushed-down nodes of a query. Nothing runs.
 
@@ -151,6 +154,7 @@ class Engine(polars.lazyframe.engine.Engine):
             settings = replace(self._settings, fallback="silent")
             return Explanation(plan_outputs(outputs, settings=settings, describe=True))
 
+    @public
     def collect(
         self,
         lf: pl.LazyFrame,
@@ -180,6 +184,7 @@ class Engine(polars.lazyframe.engine.Engine):
         run = partial(self._collect, [lf], optimizations, progress=False, cancellation=cancellation)
         return BackgroundQuery(lambda: run()[0], cancellation)
 
+    @public
     def collect_all(
         self, lfs: Iterable[pl.LazyFrame], *, optimizations: pl.QueryOptFlags
     ) -> list[pl.DataFrame]:
@@ -204,6 +209,7 @@ class Engine(polars.lazyframe.engine.Engine):
         in_background(run, lambda frames: result._callback_all(_inner(frames)))
         return result
 
+    @public
     def execute(self, lf: pl.LazyFrame, *, optimizations: pl.QueryOptFlags) -> QueryResult:
         """Run a query and return its result, which stays where it is until it is read."""
         outcome = self._outcome([lf], optimizations)
@@ -212,6 +218,7 @@ class Engine(polars.lazyframe.engine.Engine):
             return SingleNodeQueryResult(rows)
         return StoredResult(outcome, _name(0))
 
+    @public
     def collect_batches(
         self, lf: pl.LazyFrame, *, optimizations: pl.QueryOptFlags, **options: Any
     ) -> Any:
@@ -219,6 +226,7 @@ class Engine(polars.lazyframe.engine.Engine):
         rows = self._rows(lf, optimizations)
         return _STREAMING.collect_batches(rows, optimizations=optimizations, **options)
 
+    @public
     def sink_batches(
         self,
         lf: pl.LazyFrame,
@@ -231,18 +239,22 @@ class Engine(polars.lazyframe.engine.Engine):
         rows = self._rows(lf, optimizations)
         _STREAMING.sink_batches(rows, function, optimizations=optimizations, **options)
 
+    @public
     def sink_parquet(self, lf: pl.LazyFrame, path: Any, **options: Any) -> None:
         """Run a query and write its rows, as `polars.LazyFrame.sink_parquet` does."""
         self._sink(_STREAMING.sink_parquet, lf, path, **options)
 
+    @public
     def sink_ipc(self, lf: pl.LazyFrame, path: Any, **options: Any) -> None:
         """Run a query and write its rows, as `polars.LazyFrame.sink_ipc` does."""
         self._sink(_STREAMING.sink_ipc, lf, path, **options)
 
+    @public
     def sink_csv(self, lf: pl.LazyFrame, path: Any, **options: Any) -> None:
         """Run a query and write its rows, as `polars.LazyFrame.sink_csv` does."""
         self._sink(_STREAMING.sink_csv, lf, path, **options)
 
+    @public
     def sink_ndjson(self, lf: pl.LazyFrame, path: Any, **options: Any) -> None:
         """Run a query and write its rows, as `polars.LazyFrame.sink_ndjson` does."""
         self._sink(_STREAMING.sink_ndjson, lf, path, **options)

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from minispark.clock import monotonic_s
 from minispark.engines.base import JobOutcome, OnChange
-from minispark.formatting import many
+from minispark.errors import JobCancelledError, JobFailedError
+from minispark.formatting import duration_words, many
 from minispark.observe.views import JobView
 from minispark.printable import printable
 
@@ -39,15 +40,22 @@ class ProgressLine:
         in_notebook = _in_notebook()
         shown = (sys.stderr.isatty() or in_notebook) if show == "auto" else show
         self._line: _NotebookLine | _TerminalLine | None = None
+        self._began_s = monotonic_s()
         if shown:
             self._line = _NotebookLine() if in_notebook else _TerminalLine(_stderr())
 
     def __enter__(self) -> ProgressLine:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        if self._line is not None:
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        if self._line is None:
+            return
+        end = None if error is None else _end_of(error)
+        if end is None:
             self._line.close()
+        else:
+            page = getattr(error, "job_url", None)
+            self._line.ended(f"{end} after {duration_words(monotonic_s() - self._began_s)}", page)
 
     @property
     def listener(self) -> OnChange | None:
@@ -88,6 +96,19 @@ def summary_line(outcome: JobOutcome) -> str:
     return ", ".join(parts)
 
 
+def _end_of(error: BaseException) -> str | None:
+    """Return how the job of an error ended, in words; None if the error is not of a job."""
+    match error:
+        case JobFailedError():
+            return f"failed ({error.info.code})"
+        case JobCancelledError():
+            return "cancelled"
+        case KeyboardInterrupt():
+            return str(error).partition("\n")[0] or "interrupted"
+        case _:
+            return None
+
+
 def _short(number: int) -> str:
     for size, unit in ((1_000_000_000, "G"), (1_000_000, "M"), (10_000, "k")):
         if number >= size:
@@ -98,7 +119,7 @@ def _short(number: int) -> str:
 def _stderr() -> PrintableConsole:
     from minispark.engines.console import PrintableConsole
 
-    return PrintableConsole(stderr=True)
+    return PrintableConsole(stderr=True, soft_wrap=True)
 
 
 def _in_notebook() -> bool:
@@ -106,6 +127,11 @@ def _in_notebook() -> bool:
     ipython = sys.modules.get("IPython")
     shell = None if ipython is None else ipython.get_ipython()
     return getattr(shell, "kernel", None) is not None
+
+
+def _link(url: str) -> str:
+    address = html.escape(url, quote=True)
+    return f'<a href="{address}" target="_blank">{address}</a>'
 
 
 class _TerminalLine:
@@ -127,7 +153,11 @@ class _TerminalLine:
 
     def summary(self, text: str) -> None:
         self.close()
-        self._console.print(text, style="dim")
+        self._console.print_line(text, style="dim")
+
+    def ended(self, text: str, page: str | None) -> None:
+        self.close()
+        self._console.print_line(": ".join(filter(None, (text, page))), style="red")
 
     def close(self) -> None:
         if self._task is not None:
@@ -159,8 +189,13 @@ class _NotebookLine:
         self._ended = True
         self._draw(f'<span style="opacity:0.7">{html.escape(text)}</span>')
 
+    def ended(self, text: str, page: str | None) -> None:
+        self._ended = True
+        link = "" if page is None else f": {_link(page)}"
+        self._draw(f'<span style="color:#c33">{html.escape(text)}</span>{link}')
+
     def close(self) -> None:
-        """Remove the bar of a job that did not succeed."""
+        """Remove the bar of a query that did not become a job."""
         if self._display is not None and not self._ended:
             self._draw("")
 

@@ -17,7 +17,7 @@ from polars.exceptions import PanicException, PolarsError
 
 from minispark.engines.base import raise_unless_succeeded
 from minispark.engines.http import MasterClient
-from minispark.errors import MinisparkError, UsageError
+from minispark.errors import MinisparkError, UsageError, sentence_of
 from minispark.observe.receipts import StageComparison, compare, receipts_of
 from minispark.observe.views import JobView
 from minispark.plan.columns import exact_columns
@@ -91,7 +91,7 @@ def verify(
         raise UsageError(msg)
     graph = client.plan(job_id)
     again = client.submit_planned(unpublished(graph), name=f"verify {view.name}"[:200])
-    raise_unless_succeeded((wait or client.wait)(again))
+    raise_unless_succeeded((wait or client.wait)(again), page=client.page(again))
     first = receipts_of(graph, client.rows(job_id))
     second = receipts_of(unpublished(graph), client.rows(again))
     stages = tuple(compare(graph, first, second))
@@ -112,7 +112,7 @@ def _compare_rows(
         second = client.result_frame(again, node=node)
         first = _first_rows(client, node, output, job_id, second.schema)
     except (MinisparkError, OSError, PolarsError, PanicException) as error:
-        return OtherRows(node, note=f"its first rows cannot be had: {error}")
+        return OtherRows(node, note=f"its first rows cannot be had: {sentence_of(error)}")
     if max(first.height, second.height) > _ROWS_COMPARED:
         return OtherRows(node, note=f"more than {_ROWS_COMPARED:,} rows are not compared singly")
     first_counts, second_counts = _count_rows(first), _count_rows(second)

@@ -132,7 +132,7 @@ class Agent:
             try:
                 await self._rpc.leave(self._member)
             except (errors.MinisparkError, RegisterAgain) as error:
-                _log.info("goodbye_not_heard", reason=str(error))
+                _log.info("goodbye_not_heard", reason=errors.sentence_of(error))
         for task in self._background:
             task.cancel()
         await asyncio.gather(*self._background, self._migrator.stop(), return_exceptions=True)
@@ -164,7 +164,9 @@ class Agent:
                 break
             except errors.MasterUnreachableError as error:
                 if backoff.tries == 0:
-                    _log.warning("waiting_for_master", url=self._rpc.url, reason=str(error))
+                    _log.warning(
+                        "waiting_for_master", url=self._rpc.url, reason=errors.sentence_of(error)
+                    )
                 await asyncio.sleep(backoff.next_s())
         if self._member is not None and self._member.cluster_id != member.cluster_id:
             self._cache_sync.clear()
@@ -188,7 +190,9 @@ class Agent:
             except errors.MasterUnreachableError as error:
                 # Logged once, not at each try.
                 if backoff.tries == 0:
-                    _log.warning("master_does_not_answer", url=url, reason=str(error))
+                    _log.warning(
+                        "master_does_not_answer", url=url, reason=errors.sentence_of(error)
+                    )
                 await asyncio.sleep(backoff.next_s())
                 continue
             if backoff.tries > 0:
@@ -280,7 +284,7 @@ class Agent:
                 )
                 reply = await self._rpc.heartbeat(heartbeat)
             except errors.MasterUnreachableError as error:
-                _log.debug("heartbeat_not_answered", reason=str(error))
+                _log.debug("heartbeat_not_answered", reason=errors.sentence_of(error))
             else:
                 self._answered_s = monotonic_s()
                 self._cache_sync.confirm(reply.cache_version)
@@ -347,7 +351,9 @@ class Agent:
             )
         except Exception as error:  # A fault of ours must not leave the attempt without a report.
             _log.exception("attempt_not_run", **task_fields(spec.key))
-            outcome = TaskFailure(spec.key, errors.WorkerLost(f"{type(error).__name__}: {error}"))
+            outcome = TaskFailure(
+                spec.key, errors.WorkerLost(f"{type(error).__name__}: {errors.sentence_of(error)}")
+            )
         queued_s = max(0.0, monotonic_s() - received_s - outcome.duration_s)
         outcome = replace(outcome, queued_s=round(queued_s, 6))
         self.worker_metrics.ended(outcome)

@@ -229,7 +229,7 @@ class MasterRpc:
             raise MasterUnreachableError(msg.rstrip()) from error
         except UsageError as error:
             if self._met:  # Another user's process is at the address of a master that may return.
-                raise MasterUnreachableError(str(error)) from error
+                raise MasterUnreachableError(error.info.message) from error
             raise
         if response.is_success:
             return response.content

@@ -23,7 +23,7 @@ from minispark.blocks.cache import TMPFS, BlockCache, memory_budget, memory_home
 from minispark.blocks.fetch import FetchSettings
 from minispark.blocks.host import host_identity
 from minispark.blocks.store import BlockStore
-from minispark.errors import UsageError
+from minispark.errors import UsageError, sentence_of
 from minispark.logs import configure_logs, logger
 from minispark.plan.hashing import hash_vector
 from minispark.settings import CacheSettings, ConnectionLimits, LogSettings
@@ -188,7 +188,7 @@ def _memory_directory(settings: CacheSettings, name: str) -> WorkDirectory | Non
         return WorkDirectory(memory_home(), name)
     except (OSError, UsageError) as error:
         # Another user may have made a directory of this name.
-        _log.warning("cache_without_memory", reason=str(error))
+        _log.warning("cache_without_memory", reason=sentence_of(error))
         return None
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import assert_never
 
 from minispark.blocks.meta import BlockSource
-from minispark.errors import FetchFailed
+from minispark.errors import FetchFailed, sentence_of
 from minispark.journal.commits import commit_failure, discard, manifests_of, publish
 from minispark.journal.rows import FailureRow, Manifest, Registration, Row, Submission
 from minispark.logs import logger, task_fields
@@ -158,7 +158,7 @@ class CommandDispatcher:
             live.sinks = await asyncio.to_thread(run)
         # Whatever the disk says is a failure of the job, not of the master.
         except Exception as error:
-            _log.warning("commit_failed", job=job, reason=str(error))
+            _log.warning("commit_failed", job=job, reason=sentence_of(error))
             components.loop.handle(JobCommitFailed(job, commit_failure(error)))
         else:
             components.journal_writer.published(job, live.sinks)
