@@ -25,6 +25,58 @@ def test_readers(root: Path, collect: Collect) -> None:
     assert found.rows() == [(1, "x"), (None, "y")]
 
 
+@pytest.mark.parametrize(
+    ("name", "op"),
+    [
+        ("a.csv", "read_csv"),
+        ("a.b.ndjson", "read_jsonl"),
+        ("a.parquet", "read_parquet"),
+        ("a.txt", "read_text"),
+        ("a.log", "read_text"),
+        ("a", "read_text"),
+    ],
+)
+def test_a_reader_without_a_format_takes_it_from_the_ending(
+    root: Path, collect: Collect, name: str, op: str
+) -> None:
+    directory, rows = root / "in", pl.DataFrame({"text": ["to be", "or not"]})
+    directory.mkdir()
+    (directory / "_SUCCESS").write_text("")
+    match op:
+        case "read_csv":
+            rows.write_csv(directory / name)
+        case "read_jsonl":
+            rows.write_ndjson(directory / name)
+        case "read_parquet":
+            rows.write_parquet(directory / name)
+        case _:
+            (directory / name).write_text("to be\nor not\n")
+    for path in ("in", f"in/{name}", "in/a*", [f"in/{name}"]):
+        assert_frame_equal(collect(chain(step("read", path=path))), rows)
+
+
+def test_a_reader_without_a_format_reads_tabs_and_refuses_what_is_no_text(
+    root: Path, collect: Collect
+) -> None:
+    (root / "a.tsv").write_text("a\tb\n1\tx, y\n")
+    assert collect(chain(step("read", path="a.tsv"))).rows() == [(1, "x, y")]
+    (root / "sheet.xlsx").write_bytes(b"PK\x03\x04\x00\xff")
+    info = refused(chain(step("read", path="sheet.xlsx")), root)
+    assert (info.field, info.code) == ("path", "MS-168")
+    assert "a file that ends in .xlsx and holds no text" in info.message
+    assert ".csv, .tsv" in (info.hint or "")
+    pl.DataFrame(SALES).write_ipc(root / "a.arrow")
+    assert "Arrow" in refused(chain(step("read", path="a.arrow")), root).message
+    info = refused(chain(step("read", path=["a.tsv", "sheet.xlsx"])), root)
+    assert "different endings: .tsv (1), .xlsx (1)" in info.message
+
+
+def test_a_reader_of_the_wrong_format_is_told_the_ending(root: Path) -> None:
+    pl.DataFrame(SALES).write_parquet(root / "a.parquet")
+    info = refused(chain(step("read_jsonl", path="a.parquet")), root)
+    assert (info.hint or "").startswith("the file ends in .parquet")
+
+
 def test_files_from_directories_globs_and_lists_come_in_order(root: Path, collect: Collect) -> None:
     for name in ("d/b", "d/a", "e/c"):
         (root / name).parent.mkdir(exist_ok=True)

@@ -192,14 +192,23 @@ def test_a_root_may_look_like_a_pattern(tmp_path: Path) -> None:
         assert rows(path, root) == ["here"]
 
 
-def test_why_polars_refuses_a_directory_is_said(inside: Path) -> None:
-    (inside / "d" / ".x.txt.crc").write_text("sum")
+def test_a_directory_is_all_files_below_it_without_hidden_ones(inside: Path) -> None:
+    for name in ("_SUCCESS", ".x.txt.crc", "x.txt.crc", "_temporary/y.txt", ".git/z.txt"):
+        (inside / "d" / name).parent.mkdir(exist_ok=True)
+        (inside / "d" / name).write_text("hidden\n")
+    (inside / "d" / "e" / "f").mkdir(parents=True)
+    (inside / "d" / "e" / "f" / "y.TXT").write_text("deep\n")
+    assert rows("d", inside) == ["deep", "fine"]
+    assert rows("d/*.crc", inside) == ["hidden", "hidden"], "a pattern means what Polars matches"
+
+
+def test_a_directory_of_different_formats_is_refused(inside: Path) -> None:
+    (inside / "d" / "z.csv.gz").write_text("text\n1\n")
     info = refused(read("d"), inside)
-    assert info.code == "MS-168"
-    assert "different file extensions" in info.message
-    assert ".crc" not in info.message, "no names below a data root"
-    info = refused(read(str(inside / "d")))
-    assert ".crc" in info.message
+    assert (info.node, info.field, info.code) == ("r", "path", "MS-168")
+    assert "different endings: .txt (1), .csv (1)" in info.message
+    assert info.hint == "Name the files of one format by a pattern: d/**/*.txt."
+    assert rows("d/**/*.txt", inside) == ["fine"]
 
 
 def test_a_pipe_is_refused_before_it_is_opened(inside: Path) -> None:

@@ -47,6 +47,12 @@ class Read(Operator):
     partitions: Count | None = None
 
 
+class ReadAny(Read):
+    """Rows of files whose format is known from their endings."""
+
+    op: Literal["read"]
+
+
 class ReadCsv(Read):
     """Rows of CSV files."""
 
@@ -231,7 +237,7 @@ class WriteParquet(Write):
     op: Literal["write_parquet"]
 
 
-_READERS = (ReadCsv, ReadText, ReadJsonl, ReadParquet)
+_READERS = (ReadAny, ReadCsv, ReadText, ReadJsonl, ReadParquet)
 _ROWS = (FlatMap, Map, Filter, ReduceByKey, Reduce, Join, Aggregate, Select, Sql, Union)
 _ORDER = (Distinct, Sort, Limit, Repartition, Cache)
 _WRITERS = (WriteCsv, WriteJsonl, WriteParquet)

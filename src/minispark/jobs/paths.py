@@ -1,5 +1,6 @@
 """Resolves the paths of a job, and refuses some of them.
 
+What a path means is in `minispark.plan.input_paths`.
 A relative path is under the data root, or without one under the directory where the process was
 started. With a data root no path leads outside it: not by ``..``, not as an absolute path, not by a
 symbolic link. URLs are refused.
@@ -10,13 +11,30 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from glob import escape, has_magic
 from pathlib import Path
 
 from minispark.errors import UsageError
 from minispark.jobs.errors import node_error
-from minispark.jobs.operators import Operator, Read, ReadCsv, ReadJsonl, Write, names
-from minispark.plan.scan_files import listed
+from minispark.jobs.operators import (
+    Operator,
+    Read,
+    ReadAny,
+    ReadCsv,
+    ReadJsonl,
+    ReadParquet,
+    ReadText,
+    Write,
+    names,
+)
+from minispark.plan.input_paths import (
+    InputFiles,
+    check_same_format,
+    empty_files,
+    files_of,
+    format_of,
+    is_directory,
+    polars_sources,
+)
 from minispark.printable import shown
 from minispark.task.path_sandbox import fixed_part
 from minispark.task.safe_open import is_url
@@ -31,6 +49,8 @@ class MatchedFiles:
 
     sources: tuple[str, ...]
     files: tuple[str, ...]
+    hidden_prefixes: tuple[str, ...] | None = None
+    """How names begin that Polars leaves out of a directory of Parquet files."""
 
 
 def find_inputs(node: Read, data_root: Path | None, *, may_be_empty: bool = False) -> MatchedFiles:
@@ -47,11 +67,43 @@ def find_inputs(node: Read, data_root: Path | None, *, may_be_empty: bool = Fals
     paths = names(node.path)
     if len(paths) > _MAX_PATHS:
         raise _refused(node, paths[0], f"has {len(paths):,} paths; at most {_MAX_PATHS:,} fit")
-    sources = [_pattern(path, _absolute(node, path, data_root), data_root) for path in paths]
-    files: list[str] = []
-    for path, source in zip(paths, sources, strict=True):
-        files += _expand(node, path, source, data_root, may_be_empty=may_be_empty)
-    return MatchedFiles(tuple(sources), tuple(files))
+    found = [_expand(node, path, data_root, may_be_empty=may_be_empty) for path in paths]
+    try:
+        sources, prefixes = polars_sources(found, parquet=isinstance(node, ReadParquet))
+    except UsageError as error:
+        raise _unreadable(node, paths[0], error) from None
+    files = tuple(file for each in found for file in each.files)
+    return MatchedFiles(tuple(sources), files, None if prefixes is None else tuple(prefixes))
+
+
+def with_format(node: ReadAny, data_root: Path | None) -> Read:
+    """Return the reader for the format of a node's files.
+
+    Raises
+    ------
+    UsageError
+        A path is refused, or the files have different formats or one that jobs do not read.
+    """
+    path, files = names(node.path)[0], find_inputs(node, data_root).files
+    try:
+        format_ = format_of(files, path)
+    except UsageError as error:
+        raise _unreadable(node, path, error) from None
+    fields = node.model_dump(exclude={"op"})
+    match format_:
+        case "csv":
+            return ReadCsv(op="read_csv", **fields)
+        case "tsv":
+            return ReadCsv(op="read_csv", separator="\t", **fields)
+        case "jsonl":
+            return ReadJsonl(op="read_jsonl", **fields)
+        case "parquet":
+            return ReadParquet(op="read_parquet", **fields)
+        case "text":
+            return ReadText(op="read_text", **fields)
+    hint = "write its rows to Parquet first; minispark sql does, with --output rows.parquet"
+    problem = "is an Arrow file, which jobs do not read"
+    raise _refused(node, path, problem, hint=hint, code="MS-168")
 
 
 def place_output(node: Write, data_root: Path | None) -> str:
@@ -100,22 +152,6 @@ def _absolute(node: Operator, path: str, data_root: Path | None) -> str:
     return normal
 
 
-def _pattern(path: str, absolute: str, data_root: Path | None) -> str:
-    """Return the pattern that Polars expands for a path.
-
-    The name of an existing file or directory is no pattern, even if it looks like one; nor is the
-    directory where a relative path starts.
-    """
-    if not has_magic(absolute):
-        return absolute
-    if _exists(absolute):
-        return escape(absolute) if Path(absolute).is_file() else f"{escape(absolute)}/**/*"
-    start = Path.cwd() if data_root is None else data_root.absolute()
-    if Path(path).is_absolute() or not Path(absolute).is_relative_to(start):
-        return absolute
-    return str(Path(escape(str(start))) / Path(absolute).relative_to(start))
-
-
 def _without_own_name(normal: str, path: str, root: Path) -> str:
     """Read ``data/x.csv`` as ``x.csv`` under a root that is named ``data`` and holds no ``data``.
 
@@ -127,15 +163,27 @@ def _without_own_name(normal: str, path: str, root: Path) -> str:
     return str(root.joinpath(*parts[1:]))
 
 
-def _expand(
-    node: Read, path: str, source: str, data_root: Path | None, *, may_be_empty: bool
-) -> Sequence[str]:
+def _expand(node: Read, path: str, data_root: Path | None, *, may_be_empty: bool) -> InputFiles:
+    absolute = _absolute(node, path, data_root)
+    start = Path.cwd() if data_root is None else data_root.absolute()
     try:
-        files = listed([source], glob=True)
+        found = files_of(absolute, start=None if Path(path).is_absolute() else start)
     except UsageError as error:
+        if error.info.code == "MS-168":
+            raise _unreadable(node, path, error) from None
         raise _not_listed(node, path, error, data_root) from None
-    if not files and not (may_be_empty and _holds_files(source, data_root)):
-        raise _nothing_in(node, path, source, data_root)
+    if not found.files and not (may_be_empty and _holds_files(absolute, data_root)):
+        raise _nothing_in(node, path, absolute, data_root)
+    _check_files(node, path, found.files, data_root)
+    try:
+        if is_directory(absolute):
+            check_same_format(found.files, path, directory=True)
+    except UsageError as error:
+        raise _unreadable(node, path, error) from None
+    return found
+
+
+def _check_files(node: Read, path: str, files: Sequence[str], data_root: Path | None) -> None:
     if data_root is not None:
         root = data_root.resolve()
         # A wildcard may match a link that leads out; the error does not say that its target exists.
@@ -150,7 +198,6 @@ def _expand(
             raise _refused(node, path, "is not a regular file", hint=hint)
         if not os.access(file, os.R_OK):
             raise _refused(node, path, "may not be read: permission denied", code="MS-168")
-    return files
 
 
 def _exists(file: str) -> bool:
@@ -161,16 +208,14 @@ def _exists(file: str) -> bool:
         return False
 
 
-def _holds_files(source: str, data_root: Path | None) -> bool:
+def _holds_files(absolute: str, data_root: Path | None) -> bool:
     """Whether a path that Polars finds no file in holds empty files."""
-    directory = Path(source) if _exists(source) else None
-    files = Path("/").glob(source.lstrip("/")) if directory is None else directory.rglob("*")
     root = Path("/") if data_root is None else data_root.resolve()
-    return any(file.is_file() and file.resolve().is_relative_to(root) for file in files)
+    return any(file.resolve().is_relative_to(root) for file in empty_files(absolute))
 
 
-def _nothing_in(node: Operator, path: str, source: str, data_root: Path | None) -> UsageError:
-    if not _holds_files(source, data_root):
+def _nothing_in(node: Operator, path: str, absolute: str, data_root: Path | None) -> UsageError:
+    if not _holds_files(absolute, data_root):
         return _missing(node, path, data_root)
     hint = "give the columns in schema" if isinstance(node, ReadCsv | ReadJsonl) else None
     return _refused(node, path, "matches empty files only", hint=hint, code="MS-110")
@@ -183,6 +228,11 @@ def _not_listed(node: Operator, path: str, error: UsageError, data_root: Path | 
         reason = reason.partition(": ")[0]
     hint = "name the files by a pattern, such as directory/*.csv"
     return _refused(node, path, f"is not read by Polars: {reason}", hint=hint, code="MS-168")
+
+
+def _unreadable(node: Operator, path: str, error: UsageError) -> UsageError:
+    """Return an error of `minispark.plan.input_paths`, which names the path only."""
+    return _refused(node, path, error.info.message, hint=error.info.hint, code=error.info.code)
 
 
 def _missing(node: Operator, path: str, data_root: Path | None) -> UsageError:

@@ -11,10 +11,19 @@ from polars.exceptions import PanicException, PolarsError
 
 from minispark.errors import UsageError
 from minispark.jobs.errors import fail, node_error, polars_reason
-from minispark.jobs.operators import Read, ReadCsv, ReadJsonl, ReadParquet, ReadText, names
-from minispark.jobs.paths import MatchedFiles, find_inputs
+from minispark.jobs.operators import (
+    Read,
+    ReadAny,
+    ReadCsv,
+    ReadJsonl,
+    ReadParquet,
+    ReadText,
+    names,
+)
+from minispark.jobs.paths import MatchedFiles, find_inputs, with_format
 from minispark.jobs.reading import OnRead, Reading
 from minispark.jobs.tables import Table
+from minispark.plan.input_paths import ENDINGS, ending
 from minispark.plan.markers import partitioned
 from minispark.plan.scan_files import begins_compressed
 from minispark.printable import did_you_mean, listed, shown
@@ -67,10 +76,12 @@ def open_source(
     UsageError
         A file is missing, may not be read, or does not fit the fields of the node.
     """
+    if isinstance(node, ReadAny):
+        node = with_format(node, data_root)
     schema = _schema(node) if isinstance(node, ReadCsv | ReadJsonl) else None
     matched = find_inputs(node, data_root, may_be_empty=schema is not None)
     on_read(_reading(node, matched.files))
-    frame = _scan(node, list(matched.sources), schema)
+    frame = _scan(node, matched, schema)
     try:
         columns = frame.collect_schema()
     except (PolarsError, PanicException, OSError) as error:
@@ -92,8 +103,9 @@ def _reading(node: Read, files: Sequence[str]) -> Reading:
 
 
 def _scan(
-    node: Read, sources: list[str], schema: dict[str, type[pl.DataType]] | None
+    node: Read, matched: MatchedFiles, schema: dict[str, type[pl.DataType]] | None
 ) -> pl.LazyFrame:
+    sources = list(matched.sources)
     match node:
         case ReadCsv():
             return pl.scan_csv(
@@ -109,7 +121,8 @@ def _scan(
             rows = node.infer_rows or _INFERRED_ROWS
             return pl.scan_ndjson(sources, schema=schema, infer_schema_length=rows)
         case ReadParquet():
-            return pl.scan_parquet(sources)
+            prefixes = matched.hidden_prefixes
+            return pl.scan_parquet(sources, hidden_file_prefix=prefixes)
     msg = f"no scan for {node.op}"
     raise TypeError(msg)
 
@@ -133,11 +146,15 @@ def _unreadable_file(
     """Return the file that cannot be read, alone or together with the first."""
     for file in files[:_MAX_TRIED]:
         try:
-            pair = [escape(name) for name in dict.fromkeys([files[0], file])]
-            _scan(node, pair, schema).collect_schema()
+            _scan(node, _exactly(files[0], file), schema).collect_schema()
         except (PolarsError, PanicException, OSError):
             return file
     return None
+
+
+def _exactly(*files: str) -> MatchedFiles:
+    unique = tuple(dict.fromkeys(files))
+    return MatchedFiles(tuple(map(escape, unique)), unique)
 
 
 def _difference(
@@ -151,7 +168,7 @@ def _difference(
         return None
     try:
         first, own = (
-            _scan(node, [escape(name)], schema).collect_schema().names()
+            _scan(node, _exactly(name), schema).collect_schema().names()
             for name in (files[0], file)
         )
     except (PolarsError, PanicException, OSError):
@@ -163,4 +180,8 @@ def _difference(
 
 def _unreadable(node: Read, reason: str, file: str) -> UsageError:
     text = f" cannot read {shown(Path(file).name)}: {reason}"
-    return node_error(node, text, field="path", code="MS-168", file=file)
+    format_ = ENDINGS.get(ending(file), "text")
+    hint = None
+    if format_ not in (node.op.removeprefix("read_"), "tsv", "text"):
+        hint = f'the file ends in {ending(file)}; "op": "read" takes the format from the ending'
+    return node_error(node, text, field="path", code="MS-168", file=file, hint=hint)

@@ -132,10 +132,15 @@ def is_compressed(first: bytes) -> bool:
 def begins_compressed(path: str | Path) -> bool:
     """Whether Polars unpacks a file, False if the file cannot be read."""
     try:
-        with _opened(path) as descriptor:
-            return is_compressed(os.read(descriptor, 4))
+        return is_compressed(first_bytes(path, 4))
     except OSError:
         return False
+
+
+def first_bytes(path: str | Path, count: int) -> bytes:
+    """Return at most ``count`` bytes from the start of a file."""
+    with _opened(path) as descriptor:
+        return os.read(descriptor, count)
 
 
 @contextmanager

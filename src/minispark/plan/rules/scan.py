@@ -80,7 +80,9 @@ def _unsplit_bytes(node: Node) -> int:
     if paths is None:
         return 0
     try:
-        return sum(Path(file).stat().st_size for file in listed(paths, glob=True))
+        prefixes = node.body["unified_scan_args"].get("hidden_file_prefix")
+        files = listed(paths, glob=True, hidden_file_prefix=prefixes)
+        return sum(Path(file).stat().st_size for file in files)
     except (UsageError, OSError):
         return 0
 
