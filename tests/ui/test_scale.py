@@ -6,33 +6,28 @@ machine that is slow or busy takes longer for both.
 
 from __future__ import annotations
 
-import asyncio
 import random
-import socket
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
-import uvicorn
 from playwright.sync_api import Page, expect
 from tests.calibration import python_loop_s
 from tests.observe.recorded import Recorded
 from tests.ui.conftest import Eyes
 from tests.ui.records import JOB, graph_of, key_of, report_of
+from tests.ui.serving import serving
 
 from minispark.clock import monotonic_s, wall_s
 from minispark.journal.journal import Journal
 from minispark.journal.rows import Registration
-from minispark.master import MasterConfig, Service, create_app
+from minispark.master import MasterConfig, Service
 from minispark.master.control.components import Identity
 from minispark.master.jobs.job_store import RunningJob
 from minispark.observe.record import JobRecord
 from minispark.scheduler.spec import JobSpec, StageBranch, StageSpec
-from minispark.settings import ConnectionLimits
 from minispark.tokens import Level
-from minispark.wire.connection_limits import server_options
 
 TASKS, WORKERS, SLOTS = 10_000, 200, 2
 FRAMES = 20
@@ -143,20 +138,9 @@ def busy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
     for _ in range(60):
         service.load_history.sample()
     service.components.jobs.add(RunningJob(large_record()))
-    sock = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(
-        uvicorn.Config(create_app(service), **server_options(ConnectionLimits()))
-    )
-    thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[sock])))
-    thread.start()
-    url = f"http://127.0.0.1:{sock.getsockname()[1]}"
-    try:
+    with serving(service) as url:
         yield url, url + service.logins.link(Level.ROOT)
-    finally:
-        server.should_exit = True
-        service.components.jobs.close()
-        thread.join(30)
-        journal.close()
+    journal.close()
 
 
 def test_ten_thousand_tasks_on_two_hundred_workers(eyes: Eyes, busy: tuple[str, str]) -> None:

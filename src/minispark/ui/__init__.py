@@ -1,6 +1,7 @@
 """The web pages, the documents that they show, and the report as a file."""
 
 from minispark.ui.job_page import JobPage, JobPageInputs, OutputFiles, OutputRows, job_page_of
+from minispark.ui.list_view import ListView
 from minispark.ui.pages import ASSETS, VERSION, Asset, Pages, PageViewer
 from minispark.ui.report import report_html
 from minispark.ui.step_pager import STEPS_PER_PAGE, StepPager, StoryDocument
@@ -13,6 +14,7 @@ __all__ = [
     "Asset",
     "JobPage",
     "JobPageInputs",
+    "ListView",
     "OutputFiles",
     "OutputRows",
     "PageViewer",

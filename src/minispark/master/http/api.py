@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Header, Query, Request
@@ -17,6 +18,7 @@ from minispark.journal.cluster_event import About
 from minispark.master.control.service import Service
 from minispark.master.http import models
 from minispark.master.http.downloads import download
+from minispark.master.http.list_queries import JobQuery
 from minispark.master.jobs.finished_job import FinishedJob
 from minispark.master.jobs.results import FORMATS
 from minispark.master.views.state_view import StateView, state_view
@@ -104,11 +106,10 @@ def _add_jobs(routes: APIRouter, service: Service) -> None:
         return answer(JobAccepted(job_id=job), status=202)
 
     @routes.get("/api/v1/jobs", response_model=models.JobList)
-    async def jobs(limit: Limit = 100, after: str | None = None) -> Response:
-        """List jobs, newest first."""
-        ids = store.ids(after)
-        page = [store.view(job) for job in ids[:limit]]
-        return answer(models.JobList(jobs=page, after=ids[limit - 1] if ids[limit:] else None))
+    async def jobs(query: JobQuery, limit: Limit = 100) -> Response:
+        """List jobs, newest first; `q` searches them, `sort=-took` has the longest first."""
+        page = store.page(replace(query, limit=limit))
+        return answer(models.JobList(jobs=list(page.rows), after=page.after, total=page.total))
 
     @routes.get("/api/v1/jobs/{job_id}", response_model=JobView)
     async def job(job_id: str, wait_s: Wait = 0.0, seen: int | None = None) -> Response:

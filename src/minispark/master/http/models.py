@@ -56,6 +56,8 @@ class JobList(BaseModel):
 
     jobs: list[JobView]
     after: str | None = None
+    total: int = 0
+    """Jobs on all pages."""
 
 
 class StageTable(BaseModel):

@@ -27,10 +27,20 @@ from minispark.journal.cluster_event import About
 from minispark.master.control.registry import WorkerSession
 from minispark.master.control.service import Service
 from minispark.master.http.api import NO_STORE, STREAM, answer
+from minispark.master.http.list_queries import JobQuery
 from minispark.master.http.models import ERRORS, ErrorAnswer
 from minispark.observe.why import Advice
 from minispark.tokens import Level
-from minispark.ui import ASSETS, VERSION, JobPage, Pages, PageViewer, StoryDocument, Timeline
+from minispark.ui import (
+    ASSETS,
+    VERSION,
+    JobPage,
+    ListView,
+    Pages,
+    PageViewer,
+    StoryDocument,
+    Timeline,
+)
 from minispark.wire.cookies import CookieKey
 from minispark.wire.guard import level_of_request
 from minispark.wire.http import RefusedError
@@ -46,7 +56,6 @@ _MIN_INTERVAL_S = 0.5
 _MAX_INTERVAL_S = 2.0
 """Longest time between two pulses: load changes without any event."""
 Number = Annotated[int, Query(ge=1, le=2**62)]
-_JOBS = 50
 _EVENTS = 200
 
 
@@ -158,13 +167,11 @@ def _add_pages(routes: APIRouter, service: Service, pages: Pages) -> None:
         return HTMLResponse(pages.render(template, reader, **values), headers=_PAGE)
 
     @routes.get("/", include_in_schema=False)
-    async def jobs_page(request: Request, after: str | None = None) -> Response:
-        ids = store.ids(after)
+    async def jobs_page(request: Request, query: JobQuery) -> Response:
         return show(
             request,
             "jobs.html",
-            jobs=[store.view(job) for job in ids[:_JOBS]],
-            after=ids[_JOBS - 1] if len(ids) > _JOBS else None,
+            page=ListView.of("/", query, store.page(query)),
             now=wall_s(),
             trouble=service.components.loop.trouble,
             **_load(registry.all()),

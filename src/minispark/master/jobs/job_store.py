@@ -20,6 +20,8 @@ from minispark.ids import TaskKey
 from minispark.journal import rows
 from minispark.master.jobs.finished_job import Ending, FinishedJob
 from minispark.observe.cluster import Totals
+from minispark.observe.job_list import JOB_COLUMNS
+from minispark.observe.listing import ListPage, ListQuery, select
 from minispark.observe.record import JobRecord
 from minispark.observe.views import JobMetrics, JobView, StageRow
 from minispark.plan.stages import StageGraph
@@ -149,6 +151,22 @@ class JobStore:
             return ids
         self.outcome(after)
         return ids[ids.index(after) + 1 :]
+
+    def page(self, query: ListQuery) -> ListPage[JobView]:
+        """Return a page of the list of jobs, newest first if the query has no order.
+
+        Raises
+        ------
+        RefusedError
+            There is no job ``query.after``.
+        """
+        ids = self.ids(query.after)
+        if query.selects:
+            return select(map(self.view, self.ids()), query, JOB_COLUMNS)
+        # Usual, and much cheaper: only the jobs of the page are looked at.
+        shown = ids[: query.limit]
+        after = shown[-1] if len(ids) > query.limit else None
+        return ListPage([self.view(job) for job in shown], after, len(self._order))
 
     def outcome(self, job: str) -> FinishedJob | None:
         """Return a finished job; None while it runs.

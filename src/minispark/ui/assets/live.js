@@ -3,14 +3,35 @@
 // modules; alone it is all that a list needs.
 
 const shown = new Map();
+const preparations = [];
+const FOCUSABLE = "a, button, summary, input, select, [tabindex]";
+
+// Calls `change(element)` with each new part before it is shown.
+export function prepare(change) {
+  preparations.push(change);
+}
+
+const AGES = [["day", 86400], ["hour", 3600], ["min", 60], ["s", 1]];
+
+function ageText(at) {
+  const age = Math.max(0, (Date.now() - at) / 1000);
+  if (age < 5) return "just now";
+  const [unit, seconds] = AGES.find(([, length]) => age >= length);
+  const count = Math.floor(age / seconds);
+  return `${count} ${unit}${count > 1 && unit.length > 3 ? "s" : ""} ago`;
+}
 
 export function localTimes(root) {
   for (const time of root.querySelectorAll("time")) {
     const at = new Date(time.dateTime);
+    time.title = at.toLocaleString();
+    if (time.hasAttribute("data-ago")) {
+      time.textContent = ageText(at);
+      continue;
+    }
     const today = at.toDateString() === new Date().toDateString();
     const clock = at.toLocaleTimeString([], {hour: "2-digit", minute: "2-digit", second: "2-digit"});
     time.textContent = time.hasAttribute("data-day") && !today ? `${at.toLocaleDateString()} ${clock}` : clock;
-    time.title = at.toLocaleString();
   }
 }
 
@@ -21,13 +42,14 @@ function replace(old, fresh) {
     fresh.querySelector(`#${CSS.escape(open.id)}`)?.setAttribute("open", "");
   }
   const focused = old.contains(document.activeElement) ? document.activeElement : null;
-  const place = focused && [...old.querySelectorAll("a, button, summary, [tabindex]")].indexOf(focused);
+  const place = focused && [...old.querySelectorAll(FOCUSABLE)].indexOf(focused);
   const scrolled = old.scrollLeft;
   localTimes(fresh);
+  for (const change of preparations) change(fresh);
   old.replaceWith(fresh);
   fresh.scrollLeft = scrolled;
   if (focused === old) fresh.focus();
-  else if (focused) fresh.querySelectorAll("a, button, summary, [tabindex]")[place]?.focus();
+  else if (focused) fresh.querySelectorAll(FOCUSABLE)[place]?.focus();
 }
 
 export async function refresh() {
@@ -99,5 +121,6 @@ document.getElementById("logout")?.addEventListener("click", async () => {
 });
 
 localTimes(document);
+setInterval(() => localTimes(document), 15_000);
 const pulse = document.getElementById("pulse");
 if (pulse?.dataset.pulse && !pulse.dataset.job) watch(pulse.dataset.pulse, refresh);
