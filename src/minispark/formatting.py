@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+_AGES = ((86_400, "day", "days"), (3_600, "hour", "hours"), (60, "min", "min"), (1, "s", "s"))
+
 
 def many(number: int, noun: str, plural: str | None = None) -> str:
     """Return ``1 task``, ``1,200 tasks``."""
@@ -43,6 +45,15 @@ def duration_words(seconds: float | None) -> str:
     if minutes < 60:
         return f"{minutes} min {rest} s"
     return f"{minutes // 60} h {minutes % 60} min"
+
+
+def age_words(seconds: float) -> str:
+    """Return ``just now``, ``12 s ago``, ``3 min ago``, ``1 hour ago``, ``4 days ago``."""
+    if seconds < 5:
+        return "just now"
+    size, one, several = next(unit for unit in _AGES if seconds >= unit[0])
+    count = int(seconds // size)
+    return f"{count} {one if count == 1 else several} ago"
 
 
 def count_text(number: int | None) -> str:

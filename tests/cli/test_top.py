@@ -76,7 +76,7 @@ def seen(*workers: WorkerFigures, jobs: tuple[JobView, ...] = ()) -> ClusterSnap
 
 def drawn(look: ClusterSnapshot, *, height: int | None = None, width: int = 120) -> str:
     console = Console(file=io.StringIO(), width=width, color_system=None, legacy_windows=False)
-    console.print(frame(look, height=height))
+    console.print(frame(look, height=height, width=width))
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
@@ -104,6 +104,38 @@ def test_a_frame_fits_its_terminal() -> None:
         assert len(lines) <= height
         assert max(map(len, lines)) <= 80
     assert "and 192 more" in drawn(seen(*workers, jobs=jobs), height=24)
+
+
+@pytest.mark.parametrize("width", [80, 100, 160])
+def test_ids_and_columns_stay_whole_in_a_narrow_terminal(width: int) -> None:
+    """Ids of one cluster begin alike: their ends tell them apart."""
+    jobs = tuple(
+        job(number, JobStatus.RUNNING).model_copy(
+            update={
+                "job_id": f"job-065e949e-12-{number}",
+                "waiting": "a very long reason " * 20,
+                "stages": [
+                    StageProgress(
+                        id="stage-0",
+                        name="scan" * 30,
+                        status="RUNNING",
+                        tasks=8_000,
+                        tasks_done=7_000,
+                    )
+                ],
+            }
+        )
+        for number in (1_001, 1_002)
+    )
+    workers = [worker(f"w-065e949e{number}") for number in range(3)]
+    text = drawn(seen(*workers, jobs=jobs), height=40, width=width)
+    lines = text.splitlines()
+    assert max(map(len, lines)) <= width
+    for view in jobs:
+        (line,) = (line for line in lines if line.strip().startswith(view.job_id))
+        for cell in ("RUNNING", "7000/8000", "a ve"):
+            assert cell in line
+    assert all(each.worker_id in text for each in seen(*workers).system.workers)
 
 
 def test_without_anything_it_says_what_to_do() -> None:

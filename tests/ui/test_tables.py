@@ -29,7 +29,7 @@ from minispark.scheduler.commands import JobStatus
 from minispark.tokens import Level
 
 WIDTHS = (390, 800, 1100, 1400)
-JOBS, WORKERS = 120, 130
+JOBS, WORKERS = 120, 110
 LONG = "the value " + "of-a-word-without-an-end" * 30 + " cannot be read " + "at all " * 40
 RUNNING = job_id("5f1756d0", 1, JOBS)
 
@@ -107,23 +107,26 @@ def names(page: Page) -> list[str]:
 
 def hidden_by(element: Locator) -> str:
     """What cuts an element off or lies over it; empty if it is seen whole."""
-    return str(
-        element.evaluate(
-            """(element) => {
-                element.scrollIntoView({block: "center"});
-                const {left, right, top, bottom} = element.getBoundingClientRect();
-                const at = document.elementFromPoint((left + right) / 2, (top + bottom) / 2);
-                if (left < 0 || right > innerWidth) return `the window: ${left} to ${right}`;
-                if (!element.contains(at)) return `over it: ${at?.outerHTML}`;
-                for (let box = element.parentElement; box; box = box.parentElement) {
-                    const frame = box.getBoundingClientRect();
-                    if (getComputedStyle(box).overflowX === "visible") continue;
-                    if (right > frame.right + 1 || left < frame.left - 1) return box.outerHTML;
-                }
-                return "";
-            }"""
-        )
-    )
+    while True:
+        found = str(element.evaluate(HIDDEN_BY))
+        if found != "replaced":  # The page is live: this may be the row of a moment ago.
+            return found
+
+
+HIDDEN_BY = """(element) => {
+    element.scrollIntoView({block: "center"});
+    if (!element.isConnected) return "replaced";
+    const {left, right, top, bottom} = element.getBoundingClientRect();
+    const at = document.elementFromPoint((left + right) / 2, (top + bottom) / 2);
+    if (left < 0 || right > innerWidth) return `the window: ${left} to ${right}`;
+    if (!element.contains(at)) return `over it: ${at?.outerHTML}`;
+    for (let box = element.parentElement; box; box = box.parentElement) {
+        const frame = box.getBoundingClientRect();
+        if (getComputedStyle(box).overflowX === "visible") continue;
+        if (right > frame.right + 1 || left < frame.left - 1) return box.outerHTML;
+    }
+    return "";
+}"""
 
 
 @pytest.mark.parametrize("width", WIDTHS)
@@ -153,16 +156,15 @@ def test_lists_are_accessible(
     context = browser.new_context(color_scheme=scheme, bypass_csp=True)  # axe is put in
     page = context.new_page()
     page.goto(master.link())
-    for width in (390, 1400):
+    for width, path in ((390, "/?status=FAILED"), (1400, "/?sort=-took"), (390, "/workers")):
         page.set_viewport_size({"width": width, "height": 800})
-        for path in ("/?sort=-took", "/?q=nothing+like+this", "/workers?workers-sort=cpu"):
-            page.goto(master.url + path)
-            serious = [
-                (path, found["id"], [node["target"] for node in found["nodes"]][:3])
-                for found in Axe().run(page).response["violations"]
-                if found["impact"] in ("serious", "critical")
-            ]
-            assert serious == []
+        page.goto(master.url + path)
+        serious = [
+            (path, found["id"], [node["target"] for node in found["nodes"]][:3])
+            for found in Axe().run(page).response["violations"]
+            if found["impact"] in ("serious", "critical")
+        ]
+        assert serious == []
     context.close()
 
 
@@ -252,15 +254,15 @@ def test_workers_are_sorted_searched_and_paged_in_the_browser(page: Page, master
     head.get_by_role("button").focus()
     page.keyboard.press("Enter")
     expect(head).to_have_attribute("aria-sort", "descending")
-    expect(rows.first).to_contain_text("w-129")
+    expect(rows.first).to_contain_text("w-109")
     assert "workers-sort=-memory" in page.url
     page.get_by_role("button", name="Next").click()
     expect(rows).to_have_count(WORKERS - 100)
-    expect(rows.first).to_contain_text("w-029")
+    expect(rows.first).to_contain_text("w-009")
     page.reload()
-    expect(rows.first).to_contain_text("w-029")
+    expect(rows.first).to_contain_text("w-009")
     page.get_by_label("Search").fill("w-00")
     expect(rows).to_have_count(10)
     expect(rows.first).to_contain_text("w-009")
-    page.goto(f"{master.url}/workers#worker-w-120")
-    expect(page.locator("#worker-w-120")).to_be_visible()
+    page.goto(f"{master.url}/workers#worker-w-105")
+    expect(page.locator("#worker-w-105")).to_be_visible()

@@ -46,7 +46,8 @@ def print_system(system: SystemMetrics) -> None:
         ]
     )
     if system.workers:
-        print_table(WORKER_COLUMNS, worker_rows(system.workers), numbers=WORKER_COLUMNS[2:])
+        rows, whole = worker_rows(system.workers), WORKER_COLUMNS[:2]
+        print_table(WORKER_COLUMNS, rows, numbers=WORKER_COLUMNS[2:], whole=whole)
 
 
 def worker_rows(workers: Sequence[WorkerFigures]) -> list[tuple[str, ...]]:
@@ -91,6 +92,7 @@ def print_job_figures(metrics: JobsMetrics) -> None:
             for job in metrics.jobs
         ],
         numbers=columns[2:],
+        whole=columns[:2],
     )
     if metrics.after is not None:
         output.print("there are more: --limit")
@@ -113,7 +115,7 @@ def print_failures(metrics: FailuresMetrics) -> None:
     )
     if metrics.by_worker:
         rows = [(worker, count_text(number)) for worker, number in metrics.by_worker.items()]
-        print_table(("worker", "failed"), rows, numbers=("failed",))
+        print_table(("worker", "failed"), rows, numbers=("failed",), whole=("worker",))
     if metrics.jobs:
         print_table(
             ("job", "status", "error", "failures", "again", "last"),
@@ -130,6 +132,7 @@ def print_failures(metrics: FailuresMetrics) -> None:
                 for job in metrics.jobs
             ],
             numbers=("again",),
+            whole=("job", "status", "error", "last"),
         )
 
 

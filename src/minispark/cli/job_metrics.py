@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from minispark.cli.failures import render
 from minispark.cli.terminal import output, print_pairs, print_table
-from minispark.formatting import bytes_words, count_text, duration_text, local_time, rate_text
+from minispark.formatting import age_words, bytes_words, count_text, duration_text, rate_text
 from minispark.observe.views import JobMetrics, JobView, StageRow
 from minispark.observe.why import Advice
 
@@ -47,8 +47,8 @@ def print_why(advice: Sequence[Advice]) -> None:
         output.print_line(f"  {item.change}")
 
 
-def print_jobs(views: Sequence[JobView]) -> None:
-    """Print a line for each job."""
+def print_jobs(views: Sequence[JobView], *, now: float) -> None:
+    """Print a line for each job; ``now`` is in seconds since the epoch."""
     if not views:
         output.print("no jobs yet")
         return
@@ -60,12 +60,13 @@ def print_jobs(views: Sequence[JobView]) -> None:
                 view.name,
                 view.status,
                 f"{view.progress:.0f} %",
-                local_time(view.submitted_at),
+                age_words(now - view.submitted_at),
                 duration_text(view.duration_s),
             )
             for view in views
         ],
         numbers=("progress", "duration"),
+        whole=("job", "status", "submitted"),
     )
 
 
@@ -89,6 +90,7 @@ def print_workers(workers: Sequence[Mapping[str, Any]]) -> None:
             for worker in workers
         ],
         numbers=("tasks", "slots", "cpu", "memory"),
+        whole=("worker", "status"),
     )
 
 

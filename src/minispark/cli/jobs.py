@@ -48,13 +48,14 @@ def jobs(
 ) -> None:
     """List the jobs that the master knows."""
     from minispark.cli.job_metrics import print_jobs
+    from minispark.clock import wall_s
 
     with connect(master) as client:
         views = client.jobs(limit=limit)
     if json:
         print_json([view.model_dump(mode="json") for view in views])
     else:
-        print_jobs(views)
+        print_jobs(views, now=wall_s())
 
 
 def workers(*, master: Master = None, json: AsJson = False) -> None:
@@ -135,14 +136,15 @@ def top(
 ) -> None:
     """Watch jobs, stages and workers live; q leaves. Off a terminal it prints them once."""
     from minispark.cli.terminal import output, unlimited
-    from minispark.cli.top import frame, take_snapshot, watch
+    from minispark.cli.top import WIDTH, frame, take_snapshot, watch
 
     with connect(master) as client:
         snapshot = take_snapshot(client)
         if json:
             print_json(snapshot.as_json())
         elif once or not output.is_terminal:
-            unlimited(output, width=160).print(frame(snapshot, height=None))
+            console = unlimited(output, width=WIDTH)
+            console.print(frame(snapshot, height=None, width=console.width))
         else:
             watch(client, snapshot, interval_s=interval)
 

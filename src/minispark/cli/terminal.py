@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import codecs
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from rich import box
+from rich.cells import cell_len
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
@@ -18,6 +19,12 @@ from rich.text import Text
 from minispark.engines.console import PrintableConsole, progress_bars
 from minispark.formatting import count_text
 from minispark.printable import printable, printable_lines
+
+_GAP = 3
+"""Columns of the terminal between two columns of a table (`box.SIMPLE_HEAD`)."""
+_EDGES = 2
+_LEAST_WIDTH = 8
+"""Of a column that is wrapped: in less a name cannot be read."""
 
 output = PrintableConsole(soft_wrap=True)
 """Results."""
@@ -54,19 +61,58 @@ def counting_bar(title: str, *, total: int, unit: str) -> Iterator[Callable[[int
 
 
 def print_table(
-    columns: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: Sequence[str] = ()
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    numbers: Sequence[str] = (),
+    whole: Sequence[str] = (),
 ) -> None:
-    """Print a table; the columns in ``numbers`` are right-aligned."""
+    """Print a table; the columns in ``numbers`` are right-aligned.
+
+    On a terminal, columns in ``numbers`` and ``whole`` are never broken, and the others are
+    wrapped. The last columns are left out if the terminal is too narrow, and a line says so.
+    """
+    cells = [[printable(cell) for cell in row] for row in rows]
+    unbroken = {*numbers, *whole} if output.is_terminal else set(columns)
+    minimums = minimum_widths(columns, cells, unbroken)
+    shown = columns_that_fit(minimums, output.width) if output.is_terminal else len(columns)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in columns:
+    for name, minimum in zip(columns[:shown], minimums, strict=False):
         table.add_column(
             Text(printable(name)),
             justify="right" if name in numbers else "left",
-            no_wrap=not output.is_terminal,
+            no_wrap=name in unbroken,
+            min_width=minimum,
         )
-    for row in rows:
-        table.add_row(*(Text(printable(cell)) for cell in row))
+    for row in cells:
+        table.add_row(*map(Text, row[:shown]))
     unlimited(output).print(table)
+    if shown < len(columns):
+        missing = ", ".join(name for name in columns[shown:] if name)
+        notes.print_line(f"too narrow for: {missing}; --json has everything")
+
+
+def minimum_widths(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], unbroken: Collection[str]
+) -> list[int]:
+    """Return the least width of each column: of its longest cell, or of some letters."""
+    widths = []
+    for place, name in enumerate(columns):
+        widest = max((cell_len(row[place]) for row in rows), default=0)
+        least = widest if name in unbroken else min(widest, _LEAST_WIDTH)
+        widths.append(max(least, cell_len(name)))
+    return widths
+
+
+def table_width(widths: Sequence[int]) -> int:
+    """Return the width of a table with columns of these widths."""
+    return sum(widths) + _GAP * (len(widths) - 1) + _EDGES
+
+
+def columns_that_fit(minimums: Sequence[int], width: int) -> int:
+    """Return how many of the first columns fit, at least one."""
+    counts = range(len(minimums), 1, -1)
+    return next((count for count in counts if table_width(minimums[:count]) <= width), 1)
 
 
 def print_pairs(pairs: Sequence[tuple[str, str]]) -> None:

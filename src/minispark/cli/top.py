@@ -19,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from minispark.cli.cluster_metrics import WORKER_COLUMNS, worker_rows
-from minispark.cli.terminal import output
+from minispark.cli.terminal import columns_that_fit, minimum_widths, output, table_width
 from minispark.engines.http import MasterClient
 from minispark.errors import MasterUnreachableError
 from minispark.formatting import bytes_words, count_text, duration_text, local_time
@@ -33,6 +33,11 @@ _EVENTS = 8
 _MAX_EVENTS = 50
 """Events of workers that the view remembers."""
 _BAR = 24
+_LEAST_BAR = 8
+_TEXT = 20
+"""Columns for a name or an error, before the bar gets more than its least."""
+WIDTH = 160
+"""Columns where no terminal has any."""
 _FIXED_LINES = 12
 """Heads and rules: lines that hold no job, worker or event."""
 _STYLES = {
@@ -69,6 +74,16 @@ class ClusterSnapshot:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class _JobRow:
+    job: Text
+    status: Text
+    share: float
+    tasks: str
+    time: str
+    what: Text
+
+
 def take_snapshot(client: MasterClient) -> ClusterSnapshot:
     """Ask a master for the state of its cluster."""
     system = SystemMetrics.model_validate(client.get_json("/api/v1/metrics/system"))
@@ -96,7 +111,8 @@ def watch(client: MasterClient, snapshot: ClusterSnapshot, *, interval_s: float)
     """Show the cluster until q is pressed."""
     with _single_keys() as keyboard, Live(console=output, screen=True, auto_refresh=False) as live:
         while True:
-            live.update(frame(snapshot, height=output.height), refresh=True)
+            drawing = frame(snapshot, height=output.height, width=output.width)
+            live.update(drawing, refresh=True)
             ready, _, _ = select.select(keyboard, [], [], interval_s)
             if ready and sys.stdin.read(1) in ("q", "Q", "\x1b", "\x04"):
                 return
@@ -137,17 +153,17 @@ def events(snapshot: ClusterSnapshot) -> list[tuple[float, str]]:
     return sorted(rows, key=lambda row: row[0], reverse=True)
 
 
-def frame(snapshot: ClusterSnapshot, *, height: int | None) -> RenderableType:
-    """Draw a snapshot; ``height`` is the terminal's, None for no limit."""
+def frame(snapshot: ClusterSnapshot, *, height: int | None, width: int = WIDTH) -> RenderableType:
+    """Draw a snapshot for a terminal; ``height`` None is no limit."""
     workers = snapshot.system.workers
     room = None if height is None else max(4, height - _FIXED_LINES - min(len(workers), 8))
     rows = events(snapshot)[: _EVENTS if room is None else min(_EVENTS, max(2, room // 3))]
-    jobs = _jobs(snapshot, lines=None if room is None else max(2, room - len(rows)))
+    jobs = _jobs(snapshot, lines=None if room is None else max(2, room - len(rows)), width=width)
     shown = workers if height is None else workers[:8]
     parts: list[RenderableType] = [
         _head(snapshot),
         jobs,
-        _workers(snapshot, len(shown)),
+        _workers(snapshot, len(shown), width),
         _events(rows),
     ]
     if snapshot.trouble is not None:
@@ -177,54 +193,69 @@ def _head(snapshot: ClusterSnapshot) -> Text:
     return text
 
 
-def _jobs(snapshot: ClusterSnapshot, *, lines: int | None) -> Table:
-    table = _table("job", "status", "progress", "tasks", "time", "what")
+def _jobs(snapshot: ClusterSnapshot, *, lines: int | None, width: int) -> Table:
+    """Draw jobs and running stages; a narrow terminal cuts off the bar and the text, never ids."""
     running = [view for view in snapshot.jobs if view.status not in ENDED]
-    left = lines
-    for view in [*running, *(view for view in snapshot.jobs if view.status in ENDED)]:
-        rows = list(_job_rows(view, snapshot.system.at))
-        if left is not None:
-            rows = rows[: max(0, left)]
-            left -= len(rows)
-        for row in rows:
-            table.add_row(*row)
+    ended = [view for view in snapshot.jobs if view.status in ENDED]
+    rows = [row for view in (*running, *ended) for row in _job_rows(view, snapshot.system.at)]
     if not snapshot.jobs:
-        table.add_row("no jobs yet", "", "", "", "", "minispark submit --input FILE")
+        hint = "minispark submit --input FILE"
+        rows.append(_JobRow(_text("no jobs yet"), Text(), 0.0, "", "", _text(hint)))
+    rows = rows if lines is None else rows[: max(0, lines)]
+    cells = [(row.job.plain, row.status.plain, row.tasks, row.time) for row in rows]
+    heads = ("job", "status", "tasks", "time")
+    job, status, tasks, time = minimum_widths(heads, cells, heads)
+    left = width - table_width((job, status, tasks, time, 0, 0))
+    bar = max(_LEAST_BAR, min(_BAR, left - _TEXT))
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name, size in (("job", job), ("status", status), ("progress", bar)):
+        table.add_column(name, no_wrap=True, width=size)
+    for name, size in (("tasks", tasks), ("time", time)):
+        table.add_column(name, no_wrap=True, width=size, justify="right")
+    table.add_column("what", no_wrap=True, overflow="ellipsis", width=max(1, left - bar))
+    for row in rows:
+        progress = ProgressBar(1.0, row.share)
+        table.add_row(row.job, row.status, progress, row.tasks, row.time, row.what)
     return table
 
 
-def _job_rows(view: JobView, now: float) -> Iterable[tuple[RenderableType, ...]]:
-    """Yield the cells of a job, and of each running stage."""
+def _job_rows(view: JobView, now: float) -> Iterable[_JobRow]:
+    """Yield the row of a job, and of each running stage."""
     running = view.status not in ENDED
     took = now - view.submitted_at if view.duration_s is None else view.duration_s
     tasks = sum(stage.tasks for stage in view.stages)
     done = sum(stage.tasks_done for stage in view.stages)
     text = view.waiting or (view.error.message if view.error is not None else view.name)
-    yield (
+    yield _JobRow(
         _text(view.job_id),
         _styled(view.status.value),
-        _bar(view.progress / 100),
-        Text(f"{done}/{tasks}", justify="right"),
-        Text(duration_text(max(0.0, took)), justify="right"),
+        view.progress / 100,
+        f"{done}/{tasks}",
+        duration_text(max(0.0, took)),
         _text(text),
     )
     for stage in view.stages:
         if running and stage.status == "RUNNING":
-            yield (
+            yield _JobRow(
                 _text(f"  {stage.id}", "dim"),
                 _styled(stage.status),
-                _bar(stage.tasks_done / max(1, stage.tasks)),
-                Text(f"{stage.tasks_done}/{stage.tasks}", justify="right"),
-                Text(""),
+                stage.tasks_done / max(1, stage.tasks),
+                f"{stage.tasks_done}/{stage.tasks}",
+                "",
                 _text(stage.name, "dim"),
             )
 
 
-def _workers(snapshot: ClusterSnapshot, count: int) -> Table:
-    table = _table(*WORKER_COLUMNS)
+def _workers(snapshot: ClusterSnapshot, count: int, width: int) -> Table:
+    """Draw workers; the last columns are left out where the terminal is too narrow."""
     rows = worker_rows(snapshot.system.workers[:count])
+    minimums = minimum_widths(WORKER_COLUMNS, rows, WORKER_COLUMNS)
+    shown = columns_that_fit(minimums, width)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in WORKER_COLUMNS[:shown]:
+        table.add_column(name, no_wrap=True)
     for row in rows:
-        table.add_row(_text(row[0]), _styled(row[1]), *(_text(cell) for cell in row[2:]))
+        table.add_row(_text(row[0]), _styled(row[1]), *(_text(cell) for cell in row[2:shown]))
     more = len(snapshot.system.workers) - count
     if more > 0:
         table.add_row(f"and {more} more")
@@ -240,17 +271,6 @@ def _events(rows: Sequence[tuple[float, str]]) -> Table:
     for at, text in rows:
         table.add_row(local_time(at, "%T"), _text(text))
     return table
-
-
-def _table(*columns: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, expand=False)
-    for name in columns:
-        table.add_column(name, no_wrap=True, overflow="ellipsis")
-    return table
-
-
-def _bar(share: float) -> ProgressBar:
-    return ProgressBar(total=1.0, completed=share, width=_BAR)
 
 
 def _styled(status: str) -> Text:

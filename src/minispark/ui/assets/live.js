@@ -11,14 +11,14 @@ export function prepare(change) {
   preparations.push(change);
 }
 
-const AGES = [["day", 86400], ["hour", 3600], ["min", 60], ["s", 1]];
+const AGES = [["day", "days", 86400], ["hour", "hours", 3600], ["min", "min", 60], ["s", "s", 1]];
 
 function ageText(at) {
   const age = Math.max(0, (Date.now() - at) / 1000);
   if (age < 5) return "just now";
-  const [unit, seconds] = AGES.find(([, length]) => age >= length);
+  const [one, several, seconds] = AGES.find(([, , length]) => age >= length);
   const count = Math.floor(age / seconds);
-  return `${count} ${unit}${count > 1 && unit.length > 3 ? "s" : ""} ago`;
+  return `${count} ${count === 1 ? one : several} ago`;
 }
 
 export function localTimes(root) {

@@ -130,6 +130,7 @@ document.addEventListener("click", (event) => {
 
 async function goTo(address) {
   history.pushState(null, "", address);
+  fillForms();
   await refresh();
 }
 
