@@ -19,7 +19,7 @@ from minispark.cli.datasets import WORDS_PER_LINE, write_lines
 from minispark.cli.job_metrics import print_figures, print_stages
 from minispark.cli.json_jobs import wordcount_job
 from minispark.cli.plain_polars import PlainPolars
-from minispark.cli.terminal import counting_bar, output, phase, print_table
+from minispark.cli.terminal import counting_bar, output, phase, print_hint, print_table
 from minispark.client.local_cluster import LocalCluster
 from minispark.engines.base import raise_unless_succeeded
 from minispark.engines.local import LocalRunner
@@ -81,7 +81,7 @@ def show(*, lines: int, runs: int) -> None:
         f"All three gave the same result, compared word by word: {count_text(expected.height)} "
         f"words, {count_text(int(expected['value'].sum()))} in all."
     )
-    output.print("next: minispark master, and in another terminal minispark worker")
+    print_hint("next: minispark master, and in another terminal minispark worker")
 
 
 def _data_set(lines: int) -> Path:

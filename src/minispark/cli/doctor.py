@@ -33,7 +33,7 @@ def doctor(
 
     from minispark import config
     from minispark.cli.examine import CheckStatus, DoctorInput, examine
-    from minispark.cli.terminal import output
+    from minispark.cli.terminal import output, print_hint
 
     state = config.state_dir()
     results = examine(
@@ -53,7 +53,7 @@ def doctor(
             output.print(f"{result.verdict:<5}", style=style, end="")
             output.print_line(f"{result.what:<12}{result.said}")
             if result.mend:
-                output.print_line(f"     fix: {result.mend}")
+                print_hint(f"     fix: {result.mend}")
         output.print("something has to be mended" if failed else "fit to run")
     if failed:
         raise typer.Exit(1)

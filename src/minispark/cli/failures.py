@@ -23,6 +23,7 @@ from minispark.errors import (
     UsageError,
 )
 from minispark.printable import printable
+from minispark.program import as_typed
 
 FAILED, USAGE, UNREACHABLE, INTERRUPTED = 1, 2, 3, 130
 
@@ -88,7 +89,7 @@ def render(info: ErrorInfo, *, colour: bool = False) -> str:
     if info.detail:
         lines.extend(f"  | {printable(line)}" for line in info.detail.rstrip().splitlines())
     if info.hint:
-        lines.append(f"  hint: {printable(info.hint)}")
+        lines.append(f"  hint: {printable(as_typed(info.hint))}")
     return "\n".join(lines) + "\n"
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from minispark.cli.failures import render
-from minispark.cli.terminal import output, print_pairs, print_table
+from minispark.cli.terminal import output, print_hint, print_pairs, print_table
 from minispark.formatting import age_words, bytes_words, count_text, duration_text, rate_text
 from minispark.observe.views import JobMetrics, JobView, StageRow
 from minispark.observe.why import Advice
@@ -73,7 +73,7 @@ def print_jobs(views: Sequence[JobView], *, now: float) -> None:
 def print_workers(workers: Sequence[Mapping[str, Any]]) -> None:
     """Print a line for each worker."""
     if not workers:
-        output.print("no workers yet; start one with: minispark worker")
+        print_hint("no workers yet; start one with: minispark worker")
         return
     print_table(
         ("worker", "status", "URL", "tasks", "slots", "cpu", "memory"),

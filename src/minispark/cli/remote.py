@@ -20,7 +20,7 @@ from rich.progress import Progress, TaskID
 
 from minispark.cli.job_metrics import print_figures, print_stages
 from minispark.cli.options import print_json
-from minispark.cli.terminal import notes
+from minispark.cli.terminal import notes, print_hint
 from minispark.engines.base import raise_unless_succeeded
 from minispark.engines.console import progress_bars
 from minispark.engines.http import MasterClient
@@ -61,7 +61,7 @@ def follow(client: MasterClient, job_id: str, *, as_json: bool) -> None:
     if not as_json:
         print_stages(client.stages(job_id))
         print_figures(metrics)
-        notes.print_line(f"next: minispark results {job_id} --master {client.url}")
+        print_hint(f"next: minispark results {job_id} --master {client.url}", console=notes)
 
 
 @contextmanager
@@ -133,7 +133,8 @@ def _continues(client: MasterClient, job_id: str, *, owner: bool) -> bool:
     if cancels:
         _cancel(client, job_id)
     else:
-        notes.print_line(f"{job_id} goes on; see it again: minispark status {job_id} --watch")
+        again = f"minispark status {job_id} --watch --master {client.url}"
+        print_hint(f"{job_id} goes on; see it again: {again}", console=notes)
     return False
 
 

@@ -19,6 +19,7 @@ from rich.text import Text
 from minispark.engines.console import PrintableConsole, progress_bars
 from minispark.formatting import count_text
 from minispark.printable import printable, printable_lines
+from minispark.program import as_typed
 
 _GAP = 3
 """Columns of the terminal between two columns of a table (`box.SIMPLE_HEAD`)."""
@@ -30,6 +31,11 @@ output = PrintableConsole(soft_wrap=True)
 """Results."""
 notes = PrintableConsole(stderr=True, soft_wrap=True)
 """Progress and remarks, on standard error: results can be piped."""
+
+
+def print_hint(text: str, *, console: PrintableConsole = output) -> None:
+    """Print a line that names commands to type, as the user's shell can call them."""
+    console.print_line(as_typed(text))
 
 
 @contextmanager
@@ -141,7 +147,8 @@ def print_box(title: str, lines: Sequence[tuple[str, str]]) -> None:
     """Print the box at the start of a server: its name, its addresses, the next command."""
     width = max(len(name) for name, _ in lines)
     text = Text("\n").join(
-        Text.assemble((name.ljust(width + 2), "dim"), printable(value)) for name, value in lines
+        Text.assemble((name.ljust(width + 2), "dim"), printable(as_typed(value)))
+        for name, value in lines
     )
     panel = Panel(text, title=title, title_align="left", expand=False, box=box.ROUNDED)
     unlimited(notes).print(panel)

@@ -26,6 +26,7 @@ from minispark.formatting import bytes_words, count_text, duration_text, local_t
 from minispark.observe.cluster import SystemMetrics
 from minispark.observe.views import ENDED, JobView
 from minispark.printable import printable
+from minispark.program import as_typed
 
 _JOBS = 12
 """Jobs in a snapshot: as many as fit a usual terminal."""
@@ -199,7 +200,7 @@ def _jobs(snapshot: ClusterSnapshot, *, lines: int | None, width: int) -> Table:
     ended = [view for view in snapshot.jobs if view.status in ENDED]
     rows = [row for view in (*running, *ended) for row in _job_rows(view, snapshot.system.at)]
     if not snapshot.jobs:
-        hint = "minispark submit --input FILE"
+        hint = as_typed("minispark submit --input FILE")
         rows.append(_JobRow(_text("no jobs yet"), Text(), 0.0, "", "", _text(hint)))
     rows = rows if lines is None else rows[: max(0, lines)]
     cells = [(row.job.plain, row.status.plain, row.tasks, row.time) for row in rows]
@@ -260,7 +261,7 @@ def _workers(snapshot: ClusterSnapshot, count: int, width: int) -> Table:
     if more > 0:
         table.add_row(f"and {more} more")
     if not rows:
-        table.add_row("no workers yet: minispark worker")
+        table.add_row(as_typed("no workers yet: minispark worker"))
     return table
 
 

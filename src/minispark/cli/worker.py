@@ -19,6 +19,7 @@ from minispark.cli.options import (
 )
 from minispark.errors import UsageError
 
+_EXAMPLE = "data/test.csv"
 OPTIONS = {
     "master": MASTER,
     "host": HOST,
@@ -107,7 +108,7 @@ def worker(
                 ("master", url),
                 ("slots", str(slots)),
                 ("cache", _cache_line(cache_max_mb, cache_disk_mb)),
-                ("next", f"minispark submit --master {url} --input data/test.csv"),
+                ("next", _first_job(url)),
             ],
         )
 
@@ -131,6 +132,12 @@ def worker(
         on_ready=None if log_format == "json" else print_ready,
         logs=LogSettings(log_format, log_level),
     )
+
+
+def _first_job(url: str) -> str:
+    """Return commands that run a job, also where the example data is not there yet."""
+    data = "" if Path(_EXAMPLE).exists() else "minispark data test && "
+    return f"{data}minispark submit --master {url} --input {_EXAMPLE}"
 
 
 def _cache_line(memory_mb: int, disk_mb: int) -> str:

@@ -29,6 +29,7 @@ from minispark.journal.rows import Row
 from minispark.observe.views import ENDED, JobMetrics, JobView, StageRow
 from minispark.observe.why import Advice
 from minispark.plan.stages import StageGraph
+from minispark.program import as_typed
 from minispark.tls import TRUST_HINT, client_context, trust_problem
 from minispark.wire.addresses import wrong_server
 from minispark.wire.hosts import check_clear_text, listener_trace
@@ -313,7 +314,7 @@ class MasterClient:
             return UsageError(msg, code="MS-614", hint=TRUST_HINT)
         return MasterUnreachableError(
             f"no master answers at {self.url} ({type(error).__name__}: {error})",
-            hint="Start one with: minispark master, or name another with --master URL.",
+            hint=as_typed("Start one with: minispark master, or name another with --master URL."),
         )
 
     def _refused(self, response: httpx2.Response) -> MinisparkError:
@@ -338,6 +339,7 @@ class MasterClient:
                 code=info.code,
                 hint=f"Where it was looked for: {self._searched}.",
             )
+        info = info.map_texts(as_typed, names=("hint",))
         if response.status_code >= 500:
             return JobFailedError.from_info(info)
         return UsageError.from_info(info)
