@@ -12,7 +12,6 @@ import re
 import shlex
 import shutil
 import sys
-from functools import cache
 from pathlib import Path
 
 _NAME = "minispark"
@@ -32,25 +31,17 @@ def as_typed(text: str) -> str:
 
 
 def program() -> str:
-    """Return what the user types to call ``minispark``."""
-    return _program(sys.argv[0], sys.orig_argv[0], sys.executable, os.environ.get("PATH", ""))
-
-
-@cache
-def _program(called: str, typed: str, interpreter: str, path: str) -> str:
-    """Return the shortest call that runs the same installation.
-
-    ``called`` is ``sys.argv[0]``; ``typed`` is the interpreter as the shell was given it.
-    """
-    ours = Path(called) if Path(called).name == _NAME else Path(interpreter).with_name(_NAME)
-    found = shutil.which(_NAME, path=path)
+    """Return the shortest call of ``minispark`` that runs this same installation."""
+    called = Path(sys.argv[0])
+    ours = called if called.name == _NAME else Path(sys.executable).with_name(_NAME)
+    found = shutil.which(_NAME)
     if found is not None and _same(Path(found), ours):
         return _NAME
     if ours.exists():
         return shlex.quote(_from_shell(ours))
-    if shutil.which(typed, path=path) is None:
-        typed = interpreter
-    return f"{shlex.quote(typed)} -m {_NAME}"
+    # The interpreter as the shell was given it, such as `python3`.
+    typed = sys.orig_argv[0]
+    return f"{shlex.quote(typed if shutil.which(typed) else sys.executable)} -m {_NAME}"
 
 
 def _same(one: Path, other: Path) -> bool:

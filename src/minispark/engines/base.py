@@ -15,6 +15,7 @@ from minispark.errors import (
 )
 from minispark.observe.views import JobMetrics, JobView, StageRow
 from minispark.plan.stages import OutputKind, StageGraph
+from minispark.program import as_typed
 from minispark.scheduler.commands import JobStatus
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ def raise_unless_succeeded(view: JobView, *, page: str | None = None) -> None:
         error = JobCancelledError.from_info(info)
     else:
         info = view.error or ErrorInfo("MS-201", f"the job {view.job_id} failed")
-        error = JobFailedError.from_info(info)
+        error = JobFailedError.from_info(info.map_texts(as_typed, names=("hint",)))
     error.job_id, error.job_url = view.job_id, page
     raise error
 
