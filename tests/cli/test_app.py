@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import traceback
@@ -80,9 +81,17 @@ def test_every_command_has_help(command: str) -> None:
     assert f"Usage: minispark {command}" in result.output
 
 
-def test_help_lists_exactly_the_commands() -> None:
-    listed = CliRunner().invoke(app, ["--help"]).output.partition("Commands:")[2]
-    assert {line.split()[0] for line in listed.splitlines() if line.strip()} == set(COMMANDS)
+def test_help_has_every_command_in_a_section_with_its_whole_sentence() -> None:
+    text = CliRunner().invoke(app, ["--help"]).output
+    _, *sections = re.split(r"^([A-Z][a-z ]+):\n", text, flags=re.M)
+    titles, bodies = sections[::2], sections[1::2]
+    wanted = ["Run something", "Look at it", "Run a cluster", "Find out why", "Data"]
+    assert titles == ["Options", *wanted]
+    commands = "".join(bodies[1:])
+    assert sorted(re.findall(r"^  ([a-z]+)  ", commands, re.M)) == sorted(COMMANDS)
+    assert "..." not in commands
+    # The texts of all sections are in one column.
+    assert len({len(start) for start in re.findall(r"^  [a-z]+ +", commands, re.M)}) == 1
 
 
 def test_without_a_command_it_shows_help_and_says_usage(minispark: Minispark) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, NoReturn
 
 import typer
@@ -28,11 +28,13 @@ from minispark.cli import (
     worker,
 )
 from minispark.cli.failures import explain_failure
+from minispark.cli.sections import SectionedGroup
 from minispark.tracebacks import all_frames
 
 # Plain help: Rich would take half of the time that `--help` may take.
 app = typer.Typer(
     name="minispark",
+    cls=SectionedGroup,
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -43,15 +45,31 @@ app = typer.Typer(
     },
 )
 
-for _command in (
-    *(run.demo, sql.sql, submit.submit, jobs.status, jobs.jobs, jobs.workers, jobs.results),
-    *(jobs.cancel, submit.explain, master.master, worker.worker, verify.verify, jobs.ui),
-    *(chaos.chaos, predict.predict, replay.replay, report.report, simulate.simulate, jobs.top),
-    *(doctor.doctor, token.token),
-):
-    app.command()(_command)
-for _group, _name in ((run.app, "run"), (metrics.app, "metrics"), (data.app, "data")):
-    app.add_typer(_group, name=_name)
+_SECTIONS: dict[str, tuple[Callable[..., None] | tuple[str, typer.Typer], ...]] = {
+    "Run something": (
+        *(run.demo, ("run", run.app), sql.sql, submit.submit, jobs.results, jobs.cancel),
+    ),
+    "Look at it": (
+        jobs.status,
+        jobs.jobs,
+        jobs.workers,
+        jobs.top,
+        jobs.ui,
+        ("metrics", metrics.app),
+    ),
+    "Run a cluster": (master.master, worker.worker, token.token, chaos.chaos, simulate.simulate),
+    "Find out why": (
+        *(doctor.doctor, submit.explain, report.report, replay.replay, verify.verify),
+        predict.predict,
+    ),
+    "Data": (("data", data.app),),
+}
+for _title, _commands in _SECTIONS.items():
+    for _command in _commands:
+        if isinstance(_command, tuple):
+            app.add_typer(_command[1], name=_command[0], rich_help_panel=_title)
+        else:
+            app.command(rich_help_panel=_title)(_command)
 
 
 def _print_version(value: bool) -> None:  # noqa: FBT001 (Typer calls it so)
