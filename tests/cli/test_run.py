@@ -10,8 +10,6 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from minispark.cli.json_jobs import wordcount_job
-
 from .conftest import Minispark
 
 WORDCOUNT = {
@@ -60,28 +58,76 @@ def test_compressed_tables_are_tables(minispark: Minispark, text: Path, name: st
     assert records(ran.stdout) == {"read": 50, "flatmap": 300, "map": 300, "reduce": 4}
 
 
-@pytest.mark.parametrize(
-    ("path", "op"),
-    [
-        ("a.csv", "read_csv"),
-        ("a.jsonl.gz", "read_jsonl"),
-        ("a.b.ndjson.zst", "read_jsonl"),
-        ("a.parquet", "read_parquet"),
-        ("folder.csv/*.pq", "read_parquet"),
-        ("a.txt.gz", "read_text"),
-        ("a.gz", "read_text"),
-        ("folder", "read_text"),
-    ],
-)
-def test_the_ending_says_what_is_read(path: str, op: str) -> None:
-    assert wordcount_job(path)["dag"]["nodes"][0]["op"] == op
-
-
 def test_a_plain_text_file_is_read_line_by_line(minispark: Minispark, tmp_path: Path) -> None:
     (tmp_path / "poem.txt").write_text("to be, or\nnot, to be\n")
     ran = minispark("run", "wordcount", "poem.txt")
     assert records(ran.stdout)["read"] == 2
     assert records(ran.stdout)["flatmap"] == 6
+
+
+def test_a_directory_is_read_by_the_ending_of_its_files(minispark: Minispark, text: Path) -> None:
+    directory = text.parent / "in" / "deep"
+    directory.mkdir(parents=True)
+    (directory / text.name).write_bytes(text.read_bytes())
+    (directory / "b.csv.gz").write_bytes(gzip.compress(b"text\nor not\n"))
+    for hidden in ("_SUCCESS", ".text.csv.crc", "text.csv.crc"):
+        (directory / hidden).write_text("to be")
+    for paths in (["in"], ["in/**/*.csv*"], ["in/deep/text.csv", "in/deep/b.csv.gz"]):
+        if paths == ["in/**/*.csv*"]:
+            (directory / "text.csv.crc").unlink()
+            (directory / ".text.csv.crc").unlink()
+        ran = minispark("run", "wordcount", *paths)
+        assert ran.returncode == 0, ran.stderr
+        assert records(ran.stdout) == {"read": 51, "flatmap": 302, "map": 302, "reduce": 4}
+        assert ran.stdout.startswith("words of the column 'text'\n")
+    (directory / "b.parquet").write_bytes(b"PAR1")
+    ran = minispark("run", "wordcount", "in")
+    assert ran.returncode == 2
+    assert "different endings: .csv (2), .parquet (1)" in ran.stderr
+    assert "in/**/*.csv" in ran.stderr
+
+
+def test_the_column_that_is_counted_is_chosen_or_given(
+    minispark: Minispark, tmp_path: Path
+) -> None:
+    (tmp_path / "one.csv").write_text("id,title\n1,to be\n")
+    ran = minispark("run", "wordcount", "one.csv")
+    assert "words of the column 'title'" in ran.stdout
+    (tmp_path / "two.csv").write_text("title,body,id\nto be,or,1\n")
+    ran = minispark("run", "wordcount", "two.csv")
+    assert ran.returncode == 2
+    assert "two.csv has several columns of texts: 'title', 'body'" in ran.stderr
+    assert "--column title" in ran.stderr
+    ran = minispark("run", "wordcount", "two.csv", "--column", "body", "--json")
+    found = json.loads(ran.stdout)
+    assert (found["column"], found["rows"]) == ("body", [{"key": "or", "value": 1}])
+    ran = minispark("run", "wordcount", "two.csv", "--column", "bdy")
+    assert (ran.returncode, "did you mean 'body'?" in ran.stderr) == (2, True)
+    ran = minispark("run", "wordcount", "two.csv", "--column", "id")
+    assert (ran.returncode, "holds Int64, not texts" in ran.stderr) == (2, True)
+
+
+def test_a_file_without_text_is_refused(minispark: Minispark, tmp_path: Path) -> None:
+    (tmp_path / "sheet.xlsx").write_bytes(b"PK\x03\x04\x00\xff\x1b[31m")
+    ran = minispark("run", "wordcount", "sheet.xlsx")
+    assert ran.returncode == 2
+    assert "a file that ends in .xlsx and holds no text" in ran.stderr
+    assert "Endings of tables are: .csv, .tsv" in ran.stderr
+
+
+def test_an_output_is_replaced_only_by_force(
+    minispark: Minispark, text: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "part-00007.csv").touch()
+    words = ("run", "wordcount", text.name, "--output", "out")
+    assert "MS-121" in minispark(*words).stderr
+    ran = minispark(*words, "--force")
+    assert ran.returncode == 0, ran.stderr
+    assert f"written to {tmp_path / 'out'}" in ran.stdout
+    assert not (tmp_path / "out" / "part-00007.csv").exists()
+    assert "does nothing without --output" in minispark(*words[:3], "--force").stderr
+    assert "cannot be given together" in minispark(*words, "--top", "3").stderr
 
 
 @pytest.mark.process

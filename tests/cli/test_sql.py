@@ -63,6 +63,25 @@ def test_tables_are_known_by_their_ending(
     assert_frame_equal(rows_of(ran.stdout), expected(table))
 
 
+def test_a_table_is_a_directory_or_several_paths(
+    minispark: Minispark, table: Path, tmp_path: Path
+) -> None:
+    rows, parts = pl.read_csv(table), tmp_path / "parts"
+    parts.mkdir()
+    (parts / "_SUCCESS").touch()
+    (parts / ".a.parquet.crc").write_text("sum")
+    rows.head(10).write_parquet(parts / "a.parquet")
+    rows.slice(10).write_parquet(parts / "b.pq")
+    for tables in (["t=parts"], ["t=parts/a.parquet", "t=parts/b.pq"], ["t=parts/[ab].*"]):
+        options = [word for path in tables for word in ("--table", path)]
+        ran = minispark("sql", QUERY, *options, "--json")
+        assert ran.returncode == 0, ran.stderr
+        assert_frame_equal(rows_of(ran.stdout), expected(table))
+    rows.write_csv(parts / "c.csv")
+    ran = minispark("sql", QUERY, "--table", "t=parts")
+    assert (ran.returncode, "different endings" in ran.stderr) == (2, True)
+
+
 @pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet", "arrow"])
 def test_rows_are_saved(minispark: Minispark, table: Path, tmp_path: Path, ending: str) -> None:
     path = tmp_path / "out" / f"rows.{ending}"
@@ -95,9 +114,9 @@ def test_the_plan_is_shown_and_nothing_runs(minispark: Minispark, table: Path) -
     [
         (("select kk from t", "--table", "{t}"), "Did you mean"),
         (("select k from u", "--table", "{t}"), "Tables are: t."),
-        (("select k from t", "--table", "nowhere.csv"), "nowhere.csv cannot be read"),
+        (("select k from t", "--table", "nowhere.csv"), "nowhere.csv matches no file"),
         (("select k from t", "--table", "{t}", "--table", "t={t}"), "two tables 't'"),
-        (("select k from t", "--table", "t.unknown"), "is not known from its name"),
+        (("select k from t", "--table", "t=t.bin"), "and holds no text"),
         (("select 1", "--engine", "there"), "there is no engine 'there'"),
         (("delete from t", "--table", "{t}"), "only a query is allowed, not 'delete'"),
         (("explain select k from t", "--table", "{t}"), "Add --explain"),
@@ -106,6 +125,7 @@ def test_the_plan_is_shown_and_nothing_runs(minispark: Minispark, table: Path) -
 def test_what_is_wrong_is_said(
     minispark: Minispark, table: Path, arguments: tuple[str, ...], said: str
 ) -> None:
+    table.with_name("t.bin").write_bytes(b"\0")
     ran = minispark("sql", *(part.replace("{t}", str(table)) for part in arguments))
     assert ran.returncode == 2
     assert said in ran.stderr

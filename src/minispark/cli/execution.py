@@ -13,6 +13,7 @@ import polars as pl
 from minispark.cli.job_metrics import print_figures, print_frame, print_stages
 from minispark.cli.options import connect, master_of, print_json
 from minispark.cli.terminal import notes, output, phase
+from minispark.cli.words import Words
 from minispark.formatting import count_text
 from minispark.observe.views import JobMetrics, StageRow
 from minispark.plan.columns import exact_columns
@@ -33,17 +34,23 @@ def run_and_show(
     engine: str,
     top: int,
     order_by: str | None = None,
+    about: Words | None = None,
     as_json: bool = False,
 ) -> None:
-    """Run a job of one result; print its first rows, the largest ``order_by`` first."""
+    """Run a job of one result; print its first rows, the largest ``order_by`` first.
+
+    ``about`` is what a word count reads.
+    """
     url = master_of(engine)
     start = time.perf_counter()
     run = _run_here(job) if url is None else _run_there(job, url)
     seconds = time.perf_counter() - start
     if as_json:
         first = None if run.frame is None else _first_rows(run.frame, top, order_by)
+        column = {} if about is None else {"column": about.column}
         print_json(
-            {
+            column
+            | {
                 "rows": None if first is None else json.loads(first.write_json()),
                 "rows_in_all": None if run.frame is None else run.frame.height,
                 "total_time_s": seconds,
@@ -52,6 +59,8 @@ def run_and_show(
             }
         )
         return
+    if about is not None:
+        output.print_line(str(about))
     if run.frame is not None and top:
         rows = _first_rows(run.frame, top, order_by)
         print_frame(rows)
@@ -59,6 +68,9 @@ def run_and_show(
             output.print(f"{count_text(run.frame.height)} rows in all\n")
     print_stages(run.rows)
     print_figures(run.metrics, total_s=seconds)
+    for node in job["dag"]["nodes"]:
+        if node["op"].startswith("write_"):
+            output.print_line(f"written to {node['path']}")
     notes.print_line(run.where)
 
 

@@ -3,33 +3,38 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path, PurePath, PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from minispark.errors import UsageError
 
 DATA_FOLDER = "data"
 """A path in this folder is sent as it is: on every machine it is relative to the data root."""
-_TABLE_OPS = {".csv": "read_csv", ".jsonl": "read_jsonl", ".ndjson": "read_jsonl"} | dict.fromkeys(
-    (".parquet", ".pq"), "read_parquet"
-)
-_COMPRESSED = (".gz", ".zst", ".zlib")
 
 
-def ending(path: PurePath) -> str:
-    """Return the ending of a file's format, without that of its compression."""
-    endings = [suffix.lower() for suffix in path.suffixes if suffix.lower() not in _COMPRESSED]
-    return endings[-1] if endings else ""
+@dataclass(frozen=True, slots=True)
+class OutputDirectory:
+    """The directory that a ready-made job writes to."""
+
+    path: str
+    overwrite: bool = False
 
 
 def wordcount_job(
-    path: str, *, parallelism: int | None = None, output: str | None = None
+    path: str | list[str],
+    *,
+    column: str | None = None,
+    parallelism: int | None = None,
+    output: OutputDirectory | None = None,
 ) -> dict[str, Any]:
-    """Count the words of a text file, or of the text column of a table."""
-    nodes = [
-        {"id": "read", "op": _read_op(path, default="read_text"), "path": path},
-        {"id": "flatmap", "op": "flat_map", "fn": "split_words"},
+    """Count the words of text files, or of a column of a table: ``column``, or its text column."""
+    chosen = {} if column is None else {"column": column}
+    nodes: list[dict[str, Any]] = [
+        {"id": "read", "op": "read", "path": path},
+        {"id": "flatmap", "op": "flat_map", "fn": "split_words", **chosen},
         {"id": "map", "op": "map", "fn": "pair_with_one"},
         {"id": "reduce", "op": "reduce_by_key", "key": "key", "fn": "sum"},
         *_write(output),
@@ -45,12 +50,12 @@ def join_job(
     on: list[str],
     how: str,
     parallelism: int | None = None,
-    output: str | None = None,
+    output: OutputDirectory | None = None,
 ) -> dict[str, Any]:
     """Join two tables."""
     nodes: list[dict[str, Any]] = [
-        {"id": "left", "op": _read_op(left, default="read_csv"), "path": left},
-        {"id": "right", "op": _read_op(right, default="read_csv"), "path": right},
+        {"id": "left", "op": "read", "path": left},
+        {"id": "right", "op": "read", "path": right},
         {"id": "join", "op": "join", "on": on, "how": how},
         *_write(output),
     ]
@@ -77,6 +82,11 @@ def read_job(path: Path) -> dict[str, Any]:
     return job
 
 
+def one_or_list(paths: Sequence[str]) -> str | list[str]:
+    """Return the ``path`` of a reader of one or several paths."""
+    return paths[0] if len(paths) == 1 else list(paths)
+
+
 def sent_path(path: str) -> str:
     """Return an input's path as the master gets it: absolute, or unchanged in ``data/``."""
     return path if PurePosixPath(path).parts[:1] == (DATA_FOLDER,) else absolute(path)
@@ -87,7 +97,7 @@ def absolute(path: str | Path) -> str:
     return str(Path(path).absolute())
 
 
-def with_input(job: dict[str, Any], path: str) -> dict[str, Any]:
+def with_input(job: dict[str, Any], path: str | list[str]) -> dict[str, Any]:
     """Return ``job`` with ``path`` in place of the path of its one input.
 
     Raises
@@ -100,7 +110,7 @@ def with_input(job: dict[str, Any], path: str) -> dict[str, Any]:
     readers = [
         node
         for node in (nodes if isinstance(nodes, list) else [])
-        if isinstance(node, dict) and str(node.get("op", "")).startswith("read_")
+        if isinstance(node, dict) and str(node.get("op", "")).partition("_")[0] == "read"
     ]
     if len(readers) != 1:
         msg = f"--input replaces the path of a job's one input; this job has {len(readers)}"
@@ -116,11 +126,7 @@ def _job(
     return job if parallelism is None else job | {"parallelism": parallelism}
 
 
-def _read_op(path: str, *, default: str) -> str:
-    return _TABLE_OPS.get(ending(PurePath(path)), default)
-
-
-def _write(output: str | None) -> list[dict[str, Any]]:
+def _write(output: OutputDirectory | None) -> list[dict[str, Any]]:
     if output is None:
         return []
-    return [{"id": "write", "op": "write_csv", "path": output, "overwrite": False}]
+    return [{"id": "write", "op": "write_csv", "path": output.path, "overwrite": output.overwrite}]

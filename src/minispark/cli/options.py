@@ -17,7 +17,11 @@ from minispark.errors import UnsupportedError, UsageError
 if TYPE_CHECKING:
     from minispark.engines.http import MasterClient
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+AsJson = Annotated[
+    bool,
+    typer.Option("--json", help="Print one JSON document, for scripts; a list is an array."),
+]
+Force = Annotated[bool, typer.Option("--force", help="Replace --output if it exists.")]
 _DATA_ROOT = "What relative paths mean; nothing outside it is read or written."
 DataRoot = Annotated[Path | None, typer.Option(help=_DATA_ROOT)]
 EngineName = Annotated[
@@ -118,6 +122,30 @@ LOGS = {
     ),
 }
 """Options of master and worker: their log."""
+
+
+def check_together(**options: object) -> None:
+    """Refuse two options of which only one may be given; the names are those of the parameters."""
+    given = [_flag(name) for name, value in options.items() if _is_given(value)]
+    if len(given) > 1:
+        msg = f"{given[0]} and {given[1]} cannot be given together"
+        raise UsageError(msg, hint="Leave one of them out.")
+
+
+def check_needs(needed: str, value: object, **options: object) -> None:
+    """Refuse options that do nothing without another one."""
+    given = [_flag(name) for name, value in options.items() if _is_given(value)]
+    if given and not _is_given(value):
+        msg = f"{given[0]} does nothing without {_flag(needed)}"
+        raise UsageError(msg, hint=f"Give {_flag(needed)}, or leave {given[0]} out.")
+
+
+def _flag(name: str) -> str:
+    return "--" + name.rstrip("_").replace("_", "-")
+
+
+def _is_given(value: object) -> bool:
+    return value is not None and value is not False and value != []
 
 
 def print_json(value: object) -> None:

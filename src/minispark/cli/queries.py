@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,7 +12,6 @@ import polars as pl
 from polars.exceptions import PanicException, PolarsError
 
 from minispark.cli.job_metrics import print_frame
-from minispark.cli.json_jobs import ending
 from minispark.cli.options import master_of
 from minispark.cli.terminal import notes, write_rows
 from minispark.engines.polars_engine import Engine
@@ -20,20 +20,28 @@ from minispark.formatting import count_text
 from minispark.jobs.errors import polars_reason
 from minispark.plan.build import PlanOutput, plan_outputs
 from minispark.plan.explain import render
-from minispark.plan.scan_files import is_file_url
+from minispark.plan.input_paths import (
+    ENDINGS,
+    InputFiles,
+    check_same_format,
+    empty_files,
+    ending,
+    files_of,
+    format_of,
+    is_directory,
+    polars_sources,
+)
+from minispark.plan.scan_files import is_file_url, is_remote
 from minispark.plan.sqltext import SqlRefusedError, check_statement
 from minispark.settings import PlanSettings
 
-_READERS: Final[dict[str, Callable[[str], pl.LazyFrame]]] = {
-    ".csv": lambda path: pl.scan_csv(path, try_parse_dates=True),
-    ".tsv": lambda path: pl.scan_csv(path, separator="\t", try_parse_dates=True),
-    ".jsonl": pl.scan_ndjson,
-    ".ndjson": pl.scan_ndjson,
-    ".parquet": pl.scan_parquet,
-    ".arrow": pl.scan_ipc,
-    ".ipc": pl.scan_ipc,
-    ".feather": pl.scan_ipc,
-    ".txt": lambda path: pl.scan_lines(path, name="text"),
+_READERS: Final[dict[str, Callable[[list[str], list[str] | None], pl.LazyFrame]]] = {
+    "csv": lambda paths, _: pl.scan_csv(paths, try_parse_dates=True),
+    "tsv": lambda paths, _: pl.scan_csv(paths, separator="\t", try_parse_dates=True),
+    "jsonl": lambda paths, _: pl.scan_ndjson(paths),
+    "parquet": lambda paths, hidden: pl.scan_parquet(paths, hidden_file_prefix=hidden),
+    "arrow": lambda paths, _: pl.scan_ipc(paths),
+    "text": lambda paths, _: pl.scan_lines(paths, name="text"),
 }
 _WRITERS: Final[dict[str, Callable[[pl.DataFrame, Path], object]]] = {
     "csv": lambda rows, path: rows.write_csv(path),
@@ -102,13 +110,7 @@ def show_rows(rows: pl.DataFrame, *, top: int, as_json: bool) -> None:
 
 def _query(query: str, tables: Sequence[str]) -> pl.LazyFrame:
     _check_statement(query)
-    frames: dict[str, pl.LazyFrame] = {}
-    for table in tables:
-        name, path = _split_name(table)
-        if name in frames:
-            msg = f"there are two tables {name!r}"
-            raise UsageError(msg, field="table", hint="Name one of them: --table NAME=PATH.")
-        frames[name] = _scan(path)
+    frames = {name: _scan(paths) for name, paths in _paths_by_name(tables).items()}
     try:
         frame = pl.SQLContext(frames, eager=False).execute(query)
         frame.collect_schema()
@@ -134,29 +136,73 @@ def _check_statement(query: str) -> None:
         raise UsageError(error.message, code="MS-165", field="query", hint=hint) from None
 
 
-def _split_name(table: str) -> tuple[str, str]:
+def _paths_by_name(tables: Sequence[str]) -> dict[str, list[str]]:
+    """Return the paths of each table; those that are given the same name are one table."""
+    paths: dict[str, list[str]] = {}
+    unnamed: set[str] = set()
+    for table in tables:
+        name, path, named = _split_name(table)
+        if name in paths and (not named or name in unnamed):
+            msg = f"there are two tables {name!r}"
+            raise UsageError(msg, field="table", hint="Name both of them: --table NAME=PATH.")
+        paths.setdefault(name, []).append(path)
+        if not named:
+            unnamed.add(name)
+    return paths
+
+
+def _split_name(table: str) -> tuple[str, str, bool]:
     name, equals, path = table.partition("=")
     if equals and name.isidentifier():
-        return name, path
+        return name, path, True
     stem = Path(table).name.partition(".")[0]
     if not stem.isidentifier():
         msg = f"{table!r} has no name that SQL could use"
         raise UsageError(msg, field="table", hint="Name it: --table NAME=PATH.")
-    return stem, table
+    return stem, table, False
 
 
-def _scan(path: str) -> pl.LazyFrame:
-    if Path(path).is_dir():
-        endings = sorted({ending(child) for child in Path(path).iterdir()} & _READERS.keys())
-        path = str(Path(path) / f"*{endings[0] if endings else ''}")
-    reader = _READERS.get(ending(Path(path)))
-    if reader is None:
-        msg = f"the kind of {path} is not known from its name"
-        raise UsageError(msg, file=path, hint=f"Endings are: {', '.join(_READERS)}.")
+def _scan(paths: list[str]) -> pl.LazyFrame:
     try:
-        frame = reader(path if is_file_url(path) else str(Path(path).absolute()))
+        if any(is_file_url(path) or is_remote(path) for path in paths):
+            # Only Polars lists the files of a URL.
+            format_, sources, hidden = ENDINGS.get(ending(paths[0]), "text"), paths, None
+        else:
+            found = [_files(path) for path in paths]
+            format_ = format_of([file for each in found for file in each.files], paths[0])
+            sources, hidden = polars_sources(found, parquet=format_ == "parquet")
+    except UsageError as error:
+        raise _with_path(paths[0], error) from error
+    try:
+        frame = _READERS[format_](sources, hidden)
         frame.collect_schema()
     except (PolarsError, PanicException, OSError) as error:
-        msg = f"the table {path} cannot be read: {error}"
-        raise UsageError(msg, code="MS-110", file=path) from error
+        msg = f"the table {paths[0]} cannot be read: {polars_reason(error)}"
+        raise UsageError(msg, code="MS-168", file=paths[0]) from error
     return frame
+
+
+def _files(path: str) -> InputFiles:
+    absolute = os.path.normpath(Path(path).absolute())
+    try:
+        found = files_of(absolute, start=None if Path(path).is_absolute() else Path.cwd())
+        if is_directory(absolute):
+            check_same_format(found.files, path, directory=True)
+    except UsageError as error:
+        raise _with_path(path, error) from error
+    if found.files and all(Path(file).exists() for file in found.files):
+        return found
+    empty = bool(empty_files(absolute))
+    msg = f"the path {path} matches {'empty files only' if empty else 'no file'}"
+    hint = None if empty else f"Relative paths start at {Path.cwd()}."
+    raise UsageError(msg, code="MS-110", file=path, hint=hint)
+
+
+def _with_path(path: str, error: UsageError) -> UsageError:
+    """Return an error of `minispark.plan.input_paths`, which does not name the path."""
+    info = error.info
+    if info.message.startswith("the path "):
+        return error
+    verb = "" if info.code == "MS-168" else "cannot be read: "
+    msg = f"the path {path} {verb}{info.message}"
+    return UsageError(msg, code=info.code, file=info.file, hint=info.hint)

@@ -3,46 +3,78 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from minispark.cli.options import AsJson, EngineName, Parallelism
+from minispark.cli.options import (
+    AsJson,
+    EngineName,
+    Force,
+    Parallelism,
+    check_needs,
+    check_together,
+)
+
+if TYPE_CHECKING:
+    from minispark.cli.json_jobs import OutputDirectory
 
 app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Run a ready-made job and show its figures."
 )
 
+PATHS = "a file, a directory, or a pattern in quotes. The format is known from the ending."
 Output = Annotated[
     Path | None, typer.Option(help="A directory to write the result to, as CSV parts.")
 ]
-Top = Annotated[int, typer.Option(min=0, help="Rows to show.")]
+_TOP = 10
+Top = Annotated[
+    int | None,
+    typer.Option(min=0, help=f"Rows to show. Default: {_TOP}.", show_default=False),
+]
 
 
 @app.command()
 def wordcount(
-    path: Annotated[str, typer.Argument(help="A text, CSV, JSONL or Parquet file, or a glob.")],
+    path: Annotated[
+        list[str], typer.Argument(help=f"Text, CSV, JSONL or Parquet: {PATHS} May be repeated.")
+    ],
     *,
+    column: Annotated[
+        str | None,
+        typer.Option(help="The column to count. Default: text, or the only column of texts."),
+    ] = None,
     engine: EngineName = "local",
     output: Output = None,
+    force: Force = False,
     parallelism: Parallelism = None,
-    top: Top = 10,
+    top: Top = None,
     json: AsJson = False,
 ) -> None:
-    """Count the words of a text file, or of a table's text column."""
+    """Count the words of text files, or of a column of a table."""
     from minispark.cli.execution import run_and_show
-    from minispark.cli.json_jobs import absolute, wordcount_job
+    from minispark.cli.json_jobs import absolute, one_or_list, wordcount_job
+    from minispark.cli.words import words_of
 
+    paths, directory = [absolute(each) for each in path], _directory(output, top, force=force)
+    words = words_of(paths, column, advice="Choose one, such as --column {column}.")
     job = wordcount_job(
-        absolute(path), parallelism=parallelism, output=absolute(output) if output else None
+        one_or_list(paths), column=words.column, parallelism=parallelism, output=directory
     )
-    run_and_show(job, engine=engine, top=top, order_by="value", as_json=json)
+    run_and_show(
+        job,
+        engine=engine,
+        top=_TOP if top is None else top,
+        order_by="value",
+        about=words,
+        as_json=json,
+    )
 
 
 @app.command()
 def join(
-    left: Annotated[str, typer.Argument(help="A CSV, JSONL or Parquet file, or a glob.")],
-    right: Annotated[str, typer.Argument(help="The same, to join it with.")],
+    left: Annotated[str, typer.Argument(help=f"CSV, JSONL or Parquet: {PATHS}")],
+    right: Annotated[str, typer.Argument(help="The table to join it with.")],
     *,
     on: Annotated[list[str], typer.Option(help="The key column; may be repeated.")],
     how: Annotated[
@@ -51,8 +83,9 @@ def join(
     ] = "inner",
     engine: EngineName = "local",
     output: Output = None,
+    force: Force = False,
     parallelism: Parallelism = None,
-    top: Top = 10,
+    top: Top = None,
     json: AsJson = False,
 ) -> None:
     """Join two tables by a key."""
@@ -65,9 +98,17 @@ def join(
         on=on,
         how=how,
         parallelism=parallelism,
-        output=absolute(output) if output else None,
+        output=_directory(output, top, force=force),
     )
-    run_and_show(job, engine=engine, top=top, as_json=json)
+    run_and_show(job, engine=engine, top=_TOP if top is None else top, as_json=json)
+
+
+def _directory(output: Path | None, top: int | None, *, force: bool) -> OutputDirectory | None:
+    from minispark.cli.json_jobs import OutputDirectory, absolute
+
+    check_needs("output", output, force=force)
+    check_together(output=output, top=top)
+    return None if output is None else OutputDirectory(absolute(output), overwrite=force)
 
 
 def demo(

@@ -18,8 +18,9 @@ def sql(
         list[str] | None,
         typer.Option(
             metavar="NAME=PATH",
-            help="A table and its CSV, JSONL, text, Parquet or Arrow files (a glob); may be "
-            "repeated. Without NAME= it is called as its file.",
+            help="A table: a file, a directory, or a pattern in quotes. The format is known from "
+            "the ending. May be repeated; the same NAME again adds files to the table. Default "
+            "NAME: the name of the file.",
         ),
     ] = None,
     engine: EngineName = "local",

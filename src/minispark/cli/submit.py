@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -20,8 +20,12 @@ def submit(
     ] = None,
     *,
     input: Annotated[  # noqa: A002
-        str | None,
-        typer.Option(help="What to read, in place of the path in the job.", metavar="PATH"),
+        list[str] | None,
+        typer.Option(
+            metavar="PATH",
+            help="What to read, in place of the path in the job: a file, a directory, or a "
+            "pattern in quotes; may be repeated.",
+        ),
     ] = None,
     parallelism: Parallelism = None,
     wait: Annotated[
@@ -41,16 +45,18 @@ def submit(
         raise UnsupportedError(
             msg, file=str(job), hint="Run it with python; minispark.Engine(URL) is the cluster."
         )
-    if job is None and input is None:
+    if job is None and not input:
         msg = "there is nothing to submit"
         raise UsageError(msg, hint="Name a JSON job, or a file to count the words of: --input PATH")
-    from minispark.cli.json_jobs import read_job, sent_path, with_input, wordcount_job
+    from minispark.cli.json_jobs import one_or_list, read_job, sent_path, with_input
     from minispark.cli.remote import follow
 
-    path = None if input is None else sent_path(input)
-    body = wordcount_job(path or "") if job is None else read_job(job)
-    if job is not None and path is not None:
-        body = with_input(body, path)
+    if job is None:
+        body = _wordcount(input or [], as_json=json)
+    else:
+        body = read_job(job)
+        if input:
+            body = with_input(body, one_or_list([sent_path(path) for path in input]))
     if parallelism is not None:
         body["parallelism"] = parallelism
     with connect(master) as client:
@@ -62,6 +68,19 @@ def submit(
                 typer.echo(printable(job_id))
             return
         follow(client, job_id, as_json=json)
+
+
+def _wordcount(paths: list[str], *, as_json: bool) -> dict[str, Any]:
+    from minispark.cli.json_jobs import absolute, one_or_list, sent_path, wordcount_job
+    from minispark.cli.terminal import notes
+    from minispark.cli.words import words_of
+
+    advice = "Choose one: minispark run wordcount PATH --column {column} --engine URL"
+    words = words_of([absolute(path) for path in paths], None, advice=advice)
+    if not as_json:
+        notes.print_line(str(words))
+    sent = one_or_list([sent_path(path) for path in paths])
+    return wordcount_job(sent, column=words.column)
 
 
 def explain(
