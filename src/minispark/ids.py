@@ -41,6 +41,11 @@ class TaskKey(NamedTuple):
         """The name of the block that this attempt writes."""
         return f"{self.job}.{self.stage}.{self.generation}.{self.partition}.{self.attempt}"
 
+    @property
+    def attempt_number(self) -> int:
+        """The number of the attempt for people, who count from 1. Ids and REST count from 0."""
+        return self.attempt + 1
+
     @classmethod
     def parse(cls, block_id: str) -> TaskKey:
         """Return the key of a block id from a peer; raise ValueError if it is not one."""

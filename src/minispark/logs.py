@@ -58,7 +58,7 @@ def task_fields(key: TaskKey) -> dict[str, Any]:
         "job": key.job,
         "stage": key.stage,
         "task": key.partition,
-        "attempt": key.attempt,
+        "attempt": key.attempt_number,
         "generation": key.generation,
     }
 

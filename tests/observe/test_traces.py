@@ -37,7 +37,7 @@ def test_a_trace_has_a_job_its_stages_and_their_attempts() -> None:
     assert job.attributes is not None
     assert job.attributes["minispark.job.status"] == "SUCCEEDED"
     assert job.resource.attributes["service.name"] == "minispark"
-    stage, again = spans["stage-0 map"], spans["stage-0 task 2 attempt 1"]
+    stage, again = spans["stage-0 map"], spans["stage-0 task 2 attempt 2"]
     assert job.context is not None
     assert stage.context is not None
     assert stage.parent is not None
@@ -48,7 +48,7 @@ def test_a_trace_has_a_job_its_stages_and_their_attempts() -> None:
         job.context.trace_id
     }
     assert (stage.start_time, stage.end_time) == (101 * 10**9, 103 * 10**9)
-    failed = spans["stage-0 task 2 attempt 0"]
+    failed = spans["stage-0 task 2 attempt 1"]
     assert failed.status.status_code is StatusCode.ERROR
     assert "disk" in str(failed.status.description)
     assert failed.attributes is not None
@@ -58,6 +58,7 @@ def test_a_trace_has_a_job_its_stages_and_their_attempts() -> None:
         "w1",
     )
     assert again.attributes["minispark.worker.id"] == "w2"
+    assert again.attributes["minispark.task.attempt"] == 2, "as in its name"
     assert job.status.status_code is StatusCode.UNSET
 
 

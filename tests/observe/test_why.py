@@ -8,6 +8,7 @@ from tests.ui.records import finished_record, graph_of, key_of, report_of
 from minispark.errors import Failure, FetchFailed, OutOfMemory, TimedOut, WorkerLost
 from minispark.observe.headline import SentenceTime, headline
 from minispark.observe.record import JobRecord
+from minispark.observe.views import RowStatus, StageProgress, running_stage
 from minispark.observe.why import Facts, why
 from minispark.scheduler.commands import JobStatus
 
@@ -106,3 +107,29 @@ def test_one_sentence_on_top() -> None:
     said = headline(record, record.view(), record.metrics())
     assert said[0] == "Cancelled after 70.0 s, at 67 %"
     assert said[-1] == "1 task ran again"
+
+
+@pytest.mark.parametrize(
+    ("statuses", "first"),
+    [
+        (("RUNNING", "SUCCEEDED", "PENDING"), "Stage 1 of 3 (a), 0 %"),
+        (("SUCCEEDED", "RUNNING", "RUNNING"), "Stage 2 of 3 (b), 0 %"),
+        (("SKIPPED", "SUCCEEDED", "RUNNING"), "Stage 3 of 3 (c), 0 %"),
+        (("SKIPPED", "PENDING", "PENDING"), "Stage 2 of 3, 0 %"),
+        (("SUCCEEDED", "SKIPPED", "SUCCEEDED"), "All tasks done, its output is being published"),
+    ],
+)
+def test_the_number_of_a_stage_is_its_place_in_the_plan(
+    statuses: tuple[RowStatus, ...], first: str
+) -> None:
+    record = record_of([])
+    stages = [
+        StageProgress(id=name, name=name, status=status, tasks=1, tasks_done=0)
+        for name, status in zip("abc", statuses, strict=True)
+    ]
+    view = record.view().model_copy(
+        update={"status": JobStatus.RUNNING, "stages": stages, "progress": 0.0}
+    )
+    assert headline(record, view, record.metrics())[0] == first
+    ours = first.partition(",")[0].lower() if "(" in first else None
+    assert running_stage(view.stages) == ours

@@ -51,6 +51,7 @@ def test_every_line_is_json_and_names_what_it_is_about(tmp_path: Path) -> None:
     for event in ("task_launched", "task_started", "task_output", "task_ended", "task_failed"):
         assert of(event), event
         assert all(set(line) >= TASK for line in of(event)), event
+        assert min(line["attempt"] for line in of(event)) == 1, "people count from 1"
     assert {line["job"] for line in of("task_output")} == {first, second}
     printed = {line["line"] for line in of("task_output") if "hello" in line["line"]}
     assert len(printed) == 1

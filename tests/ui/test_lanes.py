@@ -10,7 +10,7 @@ from tests.ui.records import finished_record, key_of, report_of
 
 from minispark.observe.tables import Attempt
 from minispark.scheduler.reasons import SPECULATIVE
-from minispark.ui.timeline import lanes_of, timeline_of
+from minispark.ui.timeline import lanes_of, timeline_of, trace_of
 
 
 def attempt(number: int, start: float, end: float | None, took: float | None) -> Attempt:
@@ -62,3 +62,5 @@ def test_a_second_attempt_is_marked_from_its_launch_to_its_end() -> None:
         line = timeline_of(record, slots={}, now=9.0)
         (second,) = line.speculative
         assert (line.stage[second], line.partition[second], line.attempt[second]) == (1, 1, 1)
+        marked = [e for e in trace_of(line)["traceEvents"] if e["args"].get("speculative")]
+        assert [event["args"]["attempt"] for event in marked] == [2], "people count from 1"

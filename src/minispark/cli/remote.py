@@ -25,6 +25,7 @@ from minispark.engines.base import raise_unless_succeeded
 from minispark.engines.console import progress_bars
 from minispark.engines.http import MasterClient
 from minispark.errors import MinisparkError
+from minispark.formatting import many
 from minispark.observe.views import JobView
 from minispark.printable import printable
 from minispark.signals import interrupts
@@ -93,9 +94,9 @@ class _Bars:
             total=sum(stage.tasks for stage in view.stages) or None,
             completed=sum(stage.tasks_done for stage in view.stages),
         )
-        for stage in view.stages:
+        for number, stage in enumerate(view.stages, 1):
             if stage.id not in self._stages:
-                name = f"  {printable(stage.name)}"
+                name = f"  stage {number} of {len(view.stages)} ({printable(stage.name)})"
                 self._stages[stage.id] = self._bars.add_task(name, total=stage.tasks)
             self._bars.update(self._stages[stage.id], completed=stage.tasks_done)
 
@@ -107,9 +108,11 @@ class _Lines:
     def __call__(self, view: JobView) -> None:
         if view.workers_waiting:
             self._print_once(f"{view.job_id} waits for workers")
-        for stage in view.stages:
+        for number, stage in enumerate(view.stages, 1):
             if stage.status != "PENDING":
-                self._print_once(f"stage {stage.name} {stage.status.lower()} ({stage.tasks} tasks)")
+                name = f"stage {number} of {len(view.stages)} ({stage.name})"
+                tasks = many(stage.tasks, "task")
+                self._print_once(f"{name}: {stage.status.lower()}, {tasks}")
 
     def _print_once(self, line: str) -> None:
         if line not in self._printed:

@@ -15,7 +15,7 @@ from minispark.clock import monotonic_s
 from minispark.engines.base import JobOutcome, OnChange
 from minispark.errors import JobCancelledError, JobFailedError
 from minispark.formatting import duration_words, many
-from minispark.observe.views import JobView
+from minispark.observe.views import JobView, running_stage
 from minispark.printable import printable
 
 if TYPE_CHECKING:
@@ -66,10 +66,9 @@ class ProgressLine:
         """Show the progress of the job."""
         done = sum(stage.tasks_done for stage in view.stages)
         total = sum(stage.tasks for stage in view.stages)
-        running = [stage.name for stage in view.stages if stage.status == "RUNNING"]
-        names = printable(", ".join(running) or view.name)
         if self._line is not None:
-            description = "waiting for workers" if view.workers_waiting else names
+            waiting = "waiting for workers" if view.workers_waiting else None
+            description = waiting or printable(running_stage(view.stages) or view.name)
             self._line.progress(description, done, total)
 
     def summarise(self, outcome: JobOutcome) -> None:

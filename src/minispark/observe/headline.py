@@ -6,11 +6,14 @@ from pydantic import BaseModel
 
 from minispark.formatting import count_words, duration_words, many
 from minispark.observe.record import JobRecord
-from minispark.observe.views import JobMetrics, JobView
+from minispark.observe.views import JobMetrics, JobView, running_stage
 from minispark.scheduler.commands import JobStatus
 
 _NAMED = 2
 """If more workers are lost, the sentence only counts them."""
+
+
+_PASSED = frozenset({"SUCCEEDED", "SKIPPED"})
 
 
 class SentenceTime(BaseModel):
@@ -51,12 +54,12 @@ def _state(record: JobRecord, view: JobView, metrics: JobMetrics) -> Sentence:
         case JobStatus.ACCEPTED:
             return ["Accepted, nothing of it has begun"]
         case JobStatus.RUNNING:
-            done = sum(stage.status == "SUCCEEDED" for stage in view.stages)
-            if done == len(view.stages):
+            open_stages = [stage.status not in _PASSED for stage in view.stages]
+            if not any(open_stages):
                 return ["All tasks done, its output is being published"]
-            now = next((s.name for s in view.stages if s.status == "RUNNING"), None)
-            named = "" if now is None else f" ({now})"
-            return [f"Stage {done + 1} of {len(view.stages)}{named}, {view.progress:.0f} %"]
+            first = f"stage {open_stages.index(True) + 1} of {len(view.stages)}"
+            stage = running_stage(view.stages) or first
+            return [f"{stage[0].upper()}{stage[1:]}, {view.progress:.0f} %"]
         case JobStatus.SUCCEEDED:
             workers = {a.worker for a in record.attempts.values() if a.status == "SUCCEEDED"}
             rows = metrics.input_records

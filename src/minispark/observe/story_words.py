@@ -92,7 +92,7 @@ def reason_words(reason: Reason | None) -> str:
     return _REASONS[reason.why].format(
         worker=reason.worker,
         task="" if key is None else f"task {key.partition} of stage {key.stage}",
-        attempt="" if key is None else f"attempt {key.attempt + 1}",
+        attempt="" if key is None else f"attempt {key.attempt_number}",
         limit=reason.limit,
     )
 
@@ -262,7 +262,7 @@ def _describe_order(decision: Decision) -> ExplainedDecision:
 
 
 def _task_words(key: TaskKey) -> str:
-    attempt = f", attempt {key.attempt + 1}" if key.attempt else ""
+    attempt = f", attempt {key.attempt_number}" if key.attempt else ""
     generation = f", generation {key.generation + 1}" if key.generation else ""
     return f"task {key.partition} of stage {key.stage}{attempt}{generation}"
 

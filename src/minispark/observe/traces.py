@@ -4,7 +4,7 @@
 
     job job-0933ee8c-1-1            submission to end
       stage-0 map                   first launch to last end of an attempt
-        stage-0 task 3 attempt 0    launch to end, with worker, failure, rows
+        stage-0 task 3 attempt 1    launch to end, with worker, failure, rows
 
 Created from a job's record at its end: a running job pays nothing, and a master that was started
 again exports the whole job. OpenTelemetry is the extra ``otel``.
@@ -153,13 +153,13 @@ class _SpanBuilder:
     def _attempt(self, attempt: Attempt, state: StageState, *, parent: Any) -> None:
         key = attempt.key
         span = self._tracer.start_span(
-            f"stage-{key.stage} task {key.partition} attempt {key.attempt}",
+            f"stage-{key.stage} task {key.partition} attempt {key.attempt_number}",
             context=_inside(parent),
             start_time=_ns(attempt.started_at),
             attributes={
                 "minispark.task.id": key.block_id,
                 "minispark.task.partition": key.partition,
-                "minispark.task.attempt": key.attempt,
+                "minispark.task.attempt": key.attempt_number,
                 "minispark.task.generation": key.generation,
                 "minispark.task.status": attempt.status,
                 "minispark.worker.id": attempt.worker,

@@ -5,6 +5,7 @@ Times are seconds since the epoch, durations seconds, sizes bytes. A release may
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import BaseModel
@@ -52,6 +53,14 @@ class JobView(BaseModel):
 
     def _repr_html_(self) -> str:
         return job_card(self.name, self.job_id, self.status, self.progress, self.error)
+
+
+def running_stage(stages: Sequence[StageProgress]) -> str | None:
+    """Return the first stage that runs: ``stage 2 of 3 (reduce)``; None if none runs."""
+    for number, stage in enumerate(stages, 1):
+        if stage.status == "RUNNING":
+            return f"stage {number} of {len(stages)} ({stage.name})"
+    return None
 
 
 class StageRow(BaseModel):

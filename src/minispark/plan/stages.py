@@ -8,9 +8,9 @@ Only the planner and the executor open fragments; for all other modules they are
 
 Example (word count)::
 
-    stage 0 quotes   2 tasks                     -> single
-    stage 1 map      6 tasks  reads 0 (all)      -> hash(token) x 2
-    stage 2 reduce   2 tasks  reads 1 (partition) -> result
+    stage 0 find quoted line breaks  2 tasks                      -> single
+    stage 1 map                      6 tasks  reads 0 (all)       -> hash(token) x 2
+    stage 2 reduce                   2 tasks  reads 1 (partition) -> result
 """
 
 from __future__ import annotations

@@ -71,6 +71,7 @@ class Timeline(BaseModel):
     generation: list[int] = []
     partition: list[int] = []
     attempt: list[int] = []
+    """Counted from 0, as in ids; what people see counts from 1."""
     state: list[int] = []
     """Position in `STATES`."""
     speculative: list[int] = []
@@ -192,7 +193,7 @@ def _event(timeline: Timeline, position: int) -> dict[str, Any]:
         "dur": round(max(0.0, end_s - begin_s) * _US, 1),
         "args": {
             "partition": timeline.partition[position],
-            "attempt": timeline.attempt[position],
+            "attempt": timeline.attempt[position] + 1,
             "generation": timeline.generation[position],
             "state": state,
             "rows": timeline.rows[position],

@@ -77,6 +77,7 @@ class TaskView(BaseModel):
     generation: int
     partition: int
     attempt: int
+    """Counted from 0, as in ``task``; pages, messages and logs count from 1."""
     speculative: bool
     """Whether it is a second attempt beside a slow one."""
     worker: str

@@ -152,7 +152,7 @@ class EventPublisher:
     def _failed(self, row: FailureRow) -> ClusterEvent:
         key, failure = row.report.key, row.report.failure
         why = failure.reason if isinstance(failure, FetchFailed) else error_of(failure).message
-        attempt = f"attempt {key.attempt + 1} of task {key.partition} of stage {key.stage}"
+        attempt = f"attempt {key.attempt_number} of task {key.partition} of stage {key.stage}"
         sentence = f"{attempt} failed: {why}"
         return ClusterEvent(
             "attempt", "failed", sentence, row.worker, key.job, self._name(key.job), key.block_id

@@ -18,6 +18,8 @@ from minispark.plan.splits import QUOTES_SCHEMA, cut_source, needs_quotes, quote
 from minispark.plan.stages import ScanFormat, ScanInput, Split, StageInput
 from minispark.settings import MIB
 
+QUOTES_STAGE = "find quoted line breaks"
+"""The name of the stage that counts quote characters: a line break between quotes ends no row."""
 _QUOTES_TASK_BYTES = 64 * MIB
 """Counting quotes runs at the speed of memory: few tasks are enough."""
 
@@ -101,5 +103,5 @@ def _count_quotes(
         partitions=len(groups),
         scans=(ScanInput(counter, quotes_spec(source), groups),),
     )
-    draft = cutter.close(Relation((part,), source.bytes), "quotes")
+    draft = cutter.close(Relation((part,), source.bytes), QUOTES_STAGE)
     return cutter.read(draft).only.inputs[0]

@@ -212,7 +212,7 @@ export class TimelineView {
     const data = this.data, kind = STATES[data.state[index]], lane = data.lane[index];
     const ran = data.end_s[index] - data.begin_s[index], stood = data.begin_s[index] - data.leased_s[index];
     const lines = [
-      `stage ${data.stage[index]} ${data.stages[data.stage[index]]}, partition ${data.partition[index]}, attempt ${data.attempt[index]}${data.generation[index] ? `, generation ${data.generation[index]}` : ""}`,
+      `stage ${data.stage[index]} ${data.stages[data.stage[index]]}, partition ${data.partition[index]}, attempt ${data.attempt[index] + 1}${data.generation[index] ? `, generation ${data.generation[index] + 1}` : ""}`,
       `${lane < 0 ? "queued" : kind} ${kind === "running" ? "for" : "after"} ${durationText(lane < 0 ? data.end_s[index] - data.leased_s[index] : ran)} on ${data.workers[data.worker[index]].worker}${lane < 0 ? "" : `, slot ${lane}`}`,
     ];
     if (lane >= 0 && stood > 0.001) lines.push(`queue time ${durationText(stood)} before`);
