@@ -4,7 +4,7 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test chaos simulate lint docs wheel format setup setup-browser bench lock clean \
+.PHONY: help demo test walk chaos simulate lint docs wheel format setup setup-browser bench lock clean \
 	build build-debug run-master run-worker run-client-submit run-client-join run-client-status \
 	create-test-data create-large-data create-1m-data create-join-data \
 	test-metrics test-fault-tolerance test-cache test-load-balancing test-parallel-tasks test-round-robin \
@@ -99,7 +99,10 @@ data/sales.csv: | $(CLIENT)
 ##@ Tests
 
 test: $(VENV)/.development ## Run the test suite (TEST_JOBS=N processes)
-	@$(BIN)/python -m pytest -n $(TEST_JOBS) --dist worksteal
+	@$(BIN)/python -m pytest -n $(TEST_JOBS) --dist worksteal -m "not walk"
+
+walk: $(VENV)/.development ## Run the commands of README and docs on a fresh copy (minutes)
+	@$(BIN)/python -m pytest -m walk -v tests/walk
 
 test-metrics: $(CLIENT) ## Read all metrics without a token, with curl
 	@./scripts/test_metrics.sh

@@ -1,4 +1,4 @@
-"""What the README shows works as it stands."""
+"""What the README shows works as it stands; `make walk` runs its commands."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import pytest
 
 from minispark.cli.datasets import write_lines
 from minispark.jobs import parse_job
+from minispark.settings import SchedulerSettings
+from minispark.worker.settings import WorkerConfig
 
 ROOT = Path(__file__).parents[1]
 PAGES = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "docs/architecture.md"]
@@ -39,3 +41,13 @@ def test_the_json_job_is_a_job() -> None:
 def test_links_lead_somewhere(page: str) -> None:
     links = re.findall(r"\]\(([^)#:]+)\)", (ROOT / page).read_text())
     assert [link for link in links if not (ROOT / page).parent.joinpath(link).exists()] == []
+
+
+def test_numbers_of_the_spanish_architecture() -> None:
+    defaults = SchedulerSettings()
+    assert defaults.heartbeat_timeout_s == 10
+    assert defaults.max_attempts == 3
+    assert defaults.max_load_diff == 2
+    worker = WorkerConfig(master_url="http://127.0.0.1:8080", token="t" * 8, work_dir=Path())
+    assert worker.heartbeat_s == 2
+    assert worker.port == 9000

@@ -1,0 +1,73 @@
+"""The commands of the Docker page.
+
+For real where MINISPARK_TEST_DOCKER=1 (with BASE_IMAGE, if python:3.11-slim cannot be pulled);
+elsewhere up to the first command for Docker.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+from tests.walk.pages import Because, Step, Walk
+from tests.walk.shell import Shell, free_port
+from tests.walk.steps import REAL_DOCKER, asks_docker, says
+
+pytestmark = [pytest.mark.walk, pytest.mark.process, pytest.mark.timeout(1800)]
+
+
+def with_docker(step: Step) -> Step:
+    """A step that only a running cluster of containers can take."""
+
+    def take(shell: Shell, line: str) -> None:
+        if not REAL_DOCKER:
+            pytest.skip("MINISPARK_TEST_DOCKER=1 runs the containers for real")
+        step(shell, line)
+
+    return take
+
+
+def down(shell: Shell, line: str) -> None:
+    asks_docker("minispark compose --profile demo down --volumes")(shell, line)
+
+
+WALK = Walk(
+    "docs/docker.md",
+    {
+        "make docker-build": asks_docker("minispark compose build master"),
+        "make docker-demo": asks_docker(
+            "minispark compose up -d", r"as plain Python counts them", r"SUCCEEDED"
+        ),
+        "make docker-down": down,
+        "make docker-test": asks_docker(
+            "minispark-faults compose up -d", r"every result was right"
+        ),
+        "make docker-up": asks_docker("minispark compose up -d", r"two workers are up"),
+        "make docker-build BASE_IMAGE=my/debian-with-python3-and-venv": Because(
+            "the first build has the base image that is given"
+        ),
+        "curl http://127.0.0.1:8080/api/v1/metrics/system": with_docker(says('"workers_up": ?2')),
+        "curl http://127.0.0.1:10000/metrics": with_docker(says("cpu_percent")),
+    },
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def project(shell: Shell) -> Iterator[None]:
+    """Ports of its own; a base image if one is named; at the end nothing is left."""
+    ports = {
+        "MASTER_PORT": str(shell.master_port),
+        "WORKER1_METRICS_PORT": str(shell.worker_port + 1000),
+        "WORKER2_METRICS_PORT": str(free_port()),
+    }
+    shell.variables |= ports
+    shell.variables |= {name: os.environ[name] for name in ("BASE_IMAGE",) if name in os.environ}
+    yield
+    if REAL_DOCKER:
+        shell.run("make docker-down")
+
+
+@pytest.mark.parametrize("line", WALK.lines)
+def test_line(shell: Shell, line: str) -> None:
+    WALK.take(shell, line)
