@@ -28,7 +28,7 @@ WALK = Walk(
         "minispark doctor": says(r"Python", r"Polars"),
         "make build": Because("the walk of README.es.md begins with it"),
         "python bench/throughput.py": Because("it measures; the page says on what machine"),
-        "minispark metrics failures": says(r"fetch_failed"),
+        "minispark metrics failures": says(r"fetch failed +\d"),
         "minispark status ID": says(r"job-\w+", r"SUCCEEDED"),
         "minispark workers": says(r"\bUP\b"),
     },
@@ -39,6 +39,7 @@ WALK = Walk(
 def cluster(shell: Shell) -> Iterator[None]:
     shell.run("make build")
     shell.start("minispark master", "master")
+    shell.wait_for_text("master", "URL")
     shell.start("minispark worker --port 9000", "worker")
     shell.wait_for_workers(1)
     shell.run("minispark data test")

@@ -96,6 +96,7 @@ def seed(shell: Shell) -> Shell:
     for line in BUILD:
         shell.run(line)
     shell.start(MASTER, "master")
+    shell.wait_for_text("master", "URL")
     for number, line in enumerate(WORKERS):
         shell.start(line, f"worker-{number}", WORKER_THREADS="1")
     third = {"WORKER_THREADS": "1", "WORKER_PORT": str(shell.third_port)}
