@@ -40,6 +40,7 @@ COMMANDS = [
     "report",
     "simulate",
     "doctor",
+    "events",
     "top",
     "token",
 ]

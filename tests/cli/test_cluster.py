@@ -333,6 +333,31 @@ def test_a_job_that_has_ended_is_not_called_cancelled(
     assert "had already succeeded" in cluster.run("cancel", job_id).stdout
 
 
+def test_events_are_followed_until_the_job_has_ended(
+    cluster: Cluster, submitted: Callable[..., str]
+) -> None:
+    job_id = submitted("--input", "data/text.csv")
+    ran = cluster.run("events", "--follow", "--job", job_id, "--json")
+    assert ran.returncode == 0, ran.stderr
+    events = [json.loads(line) for line in ran.stdout.splitlines()]
+    assert [event["kind"] for event in events] == ["submitted", "succeeded"]
+    again = cluster.run("events", "--job", job_id)
+    assert re.search(rf"{job_id} \(.+\) was submitted: .*\n.*SUCCEEDED after", again.stdout)
+    assert cluster.run("events", "--job", job_id, "--follow").stdout == again.stdout
+    [last] = json.loads(cluster.run("events", "--job", job_id, "--limit", "1", "--json").stdout)
+    assert last == events[-1]
+
+
+def test_events_are_those_that_are_asked_for(cluster: Cluster) -> None:
+    [worker, _] = json.loads(cluster.run("workers", "--json").stdout)
+    ran = cluster.run("events", "--worker", worker["worker_id"], "--json")
+    assert {event["worker"] for event in json.loads(ran.stdout)} == {worker["worker_id"]}
+    about = json.loads(cluster.run("events", "--about", "master", "--json").stdout)
+    assert [event["kind"] for event in about] == ["started"]
+    assert "no such events" in cluster.run("events", "--worker", "w-none").stdout
+    assert cluster.run("events", "--job", "job-none").returncode == 2
+
+
 def test_a_ready_made_job_runs_on_a_cluster(cluster: Cluster) -> None:
     ran = cluster.run(
         "run", "wordcount", "data/text.csv", "--engine", cluster.master.url, "--top", "2"

@@ -13,7 +13,7 @@ from tests.master.bench import Bench, Client
 
 from minispark.errors import ErrorInfo, TaskError, TimedOut
 from minispark.journal import cluster_event as news
-from minispark.journal.cluster_event import MAX_SENTENCE, ClusterEvent, read_news
+from minispark.journal.cluster_event import MAX_SENTENCE, ClusterEvent, EventQuery, read_news
 from minispark.journal.journal import Journal
 from minispark.settings import SchedulerSettings
 
@@ -135,9 +135,28 @@ def test_the_oldest_of_a_kind_go_and_no_other(
         journal.news([ClusterEvent("attempt", "failed", f"{number}" * 2 * MAX_SENTENCE)], at=2.0)
     journal.snapshot({}, version=1, now=0.0, at=0.0)
     assert journal.close()
-    found = read_news(path, about=None, before=None, limit=10)
+    found = read_news(path, EventQuery(), limit=10)
     assert [line.news.said[0] for line in found] == ["8", "7", "6", "w"]
     assert {len(line.news.said) for line in found} == {MAX_SENTENCE, 1}
+
+
+def test_events_are_selected_by_what_they_are_about_and_by_number(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    journal = Journal(path)
+    journal.start(lambda _number: None)
+    for job, worker in (("a", None), ("a", "w"), ("b", "w"), (None, "w")):
+        journal.news([ClusterEvent("job", "failed", "f", worker, job)], at=1.0)
+    assert journal.close()
+
+    def numbers(query: EventQuery) -> list[int]:
+        return [line.number for line in read_news(path, query, limit=10)]
+
+    assert numbers(EventQuery()) == [4, 3, 2, 1]
+    assert numbers(EventQuery(job="a")) == [2, 1]
+    assert numbers(EventQuery(job="a", worker="w")) == [2]
+    assert numbers(EventQuery(worker="w", after=2)) == [4, 3]
+    assert numbers(EventQuery(after=1, before=4)) == [3, 2]
+    assert numbers(EventQuery(about="worker")) == []
 
 
 def test_a_journal_without_news_gets_a_place_for_them(tmp_path: Path) -> None:
@@ -149,5 +168,5 @@ def test_a_journal_without_news_gets_a_place_for_them(tmp_path: Path) -> None:
     journal.start(lambda _number: None)
     journal.news([ClusterEvent("master", "started", "again")], at=1.0)
     assert journal.close()
-    (line,) = read_news(path, about="master", before=None, limit=5)
+    (line,) = read_news(path, EventQuery(about="master"), limit=5)
     assert (line.at, line.news.said) == (1.0, "again")

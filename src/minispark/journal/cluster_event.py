@@ -12,7 +12,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -88,15 +88,26 @@ def prune_news(db: sqlite3.Connection) -> None:
         )
 
 
-def read_news(
-    path: Path, *, about: About | None, before: int | None, limit: int
-) -> list[StoredEvent]:
-    """Return durable events with numbers below ``before``, newest first, on a new connection."""
+@dataclass(frozen=True, slots=True)
+class EventQuery:
+    """Which events to read; a field that is None selects all. ``after`` and ``before`` exclude."""
+
+    about: About | None = None
+    job: str | None = None
+    worker: str | None = None
+    after: int | None = None
+    before: int | None = None
+
+
+def read_news(path: Path, query: EventQuery, *, limit: int) -> list[StoredEvent]:
+    """Return durable events, newest first, on a new connection."""
     with closing(sqlite3.connect(path)) as db:
         rows = db.execute(
             f"SELECT number, {_COLUMNS} FROM news WHERE (:about IS NULL OR about = :about) "  # noqa: S608
-            "AND (:before IS NULL OR number < :before) ORDER BY number DESC LIMIT :limit",
-            {"about": about, "before": before, "limit": limit},
+            "AND (:job IS NULL OR job = :job) AND (:worker IS NULL OR worker = :worker) "
+            "AND (:after IS NULL OR number > :after) AND (:before IS NULL OR number < :before) "
+            "ORDER BY number DESC LIMIT :limit",
+            {**asdict(query), "limit": limit},
         ).fetchall()
     return [
         StoredEvent(number, at, ClusterEvent(about, kind, said, worker, job, name, task))

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from minispark.blocks.fetch import FetchSettings
 from minispark.clock import monotonic_s, wall_s
 from minispark.errors import ErrorInfo
-from minispark.journal.cluster_event import About
+from minispark.journal.cluster_event import About, EventQuery
 from minispark.master.control.service import Service
 from minispark.master.http import models
 from minispark.master.http.downloads import download
@@ -193,13 +193,20 @@ def _add_history(routes: APIRouter, service: Service) -> None:
 
     @routes.get("/api/v1/events", response_model=models.NewsList)
     async def news(
-        about: About | None = None, limit: Limit = 100, after: After | None = None
+        about: About | None = None,
+        job: str | None = None,
+        worker: str | None = None,
+        limit: Limit = 100,
+        after: After | None = None,
+        since: After | None = None,
     ) -> Response:
         """List what happened in the cluster, newest first: to workers, jobs, attempts, the master.
 
-        The last 5,000 of each are kept.
+        The last 5,000 of each are kept. `after` asks for the next, older page; `since` for the
+        events after one that the caller has.
         """
-        return answer(await history.news(about=about, limit=limit, after=after))
+        query = EventQuery(about, job, worker, after=since, before=after)
+        return answer(await history.news(query, limit=limit))
 
     @routes.get("/api/v1/jobs/{job_id}/tasks", response_model=models.TaskList)
     async def tasks(job_id: str, limit: Limit = 100, after: str | None = None) -> Response:

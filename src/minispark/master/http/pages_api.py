@@ -23,7 +23,7 @@ from pydantic import BaseModel
 
 from minispark.clock import monotonic_s, wall_s
 from minispark.errors import ErrorInfo
-from minispark.journal.cluster_event import About
+from minispark.journal.cluster_event import About, EventQuery
 from minispark.master.control.registry import WorkerSession
 from minispark.master.control.service import Service
 from minispark.master.http.api import NO_STORE, STREAM, answer
@@ -189,7 +189,8 @@ def _add_pages(routes: APIRouter, service: Service, pages: Pages) -> None:
         about: About | None = None,
         after: Annotated[int | None, Query(ge=0, le=2**62)] = None,
     ) -> Response:
-        page = await service.history.news(about=about, after=after, limit=_EVENTS)
+        query = EventQuery(about=about, before=after)
+        page = await service.history.news(query, limit=_EVENTS)
         return show(request, "news.html", page=page, about=about or "", after=after)
 
     @routes.get("/submit", include_in_schema=False)

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 from minispark.clock import monotonic_s
-from minispark.journal.cluster_event import About, read_news
+from minispark.journal.cluster_event import EventQuery, read_news
 from minispark.journal.journal import Journal, JournalEvent
 from minispark.journal.rows import Row
 from minispark.master.http import models
@@ -88,11 +88,9 @@ class JobHistory:
         self._jobs.outcome(job)
         return await asyncio.to_thread(self._journal.count_events, job, before=before)
 
-    async def news(self, *, about: About | None, after: int | None, limit: int) -> models.NewsList:
+    async def news(self, query: EventQuery, *, limit: int) -> models.NewsList:
         """Return a page of cluster events, newest first."""
-        events = await asyncio.to_thread(
-            read_news, self._journal.path, about=about, before=after, limit=limit + 1
-        )
+        events = await asyncio.to_thread(read_news, self._journal.path, query, limit=limit + 1)
         page = [
             models.NewsView.of(
                 event, kept=event.news.job is not None and self._jobs.knows(event.news.job)
