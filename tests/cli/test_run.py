@@ -181,7 +181,7 @@ def test_a_plan_is_explained_without_running_it(
 ) -> None:
     (tmp_path / "job.json").write_text(json.dumps(WORDCOUNT))
     said = minispark("explain", "job.json").stdout
-    for word in ("Logical plan", "Physical plan", "hash exchange", "unordered", "result: agg"):
+    for word in ("Logical plan", "Physical plan", "shuffle by", "unordered", "result: agg"):
         assert word in said
     found = json.loads(minispark("explain", "job.json", "--json", "--parallelism", "5").stdout)
     assert [stage["tasks"] for stage in found["stages"]][-1] == 5

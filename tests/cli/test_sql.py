@@ -153,8 +153,12 @@ def test_a_plan_is_a_mermaid_chart(minispark: Minispark, table: Path, tmp_path: 
     (tmp_path / "j.json").write_text(json.dumps(job))
     lines = minispark("explain", str(tmp_path / "j.json"), "--mermaid").stdout.splitlines()
     assert lines[0] == "flowchart TD"
-    assert sum("1 csv file" in line for line in lines) == 1
-    assert [line.strip() for line in lines if "hash exchange" in line] == [
-        's1 -->|"hash exchange"| s2'
+    assert [line.partition("[")[2] for line in lines if "1 file" in line] == [
+        '("quote characters of CSV: 1 file")]',
+        '("csv: 1 file")]',
+    ]
+    assert [line.strip() for line in lines if "-->|" in line] == [
+        's0 -->|"broadcast to 2"| s1',
+        's1 -->|"shuffle by k → 2"| s2',
     ]
     assert lines[-1].strip() == 's2 --> r2(["sum"])'

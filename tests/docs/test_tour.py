@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from minispark.jobs import plan_job
-from minispark.plan.explain import render
+from minispark.plan.explain import render_stages
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "tour.md").read_text()
@@ -83,4 +83,4 @@ def test_the_job_has_the_plan_on_the_page(tmp_path: Path, monkeypatch: pytest.Mo
     assert job is not None
     assert plan is not None
     monkeypatch.chdir(tmp_path)
-    assert render(plan_job(json.loads(job[1]))).strip() == plan[1].strip()
+    assert render_stages(plan_job(json.loads(job[1]))).strip() == plan[1].strip()

@@ -103,19 +103,23 @@ def test_which_rows_a_reader_has() -> None:
 
 def test_what_explain_and_the_pages_say() -> None:
     hashed, single = HASH.output({}, None), Exchange().output({}, None)
-    assert describe_output(hashed) == 'hash exchange by col("k") into 3 partitions'
+    assert describe_output(hashed) == "shuffle by k into 3 partitions"
+    computed = replace(hashed, key_texts=('col("k").strict_cast(Int64)', 'col("b c")'))
+    assert describe_move(computed, ReadMode.PARTITION, readers=3) == (
+        'shuffle by col("k").strict_cast(Int64), b c → 3'
+    )
     assert describe_output(single) == "one partition a task"
     assert describe_output(FILES.output({}, None)) == "csv files in out"
     descriptions = [
-        describe_move(output, mode, readers=4, gathers=gathers)
-        for output, mode, gathers in (
-            (hashed, ReadMode.PARTITION, False),
-            (single, ReadMode.ALL, True),
-            (single, ReadMode.ALL, False),
-            (single, ReadMode.FORWARD, False),
+        describe_move(output, mode, readers=readers)
+        for output, mode, readers in (
+            (hashed, ReadMode.PARTITION, 3),
+            (single, ReadMode.ALL, 1),
+            (single, ReadMode.ALL, 4),
+            (single, ReadMode.FORWARD, 4),
         )
     ]
-    assert descriptions == ['hash col("k") → 3', "gather", "broadcast to 4", "same partition"]
+    assert descriptions == ["shuffle by k → 3", "gather", "broadcast to 4", "same partition"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from polars import col
 
 from minispark.plan.build import PlanOutput, plan_outputs
 from minispark.plan.counters import counted
-from minispark.plan.explain import render
+from minispark.plan.explain import render_stages
 from minispark.plan.markers import cached, partitioned
 from minispark.settings import PlanSettings
 
@@ -94,7 +94,9 @@ def _without_sizes(text: str) -> str:
 def test_the_plan_is_the_approved_one(name: str, tables: tuple[pl.LazyFrame, pl.LazyFrame]) -> None:
     query = PLANS[name](*tables)
     settings = PlanSettings(parallelism=3, single_task_bytes=0)
-    text = _without_sizes(render(plan_outputs([PlanOutput("out", query)], settings=settings)))
+    text = _without_sizes(
+        render_stages(plan_outputs([PlanOutput("out", query)], settings=settings))
+    )
     path = GOLDEN / f"{name}.txt"
     if os.environ.get("MINISPARK_TEST_REGENERATE"):
         path.write_text(text + "\n")

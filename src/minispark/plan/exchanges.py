@@ -6,6 +6,7 @@ There is one class for each `OutputKind`. A new kind is a class here and a rule 
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
@@ -21,11 +22,8 @@ READS: Mapping[ReadMode, str] = {
     ReadMode.PARTITION: "its partition of",
     ReadMode.FORWARD: "the same partition of",
 }
-MOVES: Mapping[ReadMode, str] = {
-    ReadMode.ALL: "gather or broadcast",
-    ReadMode.PARTITION: "hash exchange",
-    ReadMode.FORWARD: "no move",
-}
+_COLUMN = re.compile(r'col\("([^"]+)"\)')
+"""A key that is a column alone, as Polars writes it."""
 
 _MASKED_PARTITIONS = 8
 """Up to this many partitions one filter each is fastest; above, `partition_by`. 5M rows x 4
@@ -137,20 +135,24 @@ def describe_output(output: Output) -> str:
         return f"{output.sink.format} files in {output.sink.path}"
     if output.kind is OutputKind.SINGLE:
         return "one partition a task"
-    keys = ", ".join(output.key_texts) or "its keys"
     count = output.partitions
-    return f"hash exchange by {keys} into {count} partition{'' if count == 1 else 's'}"
+    return f"shuffle by {_keys(output)} into {count} partition{'' if count == 1 else 's'}"
 
 
-def describe_move(output: Output, mode: ReadMode, *, readers: int, gathers: bool) -> str:
-    """Return how rows get to the tasks that read them, in words, for the page of a job."""
+def describe_move(output: Output, mode: ReadMode, *, readers: int) -> str:
+    """Return how rows get to the ``readers`` tasks that read them, in words, for pictures."""
     match mode:
         case ReadMode.FORWARD:
             return "same partition"
         case ReadMode.PARTITION:
-            return f"hash {', '.join(output.key_texts)}".strip() + f" → {output.partitions}"
+            return f"shuffle by {_keys(output)} → {output.partitions}"
         case ReadMode.ALL:
-            return "gather" if gathers else f"broadcast to {readers}"
+            return "gather" if readers == 1 else f"broadcast to {readers}"
+
+
+def _keys(output: Output) -> str:
+    columns = (_COLUMN.fullmatch(text) or text for text in output.key_texts)
+    return ", ".join(key if isinstance(key, str) else key[1] for key in columns) or "its keys"
 
 
 def _parts(frame: pl.DataFrame, place: pl.Series, count: int) -> list[pl.DataFrame]:

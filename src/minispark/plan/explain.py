@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from minispark.formatting import many
-from minispark.plan.exchanges import MOVES, READS, describe_output
+from minispark.plan.exchanges import READS, describe_move, describe_output
+from minispark.plan.legend import legend
 from minispark.plan.picture import draw
 from minispark.plan.stages import Branch, CachedNode, Stage, StageGraph
 from minispark.printable import printable
@@ -42,12 +43,18 @@ class Explanation:
 
 
 def render(graph: StageGraph) -> str:
-    """Return the plan as text, one paragraph a stage, in the order they can run."""
+    """Return the plan as text with an explanation of its words."""
+    stages = render_stages(graph)
+    parts = [f"Logical plan\n{_indented(graph.logical)}"] if graph.logical else []
+    return "\n\n".join([*parts, stages, f"Words\n{legend(stages)}"])
+
+
+def render_stages(graph: StageGraph) -> str:
+    """Return the stages as text, one paragraph each, in the order they can run."""
     tasks = sum(stage.partitions for stage in graph.stages)
     head = f"{many(len(graph.stages), 'stage')}, {many(tasks, 'task')}"
     head += f", {graph.input_bytes:,} bytes of input files"
-    parts = [f"Logical plan\n{_indented(graph.logical)}"] if graph.logical else []
-    parts.append(f"Physical plan: {head}")
+    parts = [f"Physical plan: {head}"]
     parts += ["\n".join(map(printable, _stage_lines(stage, graph))) for stage in graph.stages]
     return "\n\n".join(parts)
 
@@ -55,6 +62,7 @@ def render(graph: StageGraph) -> str:
 def render_mermaid(graph: StageGraph) -> str:
     """Return the stages and what moves between them as a Mermaid flow chart."""
     lines = ["flowchart TD"]
+    outputs = {stage.id: stage.output for stage in graph.stages}
     for stage in graph.stages:
         what = " ".join(stage.nodes) or stage.name
         size = f"{many(stage.partitions, 'task')}, {stage.label}"
@@ -64,11 +72,11 @@ def render_mermaid(graph: StageGraph) -> str:
             for scan in branch.scans:
                 files = len({split.path for task in scan.tasks for split in task})
                 source = f"f{stage.id}_{number}_{len(lines)}"
-                lines.append(f'  {source}[("{many(files, f"{scan.spec.format} file")}")]')
+                lines.append(f'  {source}[("{scan.spec.format.what}: {many(files, "file")}")]')
                 lines.append(f"  {source} --> s{stage.id}")
-        edges = dict.fromkeys((e.stage, e.mode) for b in stage.branches for e in b.inputs)
-        for below, mode in edges:
-            lines.append(f'  s{below} -->|"{MOVES[mode]}"| s{stage.id}')
+        for entry, readers in stage.readers:
+            move = describe_move(outputs[entry.stage], entry.mode, readers=readers)
+            lines.append(f'  s{entry.stage} -->|"{_plain(move)}"| s{stage.id}')
     for result in graph.results:
         lines.append(f'  s{result.stage} --> r{result.stage}(["{_plain(result.node)}"])')
     return "\n".join(lines)

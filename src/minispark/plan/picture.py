@@ -1,4 +1,4 @@
-"""Draws the stages of a plan as SVG: one row of boxes per depth, lines for what moves between.
+"""Draws the stages of a plan as SVG: one row of boxes per depth, arrows for what moves between.
 
 Pure text in, text out; for a dozen stages, not for hundreds. Colours come from the page
 (``currentColor``), so it is right on light and dark ones.
@@ -7,16 +7,17 @@ Pure text in, text out; for a dozen stages, not for hundreds. Colours come from 
 from __future__ import annotations
 
 import html
+import math
 from collections import defaultdict
 from dataclasses import dataclass
 
 from minispark.formatting import many
-from minispark.plan.exchanges import MOVES
+from minispark.plan.exchanges import describe_move
 from minispark.plan.stages import Stage, StageGraph
 
-_WIDTH, _HEIGHT = 220, 46
+_WIDTH, _HEIGHT = 250, 46
 _GAP_X, _GAP_Y = 24, 42
-_CHARS = 30
+_CHARS = 34
 """What fits into a box."""
 
 
@@ -35,11 +36,13 @@ def draw(graph: StageGraph) -> str:
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-label="stages of the plan" '
         f'width="{width}" height="{height}" viewBox="0 0 {width} {height}" '
-        f'font-family="sans-serif" font-size="12" fill="currentColor">'
+        f'font-family="sans-serif" font-size="12" fill="currentColor" style="overflow:visible">'
     ]
     for box in boxes.values():
-        moves = dict.fromkeys((e.stage, e.mode) for b in box.stage.branches for e in b.inputs)
-        parts += [_line(boxes[below], box, MOVES[mode]) for below, mode in moves]
+        for entry, readers in box.stage.readers:
+            start = boxes[entry.stage]
+            move = describe_move(start.stage.output, entry.mode, readers=readers)
+            parts.append(_arrow(start, box, move))
     parts += [_drawn(box) for box in boxes.values()]
     return "".join([*parts, "</svg>"])
 
@@ -69,13 +72,16 @@ def _drawn(box: _Box) -> str:
     )
 
 
-def _line(start: _Box, end: _Box, label: str) -> str:
+def _arrow(start: _Box, end: _Box, label: str) -> str:
     x1, y1 = start.x + _WIDTH // 2, start.y + _HEIGHT
     x2, y2 = end.x + _WIDTH // 2, end.y
+    angle = math.degrees(math.atan2(y2 - y1, x2 - x1))
     return (
         f'<line x1="{x1}" y1="{y1}" x2="{x2}" y2="{y2}" stroke="currentColor" opacity="0.5"/>'
+        f'<path d="M0 0L-9 -4L-9 4Z" transform="translate({x2} {y2}) rotate({angle:.1f})" '
+        f'opacity="0.7"/>'
         f'<text x="{(x1 + x2) // 2 + 6}" y="{(y1 + y2) // 2 + 4}" font-size="10" '
-        f'opacity="0.75">{label}</text>'
+        f'opacity="0.75"><title>{html.escape(label)}</title>{html.escape(_short(label))}</text>'
     )
 
 

@@ -47,7 +47,7 @@ class ReadMode(StrEnum):
     ALL = "all"
     """Partition 0 of every task's block: gather and broadcast."""
     PARTITION = "partition"
-    """Its own partition of every task's block, or a range of partitions: hash exchange."""
+    """Its own partition of every task's block, or a range of partitions: a shuffle."""
     FORWARD = "forward"
     """Partition 0 of the block of the task with the same number: no rows move."""
 
@@ -249,6 +249,16 @@ class Stage:
     def partitions(self) -> int:
         """Number of tasks."""
         return sum(branch.partitions for branch in self.branches)
+
+    @property
+    def readers(self) -> list[tuple[StageInput, int]]:
+        """The inputs of the stage, each stage and mode once, with the number of tasks that read."""
+        inputs: dict[tuple[int, ReadMode], tuple[StageInput, int]] = {}
+        for branch in self.branches:
+            for entry in branch.inputs:
+                _, before = inputs.get((entry.stage, entry.mode), (entry, 0))
+                inputs[entry.stage, entry.mode] = (entry, before + branch.partitions)
+        return list(inputs.values())
 
     def branch_of(self, partition: int) -> tuple[Branch, int]:
         """Return the branch of a task and the task's number within it."""

@@ -88,19 +88,9 @@ def plan_graph(record: JobRecord, rows: list[StageRow]) -> PlanGraph:
         exchanges=[
             _exchange(record.stages[entry.stage], stage, entry, partitions)
             for stage in graph.stages
-            for entry, partitions in _inputs(stage)
+            for entry, partitions in stage.readers
         ],
     )
-
-
-def _inputs(stage: Stage) -> list[tuple[StageInput, int]]:
-    """Return the inputs of a stage, each once, with the number of tasks that read it."""
-    inputs: dict[tuple[int, ReadMode], tuple[StageInput, int]] = {}
-    for branch in stage.branches:
-        for entry in branch.inputs:
-            _, before = inputs.get((entry.stage, entry.mode), (entry, 0))
-            inputs[entry.stage, entry.mode] = (entry, before + branch.partitions)
-    return list(inputs.values())
 
 
 def _stage(stage: Stage, row: StageRow) -> GraphStage:
@@ -136,11 +126,10 @@ def _exchange(
     producer: StageState, consumer: Stage, entry: StageInput, partitions: int
 ) -> GraphEdge:
     reports = producer.reports.values()
-    gathers = consumer.partitions == 1
     return GraphEdge(
         source=entry.stage,
         target=consumer.id,
-        how=describe_move(producer.stage.output, entry.mode, readers=partitions, gathers=gathers),
+        how=describe_move(producer.stage.output, entry.mode, readers=partitions),
         bytes=sum(report.block.bytes for report in reports),
         rows=sum(report.block.rows for report in reports),
         copies=partitions if entry.mode is ReadMode.ALL else 1,
