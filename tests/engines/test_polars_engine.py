@@ -17,8 +17,10 @@ from minispark.engines.base import JobOutcome, JobSummary
 from minispark.engines.in_process import fits_whole
 from minispark.engines.local import LocalRunner
 from minispark.errors import JobFailedError, MinisparkError
+from minispark.observe.views import JobView, StageProgress
 from minispark.plan.build import PlanOutput, plan_outputs
 from minispark.plan.stages import StageGraph
+from minispark.scheduler.commands import JobStatus
 
 TOKEN = "t" * 24
 
@@ -155,6 +157,24 @@ def test_the_line_follows_the_job_on_a_terminal(
     said = capsys.readouterr().err
     assert "tasks" in said
     assert "3 stages" in said.splitlines()[-1]
+
+
+def test_the_line_says_how_far_a_job_is() -> None:
+    view = JobView(
+        job_id="j",
+        name="words",
+        status=JobStatus.RUNNING,
+        progress=40,
+        submitted_at=0,
+        stages=[
+            StageProgress(id="stage-0", name="map", status="RUNNING", tasks=4, tasks_done=1),
+            StageProgress(id="stage-1", name="reduce", status="PENDING", tasks=1, tasks_done=0),
+        ],
+    )
+    assert progress.progress_note(view) == "1/5 tasks"
+    known = {"left_s": 41.0, "left_sure": "at least", "bytes_read": 2 * 10**9}
+    view = view.model_copy(update={**known, "input_bytes": 8 * 10**9})
+    assert progress.progress_note(view) == "1/5 tasks, 2 GB of 8 GB, at least 40 s left"
 
 
 def test_it_is_silent_off_a_terminal(

@@ -33,7 +33,14 @@ from minispark.plan.stages import (
     StageGraph,
     StageInput,
 )
-from minispark.task.spec import InputGeneration, SinkFile, TaskFailure, TaskReport, TaskSpec
+from minispark.task.spec import (
+    InputGeneration,
+    SinkFile,
+    TaskFailure,
+    TaskProgress,
+    TaskReport,
+    TaskSpec,
+)
 from minispark.wire.http import auth_headers, versions
 from minispark.wire.messages import (
     Full,
@@ -250,6 +257,13 @@ class FakeWorker:
         message = HeartbeatRequest(member=self.member, attempts=attempts, metrics=metrics)
         reply = await self.send(f"/{self.name}/heartbeat", message)
         return dict(reply.json())
+
+    async def heartbeat_progress(self, *progress: TaskProgress) -> None:
+        """Say what running attempts have read."""
+        attempts = tuple(each.key for each in progress)
+        message = HeartbeatRequest(member=self.member, attempts=attempts, progress=progress)
+        reply = await self.send(f"/{self.name}/heartbeat", message)
+        assert reply.status_code == 200, reply.text
 
     async def heartbeat_full(self, full: Full | None, *held: str) -> None:
         message = HeartbeatRequest(member=self.member, attempts=(), full=full, held_jobs=held)

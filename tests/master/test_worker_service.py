@@ -13,6 +13,7 @@ from tests.master.bench import Bench
 from minispark.ids import TaskKey
 from minispark.plan.hashing import hash_vector
 from minispark.settings import SchedulerSettings
+from minispark.task.spec import TaskProgress
 from minispark.wire.http import versions
 from minispark.wire.messages import HeartbeatRequest, ReportReply, ReportRequest
 
@@ -314,5 +315,45 @@ def test_an_answer_to_reports_brings_what_a_poll_would(bench: Bench) -> None:
             # It may have brought something else by then, such as a cancel.
             tasks = (await held).tasks or (await worker.poll()).tasks
             assert [spec.key.stage for spec in tasks] == [0]
+
+    asyncio.run(story())
+
+
+def test_heartbeats_show_what_running_attempts_have_read(bench: Bench) -> None:
+    async def story() -> None:
+        async with bench.master() as client:
+            worker = await bench.worker(client)
+            job = await client.submit(bench.two_stages())
+            tasks = (await worker.poll()).tasks
+            before = (await client.get(f"/api/v1/jobs/{job}")).json()
+            assert (before["tasks_running"], before["left_s"]) == (0, None)
+            rows = len((await client.get(f"/api/v1/jobs/{job}/events")).json()["events"])
+            waiting = asyncio.create_task(
+                client.get(f"/api/v1/jobs/{job}", wait_s=20, seen=before["version"])
+            )
+            first, other = (task.key for task in tasks)
+            said = TaskProgress(first, ran_s=30.0, bytes_read=900, share=0.5)
+            await worker.heartbeat_progress(said)
+            # Who waits for a change hears of it.
+            view = (await waiting).json()
+            assert view["version"] > before["version"]
+            assert (view["tasks_running"], view["left_sure"]) == (1, "about")
+            assert 0 < view["progress"] < 100
+            assert view["stages"][0]["progress"] == 25.0
+            path = f"/api/v1/jobs/{job}/tasks"
+            shown = {task["task"]: task for task in (await client.get(path)).json()["tasks"]}
+            running = shown[first.block_id]
+            assert (running["progress"], running["bytes_so_far"]) == (50.0, 900)
+            assert running["ran_s"] >= 30.0
+            assert running["duration_s"] is None
+            queued = shown[other.block_id]
+            assert (queued["ran_s"], queued["progress"]) == (None, None)
+            # It is not in the journal.
+            now = (await client.get(f"/api/v1/jobs/{job}/events")).json()["events"]
+            assert len(now) == rows
+            await worker.report(*map(worker.run, tasks))
+            await worker.work(polls=1)
+            end = await client.ended(job)
+            assert (end["progress"], end["tasks_running"], end["left_s"]) == (100.0, 0, None)
 
     asyncio.run(story())

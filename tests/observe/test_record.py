@@ -111,7 +111,7 @@ def test_view_follows_the_job() -> None:
     assert (first.status, first.progress, first.started_at) == (JobStatus.ACCEPTED, 0.0, None)
     running = ran()
     view = running.view()
-    assert (view.status, view.progress, view.started_at) == (JobStatus.RUNNING, 60.0, 101.0)
+    assert (view.status, view.progress, view.started_at) == (JobStatus.RUNNING, 23.8, 101.0)
     assert [(s.id, s.status, s.tasks_done, s.tasks) for s in view.stages] == [
         ("stage-0", "SUCCEEDED", 3, 3),
         ("stage-1", "RUNNING", 0, 2),
@@ -207,7 +207,7 @@ def test_a_failed_job_names_the_stage_that_failed() -> None:
     record.finished(JobStatus.FAILED, error_of(OutOfMemory(1 << 30)), 104.0)
     record.finished(JobStatus.SUCCEEDED, None, 105.0)
     assert record.view().status is JobStatus.FAILED
-    assert record.view().progress == 60.0
+    assert record.view().progress == 23.8
     assert {row.status for row in record.stage_rows() if row.id in ("agg", "stage-1")} == {"FAILED"}
 
 

@@ -96,7 +96,7 @@ def test_one_sentence_on_top() -> None:
     record.launched(key_of(1, 0, attempt=1), "a", 62.0)
     said = headline(record, record.view(), record.metrics())
     assert said == [
-        "Stage 2 of 2 (reduce), 67 %",
+        "Stage 2 of 2 (reduce), 99 %",
         ", ",
         "worker b lost at ",
         SentenceTime(at=61.0),
@@ -105,7 +105,7 @@ def test_one_sentence_on_top() -> None:
     ]
     record.finished(JobStatus.CANCELLED, None, 70.0)
     said = headline(record, record.view(), record.metrics())
-    assert said[0] == "Cancelled after 70.0 s, at 67 %"
+    assert said[0] == "Cancelled after 70.0 s, at 99 %"
     assert said[-1] == "1 task ran again"
 
 

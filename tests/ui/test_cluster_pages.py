@@ -149,6 +149,33 @@ def test_a_job_from_login_to_its_story(logged_in: Eyes, cluster: LocalCluster) -
     expect(page.locator("main")).to_contain_text("minispark ui")
 
 
+def test_the_page_moves_while_a_task_runs(
+    logged_in: Eyes, cluster: LocalCluster, folder: Path, tmp_path: Path
+) -> None:
+    gate = tmp_path / "gate"
+    hold = pl.col("n").map_batches(held(str(gate)), return_dtype=pl.Int64, is_elementwise=True)
+    rows = pl.scan_csv(folder / "n0.csv").select(hold)
+    engine = ms.Engine(cluster.url, token=cluster.token, progress=False)
+    thread = in_background(lambda: rows.collect(engine=engine))
+    try:
+        page = logged_in.page
+        page.goto(cluster.url)
+        running = page.locator("#jobs tr", has_text="RUNNING")
+        expect(running).to_have_count(1)
+        running.get_by_role("link").first.click()
+        logged_in.ready()
+        expect(page.locator("#now")).to_contain_text("1 running")
+        clock = page.locator("#now [data-clock]")
+        before = clock.inner_text()
+        expect(clock).not_to_have_text(before)
+    finally:
+        gate.touch()
+    thread.join(60)
+    expect(page.locator("#now")).to_have_attribute("data-status", "SUCCEEDED")
+    expect(page.locator("#stage-usage")).to_contain_text("Peak memory")
+    expect(page.locator("#now [data-clock]")).to_have_count(0)
+
+
 def test_names_stay_text_and_a_users_traceback_is_shown(
     logged_in: Eyes, cluster: LocalCluster, folder: Path
 ) -> None:

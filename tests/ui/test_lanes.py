@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.ui.records import finished_record, key_of, report_of
 
-from minispark.observe.tables import Attempt
+from minispark.observe.stage_state import Attempt
 from minispark.scheduler.reasons import SPECULATIVE
 from minispark.ui.timeline import lanes_of, timeline_of, trace_of
 

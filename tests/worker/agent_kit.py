@@ -13,7 +13,7 @@ from minispark.blocks.store import BlockStore
 from minispark.errors import Cancelled
 from minispark.ids import TaskKey
 from minispark.plan.stages import Output, OutputKind
-from minispark.task.spec import TaskFailure, TaskReport, TaskSpec
+from minispark.task.spec import TaskFailure, TaskProgress, TaskReport, TaskSpec
 from minispark.tokens import BlockKey
 from minispark.wire.http import versions
 from minispark.wire.messages import RegisterRequest
@@ -46,6 +46,9 @@ class FakeExecutors:
     async def cancel(self, key: TaskKey) -> None:
         self.cancelled.append(key)
         self.finish(TaskFailure(key, Cancelled()))
+
+    def progress(self) -> tuple[TaskProgress, ...]:
+        return tuple(TaskProgress(key, ran_s=1.5, bytes_read=70) for key in self.running)
 
     async def close(self) -> None:
         pass

@@ -10,7 +10,7 @@ from tests.worker.agent_kit import DISK_LIMIT, done, spec, world
 from minispark.blocks.cache import CACHE_PREFIX
 from minispark.clock import monotonic_s
 from minispark.errors import Cancelled
-from minispark.task.spec import TaskFailure
+from minispark.task.spec import TaskFailure, TaskProgress
 from minispark.wire.messages import PollReply
 
 
@@ -177,6 +177,9 @@ def test_heartbeats_say_what_is_held_and_how_the_worker_is(tmp_path: Path) -> No
             assert beat.metrics["memory_bytes"] > 1_000_000
             names = {"cpu_percent", "tasks_done", "tasks_failed", "cache_bytes"}
             assert names <= beat.metrics.keys()
+            # The other attempt is queued: it has read nothing, and has not run.
+            expected = TaskProgress(spec(0, attempt=1).key, ran_s=1.5, bytes_read=70)
+            assert beat.progress == (expected,)
 
     asyncio.run(scenario())
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import polars as pl
 import pytest
-from tests.worker.executor_kit import Desk, failure_of, pids_of, pool_of, run, until
+from tests.worker.executor_kit import Call, Desk, failure_of, pids_of, pool_of, run, until
 
 from minispark.blocks.fetch import FetchSettings
 from minispark.errors import (
@@ -18,6 +18,7 @@ from minispark.errors import (
     TaskError,
 )
 from minispark.ids import TaskKey
+from minispark.plan.counters import counted
 from minispark.task.spec import TaskReport
 
 
@@ -37,6 +38,25 @@ def test_tasks_run_side_by_side_and_in_turn(desk: Desk) -> None:
             failure = failure_of(await pool.run(desk.task("1/0")))
             assert isinstance(failure, TaskError)
             assert failure.error.message == "ZeroDivisionError: division by zero"
+
+    run(story)
+
+
+def test_a_running_task_says_what_it_has_read(desk: Desk) -> None:
+    async def story() -> None:
+        async with pool_of(1) as pool:
+            assert pool.progress() == ()
+            rows = counted(pl.LazyFrame({"n": range(10)}), "read")
+            query = rows.map_batches(Call("import time; time.sleep(600)"))
+            tasks = replace(desk.task(), fragment=query.serialize()), desk.task()
+            running = [asyncio.create_task(pool.run(task)) for task in tasks]
+            await until(lambda: pool.progress() and pool.progress()[0].nodes)
+            (progress,) = pool.progress()  # Of the one that has the slot.
+            assert (progress.key, dict(progress.nodes)) == (tasks[0].key, {"read": 10})
+            assert progress.ran_s > 0
+            await pool.cancel(tasks[0].key)
+            await asyncio.gather(*running)
+            assert pool.progress() == ()
 
     run(story)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from minispark.cli.failures import render
 from minispark.cli.terminal import output, print_hint, print_pairs, print_table
 from minispark.formatting import age_words, bytes_words, count_text, duration_text, rate_text
+from minispark.observe.estimate import left_words
 from minispark.observe.views import JobMetrics, JobView, StageRow
 from minispark.observe.why import Advice
 
@@ -29,6 +30,9 @@ def print_frame(frame: pl.DataFrame) -> None:
 def print_job(view: JobView, rows: Sequence[StageRow]) -> None:
     """Print the state of a job and its stages."""
     line = f"{view.job_id}  {view.name}  {view.status}  {view.progress:.0f} %"
+    left = left_words(view.left_s, view.left_sure)
+    if left is not None:
+        line += f"  {left}"
     if view.workers_waiting:
         line += "  waits for workers"
     if view.duration_s is not None:

@@ -22,8 +22,9 @@ from minispark.cli.job_metrics import print_figures, print_stages
 from minispark.cli.options import print_json
 from minispark.cli.terminal import notes, print_hint
 from minispark.engines.base import raise_unless_succeeded
-from minispark.engines.console import progress_bars
+from minispark.engines.console import work_bars
 from minispark.engines.http import MasterClient
+from minispark.engines.progress import progress_note
 from minispark.errors import MinisparkError
 from minispark.formatting import many
 from minispark.observe.views import JobView
@@ -74,7 +75,7 @@ def job_progress(*, quiet: bool = False) -> Iterator[Callable[[JobView], None]]:
     if quiet:
         yield lambda view: None
     elif notes.is_terminal:
-        with progress_bars(notes) as bars:
+        with work_bars(notes) as bars:
             yield _Bars(bars)
     else:
         yield _Lines()
@@ -83,7 +84,7 @@ def job_progress(*, quiet: bool = False) -> Iterator[Callable[[JobView], None]]:
 class _Bars:
     def __init__(self, bars: Progress) -> None:
         self._bars = bars
-        self._job = bars.add_task("job", total=None)
+        self._job = bars.add_task("job", total=100.0, note="")
         self._stages: dict[str, TaskID] = {}
 
     def __call__(self, view: JobView) -> None:
@@ -91,14 +92,15 @@ class _Bars:
         self._bars.update(
             self._job,
             description=printable(title),
-            total=sum(stage.tasks for stage in view.stages) or None,
-            completed=sum(stage.tasks_done for stage in view.stages),
+            completed=view.progress,
+            note=progress_note(view),
         )
         for number, stage in enumerate(view.stages, 1):
             if stage.id not in self._stages:
                 name = f"  stage {number} of {len(view.stages)} ({printable(stage.name)})"
-                self._stages[stage.id] = self._bars.add_task(name, total=stage.tasks)
-            self._bars.update(self._stages[stage.id], completed=stage.tasks_done)
+                self._stages[stage.id] = self._bars.add_task(name, total=100.0, note="")
+            note = f"{stage.tasks_done}/{many(stage.tasks, 'task')}"
+            self._bars.update(self._stages[stage.id], completed=stage.progress, note=note)
 
 
 class _Lines:

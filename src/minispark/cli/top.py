@@ -24,6 +24,7 @@ from minispark.engines.http import MasterClient
 from minispark.errors import MasterUnreachableError
 from minispark.formatting import bytes_words, count_text, duration_text, local_time
 from minispark.observe.cluster import SystemMetrics
+from minispark.observe.estimate import left_words
 from minispark.observe.views import ENDED, JobView
 from minispark.printable import printable
 from minispark.program import as_typed
@@ -227,6 +228,9 @@ def _job_rows(view: JobView, now: float) -> Iterable[_JobRow]:
     tasks = sum(stage.tasks for stage in view.stages)
     done = sum(stage.tasks_done for stage in view.stages)
     text = view.waiting or (view.error.message if view.error is not None else view.name)
+    left = left_words(view.left_s, view.left_sure)
+    if left is not None:
+        text = f"{left}: {text}"
     yield _JobRow(
         _text(view.job_id),
         _styled(view.status.value),
@@ -240,7 +244,7 @@ def _job_rows(view: JobView, now: float) -> Iterable[_JobRow]:
             yield _JobRow(
                 _text(f"  {stage.id}", "dim"),
                 _styled(stage.status),
-                stage.tasks_done / max(1, stage.tasks),
+                stage.progress / 100,
                 f"{stage.tasks_done}/{stage.tasks}",
                 "",
                 _text(stage.name, "dim"),

@@ -6,7 +6,14 @@ from collections.abc import Iterable
 from typing import IO
 
 from rich.console import Console, ConsoleOptions, RenderableType
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
 from rich.segment import Segment
 from rich.style import Style
 
@@ -52,6 +59,20 @@ class PrintableConsole(Console):
                 yield segment
             else:
                 yield segment._replace(text=printable_lines(segment.text))
+
+
+def work_bars(console: PrintableConsole, *, bar_width: int = 40) -> Progress:
+    """Return bars that show the percent of a work, and the field ``note`` of each bar."""
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width),
+        TaskProgressColumn("{task.percentage:>3.0f} %"),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[note]}", markup=False),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
 
 
 def progress_bars(

@@ -43,8 +43,10 @@ from minispark.journal.rows import (
     event_of,
     job_of,
 )
+from minispark.observe.live_progress import LiveProgress
 from minispark.observe.projection import ReaderGuard, apply
 from minispark.observe.record import JobRecord
+from minispark.observe.views import JobView
 from minispark.plan.stages import StageGraph
 from minispark.scheduler import commands as c
 from minispark.scheduler import events as e
@@ -56,6 +58,8 @@ from minispark.task.failures import failure_of
 from minispark.task.spec import TaskFailure, TaskReport, TaskSpec
 from minispark.worker.executors import Executors
 
+_PROGRESS_S = 0.5
+"""Time between two looks at what running attempts have read."""
 WORKER = "local"
 _EPOCH = 1
 
@@ -79,6 +83,7 @@ class _Job:
     """Output directory of each sink stage, resolved when the job began."""
     reports: dict[TaskKey, TaskReport] = field(default_factory=dict)
     hits: dict[TaskKey, CacheHit] = field(default_factory=dict)
+    progress: LiveProgress = field(default_factory=LiveProgress)
 
 
 class EmbeddedMaster:
@@ -95,6 +100,7 @@ class EmbeddedMaster:
         cache: CacheSettings,
     ) -> None:
         self._pool = pool
+        self._slots = slots
         self._block_dirs = block_dirs
         self._cache_settings = cache
         self._cache: BlockCache | None = None
@@ -189,7 +195,20 @@ class EmbeddedMaster:
         job = self._jobs.get(name)
         if job is not None:
             apply(job.record, row)
-            job.changed(job.record.view())
+            job.changed(self._view(job))
+
+    def _view(self, job: _Job) -> JobView:
+        return job.progress.view(job.record, slots=self._slots, now=wall_s())
+
+    async def _watch_progress(self) -> None:
+        """Show what running attempts have read, for as long as a job runs."""
+        while self._running:
+            await asyncio.sleep(_PROGRESS_S)
+            progress = self._pool.progress()
+            for name, job in list(self._jobs.items()):
+                own = [each for each in progress if each.key.job == name]
+                if job.progress.update(WORKER, own, now=wall_s()):
+                    self._guard.run("progress", lambda job=job: job.changed(self._view(job)))
 
     def _carry_out(self, command: c.Command) -> None:
         match command:
@@ -213,6 +232,8 @@ class EmbeddedMaster:
 
     def _launch(self, launch: c.LaunchTask) -> None:
         job = self._jobs[launch.key.job]
+        if not self._running:
+            self._spawn(self._watch_progress())
         self._running[launch.key] = None
         self._spawn(self._attempt(job, launch))
 

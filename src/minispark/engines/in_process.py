@@ -21,7 +21,7 @@ from minispark.ids import TaskKey
 from minispark.plan.stages import StageGraph
 from minispark.settings import MIB
 from minispark.task.run import attempt
-from minispark.task.spec import TaskFailure, TaskReport, TaskSpec
+from minispark.task.spec import TaskFailure, TaskProgress, TaskReport, TaskSpec
 
 WHOLE_BYTES = 256 * MIB
 """Below this input size one process is as fast as several that must be started first."""
@@ -64,6 +64,10 @@ class _ThisProcess:
 
     async def cancel(self, key: TaskKey) -> None:
         """Do nothing: a thread cannot end another thread's query. The rows are dropped."""
+
+    def progress(self) -> tuple[TaskProgress, ...]:
+        """Return nothing: what this process reads may be read by its other threads."""
+        return ()
 
     async def close(self) -> None:
         """Do nothing: there are no processes."""

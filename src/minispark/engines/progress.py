@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from minispark.clock import monotonic_s
 from minispark.engines.base import JobOutcome, OnChange
 from minispark.errors import JobCancelledError, JobFailedError
-from minispark.formatting import duration_words, many
+from minispark.formatting import bytes_words, duration_words, many
+from minispark.observe.estimate import left_words
 from minispark.observe.views import JobView, running_stage
 from minispark.printable import printable
 
@@ -64,17 +65,29 @@ class ProgressLine:
 
     def __call__(self, view: JobView) -> None:
         """Show the progress of the job."""
-        done = sum(stage.tasks_done for stage in view.stages)
-        total = sum(stage.tasks for stage in view.stages)
         if self._line is not None:
             waiting = "waiting for workers" if view.workers_waiting else None
             description = waiting or printable(running_stage(view.stages) or view.name)
-            self._line.progress(description, done, total)
+            self._line.progress(description, view.progress, progress_note(view))
 
     def summarise(self, outcome: JobOutcome) -> None:
         """Replace the line by the summary of the job."""
         if self._line is not None:
             self._line.summary(summary_line(outcome))
+
+
+def progress_note(view: JobView) -> str:
+    """Return ``7/12 tasks, 1.2 GB of 4 GB, about 40 s left``; parts that are not known are omitted.
+
+    What is read is said only until all is read.
+    """
+    done = sum(stage.tasks_done for stage in view.stages)
+    total = sum(stage.tasks for stage in view.stages)
+    parts = [f"{done}/{many(total, 'task')}"]
+    if 0 < view.bytes_read < view.input_bytes:
+        parts.append(f"{bytes_words(view.bytes_read)} of {bytes_words(view.input_bytes)}")
+    left = left_words(view.left_s, view.left_sure)
+    return ", ".join([*parts, left] if left else parts)
 
 
 def summary_line(outcome: JobOutcome) -> str:
@@ -137,18 +150,18 @@ class _TerminalLine:
     """A bar on a terminal. In a log it would fill pages: there it is only the summary."""
 
     def __init__(self, console: PrintableConsole) -> None:
-        from minispark.engines.console import progress_bars
+        from minispark.engines.console import work_bars
 
         self.draws_progress = console.is_terminal
         self._console = console
-        self._bars = progress_bars(console, bar_width=_BAR_WIDTH)
+        self._bars = work_bars(console, bar_width=_BAR_WIDTH)
         self._task: TaskID | None = None
 
-    def progress(self, description: str, done: int, total: int) -> None:
+    def progress(self, description: str, percent: float, note: str) -> None:
         if self._task is None:
             self._bars.start()
-            self._task = self._bars.add_task(description, total=total)
-        self._bars.update(self._task, description=description, completed=done, total=total)
+            self._task = self._bars.add_task(description, total=100.0, note=note)
+        self._bars.update(self._task, description=description, completed=percent, note=note)
 
     def summary(self, text: str) -> None:
         self.close()
@@ -174,14 +187,14 @@ class _NotebookLine:
         self._drawn_s = 0.0
         self._ended = False
 
-    def progress(self, description: str, done: int, total: int) -> None:
+    def progress(self, description: str, percent: float, note: str) -> None:
         """Draw a bar, unless the last drawing is very recent."""
         now = monotonic_s()
         if self._display is None or now - self._drawn_s >= _DRAW_INTERVAL_S:
             self._drawn_s = now
             self._draw(
-                f'<progress value="{done}" max="{max(total, 1)}"></progress> '
-                f"{html.escape(description)}: {done}/{total} tasks"
+                f'<progress value="{percent:.1f}" max="100"></progress> '
+                f"{html.escape(description)}: {percent:.0f} %, {html.escape(note)}"
             )
 
     def summary(self, text: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel
 
 from minispark.formatting import count_words, duration_words, many
+from minispark.observe.estimate import left_words
 from minispark.observe.record import JobRecord
 from minispark.observe.views import JobMetrics, JobView, running_stage
 from minispark.scheduler.commands import JobStatus
@@ -28,6 +29,9 @@ Sentence = list[str | SentenceTime]
 def headline(record: JobRecord, view: JobView, metrics: JobMetrics) -> Sentence:
     """Return the state: ``Stage 3 of 4, 62 %, worker b lost at 10:31, 4 tasks run again``."""
     parts: list[Sentence] = [_state(record, view, metrics)]
+    left = left_words(view.left_s, view.left_sure)
+    if left is not None:
+        parts.append([left])
     if view.waiting is not None:
         parts.append([f"it waits: {view.waiting}"])
     lost = sorted(record.lost_workers.items(), key=lambda pair: pair[1])
@@ -59,7 +63,7 @@ def _state(record: JobRecord, view: JobView, metrics: JobMetrics) -> Sentence:
                 return ["All tasks done, its output is being published"]
             first = f"stage {open_stages.index(True) + 1} of {len(view.stages)}"
             stage = running_stage(view.stages) or first
-            return [f"{stage[0].upper()}{stage[1:]}, {view.progress:.0f} %"]
+            return [f"{stage[0].upper()}{stage[1:]}, {int(view.progress)} %"]
         case JobStatus.SUCCEEDED:
             workers = {a.worker for a in record.attempts.values() if a.status == "SUCCEEDED"}
             rows = metrics.input_records

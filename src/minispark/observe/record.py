@@ -18,12 +18,16 @@ from minispark.errors import Cancelled, ErrorInfo, Failure, WorkerLost
 from minispark.ids import TaskKey
 from minispark.observe import tables
 from minispark.observe.failures import FailureLocation, error_of
-from minispark.observe.tables import Attempt, StageState
+from minispark.observe.stage_state import Attempt, StageState
+from minispark.observe.stage_work import finished_work
 from minispark.observe.views import ENDED, JobMetrics, JobView, StageProgress, StageRow
 from minispark.plan.stages import StageGraph
 from minispark.scheduler.commands import JobStatus
 from minispark.scheduler.reasons import Reason, Why
 from minispark.task.spec import TaskFailure, TaskReport
+
+_ALMOST = 99.9
+"""The percent of a job that is done but has not succeeded yet: its files are being published."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,12 +201,13 @@ class JobRecord:
 
     def view(self) -> JobView:
         """Return the public view of the job."""
-        end = self._end
+        end, found = self._end, finished_work(self.stages.values())
+        succeeded = self.status is JobStatus.SUCCEEDED
         return JobView(
             job_id=self.job_id,
             name=self.name,
             status=self.status,
-            progress=tables.progress(self),
+            progress=100.0 if succeeded else min(_ALMOST, found.percent),
             error=self.error,
             submitted_at=self.submitted_at,
             started_at=self._started_at,
@@ -216,8 +221,9 @@ class JobRecord:
                     tasks=state.stage.partitions,
                     tasks_done=state.tasks_done(self.status),
                     cached=len(state.cached_blocks),
+                    progress=percent,
                 )
-                for state in self.stages.values()
+                for state, percent in zip(self.stages.values(), found.stages, strict=True)
             ],
             waiting=self._waiting,
             workers_waiting=self._no_worker,

@@ -13,8 +13,8 @@ from minispark.journal.decisions import Decision
 from minispark.journal.rows import Row
 from minispark.observe.projection import fold
 from minispark.observe.record import JobRecord
+from minispark.observe.stage_state import StageState
 from minispark.observe.story_words import ExplainedDecision, describe_decision, describe_row
-from minispark.observe.tables import StageState
 from minispark.scheduler.commands import (
     CancelTask,
     CommitJob,

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from minispark.errors import UsageError
 from minispark.observe.record import JobRecord
-from minispark.observe.tables import Attempt, StageState
+from minispark.observe.stage_state import Attempt, StageState
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from minispark.errors import ErrorInfo
 from minispark.observe.cards import job_card
+from minispark.observe.estimate import Sureness
 from minispark.scheduler.commands import JobStatus
 
 ENDED = frozenset({JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED})
@@ -28,6 +29,8 @@ class StageProgress(BaseModel):
     tasks_done: int
     cached: int = 0
     """Finished tasks that did not run, because a cache had their output."""
+    progress: float = 0.0
+    """Percent of its work, with what running tasks have read."""
 
 
 class JobView(BaseModel):
@@ -37,7 +40,7 @@ class JobView(BaseModel):
     name: str
     status: JobStatus
     progress: float
-    """Percent of tasks done."""
+    """Percent of the work: stages count by the time that their tasks take."""
     error: ErrorInfo | None = None
     submitted_at: float
     started_at: float | None = None
@@ -50,6 +53,19 @@ class JobView(BaseModel):
     workers_waiting: bool = False
     """There are tasks, but no worker to run them."""
     version: int = 0
+    left_s: float | None = None
+    """Time that it still takes, while it runs and if something is measured."""
+    left_sure: Sureness | None = None
+    """``about``, or ``at least`` if parts of the time that is left are not measured."""
+    tasks_running: int = 0
+    """Attempts that run now; others may be queued on workers. This and the next three are of a
+    running job."""
+    rows_read: int = 0
+    """Records that the source nodes have read so far, those of running tasks too."""
+    bytes_read: int = 0
+    """Bytes of input files so far, those of running tasks too."""
+    input_bytes: int = 0
+    """Bytes of all input files."""
 
     def _repr_html_(self) -> str:
         return job_card(self.name, self.job_id, self.status, self.progress, self.error)

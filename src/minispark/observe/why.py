@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from minispark.errors import Failure, FetchFailed, OutOfMemory, TaskError, TimedOut, WorkerLost
 from minispark.formatting import bytes_words, count_words, duration_words, many
 from minispark.observe.record import JobRecord
-from minispark.observe.tables import StageState
+from minispark.observe.stage_state import StageState
 from minispark.plan.stages import ReadMode
 from minispark.settings import MIB
 

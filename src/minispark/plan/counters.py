@@ -41,9 +41,20 @@ def counted(frame: pl.LazyFrame, node: str) -> pl.LazyFrame:
     )
 
 
+def counts_so_far() -> dict[str, int]:
+    """Return the counts of the running task; any thread may ask."""
+    with _lock:
+        return dict(_current)
+
+
+def reset_counts() -> None:
+    """Begin at zero."""
+    with _lock:
+        _current.clear()
+
+
 @contextmanager
 def counting() -> Iterator[Counter[str]]:
     """Collect the counts of one task. An executor runs one task at a time in its process."""
-    with _lock:
-        _current.clear()
+    reset_counts()
     yield _current

@@ -20,6 +20,7 @@ from minispark.plan.scan_files import begins_compressed
 from minispark.plan.splits import QUOTES_SCHEMA
 from minispark.plan.stages import ScanFormat
 from minispark.settings import MIB
+from minispark.task.progress import note_block, scan_bytes
 from minispark.task.scan_errors import locate_error
 from minispark.task.scans import open_scan
 from minispark.task.spec import InputGeneration, ScanTask, TaskSpec
@@ -61,9 +62,10 @@ def read_inputs(spec: TaskSpec, *, port: BlockPort) -> Inputs:
     for task_input in spec.inputs:
         parts = []
         blocks = task_input.needed_blocks()
-        total_bytes += sum(block.meta.length for block in blocks)
-        for fetched in port.read(blocks):
+        for block, fetched in zip(blocks, port.read(blocks), strict=True):
             parts.append(fetched.frame)
+            note_block(block.meta.length)
+            total_bytes += block.meta.length
             http_bytes += fetched.http_bytes
         rows = _concatenate(parts, rechunk=_NEEDS_ONE_CHUNK in spec.fragment)
         frames[task_input.leaf] = _check_height(task_input.leaf, blocks, rows)
@@ -78,18 +80,8 @@ def input_generations(spec: TaskSpec) -> tuple[InputGeneration, ...]:
 
 
 def bytes_read(scans: Iterable[ScanTask]) -> int:
-    """Return the input bytes of a task's splits.
-
-    A task that counts quotes adds nothing: the task that reads the rows reads the bytes again. A
-    Parquet split is in rows; the split with the first row gets the bytes of the file.
-    """
-    total = 0
-    for scan in scans:
-        if scan.spec.format is ScanFormat.PARQUET:
-            total += sum(split.size for split in scan.splits if split.start == 0)
-        elif not scan.spec.format.auxiliary:
-            total += sum(split.end - split.start for split in scan.splits)
-    return total
+    """Return the input bytes of a task's splits."""
+    return sum(map(scan_bytes, scans))
 
 
 def largest_inputs(spec: TaskSpec) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from minispark.task.collect import collect
 from minispark.task.failures import failure_of
 from minispark.task.inputs import bytes_read, input_generations, read_inputs
 from minispark.task.outputs import write_output
+from minispark.task.progress import begin
 from minispark.task.scan_inputs import pinned_inputs
 from minispark.task.spec import TaskFailure, TaskReport, TaskSpec
 from minispark.task.usage import UsageMeter
@@ -39,6 +40,7 @@ def run_task(spec: TaskSpec, *, port: BlockPort, meter: UsageMeter | None = None
     started_s = monotonic_s()
     if spec.fragment == NO_FRAGMENT:
         return TaskReport(key=spec.key, block=EMPTY_BLOCK)
+    begin()
     inputs = read_inputs(spec, port=port)
     with pinned_inputs():
         with nullcontext() if meter is None else meter.collecting():

@@ -34,6 +34,7 @@ from minispark.plan.columns import exact_columns
 from minispark.plan.scan_files import is_compressed
 from minispark.plan.splits import QUOTES_SCHEMA
 from minispark.plan.stages import Split
+from minispark.task.progress import note_part
 from minispark.task.scan_inputs import file_name, group_whole_files, input_path, is_whole
 from minispark.task.scan_records import BOM, Bytes, body_start, count_byte, map_file, record_start
 from minispark.task.spec import ScanTask
@@ -139,7 +140,9 @@ class CsvReader:
                 self._check_header(data[:body], path)
             if begin < end:
                 if options.check_width and begin == body:
-                    return self._scan(data[:end], has_header=False, names=options.new_columns)
+                    content = data[:end]
+                    note_part(content)
+                    return self._scan(content, has_header=False, names=options.new_columns)
                 return self.read_records(data, body, begin, end)
             if split.start == 0 and (options.has_header or body == len(data)):
                 # Polars checks the header, or refuses the empty file.
@@ -164,7 +167,9 @@ class CsvReader:
             header = (self.options.separator.join(map(str, columns)) + "\n").encode()
             names = self.schema.names()
         with memoryview(data) as view, view[begin:end] as records:
-            return self._scan(b"".join((header, records)), has_header=True, names=names)
+            content = b"".join((header, records))
+        note_part(content)
+        return self._scan(content, has_header=True, names=names)
 
     def _next_start(self, data: Bytes, split: Split, position: int, body: int) -> int:
         """Return where the first record at or after ``position`` begins."""

@@ -16,6 +16,7 @@ import polars as pl
 
 from minispark.plan.scan_files import row_groups
 from minispark.plan.stages import ScanFormat, Split
+from minispark.task.progress import note_part
 from minispark.task.scan_csv import count_quotes, open_csv
 from minispark.task.scan_inputs import group_whole_files, input_path
 from minispark.task.scan_records import map_file, record_start
@@ -79,7 +80,9 @@ def _open_lines(scan: ScanTask, schema: pl.Schema, data_root: Path | None) -> li
 
 def _lines(path: Path, split: Split) -> bytes:
     with map_file(path) as data:
-        return data[record_start(data, split.start) : record_start(data, split.end)]
+        lines = data[record_start(data, split.start) : record_start(data, split.end)]
+    note_part(lines)
+    return lines
 
 
 def _open_parquet(scan: ScanTask, schema: pl.Schema, data_root: Path | None) -> list[pl.LazyFrame]:

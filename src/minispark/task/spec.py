@@ -7,7 +7,19 @@ from dataclasses import dataclass, field
 from typing import Annotated
 
 from minispark.blocks.meta import BlockMeta, BlockSource
-from minispark.bounds import Checksum, Count, Data, Entries, Id, Items, Path, Seconds, Signed, Text
+from minispark.bounds import (
+    Checksum,
+    Count,
+    Data,
+    Entries,
+    Id,
+    Items,
+    Path,
+    Range,
+    Seconds,
+    Signed,
+    Text,
+)
 from minispark.errors import Failure, JobFailedError
 from minispark.ids import TaskKey
 from minispark.plan.stages import OptimizerFlags, Output, ScanInput, ScanSpec, Split
@@ -159,6 +171,22 @@ class TaskReport:
     def bytes_written(self) -> int:
         """Bytes of its block, or of the file that it wrote."""
         return self.block.bytes if self.sink is None else self.sink.bytes
+
+
+@dataclass(frozen=True, slots=True)
+class TaskProgress:
+    """What a running attempt has read so far. It is shown to people and decides nothing."""
+
+    key: TaskKey
+    ran_s: Seconds = 0.0
+    bytes_read: Count = 0
+    """Bytes of input files and blocks."""
+    nodes: Annotated[Mapping[Text, Count], Entries] = field(default_factory=dict)
+    """Rows out of each counted DAG node so far."""
+    expected_rows: Count = 0
+    """Records in the input files, estimated from the first ones; 0 if that is not known."""
+    share: Annotated[float, Range(0, 1)] | None = None
+    """The part of the input files that Polars has read; None if that says nothing."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,11 +30,13 @@ class UsageMeter:
         self._reset = _open("clear_refs", os.O_WRONLY)
         self._cpu_s = 0.0
         self._spilled = 0
+        self._read_before: int | None = None
         self._peak_is_known = False
 
     def begin(self) -> None:
         """Begin to measure a task."""
         self._cpu_s, self._spilled, self._peak_is_known = _cpu_s(), 0, False
+        self._read_before = None
         if self._reset is not None:
             with suppress(OSError):
                 os.pwrite(self._reset, _RESET_PEAK, 0)
@@ -44,10 +46,16 @@ class UsageMeter:
     def collecting(self) -> Iterator[None]:
         """Count the bytes that the process writes within the block: a query writes no output."""
         before = self._field(self._io, b"wchar:")
+        self._read_before = self._field(self._io, b"rchar:")
         yield
         after = self._field(self._io, b"wchar:")
         if before is not None and after is not None and after - before >= _SMALL_SPILL_BYTES:
             self._spilled += after - before
+
+    def bytes_read(self) -> int | None:
+        """Return the bytes that the process has read since `collecting` began; from any thread."""
+        before, now = self._read_before, self._field(self._io, b"rchar:")
+        return None if before is None or now is None else max(0, now - before)
 
     def usage(self) -> TaskUsage:
         """Return what the task has used since `begin`."""

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from minispark.formatting import many
 from minispark.observe.record import JobRecord
-from minispark.observe.tables import StageState
+from minispark.observe.stage_state import StageState
 from minispark.observe.views import RowStatus, StageRow
 from minispark.plan.exchanges import describe_move, describe_output
 from minispark.plan.stages import ReadMode, Stage, StageInput

@@ -9,8 +9,8 @@ from typing import Literal
 from pydantic import BaseModel
 
 from minispark.observe.record import JobRecord
+from minispark.observe.stage_state import StageState
 from minispark.observe.stage_totals import rows_out
-from minispark.observe.tables import StageState
 from minispark.task.spec import TaskReport, TaskUsage
 
 Unit = Literal["s", "rows", "bytes"]

@@ -17,8 +17,8 @@ from pydantic import BaseModel
 
 from minispark.ids import TaskKey
 from minispark.observe.record import JobRecord
+from minispark.observe.stage_state import Attempt
 from minispark.observe.stage_totals import rows_out
-from minispark.observe.tables import Attempt
 
 STATES = ("RUNNING", "SUCCEEDED", "FAILED", "CANCELLED")
 _SLACK_S = 0.05

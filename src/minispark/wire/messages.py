@@ -30,7 +30,7 @@ from minispark.blocks.meta import BlockSource
 from minispark.ids import BLOCK_ID, TaskKey
 from minispark.plan.stages import StageGraph
 from minispark.settings import MAX_WEIGHT, MIN_WEIGHT
-from minispark.task.spec import FragmentKey, TaskFailure, TaskReport, TaskSpec
+from minispark.task.spec import FragmentKey, TaskFailure, TaskProgress, TaskReport, TaskSpec
 
 PROTOCOL: Literal[1] = 1
 
@@ -192,6 +192,8 @@ class HeartbeatRequest(_Message):
     held_jobs: _Ids = ()
     full: Full | None = None
     cache: CacheChanges | None = None
+    progress: Annotated[tuple[TaskProgress, ...], bounds.Items] = ()
+    """Of the attempts that run; those that wait for a slot have none."""
 
 
 class WorkerReply(_Message):

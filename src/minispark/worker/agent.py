@@ -281,6 +281,7 @@ class Agent:
                     held_jobs=self._held_jobs(files),
                     cache=await self._cache_sync.changes(),
                     full=full,
+                    progress=self._measure("progress", self._executors.progress, ()),
                 )
                 reply = await self._rpc.heartbeat(heartbeat)
             except errors.MasterUnreachableError as error:

@@ -7,7 +7,7 @@ and not the worker. It is spawned, never forked: forked Polars threads deadlock.
 ::
 
     parent  --- Hello, TaskSpec, TaskSpec, ... --->  executor     (stdin)
-            <-- Ready, report, report, ... ---------              (stdout)
+            <-- Ready, progress, report, ... -------              (stdout)
             <-- lines that tasks print -------------              (stderr)
 
 What a task prints to stdout goes to stderr, so that it cannot corrupt the messages. When its parent
@@ -16,22 +16,29 @@ has ended, the executor ends at once.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import select
 import signal
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import IO, Any
 
 import polars as pl
 
 from minispark.blocks.port import BlockFiles
+from minispark.clock import monotonic_s
+from minispark.task.progress import progress_of
 from minispark.task.run import attempt
-from minispark.task.spec import TaskSpec
+from minispark.task.spec import TaskFailure, TaskReport, TaskSpec
 from minispark.task.usage import UsageMeter
 from minispark.worker.pipes import LENGTH, ExecutorHello, ExecutorReady, pack, unpack
+
+_PROGRESS_S = 0.5
+"""Time between two messages about a running task."""
 
 
 def main() -> None:
@@ -42,11 +49,49 @@ def main() -> None:
     sys.path[:] = hello.path
     _warm()
     meter = UsageMeter()
+    reporter = _ProgressReporter(replies, meter)
     _send(replies, ExecutorReady())
+    threading.Thread(target=reporter.run, daemon=True).start()
     while True:
         spec: TaskSpec = _receive(requests)
         port = BlockFiles(Path(spec.block_directory), hello.fetch)
-        _send(replies, attempt(spec, port=port, meter=meter))
+        reporter.begin(spec)
+        outcome = attempt(spec, port=port, meter=meter)
+        reporter.end(outcome)
+
+
+class _ProgressReporter:
+    """Sends what the running task has read, a few times a second, and its outcome in the end.
+
+    A task that is shorter than that costs nothing.
+    """
+
+    def __init__(self, replies: IO[bytes], meter: UsageMeter) -> None:
+        self._replies = replies
+        self._meter = meter
+        self._lock = threading.Lock()
+        self._running: tuple[TaskSpec, float] | None = None
+
+    def begin(self, spec: TaskSpec) -> None:
+        self._running = spec, monotonic_s()
+
+    def end(self, outcome: TaskReport | TaskFailure) -> None:
+        with self._lock:  # After the outcome there must be no progress of its task.
+            self._running = None
+            _send(self._replies, outcome)
+
+    def run(self) -> None:
+        """Send progress for as long as the process lives."""
+        while True:
+            time.sleep(_PROGRESS_S)
+            with self._lock:
+                running = self._running
+                if running is None or monotonic_s() - running[1] < _PROGRESS_S:
+                    continue
+                spec, began_s = running
+                ran_s, read = monotonic_s() - began_s, self._meter.bytes_read()
+                with contextlib.suppress(Exception):  # A task does not depend on it.
+                    _send(self._replies, progress_of(spec, ran_s=ran_s, polars_bytes=read))
 
 
 def _private_pipes() -> tuple[IO[bytes], IO[bytes]]:

@@ -21,7 +21,7 @@ from minispark.errors import Failure
 from minispark.ids import TaskKey
 from minispark.logs import logger
 from minispark.masks import masked
-from minispark.task.spec import TaskFailure, TaskReport, TaskSpec
+from minispark.task.spec import TaskFailure, TaskProgress, TaskReport, TaskSpec
 from minispark.worker.pipes import LENGTH, ExecutorHello, ExecutorReady, pack, unpack
 
 _START_TIMEOUT_S = 60.0
@@ -54,6 +54,8 @@ class ExecutorProcess:
         self.verdict: Failure | None = None
         """Why its parent killed it."""
         self.baseline_bytes = 0
+        self.progress: TaskProgress | None = None
+        """What its task has read so far; None in the first moments of a task."""
 
     @classmethod
     async def start(
@@ -106,8 +108,10 @@ class ExecutorProcess:
         """Run a task; raise `ExecutorEnded` if the process ends before it reports."""
         # Not reset afterwards: the last lines of a task may come after its report.
         self._task = spec.key
+        self.progress = None
         await self._write(spec)
-        report = await self._read()
+        while isinstance(report := await self._read(), TaskProgress):
+            self.progress = report
         if not isinstance(report, TaskReport | TaskFailure):
             msg = "an executor answered something else than a report"
             raise ExecutorEnded(msg)

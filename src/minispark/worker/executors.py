@@ -28,7 +28,7 @@ from minispark.logs import logger, task_fields
 from minispark.settings import CapacitySettings
 from minispark.task.failures import PANIC_CODE
 from minispark.task.inputs import input_generations, largest_inputs
-from minispark.task.spec import TaskFailure, TaskReport, TaskSpec
+from minispark.task.spec import TaskFailure, TaskProgress, TaskReport, TaskSpec
 from minispark.worker.cleanup import discard_attempt
 from minispark.worker.executor_process import ExecutorEnded, ExecutorProcess, OutputListener
 
@@ -48,6 +48,9 @@ class Executors(Protocol):
 
     async def cancel(self, key: TaskKey) -> None:
         """End an attempt early; its ``run`` returns a failure."""
+
+    def progress(self) -> tuple[TaskProgress, ...]:
+        """Return what the running attempts have read so far."""
 
     async def close(self) -> None:
         """End all processes."""
@@ -175,6 +178,15 @@ class ExecutorPool:
             run.executor.kill(errors.Cancelled())
         elif run.turn is not None and not run.turn.done():
             run.turn.set_result(None)
+
+    def progress(self) -> tuple[TaskProgress, ...]:
+        """Return what the running attempts have read so far."""
+        now, found = monotonic_s(), []
+        for key, run in self._runs.items():
+            if run.executor is not None and run.began_s is not None:
+                progress = run.executor.progress or TaskProgress(key)
+                found.append(replace(progress, ran_s=now - run.began_s))
+        return tuple(found)
 
     async def close(self) -> None:
         """End all executors; attempts that wait or run return `Cancelled`."""

@@ -273,6 +273,10 @@ class Registry:
         """Return the sessions of workers that may get work."""
         return [session for session in self._workers.values() if session.status == "UP"]
 
+    def slots_up(self) -> int:
+        """Return the number of slots of workers that may get work."""
+        return sum(session.slots for session in self.up())
+
     def down(self, worker: str, epoch: int) -> None:
         """Mark a session as DOWN."""
         session = self._workers.get(worker)

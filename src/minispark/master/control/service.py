@@ -62,6 +62,7 @@ class Service:
         writer, steps = JournalWriter(journal, jobs.live.keys), config.journal.snapshot_steps
         loop = SchedulerLoop(Scheduler(config.scheduler), journal, writer, snapshot_steps=steps)
         registry = Registry(identity.master_epoch)
+        jobs.slots = registry.slots_up
         components = Components(config, identity, journal, jobs, registry, writer, loop)
         self.config = config
         self.components = components

@@ -79,6 +79,9 @@ class WorkerService:
         session.seen_at = monotonic_s()
         session.metrics = dict(request.metrics)
         session.update_cache(request.cache)
+        self._components.guard.run(
+            "progress", self._jobs.note_progress, session.worker_id, request.progress
+        )
         changed, session.full = session.full != request.full, request.full
         worker, epoch = session.worker_id, session.epoch
         held = tuple(job for job in request.held_jobs if not self._has_results(session, job))

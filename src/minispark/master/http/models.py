@@ -15,9 +15,10 @@ from minispark.master.control.registry import WorkerSession
 from minispark.master.jobs.finished_job import FinishedJob
 from minispark.master.views.metrics import worker_figures
 from minispark.observe.cluster import WorkerFigures
+from minispark.observe.live_progress import RunningAttempt
 from minispark.observe.record import JobRecord
+from minispark.observe.stage_state import Attempt
 from minispark.observe.stage_totals import rows_out
-from minispark.observe.tables import Attempt
 from minispark.observe.views import JobView, StageRow
 from minispark.scheduler.commands import JobStatus
 from minispark.ui import OutputRows
@@ -104,9 +105,19 @@ class TaskView(BaseModel):
     """Bytes of blocks of earlier stages."""
     bytes_written: int | None = None
     """Bytes of its block or output file."""
+    ran_s: float | None = None
+    """Of an attempt that runs now: how long it has run. None while it is queued."""
+    progress: float | None = None
+    """Percent of its input that a running attempt has read, None if that is not known."""
+    rows_so_far: int | None = None
+    """Records that a running attempt has read of input files."""
+    bytes_so_far: int | None = None
+    """Bytes that a running attempt has read of files and blocks."""
 
     @classmethod
-    def of(cls, attempt: Attempt, record: JobRecord) -> TaskView:
+    def of(
+        cls, attempt: Attempt, record: JobRecord, running: RunningAttempt | None = None
+    ) -> TaskView:
         """Return the view of an attempt; its error has the last lines that it printed."""
         key, failure, usage = attempt.key, attempt.failure, attempt.usage
         report = record.stages[key.stage].reports.get(key.partition)
@@ -134,7 +145,17 @@ class TaskView(BaseModel):
             bytes_read=None if report is None else report.bytes_read,
             block_bytes_read=None if report is None else report.block_bytes_read,
             bytes_written=None if report is None else report.bytes_written,
+            **({} if running is None else _so_far(running)),
         )
+
+
+def _so_far(running: RunningAttempt) -> dict[str, Any]:
+    return {
+        "ran_s": running.ran_s,
+        "progress": None if running.share is None else round(100.0 * running.share, 1),
+        "rows_so_far": running.rows_read,
+        "bytes_so_far": running.bytes_read,
+    }
 
 
 class TaskList(BaseModel):

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
 from minispark.blocks.cache_hits import CacheHit
 from minispark.blocks.meta import BlockMeta, PartitionMeta
+from minispark.clock import wall_s
 from minispark.errors import ErrorInfo
 from minispark.ids import TaskKey
 from minispark.journal import rows
@@ -22,11 +23,12 @@ from minispark.master.jobs.finished_job import Ending, FinishedJob
 from minispark.observe.cluster import Totals
 from minispark.observe.job_list import JOB_COLUMNS
 from minispark.observe.listing import ListPage, ListQuery, select
+from minispark.observe.live_progress import LiveProgress
 from minispark.observe.record import JobRecord
 from minispark.observe.views import JobMetrics, JobView, StageRow
 from minispark.plan.stages import StageGraph
 from minispark.printable import did_you_mean
-from minispark.task.spec import SinkFile
+from minispark.task.spec import SinkFile, TaskProgress
 from minispark.wire.http import RefusedError
 
 _COMPARED_IDS = 50
@@ -54,11 +56,18 @@ class RunningJob:
     """Its cached blocks, as they were when it was submitted."""
     ending: Ending | None = None
     """How it ended, until its record is frozen."""
+    progress: LiveProgress = field(default_factory=LiveProgress)
+    """What its running attempts have read so far."""
 
     @property
     def job_id(self) -> str:
         """Id of the job."""
         return self.record.job_id
+
+    @property
+    def version(self) -> int:
+        """The version of its view."""
+        return self.record.version + self.progress.version
 
     @property
     def graph(self) -> StageGraph:
@@ -97,6 +106,8 @@ class JobStore:
         """Sums over finished jobs that are not kept any more."""
         self.change_count = 0
         """Grows with every change of any job."""
+        self.slots: Callable[[], int] = lambda: 0
+        """Returns the slots of the workers that are UP."""
         self.closed = False
         """Whether waiting has ended for good."""
         self._retained = retained
@@ -197,7 +208,23 @@ class JobStore:
     def view(self, job: str) -> JobView:
         """Return the status of a job."""
         outcome = self.outcome(job)
-        return self.live[job].record.view() if outcome is None else outcome.view
+        if outcome is not None:
+            return outcome.view
+        live = self.live[job]
+        return live.progress.view(live.record, slots=self.slots(), now=wall_s())
+
+    def note_progress(self, worker: str, progress: Iterable[TaskProgress]) -> None:
+        """Take what a worker says of its running attempts."""
+        by_job: dict[str, list[TaskProgress]] = {}
+        for each in progress:
+            by_job.setdefault(each.key.job, []).append(each)
+        now = wall_s()
+        for job, live in self.live.items():
+            entries = by_job.get(job, ())
+            if (entries or live.progress.has(worker)) and live.progress.update(
+                worker, entries, now=now
+            ):
+                self.changed(job)
 
     def stage_rows(self, job: str) -> list[StageRow]:
         """Return the stage table of a job."""
@@ -229,7 +256,7 @@ class JobStore:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(wait_s):
                 while not self.closed and self.outcome(job) is None:
-                    if self.live[job].record.version > seen:
+                    if self.live[job].version > seen:
                         break
                     await self._change_of(job)
         return self.view(job)

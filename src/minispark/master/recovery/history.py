@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
-from minispark.clock import monotonic_s
+from minispark.clock import monotonic_s, wall_s
 from minispark.journal.cluster_event import EventQuery, read_news
 from minispark.journal.journal import Journal, JournalEvent
 from minispark.journal.rows import Row
@@ -46,7 +46,12 @@ class JobHistory:
         if after is not None:
             names = [attempt.key.block_id for attempt in attempts]
             attempts = attempts[names.index(after) + 1 :] if after in names else []
-        page = [models.TaskView.of(attempt, record) for attempt in attempts[:limit]]
+        live = self._jobs.live.get(job)
+        running = {} if live is None else live.progress.running(record, now=wall_s())
+        page = [
+            models.TaskView.of(attempt, record, running.get(attempt.key))
+            for attempt in attempts[:limit]
+        ]
         more = page[-1].task if len(attempts) > limit else None
         return models.TaskList(job_id=job, tasks=page, after=more)
 

@@ -104,7 +104,7 @@ class JobPages:
         return cache.put(job, view.version, document, took_s=monotonic_s() - start)
 
     def _inputs(self, job: str, record: JobRecord) -> JobPageInputs:
-        up = sum(session.slots for session in self._registry.up())
+        up = self._registry.slots_up()
         outcome = self._jobs.outcome(job)
         if outcome is not None:
             return replace(_finished_inputs(outcome, record), up=up)

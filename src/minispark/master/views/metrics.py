@@ -40,7 +40,7 @@ class MetricsView:
         present = [worker for worker in workers if worker.status != "DOWN"]
         up = sum(worker.status == "UP" for worker in workers)
         usage = self._tree.usage()
-        views = [live.record.view() for live in self._jobs.live.values()]
+        views = [self._jobs.view(job) for job in self._jobs.live]
         return cluster.SystemMetrics(
             at=wall_s(),
             cluster_id=components.identity.cluster_id,

@@ -46,6 +46,7 @@ function replace(old, fresh) {
   const scrolled = old.scrollLeft;
   localTimes(fresh);
   for (const change of preparations) change(fresh);
+  for (const clock of fresh.querySelectorAll("[data-clock]")) clocks.set(clock, performance.now());
   old.replaceWith(fresh);
   fresh.scrollLeft = scrolled;
   if (focused === old) fresh.focus();
@@ -119,6 +120,22 @@ document.getElementById("logout")?.addEventListener("click", async () => {
   await fetch("/logout", {method: "POST"});
   location.assign("/login");
 });
+
+// A clock goes on between two refreshes: it shows the seconds that it was given, and those since.
+const clocks = new WeakMap();
+
+function clockText(seconds) {
+  if (seconds < 60) return `${seconds.toFixed(1)} s`;
+  const minutes = Math.floor(seconds / 60);
+  return minutes < 60 ? `${minutes} min ${Math.floor(seconds % 60)} s` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+}
+
+setInterval(() => {
+  for (const clock of document.querySelectorAll("[data-clock]")) {
+    if (!clocks.has(clock)) clocks.set(clock, performance.now());
+    clock.textContent = clockText(Number(clock.dataset.clock) + (performance.now() - clocks.get(clock)) / 1000);
+  }
+}, 500);
 
 localTimes(document);
 setInterval(() => localTimes(document), 15_000);
