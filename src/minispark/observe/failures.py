@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from typing import assert_never
 
@@ -38,6 +39,24 @@ def error_of(failure: errors.Failure, location: FailureLocation | None = None) -
         partition=location.partition,
         log=location.log,
     )
+
+
+def error_kind(error: errors.ErrorInfo) -> tuple[str | None, ...]:
+    """Return a key that is the same for errors of a job that differ only in data.
+
+    Data are values and names in quotes (but not columns), words with digits, paths, and what
+    follows a semicolon. If a function of the user raised, its lines decide, not its words.
+    """
+    frames = tuple(_FRAME.findall(error.detail or ""))
+    words = frames or (_REPEATED.sub("*", _DATA.sub("*", error.message.partition(";")[0])),)
+    return (error.stage, error.code, error.node, error.field, error.exception, *words)
+
+
+_FRAME = re.compile(r"^  File .*$", re.MULTILINE)
+_DATA = re.compile(
+    r"""(?<!column )(?:"[^"]*"|'[^']*')|[^\s"'`()\[\],]*(?:\d|/)[^\s"'`()\[\],]*""",
+)
+_REPEATED = re.compile(r"\*(?:, \*)+")
 
 
 def _meaning(failure: errors.Failure) -> errors.ErrorInfo:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pydantic import BaseModel
 
 from minispark.errors import Cancelled, ErrorInfo
+from minispark.observe.failures import error_kind
 from minispark.observe.headline import Sentence, headline
 from minispark.observe.record import JobRecord
 from minispark.observe.views import JobMetrics, JobView, StageRow
@@ -21,6 +22,10 @@ from minispark.ui.quantiles import StageQuantiles, WorkerShare, quantiles, worke
 
 _MAX_PROBLEMS = 50
 """More different problems do not help a reader; the list of attempts has all of them."""
+
+
+_MAX_OTHERS = 5
+"""Messages of one kind of failure, besides the first."""
 
 
 class OutputRows(BaseModel):
@@ -44,7 +49,10 @@ class OutputFiles(BaseModel):
 
 
 class Problem(BaseModel):
-    """Attempts that failed in the same way; ``task``, ``worker`` and ``at`` are of the first."""
+    """Attempts that failed in the same way, perhaps over other data.
+
+    ``error``, ``task``, ``worker`` and ``at`` are of the first one.
+    """
 
     error: ErrorInfo
     count: int
@@ -52,6 +60,8 @@ class Problem(BaseModel):
     worker: str
     at: float
     workers: list[str]
+    others: list[str] = []
+    """Some messages that differ from that of ``error``."""
 
 
 class JobPage(BaseModel):
@@ -105,17 +115,19 @@ def job_page_of(record: JobRecord, inputs: JobPageInputs, *, now: float) -> JobP
 
 
 def problems(record: JobRecord) -> list[Problem]:
-    """Return the failures of a job, equal ones once, in the order of their first occurrence."""
-    groups: dict[tuple[int, str, str], Problem] = {}
+    """Return the failures of a job, each kind once, in the order of their first occurrence."""
+    groups: dict[tuple[str | None, ...], Problem] = {}
     for key, attempt in record.attempts.items():
         if attempt.failure is None or isinstance(attempt.failure, Cancelled):
             continue
         error = record.explain(attempt.failure, key)
-        # The sentence of a failure that is not the user's names its partition: compare without it.
-        kind = (key.stage, error.code, error.message.partition(" (stage ")[0])
+        kind = error_kind(error)
         problem = groups.get(kind)
         if problem is not None:
             problem.count += 1
+            told = [problem.error.message, *problem.others]
+            if error.message not in told and len(told) <= _MAX_OTHERS:
+                problem.others.append(error.message)
             if attempt.worker not in problem.workers:
                 problem.workers.append(attempt.worker)
         elif len(groups) < _MAX_PROBLEMS:
