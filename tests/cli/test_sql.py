@@ -142,6 +142,7 @@ def test_a_cluster_gives_the_same(
     ran = minispark("sql", QUERY, "--table", str(table), "--json", "--engine", small_cluster.url)
     assert ran.returncode == 0, ran.stderr
     assert_frame_equal(rows_of(ran.stdout), expected(table))
+    assert small_cluster.client.jobs()[0].name == QUERY, "people see the query as its name"
 
 
 def test_a_plan_is_a_mermaid_chart(minispark: Minispark, table: Path, tmp_path: Path) -> None:

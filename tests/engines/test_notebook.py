@@ -108,7 +108,7 @@ def test_a_query_that_fails_says_so_and_shows_the_calls_of_the_user(kernel: Kern
 @pytest.mark.process
 def test_an_interrupt_cancels_the_job_in_a_few_lines(kernel: Kernel, idle: LocalCluster) -> None:
     run(kernel, SETUP)
-    run(kernel, f"away = ms.Engine({idle.url!r}, token={idle.token!r})")
+    run(kernel, f"away = ms.Engine({idle.url!r}, token={idle.token!r}).named('daily <sales>')")
     request = kernel.client.execute("query.collect(engine=away)")
     waiting, drawn = False, [""]
     while drawn[-1].find(" is CANCELLED after ") < 0:
@@ -119,7 +119,7 @@ def test_an_interrupt_cancels_the_job_in_a_few_lines(kernel: Kernel, idle: Local
             waiting = True
             kernel.manager.interrupt_kernel()
     (job,) = idle.client.jobs()
-    assert job.status == "CANCELLED"
+    assert (job.status, job.name) == ("CANCELLED", "daily <sales>")
     assert f'<a href="{idle.url}/jobs/{job.job_id}"' in drawn[-1]
     reply = kernel.client.get_shell_msg(timeout=DEADLINE_S)
     assert reply["parent_header"]["msg_id"] == request

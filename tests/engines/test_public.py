@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import traceback
 from collections.abc import Callable
@@ -14,7 +15,7 @@ import minispark
 from minispark import Engine
 from minispark.engines.background import BackgroundQuery, Cancellation
 from minispark.engines.public import public
-from minispark.errors import JobFailedError, MinisparkError, UsageError
+from minispark.errors import JobFailedError, MasterUnreachableError, MinisparkError, UsageError
 from minispark.tracebacks import user_frames
 
 FOLDERS = tuple(str(Path(module.__file__ or "").parent) for module in (minispark, pl))
@@ -127,3 +128,10 @@ def test_a_query_in_the_background_raises_and_is_interrupted_in_the_same_way(
 
     monkeypatch.setattr(query._ended, "wait", wait)
     assert "still runs in the background" in str(caught(query.fetch_blocking))
+
+
+def test_a_named_engine_keeps_the_connection_of_the_engine_that_it_comes_from() -> None:
+    engine = Engine(CLOSED, token="t").named("daily")  # noqa: S106
+    gc.collect()
+    with pytest.raises(MasterUnreachableError):
+        pl.LazyFrame({"a": [1]}).collect(engine=engine)

@@ -61,7 +61,7 @@ def test_ctrl_c_ends_a_script_and_its_processes(tmp_path: Path) -> None:
         os.killpg(process.pid, signal.SIGINT)
         _, err = process.communicate(timeout=60)
     *calls, last = err.splitlines()
-    assert last == "KeyboardInterrupt: the query 'query' was cancelled"
+    assert last == "KeyboardInterrupt: the query 'query for a' was cancelled"
     assert "site-packages" not in "".join(calls)
     assert "src/minispark" not in "".join(calls)
     assert process.returncode == -signal.SIGINT

@@ -31,6 +31,7 @@ from minispark.plan.input_paths import (
     is_directory,
     polars_sources,
 )
+from minispark.plan.query_name import sql_name
 from minispark.plan.scan_files import is_file_url, is_remote
 from minispark.plan.sqltext import SqlRefusedError, check_statement
 from minispark.settings import PlanSettings
@@ -72,7 +73,8 @@ def run_query(
         A table or the query is wrong, or there is no such engine.
     """
     frame = _query(query, tables)
-    return frame.collect(engine=Engine(master_of(engine), parallelism=parallelism))
+    runner = Engine(master_of(engine), parallelism=parallelism).named(sql_name(query))
+    return frame.collect(engine=runner)
 
 
 def explain_query(query: str, tables: Sequence[str], *, parallelism: int | None) -> str:

@@ -5,6 +5,7 @@ Polars marks that interface as unstable, so all other code goes through `Engine.
 
 from __future__ import annotations
 
+import copy
 import html
 import os
 import sys
@@ -36,6 +37,7 @@ from minispark.errors import MinisparkError, UnsupportedError
 from minispark.observe.cards import workers_table
 from minispark.plan.build import PlanOutput, plan_outputs
 from minispark.plan.explain import Explanation
+from minispark.plan.query_name import MAX_NAME, query_name
 from minispark.plan.stages import StageGraph
 from minispark.settings import LARGE_BYTES, PlanSettings
 
@@ -100,12 +102,15 @@ class Engine(polars.lazyframe.engine.Engine):
         large_bytes: int = LARGE_BYTES,
     ) -> None:
         self._url = url
+        self._job_name: str | None = None
         self._progress = progress
         self._settings = PlanSettings(
             parallelism=parallelism, fallback=fallback, large_bytes=large_bytes
         )
         self._whole_bytes = 0 if processes or url is not None else whole_bytes
         self._cluster = None if url is None else ClusterRunner(url, token)
+        self._origin: Engine | None = None
+        """The engine that closes the connection at its end: one that is used must not end."""
         if self._cluster is not None:
             weakref.finalize(self, self._cluster.close)
 
@@ -118,6 +123,23 @@ class Engine(polars.lazyframe.engine.Engine):
     def plan_engine(self) -> str:
         """The engine of Polars whose plans this engine takes."""
         return "streaming"
+
+    def named(self, name: str) -> Engine:
+        """Return this engine with a name for its queries, which people see in lists of jobs.
+
+        Without one, a query is called after the first file that it reads.
+
+        Examples
+        --------
+        >>> import minispark as ms
+        >>> import polars as pl
+        >>> pl.LazyFrame({"n": [1]}).collect(engine=ms.Engine().named("daily sales")).item()
+        1
+        """
+        engine = copy.copy(self)
+        engine._job_name = name[:MAX_NAME]
+        engine._origin = self
+        return engine
 
     def __repr__(self) -> str:
         return f"minispark.Engine({self._url!r})" if self._url else "minispark.Engine()"
@@ -309,14 +331,14 @@ class Engine(polars.lazyframe.engine.Engine):
             graph = self._plan(frames, optimizations)
             if graph is None or fits_whole(graph, limit_bytes=self._whole_bytes):
                 return None
-            runner = self._runner()
+            runner, name = self._runner(), self._job_name or query_name(graph)
 
             def started(job_id: str) -> None:
                 if cancellation is not None:
                     cancellation.started(partial(runner.cancel, job_id))
 
             with ProgressLine(self._progress if progress is None else progress) as line:
-                outcome = runner.run(graph, name="query", progress=line.listener, started=started)
+                outcome = runner.run(graph, name=name, progress=line.listener, started=started)
                 line.summarise(outcome)
             return outcome
 
