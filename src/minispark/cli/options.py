@@ -36,6 +36,12 @@ Parallelism = Annotated[
     int | None,
     typer.Option(min=1, max=65_536, help="Number of partitions; else chosen from bytes."),
 ]
+User = Annotated[
+    str | None,
+    typer.Option(
+        help="Your name in the list of jobs. Default: MINISPARK_USER.", show_default=False
+    ),
+]
 Format = Literal["csv", "jsonl", "parquet", "arrow"]
 
 
@@ -154,12 +160,12 @@ def print_json(value: object) -> None:
     sys.stdout.write(json.dumps(value, indent=2).replace("\x7f", "\\u007f") + "\n")
 
 
-def connect(master: str | None) -> MasterClient:
+def connect(master: str | None, *, user: str | None = None) -> MasterClient:
     """Return a client of a master; None finds the master as the option's help says."""
     # Imported here, since the HTTP libraries would slow every `--help` down.
     from minispark.engines.http import MasterClient
 
-    return MasterClient(master)
+    return MasterClient(master, user=user)
 
 
 def master_of(engine: str) -> str | None:

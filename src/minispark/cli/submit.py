@@ -4,13 +4,33 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from minispark.cli.options import AsJson, DataRoot, Master, Parallelism, connect, print_json
+from minispark.cli.options import (
+    AsJson,
+    DataRoot,
+    Master,
+    Parallelism,
+    User,
+    connect,
+    print_json,
+)
 from minispark.errors import UnsupportedError, UsageError
 from minispark.printable import printable
+
+if TYPE_CHECKING:
+    from minispark.engines.http import MasterClient
+
+Wait = Annotated[
+    bool | None,
+    typer.Option(
+        "--wait/--no-wait",
+        help="Show progress and metrics, or print the id and exit. Waits on a terminal.",
+        show_default=False,
+    ),
+]
 
 
 def submit(
@@ -28,14 +48,8 @@ def submit(
         ),
     ] = None,
     parallelism: Parallelism = None,
-    wait: Annotated[
-        bool | None,
-        typer.Option(
-            "--wait/--no-wait",
-            help="Show progress and figures, or print the id and leave. Waits on a terminal.",
-            show_default=False,
-        ),
-    ] = None,
+    wait: Wait = None,
+    user: User = None,
     master: Master = None,
     json: AsJson = False,
 ) -> None:
@@ -49,7 +63,6 @@ def submit(
         msg = "there is nothing to submit"
         raise UsageError(msg, hint="Name a JSON job, or a file to count the words of: --input PATH")
     from minispark.cli.json_jobs import one_or_list, read_job, sent_path, with_input
-    from minispark.cli.remote import follow
 
     if job is None:
         body = _wordcount(input or [], as_json=json)
@@ -59,15 +72,35 @@ def submit(
             body = with_input(body, one_or_list([sent_path(path) for path in input]))
     if parallelism is not None:
         body["parallelism"] = parallelism
-    with connect(master) as client:
+    with connect(master, user=user) as client:
         job_id = client.submit_json(body)
-        if not (sys.stdout.isatty() if wait is None else wait):
-            if json:
-                print_json({"job_id": job_id, "status": "ACCEPTED"})
-            else:
-                typer.echo(printable(job_id))
-            return
-        follow(client, job_id, as_json=json)
+        _follow_or_leave(client, job_id, wait=wait, as_json=json)
+
+
+def rerun(
+    job_id: Annotated[str, typer.Argument(metavar="ID", help="A job, running or ended.")],
+    *,
+    wait: Wait = None,
+    user: User = None,
+    master: Master = None,
+    json: AsJson = False,
+) -> None:
+    """Submit the same job again."""
+    with connect(master, user=user) as client:
+        _follow_or_leave(client, client.rerun(job_id), wait=wait, as_json=json)
+
+
+def _follow_or_leave(
+    client: MasterClient, job_id: str, *, wait: bool | None, as_json: bool
+) -> None:
+    from minispark.cli.remote import follow
+
+    if sys.stdout.isatty() if wait is None else wait:
+        follow(client, job_id, as_json=as_json)
+    elif as_json:
+        print_json({"job_id": job_id, "status": "ACCEPTED"})
+    else:
+        typer.echo(printable(job_id))
 
 
 def _wordcount(paths: list[str], *, as_json: bool) -> dict[str, Any]:

@@ -35,6 +35,7 @@ from minispark.wire.addresses import wrong_server
 from minispark.wire.hosts import check_clear_text, listener_trace
 from minispark.wire.http import auth_headers, error_from, versions
 from minispark.wire.messages import GraphMessage, JobAccepted, PlannedJob, ResultBlocks
+from minispark.wire.origin import user_headers
 
 if TYPE_CHECKING:
     import polars as pl
@@ -62,10 +63,13 @@ _views = TypeAdapter(list[JobView])
 class MasterClient:
     """Connections to one master; any thread may use them.
 
-    `minispark.discovery` finds ``url`` and ``token`` if they are None.
+    `minispark.discovery` finds ``url`` and ``token`` if they are None. Jobs are submitted under the
+    name ``user``, by default that of ``MINISPARK_USER``.
     """
 
-    def __init__(self, url: str | None = None, *, token: str | None = None) -> None:
+    def __init__(
+        self, url: str | None = None, *, token: str | None = None, user: str | None = None
+    ) -> None:
         self.url = discovery.resolve(url) if url else discovery.find_master()
         self._searched = "the caller gave it"
         hooks: list[Callable[[httpx2.Request], None]] = []
@@ -76,6 +80,7 @@ class MasterClient:
             token = discovery.find_token(self.url, state)
             self._searched = discovery.token_sources(self.url, state)
         self.token = token
+        self._user = user_headers(user)
         self._met = False
         """Whether a master has answered: then an error is not that of a wrong address."""
         if token is not None:
@@ -142,6 +147,14 @@ class MasterClient:
             if view.status in ENDED:
                 return view
             seen = view.version
+
+    def rerun(self, job_id: str) -> str:
+        """Submit the same job again and return the id of the new one."""
+        return self._submit(f"/api/v1/jobs/{job_id}/rerun", b"", None)
+
+    def source(self, job_id: str) -> str:
+        """Return the text of a job: JSON, or SQL."""
+        return self._get(f"/api/v1/jobs/{job_id}/source").decode()
 
     def cancel(self, job_id: str) -> JobView:
         """Cancel a job and return its view; a job that has ended does not change."""
@@ -274,6 +287,7 @@ class MasterClient:
         headers = {
             "Content-Type": "application/json",
             "Idempotency-Key": key or uuid.uuid4().hex,
+            **self._user,
         }
         content = self._request("POST", path, content=body, headers=headers)
         return JobAccepted.model_validate(json.loads(content), extra="ignore").job_id

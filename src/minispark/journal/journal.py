@@ -18,6 +18,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from pydantic_core import to_json
 
@@ -73,6 +74,8 @@ class StoredJob:
     outcome: str | None
     staging: str | None
     """Directories (JSON) that may have staged files of it."""
+    origin: str | None
+    """Who submitted it (JSON); None for a job of an earlier version."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +149,7 @@ class Journal:
         """Return all jobs, oldest first."""
         rows = self._db.execute(
             "SELECT job, name, status, submitted_at, finished_at, idempotency_key, graph, "
-            "outcome, staging FROM jobs ORDER BY number"
+            "outcome, staging, origin FROM jobs ORDER BY number"
         )
         return [StoredJob(*row) for row in rows]
 
@@ -280,15 +283,17 @@ class Journal:
         at: float,
         idempotency_key: str | None = None,
         staging: Collection[str] = (),
+        origin: object = None,
+        source: str | None = None,
     ) -> int:
-        """Add a job; ``staging`` are the directories of its staged files."""
+        """Add a job; ``staging`` are the directories of its staged files, ``source`` its text."""
 
         def write(db: sqlite3.Connection) -> None:
             places = _json(list(staging)) if staging else None
             db.execute(
                 "INSERT INTO jobs (job, name, status, submitted_at, idempotency_key, graph, "
-                "staging) VALUES (?, ?, 'ACCEPTED', ?, ?, ?, ?)",
-                (job, name, at, idempotency_key, _json(graph), places),
+                "staging, origin, source) VALUES (?, ?, 'ACCEPTED', ?, ?, ?, ?, ?, ?)",
+                (job, name, at, idempotency_key, _json(graph), places, _json(origin), source),
             )
             self._checkpoint.will_add(job=job, status="ACCEPTED")
 
@@ -356,9 +361,16 @@ class Journal:
 
     def read_graph(self, job: str) -> str | None:
         """Return the plan of a job, on a new connection."""
+        return self._read_column("graph", job)
+
+    def read_source(self, job: str) -> str | None:
+        """Return the text of a job, None if it was submitted as a plan; on a new connection."""
+        return self._read_column("source", job)
+
+    def _read_column(self, name: Literal["graph", "source"], job: str) -> str | None:
         with closing(sqlite3.connect(self.path)) as db:
-            row = db.execute("SELECT graph FROM jobs WHERE job = ?", (job,)).fetchone()
-        return None if row is None else str(row[0])
+            row = db.execute(f"SELECT {name} FROM jobs WHERE job = ?", (job,)).fetchone()  # noqa: S608
+        return None if row is None or row[0] is None else str(row[0])
 
 
 def _find_loss(path: Path, expected: RecordedState | None) -> JournalLoss | None:

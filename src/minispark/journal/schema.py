@@ -21,7 +21,7 @@ from minispark.errors import MinisparkError, UsageError
 from minispark.journal.cluster_event import NEWS
 from minispark.settings import JournalSettings
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _WAL_BYTES = 64 << 20
 """Largest write-ahead log that stays on disk after its content was copied into the file."""
@@ -38,7 +38,9 @@ CREATE TABLE jobs (
     idempotency_key TEXT,
     graph TEXT NOT NULL,
     outcome TEXT,
-    staging TEXT
+    staging TEXT,
+    origin TEXT,
+    source TEXT
 );
 CREATE TABLE events (
     seq INTEGER PRIMARY KEY,
@@ -67,7 +69,16 @@ ALTER TABLE events ADD COLUMN now REAL;
 ALTER TABLE events ADD COLUMN commands TEXT;
 {_REPLAY}
 """
-_STEPS = {0: _JOBS + _REPLAY + NEWS, 1: _FROM_1 + NEWS, 2: NEWS}
+_ORIGIN = """
+ALTER TABLE jobs ADD COLUMN origin TEXT;
+ALTER TABLE jobs ADD COLUMN source TEXT;
+"""
+_STEPS = {
+    0: _JOBS + _REPLAY + NEWS,
+    1: _FROM_1 + NEWS + _ORIGIN,
+    2: NEWS + _ORIGIN,
+    3: _ORIGIN,
+}
 """Statements that migrate each older version to this one; 0 is an empty file."""
 
 

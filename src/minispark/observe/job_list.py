@@ -1,4 +1,4 @@
-"""The columns of the list of jobs and of the list of a job's attempts."""
+"""The columns of the list of jobs."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ JOB_COLUMNS: ListColumns[JobView] = ListColumns(
         job.name,
         job.job_id,
         job.status.value,
+        job.submitted_by,
         job.waiting,
         job.error.message if job.error else None,
         job.error.code if job.error else None,
@@ -22,6 +23,7 @@ JOB_COLUMNS: ListColumns[JobView] = ListColumns(
         "progress": lambda job: job.progress,
         "tasks": lambda job: sum(stage.tasks for stage in job.stages),
         "submitted": lambda job: job.submitted_at,
+        "by": lambda job: job.submitted_by,
         "took": lambda job: job.duration_s,
     },
 )

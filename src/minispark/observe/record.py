@@ -25,6 +25,7 @@ from minispark.plan.stages import StageGraph
 from minispark.scheduler.commands import JobStatus
 from minispark.scheduler.reasons import Reason, Why
 from minispark.task.spec import TaskFailure, TaskReport
+from minispark.wire.origin import NO_ORIGIN, JobOrigin
 
 _ALMOST = 99.9
 """The percent of a job that is done but has not succeeded yet: its files are being published."""
@@ -44,7 +45,14 @@ class JobRecord:
     """
 
     def __init__(
-        self, job_id: str, name: str, graph: StageGraph, submitted_at: float, *, version: int = 0
+        self,
+        job_id: str,
+        name: str,
+        graph: StageGraph,
+        submitted_at: float,
+        *,
+        version: int = 0,
+        origin: JobOrigin = NO_ORIGIN,
     ) -> None:
         self.job_id = job_id
         self.name = name
@@ -53,6 +61,7 @@ class JobRecord:
         self.attempts: dict[TaskKey, Attempt] = {}
         self.stages = {stage.id: StageState(stage) for stage in graph.stages}
         self.version = version
+        self.origin = origin
         self._running: dict[str, dict[TaskKey, None]] = {}
         """Queued and running attempts, by every worker that ever had one."""
         self._started_at: float | None = None
@@ -228,6 +237,9 @@ class JobRecord:
             waiting=self._waiting,
             workers_waiting=self._no_worker,
             version=self.version,
+            submitted_by=self.origin.user,
+            access=self.origin.access,
+            source=self.origin.source,
         )
 
     def stage_rows(self) -> list[StageRow]:

@@ -14,6 +14,8 @@ from minispark.errors import ErrorInfo
 from minispark.observe.cards import job_card
 from minispark.observe.estimate import Sureness
 from minispark.scheduler.commands import JobStatus
+from minispark.tokens import Level
+from minispark.wire.origin import SourceKind
 
 ENDED = frozenset({JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED})
 RowStatus = Literal["PENDING", "RUNNING", "SUCCEEDED", "FAILED", "CANCELLED", "SKIPPED"]
@@ -66,6 +68,12 @@ class JobView(BaseModel):
     """Bytes of input files so far, those of running tasks too."""
     input_bytes: int = 0
     """Bytes of all input files."""
+    submitted_by: str | None = None
+    """The name that the client gave; nothing proves it."""
+    access: Level | None = None
+    """The level of the token that submitted it."""
+    source: SourceKind | None = None
+    """The kind of its text, if the master has one: a JSON job, or SQL."""
 
     def _repr_html_(self) -> str:
         return job_card(self.name, self.job_id, self.status, self.progress, self.error)

@@ -217,6 +217,8 @@ class PlannedJob(_Message):
     graph: StageGraph
     versions: Versions
     weight: Annotated[float, bounds.Range(MIN_WEIGHT, MAX_WEIGHT)] = 1.0
+    sql: Annotated[str | None, bounds.Length(bounds.MAX_TEXT_CHARS)] = None
+    """The query, if it was SQL; only shown."""
 
 
 class GraphMessage(_Message):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import Response, StreamingResponse
@@ -29,7 +29,8 @@ from minispark.scheduler.commands import JobStatus
 from minispark.tokens import BlockKey, Level
 from minispark.wire.guard import caller_of, level_of_request
 from minispark.wire.http import RefusedError
-from minispark.wire.messages import JobAccepted
+from minispark.wire.messages import GraphMessage, JobAccepted
+from minispark.wire.origin import user_of
 
 _MAX_WAIT_S = 60.0
 STREAM = "text/event-stream"
@@ -79,6 +80,7 @@ def public_routes(service: Service) -> APIRouter:
     """Build the routes of ``/api/v1`` and ``/healthz``."""
     routes = APIRouter(responses=models.ERRORS)
     _add_jobs(routes, service)
+    _add_resubmission(routes, service)
     _add_metrics(routes, service)
     _add_history(routes, service)
     _add_results(routes, service)
@@ -102,6 +104,7 @@ def _add_jobs(routes: APIRouter, service: Service) -> None:
             idempotency_key=idempotency_key,
             spare=spare_places(request, service),
             caller=caller_of(request.scope),
+            user=user_of(request.headers),
         )
         return answer(JobAccepted(job_id=job), status=202)
 
@@ -122,6 +125,48 @@ def _add_jobs(routes: APIRouter, service: Service) -> None:
     async def cancel(job_id: str) -> Response:
         """Cancel a job; one that has ended stays as it is."""
         return answer(await service.submissions.cancel(job_id))
+
+
+def _add_resubmission(routes: APIRouter, service: Service) -> None:
+    @routes.get(
+        "/api/v1/jobs/{job_id}/source",
+        responses={200: {"content": {"application/json": {}, "application/sql": {}}}},
+    )
+    async def source(job_id: str) -> Response:
+        """Download the text of a job: the JSON job as it was submitted, or the SQL of a query."""
+        text = await service.history.source(job_id)
+        if text is None:
+            message = f"{job_id} has no text: a program submitted its plan"
+            raise RefusedError(404, ErrorInfo("MS-158", message))
+        name = f'attachment; filename="{job_id}.{text.kind}"'
+        headers = {"Content-Disposition": name, **NO_STORE}
+        return Response(text.text, media_type=f"application/{text.kind}", headers=headers)
+
+    @routes.post(
+        "/api/v1/jobs/{job_id}/rerun",
+        status_code=202,
+        response_model=JobAccepted,
+        responses={status: {"model": models.ErrorAnswer} for status in (409, 429, 503)},
+    )
+    async def rerun(request: Request, job_id: str, idempotency_key: Key = None) -> Response:
+        """Submit the same job again: a JSON job is planned again, a query keeps its plan."""
+        text = await service.history.source(job_id)
+        submit = service.submissions
+        common: dict[str, Any] = {
+            "idempotency_key": idempotency_key,
+            "caller": caller_of(request.scope),
+            "spare": spare_places(request, service),
+            "user": user_of(request.headers),
+        }
+        if text is not None and text.kind == "json":
+            job = await submit.submit_json(text.text.encode(), **common)
+        else:
+            stored = await service.history.plan(job_id)
+            plan = await asyncio.to_thread(GraphMessage.model_validate_json, stored)
+            sql = None if text is None else text.text
+            name = service.components.jobs.view(job_id).name
+            job = await submit.submit_graph(name, plan.graph, weight=1.0, sql=sql, **common)
+        return answer(JobAccepted(job_id=job), status=202)
 
 
 def _add_metrics(routes: APIRouter, service: Service) -> None:

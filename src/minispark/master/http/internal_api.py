@@ -14,7 +14,9 @@ from minispark.master.control.service import Service
 from minispark.master.http.api import Key, answer, finished, spare_places
 from minispark.tokens import BlockKey
 from minispark.wire import messages
+from minispark.wire.guard import caller_of
 from minispark.wire.http import RefusedError, compare_versions, versions
+from minispark.wire.origin import user_of
 
 Member = Annotated[messages.Membership, Query()]
 _MAX_VALUES = 2_000_000
@@ -149,7 +151,10 @@ def _add_jobs(routes: APIRouter, service: Service) -> None:
             planned.graph,
             weight=planned.weight,
             idempotency_key=idempotency_key,
+            caller=caller_of(request.scope),
             spare=spare_places(request, service),
+            user=user_of(request.headers),
+            sql=planned.sql,
         )
         return answer(messages.JobAccepted(job_id=job), status=202)
 

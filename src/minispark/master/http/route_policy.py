@@ -49,7 +49,8 @@ _RULES = (
     RouteRule(_POST, re.compile(r"/api/v1/login-links|/logout"), VIEW),
     RouteRule(_GET, re.compile(r"/submit"), SUBMIT),
     # The token that shows that a job runs does not show its rows.
-    RouteRule(_GET, re.compile(rf"{_JOB}/results"), SUBMIT),
+    RouteRule(_GET, re.compile(rf"{_JOB}/(results|source)"), SUBMIT),
+    RouteRule(_POST, re.compile(rf"{_JOB}/rerun"), SUBMIT),
     RouteRule(_DELETE, re.compile(_JOB), SUBMIT),
     RouteRule(_GET, re.compile(r"/internal/v1/jobs/[^/]+/(blocks|plan)"), SUBMIT),
     RouteRule(_POST, re.compile(rf"/internal/v1/workers|{_WORKER}/(poll|drain|fragments)"), WORKER),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +23,30 @@ from minispark.observe.views import JobView
 from minispark.plan.stages import StageGraph
 from minispark.scheduler.events import JobCancelRequested
 from minispark.specs import job_spec
+from minispark.tokens import Level
 from minispark.wire.guard import Caller
 from minispark.wire.http import RefusedError
 from minispark.wire.messages import GraphMessage
+from minispark.wire.origin import JobOrigin, JobSource
 
 _log = logger("master")
+
+
+@dataclass(frozen=True, slots=True)
+class _Incoming:
+    """What comes with the plan of a job."""
+
+    name: str
+    weight: float
+    key: str | None
+    access: Level | None
+    user: str | None
+    text: JobSource | None
+
+    @property
+    def origin(self) -> JobOrigin:
+        kind = None if self.text is None else self.text.kind
+        return JobOrigin(user=self.user, access=self.access, source=kind)
 
 
 class Submissions:
@@ -43,7 +62,13 @@ class Submissions:
         self._number = 0
 
     async def submit_json(
-        self, body: bytes, *, idempotency_key: str | None, caller: Caller, spare: int = 0
+        self,
+        body: bytes,
+        *,
+        idempotency_key: str | None,
+        caller: Caller,
+        spare: int = 0,
+        user: str | None = None,
     ) -> str:
         """Plan a JSON job and accept it; return its id. ``spare`` of the places for jobs stay free.
 
@@ -59,7 +84,9 @@ class Submissions:
             self._check_places(spare)
             job = await self._planner_pool.plan(body, caller)
             self._check_places(spare)
-            return await self._accept(job.name, job.graph, weight=job.weight, key=idempotency_key)
+            text = JobSource("json", body.decode(errors="replace"))
+            incoming = _Incoming(job.name, job.weight, idempotency_key, caller.level, user, text)
+            return await self._accept(job.graph, incoming)
 
         return await self._once(accept, idempotency_key)
 
@@ -70,7 +97,10 @@ class Submissions:
         *,
         weight: float,
         idempotency_key: str | None,
+        caller: Caller,
         spare: int = 0,
+        user: str | None = None,
+        sql: str | None = None,
     ) -> str:
         """Accept a job that its client has planned; return its id. ``spare``: see `submit_json`.
 
@@ -84,7 +114,9 @@ class Submissions:
             self._check_places(spare)
             # Drop client-supplied cache keys: the master cannot verify them.
             own = replace(graph, stages=tuple(replace(s, cached=None) for s in graph.stages))
-            return await self._accept(name, own, weight=weight, key=idempotency_key)
+            text = None if sql is None else JobSource("sql", sql)
+            incoming = _Incoming(name, weight, idempotency_key, caller.level, user, text)
+            return await self._accept(own, incoming)
 
         return await self._once(accept, idempotency_key)
 
@@ -124,28 +156,22 @@ class Submissions:
             info = ErrorInfo("MS-142", f"{limit} jobs are running already", hint="Wait for one.")
             raise RefusedError(429, info)
 
-    async def _accept(self, name: str, graph: StageGraph, *, weight: float, key: str | None) -> str:
+    async def _accept(self, graph: StageGraph, incoming: _Incoming) -> str:
         config = self._components.config
         self._loop.require_writable()
         check_graph(graph, config.limits, config.plan)
         directories = sink_directories(graph, config.data_root)
         if not directories:
-            return await self._begin(name, graph, {}, weight=weight, key=key)
+            return await self._begin(graph, {}, incoming)
         # Held until the job is in the store: two jobs must not find the same directory free.
         async with self._outputs:
             busy = [path for job in self._jobs.live.values() for path in job.directories.values()]
             root = config.data_root
             await asyncio.to_thread(check_sinks, graph, directories, busy=busy, data_root=root)
-            return await self._begin(name, graph, directories, weight=weight, key=key)
+            return await self._begin(graph, directories, incoming)
 
     async def _begin(
-        self,
-        name: str,
-        graph: StageGraph,
-        directories: Mapping[int, Path],
-        *,
-        weight: float,
-        key: str | None,
+        self, graph: StageGraph, directories: Mapping[int, Path], incoming: _Incoming
     ) -> str:
         components, identity = self._components, self._components.identity
         self._number += 1
@@ -154,20 +180,23 @@ class Submissions:
         status = components.scheduler.worker_status()
         up = {worker.worker for worker in status if worker.status == "UP"}
         hits = components.registry.find_cached(graph, job, workers=up)
-        live = RunningJob(JobRecord(job, name, graph, now), dict(directories))
-        self._jobs.add(live, idempotency_key=key)
+        name, origin, text = incoming.name, incoming.origin, incoming.text
+        record = JobRecord(job, name, graph, now, origin=origin)
+        self._jobs.add(RunningJob(record, dict(directories)), idempotency_key=incoming.key)
         components.journal.job_accepted(
             job,
             GraphMessage(graph=graph),
             name=name,
             at=now,
-            idempotency_key=key,
+            idempotency_key=incoming.key,
             staging=[str(directory) for directory in directories.values()],
+            origin=origin,
+            source=None if text is None else text.text,
         )
         _log.info(
             "job_accepted", job=job, name=name, stages=len(graph.stages), tasks_found=len(hits)
         )
-        spec = job_spec(graph, job, weight=weight, hits=hits)
+        spec = job_spec(graph, job, weight=incoming.weight, hits=hits)
         self._loop.handle(Submission(job=spec, found=hits))
         update_wait_reasons(components)
         await self._loop.durable()

@@ -17,6 +17,7 @@ from minispark.master.jobs.job_store import JobStore, no_such_job
 from minispark.observe.projection import fold, read_rows
 from minispark.observe.record import JobRecord
 from minispark.wire.messages import GraphMessage
+from minispark.wire.origin import JobSource
 
 _CACHED = 4
 """Records of finished jobs in memory: after one page a client usually reads the next."""
@@ -117,6 +118,18 @@ class JobHistory:
         if stored is None:
             raise no_such_job(job)
         return stored
+
+    async def source(self, job: str) -> JobSource | None:
+        """Return the text of a job, None if it was submitted as a plan.
+
+        Raises
+        ------
+        RefusedError
+            There is no such job.
+        """
+        kind = self._jobs.view(job).source
+        text = await asyncio.to_thread(self._journal.read_source, job)
+        return None if kind is None or text is None else JobSource(kind, text)
 
     async def stream(self, job: str, *, after: int) -> AsyncIterator[str]:
         """Yield the events of a job as server-sent events, until it has ended.

@@ -34,6 +34,7 @@ from minispark.scheduler.core import Scheduler
 from minispark.scheduler.events import ATTEMPTS_OF_A_LIFE
 from minispark.wire.http import RefusedError
 from minispark.wire.messages import GraphMessage
+from minispark.wire.origin import JobOrigin
 
 _VERSION_BITS = 32
 """Bits of a record's version below the master's epoch: later masters have higher versions."""
@@ -135,7 +136,10 @@ def _live(parts: Components, stored: StoredJob) -> RunningJob:
     """Return a running job as it was when it was accepted."""
     graph = GraphMessage.model_validate_json(stored.graph).graph
     version = parts.identity.master_epoch << _VERSION_BITS
-    record = JobRecord(stored.job, stored.name, graph, stored.submitted_at, version=version)
+    origin = JobOrigin.model_validate_json(stored.origin or "{}")
+    record = JobRecord(
+        stored.job, stored.name, graph, stored.submitted_at, version=version, origin=origin
+    )
     return RunningJob(record, _directories(parts, stored, graph))
 
 

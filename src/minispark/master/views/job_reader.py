@@ -64,7 +64,14 @@ class JobReader:
     async def _rebuild(self, live: RunningJob) -> None:
         """Fold the record of a job from the journal; the old one stays if that fails."""
         job, old = live.job_id, live.record
-        record = JobRecord(job, old.name, old.graph, old.submitted_at, version=old.version + 1)
+        record = JobRecord(
+            job,
+            old.name,
+            old.graph,
+            old.submitted_at,
+            version=old.version + 1,
+            origin=old.origin,
+        )
         after = 0
         try:
             while after < self._behind[job]:

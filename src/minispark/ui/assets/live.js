@@ -110,9 +110,22 @@ async function cancel(button) {
   await refresh();
 }
 
+async function rerun(button) {
+  button.disabled = true;
+  const job = encodeURIComponent(button.dataset.rerun);
+  const reply = await fetch(`/api/v1/jobs/${job}/rerun`, {method: "POST", headers: {"Idempotency-Key": crypto.getRandomValues(new Uint32Array(4)).join("-")}});
+  const answer = await reply.json();
+  if (reply.ok) location.assign(`/jobs/${encodeURIComponent(answer.job_id)}`);
+  else {
+    alert(`${answer.error.message}. ${answer.error.hint ?? ""}`);
+    button.disabled = false;
+  }
+}
+
 document.addEventListener("click", (event) => {
-  const button = event.target.closest?.("[data-cancel]");
-  if (button) cancel(button);
+  const button = event.target.closest?.("[data-cancel], [data-rerun]");
+  if (button?.dataset.cancel) cancel(button);
+  if (button?.dataset.rerun) rerun(button);
 });
 
 // A form would not say where it comes from: no page of ours sends a Referer.

@@ -27,6 +27,19 @@ function show(error) {
   if (error.hint) line("hint", error.hint);
 }
 
+// A duplicate of a job: its text, to be changed and submitted.
+const original = new URLSearchParams(location.search).get("from");
+if (original) {
+  const reply = await fetch(`/api/v1/jobs/${encodeURIComponent(original)}/source`);
+  const source = await reply.text();
+  if (!reply.ok) show(JSON.parse(source).error);
+  else try {
+    text.value = JSON.stringify(JSON.parse(source), null, 2);
+  } catch {
+    text.value = source;
+  }
+}
+
 form.addEventListener("submit", async (event) => {
   event.preventDefault();
   const button = form.querySelector("button");
