@@ -23,6 +23,8 @@ from minispark.master import MasterConfig, Service
 from minispark.master.recovery.restore import identify, restore
 from minispark.plan.stages import Branch, Label, Output, OutputKind, ResultSpec, Stage, StageGraph
 from minispark.task.spec import TaskReport
+from minispark.tokens import Level
+from minispark.wire.guard import Caller
 from minispark.wire.http import versions
 from minispark.wire.messages import PollReply, RegisterRequest
 
@@ -74,7 +76,11 @@ async def run(state: Path, *, tasks: int, done: int) -> Service:
         for number in range(WORKERS)
     ]
     await service.submissions.submit_graph(
-        "bench", graph_of(tasks), weight=1.0, idempotency_key="k"
+        "bench",
+        graph_of(tasks),
+        weight=1.0,
+        idempotency_key="k",
+        caller=Caller(Level.ROOT, "here"),
     )
     block = BlockMeta((PartitionMeta(0, 1_000, 10, 1, 1),))
     reported = 0

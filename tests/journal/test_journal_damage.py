@@ -115,7 +115,10 @@ def test_a_file_of_no_length_is_no_new_journal(tmp_path: Path, how: str) -> None
 def test_a_journal_of_an_earlier_version_has_lost_nothing(tmp_path: Path) -> None:
     left = left_by_a_killed_master(tmp_path)
     with sqlite3.connect(left / "journal.db") as db:
-        db.executescript("DROP TABLE news; PRAGMA user_version = 2;")
+        db.executescript(
+            "DROP TABLE news; ALTER TABLE jobs DROP COLUMN origin; "
+            "ALTER TABLE jobs DROP COLUMN source; PRAGMA user_version = 2;"
+        )
     journal = Journal(left / "journal.db")
     assert journal.loss is None
     assert len(jobs_of(journal)) == 6

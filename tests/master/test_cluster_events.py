@@ -163,7 +163,10 @@ def test_a_journal_without_news_gets_a_place_for_them(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
     Journal(path).close()
     with closing(sqlite3.connect(path)) as db:
-        db.executescript("DROP TABLE news; PRAGMA user_version = 2;")
+        db.executescript(
+            "DROP TABLE news; ALTER TABLE jobs DROP COLUMN origin; "
+            "ALTER TABLE jobs DROP COLUMN source; PRAGMA user_version = 2;"
+        )
     journal = Journal(path)
     journal.start(lambda _number: None)
     journal.news([ClusterEvent("master", "started", "again")], at=1.0)

@@ -236,7 +236,8 @@ def test_a_journal_of_the_first_release_keeps_what_had_ended(bench: Bench, tmp_p
         db = sqlite3.connect(left / "journal.db")
         db.executescript(
             "DROP TABLE snapshots; DROP TABLE mentions; DROP TABLE news; "
-            "ALTER TABLE jobs DROP COLUMN staging; "
+            "ALTER TABLE jobs DROP COLUMN staging; ALTER TABLE jobs DROP COLUMN origin; "
+            "ALTER TABLE jobs DROP COLUMN source; "
             "ALTER TABLE events DROP COLUMN now; ALTER TABLE events DROP COLUMN commands; "
             "PRAGMA user_version = 1"
         )
@@ -383,7 +384,7 @@ def test_a_master_process_starts_and_stops_cleanly(bench: Bench) -> None:
         listed = httpx2.get(
             f"{url}/api/v1/jobs", headers=auth_headers(bench.config.token), trust_env=False
         )
-        assert listed.json() == {"jobs": [], "after": None}
+        assert listed.json() == {"jobs": [], "after": None, "total": 0}
         process.send_signal(signal.SIGTERM)
         _, log = process.communicate(timeout=60)
         assert process.returncode == 0, log

@@ -19,6 +19,7 @@ from tests.ui.conftest import Eyes
 
 import minispark as ms
 from minispark.client.local_cluster import ClusterProcess, LocalCluster
+from minispark.engines.http import MasterClient
 from minispark.errors import MinisparkError
 
 pytestmark = pytest.mark.process
@@ -174,6 +175,31 @@ def test_the_page_moves_while_a_task_runs(
     expect(page.locator("#now")).to_have_attribute("data-status", "SUCCEEDED")
     expect(page.locator("#stage-usage")).to_contain_text("Peak memory")
     expect(page.locator("#now [data-clock]")).to_have_count(0)
+
+
+def test_a_job_is_run_again_and_duplicated(logged_in: Eyes, cluster: LocalCluster) -> None:
+    page = logged_in.page
+    with MasterClient(cluster.url, token=cluster.token, user="Ada") as client:
+        first = client.submit_json(word_count("repeated"))
+        client.wait(first)
+    page.goto(cluster.url)
+    row = page.locator(f"#{first}")
+    expect(row).to_contain_text("by Ada")
+    row.get_by_role("button", name="Run repeated again").focus()
+    page.keyboard.press("Enter")
+    page.wait_for_url(re.compile(rf"/jobs/(?!{first})job-"))
+    expect(page.locator("h1")).to_have_text("repeated")
+    expect(page.locator("#headline")).to_contain_text("Done in")
+    with page.expect_download() as download:
+        page.get_by_role("link", name="JSON", exact=True).click()
+    assert json.loads(Path(download.value.path()).read_text()) == word_count("repeated")
+    page.get_by_role("link", name="Duplicate").click()
+    text = page.get_by_label("JSON job")
+    expect(text).to_have_value(json.dumps(word_count("repeated"), indent=2))
+    text.fill(json.dumps(word_count("changed")))
+    page.get_by_role("button", name="Submit").click()
+    page.wait_for_url("**/jobs/job-*")
+    expect(page.locator("h1")).to_have_text("changed")
 
 
 def test_names_stay_text_and_a_users_traceback_is_shown(

@@ -48,7 +48,15 @@ app = typer.Typer(
 
 _SECTIONS: dict[str, tuple[Callable[..., None] | tuple[str, typer.Typer], ...]] = {
     "Run something": (
-        *(run.demo, ("run", run.app), sql.sql, submit.submit, jobs.results, jobs.cancel),
+        *(
+            run.demo,
+            ("run", run.app),
+            sql.sql,
+            submit.submit,
+            submit.rerun,
+            jobs.results,
+            jobs.cancel,
+        ),
     ),
     "Look at it": (
         jobs.status,
