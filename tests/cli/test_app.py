@@ -6,14 +6,15 @@ import json
 import re
 import subprocess
 import sys
-import traceback
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
+from polars.exceptions import PanicException
 from typer.testing import CliRunner
 
 from minispark.cli.app import app
-from minispark.errors import MasterUnreachableError
+from minispark.errors import JobFailedError, MasterUnreachableError, UsageError
 
 from .conftest import Minispark
 
@@ -120,11 +121,46 @@ def test_no_master_is_exit_code_3(minispark: Minispark, arguments: tuple[str, ..
 
 
 @pytest.mark.parametrize("arguments", [("status", "--debug", "job-1"), ("--debug", "jobs")])
-def test_debug_raises_the_error_at_any_place(
+def test_debug_adds_the_traceback_at_any_place(
     minispark: Minispark, arguments: tuple[str, ...]
 ) -> None:
-    with pytest.raises(MasterUnreachableError):
-        minispark(*arguments)
+    ran = minispark(*arguments)
+    assert ran.returncode == 3, "as without --debug"
+    assert "Traceback (most recent call last)" in ran.stderr
+    assert "MasterUnreachableError" in ran.stderr
+    assert "error[MS-501]" in ran.stderr.splitlines()[-2]
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (KeyboardInterrupt(), 130),
+        (UsageError("wrong"), 2),
+        (UsageError("no such job", code="MS-140"), 1),
+        (JobFailedError("failed"), 1),
+        (MasterUnreachableError("away"), 3),
+        (RuntimeError("unexpected"), 1),
+        (PanicException("a panic"), 1),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+@pytest.mark.parametrize("debug", [True, False])
+def test_debug_changes_no_exit_code(
+    minispark: Minispark,
+    monkeypatch: pytest.MonkeyPatch,
+    error: BaseException,
+    code: int,
+    *,
+    debug: bool,
+) -> None:
+    def fail(_: object) -> NoReturn:
+        raise error
+
+    monkeypatch.setattr("minispark.cli.jobs.connect", fail)
+    ran = minispark("jobs", *(["--debug"] if debug else []))
+    assert ran.returncode == code
+    assert ("Traceback" in ran.stderr) == debug
+    assert ran.stderr.splitlines()[-1] != ""
 
 
 def test_the_process_leaves_with_the_exit_code_and_without_a_traceback(tmp_path: Path) -> None:
@@ -176,6 +212,4 @@ def test_there_are_no_colours_off_a_terminal(minispark: Minispark) -> None:
 
 def test_debug_keeps_every_frame(minispark: Minispark) -> None:
     query = ("sql", "select 1 as a", "--engine", "http://127.0.0.1:1")
-    with pytest.raises(MasterUnreachableError) as caught:
-        minispark(*query, "--debug")
-    assert "httpx2" in "".join(traceback.format_exception(caught.value))
+    assert "httpx2" in minispark(*query, "--debug").stderr

@@ -275,9 +275,9 @@ def test_a_job_that_fails_is_exit_code_1(cluster: Cluster) -> None:
     assert "Traceback (most recent call last)" not in ran.stderr
 
 
-def test_an_unknown_job_is_a_usage_error(cluster: Cluster) -> None:
+def test_an_unknown_job_is_exit_code_1(cluster: Cluster) -> None:
     ran = cluster.run("status", "job-none")
-    assert ran.returncode == 2
+    assert ran.returncode == 1
     assert "job-none" in ran.stderr
 
 

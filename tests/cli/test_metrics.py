@@ -8,9 +8,11 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx2
+import polars as pl
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from minispark.cli.outputs import OUTPUT_ENDINGS
 from minispark.client import LocalCluster
 from minispark.clock import monotonic_s
 
@@ -154,7 +156,7 @@ def test_metrics_of_a_job(ask: Callable[..., Ran], watched: Watched) -> None:
     assert f"{6 * LINES:,}" in shown.stdout
     assert json.loads(ask("metrics", "job", watched.good, "--json").stdout)["retries"] == 0
     gone = ask("metrics", "job", "job-x")
-    assert (gone.returncode, "MS-140" in gone.stderr) == (2, True)
+    assert (gone.returncode, "MS-140" in gone.stderr) == (1, True)
 
 
 def test_metrics_of_a_worker(ask: Callable[..., Ran], watched: Watched) -> None:
@@ -164,7 +166,7 @@ def test_metrics_of_a_worker(ask: Callable[..., Ran], watched: Watched) -> None:
     shown = ask("metrics", "worker", url)
     assert "tasks done" in shown.stdout
     wrong = ask("metrics", "worker", name[:-1] + "~")
-    assert (wrong.returncode, f"did you mean '{name}'" in wrong.stderr) == (2, True)
+    assert (wrong.returncode, f"did you mean '{name}'" in wrong.stderr) == (1, True)
     port = urlsplit(url).port or 0
     lost = ask("metrics", "worker", f"http://127.0.0.1:{1 if port != 1 else 2}")
     assert (lost.returncode, "port plus 1000" in lost.stderr) == (3, True)
@@ -175,7 +177,36 @@ def test_metrics_of_a_worker(ask: Callable[..., Ran], watched: Watched) -> None:
 def test_a_mistyped_job_suggests_the_nearest(ask: Callable[..., Ran], watched: Watched) -> None:
     for command in (("status",), ("cancel",), ("results",), ("metrics", "job")):
         wrong = ask(*command, watched.good.replace("job-", "jbo-"))
-        assert (wrong.returncode, f"did you mean '{watched.good}'" in wrong.stderr) == (2, True)
+        assert (wrong.returncode, f"did you mean '{watched.good}'" in wrong.stderr) == (1, True)
+
+
+def test_the_ending_of_a_file_is_its_format_and_force_replaces_it(
+    ask: Callable[..., Ran], watched: Watched, tmp_path: Path
+) -> None:
+    readers: dict[str, Callable[[Path], pl.DataFrame]] = {
+        ".csv": pl.read_csv,
+        ".jsonl": pl.read_ndjson,
+        ".ndjson": pl.read_ndjson,
+        ".parquet": pl.read_parquet,
+        ".arrow": pl.read_ipc,
+        ".ipc": pl.read_ipc,
+        ".feather": pl.read_ipc,
+    }
+    assert readers.keys() == OUTPUT_ENDINGS.keys()
+    frames = []
+    for ending, reader in readers.items():
+        path = tmp_path / "out" / f"rows{ending}"
+        ran = ask("results", watched.good, "--output", str(path))
+        assert ran.returncode == 0, ran.stderr
+        frames.append(reader(path))
+    assert all(frame.rows() == frames[0].rows() for frame in frames)
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names == {f"rows{ending}" for ending in readers}, "no temporary file stays"
+    again = ask("results", watched.good, "--output", str(path))
+    assert (again.returncode, "exists already" in again.stderr) == (2, True)
+    assert ask("results", watched.good, "--output", str(path), "--force").returncode == 0
+    unknown = ask("results", watched.good, "--output", str(tmp_path / "rows.xlsx"))
+    assert (unknown.returncode, "Endings are: .csv" in unknown.stderr) == (2, True)
 
 
 def test_results_and_cancel_as_json(ask: Callable[..., Ran], watched: Watched) -> None:

@@ -10,7 +10,12 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
+from minispark.cli import terminal
+from minispark.cli.options import Format
+from minispark.cli.outputs import output_format
+from minispark.cli.queries import stream_rows
 from minispark.client import LocalCluster
+from minispark.errors import UsageError
 
 from .conftest import Minispark
 
@@ -31,7 +36,7 @@ def expected(table: Path) -> pl.DataFrame:
 
 
 def rows_of(text: str) -> pl.DataFrame:
-    return pl.DataFrame([json.loads(line) for line in text.splitlines()])
+    return pl.DataFrame(json.loads(text))
 
 
 def test_rows_are_those_of_polars(minispark: Minispark, table: Path) -> None:
@@ -95,6 +100,54 @@ def test_rows_are_saved(minispark: Minispark, table: Path, tmp_path: Path, endin
     }
     assert_frame_equal(readers[ending](path), expected(table), check_dtypes=ending == "parquet")
     assert [child.name for child in path.parent.iterdir()] == [path.name]
+
+
+def test_a_file_is_replaced_only_by_force_and_by_a_known_ending(
+    minispark: Minispark, table: Path, tmp_path: Path
+) -> None:
+    words = ("sql", QUERY, "--table", str(table), "--output")
+    for name, code, said in (
+        ("rows.xlsx", 2, "the format of rows.xlsx is not known from the ending .xlsx"),
+        ("rows.csv.gz", 2, ".csv, .jsonl, .ndjson, .parquet, .arrow, .ipc, .feather"),
+        ("rows", 2, "without an ending"),
+        (tmp_path.name + "/..", 2, "without an ending"),
+    ):
+        ran = minispark(*words, str(tmp_path / name))
+        assert (ran.returncode, said in ran.stderr) == (code, True), ran.stderr
+    path = tmp_path / "rows.xlsx"
+    assert minispark(*words, str(path), "--format", "csv").returncode == 0
+    before = path.read_bytes()
+    ran = minispark(*words, str(path), "--format", "jsonl")
+    assert (ran.returncode, "exists already" in ran.stderr) == (2, True)
+    assert path.read_bytes() == before
+    ran = minispark(*words, str(path), "--format", "jsonl", "--force", "--json")
+    assert json.loads(ran.stdout) == {"output": str(path), "format": "jsonl", "rows": 3}
+    assert path.read_text().startswith("{")
+    (tmp_path / "d.csv").mkdir()
+    assert "is a directory" in minispark(*words, str(tmp_path / "d.csv"), "--force").stderr
+
+
+def test_rows_are_streamed_to_a_pipe_and_not_to_a_terminal(
+    table: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    rows = expected(table)
+    readers: dict[Format, Callable[[bytes], pl.DataFrame]] = {
+        "csv": pl.read_csv,
+        "jsonl": pl.read_ndjson,
+        "parquet": pl.read_parquet,
+        "arrow": pl.read_ipc_stream,
+    }
+    for format_, reader in readers.items():
+        assert output_format(None, format_) == format_
+        stream_rows(rows, format_)
+        assert_frame_equal(reader(capfdbinary.readouterr().out), rows, check_dtypes=False)
+    monkeypatch.setattr(terminal.output, "_force_terminal", True)
+    for format_ in readers:
+        if format_ in ("csv", "jsonl"):
+            assert output_format(None, format_) == format_
+            continue
+        with pytest.raises(UsageError, match="standard output is a terminal"):
+            output_format(None, format_)
 
 
 def test_a_table_is_shown_and_says_what_is_left_out(minispark: Minispark, table: Path) -> None:

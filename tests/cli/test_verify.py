@@ -129,9 +129,9 @@ def test_what_cannot_be_verified_says_why(
     failed = cluster.client.jobs()[0]
     assert failed.name == "verify first"
     done = verified(minispark, cluster, failed.job_id)
-    assert done.returncode == 2
+    assert done.returncode == 1
     assert "FAILED" in done.stderr
-    assert verified(minispark, cluster, "job-nowhere-1-1").returncode == 2
+    assert verified(minispark, cluster, "job-nowhere-1-1").returncode == 1
 
 
 def test_receipts_are_compared_as_the_labels_promise() -> None:

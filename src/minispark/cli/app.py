@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -32,10 +32,27 @@ from minispark.cli.failures import explain_failure
 from minispark.cli.sections import SectionedGroup
 from minispark.tracebacks import all_frames
 
+if TYPE_CHECKING:
+    from typer._click import Context
+
+
+class _InterruptedError(Exception):
+    """A command was interrupted; the cause is the KeyboardInterrupt."""
+
+
+class _Commands(SectionedGroup):
+    def invoke(self, ctx: Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as interrupt:
+            # Typer would turn it into an exit without a message.
+            raise _InterruptedError from interrupt
+
+
 # Plain help: Rich would take half of the time that `--help` may take.
 app = typer.Typer(
     name="minispark",
-    cls=SectionedGroup,
+    cls=_Commands,
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -110,6 +127,7 @@ def options(
     """Mini-Spark: a small distributed engine for Polars.
 
     Start with `minispark demo`. Errors carry a code and what to do; add --debug for a traceback.
+    Exit codes: 0 done, 1 failed or not there, 2 wrong usage, 3 no master answers, 130 interrupted.
     """
 
 
@@ -124,11 +142,13 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         command = typer.main.get_command(app)
         code = command.main(words, prog_name="minispark", standalone_mode=False)
         sys.stdout.flush()
-    # BaseException, since a panic of Polars is not an Exception.
+    except SystemExit:
+        raise
+    except _InterruptedError as error:
+        sys.exit(explain_failure(error.__cause__ or error, with_traceback=debug))
+    # Not only an Exception: a panic of Polars is none.
     except BaseException as error:
-        if debug or isinstance(error, SystemExit):
-            raise
-        sys.exit(explain_failure(error))
+        sys.exit(explain_failure(error, with_traceback=debug))
     finally:
         all_frames.reset(frames)
     sys.exit(code if isinstance(code, int) else 0)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 
 import typer
 
@@ -22,10 +23,14 @@ from minispark.errors import (
     UnsupportedError,
     UsageError,
 )
-from minispark.printable import printable
+from minispark.printable import printable, printable_lines
 from minispark.program import as_typed
 
 FAILED, USAGE, UNREACHABLE, INTERRUPTED = 1, 2, 3, 130
+_NOT_USAGE = frozenset(
+    {"MS-140", "MS-142", "MS-143", "MS-144", "MS-149", "MS-158", "MS-159"},
+)
+"""A right request for a job or worker that is not there or not ready, or at a busy time."""
 
 
 def exit_code(error: BaseException) -> int:
@@ -35,6 +40,8 @@ def exit_code(error: BaseException) -> int:
             return INTERRUPTED
         case JobFailedError():
             # First, since a FileNotFoundError in a task raises a JobFailedError that is both.
+            return FAILED
+        case UsageError() if error.info.code in _NOT_USAGE:
             return FAILED
         case UsageError() | UnsupportedError() | FileNotFoundError():
             return USAGE
@@ -46,8 +53,10 @@ def exit_code(error: BaseException) -> int:
             return FAILED
 
 
-def explain_failure(error: BaseException) -> int:
+def explain_failure(error: BaseException, *, with_traceback: bool = False) -> int:
     """Print ``error`` to standard error and return its exit code."""
+    if with_traceback:
+        sys.stderr.write(printable_lines("".join(traceback.format_exception(error))))
     match error:
         case KeyboardInterrupt() | typer.Abort():
             text = str(error).replace("\n", "; ") if isinstance(error, KeyboardInterrupt) else ""

@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from minispark.cli.options import AsJson, Format, Master, connect, print_json
+from minispark.cli.options import (
+    AsJson,
+    Force,
+    Format,
+    FormatOption,
+    Master,
+    OutputFile,
+    check_needs,
+    check_together,
+    connect,
+    print_json,
+)
 from minispark.printable import printable
+
+if TYPE_CHECKING:
+    from minispark.engines.http import MasterClient
 
 JobId = Annotated[str, typer.Argument(metavar="ID", help="The id that `submit` printed.")]
 
@@ -71,15 +85,12 @@ def workers(*, master: Master = None, json: AsJson = False) -> None:
 
 
 def results(
+    context: typer.Context,
     job_id: JobId,
     *,
-    output: Annotated[
-        Path | None, typer.Option(help="A file to write; else standard output.")
-    ] = None,
-    format: Annotated[  # noqa: A002
-        Format | None,
-        typer.Option(help="Else by the file's ending; csv on standard output."),
-    ] = None,
+    output: OutputFile = None,
+    format: FormatOption = None,  # noqa: A002
+    force: Force = False,
     node: Annotated[
         str | None, typer.Option(help="Which result, where the job has several.")
     ] = None,
@@ -89,19 +100,45 @@ def results(
     ] = False,
 ) -> None:
     """Download the result of a job, from wherever it lies."""
+    check_needs(context, "output", "force")
+    for name in ("output", "format", "node"):
+        check_together(context, "json", name)
+    if json:
+        with connect(master) as client:
+            print_json(client.get_json(f"/api/v1/jobs/{job_id}/results"))
+        return
+    from minispark.cli.outputs import check_replaceable, output_format
     from minispark.cli.terminal import write_rows
 
-    chosen = format or _format_of(output)
+    chosen = output_format(output, format)
+    if output is not None:
+        check_replaceable(output, force=force)
     with connect(master) as client:
-        if json:
-            print_json(client.get_json(f"/api/v1/jobs/{job_id}/results"))
-        elif output is not None:
-            output.parent.mkdir(parents=True, exist_ok=True)
-            client.save_results(job_id, output, format=chosen, node=node)
-            typer.echo(printable(str(output)))
-        else:
+        if output is None:
             with client.results(job_id, format=chosen, node=node) as response:
                 write_rows(response.iter_bytes(1 << 20))
+        else:
+            _download(client, job_id, output, format_=chosen, node=node)
+            typer.echo(printable(str(output)))
+
+
+def _download(
+    client: MasterClient, job_id: str, output: Path, *, format_: Format, node: str | None
+) -> None:
+    from minispark.cli.outputs import replacing, write_arrow_file
+
+    output.parent.mkdir(parents=True, exist_ok=True)
+    if format_ != "arrow":
+        client.save_results(job_id, output, format=format_, node=node)
+        return
+    # The master sends a stream. Its part has the same name in each call, which resumes it.
+    stream = output.with_name(f".{output.name}.stream")
+    client.save_results(job_id, stream, format=format_, node=node)
+    try:
+        with replacing(output) as staged:
+            write_arrow_file(stream, staged)
+    finally:
+        stream.unlink()
 
 
 _ENDED = {
@@ -126,6 +163,7 @@ def cancel(job_id: JobId, *, master: Master = None, json: AsJson = False) -> Non
 
 
 def top(
+    context: typer.Context,
     *,
     once: Annotated[bool, typer.Option("--once", help="Print it once, and leave.")] = False,
     interval: Annotated[
@@ -135,6 +173,8 @@ def top(
     json: AsJson = False,
 ) -> None:
     """Watch jobs, stages and workers live; q leaves. Off a terminal it prints them once."""
+    check_together(context, "once", "interval")
+    check_together(context, "json", "interval")
     from minispark.cli.terminal import output, unlimited
     from minispark.cli.top import WIDTH, frame, take_snapshot, watch
 
@@ -169,14 +209,3 @@ def ui(
         link = client.login_link(next_)
     if print_ or not webbrowser.open(link):
         typer.echo(printable(link))
-
-
-def _format_of(output: Path | None) -> Format:
-    endings: dict[str, Format] = {
-        ".jsonl": "jsonl",
-        ".ndjson": "jsonl",
-        ".parquet": "parquet",
-        ".arrow": "arrow",
-        ".arrows": "arrow",
-    }
-    return "csv" if output is None else endings.get(output.suffix.lower(), "csv")

@@ -7,9 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from minispark.errors import UsageError
+
+if TYPE_CHECKING:
+    from minispark.plan.stages import StageGraph
 
 DATA_FOLDER = "data"
 """A path in this folder is sent as it is: on every machine it is relative to the data root."""
@@ -80,6 +83,26 @@ def read_job(path: Path) -> dict[str, Any]:
         msg = "a job is a JSON object"
         raise UsageError(msg, file=str(path), hint='It begins with {"name": ..., "dag": ...}.')
     return job
+
+
+def plan_document(graph: StageGraph) -> dict[str, Any]:
+    """Return the JSON document of a plan."""
+    stages = [
+        {
+            "id": stage.id,
+            "name": stage.name,
+            "label": stage.label,
+            "tasks": stage.partitions,
+            "nodes": stage.nodes,
+            "reads": sorted({leaf.stage for branch in stage.branches for leaf in branch.inputs}),
+            "output": stage.output.kind,
+            "partitions": stage.output.partitions,
+            "pushed": stage.pushed,
+            "why": stage.why,
+        }
+        for stage in graph.stages
+    ]
+    return {"logical": graph.logical, "stages": stages}
 
 
 def one_or_list(paths: Sequence[str]) -> str | list[str]:

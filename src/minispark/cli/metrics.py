@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from minispark.cli.options import AsJson, Master, connect, is_address, print_json
+from minispark.cli.options import AsJson, Master, check_unused, connect, is_address, print_json
 from minispark.errors import MasterUnreachableError, UsageError
 
 app = typer.Typer(no_args_is_help=True, help="Show the figures of the cluster and its jobs.")
@@ -79,6 +79,7 @@ def job(
 
 @app.command("worker")
 def worker(
+    context: typer.Context,
     place: Annotated[
         str,
         typer.Argument(metavar="URL", help="Where its figures are, port + 1000; or its id."),
@@ -90,6 +91,8 @@ def worker(
     """Show what a worker says of itself."""
     from minispark.cli.cluster_metrics import print_worker
 
+    if is_address(place):
+        check_unused(context, "master", "a URL")
     metrics = _worker_metrics(place, master)
     if json:
         print_json(metrics)
@@ -111,7 +114,7 @@ def _worker_metrics(url_or_id: str, master: str | None) -> dict[str, Any]:
     if url_or_id not in workers:
         msg = f"the master knows no worker {url_or_id!r}"
         hint = did_you_mean(url_or_id, workers, else_list="it knows")
-        raise UsageError(msg, hint=hint or "minispark workers lists them.")
+        raise UsageError(msg, code="MS-159", hint=hint or "minispark workers lists them.")
     worker = workers[url_or_id]
     return {"worker_id": url_or_id, "slots": worker["slots"], **worker["metrics"]}
 

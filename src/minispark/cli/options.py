@@ -43,6 +43,18 @@ User = Annotated[
     ),
 ]
 Format = Literal["csv", "jsonl", "parquet", "arrow"]
+OutputFile = Annotated[
+    Path | None,
+    typer.Option(help="A file to write all rows to. Default: print to standard output."),
+]
+FormatOption = Annotated[
+    Format | None,
+    typer.Option(
+        help="Format of the rows. Default: from the ending of --output (.csv, .jsonl, .ndjson, "
+        ".parquet, .arrow, .ipc, .feather).",
+        show_default=False,
+    ),
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,28 +142,38 @@ LOGS = {
 """Options of master and worker: their log."""
 
 
-def check_together(**options: object) -> None:
-    """Refuse two options of which only one may be given; the names are those of the parameters."""
-    given = [_flag(name) for name, value in options.items() if _is_given(value)]
+def is_given(context: typer.Context, name: str) -> bool:
+    """Whether the command line has an option; its default and its variable do not count."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def check_together(context: typer.Context, *names: str) -> None:
+    """Refuse two options of which one would be ignored; the names are those of the parameters."""
+    given = [_flag(context, name) for name in names if is_given(context, name)]
     if len(given) > 1:
         msg = f"{given[0]} and {given[1]} cannot be given together"
         raise UsageError(msg, hint="Leave one of them out.")
 
 
-def check_needs(needed: str, value: object, **options: object) -> None:
-    """Refuse options that do nothing without another one."""
-    given = [_flag(name) for name, value in options.items() if _is_given(value)]
-    if given and not _is_given(value):
-        msg = f"{given[0]} does nothing without {_flag(needed)}"
-        raise UsageError(msg, hint=f"Give {_flag(needed)}, or leave {given[0]} out.")
+def check_needs(context: typer.Context, needed: str, *names: str) -> None:
+    """Refuse options that do nothing without another one, if the other one has no value."""
+    given = [_flag(context, name) for name in names if is_given(context, name)]
+    if given and context.params.get(needed) in (None, False):
+        flag = _flag(context, needed)
+        msg = f"{given[0]} does nothing without {flag}"
+        raise UsageError(msg, hint=f"Give {flag}, or leave {given[0]} out.")
 
 
-def _flag(name: str) -> str:
-    return "--" + name.rstrip("_").replace("_", "-")
+def check_unused(context: typer.Context, name: str, reason: str) -> None:
+    """Refuse an option that does nothing with an argument of this kind."""
+    if is_given(context, name):
+        msg = f"{_flag(context, name)} does nothing with {reason}"
+        raise UsageError(msg, hint=f"Leave {_flag(context, name)} out.")
 
 
-def _is_given(value: object) -> bool:
-    return value is not None and value is not False and value != []
+def _flag(context: typer.Context, name: str) -> str:
+    return next(each.opts[0] for each in context.command.params if each.name == name)
 
 
 def print_json(value: object) -> None:

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import io
 import os
-import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 import polars as pl
 from polars.exceptions import PanicException, PolarsError
 
 from minispark.cli.job_metrics import print_frame
-from minispark.cli.options import master_of
+from minispark.cli.options import Format, master_of
+from minispark.cli.outputs import replacing
 from minispark.cli.terminal import notes, write_rows
 from minispark.engines.polars_engine import Engine
 from minispark.errors import UsageError
 from minispark.formatting import count_text
 from minispark.jobs.errors import polars_reason
 from minispark.plan.build import PlanOutput, plan_outputs
-from minispark.plan.explain import render
 from minispark.plan.input_paths import (
     ENDINGS,
     InputFiles,
@@ -34,6 +35,7 @@ from minispark.plan.input_paths import (
 from minispark.plan.query_name import sql_name
 from minispark.plan.scan_files import is_file_url, is_remote
 from minispark.plan.sqltext import SqlRefusedError, check_statement
+from minispark.plan.stages import StageGraph
 from minispark.settings import PlanSettings
 
 _READERS: Final[dict[str, Callable[[list[str], list[str] | None], pl.LazyFrame]]] = {
@@ -44,19 +46,17 @@ _READERS: Final[dict[str, Callable[[list[str], list[str] | None], pl.LazyFrame]]
     "arrow": lambda paths, _: pl.scan_ipc(paths),
     "text": lambda paths, _: pl.scan_lines(paths, name="text"),
 }
-_WRITERS: Final[dict[str, Callable[[pl.DataFrame, Path], object]]] = {
+_WRITERS: Final[dict[Format, Callable[[pl.DataFrame, Path], object]]] = {
     "csv": lambda rows, path: rows.write_csv(path),
     "jsonl": lambda rows, path: rows.write_ndjson(path),
     "parquet": lambda rows, path: rows.write_parquet(path),
     "arrow": lambda rows, path: rows.write_ipc(path),
 }
-_ENDINGS: Final = {
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".parquet": "parquet",
-    ".arrow": "arrow",
-    ".ipc": "arrow",
-    ".feather": "arrow",
+_STREAMERS: Final[dict[Format, Callable[[pl.DataFrame, IO[bytes]], object]]] = {
+    "csv": lambda rows, stream: rows.write_csv(stream),
+    "jsonl": lambda rows, stream: rows.write_ndjson(stream),
+    "parquet": lambda rows, stream: rows.write_parquet(stream),
+    "arrow": lambda rows, stream: rows.write_ipc_stream(stream),
 }
 
 
@@ -77,37 +77,50 @@ def run_query(
     return frame.collect(engine=runner)
 
 
-def explain_query(query: str, tables: Sequence[str], *, parallelism: int | None) -> str:
-    """Return the plan of a query as text."""
+def plan_query(query: str, tables: Sequence[str], *, parallelism: int | None) -> StageGraph:
+    """Return the plan of a query, with its logical plan as text."""
     outputs = [PlanOutput("result", _query(query, tables))]
     settings = PlanSettings(parallelism=parallelism)
-    return render(plan_outputs(outputs, settings=settings, describe=True))
+    return plan_outputs(outputs, settings=settings, describe=True)
 
 
-def save_rows(rows: pl.DataFrame, path: Path, format_: str | None) -> None:
+def save_rows(rows: pl.DataFrame, path: Path, format_: Format) -> None:
     """Write rows to a file, which gets its name when it is complete."""
-    form = format_ or _ENDINGS.get(path.suffix.lower(), "csv")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    staged = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        _WRITERS[form](rows, staged)
-        staged.replace(path)
-    except (PolarsError, PanicException) as error:
-        msg = f"{form} cannot hold these columns: {error}"
-        hint = "Choose another format, or cast the columns in the query."
-        raise UsageError(msg, file=str(path), hint=hint) from error
-    finally:
-        staged.unlink(missing_ok=True)
+    with replacing(path) as staged, _explaining(format_, path):
+        _WRITERS[format_](rows, staged)
 
 
-def show_rows(rows: pl.DataFrame, *, top: int, as_json: bool) -> None:
-    """Print the first rows as a table, or all rows as JSON lines."""
-    if as_json:
-        write_rows([rows.write_ndjson().encode()])
-        return
+def stream_rows(rows: pl.DataFrame, format_: Format) -> None:
+    """Write rows to standard output."""
+    stream = io.BytesIO()
+    with _explaining(format_, None):
+        _STREAMERS[format_](rows, stream)
+    write_rows([stream.getvalue()])
+
+
+def print_rows(rows: pl.DataFrame) -> None:
+    """Print rows as a JSON array, one row a line."""
+    with _explaining("jsonl", None):
+        lines = rows.write_ndjson().splitlines()
+    write_rows([("[" + ",\n ".join(lines) + "]\n").encode()])
+
+
+def show_rows(rows: pl.DataFrame, *, top: int) -> None:
+    """Print the first rows as a table."""
     print_frame(rows.head(top))
     if rows.height > top:
         notes.print(f"{count_text(rows.height)} rows in all; --top N shows more")
+
+
+@contextmanager
+def _explaining(format_: Format, path: Path | None) -> Iterator[None]:
+    try:
+        yield
+    except (PolarsError, PanicException) as error:
+        msg = f"{format_} cannot hold these columns: {error}"
+        hint = "Choose another format, or cast the columns in the query."
+        file = None if path is None else str(path)
+        raise UsageError(msg, code="MS-145", file=file, hint=hint) from error
 
 
 def _query(query: str, tables: Sequence[str]) -> pl.LazyFrame:

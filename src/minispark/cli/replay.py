@@ -41,7 +41,7 @@ def replay(
         steps = list(story(client.rows(job_id), record))
     if not steps:
         msg = f"the journal has nothing of {job_id} (any more)"
-        raise UsageError(msg)
+        raise UsageError(msg, code="MS-144")
     if step is not None and step > len(steps):
         msg = f"{job_id} has {len(steps)} steps"
         raise UsageError(msg, field="step")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from minispark.cli.options import Master, connect
+from minispark.cli.options import Force, Master, check_needs, connect
 from minispark.printable import printable, printable_lines
 
 if TYPE_CHECKING:
@@ -19,12 +19,14 @@ _MAX_STEPS = 5_000
 
 
 def report(
+    context: typer.Context,
     job_id: Annotated[str, typer.Argument(metavar="ID", help="The id that `submit` printed.")],
     *,
     output: Annotated[
         Path | None,
         typer.Option(help="Where to write; else ID.html or ID.trace.json.", show_default=False),
     ] = None,
+    force: Force = False,
     trace: Annotated[
         bool,
         typer.Option("--trace", help="Write a Chrome trace, for ui.perfetto.dev or speedscope."),
@@ -32,10 +34,14 @@ def report(
     master: Master = None,
 ) -> None:
     """Write the page of a job as one HTML file that needs no master and no network."""
+    check_needs(context, "output", "force")
     import json
 
+    from minispark.cli.outputs import check_replaceable, replacing
     from minispark.ui import JobPage, Timeline, report_html, trace_of
 
+    if output is not None:
+        check_replaceable(output, force=force)
     path = f"/api/v1/jobs/{job_id}"
     with connect(master) as client:
         timeline = Timeline.model_validate(client.get_json(f"{path}/timeline"))
@@ -46,8 +52,8 @@ def report(
             # Printable, since `cat` would send control characters to a terminal.
             text = printable_lines(report_html(page, timeline, _story(client, path)))
     target = output or Path(f"{job_id}.trace.json" if trace else f"{job_id}.html")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(text, encoding="utf-8")
+    with replacing(target) as staged:
+        staged.write_text(text, encoding="utf-8")
     typer.echo(printable(str(target)))
 
 

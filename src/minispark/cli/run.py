@@ -27,15 +27,12 @@ PATHS = "a file, a directory, or a pattern in quotes. The format is known from t
 Output = Annotated[
     Path | None, typer.Option(help="A directory to write the result to, as CSV parts.")
 ]
-_TOP = 10
-Top = Annotated[
-    int | None,
-    typer.Option(min=0, help=f"Rows to show. Default: {_TOP}.", show_default=False),
-]
+Top = Annotated[int, typer.Option(min=0, help="Rows to show.")]
 
 
 @app.command()
 def wordcount(
+    context: typer.Context,
     path: Annotated[
         list[str], typer.Argument(help=f"Text, CSV, JSONL or Parquet: {PATHS} May be repeated.")
     ],
@@ -48,7 +45,7 @@ def wordcount(
     output: Output = None,
     force: Force = False,
     parallelism: Parallelism = None,
-    top: Top = None,
+    top: Top = 10,
     json: AsJson = False,
 ) -> None:
     """Count the words of text files, or of a column of a table."""
@@ -56,7 +53,7 @@ def wordcount(
     from minispark.cli.json_jobs import absolute, one_or_list, wordcount_job
     from minispark.cli.words import words_of
 
-    paths, directory = [absolute(each) for each in path], _directory(output, top, force=force)
+    paths, directory = [absolute(each) for each in path], _directory(context, output, force=force)
     words = words_of(paths, column, advice="Choose one, such as --column {column}.")
     job = wordcount_job(
         one_or_list(paths), column=words.column, parallelism=parallelism, output=directory
@@ -64,7 +61,7 @@ def wordcount(
     run_and_show(
         job,
         engine=engine,
-        top=_TOP if top is None else top,
+        top=top,
         order_by="value",
         about=words,
         as_json=json,
@@ -73,6 +70,7 @@ def wordcount(
 
 @app.command()
 def join(
+    context: typer.Context,
     left: Annotated[str, typer.Argument(help=f"CSV, JSONL or Parquet: {PATHS}")],
     right: Annotated[str, typer.Argument(help="The table to join it with.")],
     *,
@@ -85,7 +83,7 @@ def join(
     output: Output = None,
     force: Force = False,
     parallelism: Parallelism = None,
-    top: Top = None,
+    top: Top = 10,
     json: AsJson = False,
 ) -> None:
     """Join two tables by a key."""
@@ -98,16 +96,18 @@ def join(
         on=on,
         how=how,
         parallelism=parallelism,
-        output=_directory(output, top, force=force),
+        output=_directory(context, output, force=force),
     )
-    run_and_show(job, engine=engine, top=_TOP if top is None else top, as_json=json)
+    run_and_show(job, engine=engine, top=top, as_json=json)
 
 
-def _directory(output: Path | None, top: int | None, *, force: bool) -> OutputDirectory | None:
+def _directory(
+    context: typer.Context, output: Path | None, *, force: bool
+) -> OutputDirectory | None:
     from minispark.cli.json_jobs import OutputDirectory, absolute
 
-    check_needs("output", output, force=force)
-    check_together(output=output, top=top)
+    check_needs(context, "output", "force")
+    check_together(context, "output", "top")
     return None if output is None else OutputDirectory(absolute(output), overwrite=force)
 
 

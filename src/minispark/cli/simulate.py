@@ -6,14 +6,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from minispark.cli.options import AsJson, print_json
+from minispark.cli.options import AsJson, check_needs, check_together, print_json
 
 if TYPE_CHECKING:
     from minispark.testing.sim.batch import FailedHistory, Tally
     from minispark.testing.sim.options import SimOptions
 
 
+_OF_HISTORIES = (
+    *("histories", "seed", "jobs", "digest", "shrink"),
+    *("only_jobs", "only_workers", "without", "until", "journal"),
+)
+"""Options that do nothing if the scheduler is measured."""
+
+
 def simulate(
+    context: typer.Context,
     *,
     histories: Annotated[int, typer.Option(min=1, help="How many, one a seed.")] = 1_000,
     seed: Annotated[int, typer.Option(min=0, help="The first.")] = 0,
@@ -54,9 +62,14 @@ def simulate(
     With --workers nothing goes wrong: a job of --tasks is run on so many simulated workers, and the
     scheduler's own time and memory are printed.
     """
+    for name in _OF_HISTORIES if workers is not None else ():
+        check_together(context, "workers", name)
+    check_needs(context, "workers", "tasks")
     if workers is not None:
         _measure(workers, tasks, as_json=json)
         return
+    check_together(context, "json", "journal")
+    check_together(context, "json", "digest")
     import os
 
     from minispark.cli.terminal import counting_bar, output

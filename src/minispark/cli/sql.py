@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from minispark.cli.options import AsJson, EngineName, Format, Parallelism
+from minispark.cli.options import (
+    AsJson,
+    EngineName,
+    Force,
+    FormatOption,
+    OutputFile,
+    Parallelism,
+    check_needs,
+    check_together,
+    is_given,
+    print_json,
+)
 from minispark.printable import printable
 
 
 def sql(
+    context: typer.Context,
     query: Annotated[str, typer.Argument(help="A SELECT, or WITH ... SELECT.")],
     *,
     table: Annotated[
@@ -25,27 +36,58 @@ def sql(
     ] = None,
     engine: EngineName = "local",
     parallelism: Parallelism = None,
-    top: Annotated[int, typer.Option(min=0, help="Rows to show.")] = 20,
-    output: Annotated[
-        Path | None, typer.Option(help="A file to write all rows to, in place of showing some.")
-    ] = None,
-    format: Annotated[  # noqa: A002
-        Format | None, typer.Option(help="Of the file; else by its ending, or csv.")
-    ] = None,
+    top: Annotated[
+        int, typer.Option(min=0, help="Rows to show; --json and --format give all by default.")
+    ] = 20,
+    output: OutputFile = None,
+    format: FormatOption = None,  # noqa: A002
+    force: Force = False,
     explain: Annotated[
         bool, typer.Option("--explain", help="Show the plan and its stages; run nothing.")
     ] = False,
     json: AsJson = False,
 ) -> None:
     """Run SQL over files: minispark sql "select k, sum(v) from t group by k" --table t=data.csv."""
-    from minispark.cli.queries import explain_query, run_query, save_rows, show_rows
+    check_needs(context, "output", "force")
+    check_together(context, "top", "output")
+    if output is None:
+        check_together(context, "json", "format")
+    for name in ("top", "output", "format", "engine"):
+        check_together(context, "explain", name)
+    from minispark.cli.json_jobs import plan_document
+    from minispark.cli.outputs import check_replaceable, output_format
+    from minispark.cli.queries import (
+        plan_query,
+        print_rows,
+        run_query,
+        save_rows,
+        show_rows,
+        stream_rows,
+    )
+    from minispark.plan.explain import render
 
     if explain:
-        typer.echo(explain_query(query, table or [], parallelism=parallelism))
+        graph = plan_query(query, table or [], parallelism=parallelism)
+        if json:
+            print_json(plan_document(graph))
+        else:
+            typer.echo(render(graph))
         return
+    chosen = output_format(output, format)
+    if output is not None:
+        check_replaceable(output, force=force)
     rows = run_query(query, table or [], engine=engine, parallelism=parallelism)
     if output is not None:
-        save_rows(rows, output, format)
-        typer.echo(printable(str(output)))
+        save_rows(rows, output, chosen)
+        if json:
+            print_json({"output": str(output), "format": chosen, "rows": rows.height})
+        else:
+            typer.echo(printable(str(output)))
+        return
+    first = rows.head(top) if is_given(context, "top") else rows
+    if json:
+        print_rows(first)
+    elif format is not None:
+        stream_rows(first, chosen)
     else:
-        show_rows(rows, top=top, as_json=json)
+        show_rows(rows, top=top)

@@ -14,6 +14,7 @@ from minispark.cli.options import (
     Master,
     Parallelism,
     User,
+    check_together,
     connect,
     print_json,
 )
@@ -117,6 +118,7 @@ def _wordcount(paths: list[str], *, as_json: bool) -> dict[str, Any]:
 
 
 def explain(
+    context: typer.Context,
     job: Annotated[Path, typer.Argument(help="A JSON job.", metavar="JOB.json")],
     *,
     parallelism: Parallelism = None,
@@ -127,7 +129,8 @@ def explain(
     json: AsJson = False,
 ) -> None:
     """Show the logical plan, the stages, what moves between them, and the tasks."""
-    from minispark.cli.json_jobs import read_job
+    check_together(context, "mermaid", "json")
+    from minispark.cli.json_jobs import plan_document, read_job
     from minispark.jobs import plan_job
     from minispark.plan.explain import render, render_mermaid
 
@@ -141,19 +144,4 @@ def explain(
     if not json:
         typer.echo(render(graph))
         return
-    stages = [
-        {
-            "id": stage.id,
-            "name": stage.name,
-            "label": stage.label,
-            "tasks": stage.partitions,
-            "nodes": stage.nodes,
-            "reads": sorted({leaf.stage for branch in stage.branches for leaf in branch.inputs}),
-            "output": stage.output.kind,
-            "partitions": stage.output.partitions,
-            "pushed": stage.pushed,
-            "why": stage.why,
-        }
-        for stage in graph.stages
-    ]
-    print_json({"logical": graph.logical, "stages": stages})
+    print_json(plan_document(graph))

@@ -7,11 +7,12 @@ from typing import Annotated, Literal
 
 import typer
 
-from minispark.cli.options import Master
+from minispark.cli.options import Master, check_together
 from minispark.errors import UsageError
 
 
 def token(
+    context: typer.Context,
     level: Annotated[
         Literal["view", "submit", "worker"],
         typer.Argument(
@@ -33,6 +34,7 @@ def token(
 
     It is always the same for the same secret. To take it back, change the secret.
     """
+    check_together(context, "token_file", "state_dir", "master")
     from minispark import config, discovery
     from minispark.tokens import Level, derive_strong
 

@@ -88,7 +88,7 @@ def verify(
     view = client.job(job_id)
     if view.status != "SUCCEEDED":
         msg = f"{job_id} is {view.status}; only a job that succeeded can be verified"
-        raise UsageError(msg)
+        raise UsageError(msg, code="MS-143")
     graph = client.plan(job_id)
     again = client.submit_planned(unpublished(graph), name=f"verify {view.name}"[:200])
     raise_unless_succeeded((wait or client.wait)(again), page=client.page(again))

@@ -96,7 +96,8 @@ def measured(rows: Iterable[Row], job: str) -> Measured:
                 ended_s = row.at if decision.status is JobStatus.SUCCEEDED else 0.0
     if spec is None or not ended_s:
         msg = f"{job} has not succeeded (yet), or the journal has not all of it"
-        raise UsageError(msg, hint="Only a job that has run to its end can be measured.")
+        hint = "Only a job that has run to its end can be measured."
+        raise UsageError(msg, code="MS-143", hint=hint)
     return Measured(
         spec,
         seconds,
