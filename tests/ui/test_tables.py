@@ -27,10 +27,12 @@ from minispark.master.jobs.job_store import RunningJob
 from minispark.observe.record import JobRecord
 from minispark.scheduler.commands import JobStatus
 from minispark.tokens import Level
+from minispark.wire.messages import GraphMessage
 
 WIDTHS = (390, 800, 1100, 1400)
 JOBS, WORKERS = 120, 110
 LONG = "the value " + "of-a-word-without-an-end" * 30 + " cannot be read " + "at all " * 40
+COMPARED = (800, f"/compare?a={job_id('5f1756d0', 1, 1)}&b={job_id('5f1756d0', 1, 10)}")
 RUNNING = job_id("5f1756d0", 1, JOBS)
 
 
@@ -56,6 +58,8 @@ def add_jobs(service: Service) -> None:
     for number in range(1, JOBS):
         job = job_id("5f1756d0", 1, number)
         record = JobRecord(job, f"name-{number}", graph_of(), wall_s() - 1_000 - number)
+        message = GraphMessage(graph=record.graph)
+        service.components.journal.job_accepted(job, message, name=record.name, at=1.0)
         failed = number % 10 == 0
         status = JobStatus.FAILED if failed else JobStatus.SUCCEEDED
         error = ErrorInfo("MS-212", LONG) if failed else None
@@ -156,7 +160,12 @@ def test_lists_are_accessible(
     context = browser.new_context(color_scheme=scheme, bypass_csp=True)  # axe is put in
     page = context.new_page()
     page.goto(master.link())
-    for width, path in ((390, "/?status=FAILED"), (1400, "/?sort=-took"), (390, "/workers")):
+    for width, path in (
+        (390, "/?status=FAILED"),
+        (1400, "/?sort=-took"),
+        (390, "/workers"),
+        COMPARED,
+    ):
         page.set_viewport_size({"width": width, "height": 800})
         page.goto(master.url + path)
         serious = [
@@ -243,7 +252,29 @@ def test_several_jobs_are_cancelled_at_once(eyes: Eyes, page: Page, master: Mast
     assert asked == [RUNNING]
     page.goto(master.link(Level.VIEW))
     expect(page.locator("#jobs tbody tr")).to_have_count(50)
-    assert page.get_by_role("checkbox").count() == 0
+    assert page.get_by_role("button", name="Cancel").count() == 0
+
+
+def test_two_ticked_jobs_are_compared(eyes: Eyes, page: Page, master: Master) -> None:
+    compare = page.get_by_role("button", name="Compare")
+    page.get_by_label("Select name-119").check()
+    expect(compare).to_be_disabled()
+    page.get_by_label("Select name-118").check()
+    compare.focus()
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/compare?a=*")
+    first, second = (job_id("5f1756d0", 1, number) for number in (119, 118))
+    assert page.url.endswith(f"/compare?a={first}&b={second}")
+    expect(page.locator(".headline")).to_contain_text("took 1 min 59 s, the second 1 min 58 s")
+    expect(page.locator("section[aria-labelledby=plan-title]")).to_contain_text("read the same")
+    for width in WIDTHS:
+        page.set_viewport_size({"width": width, "height": 800})
+        assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0, width
+        eyes.picture(f"compare-{width}")
+    page.get_by_role("link", name="Swap").click()
+    expect(page.get_by_label("First")).to_have_value(second)
+    page.goto(f"{master.url}/compare")
+    expect(page.locator("main")).to_contain_text("Tick two jobs")
 
 
 def test_workers_are_sorted_searched_and_paged_in_the_browser(page: Page, master: Master) -> None:

@@ -11,6 +11,7 @@ import typer
 
 from minispark.cli import (
     chaos,
+    compare,
     data,
     doctor,
     events,
@@ -87,7 +88,7 @@ _SECTIONS: dict[str, tuple[Callable[..., None] | tuple[str, typer.Typer], ...]] 
     "Run a cluster": (master.master, worker.worker, token.token, chaos.chaos, simulate.simulate),
     "Find out why": (
         *(doctor.doctor, submit.explain, report.report, replay.replay, verify.verify),
-        predict.predict,
+        *(predict.predict, compare.compare),
     ),
     "Data": (("data", data.app),),
 }

@@ -1,5 +1,6 @@
 """The web pages, the documents that they show, and the report as a file."""
 
+from minispark.ui.compare import Comparison, Measure, change_words, compare_jobs
 from minispark.ui.job_page import JobPage, JobPageInputs, OutputFiles, OutputRows, job_page_of
 from minispark.ui.list_view import ListView
 from minispark.ui.pages import ASSETS, VERSION, Asset, Pages, PageViewer
@@ -12,9 +13,11 @@ __all__ = [
     "STEPS_PER_PAGE",
     "VERSION",
     "Asset",
+    "Comparison",
     "JobPage",
     "JobPageInputs",
     "ListView",
+    "Measure",
     "OutputFiles",
     "OutputRows",
     "PageViewer",
@@ -22,6 +25,8 @@ __all__ = [
     "StepPager",
     "StoryDocument",
     "Timeline",
+    "change_words",
+    "compare_jobs",
     "job_page_of",
     "report_html",
     "timeline_of",

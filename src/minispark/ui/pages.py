@@ -19,6 +19,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template, select
 from minispark.errors import ErrorInfo
 from minispark.formatting import bytes_words, count_words, duration_words, many
 from minispark.tokens import Level
+from minispark.ui.compare import change_words
 
 _ROOT = Path(__file__).parent / "assets"
 _TYPES = {
@@ -101,6 +102,7 @@ def _load_templates() -> Mapping[str, Template]:
         "count": count_words,
         "duration": duration_words,
         "many": many,
+        "change": change_words,
         "iso": _iso,
         "clock": _clock,
         "number_of": lambda name: name.removeprefix("stage-"),

@@ -40,6 +40,7 @@ from minispark.ui import (
     PageViewer,
     StoryDocument,
     Timeline,
+    compare_jobs,
 )
 from minispark.wire.cookies import CookieKey
 from minispark.wire.guard import level_of_request
@@ -192,6 +193,14 @@ def _add_pages(routes: APIRouter, service: Service, pages: Pages) -> None:
         query = EventQuery(about=about, before=after)
         page = await service.history.news(query, limit=_EVENTS)
         return show(request, "news.html", page=page, about=about or "", after=after)
+
+    @routes.get("/compare", include_in_schema=False)
+    async def compare_page(request: Request, a: str = "", b: str = "") -> Response:
+        page = None
+        if a and b:
+            one, other = [await service.job_pages.page(job) for job in (a, b)]
+            page = await asyncio.to_thread(compare_jobs, one, other)
+        return show(request, "compare.html", page=page, a=a, b=b)
 
     @routes.get("/submit", include_in_schema=False)
     async def submit_page(request: Request) -> Response:

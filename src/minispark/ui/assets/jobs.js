@@ -7,10 +7,10 @@ const picked = new Map();
 
 function showPicked() {
   const section = document.querySelector("[data-picked]");
-  if (!section) return;
   const stoppable = [...picked.values()].filter((row) => row.cancel).length;
   section.querySelector("[data-count]").textContent = picked.size ? `${picked.size} selected` : "";
-  section.querySelector("[data-cancel-picked]").toggleAttribute("disabled", !stoppable);
+  section.querySelector("[data-cancel-picked]")?.toggleAttribute("disabled", !stoppable);
+  section.querySelector("[data-compare]").toggleAttribute("disabled", picked.size !== 2);
 }
 
 function keepPicks(root) {
@@ -42,6 +42,10 @@ async function cancelPicked(button) {
 }
 
 document.querySelector("[data-cancel-picked]")?.addEventListener("click", (event) => cancelPicked(event.currentTarget));
+document.querySelector("[data-compare]")?.addEventListener("click", () => {
+  const [a, b] = [...picked.keys()];
+  location.assign(`/compare?${new URLSearchParams({a, b})}`);
+});
 
 prepare(keepPicks);
 keepPicks(document);
