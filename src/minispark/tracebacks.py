@@ -7,7 +7,9 @@ them. `minispark.engines.public` does the same for a script.
 
 from __future__ import annotations
 
+import itertools
 import sys
+from collections.abc import Iterable, Iterator
 from contextvars import ContextVar
 from functools import partial
 from types import TracebackType
@@ -50,14 +52,24 @@ def user_frames(traceback: TracebackType | None) -> TracebackType | None:
 
     None if no frame is left.
     """
-    frames: list[TracebackType] = []
-    around = tuple(map(_folder, ("polars", "IPython", "ipykernel")))
-    while traceback is not None and not _file(traceback).startswith(_OURS):
-        if not _file(traceback).startswith(around):
-            frames.append(traceback)
+    frames = itertools.takewhile(lambda frame: not _file(frame).startswith(_OURS), _all(traceback))
+    return _without(tuple(map(_folder, ("polars", "IPython", "ipykernel"))), frames)
+
+
+def foreign_frames(traceback: TracebackType | None) -> TracebackType | None:
+    """Return the frames that are neither of this package nor of Polars, None if none is left."""
+    return _without((_OURS, _folder("polars")), _all(traceback))
+
+
+def _all(traceback: TracebackType | None) -> Iterator[TracebackType]:
+    while traceback is not None:
+        yield traceback
         traceback = traceback.tb_next
+
+
+def _without(folders: tuple[str, ...], frames: Iterable[TracebackType]) -> TracebackType | None:
     chain: TracebackType | None = None
-    for frame in reversed(frames):
+    for frame in reversed([frame for frame in frames if not _file(frame).startswith(folders)]):
         chain = TracebackType(chain, frame.tb_frame, frame.tb_lasti, frame.tb_lineno)
     return chain
 

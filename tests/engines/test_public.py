@@ -135,3 +135,13 @@ def test_a_named_engine_keeps_the_connection_of_the_engine_that_it_comes_from() 
     gc.collect()
     with pytest.raises(MasterUnreachableError):
         pl.LazyFrame({"a": [1]}).collect(engine=engine)
+
+
+def test_an_error_of_polars_in_this_process_has_none_of_our_calls() -> None:
+    def collected() -> pl.DataFrame:
+        return pl.LazyFrame({"a": ["x"]}).select(pl.col("a").cast(int)).collect(engine=Engine())
+
+    raised = caught(collected)
+    assert isinstance(raised, pl.exceptions.InvalidOperationError)
+    assert not [file for file in files(raised) if file.startswith(FOLDERS[0])]
+    assert files(raised)[:2] == [__file__, __file__]

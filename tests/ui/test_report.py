@@ -49,6 +49,9 @@ def test_a_report_opens_from_a_file(eyes: Eyes, tmp_path: Path) -> None:
     key = key_of(1, 0, attempt=1)
     record.launched(key, "a", 5.0)
     record.failed(key, failure, "a", 6.0, report=TaskFailure(key, failure, log=(EVIL,)))
+    other, again = EVIL.replace("alert(1)", "alert(7)"), key_of(1, 1, attempt=1)
+    record.launched(again, "b", 5.0)
+    record.failed(again, TaskError(ErrorInfo("MS-212", other)), "b", 6.0)
     record.finished(JobStatus.FAILED, record.explain(failure, key), 6.0)
     path = tmp_path / "report.html"
     path.write_text(report_html(*documents(record)), encoding="utf-8")
@@ -65,6 +68,7 @@ def test_a_report_opens_from_a_file(eyes: Eyes, tmp_path: Path) -> None:
     expect(page.locator("#task-detail")).to_contain_text(re.compile("partition .* attempt [1-9]"))
     page.locator("#problem-1 summary").click()
     expect(page.locator("#problem-1 pre").first).to_contain_text(EVIL)
+    expect(page.locator("#problem-1 .others li")).to_have_text(other)
     assert page.locator("img").count() == 0
     eyes.picture("report")
 

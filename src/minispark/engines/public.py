@@ -14,8 +14,10 @@ from functools import wraps
 from types import TracebackType
 from typing import ParamSpec, TypeVar
 
+from polars.exceptions import PolarsError
+
 from minispark.errors import MinisparkError
-from minispark.tracebacks import all_frames, interrupt, is_short, user_frames
+from minispark.tracebacks import all_frames, foreign_frames, interrupt, is_short, user_frames
 
 _DEBUG = "MINISPARK_DEBUG"
 
@@ -24,7 +26,7 @@ _T = TypeVar("_T")
 
 
 def public(call: Callable[_P, _T]) -> Callable[_P, _T]:
-    """Return ``call`` whose errors with a code, and interrupts, have none of our frames.
+    """Return ``call`` whose errors with a code, interrupts and Polars' errors lack our frames.
 
     Other exceptions keep their frames: they are faults of ours, or of what we call.
     """
@@ -39,6 +41,10 @@ def public(call: Callable[_P, _T]) -> Callable[_P, _T]:
             if all_frames.get() or os.environ.get(_DEBUG):
                 raise
             error = caught if is_short(caught) else interrupt()
+        except PolarsError as caught:
+            if not (all_frames.get() or os.environ.get(_DEBUG)):
+                caught.__traceback__ = foreign_frames(caught.__traceback__)
+            raise
         _print_short()
         raise _shortened(error, handled)
 
