@@ -161,7 +161,11 @@ def test_metrics_of_a_job(ask: Callable[..., Ran], watched: Watched) -> None:
 
 def test_metrics_of_a_worker(ask: Callable[..., Ran], watched: Watched) -> None:
     name = str(watched.client.workers()[0]["worker_id"])
-    assert json.loads(ask("metrics", "worker", name, "--json").stdout)["worker_id"] == name
+    about = json.loads(ask("metrics", "worker", name, "--json").stdout)
+    assert (about["worker_id"], about["cores"] > 0) == (name, True)
+    known = ask("metrics", "worker", name).stdout
+    assert about["python"] in known
+    assert "no limit" in known
     url = watched.figures_url()
     shown = ask("metrics", "worker", url)
     assert "tasks done" in shown.stdout

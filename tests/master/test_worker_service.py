@@ -15,7 +15,7 @@ from minispark.plan.hashing import hash_vector
 from minispark.settings import SchedulerSettings
 from minispark.task.spec import TaskProgress
 from minispark.wire.http import versions
-from minispark.wire.messages import HeartbeatRequest, ReportReply, ReportRequest
+from minispark.wire.messages import HeartbeatRequest, ReportReply, ReportRequest, WorkerFacts
 
 
 def test_a_worker_is_listed_with_its_load(bench: Bench) -> None:
@@ -355,5 +355,27 @@ def test_heartbeats_show_what_running_attempts_have_read(bench: Bench) -> None:
             await worker.work(polls=1)
             end = await client.ended(job)
             assert (end["progress"], end["tasks_running"], end["left_s"]) == (100.0, 0, None)
+
+    asyncio.run(story())
+
+
+def test_the_machine_of_a_worker_is_listed_and_outlives_the_master(bench: Bench) -> None:
+    facts = WorkerFacts(host="<b>here", cores=3, machine_memory_bytes=8 * 10**9, disk_bytes=10**12)
+
+    async def story() -> None:
+        async with bench.master() as client:
+            await bench.worker_of(client, "w1").register(facts=facts)
+            await bench.worker(client, "w2")  # Of an earlier release: it does not say.
+            first, second = (await client.get("/api/v1/workers")).json()["workers"]
+            assert first["facts"] == facts.model_dump()
+            assert first["versions"] == versions().model_dump()
+            assert second["facts"] is None
+            page = (await client.http.get("/workers", headers={"Accept": "text/html"})).text
+            assert "&lt;b&gt;here" in page
+            assert "does not say this" in page
+            assert f"Python {versions().python}" in page
+        async with bench.master() as client:
+            again, _ = (await client.get("/api/v1/workers")).json()["workers"]
+            assert again["facts"] == facts.model_dump()
 
     asyncio.run(story())

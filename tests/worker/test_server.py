@@ -59,6 +59,10 @@ def test_a_worker_process_from_start_to_end(tmp_path: Path) -> None:
             try:
                 await master.until(lambda: master.registered, "registration")
                 [offer] = master.registered
+                assert offer.facts is not None
+                assert offer.facts.host == socket.gethostname()
+                assert offer.facts.cores > 0
+                assert offer.facts.disk_bytes > 0
                 master.say(PollReply(tasks=(spec,)))
                 await master.until(master.outcomes, "report")
                 [report] = master.outcomes()

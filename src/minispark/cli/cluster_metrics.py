@@ -164,6 +164,8 @@ def _totals(totals: Totals) -> list[tuple[str, str]]:
 
 
 def _text(name: str, value: object) -> str:
+    if value is None:
+        return "no limit"
     if not isinstance(value, int | float):
         return str(value)
     if name.endswith("bytes") or name == "bytes_served":

@@ -116,7 +116,8 @@ def _worker_metrics(url_or_id: str, master: str | None) -> dict[str, Any]:
         hint = did_you_mean(url_or_id, workers, else_list="it knows")
         raise UsageError(msg, code="MS-159", hint=hint or "minispark workers lists them.")
     worker = workers[url_or_id]
-    return {"worker_id": url_or_id, "slots": worker["slots"], **worker["metrics"]}
+    facts = {**(worker.get("facts") or {}), **(worker.get("versions") or {})}
+    return {"worker_id": url_or_id, "slots": worker["slots"], **facts, **worker["metrics"]}
 
 
 def _metrics_at(url: str) -> dict[str, Any]:

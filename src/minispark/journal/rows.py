@@ -37,7 +37,7 @@ from minispark.scheduler.events import (
 )
 from minispark.scheduler.spec import JobSpec
 from minispark.task.spec import SinkFile, TaskFailure, TaskReport
-from minispark.wire.messages import RegisterRequest
+from minispark.wire.messages import RegisterRequest, Versions, WorkerFacts
 
 _CONFIG = ConfigDict(val_json_bytes="base64", extra="ignore", defer_build=True)
 
@@ -71,7 +71,10 @@ class Registration(BaseModel):
     slots: int
     url: str
     host: str
+    """Identity of the machine: readers of the same one may map blocks."""
     directory: str
+    facts: WorkerFacts | None = None
+    versions: Versions | None = None
 
     @classmethod
     def of(cls, request: RegisterRequest, epoch: int) -> Registration:
@@ -83,6 +86,8 @@ class Registration(BaseModel):
             url=request.url,
             host=request.host,
             directory=request.directory,
+            facts=request.facts,
+            versions=request.versions,
         )
 
     def event(self) -> WorkerRegistered:

@@ -61,6 +61,30 @@ class Versions(BaseModel):
     minispark: bounds.Id
 
 
+class WorkerFacts(BaseModel):
+    """The machine of a worker and its limits, for people. Sizes in bytes, None for no limit."""
+
+    host: bounds.Id = ""
+    """Name of the machine."""
+    system: bounds.Id = ""
+    """Operating system and processor architecture."""
+    cores: bounds.Count = 0
+    """Cores that the worker may use."""
+    threads_per_slot: bounds.Count = 1
+    machine_memory_bytes: bounds.Count = 0
+    """Memory of the machine or of its control group; 0 if the system does not tell."""
+    memory_limit_bytes: bounds.Count | None = None
+    """Limit of all tasks together."""
+    disk_bytes: bounds.Count = 0
+    """Size of the disk of the blocks."""
+    disk_limit_bytes: bounds.Count | None = None
+    """Limit of the blocks of running jobs."""
+    cache_memory_limit_bytes: bounds.Count = 0
+    """Limit of the cache in memory; 0 if there is no cache."""
+    cache_disk_limit_bytes: bounds.Count = 0
+    """Limit of the cache on disk."""
+
+
 class RegisterRequest(_Message):
     """A worker asks to join. ``hashes`` are hashes of fixed keys, computed on its CPU."""
 
@@ -71,6 +95,7 @@ class RegisterRequest(_Message):
     slots: bounds.Slots
     versions: Versions
     hashes: Annotated[tuple[bounds.Checksum, ...], bounds.Length(1_000)] = ()
+    facts: WorkerFacts | None = None
 
 
 class Membership(BaseModel):

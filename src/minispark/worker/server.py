@@ -41,6 +41,7 @@ from minispark.worker.app import block_app, metrics_app
 from minispark.worker.capacity import CapacityGate, read_sizes
 from minispark.worker.directory import WorkDirectory
 from minispark.worker.executors import ExecutorPool
+from minispark.worker.machine_facts import facts_of
 from minispark.worker.rpc import MasterRpc
 from minispark.worker.settings import WorkerConfig
 
@@ -169,6 +170,7 @@ class _Worker:
                 slots=config.slots,
                 versions=versions(),
                 hashes=hash_vector(),
+                facts=facts_of(config, store, cache),
             ),
             on_registered=self._ready_once,
             cache=cache,

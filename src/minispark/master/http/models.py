@@ -22,7 +22,7 @@ from minispark.observe.stage_totals import rows_out
 from minispark.observe.views import JobView, StageRow
 from minispark.scheduler.commands import JobStatus
 from minispark.ui import OutputRows
-from minispark.wire.messages import NodeBlocks
+from minispark.wire.messages import NodeBlocks, Versions, WorkerFacts
 
 
 class ErrorAnswer(BaseModel):
@@ -282,6 +282,9 @@ class WorkerView(WorkerFigures):
     excluded: bool
     """Whether it gets no work for a while because too many tasks failed on it."""
     metrics: dict[str, float]
+    facts: WorkerFacts | None = None
+    """Its machine and limits; None of a worker of an earlier release."""
+    versions: Versions | None = None
 
     @classmethod
     def of(cls, session: WorkerSession, *, now: float, excluded: bool) -> WorkerView:
@@ -293,6 +296,8 @@ class WorkerView(WorkerFigures):
             full=session.full,
             excluded=excluded,
             metrics=session.metrics,
+            facts=session.registration.facts,
+            versions=session.registration.versions,
         )
 
 
