@@ -28,7 +28,7 @@ class Because:
 
 @dataclass(frozen=True, slots=True)
 class Walk:
-    """A page with a step for each of its commands, in the order of the page."""
+    """A page with a step for each of its commands, in the order in which they are run."""
 
     page: str
     steps: Mapping[str, Step | Because]
