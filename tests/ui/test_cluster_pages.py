@@ -14,7 +14,7 @@ import polars as pl
 import psutil
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Route, expect
 from tests.ui.conftest import Eyes
 
 import minispark as ms
@@ -200,6 +200,100 @@ def test_a_job_is_run_again_and_duplicated(logged_in: Eyes, cluster: LocalCluste
     page.get_by_role("button", name="Submit").click()
     page.wait_for_url("**/jobs/job-*")
     expect(page.locator("h1")).to_have_text("changed")
+
+
+def test_the_story_is_there_at_once_and_the_first_press_counts(
+    logged_in: Eyes, cluster: LocalCluster
+) -> None:
+    job = cluster.client.submit_json(word_count("story keys"))
+    cluster.client.wait(job)
+    page = logged_in.page
+    page.goto(f"{cluster.url}/jobs/{job}")
+    logged_in.ready()
+    expect(page.locator("#story-step")).to_contain_text("the job was submitted")
+    assert page.evaluate("scrollY") == 0
+
+    stopped: list[Route] = []
+    page.route("**/story?*", lambda route: stopped.append(route))
+    with page.expect_request("**/story?*"):
+        page.reload(wait_until="commit")
+    page.locator("#story-next").click()
+    for route in stopped:
+        route.continue_()
+    expect(page.locator("#story-player")).to_contain_text("Step 2 of")
+
+
+def test_next_at_the_end_of_a_story_reads_on(
+    logged_in: Eyes, cluster: LocalCluster, folder: Path, tmp_path: Path
+) -> None:
+    gate = tmp_path / "open"
+    numbers = pl.scan_csv(folder / "n0.csv").select(
+        pl.col("n").map_batches(held(str(gate)), return_dtype=pl.Int64, is_elementwise=True)
+    )
+    engine = ms.Engine(cluster.url, token=cluster.token)
+    thread = in_background(lambda: numbers.collect(engine=engine))
+    page = logged_in.page
+
+    def one_more(route: Route) -> None:
+        story = route.fetch().json()
+        step = {**story["steps"][-1], "seq": 2**40, "what": "what came later"}
+        route.fulfill(json={**story, "total": story["total"] + 1, "steps": [*story["steps"], step]})
+
+    try:
+        page.goto(cluster.url)
+        page.locator("#jobs tr", has_text="RUNNING").get_by_role("link").first.click()
+        logged_in.ready()
+        page.locator("#story-slider").focus()
+        page.keyboard.press("End")
+        expect(page.locator("#story-player")).to_contain_text(re.compile(r"Step (\d+) of \1,"))
+        page.route("**/story?*", one_more)
+        page.locator("#story-next").click()
+        expect(page.locator("#story-step")).to_contain_text("what came later")
+    finally:
+        gate.touch()
+    thread.join(60)
+
+
+def test_the_keyboard_zooms_on_the_chosen_task(logged_in: Eyes, cluster: LocalCluster) -> None:
+    job = cluster.client.submit_json(word_count("timeline keys"))
+    cluster.client.wait(job)
+    page = logged_in.page
+
+    def in_one_lane(route: Route) -> None:
+        timeline = route.fetch().json()
+        count = len(timeline["lane"])
+        begin_s = [10 * number for number in range(count)]
+        timeline |= {"begin_s": begin_s, "end_s": [begin + 2 for begin in begin_s]}
+        timeline |= {"worker": [0] * count, "lane": [0] * count, "until_s": 10 * count}
+        route.fulfill(json=timeline)
+
+    page.route("**/timeline", in_one_lane)
+    page.goto(f"{cluster.url}/jobs/{job}")
+    logged_in.ready()
+    page.locator("#lanes canvas").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#task-detail a")).to_be_visible()
+    page.keyboard.press("ArrowRight")  # The second task: from 10 s to 12 s.
+    view = (
+        "(({from, to}) => [Number(from), Number(to)])"
+        "(document.querySelector('#lanes canvas').dataset)"
+    )
+    centred = (
+        f"() => {{ const [from, to] = {view};"
+        " return to - from < 10 && Math.abs(from + to - 22) < 1e-6; }"
+    )
+    for _ in range(6):
+        page.keyboard.press("+")
+    page.wait_for_function(centred)
+    page.locator("#lanes").scroll_into_view_if_needed()
+    logged_in.picture("zoomed")
+    before = page.evaluate(view)
+    page.keyboard.press("-")
+    page.wait_for_function(f"() => {view}[0] < {before[0]}")
+    page.locator("#zoom-in").focus()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Enter")
+    page.wait_for_function(centred)
 
 
 def test_names_stay_text_and_a_users_traceback_is_shown(

@@ -168,7 +168,6 @@ def test_ten_thousand_tasks_on_two_hundred_workers(eyes: Eyes, busy: tuple[str, 
     )
     zoomed = meter.cost()
     eyes.picture("ten-thousand-tasks")
-    page.locator("#story").scroll_into_view_if_needed()
     expect(page.locator("#story")).to_contain_text(f"Step 1 of {TASKS + 1},")
     page.locator("#story-slider").focus()
     meter.reset()

@@ -9,7 +9,7 @@ import {StoryPlayer} from "./story.js";
 const jobId = document.getElementById("pulse").dataset.job;
 const dag = document.getElementById("dag");
 const buttons = {stages: document.getElementById("show-stages"), nodes: document.getElementById("show-nodes")};
-let drawn = "stages", plan = null, painted = "", nextTimeline = 0, storyWanted = false;
+let drawn = "stages", plan = null, painted = "", nextTimeline = 0;
 
 const lanes = new TimelineView(document.getElementById("lanes"), {
   detail: document.getElementById("task-detail"),
@@ -48,8 +48,8 @@ for (const [kind, button] of Object.entries(buttons)) {
   });
 }
 
-document.getElementById("zoom-in").addEventListener("click", () => lanes.zoom(0.6));
-document.getElementById("zoom-out").addEventListener("click", () => lanes.zoom(1.6));
+document.getElementById("zoom-in").addEventListener("click", () => lanes.zoomOnChosen(0.6));
+document.getElementById("zoom-out").addEventListener("click", () => lanes.zoomOnChosen(1.6));
 document.getElementById("zoom-all").addEventListener("click", () => lanes.move(0, Infinity));
 
 async function followAddress() {
@@ -62,7 +62,6 @@ async function followAddress() {
     }
   }
   if (hash.startsWith("#step-")) {
-    storyWanted = true;
     const found = await player.goToEvent(Number(hash.slice(6)));
     if (!found) await player.show();
     else document.getElementById("story").scrollIntoView({block: "start"});
@@ -75,28 +74,19 @@ async function followAddress() {
 
 addEventListener("hashchange", followAddress);
 
-// The story is long and low on the page: it is fetched when somebody comes near.
-new IntersectionObserver((entries) => {
-  if (storyWanted || !entries.some((entry) => entry.isIntersecting)) return;
-  storyWanted = true;
-  player.show();
-}, {rootMargin: "400px"}).observe(document.getElementById("story"));
-
-await Promise.all([showPlan(), showTimeline({now: true})]);
-if (isReport) {
-  storyWanted = true;
-  await player.show();
-}
+const ended = () => isReport || ["SUCCEEDED", "FAILED", "CANCELLED"].includes(document.getElementById("now").dataset.status);
+player.ended = ended();
+await Promise.all([showPlan(), showTimeline({now: true}), player.show()]);
 localTimes(document);
 await followAddress();
 document.documentElement.dataset.ready = String(Math.round(performance.now()));
 
-const {status} = document.getElementById("now").dataset;
-if (!isReport && !["SUCCEEDED", "FAILED", "CANCELLED"].includes(status)) {
+if (!ended()) {
   watch(document.getElementById("pulse").dataset.pulse, async (news) => {
     await refresh();
     await showPlan();
     await showTimeline({now: news.ended});
-    if (storyWanted && news.ended) await player.show();
+    player.ended = news.ended;
+    if (news.ended) await player.show();
   });
 }

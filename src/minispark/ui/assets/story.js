@@ -17,23 +17,31 @@ export class StoryPlayer {
     this.total = 0;
     this.steps = new Map();
     this.turn = 0;
-    this.slider = element("input", {type: "range", min: 1, max: 1, value: 1, id: "story-slider", "aria-label": "Step of the story"});
+    // Set when the journal of the job has no more rows.
+    this.ended = false;
+    this.shown = null;
+    this.slider = element("input", {type: "range", min: 1, max: 1, value: 1, id: "story-slider", disabled: "", "aria-label": "Step of the story"});
     this.count = element("span", {class: "muted"});
     const back = element("button", {type: "button", id: "story-back"}, "Back"), next = element("button", {type: "button", id: "story-next"}, "Next");
     this.step = element("div", {class: "card step", id: "story-step", "aria-live": "polite"});
     this.note = element("p", {class: "muted small"});
     container.classList.add("player");
     container.replaceChildren(element("div", {class: "toolbar"}, back, next, this.count), this.slider, this.step, this.note);
-    back.addEventListener("click", () => this.go(this.at - 1, {tell: true}));
-    next.addEventListener("click", () => this.go(this.at + 1, {tell: true}));
+    back.addEventListener("click", () => this.move(-1));
+    next.addEventListener("click", () => this.move(1));
     this.slider.addEventListener("input", () => this.go(Number(this.slider.value), {tell: true}));
   }
 
-  // Looks again at how long the story is: who stood at its end stands at the new one.
-  async show() {
+  // Loads how long the story is now. At the end of the old story it goes to the end of the new one.
+  show() {
+    this.shown = this.reload().catch(() => { this.count.textContent = "The story cannot be read now"; });
+    return this.shown;
+  }
+
+  async reload() {
     const atEnd = this.told && this.at === this.total, {first, steps} = this.keep(await this.load({step: this.at || 1}));
-    if (!steps.length) return;
-    await this.go(atEnd ? this.total : this.at || first);
+    this.slider.disabled = !steps.length;
+    if (steps.length) await this.go(atEnd ? this.total : this.at || first);
   }
 
   keep(page) {
@@ -51,6 +59,14 @@ export class StoryPlayer {
     if (index < 0) return false;
     await this.go(page.first + index);
     return true;
+  }
+
+  // A press counts before the story is there, and at the end of a story that goes on.
+  async move(by) {
+    await this.shown;
+    if (!this.total) await this.show();
+    else if (this.at + by > this.total && !this.ended) this.keep(await this.load({step: this.at + by}));
+    await this.go(this.at + by, {tell: true});
   }
 
   async go(number, {tell = false} = {}) {

@@ -106,6 +106,7 @@ export class TimelineView {
   }
 
   paintNow() {
+    Object.assign(this.canvas.dataset, {from: this.from, to: this.to});
     const started = performance.now(), scale = devicePixelRatio || 1;
     this.width = this.container.clientWidth;
     const visible = Math.min(this.height + 2, 480);
@@ -249,9 +250,16 @@ export class TimelineView {
     this.paint();
   }
 
-  zoom(by, around = (this.from + this.to) / 2) {
+  zoom(by, around) {
     const span = (this.to - this.from) * by;
     this.move(around - (around - this.from) * by, span);
+  }
+
+  // Without a pointer the chosen task says where to look: it comes to the middle.
+  zoomOnChosen(by) {
+    const {begin_s: begins, end_s: ends} = this.data, span = (this.to - this.from) * by;
+    const middle = this.chosen < 0 ? (this.from + this.to) / 2 : (begins[this.chosen] + ends[this.chosen]) / 2;
+    this.move(middle - span / 2, span);
   }
 
   step(key) {
@@ -311,10 +319,11 @@ export class TimelineView {
       const span = this.to - this.from;
       if (event.key.startsWith("Arrow") && event.shiftKey) this.move(this.from + (event.key === "ArrowRight" ? 0.2 : -0.2) * span, span);
       else if (event.key.startsWith("Arrow")) this.step(event.key);
-      else if (event.key === "+" || event.key === "=") this.zoom(0.6);
-      else if (event.key === "-") this.zoom(1.6);
+      else if (event.key === "+" || event.key === "=") this.zoomOnChosen(0.6);
+      else if (event.key === "-") this.zoomOnChosen(1.6);
       else if (event.key === "0" || event.key === "Home") this.move(0, this.end());
-      else if (event.key === "Enter" && this.chosen >= 0) this.onChoose(this.idOf(this.chosen));
+      else if (event.key === "Enter" && this.chosen < 0) this.step(event.key);
+      else if (event.key === "Enter") this.onChoose(this.idOf(this.chosen));
       else return;
       event.preventDefault();
     });
