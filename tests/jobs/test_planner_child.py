@@ -174,7 +174,7 @@ def test_name_and_weight_are_told(job: Job, root: Path) -> None:
     found = json.loads(answer(given))
     assert (found["name"], found["weight"]) == ("n", 2)
     found = json.loads(answer(request(job, root)))
-    assert (found["name"], found["weight"]) == ("job", 1)
+    assert (found["name"], found["weight"]) == ("a.txt", 1)
 
 
 @pytest.mark.parametrize(

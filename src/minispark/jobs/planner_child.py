@@ -36,6 +36,7 @@ from minispark.jobs.contract import check_texts
 from minispark.jobs.errors import polars_reason
 from minispark.jobs.reading import OnRead, Reading, no_memory
 from minispark.masks import masked_error
+from minispark.plan.query_name import query_name
 from minispark.settings import Limits, PlanSettings
 from minispark.task.failures import PANIC_CODE
 from minispark.wire.messages import GraphMessage
@@ -146,7 +147,8 @@ def _plan(request: bytes, on_read: OnRead) -> bytes:
         limits=limits,
         on_read=on_read,
     )
-    fields = json.dumps({"name": job.get("name") or "job", "weight": job.get("weight", 1)})
+    name = job.get("name") or query_name(graph)
+    fields = json.dumps({"name": name, "weight": job.get("weight", 1)})
     plan = GraphMessage(graph=graph).model_dump_json()
     return f'{fields[:-1]}, "graph": {plan}}}'.encode()
 
