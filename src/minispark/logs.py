@@ -1,29 +1,90 @@
 """Logs on standard error: one JSON object a line, or text for people on a terminal.
 
 A line about an attempt names job, stage, task, attempt and worker. Lines of libraries have the same
-form.
+form. A worker keeps its latest lines in memory (`LogBuffer`), masked as those that it writes.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import sys
+import threading
+from collections import deque
 from typing import Any
 
 import structlog
 
 from minispark.ids import TaskKey
-from minispark.masks import masked
+from minispark.masks import MASK, masked, tells_secret
 from minispark.printable import printable, printable_lines
 from minispark.settings import LogSettings
 
+LEVELS = ("debug", "info", "warning", "error")
 
-def configure_logs(settings: LogSettings | None = None, **fields: Any) -> None:
+
+class LogBuffer:
+    """The latest lines of each level, in memory; a processor of structlog."""
+
+    def __init__(self, settings: LogSettings | None = None) -> None:
+        self._settings = settings or LogSettings()
+        self._lines: dict[str, deque[dict[str, Any]]] = {
+            level: deque(maxlen=self._settings.kept_lines) for level in LEVELS
+        }
+        self._number = 0
+        self._lock = threading.Lock()
+
+    def __call__(self, _logger: Any, _method: str, event: Any) -> Any:
+        """Keep a line that is ready to be written; return it unchanged."""
+        fields = dict(event)
+        level, at = str(fields.pop("level", "info")), fields.pop("timestamp", "")
+        kept = self._settings.kept_chars
+        name = str(fields.pop("event", ""))[:kept]
+        short = _within(fields, kept - len(name))
+        line = {"at": str(at), "event": name, "fields": short}
+        with self._lock:
+            self._number += 1
+            lines = self._lines.get(level, self._lines["error"])
+            lines.append({"number": self._number, "level": level, **line})
+        return event
+
+    def latest(self, *, level: str, limit: int, after: int = 0) -> list[dict[str, Any]]:
+        """Return the last lines of at least this level with higher numbers, oldest first."""
+        wanted = LEVELS[LEVELS.index(level) :]
+        with self._lock:
+            lines = [line for each in wanted for line in self._lines[each]]
+        lines.sort(key=lambda line: int(line["number"]))
+        return [line for line in lines if line["number"] > after][-limit:]
+
+
+def _within(fields: dict[str, Any], chars: int) -> dict[str, Any]:
+    """Return fields of simple values, cut so that all together have at most so many characters."""
+    short: dict[str, Any] = {}
+    for name, value in fields.items():
+        chars -= len(name)
+        if chars <= 0:
+            break
+        if tells_secret(name):
+            short[name] = MASK
+        elif value is None or isinstance(value, bool | int | float):
+            short[name] = value
+        else:
+            # Texts are masked already; other values are not, and may refer to large objects.
+            text = value if isinstance(value, str) else masked(json.dumps(value, default=str))
+            # The last line of a traceback says what happened.
+            short[name] = text[-chars:] if name == "exception" else text[:chars]
+        chars -= len(str(short[name]))
+    return short
+
+
+def configure_logs(
+    settings: LogSettings | None = None, *, buffer: LogBuffer | None = None, **fields: Any
+) -> None:
     """Set up logging to standard error; ``fields`` are in every line of this process.
 
     ``auto`` is text on a terminal and JSON elsewhere; the level ``debug`` adds lines for every
-    task.
+    task. ``buffer`` gets each line that is written.
     """
     settings = settings or LogSettings()
     terminal = sys.stderr.isatty()
@@ -37,7 +98,8 @@ def configure_logs(settings: LogSettings | None = None, **fields: Any) -> None:
         if as_text
         else structlog.processors.JSONRenderer(default=str)
     )
-    finish = [_without_secrets, *([_printable] if as_text else []), last]
+    keep = [] if buffer is None else [buffer]
+    finish = [_without_secrets, *keep, *([_printable] if as_text else []), last]
     structlog.configure(
         wrapper_class=structlog.make_filtering_bound_logger(settings.level),
         processors=[*shared, *finish],

@@ -234,7 +234,11 @@ class ConnectionLimits:
 
 @dataclass(frozen=True, slots=True)
 class LogSettings:
-    """What a master or worker writes to standard error."""
+    """What a master or worker writes to standard error, and which lines a worker keeps."""
 
     format: Literal["auto", "json", "text"] = "auto"
     level: Literal["debug", "info", "warning", "error"] = "info"
+    kept_lines: int = 250
+    """Lines of each level, so that many lines of `info` do not push an error out."""
+    kept_chars: int = 4_000
+    """Characters of a kept line: at most 4 MB for all lines of the four levels."""

@@ -42,6 +42,7 @@ COMMANDS = [
     "simulate",
     "doctor",
     "events",
+    "logs",
     "top",
     "token",
 ]

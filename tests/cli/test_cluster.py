@@ -358,6 +358,21 @@ def test_events_are_those_that_are_asked_for(cluster: Cluster) -> None:
     assert cluster.run("events", "--job", "job-none").returncode == 2
 
 
+def test_logs_of_one_worker_and_of_all(cluster: Cluster) -> None:
+    [one, other] = json.loads(cluster.run("workers", "--json").stdout)
+    ran = cluster.run("logs", one["worker_id"])
+    assert re.search(rf"^\S+ \S+  info +registered .*master={cluster.master.url}", ran.stdout, re.M)
+    lines = json.loads(cluster.run("logs", "--json").stdout)
+    assert {line["worker_id"] for line in lines} == {one["worker_id"], other["worker_id"]}
+    assert [line["at"] for line in lines] == sorted(line["at"] for line in lines)
+    assert cluster.run("logs", "--level", "error").stdout == ""
+    view = cluster.run("token", "view").stdout.strip()
+    for command in (["logs"], ["logs", one["worker_id"]]):
+        weak = cluster.run(*command, MINISPARK_TOKEN=view)
+        assert (weak.returncode, "too weak" in weak.stderr) == (2, True), weak.stderr
+    assert cluster.run("logs", "w-none").returncode == 2
+
+
 def test_a_ready_made_job_runs_on_a_cluster(cluster: Cluster) -> None:
     ran = cluster.run(
         "run", "wordcount", "data/text.csv", "--engine", cluster.master.url, "--top", "2"

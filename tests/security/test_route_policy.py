@@ -61,6 +61,7 @@ MASTER = {
     ("GET", f"{JOB}/events"): LOOKS,
     ("GET", "/api/v1/workers"): LOOKS,
     ("GET", "/api/v1/events"): LOOKS,
+    ("GET", "/api/v1/workers/w1/logs"): RUNS,
     ("POST", "/api/v1/jobs"): RUNS,
     ("DELETE", JOB): RUNS,
     ("GET", f"{JOB}/results"): RUNS,
@@ -80,6 +81,7 @@ FIGURES = {path for (_, path), who in MASTER.items() if who is ALL}
 BLOCKS = {
     ("GET", "/healthz"): ALL,
     ("GET", BLOCK): {"worker", "submit", "root", "ticket"},
+    ("GET", f"{WORKERS}/w1/logs"): SERVES,
 }
 METRICS = {("GET", "/healthz"): ALL, ("GET", "/metrics"): ALL}
 LEVELS = {level.value for level in Level}

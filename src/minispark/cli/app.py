@@ -16,6 +16,7 @@ from minispark.cli import (
     doctor,
     events,
     jobs,
+    logs,
     master,
     metrics,
     predict,
@@ -88,7 +89,7 @@ _SECTIONS: dict[str, tuple[Callable[..., None] | tuple[str, typer.Typer], ...]] 
     "Run a cluster": (master.master, worker.worker, token.token, chaos.chaos, simulate.simulate),
     "Find out why": (
         *(doctor.doctor, submit.explain, report.report, replay.replay, verify.verify),
-        *(predict.predict, compare.compare),
+        *(predict.predict, compare.compare, logs.logs),
     ),
     "Data": (("data", data.app),),
 }

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json as json_text
-import sys
 import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from minispark.cli.options import AsJson, Master, connect, print_json
+from minispark.cli.options import AsJson, Master, connect, print_json, print_json_line
 
 if TYPE_CHECKING:
     from minispark.engines.http import MasterClient
@@ -124,8 +122,8 @@ def _ends_job(event: Event) -> bool:
 
 def _show(events: list[Event], *, as_json: bool) -> None:
     if as_json:
-        sys.stdout.writelines(json_text.dumps(event) + "\n" for event in events)
-        sys.stdout.flush()
+        for event in events:
+            print_json_line(event)
     else:
         _print(events, "")
 

@@ -182,6 +182,12 @@ def print_json(value: object) -> None:
     sys.stdout.write(json.dumps(value, indent=2).replace("\x7f", "\\u007f") + "\n")
 
 
+def print_json_line(value: object) -> None:
+    """Print a value as one line of JSON, at once: others may follow much later."""
+    sys.stdout.write(json.dumps(value).replace("\x7f", "\\u007f") + "\n")
+    sys.stdout.flush()
+
+
 def connect(master: str | None, *, user: str | None = None) -> MasterClient:
     """Return a client of a master; None finds the master as the option's help says."""
     # Imported here, since the HTTP libraries would slow every `--help` down.

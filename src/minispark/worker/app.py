@@ -3,6 +3,7 @@
 ::
 
     port          GET /internal/v1/blocks/{block_id}   ticket of its job, or token; Range honoured
+                  GET /internal/v1/workers/{id}/logs    ticket of this worker, or token
                   GET /healthz
     port + 1000   GET /metrics                         open on loopback, else token
                   GET /healthz
@@ -21,11 +22,13 @@ from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
 from minispark.blocks.store import BlockStore
+from minispark.logs import LEVELS, LogBuffer
 from minispark.observe.cluster import WorkerFigures
 from minispark.observe.prometheus import CONTENT_TYPE, worker_text
 from minispark.settings import ConnectionLimits
 from minispark.wire.guard import BLOCKS, VIEW, WORKER, App, GuardPolicy, RequestGuard, RouteRule
 
+_LOG_LINES = 100
 _READ = frozenset({"GET", "HEAD"})
 
 
@@ -63,8 +66,10 @@ def block_app(
     hosts: Collection[str],
     connection_limits: ConnectionLimits | None = None,
     on_served: Callable[[int], None] = lambda size: None,
+    worker_id: str = "",
+    log: LogBuffer | None = None,
 ) -> App:
-    """Return the server of a worker's blocks.
+    """Return the server of a worker's blocks, and of its ``log`` for the master.
 
     ``on_served`` gets the number of bytes of each answer with (a part of) a block.
     """
@@ -79,9 +84,26 @@ def block_app(
             return _error(404, "MS-155", "there is no such block here")
         return _BlockResponse(path, on_served)
 
-    route = Route("/internal/v1/blocks/{block_id}", block)
-    rule = RouteRule(_READ, re.compile(r"/internal/v1/blocks/(?P<job>[^/.]+)\.[^/]*"), BLOCKS)
-    return _guarded(route, rule, token=token, hosts=hosts, limits=connection_limits)
+    async def logs(request: Request) -> Response:
+        if log is None or request.path_params["worker_id"] != worker_id:
+            return _error(404, "MS-155", "this is another worker")
+        query = request.query_params
+        level, limit = query.get("level", "info"), _number(query.get("limit"), _LOG_LINES)
+        if level not in LEVELS:
+            return _error(400, "MS-113", f"level must be one of {', '.join(LEVELS)}")
+        lines = log.latest(level=level, limit=limit, after=_number(query.get("after"), 0))
+        return JSONResponse({"worker_id": worker_id, "lines": lines})
+
+    routes = (
+        Route("/internal/v1/blocks/{block_id}", block),
+        Route("/internal/v1/workers/{worker_id}/logs", logs),
+    )
+    rules = (
+        RouteRule(_READ, re.compile(r"/internal/v1/blocks/(?P<job>[^/.]+)\.[^/]*"), BLOCKS),
+        # The ticket of a worker: a worker that learns it can read no other worker's log with it.
+        RouteRule(_READ, re.compile(r"/internal/v1/workers/(?P<job>[^/]+)/logs"), WORKER),
+    )
+    return _guarded(routes, rules, token=token, hosts=hosts, limits=connection_limits)
 
 
 def metrics_app(
@@ -110,33 +132,40 @@ def metrics_app(
     rule = RouteRule(_READ, re.compile("/metrics"), VIEW | WORKER)
     open_paths = ("/metrics",) if open_figures else ()
     limits = connection_limits
-    return _guarded(route, rule, token=token, hosts=hosts, open_paths=open_paths, limits=limits)
+    return _guarded(
+        (route,), (rule,), token=token, hosts=hosts, open_paths=open_paths, limits=limits
+    )
 
 
 def _guarded(
-    route: Route,
-    rule: RouteRule,
+    routes: Sequence[Route],
+    rules: tuple[RouteRule, ...],
     *,
     token: str,
     hosts: Collection[str],
     open_paths: Sequence[str] = (),
     limits: ConnectionLimits | None,
 ) -> App:
-    """Return a server of one route behind the guard, and of ``/healthz``, which is open."""
+    """Return a server of routes behind the guard, and of ``/healthz``, which is open."""
     policy = GuardPolicy(
         token=token,
         names=frozenset(hosts),
         body_bytes=0,  # No route takes a body.
         open_routes=tuple((_READ, re.compile(re.escape(p))) for p in ("/healthz", *open_paths)),
-        rules=(rule,),
+        rules=rules,
         connection_limits=limits or ConnectionLimits(),
     )
-    return RequestGuard(Starlette(routes=[route, Route("/healthz", _healthz)]), policy)
+    return RequestGuard(Starlette(routes=[*routes, Route("/healthz", _healthz)]), policy)
 
 
 async def _healthz(_request: Request) -> Response:
     # Programs that take this server for a master see what it is.
     return JSONResponse({"status": "ok", "server": "worker"})
+
+
+def _number(text: str | None, default: int) -> int:
+    """Return a number of a query that is not too large, ``default`` for anything else."""
+    return int(text) if text is not None and text.isdecimal() and len(text) < 16 else default
 
 
 def _error(status: int, code: str, message: str) -> Response:

@@ -24,7 +24,7 @@ from minispark.blocks.fetch import FetchSettings
 from minispark.blocks.host import host_identity
 from minispark.blocks.store import BlockStore
 from minispark.errors import UsageError, sentence_of
-from minispark.logs import configure_logs, logger
+from minispark.logs import LogBuffer, configure_logs, logger
 from minispark.plan.hashing import hash_vector
 from minispark.settings import CacheSettings, ConnectionLimits, LogSettings
 from minispark.signals import StopSignals
@@ -68,15 +68,19 @@ def serve(
         the certificate is not usable.
     """
     _check_safety(config)
-    worker = _Worker(config, on_ready)
-    configure_logs(logs, worker=worker.id)
+    log = LogBuffer(logs)
+    worker = _Worker(config, on_ready, log)
+    configure_logs(logs, buffer=log, worker=worker.id)
     asyncio.run(worker.run())
 
 
 class _Worker:
-    def __init__(self, config: WorkerConfig, on_ready: Callable[[str], None] | None) -> None:
+    def __init__(
+        self, config: WorkerConfig, on_ready: Callable[[str], None] | None, log: LogBuffer
+    ) -> None:
         self._config = config
         self._on_ready = on_ready
+        self._log = log
         self._fetch = FetchSettings(
             may_map=config.map_blocks, key=BlockKey(config.token), ca_file=config.ca_file
         )
@@ -123,7 +127,12 @@ class _Worker:
         agent = self._agent(store, executors, _cache(config.cache, store, memory))
         allowed = {*config.allowed_hosts, config.host, name, *LOOPBACK_NAMES} - _WILDCARD
         blocks = block_app(
-            store, token=config.token, hosts=allowed, on_served=agent.worker_metrics.served
+            store,
+            token=config.token,
+            hosts=allowed,
+            on_served=agent.worker_metrics.served,
+            worker_id=self.id,
+            log=self._log,
         )
         metrics = metrics_app(
             agent.metrics,

@@ -40,6 +40,7 @@ from minispark.master.views.job_reader import JobReader, log_row, update_wait_re
 from minispark.master.views.load_history import LoadHistory
 from minispark.master.views.metrics import MetricsView
 from minispark.master.views.tracing import Tracing
+from minispark.master.views.worker_logs import WorkerLogs
 from minispark.observe.traces import Traces, otlp_exporter
 from minispark.plan.hashing import hash_vector
 from minispark.scheduler.core import Scheduler
@@ -71,6 +72,7 @@ class Service:
         self.job_pages = JobPages(components, self.history)
         self.logins = Logins()
         self.load_history = LoadHistory(registry)
+        self.worker_logs = WorkerLogs(registry, config.token, config.trusted)
         self._tracing: Tracing | None = None
         if config.otlp is not None:
             exporter = otlp_exporter(config.otlp)

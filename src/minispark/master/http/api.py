@@ -22,6 +22,7 @@ from minispark.master.http.list_queries import JobQuery
 from minispark.master.jobs.finished_job import FinishedJob
 from minispark.master.jobs.results import FORMATS
 from minispark.master.views.state_view import StateView, state_view
+from minispark.master.views.worker_logs import LogLevel, WorkerLog
 from minispark.observe.cluster import FailuresMetrics, JobsMetrics, SystemMetrics
 from minispark.observe.prometheus import CONTENT_TYPE, cluster_text
 from minispark.observe.views import JobMetrics, JobView
@@ -252,6 +253,18 @@ def _add_history(routes: APIRouter, service: Service) -> None:
         """
         query = EventQuery(about, job, worker, after=since, before=after)
         return answer(await history.news(query, limit=limit))
+
+    @routes.get(
+        "/api/v1/workers/{worker_id}/logs",
+        response_model=WorkerLog,
+        responses={502: {"model": models.ErrorAnswer}},
+    )
+    async def worker_log(
+        worker_id: str, level: LogLevel = "info", limit: Limit = 100, after: After = 0
+    ) -> Response:
+        """Show the last log lines of a worker, of a level and above, oldest first."""
+        log = await service.worker_logs.read(worker_id, level=level, limit=limit, after=after)
+        return answer(log)
 
     @routes.get("/api/v1/jobs/{job_id}/tasks", response_model=models.TaskList)
     async def tasks(job_id: str, limit: Limit = 100, after: str | None = None) -> Response:

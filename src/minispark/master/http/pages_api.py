@@ -29,6 +29,7 @@ from minispark.master.control.service import Service
 from minispark.master.http.api import NO_STORE, STREAM, answer
 from minispark.master.http.list_queries import JobQuery
 from minispark.master.http.models import ERRORS, ErrorAnswer
+from minispark.master.views.worker_logs import LogLevel
 from minispark.observe.why import Advice
 from minispark.tokens import Level
 from minispark.ui import (
@@ -179,10 +180,16 @@ def _add_pages(routes: APIRouter, service: Service, pages: Pages) -> None:
         )
 
     @routes.get("/workers", include_in_schema=False)
-    async def workers_page(request: Request) -> Response:
+    async def workers_page(
+        request: Request, log: str | None = None, level: LogLevel = "info"
+    ) -> Response:
         sessions = registry.all()
         rows = [_worker(service, session) for session in sessions]
-        return show(request, "workers.html", workers=rows, **_load(sessions))
+        panel = None
+        # A token that does not read logs by the API sees none here.
+        if PageViewer(level_of_request(request.scope)).may_submit and sessions:
+            panel = await service.worker_logs.panel(log, level=level)
+        return show(request, "workers.html", workers=rows, log=panel, **_load(sessions))
 
     @routes.get("/events", include_in_schema=False)
     async def news_page(

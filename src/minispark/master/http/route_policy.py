@@ -47,9 +47,10 @@ _RULES = (
     RouteRule(_GET, re.compile(r"/api/v1/pulse"), VIEW),
     RouteRule(_POST, re.compile(r"/api/v1/login-links|/logout"), VIEW),
     RouteRule(_GET, re.compile(r"/submit"), SUBMIT),
-    # The token that shows that a job runs does not show its rows.
+    # The token that shows that a job runs does not show its rows, nor what its functions print.
     RouteRule(_GET, re.compile(rf"{_JOB}/(results|source)"), SUBMIT),
     RouteRule(_POST, re.compile(rf"{_JOB}/rerun"), SUBMIT),
+    RouteRule(_GET, re.compile(r"/api/v1/workers/[^/]+/logs"), SUBMIT),
     RouteRule(_DELETE, re.compile(_JOB), SUBMIT),
     RouteRule(_GET, re.compile(r"/internal/v1/jobs/[^/]+/(blocks|plan)"), SUBMIT),
     RouteRule(_POST, re.compile(rf"/internal/v1/workers|{_WORKER}/(poll|drain|fragments)"), WORKER),
