@@ -394,6 +394,28 @@ def test_a_killed_worker_goes_down_and_its_task_moves(
     assert found == [4 * ROWS]
 
 
+def test_the_log_of_a_worker_is_chosen_by_keyboard_and_fits_every_width(
+    logged_in: Eyes, cluster: LocalCluster
+) -> None:
+    page = logged_in.page
+    workers = [each["worker_id"] for each in cluster.client.workers() if each["status"] == "UP"]
+    page.goto(f"{cluster.url}/workers")
+    page.locator("select[name=log]").select_option(workers[-1])
+    page.get_by_role("button", name="Show").focus()
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"**/workers?log={workers[-1]}&level=info*")
+    lines = page.get_by_role("region", name="Last log lines")
+    expect(lines).to_contain_text("registered master=")
+    expect(page.locator("select[name=log]")).to_have_value(workers[-1])
+    for width in (390, 800, 1100, 1400):
+        page.set_viewport_size({"width": width, "height": 900})
+        assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0, width
+        logged_in.picture(f"worker-log-{width}")
+    page.locator("select[name=level]").select_option("error")
+    page.get_by_role("button", name="Show").click()
+    expect(page.locator("#worker-log-lines")).to_contain_text("no lines of this level")
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_pages_are_accessible(
     browser: Browser, cluster: LocalCluster, tmp_path: Path, scheme: Literal["light", "dark"]
@@ -417,7 +439,8 @@ def test_pages_are_accessible(
     page = context.new_page()
     page.goto(client.login_link())
     paths = ["/", "/workers", "/events", "/submit", *(f"/jobs/{job}" for job in sorted(shown))]
-    paths += [f"/jobs/{jobs[0].job_id}/events", "/login"]
+    worker = next(each["worker_id"] for each in client.workers() if each["status"] == "UP")
+    paths += [f"/jobs/{jobs[0].job_id}/events", f"/workers?log={worker}", "/login"]
     for url in [*(cluster.url + path for path in paths), report.as_uri()]:
         page.goto(url)
         if "/jobs/" in url and "/events" not in url:
