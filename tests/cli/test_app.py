@@ -42,6 +42,8 @@ COMMANDS = [
     "simulate",
     "doctor",
     "events",
+    "rerun",
+    "compare",
     "logs",
     "top",
     "token",

@@ -94,7 +94,7 @@ def test_a_worker_that_does_not_answer_well_is_an_error(
             refused = await client.get(PATH)
             assert refused.status_code == 502
             assert reason in refused.json()["error"]["message"]
-            assert refused.json()["error"]["code"] == "MS-159"
+            assert refused.json()["error"]["code"] == "MS-173"
             shown = await page(client, Level.ROOT, "/workers?log=w-1")
             assert "cannot be read" in shown
 

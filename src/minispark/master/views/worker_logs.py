@@ -131,4 +131,4 @@ def _reason(error: Exception) -> str:
 def _not_read(session: WorkerSession, reason: str) -> RefusedError:
     msg = f"the log of {session.worker_id} ({session.status}) cannot be read: {reason}"
     hint = f"The worker at {session.url} writes the same lines to its standard error."
-    return RefusedError(502, ErrorInfo("MS-171", msg, hint=hint))
+    return RefusedError(502, ErrorInfo("MS-173", msg, hint=hint))
