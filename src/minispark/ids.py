@@ -18,6 +18,10 @@ BLOCK_ID = rf"({_JOB})\.([0-9]+)\.([0-9]+)\.([0-9]+)\.([0-9]+)"
 _BLOCK_ID = re.compile(BLOCK_ID)
 
 
+JOB_ID = re.compile(r"job-[a-z0-9]+-[0-9]+-[0-9]+")
+"""The pattern of a whole `job_id`."""
+
+
 def job_id(cluster: str, epoch: int, number: int) -> str:
     """Return the id of the ``number``-th job of an epoch of the master, e.g. ``job-3f9a-1-7``."""
     return f"job-{cluster}-{epoch}-{number}"

@@ -26,7 +26,8 @@ def compare(
 
     with connect(master) as client:
         pages = [
-            JobPage.model_validate(client.get_json(f"/api/v1/jobs/{job}/sheet")) for job in (a, b)
+            JobPage.model_validate(client.get_json(f"/api/v1/jobs/{client.find_job(job)}/sheet"))
+            for job in (a, b)
         ]
     comparison = compare_jobs(*pages)
     if json:

@@ -52,8 +52,9 @@ def events(
 
     With --follow --json each event is one line of JSON.
     """
-    wanted = {"job": job, "worker": worker, "about": about}
     with connect(master) as client:
+        job = None if job is None else client.find_job(job)
+        wanted = {"job": job, "worker": worker, "about": about}
         latest = client.get_json("/api/v1/events", limit=limit, **wanted)["events"][::-1]
         if not latest and job is not None:
             client.job(job)  # Raises if there is no such job.

@@ -56,8 +56,9 @@ def print_jobs(views: Sequence[JobView], *, now: float) -> None:
     if not views:
         output.print("no jobs yet")
         return
+    users = ("user",) if any(view.submitted_by for view in views) else ()
     print_table(
-        ("job", "name", "status", "progress", "submitted", "duration"),
+        ("job", "name", "status", "progress", "submitted", "duration", *users),
         [
             (
                 view.job_id,
@@ -66,6 +67,7 @@ def print_jobs(views: Sequence[JobView], *, now: float) -> None:
                 f"{view.progress:.0f} %",
                 age_words(now - view.submitted_at),
                 duration_text(view.duration_s),
+                *(view.submitted_by or "-" for _ in users),
             )
             for view in views
         ],

@@ -24,7 +24,9 @@ from minispark.printable import printable
 if TYPE_CHECKING:
     from minispark.engines.http import MasterClient
 
-JobId = Annotated[str, typer.Argument(metavar="ID", help="The id that `submit` printed.")]
+JobId = Annotated[
+    str, typer.Argument(metavar="ID", help="A job: its id, or the end of it such as 1-7.")
+]
 
 
 def status(
@@ -43,6 +45,7 @@ def status(
     from minispark.cli.remote import wait_for
 
     with connect(master) as client:
+        job_id = client.find_job(job_id)
         follow = partial(wait_for, client, quiet=json, owner=False)
         view = (follow if watch else client.job)(job_id)
         rows, advice = client.stages(job_id), client.why(job_id)
@@ -105,7 +108,7 @@ def results(
         check_together(context, "json", name)
     if json:
         with connect(master) as client:
-            print_json(client.get_json(f"/api/v1/jobs/{job_id}/results"))
+            print_json(client.get_json(f"/api/v1/jobs/{client.find_job(job_id)}/results"))
         return
     from minispark.cli.outputs import check_replaceable, output_format
     from minispark.cli.terminal import write_rows
@@ -114,6 +117,7 @@ def results(
     if output is not None:
         check_replaceable(output, force=force)
     with connect(master) as client:
+        job_id = client.find_job(job_id)
         if output is None:
             with client.results(job_id, format=chosen, node=node) as response:
                 write_rows(response.iter_bytes(1 << 20))
@@ -153,6 +157,7 @@ def cancel(job_id: JobId, *, master: Master = None, json: AsJson = False) -> Non
     from minispark.cli.terminal import output
 
     with connect(master) as client:
+        job_id = client.find_job(job_id)
         view = client.cancel(job_id)
         if view.status not in _ENDED:
             view = client.wait(job_id)

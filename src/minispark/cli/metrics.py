@@ -70,7 +70,7 @@ def job(
     from minispark.cli.job_metrics import print_job_metrics
 
     with connect(master) as client:
-        metrics = client.metrics(job_id)
+        metrics = client.metrics(client.find_job(job_id))
     if json:
         print_json(metrics.model_dump(mode="json"))
     else:

@@ -33,6 +33,7 @@ def predict(
     from minispark.observe import predict as prediction
 
     with MasterClient(master) as client:
+        job_id = client.find_job(job_id)
         job = prediction.measured(client.rows(job_id), job_id)
         names = {row.id: row.name for row in client.stages(job_id)}
         slots = threads or _usual_slots([int(w["slots"]) for w in client.workers()])

@@ -37,6 +37,7 @@ def replay(
     from minispark.observe.story import story
 
     with MasterClient(master) as client:
+        job_id = client.find_job(job_id)
         record = JobRecord(job_id, job_id, client.plan(job_id), 0.0)
         steps = list(story(client.rows(job_id), record))
     if not steps:

@@ -42,8 +42,9 @@ def report(
 
     if output is not None:
         check_replaceable(output, force=force)
-    path = f"/api/v1/jobs/{job_id}"
     with connect(master) as client:
+        job_id = client.find_job(job_id)
+        path = f"/api/v1/jobs/{job_id}"
         timeline = Timeline.model_validate(client.get_json(f"{path}/timeline"))
         if trace:
             text = json.dumps(trace_of(timeline))

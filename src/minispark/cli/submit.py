@@ -88,7 +88,7 @@ def rerun(
 ) -> None:
     """Submit the same job again."""
     with connect(master, user=user) as client:
-        _follow_or_leave(client, client.rerun(job_id), wait=wait, as_json=json)
+        _follow_or_leave(client, client.rerun(client.find_job(job_id)), wait=wait, as_json=json)
 
 
 def _follow_or_leave(

@@ -28,6 +28,7 @@ def verify(
     from minispark.engines.verify import verify as run_again
 
     with connect(master) as client:
+        job_id = client.find_job(job_id)
         result = run_again(client, job_id, wait=partial(wait_for, client, quiet=json))
     if json:
         print_json(result.document())

@@ -24,11 +24,13 @@ from minispark.blocks.meta import BlockSource
 from minispark.clock import monotonic_s
 from minispark.engines.resume_download import BEYOND_THE_END, save
 from minispark.errors import JobFailedError, MasterUnreachableError, MinisparkError, UsageError
+from minispark.ids import JOB_ID
 from minispark.journal.journal import JournalEvent
 from minispark.journal.rows import Row
 from minispark.observe.views import ENDED, JobMetrics, JobView, StageRow
 from minispark.observe.why import Advice
 from minispark.plan.stages import StageGraph
+from minispark.printable import listed
 from minispark.program import as_typed
 from minispark.tls import TRUST_HINT, client_context, trust_problem
 from minispark.wire.addresses import wrong_server
@@ -53,6 +55,7 @@ _PATIENCE_S = 60.0
 _RETRY_S = 0.2
 _PAGE = 1_000
 """Events in one answer: the master's own limit."""
+_NAMED_JOBS = 5
 _BEFORE_FIRST = -1
 """Lower than the version of every view."""
 
@@ -147,6 +150,26 @@ class MasterClient:
             if view.status in ENDED:
                 return view
             seen = view.version
+
+    def find_job(self, text: str) -> str:
+        """Return the id that a whole id, or the beginning or the end of one, names.
+
+        All ids of a cluster begin alike, so the end is short: ``1-7`` of ``job-065e949e-1-7``.
+
+        Raises
+        ------
+        UsageError
+            Several jobs have such ids.
+        """
+        if JOB_ID.fullmatch(text):
+            return text
+        ids = [view.job_id for view in self.jobs(limit=_PAGE)]
+        found = [job for job in ids if job.startswith(text) or job.endswith(f"-{text}")]
+        if len(found) > 1:
+            msg = f"{text!r} names {len(found)} jobs: {listed(found[:_NAMED_JOBS])}"
+            raise UsageError(msg, code="MS-140", hint="Give more of the id.")
+        # The master says that there is no such job, and names similar ones.
+        return found[0] if found else text
 
     def rerun(self, job_id: str) -> str:
         """Submit the same job again and return the id of the new one."""
