@@ -349,9 +349,12 @@ class MasterClient:
         if problem is not None:
             msg = f"the server at {self.url} is not the master: {problem}"
             return UsageError(msg, code="MS-614", hint=TRUST_HINT)
+        ended = [master.pid for master in discovery.masters_at(self.url) if not master.running]
+        gone = f"The master that ran there (process {ended[0]}) has ended. " if ended else ""
+        hint = "Start one with: minispark master, or name another with --master URL."
         return MasterUnreachableError(
             f"no master answers at {self.url} ({type(error).__name__}: {error})",
-            hint=as_typed("Start one with: minispark master, or name another with --master URL."),
+            hint=gone + as_typed(hint),
         )
 
     def _refused(self, response: httpx2.Response) -> MinisparkError:
