@@ -135,6 +135,7 @@ def test_starts_show_where_they_are_and_what_to_do_next(cluster: Cluster) -> Non
     assert cluster.master.url.startswith("http://127.0.0.1:")
     assert str(cluster.directory / "state" / "token") in said
     assert f"minispark worker --master {cluster.master.url}" in said
+    assert "minispark ui)" in said
     assert "minispark submit" in "".join(cluster.workers[0].said)
 
 
@@ -365,7 +366,8 @@ def test_logs_of_one_worker_and_of_all(cluster: Cluster) -> None:
     lines = json.loads(cluster.run("logs", "--json").stdout)
     assert {line["worker_id"] for line in lines} == {one["worker_id"], other["worker_id"]}
     assert [line["at"] for line in lines] == sorted(line["at"] for line in lines)
-    assert cluster.run("logs", "--level", "error").stdout == ""
+    nothing = cluster.run("logs", "--level", "error")
+    assert (nothing.stdout, nothing.stderr) == ("", "no lines of level error or above\n")
     view = cluster.run("token", "view").stdout.strip()
     for command in (["logs"], ["logs", one["worker_id"]]):
         weak = cluster.run(*command, MINISPARK_TOKEN=view)

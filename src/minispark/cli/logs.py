@@ -56,9 +56,20 @@ def logs(
                 else:
                     _print(line, with_worker=worker is None)
             if not follow:
+                if not (lines or json):
+                    _say_nothing_is_there(client, level)
                 return
             threading.Event().wait(_POLL_S)
             lines = reader.read()
+
+
+def _say_nothing_is_there(client: MasterClient, level: str) -> None:
+    from minispark.cli.terminal import notes, print_hint
+
+    if any(each["status"] != "DOWN" for each in client.workers()):
+        notes.print_line(f"no lines of level {level} or above")
+    else:
+        print_hint("no workers yet; start one with: minispark worker", console=notes)
 
 
 class _LogReader:

@@ -101,7 +101,7 @@ def master(
             "Mini-Spark master",
             [
                 ("URL", url),
-                ("web page", f"{link}  (opens once; another: minispark ui)"),
+                ("web page", f"{link}  (opens once; another: minispark ui{_named(url)})"),
                 ("token", str(token_file or "that of MINISPARK_TOKEN")),
                 ("next", f"minispark worker --master {url} --port {_free_worker_port()}"),
             ],
@@ -124,6 +124,17 @@ def master(
         on_ready=None if log_format == "json" else print_ready,
         logs=LogSettings(log_format, log_level),
     )
+
+
+def _named(url: str) -> str:
+    """Return the option that names this master; none if a command finds it without."""
+    from minispark import discovery
+    from minispark.errors import UsageError
+
+    try:
+        return "" if discovery.find_master() == url else f" --master {url}"
+    except UsageError:
+        return f" --master {url}"
 
 
 def _registry(token_file: Path | None) -> Path | None:
