@@ -129,6 +129,7 @@ def test_a_repr_runs_nothing(shared: list[StageGraph]) -> None:
     assert repr(ms.Engine()) == "minispark.Engine()"
     assert "embedded" in ms.Engine()._repr_html_()
     assert repr(ms.Engine("http://h:1")) == "minispark.Engine('http://h:1')"
+    assert repr(ms.Engine("127.0.0.1:1")) == "minispark.Engine('http://127.0.0.1:1')"
     assert "http://127.0.0.1:1" in ms.Engine("http://127.0.0.1:1", token=TOKEN)._repr_html_()
     assert shared == []
 

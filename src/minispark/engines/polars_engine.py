@@ -101,7 +101,6 @@ class Engine(polars.lazyframe.engine.Engine):
         whole_bytes: int = WHOLE_BYTES,
         large_bytes: int = LARGE_BYTES,
     ) -> None:
-        self._url = url
         self._job_name: str | None = None
         self._progress = progress
         self._settings = PlanSettings(
@@ -109,6 +108,7 @@ class Engine(polars.lazyframe.engine.Engine):
         )
         self._whole_bytes = 0 if processes or url is not None else whole_bytes
         self._cluster = None if url is None else ClusterRunner(url, token)
+        self._url = None if self._cluster is None else self._cluster.client.url
         self._origin: Engine | None = None
         """The engine that closes the connection at its end: one that is used must not end."""
         if self._cluster is not None:
