@@ -36,7 +36,8 @@ class Seen(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         given = dict(attrs)
         wrong = [name for name in given if name.startswith("on") or name == "style"]
-        wrong += [v for v in given.values() if v and v.strip().lower().startswith("javascript:")]
+        followed = [value or "" for name, value in given.items() if name != "title"]
+        wrong += [v for v in followed if v.strip().lower().startswith("javascript:")]
         if tag in ACTIVE or tag == "style" or (tag == "script" and "src" not in given):
             wrong.append(tag)
         self.wrong += [f"<{tag} {attrs}>: {what}" for what in wrong]
