@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -110,3 +112,20 @@ def test_what_a_command_prints_can_be_typed(tmp_path: Path) -> None:
     )
     assert ran.returncode == 3, ran.stderr
     assert "Start one with: bin/minispark master" in ran.stderr
+
+
+def test_no_message_is_printed_with_a_command_as_it_stands() -> None:
+    """`print_hint`, `print_box`, `as_typed` and the hints of errors write it for the shell."""
+    root = Path(program.__file__).parent
+    command = re.compile(r"\bminispark [a-z]+")
+    found = []
+    for path in sorted((root / "cli").glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+                continue
+            texts = [ast.unparse(argument) for argument in node.args]
+            if node.func.attr in ("print", "print_line", "echo", "write") and any(
+                command.search(text) and "as_typed" not in text for text in texts
+            ):
+                found.append(f"{path.name}:{node.lineno}")
+    assert found == []
