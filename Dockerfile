@@ -4,6 +4,7 @@
 ARG BASE_IMAGE=python:3.11-slim
 
 FROM ${BASE_IMAGE} AS build
+LABEL minispark.image=build
 WORKDIR /build
 RUN python3 -m venv /opt/minispark
 # The dependencies change less often than the code, so they have a layer of their own.
@@ -15,6 +16,7 @@ RUN /opt/minispark/bin/pip install --no-cache-dir --no-deps --no-build-isolation
  && /opt/minispark/bin/pip uninstall --yes --quiet pip
 
 FROM ${BASE_IMAGE}
+LABEL minispark.image=final
 # State lies where the Makefile has it too. The directories exist, so that volumes mounted there
 # belong to this user; `data/` in a job is /srv/minispark/data.
 RUN useradd --uid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin minispark \

@@ -2,8 +2,10 @@
 # Kill a worker's container in the middle of a job, cut another one off from the network: the results
 # stay right. The cluster is private and removed at the end.
 export COMPOSE_PROJECT_NAME=minispark-faults
-# Any free ports.
-export MASTER_PORT=0 WORKER1_METRICS_PORT=0 WORKER2_METRICS_PORT=0
+# shellcheck source=scripts/checks.sh
+source "$(dirname "$0")/checks.sh"
+MASTER_PORT=$(free_port)
+export MASTER_PORT WORKER1_METRICS_PORT=0 WORKER2_METRICS_PORT=0
 # shellcheck source=scripts/docker.sh
 source "$(dirname "$0")/docker.sh"
 trap 'compose --profile demo down --volumes >/dev/null 2>&1' EXIT

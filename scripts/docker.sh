@@ -3,8 +3,8 @@
 # shellcheck source=scripts/checks.sh
 source "$(dirname "${BASH_SOURCE[0]}")/checks.sh"
 
-export COMPOSE_PROJECT_NAME=${COMPOSE_PROJECT_NAME:-minispark}
 secret=.secrets/minispark_token
+[[ ${MASTER_PORT:-} != 0 ]] || die "MASTER_PORT=0 takes any port, and the login link needs to name it"
 command -v docker >/dev/null || die "there is no docker here"
 docker info >/dev/null 2>&1 || die "docker does not answer: is its daemon running, and may you use it?"
 
@@ -31,12 +31,44 @@ figure() { curl -fsS "$MASTER_URL$1"; }
 ask() { curl -fsS -H @- "$MASTER_URL$1" <<<"Authorization: Bearer $(cat "$secret")"; }
 both_up() { [[ $(figure /api/v1/metrics/system | value 'd["workers_up"]') -ge 2 ]]; }
 
+# start: starts the containers; says which variable names another port if one is taken.
+start() {
+  local log service
+  log=$(mktemp)
+  if ! compose up -d 2>&1 | tee "$log"; then
+    service=$(grep -E 'already in use|already allocated' "$log" |
+      grep -oE 'endpoint [^ ]*[-_](master|worker1|worker2)[-_]1' | head -n 1 |
+      grep -oE '(master|worker1|worker2)[-_]1$' || true)
+    rm -f "$log"
+    case ${service%[-_]1} in
+      master) port_taken MASTER_PORT 8080 ;;
+      worker1) port_taken WORKER1_METRICS_PORT 10000 ;;
+      worker2) port_taken WORKER2_METRICS_PORT 10001 ;;
+    esac
+    die "Docker Compose could not start the containers"
+  fi
+  rm -f "$log"
+}
+
+# port_taken VARIABLE DEFAULT
+port_taken() {
+  die "port ${!1:-$2} of this machine is taken. Name another one, for this and the next commands: export $1=$(free_port)"
+}
+
+# page_link: prints a link that logs a browser in, once.
+page_link() {
+  curl -fsS -H @- -H "Content-Type: application/json" --data '{}' "$MASTER_URL/api/v1/login-links" \
+    <<<"Authorization: Bearer $(cat "$secret")" | value 'd["path"]'
+}
+
 up() {
   make_secret
-  compose up -d
+  start
   MASTER_URL=http://$(compose port master 8080)
   DEADLINE_S=120 wait_until "two workers are up" both_up
   printf 'master at %s, two workers are up\n' "$MASTER_URL"
+  printf 'web page: %s%s  (opens once; another: docker compose exec master minispark ui --print)\n' \
+    "$MASTER_URL" "$(page_link)"
 }
 
 # client ARGUMENT...: the command line, in a container of its own.
@@ -55,7 +87,12 @@ result_right() {
 
 if [[ ${BASH_SOURCE[0]} == "$0" ]]; then
   case ${1:-} in
-    build) make_secret && compose build master ;;
+    build)
+      make_secret
+      compose build master
+      # What a build leaves untagged: its first stage, and the image that the new one replaces.
+      docker image prune --force --filter label=minispark.image >/dev/null
+      ;;
     up) up ;;
     down) compose --profile demo down --volumes ;;
     logs) compose logs --follow --tail 100 ;;

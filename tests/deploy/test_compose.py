@@ -24,6 +24,8 @@ def test_compose_file() -> None:
     dockerfile = (ROOT / "Dockerfile").read_text()
     assert re.search(r"^USER minispark$", dockerfile, re.M)
     assert re.search(r"^HEALTHCHECK ", dockerfile, re.M)
+    # Compose 1 and 2 read it, whatever the name of the directory.
+    assert "COMPOSE_PROJECT_NAME=minispark" in (ROOT / ".env").read_text().splitlines()
     compose = shutil.which("docker-compose")
     if compose is not None:
         subprocess.run([compose, "config", "-q"], cwd=ROOT, check=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from functools import wraps
 from typing import Any
 
@@ -12,6 +13,8 @@ import pytest
 from tests.master.bench import TOKEN, Bench, Client
 
 from minispark.clock import wall_s
+from minispark.engines.http import MasterClient
+from minispark.master.server import running
 from minispark.tokens import Level, derive
 from minispark.wire import cookies as cookies_module
 from minispark.wire.cookies import COOKIE_LIFE_S
@@ -60,6 +63,19 @@ async def test_a_link_works_once(bench: Bench) -> None:
             assert "MS-620" not in reply.headers.get("set-cookie", "")
             assert "has been used" in reply.text
             assert (await other.get("/")).status_code == 401
+
+
+@scenario
+async def test_links_have_the_address_for_browsers(bench: Bench) -> None:
+    ready: list[str] = []
+    config = replace(bench.config, public_url="http://127.0.0.1:8123")
+    async with running(config, lambda *shown: ready.extend(shown)) as (url, _):
+        assert url != config.public_url
+        with MasterClient(url, token=TOKEN) as client:
+            printed = await asyncio.to_thread(client.login_link, "/jobs/x")
+    assert ready[0] == config.public_url
+    for link in (ready[1], printed):
+        assert link.startswith("http://127.0.0.1:8123/login?code=")
 
 
 @scenario

@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.walk.shell import Shell
 
 ROOT = Path(__file__).parents[2]
-PROGRAMS = r"(?:minispark|make|pip|python3?|curl|docker|docker-compose)"
+PROGRAMS = r"(?:export|minispark|make|pip|python3?|curl|docker|docker-compose)"
 _BLOCK = re.compile(r"^ *```(\w*)\n(.*?)^ *```", re.M | re.S)
 _SPAN = re.compile(r"`([^`]+)`")
 _COMMAND = re.compile(rf"(?:\w+=\S+ )*{PROGRAMS} \S")

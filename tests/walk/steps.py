@@ -83,17 +83,17 @@ def asks_docker(first: str, *patterns: str) -> Step:
 
 
 def stops_at_docker(first: str) -> Step:
-    """Run a target up to the first thing that it has Docker do: the project and its command.
+    """Run a target up to the first thing that it has Docker do: the project, if it names one.
 
     That fails here, and so must the target.
     """
 
     def step(shell: Shell, line: str) -> None:
         docker = shell.directory / re.sub(r"\W+", "-", line) / "docker"
-        recorder(docker, fails_at=first.partition(" compose ")[2])
+        recorder(docker, fails_at=first.partition("compose ")[2])
         path = f"{docker.parent}:{shell.environment['PATH']}"
         shell.run(line, code=2, environment={"PATH": path})
-        calls = calls_of(docker)
+        calls = [call.strip() for call in calls_of(docker)]
         assert next(one for one in calls if not one.endswith((" info", " version"))) == first
 
     return step

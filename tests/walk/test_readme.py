@@ -45,7 +45,7 @@ WALK = Walk(
         "minispark data 1m": makes("data/benchmark_1m.csv", rows=1_000_000),
         "minispark submit --input data/benchmark_1m.csv --parallelism 6": submits,
         "minispark ui": opens_the_page,
-        "make docker-demo": asks_docker("minispark compose up -d"),
+        "make docker-demo": asks_docker("compose up -d"),
         "make help": says(r"make demo\b", r"make docker-demo\b"),
         "minispark explain job.json": says(r"\bread\b", r"\bagg\b", r"[sS]tage"),
         "minispark submit job.json": submits,

@@ -75,14 +75,14 @@ IN_SENTENCES = {
 }
 """Targets that stand in sentences only; each has a test of its own below, `demo` one elsewhere."""
 DOCKER = {
-    "make docker-build": "minispark compose build master",
-    "make docker-up": "minispark compose up -d",
-    "make docker-demo": "minispark compose up -d",
+    "make docker-build": "compose build master",
+    "make docker-up": "compose up -d",
+    "make docker-demo": "compose up -d",
     "make docker-test": "minispark-faults compose up -d",
-    "make docker-logs": "minispark compose logs --follow --tail 100",
-    "make docker-down": "minispark compose --profile demo down --volumes",
+    "make docker-logs": "compose logs --follow --tail 100",
+    "make docker-down": "compose --profile demo down --volumes",
 }
-"""With the first thing that each has Docker do: the project and its command."""
+"""With the first thing that each has Docker do."""
 WALKED = {
     *(*BUILD, MASTER, *WORKERS, THIRD_WORKER, SUBMIT, BENCHMARK, SUITE),
     *(*DATA, *ENDPOINTS, *SCRIPTS, *DOCKER, *IN_SENTENCES),

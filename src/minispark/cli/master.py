@@ -26,6 +26,12 @@ OPTIONS = {
     "state_dir": Option(None, "Where jobs and the secret are kept.", Path, more=HIDDEN),
     "token_file": Option(None, "A file that holds the shared secret; else made and found.", Path),
     **WHO,
+    "public_url": Option(
+        None,
+        "The address for browsers, if host and port are not (a published port, a proxy).",
+        str,
+        more=HIDDEN | {"metavar": "URL"},
+    ),
     "insecure": INSECURE,
     **SERVER,
     "max_load_diff": Option(
@@ -74,6 +80,7 @@ def master(
     *,
     state_dir: Path | None,
     allowed_host: list[str] | None,
+    public_url: str | None,
     synchronous: str,
     log_format: Any,
     log_level: Any,
@@ -87,6 +94,7 @@ def master(
     gc.disable()
     from minispark.master import serve
     from minispark.master.settings import MasterConfig
+    from minispark.wire.addresses import master_url
 
     gc.enable()
     state, token_file = state_dir or config.state_dir(), options["token_file"]
@@ -116,6 +124,7 @@ def master(
             token=token or "",
             discovery_dir=_registry(token_file),
             allowed_hosts=tuple(allowed_host or ()),
+            public_url=None if public_url is None else master_url(public_url),
             scheduler=scheduler,
             journal=JournalSettings(synchronous="FULL" if synchronous == "full" else "NORMAL"),
             **options,

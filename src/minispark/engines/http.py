@@ -212,7 +212,8 @@ class MasterClient:
     def login_link(self, path: str = "/") -> str:
         """Return a link that logs a browser in, once, and leads to ``path``."""
         content = self._request("POST", "/api/v1/login-links", json={"next": path})
-        return f"{self.url}{json.loads(content)['path']}"
+        link = json.loads(content)
+        return f"{link.get('server') or self.url}{link['path']}"
 
     def get_json(self, path: str, **params: object) -> Any:
         """Return any other document of the master, such as ``/api/v1/metrics/system``."""

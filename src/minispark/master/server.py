@@ -52,7 +52,8 @@ def serve(
 ) -> None:
     """Run a master until SIGTERM or SIGINT.
 
-    ``on_ready(url, link)`` is called when the master listens; the link logs a browser in, once.
+    ``on_ready(url, link)`` is called when the master listens, with the address for browsers; the
+    link logs one in, once.
 
     Raises
     ------
@@ -108,7 +109,8 @@ async def running(
                     epoch=service.components.identity.master_epoch,
                 )
                 if on_ready is not None:
-                    on_ready(url, url + service.logins.link(Level.ROOT))
+                    shown = config.public_url or url
+                    on_ready(shown, shown + service.logins.link(Level.ROOT))
                 try:
                     yield url, task
                 finally:

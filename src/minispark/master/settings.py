@@ -37,6 +37,8 @@ class MasterConfig:
     host: str = "127.0.0.1"
     port: int = 8080
     allowed_hosts: tuple[str, ...] = ()
+    public_url: str | None = None
+    """Address for browsers, if host and port are not (a published port, a proxy)."""
     insecure: bool = False
     auth: Literal["default", "figures-open", "all"] = "default"
     data_root: Path | None = None

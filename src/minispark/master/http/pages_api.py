@@ -78,6 +78,8 @@ class LoginLink(BaseModel):
     """A path that logs a browser in, once."""
 
     path: str
+    server: str | None = None
+    """Address of the master for browsers, if it was started with one (``--public-url``)."""
 
 
 def is_page(request: Request) -> bool:
@@ -111,7 +113,8 @@ def _add_login(routes: APIRouter, service: Service, pages: Pages, cookies: Cooki
     async def login_link(request: Request, wanted: LinkWanted) -> Response:
         """Make a link that logs a browser in, once, with the rights of this request's token."""
         level = level_of_request(request.scope) or Level.VIEW
-        link = LoginLink(path=service.logins.link(level, wanted.next))
+        path = service.logins.link(level, wanted.next)
+        link = LoginLink(path=path, server=service.config.public_url)
         return answer(link, headers=NO_STORE)
 
     @routes.get("/login", include_in_schema=False)
