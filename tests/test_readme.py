@@ -14,7 +14,6 @@ from minispark.settings import SchedulerSettings
 from minispark.worker.settings import WorkerConfig
 
 ROOT = Path(__file__).parents[1]
-PAGES = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "docs/architecture.md"]
 
 
 def block(language: str) -> str:
@@ -35,12 +34,6 @@ def test_the_python_runs(
 def test_the_json_job_is_a_job() -> None:
     job = parse_job(json.loads(block("json")))
     assert job.name == "wordcount-batch"
-
-
-@pytest.mark.parametrize("page", PAGES)
-def test_links_lead_somewhere(page: str) -> None:
-    links = re.findall(r"\]\(([^)#:]+)\)", (ROOT / page).read_text())
-    assert [link for link in links if not (ROOT / page).parent.joinpath(link).exists()] == []
 
 
 def test_numbers_of_the_spanish_architecture() -> None:
