@@ -6,7 +6,7 @@ SHELL := /bin/sh
 .DELETE_ON_ERROR:
 .PHONY: help demo test walk chaos simulate lint docs wheel format setup setup-browser bench lock clean \
 	build build-debug run-master run-worker run-client-submit run-client-join run-client-status \
-	create-test-data create-large-data create-1m-data create-join-data \
+	tour-picture create-test-data create-large-data create-1m-data create-join-data \
 	test-metrics test-fault-tolerance test-cache test-load-balancing test-parallel-tasks test-round-robin \
 	metrics-system metrics-jobs metrics-failures metrics-job \
 	docker-build docker-up docker-demo docker-test docker-down docker-logs
@@ -175,6 +175,9 @@ lint: $(VENV)/.development ## Check style, format, types and the direction of im
 
 docs: $(VENV)/.development ## Build the site into target/site
 	@$(BIN)/python scripts/build_docs.py
+
+tour-picture: $(VENV)/.development ## Make docs/tour.jpg for the README from a real run (needs Chromium)
+	@$(BIN)/python scripts/tour_picture.py
 
 wheel: $(VENV)/.development ## Build a wheel into dist/
 	@$(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist .
