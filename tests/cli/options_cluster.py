@@ -214,6 +214,35 @@ def events_limit(bench: OptionBench) -> None:
     assert len(_events(bench, "--limit", "2")) == 2
 
 
+def _logs(bench: OptionBench, *words: str) -> list[dict[str, str]]:
+    name = str(bench.cluster.client.workers()[0]["worker_id"])
+    ran = bench.run("logs", name, *words, "--json", *bench.master)
+    lines: list[dict[str, str]] = json.loads(ran.stdout)
+    return lines
+
+
+def logs_level(bench: OptionBench) -> None:
+    assert {line["level"] for line in _logs(bench)} >= {"info"}
+    assert "info" not in {line["level"] for line in _logs(bench, "--level", "warning")}
+
+
+def logs_limit(bench: OptionBench) -> None:
+    assert _logs(bench, "--limit", "1") == _logs(bench)[-1:]
+
+
+def logs_follow(bench: OptionBench) -> None:
+    reads = iter([False, True])
+
+    def read(_: object) -> list[object]:
+        if next(reads):
+            raise KeyboardInterrupt
+        return []
+
+    bench.patch.setattr("minispark.cli.logs._LogReader.read", read)
+    bench.patch.setattr("minispark.cli.logs._POLL_S", 0.0)
+    assert "interrupted" in bench.refused("logs", "--follow", *bench.master, code=130)
+
+
 def report_output(bench: OptionBench) -> None:
     path = bench.directory / "deep" / "page.html"
     bench.run("report", finished_job(bench), "--output", str(path), *bench.master)
@@ -299,6 +328,13 @@ CLUSTER_CASES: Cases = {
         "about": events_about,
         "limit": events_limit,
         **_asks("events"),
+    },
+    "compare": _asks("compare", "JOB", "JOB", has="stages"),
+    "logs": {
+        "level": logs_level,
+        "limit": logs_limit,
+        "follow": logs_follow,
+        **_asks("logs"),
     },
     "report": {
         "output": report_output,
