@@ -294,6 +294,9 @@ TOOL_CASES: Cases = {
         "synchronous": _master(
             "--synchronous", "full", as_=lambda c: c.journal.synchronous, expected="FULL"
         ),
+        "public_url": _master(
+            "--public-url", "http://h:81", as_=lambda c: c.public_url, expected="http://h:81"
+        ),
         "otlp": _master("--otlp", "http://o", as_=lambda c: c.otlp, expected="http://o"),
     },
     "worker": {
