@@ -6,6 +6,7 @@ import os
 import re
 import urllib.request
 from http.cookiejar import CookieJar
+from pathlib import Path
 
 from tests.walk.pages import Step
 from tests.walk.shell import Shell, calls_of, recorder
@@ -63,6 +64,23 @@ def opens_the_page(shell: Shell, line: str) -> None:
     jar = urllib.request.HTTPCookieProcessor(CookieJar())
     with urllib.request.build_opener(jar).open(call.strip()) as answer:
         assert "Log out" in answer.read().decode()
+
+
+def runs_the_demo(shell: Shell, line: str) -> None:
+    """In a shell that does not find ``minispark``, which can call the next command as printed."""
+    entries = [e for e in os.environ["PATH"].split(":") if not (Path(e) / "minispark").exists()]
+    path = {"PATH": ":".join(entries)}
+    printed = shell.run(f"{{ {line}; }} 2>&1", environment=path)
+    for pattern in (
+        r"\b1,000,000 lines",
+        r"embedded engine",
+        r"cluster, master \+ 2 workers",
+        r"All three gave the same result",
+    ):
+        assert re.search(pattern, printed), f"{line} does not print {pattern}\n{printed}"
+    following = re.search(r"next: (\S*minispark) master", printed)
+    assert following, printed
+    shell.run(f"{following[1]} master --help", environment=path)
 
 
 def runs_the_suite(shell: Shell, line: str) -> None:

@@ -160,6 +160,10 @@ def test_run_client_status(seed: Shell) -> None:
     seed.run("make run-client-status", code=2)
 
 
+def test_a_token_is_made(seed: Shell) -> None:
+    assert seed.run("target/release/client token view").startswith("minispark-view-")
+
+
 @pytest.mark.parametrize("what", METRICS)
 def test_make_metrics(seed: Shell, what: str) -> None:
     said = seed.run(f"make metrics-{what} ID={{JOB_ID}}")
