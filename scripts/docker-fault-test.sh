@@ -14,7 +14,8 @@ say "a master and two workers, and 1,000,000 lines"
 up
 client data 1m
 
-container() { compose ps -q "$1"; }
+# A killed container too: Compose 2 lists only running ones by itself.
+container() { compose ps -a -q "$1"; }
 # name_of SERVICE, load SERVICE: its worker as the master knows it (the newest of that address).
 of_worker() { ask /api/v1/workers | value "[w for w in d['workers'] if '//$1:' in w['url']][-1]['$2']"; }
 is() { [[ $(of_worker "$1" status) == "$2" ]]; }
