@@ -128,7 +128,10 @@ class _ByBounds(Exchange):
 
     side_input: str | None = "bounds"
 
-    def split(self, frame: pl.DataFrame, side: pl.DataFrame | None = None) -> list[pl.DataFrame]:
+    def split(
+        self, frame: pl.DataFrame, side: pl.DataFrame | None = None, *, task: int = 0
+    ) -> list[pl.DataFrame]:
+        del task
         assert side is not None
         (bound,) = side["bound"]
         return [frame.filter(col("k") < bound), frame.filter(col("k") >= bound)]

@@ -14,7 +14,7 @@ from minispark.plan.aggregates import PREFIX
 from minispark.plan.exchanges import Partitioning
 from minispark.plan.expressions import columns_of, is_constant, is_elementwise, is_separable
 from minispark.plan.markers import counted_node
-from minispark.plan.polars_plan import LeafNode, Node, children, post_order
+from minispark.plan.polars_plan import LeafNode, Node, children, post_order, sort_keys
 from minispark.plan.relation import Draft, Part
 
 _ROW_FUNCTIONS = frozenset({"Explode", "Rename", "Unnest"})
@@ -50,7 +50,7 @@ def check(drafts: Sequence[Draft]) -> None:
                 fits = source.fits(entry, tasks=tasks, readers=part.partitions)
                 problem = f"reads stage {entry.stage} as {entry.mode}, which delivers {source.kind}"
                 _require(fits, draft, problem)
-            if part.partitions > 1:
+            if part.partitions > 1 and not draft.sample:
                 _Fragment(drafts, draft, part).check()
 
 
@@ -75,7 +75,9 @@ class _Fragment:
                 case "Distinct":
                     again = self._runs_again({"Distinct"})
                     fits = again or self._hashed(children(node)[0]) is not None
-                case "Sort" | "Slice":
+                case "Sort":
+                    fits = self._runs_again(_ORDERED) or self._is_ordered(node)
+                case "Slice":
                     fits = self._runs_again(_ORDERED)
                 case _:
                     fits = _is_rowwise(node)
@@ -125,6 +127,14 @@ class _Fragment:
         """Return the partitioning of the first leaf whose rows an exchange brought together."""
         exchanged = (source for source in self._sources(node) if source.keys is not None)
         return next(exchanged, Partitioning())
+
+    def _is_ordered(self, node: Node) -> bool:
+        """Whether a range exchange with the keys of this sort brought its rows together."""
+        wanted = [key.identity for key in sort_keys(node)]
+        ordered = [source.ordered for source in self._sources(children(node)[0])]
+        return any(
+            keys is not None and [key.identity for key in keys] == wanted for keys in ordered
+        )
 
     def _hashed(self, node: Node) -> set[str] | None:
         """Return the columns that decide in which partition a row of this input is."""

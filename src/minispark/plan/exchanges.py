@@ -8,12 +8,13 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import polars as pl
 
 from minispark.plan.columns import columns_of_schema
+from minispark.plan.cuts import SortKey, range_of_rows
 from minispark.plan.hashing import key_hash
 from minispark.plan.stages import Output, OutputKind, ReadMode, SinkSpec, StageInput
 
@@ -22,6 +23,7 @@ READS: Mapping[ReadMode, str] = {
     ReadMode.PARTITION: "its partition of",
     ReadMode.FORWARD: "the same partition of",
 }
+_SHUFFLES = {OutputKind.HASH: "shuffle by", OutputKind.RANGE: "shuffle by ranges of"}
 _COLUMN = re.compile(r'col\("([^"]+)"\)')
 """A key that is a column alone, as Polars writes it."""
 
@@ -39,6 +41,8 @@ class Partitioning:
     """Each task has all rows."""
     keys: tuple[pl.Expr, ...] | None = None
     """A task has all rows with equal values of these expressions, or none of them."""
+    ordered: tuple[SortKey, ...] | None = None
+    """The rows of a task come before those of the next one, in the order of these keys."""
     ranges: tuple[tuple[int, int], ...] = ()
     """The first and last partition that each task has, if it is not the one of its number."""
 
@@ -65,11 +69,18 @@ class Exchange:
             sink=self.sink,
             columns=columns_of_schema(schema),
             take=take,
+            side_input=self.side_input,
         )
 
-    def split(self, frame: pl.DataFrame, side: pl.DataFrame | None = None) -> list[pl.DataFrame]:
-        """Return the rows of each partition, in their order; ``side`` are those of `side_input`."""
-        del side
+    def split(
+        self, frame: pl.DataFrame, side: pl.DataFrame | None = None, *, task: int = 0
+    ) -> list[pl.DataFrame]:
+        """Return the rows of each partition, in their order.
+
+        ``side`` are the rows of `side_input`, ``task`` is the partition of the stage that the task
+        computes.
+        """
+        del side, task
         return [frame]
 
     def fits(self, entry: StageInput, *, tasks: int, readers: int) -> bool:
@@ -88,9 +99,11 @@ class Hash(Exchange):
 
     kind = OutputKind.HASH
 
-    def split(self, frame: pl.DataFrame, side: pl.DataFrame | None = None) -> list[pl.DataFrame]:
+    def split(
+        self, frame: pl.DataFrame, side: pl.DataFrame | None = None, *, task: int = 0
+    ) -> list[pl.DataFrame]:
         """Return the rows of each partition, in their order."""
-        del side
+        del side, task
         if frame.height == 0:
             return [frame] * self.partitions
         place = (key_hash(frame, self.keys) % self.partitions).cast(pl.UInt32)
@@ -99,13 +112,52 @@ class Hash(Exchange):
     def fits(self, entry: StageInput, *, tasks: int, readers: int) -> bool:
         """Whether each partition has one reader."""
         del tasks
-        if entry.mode is not ReadMode.PARTITION or not entry.fits(readers, self.partitions):
-            return False
-        return sum(len(entry.parts(number)) for number in range(readers)) == self.partitions
+        return _each_read_once(entry, readers, self.partitions)
 
     def delivers(self, entry: StageInput) -> Partitioning:
         """Return that a task has all rows with equal keys."""
         return Partitioning(keys=self.keys, ranges=entry.ranges)
+
+
+@dataclass(frozen=True, slots=True)
+class Range(Exchange):
+    """Rows of one range of the sort order meet in one partition, ranges in order.
+
+    The cuts between the ranges come from a side input (`minispark.plan.cuts`). Equal keys are
+    ordered by task, then by row, so ranges may be cut between them.
+    """
+
+    kind = OutputKind.RANGE
+    descending: tuple[bool, ...] = ()
+    nulls_last: tuple[bool, ...] = ()
+
+    def output(self, schema: Mapping[str, pl.DataType], take: int | None) -> Output:
+        """Return the output of a stage with this exchange."""
+        output = Exchange.output(self, schema, take)
+        return replace(output, descending=self.descending, nulls_last=self.nulls_last)
+
+    def split(
+        self, frame: pl.DataFrame, side: pl.DataFrame | None = None, *, task: int = 0
+    ) -> list[pl.DataFrame]:
+        """Return the rows of each partition, in their order."""
+        assert side is not None  # noqa: S101 - the planner names a side input
+        if frame.height == 0:
+            return [frame] * self.partitions
+        return _parts(frame, range_of_rows(frame, self.sort_keys, side, task=task), self.partitions)
+
+    def fits(self, entry: StageInput, *, tasks: int, readers: int) -> bool:
+        """Whether each partition has one reader."""
+        del tasks
+        return _each_read_once(entry, readers, self.partitions)
+
+    def delivers(self, entry: StageInput) -> Partitioning:
+        """Return that the rows of a task come before those of the next one."""
+        return Partitioning(ordered=self.sort_keys, ranges=entry.ranges)
+
+    @property
+    def sort_keys(self) -> tuple[SortKey, ...]:
+        """The keys with their order."""
+        return tuple(map(SortKey, self.keys, self.descending, self.nulls_last))
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +178,9 @@ _KINDS: Mapping[OutputKind, type[Exchange]] = {kind.kind: kind for kind in (Exch
 def exchange_of(output: Output) -> Exchange:
     """Return the exchange of a task. Its keys are code: only executors open them."""
     keys = tuple(pl.Expr.deserialize(io.BytesIO(key)) for key in output.keys)
+    if output.kind is OutputKind.RANGE:
+        order = output.descending, output.nulls_last
+        return Range(output.partitions, keys, output.sink, output.side_input, *order)
     return _KINDS[output.kind](output.partitions, keys, output.sink)
 
 
@@ -136,7 +191,8 @@ def describe_output(output: Output) -> str:
     if output.kind is OutputKind.SINGLE:
         return "one partition a task"
     count = output.partitions
-    return f"shuffle by {_keys(output)} into {count} partition{'' if count == 1 else 's'}"
+    how = _SHUFFLES[output.kind]
+    return f"{how} {_keys(output)} into {count} partition{'' if count == 1 else 's'}"
 
 
 def describe_move(output: Output, mode: ReadMode, *, readers: int) -> str:
@@ -145,7 +201,7 @@ def describe_move(output: Output, mode: ReadMode, *, readers: int) -> str:
         case ReadMode.FORWARD:
             return "same partition"
         case ReadMode.PARTITION:
-            return f"shuffle by {_keys(output)} → {output.partitions}"
+            return f"{_SHUFFLES[output.kind]} {_keys(output)} → {output.partitions}"
         case ReadMode.ALL:
             return "gather" if readers == 1 else f"broadcast to {readers}"
 
@@ -153,6 +209,12 @@ def describe_move(output: Output, mode: ReadMode, *, readers: int) -> str:
 def _keys(output: Output) -> str:
     columns = (_COLUMN.fullmatch(text) or text for text in output.key_texts)
     return ", ".join(key if isinstance(key, str) else key[1] for key in columns) or "its keys"
+
+
+def _each_read_once(entry: StageInput, readers: int, partitions: int) -> bool:
+    if entry.mode is not ReadMode.PARTITION or not entry.fits(readers, partitions):
+        return False
+    return sum(len(entry.parts(number)) for number in range(readers)) == partitions
 
 
 def _parts(frame: pl.DataFrame, place: pl.Series, count: int) -> list[pl.DataFrame]:

@@ -22,6 +22,7 @@ from typing import Any
 import msgpack
 import polars as pl
 
+from minispark.plan.exchanges import Exchange, Range
 from minispark.plan.markers import uncounted
 from minispark.plan.polars_plan import LeafNode, Node, pack, post_order, rewrite
 from minispark.plan.relation import Draft, Part, stages_read
@@ -56,10 +57,16 @@ def _digest(draft: Draft, keys: Mapping[int, str]) -> str:
         metadata.version("minispark-engine"),
         draft.exchange.kind.value,
         draft.exchange.partitions,
-        [key.meta.serialize() for key in draft.exchange.keys],
+        _order(draft.exchange),
         [_part(part, keys) for part in draft.parts],
     ]
     return blake2b(msgpack.packb(content), digest_size=_DIGEST_BYTES).hexdigest()
+
+
+def _order(exchange: Exchange) -> list[Any]:
+    if isinstance(exchange, Range):
+        return [list(key.identity) for key in exchange.sort_keys]
+    return [key.meta.serialize() for key in exchange.keys]
 
 
 def _part(part: Part, keys: Mapping[int, str]) -> list[Any]:

@@ -19,6 +19,7 @@ from typing import Any
 import msgpack
 import polars as pl
 
+from minispark.plan.cuts import SortKey
 from minispark.plan.leaves import Leaf, PlanningLeaf
 from minispark.plan.node_kinds import KINDS, holds_reference, is_reference
 from minispark.plan.serialization import deserialized, serialized
@@ -337,6 +338,13 @@ def on_top(
 def expression(body: Any) -> pl.Expr:
     """Return the expression that a part of a plan stands for."""
     return pl.Expr.deserialize(io.BytesIO(msgpack.packb(body)))
+
+
+def sort_keys(node: Node) -> tuple[SortKey, ...]:
+    """Return the keys of a sort node whose selectors are expanded."""
+    options = node.body["sort_options"]
+    keys = map(expression, node.body["by_column"])
+    return tuple(map(SortKey, keys, options["descending"], options["nulls_last"]))
 
 
 def expression_body(expr: pl.Expr) -> Any:

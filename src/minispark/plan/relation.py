@@ -103,6 +103,8 @@ class Draft:
     take: int | None = None
     pushed: list[str] = field(default_factory=list)
     why: str = ""
+    sample: bool = False
+    """Whether its rows only say where an exchange cuts, so that each task may look at its own."""
     cached: CachedNode | None = None
     """The DAG node whose rows the stage gives, if they are kept for later jobs."""
 

@@ -56,6 +56,7 @@ class OutputKind(StrEnum):
     """How a task writes its rows."""
 
     HASH = "hash"
+    RANGE = "range"
     SINGLE = "single"
     SINK = "sink"
 
@@ -201,9 +202,9 @@ class Output:
     """What a task does with its rows.
 
     ``keys`` are serialised expressions over the stage's columns; ``partitions`` is the number of
-    partitions of the block (1 unless HASH). ``key_texts`` are the keys as text, so that a page can
-    show them without opening them. The rows must have ``columns``; none are given if only Polars
-    knows them.
+    partitions of the block (1 unless HASH or RANGE). ``key_texts`` are the keys as text, so that a
+    page can show them without opening them. The rows must have ``columns``; none are given if only
+    Polars knows them.
     """
 
     kind: OutputKind
@@ -215,6 +216,11 @@ class Output:
     take: Signed | None = None
     """How many rows of a task its reader may need, as in `StageInput`. An error over other rows
     does not fail the task: it gives the rows that it can, and the error in place of the rest."""
+    descending: Annotated[tuple[bool, ...], Items] = ()
+    nulls_last: Annotated[tuple[bool, ...], Items] = ()
+    """How RANGE orders each key."""
+    side_input: Id | None = None
+    """The leaf whose rows say where RANGE cuts."""
 
 
 @dataclass(frozen=True, slots=True)

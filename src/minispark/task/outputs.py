@@ -13,7 +13,7 @@ from minispark.blocks.port import BlockPort
 from minispark.errors import ErrorInfo, JobFailedError
 from minispark.plan.columns import columns_of_schema, difference
 from minispark.plan.exchanges import exchange_of
-from minispark.plan.stages import Columns, Output
+from minispark.plan.stages import Columns
 from minispark.task.collect import TaskRows, misplanned_schema
 from minispark.task.inputs import Inputs
 from minispark.task.sinks import write_part
@@ -63,7 +63,7 @@ def write_output(
     if output.sink is not None:
         sink = write_part(frame, output.sink, key=spec.key, data_root=spec.data_root)
         return WrittenOutput(EMPTY_BLOCK, sink)
-    block = port.write(spec.key, _split(frame, output, inputs.frames))
+    block = port.write(spec.key, _split(frame, spec, inputs.frames))
     return WrittenOutput(block if rows.error is None else _with_error(block, rows.error))
 
 
@@ -72,11 +72,11 @@ def _with_error(block: BlockMeta, error: ErrorInfo) -> BlockMeta:
 
 
 def _split(
-    frame: pl.DataFrame, output: Output, leaves: Mapping[str, pl.DataFrame]
+    frame: pl.DataFrame, spec: TaskSpec, leaves: Mapping[str, pl.DataFrame]
 ) -> list[pl.DataFrame]:
-    exchange = exchange_of(output)
+    exchange = exchange_of(spec.output)
     side = None if exchange.side_input is None else leaves[exchange.side_input]
-    parts = exchange.split(frame, side)
+    parts = exchange.split(frame, side, task=spec.key.partition)
     rows = sum(part.height for part in parts)
     if rows != frame.height:
         raise _broken(f"the split of {frame.height} rows by key has {rows} rows")

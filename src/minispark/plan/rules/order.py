@@ -1,28 +1,111 @@
-"""Sort, head, tail and top-k: operators that depend on the order of all rows end in one task."""
+"""Sort by ranges of the keys; head, tail and top-k end in one task."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
-from minispark.plan.expressions import is_elementwise
-from minispark.plan.polars_plan import Node, with_body
-from minispark.plan.relation import Cutter, Relation
+from minispark.plan.cuts import chosen_cuts, sampled
+from minispark.plan.exchanges import Range
+from minispark.plan.expressions import expand_all, is_constant, is_elementwise
+from minispark.plan.polars_plan import Node, sort_keys, with_body
+from minispark.plan.relation import Cutter, Relation, Schema
+from minispark.plan.stages import Label, ReadMode, ScanFormat
 
 _LOCAL_ROWS = 1_000_000
 """A head of more rows is not worth taking in every partition first."""
+_ONE_INPUT = ("Filter", "HStack", "Select", "Sort")
 _LONG = "a slice of more than 1,000,000 rows is not split"
 
 
 def sort(cutter: Cutter, node: Node, relations: Mapping[Node, Relation]) -> Relation:
-    """Gather and sort. A key that depends on positions (a rank) needs its rows in one order."""
-    relation = relations[node.body["input"]]
+    """Sample the keys, exchange rows by ranges of them, sort each range."""
     if not _by_row(node):
-        relation = cutter.settle(relation)
-    return cutter.gather(relation, "sort", why="a full sort is not split yet").under(node)
+        return _sort_by_position(cutter, node, relations)
+    relation = relations[node.body["input"]]
+    width = cutter.exchange_width(relation)
+    expanded = _expanded(node, cutter.schema(relation))
+    if relation.single or width == 1 or expanded is None:
+        why = "" if expanded else "a sort key is not a column or an expression of columns"
+        return cutter.gather(relation, "sort", why=why).under(node)
+    return _sort_ranges(cutter, expanded, relation, width)
+
+
+def _sort_by_position(cutter: Cutter, node: Node, relations: Mapping[Node, Relation]) -> Relation:
+    """Sort by a key that depends on positions (a rank), which needs its rows in one order.
+
+    Polars' optimizer makes one sort of two, and computes the keys of both over the rows below. So a
+    sort below stays in the same fragment, where it may do that here too.
+    """
+    chain = [node]
+    below = node.body["input"]
+    while below.kind in _ONE_INPUT:
+        chain.append(below)
+        below = below.body["input"]
+    last = max((n for n, step in enumerate(chain) if step.kind == "Sort"), default=0)
+    relation = cutter.settle(relations[chain[last].body["input"]])
+    relation = cutter.gather(relation, "sort", why="a sort key needs all rows")
+    for step in reversed(chain[: last + 1]):
+        relation = relation.under(step)
+    return relation
 
 
 def _by_row(node: Node) -> bool:
     return all(is_elementwise(body) for body in node.body["by_column"])
+
+
+def _expanded(node: Node, schema: Schema) -> Node | None:
+    """Return a sort with one key for each column of a selector; None if it cannot be split."""
+    options = node.body["sort_options"]
+    bodies = expand_all(node.body["by_column"], schema)
+    if not bodies or any(map(is_constant, bodies)) or node.body["slice"] is not None:
+        return None
+    orders = {name: options[name] for name in ("descending", "nulls_last")}
+    for name, flags in orders.items():
+        orders[name] = flags * len(bodies) if len(flags) == 1 else flags
+    if any(len(flags) != len(bodies) for flags in orders.values()):
+        return None
+    return with_body(node, by_column=bodies, sort_options={**options, **orders})
+
+
+def _sort_ranges(cutter: Cutter, node: Node, relation: Relation, ranges: int) -> Relation:
+    """Sort in several partitions, in the order of the keys; stable, so always the same."""
+    relation = cutter.settle(relation)
+    if not _cheap_twice(cutter, relation):
+        relation = cutter.materialise(relation, "sort input")
+    keys = sort_keys(node)
+    samples = cutter.close(cutter.then(relation, lambda r: sampled(r, keys, ranges)), "sample")
+    samples.sample = True
+    cuts = cutter.close(
+        cutter.then(cutter.read(samples), lambda r: chosen_cuts(r, keys, ranges)), "cuts"
+    )
+    (side,) = cutter.read(cuts).only.inputs
+    exchange = Range(
+        ranges,
+        tuple(key.key for key in keys),
+        side_input=side.leaf,
+        descending=tuple(key.descending for key in keys),
+        nulls_last=tuple(key.nulls_last for key in keys),
+    )
+    rows = relation.with_parts(lambda part: replace(part, inputs=(*part.inputs, side)))
+    draft = cutter.close(rows, "sort", exchange=exchange)
+    # Rows with equal keys are cut by their numbers: in another order, other rows meet.
+    label = draft.label if draft.label is Label.DETERMINATE else Label.INDETERMINATE
+    samples.label = cuts.label = draft.label = label
+    sorted_rows = cutter.read(draft, ReadMode.PARTITION, partitions=ranges)
+    return sorted_rows.under(_stable(node))
+
+
+def _stable(node: Node) -> Node:
+    return with_body(node, sort_options={**node.body["sort_options"], "maintain_order": True})
+
+
+def _cheap_twice(cutter: Cutter, relation: Relation) -> bool:
+    """Whether sampling may read the input again: of Parquet files it reads the keys only."""
+    scans = [scan for part in relation.parts for scan in part.scans]
+    columnar = all(scan.spec.format is ScanFormat.PARQUET for scan in scans)
+    reads_stages = any(part.inputs for part in relation.parts)
+    return columnar and not reads_stages and cutter.label(relation.parts) is Label.DETERMINATE
 
 
 def slice_rows(cutter: Cutter, node: Node, relations: Mapping[Node, Relation]) -> Relation:
@@ -41,8 +124,7 @@ def slice_rows(cutter: Cutter, node: Node, relations: Mapping[Node, Relation]) -
 
 def _top_k(cutter: Cutter, node: Node, sort_node: Node, relation: Relation) -> Relation:
     """Sort and cut in each partition, gather, sort and cut again; stable, so always the same."""
-    options = {**sort_node.body["sort_options"], "maintain_order": True}
-    stable = with_body(sort_node, sort_options=options)
+    stable = _stable(sort_node)
     top = with_body(node, input=stable)
     local = node.body["offset"] + node.body["len"]
     relation = cutter.settle(relation)
