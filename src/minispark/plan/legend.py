@@ -28,7 +28,14 @@ _WORDS: Final[Mapping[str, tuple[str, str]]] = {
         r"^  reads:  the same partition of",
         "task 3 reads what task 3 of that stage wrote; no rows move",
     ),
-    "shuffle": (r"^  writes: shuffle", "rows with equal keys go to the same partition"),
+    "shuffle by": (
+        r"^  writes: shuffle by (?!ranges of)",
+        "rows with equal keys go to the same partition",
+    ),
+    "ranges of": (
+        r"^  writes: shuffle by ranges of",
+        "the rows of a partition come before those of the next one, in sort order",
+    ),
     "one partition a task": (
         r"^  writes: one partition",
         "a task writes its rows as one partition",
