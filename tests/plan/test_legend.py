@@ -29,8 +29,9 @@ def joined(tmp_path: Path) -> StageGraph:
     pl.DataFrame({"<k>": [1, 2], "v": [3, 4]}).write_parquet(large)
     pl.DataFrame({"<k>": [1], "w": [5]}).write_parquet(small)
     query = pl.scan_parquet(large).join(pl.scan_parquet(small), on="<k>").group_by("<k>").len()
+    query = query.select(pl.col("len").max())
     settings = PlanSettings(parallelism=3, single_task_bytes=0)
-    return plan_outputs([PlanOutput("out", query.sort("len"))], settings=settings, describe=True)
+    return plan_outputs([PlanOutput("out", query)], settings=settings, describe=True)
 
 
 @pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)

@@ -120,7 +120,7 @@ class Hash(Exchange):
 
 
 @dataclass(frozen=True, slots=True)
-class Range(Exchange):
+class RangeExchange(Exchange):
     """Rows of one range of the sort order meet in one partition, ranges in order.
 
     The cuts between the ranges come from a side input (`minispark.plan.cuts`). Equal keys are
@@ -180,7 +180,7 @@ def exchange_of(output: Output) -> Exchange:
     keys = tuple(pl.Expr.deserialize(io.BytesIO(key)) for key in output.keys)
     if output.kind is OutputKind.RANGE:
         order = output.descending, output.nulls_last
-        return Range(output.partitions, keys, output.sink, output.side_input, *order)
+        return RangeExchange(output.partitions, keys, output.sink, output.side_input, *order)
     return _KINDS[output.kind](output.partitions, keys, output.sink)
 
 

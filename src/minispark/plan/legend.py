@@ -28,11 +28,11 @@ _WORDS: Final[Mapping[str, tuple[str, str]]] = {
         r"^  reads:  the same partition of",
         "task 3 reads what task 3 of that stage wrote; no rows move",
     ),
-    "shuffle by": (
+    "shuffle": (
         r"^  writes: shuffle by (?!ranges of)",
         "rows with equal keys go to the same partition",
     ),
-    "ranges of": (
+    "shuffle by ranges": (
         r"^  writes: shuffle by ranges of",
         "the rows of a partition come before those of the next one, in sort order",
     ),

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from minispark.plan.cuts import chosen_cuts, sampled
-from minispark.plan.exchanges import Range
+from minispark.plan.exchanges import RangeExchange
 from minispark.plan.expressions import expand_all, is_constant, is_elementwise
 from minispark.plan.polars_plan import Node, sort_keys, with_body
 from minispark.plan.relation import Cutter, Relation, Schema
@@ -80,7 +80,7 @@ def _sort_ranges(cutter: Cutter, node: Node, relation: Relation, ranges: int) ->
         cutter.then(cutter.read(samples), lambda r: chosen_cuts(r, keys, ranges)), "cuts"
     )
     (side,) = cutter.read(cuts).only.inputs
-    exchange = Range(
+    exchange = RangeExchange(
         ranges,
         tuple(key.key for key in keys),
         side_input=side.leaf,
