@@ -83,7 +83,7 @@ def test_a_panic_of_polars_is_named(
         raise PanicException("called unwrap")
 
     monkeypatch.delenv("MINISPARK_DEBUG", raising=False)
-    monkeypatch.setattr(typer.main, "get_command", lambda _: SimpleNamespace(main=panic))
+    monkeypatch.setattr("minispark.cli.app.parser", lambda: SimpleNamespace(main=panic))
     with pytest.raises(SystemExit) as ended:
         main(["sql", "select 1"])
     assert ended.value.code == 1

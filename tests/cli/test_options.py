@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 
-from minispark.cli.app import app
+from minispark.cli.app import parser
 from minispark.client import LocalCluster
 
 from .conftest import Minispark
@@ -42,7 +41,7 @@ def options_of(command: Any) -> set[str]:
 
 
 def test_each_option_has_a_case() -> None:
-    root: Any = typer.main.get_command(app)
+    root: Any = parser()
     assert options_of(root) == OF_TYPER | OF_ALL_COMMANDS
     found = {name: options_of(command) for name, command in commands(root)}
     assert {name: set(cases) for name, cases in CASES.items()} == found
