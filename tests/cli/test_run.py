@@ -111,7 +111,7 @@ def test_a_file_without_text_is_refused(minispark: Minispark, tmp_path: Path) ->
     (tmp_path / "sheet.xlsx").write_bytes(b"PK\x03\x04\x00\xff\x1b[31m")
     ran = minispark("run", "wordcount", "sheet.xlsx")
     assert ran.returncode == 2
-    assert "a file that ends in .xlsx and holds no text" in ran.stderr
+    assert "a file that ends in .xlsx and holds no UTF-8 text" in ran.stderr
     assert "Endings of tables are: .csv, .tsv" in ran.stderr
 
 

@@ -63,7 +63,7 @@ def test_a_reader_without_a_format_reads_tabs_and_refuses_what_is_no_text(
     (root / "sheet.xlsx").write_bytes(b"PK\x03\x04\x00\xff")
     info = refused(chain(step("read", path="sheet.xlsx")), root)
     assert (info.field, info.code) == ("path", "MS-168")
-    assert "a file that ends in .xlsx and holds no text" in info.message
+    assert "a file that ends in .xlsx and holds no UTF-8 text" in info.message
     assert ".csv, .tsv" in (info.hint or "")
     pl.DataFrame(SALES).write_ipc(root / "a.arrow")
     assert "Arrow" in refused(chain(step("read", path="a.arrow")), root).message

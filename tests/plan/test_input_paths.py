@@ -121,6 +121,18 @@ def test_the_ending_before_that_of_the_compression_counts(name: str, expected: s
     assert ending(name) == expected
 
 
+def test_text_formats_hold_text(files: Files) -> None:
+    directory = files("a.csv", "b.csv")
+    found = files_of(str(directory)).files
+    assert format_of(found, "in") == "csv"
+    (directory / "b.csv").write_bytes(b"PAR1\x15\x00")
+    with pytest.raises(
+        UsageError, match=r"has a file that ends in \.csv without UTF-8 text"
+    ) as caught:
+        format_of(found, "in")
+    assert (caught.value.info.file or "").endswith("b.csv")
+
+
 def test_endings_of_one_format_go_together(files: Files) -> None:
     directory = files("a.jsonl", "b.ndjson", "c.json.gz")
     assert format_of(files_of(str(directory)).files, "in") == "jsonl"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 
 import polars as pl
@@ -12,6 +13,8 @@ from minispark.jobs.sources import open_source
 from minispark.printable import did_you_mean, listed, shown
 
 _DEFAULT = "text"
+_SHOWN_CHARS = 60
+"""A longer name is not repeated in the hint."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,9 @@ def words_of(paths: list[str], column: str | None, *, advice: str) -> Words:
     if len(chosen) != 1:
         number = "several columns of texts" if texts else "no column of texts"
         msg = f"{paths[0]} has {number}: {listed(texts or table.schema)}"
-        hint = advice.format(column=texts[0]) if texts else None
+        plain = bool(texts) and texts[0].isprintable() and len(texts[0]) <= _SHOWN_CHARS
+        example = shlex.quote(texts[0]) if plain else "NAME"
+        hint = advice.format(column=example) if texts else None
         raise UsageError(msg, code="MS-164", field="column", hint=hint)
     if chosen[0] not in texts:
         msg = f"the column {shown(chosen[0])} holds {table.schema[chosen[0]]}, not texts"

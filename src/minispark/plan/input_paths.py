@@ -46,7 +46,10 @@ HIDDEN: Final = (".", "_")
 _COMPRESSED: Final = frozenset({".gz", ".zst", ".zlib"})
 _CHECKSUMS: Final = ".crc"
 _DELTA_LOG: Final = "_delta_log"
+_BINARY_FORMATS: Final = frozenset({"parquet", "arrow"})
 _SNIFFED_BYTES: Final = 4096
+_SNIFFED_FILES: Final = 100
+"""More files are not looked at: reading them says what is wrong, but in the words of Polars."""
 _SHOWN_ENDINGS: Final = 5
 
 
@@ -162,16 +165,23 @@ def format_of(files: Sequence[str], path: str) -> str:
     Raises
     ------
     UsageError
-        The files have different formats, or an ending that is not known and no text in them.
+        The files have different formats, or no text where their format is text.
     """
     check_same_format(files, path)
     known = ENDINGS.get(ending(files[0]))
-    if known is None and not _is_text(first_bytes(files[0], _SNIFFED_BYTES)):
-        shown = ending(files[0])
-        kind = f"a file that ends in {shown}" if shown else "a file without an ending"
-        msg = f"is {kind} and holds no text"
-        hint = f"Endings of tables are: {', '.join(ENDINGS)}."
-        raise UsageError(msg, code="MS-168", file=files[0], hint=hint)
+    if known in _BINARY_FORMATS:
+        return known
+    for file in files[:_SNIFFED_FILES]:
+        if not _is_text(first_bytes(file, _SNIFFED_BYTES)):
+            shown = ending(file)
+            kind = f"a file that ends in {shown}" if shown else "a file without an ending"
+            msg = (
+                f"is {kind} and holds no UTF-8 text"
+                if len(files) == 1
+                else f"has {kind} without UTF-8 text"
+            )
+            hint = f"Look at {file}. Endings of tables are: {', '.join(ENDINGS)}."
+            raise UsageError(msg, code="MS-168", file=file, hint=hint)
     return known or "text"
 
 
