@@ -162,7 +162,7 @@ def quiet(info: ErrorInfo) -> None:
 
 
 @pytest.mark.parametrize("path", HOSTILE)
-@pytest.mark.parametrize("op", ["read_csv", "read_text", "read_jsonl", "read_parquet"])
+@pytest.mark.parametrize("op", ["read", "read_csv", "read_text", "read_jsonl", "read_parquet"])
 def test_no_reader_of_a_json_job_leaves_the_data_root(root: Path, path: str, op: str) -> None:
     info = refused(job(filled(path, root), op), root)
     assert info.code in ("MS-166", "MS-110", "MS-160"), info
