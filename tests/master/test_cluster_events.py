@@ -13,7 +13,13 @@ from tests.master.bench import Bench, Client
 
 from minispark.errors import ErrorInfo, TaskError, TimedOut
 from minispark.journal import cluster_event as news
-from minispark.journal.cluster_event import MAX_SENTENCE, ClusterEvent, EventQuery, read_news
+from minispark.journal.cluster_event import (
+    MAX_SENTENCE,
+    ClusterEvent,
+    EventQuery,
+    read_news,
+    words_of,
+)
 from minispark.journal.journal import Journal
 from minispark.settings import SchedulerSettings
 
@@ -157,6 +163,27 @@ def test_events_are_selected_by_what_they_are_about_and_by_number(tmp_path: Path
     assert numbers(EventQuery(worker="w", after=2)) == [4, 3]
     assert numbers(EventQuery(after=1, before=4)) == [3, 2]
     assert numbers(EventQuery(about="worker")) == []
+
+
+def test_a_search_looks_at_sentences_and_names(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    journal = Journal(path)
+    journal.start(lambda _number: None)
+    events = [
+        ClusterEvent("worker", "down", "is DOWN: 100 % lost", worker="w-1"),
+        ClusterEvent("job", "failed", "FAILED", job="job-c-1-1", name="Words"),
+    ]
+    journal.news(events, at=1.0)
+    assert journal.close()
+
+    def found(text: str) -> list[str]:
+        lines = read_news(path, EventQuery(words=words_of(text)), limit=9)
+        return [line.news.kind for line in lines]
+
+    assert found("") == ["failed", "down"]
+    assert found("words") == found("JOB-C-1-1 failed") == ["failed"]
+    assert found("w-1 100 %") == ["down"]
+    assert found("100_") == found("w-1 words") == []
 
 
 def test_a_journal_without_news_gets_a_place_for_them(tmp_path: Path) -> None:

@@ -11,11 +11,11 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Locator, Page, Route, expect
 from tests.ui.conftest import Eyes
-from tests.ui.records import graph_of
+from tests.ui.records import graph_of, key_of, report_of
 from tests.ui.serving import serving
 
 from minispark.clock import monotonic_s, wall_s
-from minispark.errors import ErrorInfo
+from minispark.errors import ErrorInfo, TaskError
 from minispark.ids import job_id
 from minispark.journal.cluster_event import ClusterEvent
 from minispark.journal.journal import Journal
@@ -34,6 +34,9 @@ JOBS, WORKERS = 120, 110
 LONG = "the value " + "of-a-word-without-an-end" * 30 + " cannot be read " + "at all " * 40
 COMPARED = (800, f"/compare?a={job_id('5f1756d0', 1, 1)}&b={job_id('5f1756d0', 1, 10)}")
 RUNNING = job_id("5f1756d0", 1, JOBS)
+
+
+TASKS = (800, f"/jobs/{RUNNING}/tasks")
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,12 @@ def add_jobs(service: Service) -> None:
         store.restore(finished(record), idempotency_key=None)
     live = JobRecord(RUNNING, "the job that runs", graph_of(), wall_s() - 60)
     live.waits(LONG, now=wall_s())
+    for number in range(4):
+        key = key_of(0, number)._replace(job=RUNNING)
+        live.launched(key, f"w-{number:03d}", wall_s() - 40)
+        if number < 2:
+            live.succeeded(report_of(key, rows=10 * number + 10), f"w-{number:03d}", wall_s() - 20)
+    live.failed(key, TaskError(ErrorInfo("MS-212", LONG)), "w-003", wall_s() - 10)
     store.add(RunningJob(live))
 
 
@@ -136,7 +145,7 @@ HIDDEN_BY = """(element) => {
 @pytest.mark.parametrize("width", WIDTHS)
 def test_lists_fit_the_width(eyes: Eyes, page: Page, master: Master, width: int) -> None:
     page.set_viewport_size({"width": width, "height": 800})
-    for path in ("/", "/?status=FAILED", "/workers", "/events"):
+    for path in ("/", "/?status=FAILED", "/workers", "/events", f"/jobs/{RUNNING}/tasks"):
         page.goto(master.url + path)
         beyond = page.evaluate("document.documentElement.scrollWidth - innerWidth")
         assert beyond <= 0, (path, width)
@@ -145,7 +154,7 @@ def test_lists_fit_the_width(eyes: Eyes, page: Page, master: Master, width: int)
             ".map((id) => id.textContent)"
         )
         assert broken == [], (path, width)
-        eyes.picture(f"list{path.strip('/').replace('?', '-')}-{width}")
+        eyes.picture(f"list{path.strip('/').replace('?', '-').replace('/', '-')}-{width}")
     page.goto(master.url)
     row = page.locator(f"#{RUNNING}")
     assert hidden_by(row.get_by_role("button", name="Cancel")) == ""
@@ -277,17 +286,57 @@ def test_two_ticked_jobs_are_compared(eyes: Eyes, page: Page, master: Master) ->
     expect(page.locator("main")).to_contain_text("Tick two jobs")
 
 
+def test_attempts_are_searched_and_sorted(page: Page, master: Master) -> None:
+    page.goto(f"{master.url}/jobs/{RUNNING}/tasks")
+    rows = page.locator("#tasks tbody tr")
+    expect(rows).to_have_count(4)
+    page.locator("#tasks th", has_text="Rows in").get_by_role("link").focus()
+    page.keyboard.press("Enter")
+    expect(rows.first).to_contain_text("w-001")
+    page.get_by_label("Search").fill("stage-0 w-000")
+    expect(rows).to_have_count(1)
+    expect(rows.first).to_contain_text("w-000")
+    page.get_by_label("Search").fill("cannot be read")
+    expect(rows).to_have_count(1)
+    expect(rows.locator(".badge")).to_have_text("FAILED")
+    page.get_by_label("Status").select_option("RUNNING")
+    expect(page.locator("#tasks")).to_contain_text("No attempt matches")
+    assert "sort=-rows_in" in page.url
+    rows_wanted = master.url + f"/jobs/{RUNNING}/tasks?status=SUCCEEDED&sort=rows_in"
+    page.goto(rows_wanted)
+    expect(rows).to_have_count(2)
+    rows.first.get_by_role("link").first.click()
+    page.wait_for_url("**/jobs/*#task-*")
+
+
+def test_events_are_searched(page: Page, master: Master) -> None:
+    page.goto(f"{master.url}/events")
+    rows = page.locator("#events tbody tr")
+    expect(rows).to_have_count(2)
+    page.get_by_label("Search").fill("is down W-001")
+    expect(rows).to_have_count(1)
+    expect(rows).to_contain_text("w-001")
+    page.get_by_role("link", name="Jobs", exact=True).last.click()
+    expect(page.locator("#events")).to_contain_text("No event matches the search")
+    assert re.search(r"about=job&q=is(%20|\+)down", page.url)
+    page.get_by_label("Search").fill("name-10")
+    expect(rows).to_have_count(1)
+    assert "about=job" in page.url
+    page.reload()
+    expect(rows).to_have_count(1)
+
+
 def test_workers_are_sorted_searched_and_paged_in_the_browser(page: Page, master: Master) -> None:
     page.goto(f"{master.url}/workers")
-    rows = page.locator("#workers tbody tr:visible")
+    rows = page.locator("[data-table=workers] tbody tr:visible")
     expect(rows).to_have_count(100)
-    head = page.locator("#workers th", has_text="Memory")
+    head = page.locator("[data-table=workers] th", has_text="Memory")
     head.get_by_role("button").focus()
     page.keyboard.press("Enter")
     expect(head).to_have_attribute("aria-sort", "descending")
     expect(rows.first).to_contain_text("w-109")
     assert "workers-sort=-memory" in page.url
-    page.get_by_role("button", name="Next").click()
+    page.get_by_role("button", name="Next").first.click()
     expect(rows).to_have_count(WORKERS - 100)
     expect(rows.first).to_contain_text("w-009")
     page.reload()

@@ -37,6 +37,11 @@ CREATE TABLE news (
 );
 CREATE INDEX news_about ON news (about, number);
 """
+_TEXT = (
+    "lower(about || ' ' || kind || ' ' || said || ' ' || coalesce(worker, '') || ' ' "
+    "|| coalesce(job, '') || ' ' || coalesce(name, ''))"
+)
+_MAX_WORDS = 10
 _COLUMNS = "at, about, kind, said, worker, job, name, task"
 
 
@@ -97,17 +102,26 @@ class EventQuery:
     worker: str | None = None
     after: int | None = None
     before: int | None = None
+    words: tuple[str, ...] = ()
+    """Each is in the sentence, or in the name of what the event is about."""
+
+
+def words_of(text: str) -> tuple[str, ...]:
+    """Return the words of a search, the first ones of many."""
+    return tuple(text.split()[:_MAX_WORDS])
 
 
 def read_news(path: Path, query: EventQuery, *, limit: int) -> list[StoredEvent]:
     """Return durable events, newest first, on a new connection."""
     with closing(sqlite3.connect(path)) as db:
+        words = {f"word{number}": word for number, word in enumerate(query.words)}
+        searched = "".join(f"AND instr({_TEXT}, lower(:{name})) " for name in words)
         rows = db.execute(
             f"SELECT number, {_COLUMNS} FROM news WHERE (:about IS NULL OR about = :about) "  # noqa: S608
             "AND (:job IS NULL OR job = :job) AND (:worker IS NULL OR worker = :worker) "
             "AND (:after IS NULL OR number > :after) AND (:before IS NULL OR number < :before) "
-            "ORDER BY number DESC LIMIT :limit",
-            {**asdict(query), "limit": limit},
+            f"{searched}ORDER BY number DESC LIMIT :limit",
+            {**asdict(query), "limit": limit, **words},
         ).fetchall()
     return [
         StoredEvent(number, at, ClusterEvent(about, kind, said, worker, job, name, task))

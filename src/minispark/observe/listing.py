@@ -64,7 +64,7 @@ def select(rows: Iterable[T], query: ListQuery, columns: ListColumns[T]) -> List
     page = selected
     if query.after is not None:
         keys = [columns.key(row) for row in ordered]
-        start = keys.index(query.after) + 1 if query.after in keys else 0
+        start = keys.index(query.after) + 1 if query.after in keys else len(keys)
         later = set(keys[start:])
         page = [row for row in selected if columns.key(row) in later]
     more = len(page) > query.limit

@@ -18,7 +18,7 @@ from minispark.journal.cluster_event import About, EventQuery
 from minispark.master.control.service import Service
 from minispark.master.http import models
 from minispark.master.http.downloads import download
-from minispark.master.http.list_queries import JobQuery
+from minispark.master.http.list_queries import JobQuery, TaskQuery
 from minispark.master.jobs.finished_job import FinishedJob
 from minispark.master.jobs.results import FORMATS
 from minispark.master.views.state_view import StateView, state_view
@@ -267,9 +267,17 @@ def _add_history(routes: APIRouter, service: Service) -> None:
         return answer(log)
 
     @routes.get("/api/v1/jobs/{job_id}/tasks", response_model=models.TaskList)
-    async def tasks(job_id: str, limit: Limit = 100, after: str | None = None) -> Response:
-        """List attempts as they were launched, with worker, times and errors."""
-        return answer(await history.tasks(job_id, limit=limit, after=after))
+    async def tasks(job_id: str, query: TaskQuery, limit: Limit = 100) -> Response:
+        """List attempts as they were launched, with worker, times and errors.
+
+        `q` searches them, `sort=-ran` has the longest first.
+        """
+        page = await history.tasks(job_id, replace(query, limit=limit))
+        return answer(
+            models.TaskList(
+                job_id=job_id, tasks=list(page.rows), after=page.after, total=page.total
+            )
+        )
 
     @routes.get(
         "/api/v1/jobs/{job_id}/events",

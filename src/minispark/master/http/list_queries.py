@@ -8,6 +8,7 @@ from fastapi import Depends, Query
 
 from minispark.observe.job_list import JOB_COLUMNS
 from minispark.observe.listing import ListQuery
+from minispark.observe.task_list import ATTEMPT_COLUMNS
 from minispark.scheduler.commands import JobStatus
 
 ROWS_ON_A_PAGE = 50
@@ -24,4 +25,14 @@ def _job_query(
     return ListQuery(ROWS_ON_A_PAGE, after, q, status or None, sort)
 
 
+def _task_query(
+    after: str | None = None,
+    q: Search = "",
+    status: Annotated[str, Query(pattern="^(RUNNING|SUCCEEDED|FAILED|CANCELLED)?$")] = "",
+    sort: Annotated[str, Query(pattern=ATTEMPT_COLUMNS.pattern())] = "",
+) -> ListQuery:
+    return ListQuery(ROWS_ON_A_PAGE, after, q, status or None, sort)
+
+
 JobQuery = Annotated[ListQuery, Depends(_job_query)]
+TaskQuery = Annotated[ListQuery, Depends(_task_query)]

@@ -164,6 +164,8 @@ class TaskList(BaseModel):
     job_id: str
     tasks: list[TaskView]
     after: str | None = None
+    total: int = 0
+    """Attempts on all pages."""
 
 
 class EventView(BaseModel):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import (
@@ -23,11 +23,11 @@ from pydantic import BaseModel
 
 from minispark.clock import monotonic_s, wall_s
 from minispark.errors import ErrorInfo
-from minispark.journal.cluster_event import About, EventQuery
+from minispark.journal.cluster_event import About, EventQuery, words_of
 from minispark.master.control.registry import WorkerSession
 from minispark.master.control.service import Service
 from minispark.master.http.api import NO_STORE, STREAM, answer
-from minispark.master.http.list_queries import JobQuery
+from minispark.master.http.list_queries import JobQuery, Search, TaskQuery
 from minispark.master.http.models import ERRORS, ErrorAnswer
 from minispark.master.views.worker_logs import LogLevel
 from minispark.observe.why import Advice
@@ -197,12 +197,13 @@ def _add_pages(routes: APIRouter, service: Service, pages: Pages) -> None:
     @routes.get("/events", include_in_schema=False)
     async def news_page(
         request: Request,
-        about: About | None = None,
+        about: About | Literal[""] = "",
         after: Annotated[int | None, Query(ge=0, le=2**62)] = None,
+        q: Search = "",
     ) -> Response:
-        query = EventQuery(about=about, before=after)
+        query = EventQuery(about=None if about == "" else about, before=after, words=words_of(q))
         page = await service.history.news(query, limit=_EVENTS)
-        return show(request, "news.html", page=page, about=about or "", after=after)
+        return show(request, "news.html", page=page, about=about, after=after, q=q)
 
     @routes.get("/compare", include_in_schema=False)
     async def compare_page(request: Request, a: str = "", b: str = "") -> Response:
@@ -219,6 +220,14 @@ def _add_pages(routes: APIRouter, service: Service, pages: Pages) -> None:
     @routes.get("/jobs/{job_id}", include_in_schema=False)
     async def job_page(request: Request, job_id: str) -> Response:
         return show(request, "job.html", page=await service.job_pages.page(job_id))
+
+    @routes.get("/jobs/{job_id}/tasks", include_in_schema=False)
+    async def tasks_page(request: Request, job_id: str, query: TaskQuery) -> Response:
+        job = store.view(job_id)
+        rows = await service.history.tasks(job_id, query)
+        page = ListView.of(f"/jobs/{job_id}/tasks", query, rows)
+        names = {stage.id: stage.name for stage in job.stages}
+        return show(request, "tasks.html", job=job, page=page, names=names)
 
     @routes.get("/jobs/{job_id}/events", include_in_schema=False)
     async def events_page(

@@ -43,7 +43,7 @@ _RULES = (
         _GET, re.compile(rf"{_JOB}(/(metrics|stages|tasks|events|sheet|timeline|story|why))?"), VIEW
     ),
     RouteRule(_GET, re.compile(r"/|/workers|/events|/compare|/login|/assets/.+"), VIEW),
-    RouteRule(_GET, re.compile(r"/jobs/[^/]+(/events)?"), VIEW),
+    RouteRule(_GET, re.compile(r"/jobs/[^/]+(/(events|tasks))?"), VIEW),
     RouteRule(_GET, re.compile(r"/api/v1/pulse"), VIEW),
     RouteRule(_POST, re.compile(r"/api/v1/login-links|/logout"), VIEW),
     RouteRule(_GET, re.compile(r"/submit"), SUBMIT),

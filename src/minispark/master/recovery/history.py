@@ -14,8 +14,10 @@ from minispark.journal.journal import Journal, JournalEvent
 from minispark.journal.rows import Row
 from minispark.master.http import models
 from minispark.master.jobs.job_store import JobStore, no_such_job
+from minispark.observe.listing import ListPage, ListQuery, select
 from minispark.observe.projection import fold, read_rows
 from minispark.observe.record import JobRecord
+from minispark.observe.task_list import ATTEMPT_COLUMNS, AttemptRow
 from minispark.wire.messages import GraphMessage
 from minispark.wire.origin import JobSource
 
@@ -34,8 +36,8 @@ class JobHistory:
         self._jobs = jobs
         self._records: dict[str, JobRecord] = {}
 
-    async def tasks(self, job: str, *, limit: int, after: str | None) -> models.TaskList:
-        """Return a page of attempts, in the order in which they were launched.
+    async def tasks(self, job: str, query: ListQuery) -> ListPage[models.TaskView]:
+        """Return a page of attempts; without an order, as they were launched.
 
         Raises
         ------
@@ -43,18 +45,15 @@ class JobHistory:
             There is no such job.
         """
         record = await self.record(job)
-        attempts = list(record.attempts.values())
-        if after is not None:
-            names = [attempt.key.block_id for attempt in attempts]
-            attempts = attempts[names.index(after) + 1 :] if after in names else []
+        rows = [AttemptRow(attempt, record) for attempt in record.attempts.values()]
+        page = select(rows, query, ATTEMPT_COLUMNS)
         live = self._jobs.live.get(job)
         running = {} if live is None else live.progress.running(record, now=wall_s())
-        page = [
+        views = [
             models.TaskView.of(attempt, record, running.get(attempt.key))
-            for attempt in attempts[:limit]
+            for attempt, _ in page.rows
         ]
-        more = page[-1].task if len(attempts) > limit else None
-        return models.TaskList(job_id=job, tasks=page, after=more)
+        return ListPage(views, page.after, page.total)
 
     async def events(self, job: str, *, limit: int, after: int) -> models.EventList:
         """Return a page of a job's events in the journal.
