@@ -179,7 +179,7 @@ def test_ten_thousand_tasks_on_two_hundred_workers(eyes: Eyes, busy: tuple[str, 
     expect(page.locator("#story-step h3")).to_contain_text(f"completed task {TASKS - 2} of stage 0")
     meter.reset()
     page.goto(f"{url}/workers")
-    expect(page.locator("#workers tbody tr")).to_have_count(WORKERS)
+    expect(page.locator("[data-table=workers] tbody tr")).to_have_count(WORKERS)
     listed = meter.cost(reloaded=True)
     costs = {"load": loaded, "zoom": zoomed, "end of the story": story, "workers": listed}
     over = {name: cost for name, cost in costs.items() if cost.exceeds(LIMITS[name])}
