@@ -5,9 +5,15 @@ from __future__ import annotations
 import pytest
 from tests.walk.pages import Because, Walk
 from tests.walk.shell import Shell
-from tests.walk.steps import makes, runs_the_demo, says, serves, submits
+from tests.walk.steps import makes, opens_the_page, runs_the_demo, says, serves, submits
 
 pytestmark = [pytest.mark.walk, pytest.mark.process, pytest.mark.timeout(900)]
+
+
+def writes_the_page(shell: Shell, line: str) -> None:
+    shell.run(line)
+    assert shell.job in (shell.root / "job.html").read_text()
+
 
 SPANISH = Because("the walk of README.es.md runs it, with others of its kind")
 WALK = Walk(
@@ -26,6 +32,11 @@ WALK = Walk(
         "minispark worker --port 9001": serves("worker-2", r"URL +http"),
         "minispark submit --input data/large.csv --parallelism 4": submits,
         "minispark jobs": says(r"job-\w+", r"SUCCEEDED"),
+        "minispark ui --next /jobs/ID": opens_the_page,
+        "minispark verify ID": says(r"gave the same again", r"\bequal\b"),
+        "minispark predict ID --workers 8": says(r"on 8 workers", r"predicted"),
+        "minispark replay ID": says(r"step 1 of \d+", r"the job SUCCEEDED"),
+        "minispark report ID --output job.html": writes_the_page,
         "make run-master": SPANISH,
         "make run-worker": SPANISH,
         "make run-client-submit": SPANISH,
