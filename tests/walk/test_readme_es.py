@@ -127,7 +127,7 @@ def test_build_makes_launchers(seed: Shell) -> None:
 def test_build_debug_shows_tracebacks(seed: Shell) -> None:
     seed.run("make build-debug")
     line = "target/{}/client submit no-such-job.json 2>&1"
-    assert "Traceback" in seed.run(line.format("debug"), code=1)
+    assert "Traceback" in seed.run(line.format("debug"), code=2)
     assert "Traceback" not in seed.run(line.format("release"), code=2)
 
 
