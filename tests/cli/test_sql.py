@@ -196,6 +196,7 @@ def test_a_cluster_gives_the_same(
     assert ran.returncode == 0, ran.stderr
     assert_frame_equal(rows_of(ran.stdout), expected(table))
     assert small_cluster.client.jobs()[0].name == QUERY, "people see the query as its name"
+    assert small_cluster.client.source(small_cluster.client.jobs()[0].job_id) == QUERY
 
 
 def test_a_plan_is_a_mermaid_chart(minispark: Minispark, table: Path, tmp_path: Path) -> None:

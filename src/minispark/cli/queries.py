@@ -73,7 +73,7 @@ def run_query(
         A table or the query is wrong, or there is no such engine.
     """
     frame = _query(query, tables)
-    runner = Engine(master_of(engine), parallelism=parallelism).named(sql_name(query))
+    runner = Engine(master_of(engine), parallelism=parallelism).named(sql_name(query), sql=query)
     return frame.collect(engine=runner)
 
 

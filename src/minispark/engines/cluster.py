@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from copy import copy
 from dataclasses import replace
 from functools import cache, partial
 from typing import NoReturn
@@ -40,6 +41,13 @@ class ClusterRunner:
         self.client = MasterClient(url, token=token)
         self._fetch = FetchSettings(connect_timeout_s=_CONNECT_S, ca_file=self.client.ca_file)
         self._reads_blocks = True
+        self._sql: str | None = None
+
+    def for_sql(self, text: str) -> ClusterRunner:
+        """Return a runner with the same connections, which sends this text with its jobs."""
+        runner = copy(self)
+        runner._sql = text
+        return runner
 
     def run(
         self,
@@ -51,7 +59,7 @@ class ClusterRunner:
     ) -> JobOutcome:
         """Submit a job and wait for its end; its results stay on the cluster until read."""
         try:
-            job_id = self.client.submit_planned(graph, name=name)
+            job_id = self.client.submit_planned(graph, name=name, sql=self._sql)
         except KeyboardInterrupt:
             msg = f"the master may have accepted the query {name!r}; see {self.client.url}"
             raise interrupt(msg) from None

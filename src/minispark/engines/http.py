@@ -21,6 +21,7 @@ from pydantic import TypeAdapter
 
 from minispark import config, discovery
 from minispark.blocks.meta import BlockSource
+from minispark.bounds import MAX_TEXT_CHARS
 from minispark.clock import monotonic_s
 from minispark.engines.resume_download import BEYOND_THE_END, save
 from minispark.errors import JobFailedError, MasterUnreachableError, MinisparkError, UsageError
@@ -56,6 +57,8 @@ _RETRY_S = 0.2
 _PAGE = 1_000
 """Events in one answer: the master's own limit."""
 _NAMED_JOBS = 5
+_MASTER_TYPES = ("application/json", "application/sql")
+"""Content types of a master's answers; the pages of other servers are of other types."""
 _BEFORE_FIRST = -1
 """Lower than the version of every view."""
 
@@ -113,9 +116,12 @@ class MasterClient:
         """Submit a JSON job and return its id; the same ``key`` gives the same job."""
         return self._submit("/api/v1/jobs", json.dumps(job).encode(), key)
 
-    def submit_planned(self, graph: StageGraph, *, name: str, key: str | None = None) -> str:
-        """Submit a plan that this process made and return the job's id."""
-        body = PlannedJob(name=name, graph=graph, versions=versions())
+    def submit_planned(
+        self, graph: StageGraph, *, name: str, key: str | None = None, sql: str | None = None
+    ) -> str:
+        """Submit a plan that this process made and return the job's id; ``sql`` is its text."""
+        text = None if sql is None or len(sql) > MAX_TEXT_CHARS else sql
+        body = PlannedJob(name=name, graph=graph, versions=versions(), sql=text)
         return self._submit("/internal/v1/jobs", body.model_dump_json().encode(), key)
 
     def job(self, job_id: str, *, wait_s: float = 0.0, seen: int | None = None) -> JobView:
@@ -334,7 +340,7 @@ class MasterClient:
                 raise self._unreachable(error) from error
             if not response.is_success:
                 raise self._refused(response)
-            if "json" not in response.headers.get("content-type", ""):
+            if not response.headers.get("content-type", "").startswith(_MASTER_TYPES):
                 msg = f"the server at {self.url} is not a Mini-Spark master"
                 raise UsageError(msg, code="MS-502", hint="Name the master with --master URL.")
             self._met = True

@@ -124,10 +124,11 @@ class Engine(polars.lazyframe.engine.Engine):
         """The engine of Polars whose plans this engine takes."""
         return "streaming"
 
-    def named(self, name: str) -> Engine:
+    def named(self, name: str, *, sql: str | None = None) -> Engine:
         """Return this engine with a name for its queries, which people see in lists of jobs.
 
-        Without one, a query is called after the first file that it reads.
+        Without one, a query is called after the first file that it reads. ``sql`` is the text of
+        the queries: a cluster keeps it with the job, to be downloaded.
 
         Examples
         --------
@@ -139,6 +140,8 @@ class Engine(polars.lazyframe.engine.Engine):
         engine = copy.copy(self)
         engine._job_name = name[:MAX_NAME]
         engine._origin = self
+        if sql is not None and engine._cluster is not None:
+            engine._cluster = engine._cluster.for_sql(sql)
         return engine
 
     def __repr__(self) -> str:
