@@ -108,6 +108,6 @@ succeeds() {
 
 # result_right JOB FILE: the job's result equals the counts of plain Python.
 result_right() {
-  "$minispark" results "$1" --format csv --output "$work/$1.csv" >/dev/null
+  "$minispark" results "$1" --format csv --force --output "$work/$1.csv" >/dev/null
   counts_right "$1" "$2" <"$work/$1.csv"
 }
