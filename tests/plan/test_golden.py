@@ -45,6 +45,7 @@ PLANS: dict[str, Query] = {
         "select sku, sum(qty) from sales where qty > 1 group by sku"
     ),
     "head_of_groups_is_made_determinate": lambda sales, goods: sales.group_by("sku").len().head(3),
+    "sort_by_ranges": lambda sales, goods: sales.sort("sku", "qty", descending=[True, False]),
     "top_k": lambda sales, goods: sales.sort("qty", descending=True).head(3),
     "distinct": lambda sales, goods: sales.select("sku").unique(),
     "window_runs_whole": lambda sales, goods: sales.with_columns(col("qty").sum().over("sku")),
