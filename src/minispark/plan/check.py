@@ -12,7 +12,13 @@ from typing import Any
 
 from minispark.plan.aggregates import PREFIX
 from minispark.plan.exchanges import Partitioning
-from minispark.plan.expressions import columns_of, is_constant, is_elementwise, is_separable
+from minispark.plan.expressions import (
+    columns_of,
+    is_constant,
+    is_elementwise,
+    is_separable,
+    window_keys,
+)
 from minispark.plan.markers import counted_node
 from minispark.plan.polars_plan import LeafNode, Node, children, post_order, sort_keys
 from minispark.plan.relation import Draft, Part
@@ -79,6 +85,8 @@ class _Fragment:
                     fits = self._runs_again(_ORDERED) or self._is_ordered(node)
                 case "Slice":
                     fits = self._runs_again(_ORDERED)
+                case "Filter" | "HStack" | "Select":
+                    fits = _is_rowwise(node) or self._windows(node)
                 case _:
                     fits = _is_rowwise(node)
             _require(fits, self.draft, f"runs {node.kind} on a part of the rows")
@@ -127,6 +135,16 @@ class _Fragment:
         """Return the partitioning of the first leaf whose rows an exchange brought together."""
         exchanged = (source for source in self._sources(node) if source.keys is not None)
         return next(exchanged, Partitioning())
+
+    def _windows(self, node: Node) -> bool:
+        """Whether every window of a node has all rows with its keys."""
+        fields = {"Filter": "predicate", "HStack": "exprs", "Select": "expr"}
+        given = node.body[fields[node.kind]]
+        found = window_keys(given if isinstance(given, list) else [given])
+        keys = self._hashed(node.body["input"])
+        if found is None or keys is None:
+            return False
+        return keys <= {name for key in found for name in columns_of(key)}
 
     def _is_ordered(self, node: Node) -> bool:
         """Whether a range exchange with the keys of this sort brought its rows together."""

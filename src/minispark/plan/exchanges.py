@@ -23,6 +23,10 @@ READS: Mapping[ReadMode, str] = {
     ReadMode.PARTITION: "its partition of",
     ReadMode.FORWARD: "the same partition of",
 }
+STAMP = "__minispark_row"
+"""The column with the place of a row before an exchange: its task, then its row there."""
+_ROWS_OF_A_TASK = 1 << 40
+
 _SHUFFLES = {OutputKind.HASH: "shuffle by", OutputKind.RANGE: "shuffle by ranges of"}
 _COLUMN = re.compile(r'col\("([^"]+)"\)')
 """A key that is a column alone, as Polars writes it."""
@@ -95,15 +99,26 @@ class Exchange:
 
 @dataclass(frozen=True, slots=True)
 class Hash(Exchange):
-    """Rows with equal keys meet in one partition."""
+    """Rows with equal keys meet in one partition.
+
+    If ``stamped``, each row gets the column `STAMP`, so that the rows can be put in order again.
+    """
 
     kind = OutputKind.HASH
+    stamped: bool = False
+
+    def output(self, schema: Mapping[str, pl.DataType], take: int | None) -> Output:
+        """Return the output of a stage with this exchange."""
+        return replace(Exchange.output(self, schema, take), stamped=self.stamped)
 
     def split(
         self, frame: pl.DataFrame, side: pl.DataFrame | None = None, *, task: int = 0
     ) -> list[pl.DataFrame]:
         """Return the rows of each partition, in their order."""
-        del side, task
+        del side
+        if self.stamped:
+            places = pl.int_range(frame.height, dtype=pl.UInt64, eager=True) + first_stamp(task)
+            frame = frame.with_columns(places.alias(STAMP))
         if frame.height == 0:
             return [frame] * self.partitions
         place = (key_hash(frame, self.keys) % self.partitions).cast(pl.UInt32)
@@ -181,7 +196,14 @@ def exchange_of(output: Output) -> Exchange:
     if output.kind is OutputKind.RANGE:
         order = output.descending, output.nulls_last
         return RangeExchange(output.partitions, keys, output.sink, output.side_input, *order)
+    if output.kind is OutputKind.HASH:
+        return Hash(output.partitions, keys, stamped=output.stamped)
     return _KINDS[output.kind](output.partitions, keys, output.sink)
+
+
+def first_stamp(task: int) -> int:
+    """Return the stamp of the first row of a task."""
+    return task * _ROWS_OF_A_TASK
 
 
 def describe_output(output: Output) -> str:

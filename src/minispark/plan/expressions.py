@@ -18,6 +18,8 @@ from minispark.plan.polars_plan import expression, expression_body
 
 _REMEMBERED = 4096
 """Several rules, and job after job, ask about the same expression."""
+_KEEPS_PLACES = ("GroupsToRows", "Join")
+"""Mappings of windows that give each row its value in the row's own place."""
 _ORDER_FREE_AGGREGATES = frozenset(
     {"Sum", "Min", "Max", "Mean", "Count", "NUnique", "Median", "Std", "Var", "Quantile"}
 )
@@ -161,6 +163,40 @@ def _keeps_length(packed: bytes) -> bool:
         return bool(expr.meta.is_length_preserving()) or is_constant(body)
     except (PolarsError, PanicException):
         return _is_list_eval(expr)
+
+
+def window_keys(bodies: Sequence[Any]) -> list[Any] | None:
+    """Return the keys that all windows share; None if the windows cannot be split by key.
+
+    A window can if it keeps each row in its place. Outside of its windows an expression must give
+    each row a value of its own.
+    """
+    windows: list[Any] = []
+
+    def outside(part: Any) -> Any:
+        if isinstance(part, dict) and part.keys() == {"Over"}:
+            windows.append(part["Over"])
+            return {"Column": "window"}
+        return part
+
+    rest = [replace_parts(body, outside) for body in bodies]
+    if not windows or not all(map(is_elementwise, rest)) or not all(map(_is_by_key, windows)):
+        return None
+    shared = [
+        key
+        for key in windows[0]["partition_by"]
+        if not is_constant(key) and all(key in window["partition_by"] for window in windows)
+    ]
+    return shared or None
+
+
+def _is_by_key(window: Any) -> bool:
+    inner = [window["function"], window["order_by"]]
+    return (
+        window["mapping"] in _KEEPS_PLACES
+        and all(map(is_elementwise, window["partition_by"]))
+        and not holds(inner, "Over", "SubPlan")
+    )
 
 
 def without_patterns(expr: pl.Expr) -> pl.Expr:

@@ -221,6 +221,8 @@ class Output:
     """How RANGE orders each key."""
     side_input: Id | None = None
     """The leaf whose rows say where RANGE cuts."""
+    stamped: bool = False
+    """Whether the rows get a column with their place before the exchange."""
 
 
 @dataclass(frozen=True, slots=True)

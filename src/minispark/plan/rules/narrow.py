@@ -13,6 +13,7 @@ from minispark.plan.markers import CacheHint, PartitionHint, marker_of, uncounte
 from minispark.plan.polars_plan import Node, children, schema_of
 from minispark.plan.relation import Cutter, Part, Relation, Schema, merge, run_whole
 from minispark.plan.rules.aggregate import select_aggregates
+from minispark.plan.rules.window import windows
 
 _ROW_FUNCTIONS = frozenset({"Explode", "Rename", "Unnest"})
 _HASHED = (pl.String, pl.Boolean, pl.Binary, pl.Date, pl.Datetime, pl.Duration, pl.Time)
@@ -20,16 +21,20 @@ _HASHED = (pl.String, pl.Boolean, pl.Binary, pl.Date, pl.Datetime, pl.Duration, 
 
 def filter_rows(cutter: Cutter, node: Node, relations: Mapping[Node, Relation]) -> Relation:
     """Filter: in the stage if the predicate is separable."""
+    relation = relations[node.body["input"]]
     if is_separable(node.body["predicate"]):
-        return relations[node.body["input"]].under(node)
-    return run_whole(cutter, node, relations, why="the filter needs all rows")
+        return relation.under(node)
+    split = windows(cutter, node, relation, "predicate")
+    return split or run_whole(cutter, node, relations, why="the filter needs all rows")
 
 
 def with_columns(cutter: Cutter, node: Node, relations: Mapping[Node, Relation]) -> Relation:
     """with_columns: in the stage if every expression gives one value a row from that row."""
+    relation = relations[node.body["input"]]
     if all(is_elementwise(body) for body in node.body["exprs"]):
-        return relations[node.body["input"]].under(node)
-    return run_whole(cutter, node, relations, why="a column needs all rows")
+        return relation.under(node)
+    split = windows(cutter, node, relation, "exprs")
+    return split or run_whole(cutter, node, relations, why="a column needs all rows")
 
 
 def select(cutter: Cutter, node: Node, relations: Mapping[Node, Relation]) -> Relation:
@@ -41,6 +46,7 @@ def select(cutter: Cutter, node: Node, relations: Mapping[Node, Relation]) -> Re
     if reads_rows and (rowwise or alone):
         return relation.under(node)
     split = None if relation.single else select_aggregates(cutter, node, relation)
+    split = split or windows(cutter, node, relation, "expr")
     return split or run_whole(cutter, node, relations, why="a selected expression needs all rows")
 
 
