@@ -48,7 +48,7 @@ PLANS: dict[str, Query] = {
     "sort_by_ranges": lambda sales, goods: sales.sort("sku", "qty", descending=[True, False]),
     "top_k": lambda sales, goods: sales.sort("qty", descending=True).head(3),
     "distinct": lambda sales, goods: sales.select("sku").unique(),
-    "window_runs_whole": lambda sales, goods: sales.with_columns(col("qty").sum().over("sku")),
+    "window_by_key": lambda sales, goods: sales.with_columns(col("qty").sum().over("sku")),
     "median_by_key": lambda sales, goods: sales.group_by("sku").agg(col("qty").median()),
     "shared_groups": lambda sales, goods: (groups := sales.group_by("sku").len()).join(
         groups.select("sku", (col("len") * 2).alias("twice")), on="sku"
