@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pty
+import re
 import select
 import subprocess
 import sys
@@ -136,6 +137,8 @@ def test_ids_and_columns_stay_whole_in_a_narrow_terminal(width: int) -> None:
         for cell in ("RUNNING", "7000/8000", "a ve"):
             assert cell in line
     assert all(each.worker_id in text for each in seen(*workers).system.workers)
+    # A long event leaves its time and its job.
+    assert re.search(r"\d\d:\d\d:\d\d +job-065e949e-12-1001 waits: a very", text)
 
 
 def test_without_anything_it_says_what_to_do() -> None:

@@ -63,7 +63,7 @@ def test_the_stage_that_changed_most_is_named() -> None:
     slow = ran(graph_of(), map_s=9, reduce_s=3, rows=30)
     comparison = compare_jobs(fast, slow)
     assert comparison.summary == (
-        "The first job took 5.0 s, the second 12.0 s (2.4 times). Stage map took 8.0 s longer."
+        "The first job took 5.0 s, the second 12.0 s (2.4 times). Stage map was 8.0 s longer."
     )
     assert totals(comparison)["time"] == (5, 12)
     assert totals(comparison)["bytes read"] == (600, 600)

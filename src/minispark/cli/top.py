@@ -271,7 +271,7 @@ def _workers(snapshot: ClusterSnapshot, count: int, width: int) -> Table:
 
 def _events(rows: Sequence[tuple[float, str]]) -> Table:
     table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_column(style="dim", no_wrap=True)
+    table.add_column(style="dim", no_wrap=True, min_width=len("12:34:56"))
     table.add_column(no_wrap=True, overflow="ellipsis")
     for at, text in rows:
         table.add_row(local_time(at, "%T"), _text(text))

@@ -189,7 +189,7 @@ def _summary(a_s: float, b_s: float, stages: Sequence[StagePair]) -> str:
     if abs(most) < _NOTABLE * max(a_s, b_s):
         return sentence
     more = "longer" if most > 0 else "shorter"
-    return f"{sentence} Stage {pair.name} took {duration_words(abs(most))} {more}."
+    return f"{sentence} Stage {pair.name} was {duration_words(abs(most))} {more}."
 
 
 def _plan(a: str, b: str) -> Iterator[PlanLine]:
