@@ -5,20 +5,23 @@ The timeline and the story, which can be long, are separate documents.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from pydantic import BaseModel
 
 from minispark.errors import Cancelled, ErrorInfo
+from minispark.ids import TaskKey
 from minispark.observe.failures import error_kind
 from minispark.observe.headline import Sentence, headline
+from minispark.observe.live_progress import RunningAttempt
 from minispark.observe.record import JobRecord
 from minispark.observe.views import JobMetrics, JobView, StageRow
 from minispark.observe.why import Advice, Facts, why
 from minispark.plan.explain import render
 from minispark.ui.graph import PlanGraph, plan_graph
 from minispark.ui.quantiles import StageQuantiles, WorkerShare, quantiles, worker_shares
+from minispark.ui.throughput import Throughput, throughput_of
 
 _MAX_PROBLEMS = 50
 """More different problems do not help a reader; the list of attempts has all of them."""
@@ -80,6 +83,8 @@ class JobPage(BaseModel):
     files: list[OutputFiles]
     explain: str
     made_at: float
+    throughput: Throughput | None = None
+    """What was read in a second, over the time of the job."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +96,8 @@ class JobPageInputs:
     metrics: JobMetrics
     outputs: Sequence[OutputRows] = ()
     files: Sequence[OutputFiles] = ()
+    running: Mapping[TaskKey, RunningAttempt] = field(default_factory=dict)
+    """What running attempts have read so far."""
     up: int = 0
     """Slots of the workers that are UP."""
 
@@ -111,6 +118,7 @@ def job_page_of(record: JobRecord, inputs: JobPageInputs, *, now: float) -> JobP
         files=list(inputs.files),
         explain=render(record.graph),
         made_at=now,
+        throughput=throughput_of(record, inputs.running, now=now),
     )
 
 

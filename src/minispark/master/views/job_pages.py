@@ -112,6 +112,7 @@ class JobPages:
             view=self._jobs.view(job),
             rows=self._jobs.stage_rows(job),
             metrics=self._jobs.metrics(job, now=wall_s()),
+            running=self._jobs.live[job].progress.running(record, now=wall_s()),
             up=up,
         )
 
