@@ -379,3 +379,27 @@ def test_the_machine_of_a_worker_is_listed_and_outlives_the_master(bench: Bench)
             assert again["facts"] == facts.model_dump()
 
     asyncio.run(story())
+
+
+def test_the_load_and_the_tasks_of_all_jobs_are_shown(bench: Bench) -> None:
+    async def story() -> None:
+        async with bench.master() as client:
+            worker = await bench.worker(client)
+            ended = await client.submit(bench.one_stage(), name="<b>ended")
+            await worker.work(polls=1)
+            await client.ended(ended)
+            running = await client.submit(bench.two_stages(), name="goes on")
+            await worker.poll()
+            page = (await client.http.get("/load", headers={"Accept": "text/html"})).text
+            for job in (ended, running):
+                assert f"/jobs/{job}#task-{job}.0.0." in page
+            assert "&lt;b&gt;ended, stage 0 task 0: succeeded" in page
+            assert "goes on, stage 0 task " in page
+            minutes: list[Any] = []
+            async with asyncio.timeout(20):
+                while not minutes:
+                    minutes = (await client.get("/api/v1/metrics/load")).json()["minutes"]
+            assert minutes[-1]["at"] % 60 == 0
+            assert minutes[-1]["slots"] >= 0
+
+    asyncio.run(story())

@@ -44,6 +44,8 @@ MASTER = {
     ("GET", "/assets/0/ui.css"): ALL,
     ("GET", "/"): LOOKS,
     ("GET", "/workers"): LOOKS,
+    ("GET", "/load"): LOOKS,
+    ("GET", "/api/v1/metrics/load"): LOOKS,
     ("GET", "/events"): LOOKS,
     ("GET", "/compare"): LOOKS,
     ("GET", f"/jobs/{KEY.job}"): LOOKS,

@@ -438,8 +438,9 @@ def test_pages_are_accessible(
     context = browser.new_context(color_scheme=scheme, bypass_csp=True)  # axe is put in
     page = context.new_page()
     page.goto(client.login_link())
-    paths = ["/", "/workers", "/events", "/submit", *(f"/jobs/{job}" for job in sorted(shown))]
+    paths = ["/", "/workers", "/load", "/events", "/submit"]
     worker = next(each["worker_id"] for each in client.workers() if each["status"] == "UP")
+    paths += [f"/jobs/{job}" for job in sorted(shown)]
     paths += [f"/jobs/{jobs[0].job_id}/events", f"/workers?log={worker}", "/login"]
     for url in [*(cluster.url + path for path in paths), report.as_uri()]:
         page.goto(url)

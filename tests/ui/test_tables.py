@@ -145,7 +145,8 @@ HIDDEN_BY = """(element) => {
 @pytest.mark.parametrize("width", WIDTHS)
 def test_lists_fit_the_width(eyes: Eyes, page: Page, master: Master, width: int) -> None:
     page.set_viewport_size({"width": width, "height": 800})
-    for path in ("/", "/?status=FAILED", "/workers", "/events", f"/jobs/{RUNNING}/tasks"):
+    paths = ("/", "/?status=FAILED", "/workers", "/load", "/events", f"/jobs/{RUNNING}/tasks")
+    for path in paths:
         page.goto(master.url + path)
         beyond = page.evaluate("document.documentElement.scrollWidth - innerWidth")
         assert beyond <= 0, (path, width)
@@ -173,6 +174,7 @@ def test_lists_are_accessible(
         (390, "/?status=FAILED"),
         (1400, "/?sort=-took"),
         (390, "/workers"),
+        (390, "/load"),
         COMPARED,
     ):
         page.set_viewport_size({"width": width, "height": 800})

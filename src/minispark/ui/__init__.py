@@ -6,10 +6,13 @@ from minispark.ui.list_view import ListView
 from minispark.ui.pages import ASSETS, VERSION, Asset, Pages, PageViewer
 from minispark.ui.report import report_html
 from minispark.ui.step_pager import STEPS_PER_PAGE, StepPager, StoryDocument
+from minispark.ui.task_stream import MAX_ATTEMPTS as MAX_STREAM_ATTEMPTS
+from minispark.ui.task_stream import TaskStream, task_stream_of
 from minispark.ui.timeline import Timeline, timeline_of, trace_of
 
 __all__ = [
     "ASSETS",
+    "MAX_STREAM_ATTEMPTS",
     "STEPS_PER_PAGE",
     "VERSION",
     "Asset",
@@ -24,11 +27,13 @@ __all__ = [
     "Pages",
     "StepPager",
     "StoryDocument",
+    "TaskStream",
     "Timeline",
     "change_words",
     "compare_jobs",
     "job_page_of",
     "report_html",
+    "task_stream_of",
     "timeline_of",
     "trace_of",
 ]

@@ -39,6 +39,7 @@ from minispark.master.views.job_pages import JobPages
 from minispark.master.views.job_reader import JobReader, log_row, update_wait_reasons
 from minispark.master.views.load_history import LoadHistory
 from minispark.master.views.metrics import MetricsView
+from minispark.master.views.recent_attempts import RecentAttempts
 from minispark.master.views.tracing import Tracing
 from minispark.master.views.worker_logs import WorkerLogs
 from minispark.observe.traces import Traces, otlp_exporter
@@ -71,13 +72,16 @@ class Service:
         self.metrics = MetricsView(components)
         self.job_pages = JobPages(components, self.history)
         self.logins = Logins()
-        self.load_history = LoadHistory(registry)
+        self.load_history = LoadHistory(registry, jobs)
         self.worker_logs = WorkerLogs(registry, config.token, config.trusted)
         self._tracing: Tracing | None = None
         if config.otlp is not None:
             exporter = otlp_exporter(config.otlp)
             self._tracing = Tracing(Traces(exporter, cluster_id=identity.cluster_id))
-        on_ended = None if self._tracing is None else self._tracing.ended
+        self.recent_attempts = RecentAttempts(jobs)
+        on_ended = [self.recent_attempts.ended]
+        if self._tracing is not None:
+            on_ended.append(self._tracing.ended)
         self._archiver = JobArchiver(components, on_ended)
         self._job_reader = JobReader(components, self._archiver)
         self._event_publisher = EventPublisher(components)

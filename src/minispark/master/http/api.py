@@ -24,6 +24,7 @@ from minispark.master.jobs.results import FORMATS
 from minispark.master.views.state_view import StateView, state_view
 from minispark.master.views.worker_logs import LogLevel, WorkerLog
 from minispark.observe.cluster import FailuresMetrics, JobsMetrics, SystemMetrics
+from minispark.observe.cluster_load import LoadList
 from minispark.observe.prometheus import CONTENT_TYPE, cluster_text
 from minispark.observe.views import JobMetrics, JobView
 from minispark.scheduler.commands import JobStatus
@@ -236,6 +237,11 @@ def _add_metrics(routes: APIRouter, service: Service) -> None:
 
 def _add_history(routes: APIRouter, service: Service) -> None:
     history = service.history
+
+    @routes.get("/api/v1/metrics/load", response_model=LoadList)
+    async def load() -> Response:
+        """Show the load of the cluster over the last day: a mean for each minute."""
+        return answer(LoadList(minutes=service.load_history.cluster.minutes()))
 
     @routes.get("/api/v1/events", response_model=models.NewsList)
     async def news(

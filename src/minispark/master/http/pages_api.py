@@ -30,6 +30,7 @@ from minispark.master.http.api import NO_STORE, STREAM, answer
 from minispark.master.http.list_queries import JobQuery, Search, TaskQuery
 from minispark.master.http.models import ERRORS, ErrorAnswer
 from minispark.master.views.worker_logs import LogLevel
+from minispark.observe.cluster_load import thin
 from minispark.observe.why import Advice
 from minispark.tokens import Level
 from minispark.ui import (
@@ -42,6 +43,7 @@ from minispark.ui import (
     StoryDocument,
     Timeline,
     compare_jobs,
+    task_stream_of,
 )
 from minispark.wire.cookies import CookieKey
 from minispark.wire.guard import level_of_request
@@ -193,6 +195,15 @@ def _add_pages(routes: APIRouter, service: Service, pages: Pages) -> None:
         if PageViewer(level_of_request(request.scope)).may_submit and sessions:
             panel = await service.worker_logs.panel(log, level=level)
         return show(request, "workers.html", workers=rows, log=panel, **_load(sessions))
+
+    @routes.get("/load", include_in_schema=False)
+    async def load_page(request: Request) -> Response:
+        sessions = registry.all()
+        attempts, names = service.recent_attempts.all()
+        slots = {session.worker_id: session.slots for session in sessions}
+        stream = task_stream_of(attempts, names=names, slots=slots, now=wall_s())
+        minutes = thin(service.load_history.cluster.minutes())
+        return show(request, "load.html", stream=stream, minutes=minutes, **_load(sessions))
 
     @routes.get("/events", include_in_schema=False)
     async def news_page(

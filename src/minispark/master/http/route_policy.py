@@ -38,11 +38,11 @@ OTHER_BYTES = 64 << 10
 _RULES = (
     RouteRule(_GET, re.compile(r"/healthz|/openapi\.json|/docs"), VIEW),
     RouteRule(_GET, re.compile(r"/api/v1/(jobs|workers|state|events)"), VIEW),
-    RouteRule(_GET, re.compile(r"/metrics|/api/v1/metrics/(system|jobs|failures)"), VIEW),
+    RouteRule(_GET, re.compile(r"/metrics|/api/v1/metrics/(system|jobs|failures|load)"), VIEW),
     RouteRule(
         _GET, re.compile(rf"{_JOB}(/(metrics|stages|tasks|events|sheet|timeline|story|why))?"), VIEW
     ),
-    RouteRule(_GET, re.compile(r"/|/workers|/events|/compare|/login|/assets/.+"), VIEW),
+    RouteRule(_GET, re.compile(r"/|/workers|/load|/events|/compare|/login|/assets/.+"), VIEW),
     RouteRule(_GET, re.compile(r"/jobs/[^/]+(/(events|tasks))?"), VIEW),
     RouteRule(_GET, re.compile(r"/api/v1/pulse"), VIEW),
     RouteRule(_POST, re.compile(r"/api/v1/login-links|/logout"), VIEW),

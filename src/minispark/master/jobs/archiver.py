@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from minispark.clock import wall_s
@@ -20,11 +20,11 @@ _log = logger("master")
 class JobArchiver:
     """Moves jobs from the running to the finished ones.
 
-    ``on_ended`` gets the record of each job that has ended, once that is durable.
+    The functions ``on_ended`` get the record of each job that has ended, once that is durable.
     """
 
     def __init__(
-        self, components: Components, on_ended: Callable[[JobRecord], None] | None
+        self, components: Components, on_ended: Sequence[Callable[[JobRecord], None]]
     ) -> None:
         self._jobs = components.jobs
         self._journal = components.journal
@@ -68,5 +68,5 @@ class JobArchiver:
 
     def _publish(self, record: JobRecord) -> None:
         self._jobs.changed(record.job_id)
-        if self._on_ended is not None:
-            self._guard.run("traces", partial(self._on_ended, record), job=record.job_id)
+        for read in self._on_ended:
+            self._guard.run("ended", partial(read, record), job=record.job_id)
