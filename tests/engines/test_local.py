@@ -226,6 +226,27 @@ def test_progress_is_called_in_the_callers_thread_and_only_grows(
     assert seen[-1][1].status == "SUCCEEDED"
 
 
+def test_a_running_task_is_in_the_view(tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+
+    def hold(batch: pl.DataFrame) -> pl.DataFrame:
+        import time
+
+        while not gate.exists():
+            time.sleep(0.01)
+        return batch
+
+    def opened(view: JobView) -> None:
+        # Without progress of the running task the gate stays closed.
+        if view.tasks_running:
+            gate.touch()
+
+    query = pl.LazyFrame({"a": [1]}).map_batches(hold, schema={"a": pl.Int64})
+    with LocalRunner(1, task_timeout_s=60) as runner:
+        outcome = runner.run(plan(query), name="held", progress=opened)
+    assert (outcome.view.status, outcome.view.tasks_running) == ("SUCCEEDED", 0)
+
+
 def test_jobs_of_several_threads_run_side_by_side(runner: LocalRunner) -> None:
     results: dict[int, list[int]] = {}
 
