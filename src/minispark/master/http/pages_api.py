@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
@@ -173,6 +173,8 @@ def _add_pages(routes: APIRouter, service: Service, pages: Pages) -> None:
         reader = PageViewer(level_of_request(request.scope))
         return HTMLResponse(pages.render(template, reader, **values), headers=_PAGE)
 
+    _add_cluster_pages(routes, service, show)
+
     @routes.get("/", include_in_schema=False)
     async def jobs_page(request: Request, query: JobQuery) -> Response:
         return show(
@@ -183,27 +185,6 @@ def _add_pages(routes: APIRouter, service: Service, pages: Pages) -> None:
             trouble=service.components.loop.trouble,
             **_load(registry.all()),
         )
-
-    @routes.get("/workers", include_in_schema=False)
-    async def workers_page(
-        request: Request, log: str | None = None, level: LogLevel = "info"
-    ) -> Response:
-        sessions = registry.all()
-        rows = [_worker(service, session) for session in sessions]
-        panel = None
-        # A token that does not read logs by the API sees none here.
-        if PageViewer(level_of_request(request.scope)).may_submit and sessions:
-            panel = await service.worker_logs.panel(log, level=level)
-        return show(request, "workers.html", workers=rows, log=panel, **_load(sessions))
-
-    @routes.get("/load", include_in_schema=False)
-    async def load_page(request: Request) -> Response:
-        sessions = registry.all()
-        attempts, names = service.recent_attempts.all()
-        slots = {session.worker_id: session.slots for session in sessions}
-        stream = task_stream_of(attempts, names=names, slots=slots, now=wall_s())
-        minutes = thin(service.load_history.cluster.minutes())
-        return show(request, "load.html", stream=stream, minutes=minutes, **_load(sessions))
 
     @routes.get("/events", include_in_schema=False)
     async def news_page(
@@ -248,6 +229,31 @@ def _add_pages(routes: APIRouter, service: Service, pages: Pages) -> None:
         rows = [(event, json.dumps(event.payload, ensure_ascii=False)) for event in page.events]
         job = store.view(job_id)
         return show(request, "events.html", job=job, events=rows, after=page.after)
+
+
+def _add_cluster_pages(routes: APIRouter, service: Service, show: Callable[..., Response]) -> None:
+    registry = service.components.registry
+
+    @routes.get("/workers", include_in_schema=False)
+    async def workers_page(
+        request: Request, log: str | None = None, level: LogLevel = "info"
+    ) -> Response:
+        sessions = registry.all()
+        rows = [_worker(service, session) for session in sessions]
+        panel = None
+        # A token that does not read logs by the API sees none here.
+        if PageViewer(level_of_request(request.scope)).may_submit and sessions:
+            panel = await service.worker_logs.panel(log, level=level)
+        return show(request, "workers.html", workers=rows, log=panel, **_load(sessions))
+
+    @routes.get("/load", include_in_schema=False)
+    async def load_page(request: Request) -> Response:
+        sessions = registry.all()
+        attempts, names = service.recent_attempts.all()
+        slots = {session.worker_id: session.slots for session in sessions}
+        stream = task_stream_of(attempts, names=names, slots=slots, now=wall_s())
+        minutes = thin(service.load_history.cluster.minutes())
+        return show(request, "load.html", stream=stream, minutes=minutes, **_load(sessions))
 
 
 def _add_pulse(routes: APIRouter, service: Service) -> None:
