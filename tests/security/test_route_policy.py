@@ -50,6 +50,7 @@ MASTER = {
     ("GET", "/compare"): LOOKS,
     ("GET", f"/jobs/{KEY.job}"): LOOKS,
     ("GET", f"/jobs/{KEY.job}/events"): LOOKS,
+    ("GET", f"/jobs/{KEY.job}/tasks"): LOOKS,
     ("GET", "/submit"): RUNS,
     ("POST", "/logout"): LOOKS,
     ("POST", "/api/v1/login-links"): LOOKS,
