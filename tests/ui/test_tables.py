@@ -28,6 +28,7 @@ from minispark.observe.record import JobRecord
 from minispark.scheduler.commands import JobStatus
 from minispark.tokens import Level
 from minispark.wire.messages import GraphMessage
+from minispark.wire.origin import JobOrigin
 
 WIDTHS = (390, 800, 1100, 1400)
 JOBS, WORKERS = 120, 110
@@ -60,7 +61,8 @@ def add_jobs(service: Service) -> None:
     store = service.components.jobs
     for number in range(1, JOBS):
         job = job_id("5f1756d0", 1, number)
-        record = JobRecord(job, f"name-{number}", graph_of(), wall_s() - 1_000 - number)
+        began, origin = wall_s() - 1_000 - number, JobOrigin(user="Ada Lovelace", source="json")
+        record = JobRecord(job, f"name-{number}", graph_of(), began, origin=origin)
         message = GraphMessage(graph=record.graph)
         service.components.journal.job_accepted(job, message, name=record.name, at=1.0)
         failed = number % 10 == 0
@@ -127,8 +129,9 @@ def hidden_by(element: Locator) -> str:
 
 
 HIDDEN_BY = """(element) => {
-    element.scrollIntoView({block: "center"});
     if (!element.isConnected) return "replaced";
+    // Only down: what is to be seen must not need scrolling to the side.
+    scrollTo(0, scrollY + element.getBoundingClientRect().top - innerHeight / 2);
     const {left, right, top, bottom} = element.getBoundingClientRect();
     const at = document.elementFromPoint((left + right) / 2, (top + bottom) / 2);
     if (left < 0 || right > innerWidth) return `the window: ${left} to ${right}`;
@@ -159,6 +162,8 @@ def test_lists_fit_the_width(eyes: Eyes, page: Page, master: Master, width: int)
     page.goto(master.url)
     row = page.locator(f"#{RUNNING}")
     assert hidden_by(row.get_by_role("button", name="Cancel")) == ""
+    again = page.get_by_role("button", name="Run name-119 again")
+    assert hidden_by(again) == ""
     for part in (".id", ".badge", "time"):
         assert hidden_by(row.locator(part).first) == "", part
 
