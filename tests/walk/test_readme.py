@@ -51,6 +51,7 @@ WALK = Walk(
         "minispark explain job.json": says(r"\bread\b", r"\bagg\b", r"[sS]tage"),
         "minispark submit job.json": submits,
         "minispark results ID": says(r"^token,count\n", r"\nthe,\d+"),
+        "make walk": Because("it is this walk"),
         "make bench": Because("it measures for minutes, and its figures depend on the machine"),
         "minispark run wordcount data/benchmark_1m.csv": says(r"\bkup\b.*1,?145,?282"),
         "minispark --help": says(r"\bsubmit\b", r"\breplay\b"),
