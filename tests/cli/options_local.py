@@ -101,6 +101,7 @@ def run_output(words: Words) -> Case:
         bench.run(*words(bench, "--output", "out"))
         assert pl.read_csv(bench.directory / "out" / "part-*.csv").height > 0
         assert "cannot be given" in bench.refused(*words(bench, "--output", "o", "--top", "1"))
+        assert "ends in .xlsx" in bench.refused(*words(bench, "--output", "o.xlsx"))
 
     return case
 

@@ -17,6 +17,7 @@ ANSWERS = {
     "/": (404, "text/html", b"<html>"),
     "page": (200, "text/html", b"<html>"),
     "refusal": (401, "application/json", b'{"error": {"code": "MS-601", "message": "no"}}'),
+    "too large": (413, "application/json", b'{"error": {"code": "MS-604", "message": "large"}}'),
     "worker": (200, "application/json", b'{"status": "ok", "server": "worker"}'),
 }
 
@@ -35,6 +36,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+
+    def do_POST(self) -> None:
+        self.do_GET()
 
     def log_message(self, *_: object) -> None:
         pass
@@ -72,6 +76,15 @@ def test_what_answers_is_named(
     ):
         client.workers()
     assert refused.value.info.code == code
+
+
+def test_a_worker_is_named_to_who_submits_a_job(server: _Server) -> None:
+    server.answers = {"/api/v1/jobs": "too large", "/healthz": "worker"}
+    with (
+        MasterClient(f"127.0.0.1:{server.server_address[1]}", token="t") as client,  # noqa: S106
+        pytest.raises(UsageError, match="is a worker, not a master"),
+    ):
+        client.submit_json({})
 
 
 def test_https_to_a_server_without_it_is_named(server: _Server) -> None:

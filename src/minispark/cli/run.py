@@ -27,6 +27,9 @@ PATHS = "a file, a directory, or a pattern in quotes. The format is known from t
 Output = Annotated[
     Path | None, typer.Option(help="A directory to write the result to, as CSV parts.")
 ]
+_OTHER_ENDINGS = frozenset(
+    {".arrow", ".feather", ".ipc", ".json", ".jsonl", ".ndjson", ".parquet", ".xls", ".xlsx"}
+)
 Top = Annotated[int, typer.Option(min=0, help="Rows to show.")]
 
 
@@ -105,10 +108,18 @@ def _directory(
     context: typer.Context, output: Path | None, *, force: bool
 ) -> OutputDirectory | None:
     from minispark.cli.json_jobs import OutputDirectory, absolute
+    from minispark.errors import UsageError
 
     check_needs(context, "output", "force")
     check_together(context, "output", "top")
-    return None if output is None else OutputDirectory(absolute(output), overwrite=force)
+    if output is None:
+        return None
+    ending = output.suffix.lower()
+    if ending in _OTHER_ENDINGS:
+        msg = f"the output is a directory of CSV files, and {output.name} ends in {ending}"
+        hint = "Name a directory; `minispark results` and `minispark sql` write single files."
+        raise UsageError(msg, field="output", file=str(output), hint=hint)
+    return OutputDirectory(absolute(output), overwrite=force)
 
 
 def demo(

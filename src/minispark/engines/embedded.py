@@ -157,7 +157,8 @@ class EmbeddedMaster:
     async def abandon(self, job: str, running: Future[RunResult]) -> None:
         """Cancel a job, wait for the end of its `run` and delete its blocks."""
         await self.cancel(job)
-        await asyncio.wait([asyncio.wrap_future(running)])
+        # Its error is that of the caller; asyncio prints one that is not taken from a future.
+        await asyncio.gather(asyncio.wrap_future(running), return_exceptions=True)
         await self.release(job)
 
     async def release(self, job: str) -> None:

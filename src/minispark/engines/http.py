@@ -47,7 +47,6 @@ _WAIT_S = 20.0
 """How long the master may hold a request open: less than the idle time-outs of common proxies."""
 _ANSWER_S = 30.0
 _CONNECT_S = 5.0
-_REFUSALS = (httpx2.codes.UNAUTHORIZED, httpx2.codes.FORBIDDEN)
 _NO_CONNECTION = (httpx2.ConnectError, httpx2.TimeoutException)
 _TRIES = 2
 """The server may just have closed a kept-alive connection. More tries are up to the caller."""
@@ -370,9 +369,8 @@ class MasterClient:
         except ValueError:
             body = None
         info = error_from(body, status=response.status_code)
-        # A worker refuses as a master does, and its other routes are not there.
-        unlike = info.code == "MS-502" or response.status_code in _REFUSALS
-        wrong = wrong_server(self.url) if unlike and not self._met else None
+        # A worker refuses as a master does: an unknown token, an unknown route, a body at one.
+        wrong = None if self._met else wrong_server(self.url)
         if wrong is not None:
             return wrong
         if info.code == "MS-502":

@@ -184,7 +184,7 @@ def check_directory(directory: Path, *, overwrite: bool) -> None:
     # Staged files of a killed job are not output.
     if any(not entry.name.startswith(_STAGING) for entry in directory.iterdir()):
         msg = f"the output directory {directory} is not empty"
-        hint = "give overwrite, or name another directory"
+        hint = "Give overwrite (an option of a command: --force), or name another directory."
         raise UsageError(msg, code="MS-121", file=str(directory), hint=hint)
 
 
