@@ -48,7 +48,7 @@ def test_a_job_is_submitted_found_run_again_and_compared(
     compared = minispark("compare", *ends, **known)
     assert compared.returncode == 0, compared.stderr
     assert "The first job took" in compared.stdout
-    assert "both plans read the same" in compared.stdout
+    assert "both plans are the same" in compared.stdout
     document = json.loads(minispark("compare", *ends, "--json", **known).stdout)
     assert [side["job_id"] for side in (document["a"], document["b"])] == [
         first["job_id"],

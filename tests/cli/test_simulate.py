@@ -28,7 +28,7 @@ def test_the_command_line_says_how_to_make_it_again(
     assert ran.returncode == 1
     assert "WRONG" in ran.stderr
     assert "the end of its journal:" in ran.stderr
-    command = ran.stderr.strip().splitlines()[-1].partition("make it again with: ")[2]
+    command = ran.stderr.strip().splitlines()[-1].partition("repeat it with: ")[2]
     words = command.split()
     assert words[:2] == ["minispark", "simulate"]
     again = minispark(*words[1:], "--no-shrink")
@@ -56,7 +56,7 @@ def test_one_history_can_be_read(minispark: Minispark) -> None:
     ("arguments", "said"),
     [
         (("--without", "gravity", "--histories", "1"), "no kind of fault 'gravity'"),
-        (("--only-jobs", "x", "--histories", "1"), "no numbers with commas"),
+        (("--only-jobs", "x", "--histories", "1"), "expected numbers separated by commas"),
         (("--until", "5"), "for one history"),
         (("--only-workers", "9", "--histories", "1"), "no workers are left"),
     ],

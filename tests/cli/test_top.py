@@ -166,9 +166,9 @@ def test_changes_of_workers_and_of_the_master_are_events() -> None:
     then = replace(then, system=then.system.model_copy(update={"master": restarted}))
     now = next_snapshot(Client(then), first)
     assert {said for _, said in events(now)} == {
-        "worker w-1 was last heard; it is DOWN",
+        "worker w-1 stopped sending heartbeats; it is DOWN",
         "worker w-3 is UP",
-        "the master was started again",
+        "the master restarted",
     }
     assert next(said for _, said in events(first)) == "job-1 succeeded after 49.00 s"
 

@@ -73,7 +73,7 @@ def test_what_gives_the_same_again_is_said_and_nothing_is_published(
     cluster.restart_master()
     done = verified(minispark, cluster, job_id)
     assert done.returncode == 0, done.stderr
-    assert "gave the same again" in done.stdout
+    assert "gave the same result again" in done.stdout
     assert {path: path.stat().st_mtime_ns for path in out.iterdir()} == before
     found = json.loads(verified(minispark, cluster, job_id, "--json").stdout)
     assert found["equal"]
@@ -107,7 +107,7 @@ def test_what_does_not_is_named_row_by_row(
     assert done.returncode == 1
     assert "out: only in the first run: soon" in done.stdout
     assert "out: only in the second run: late" in done.stdout
-    assert "did NOT give the same again" in done.stdout
+    assert "did NOT give the same result" in done.stdout
     found = json.loads(verified(minispark, cluster, lying, "--json").stdout)
     assert not found["equal"]
     assert found["stages"][-1]["differing"] == [0]

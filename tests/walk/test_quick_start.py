@@ -33,7 +33,7 @@ WALK = Walk(
         "minispark submit --input data/large.csv --parallelism 4": submits,
         "minispark jobs": says(r"job-\w+", r"SUCCEEDED"),
         "minispark ui --next /jobs/ID": opens_the_page,
-        "minispark verify ID": says(r"gave the same again", r"\bequal\b"),
+        "minispark verify ID": says(r"gave the same result again", r"\bequal\b"),
         "minispark predict ID --workers 8": says(r"on 8 workers", r"predicted"),
         "minispark replay ID": says(r"step 1 of \d+", r"the job SUCCEEDED"),
         "minispark report ID --output job.html": writes_the_page,

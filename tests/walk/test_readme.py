@@ -41,7 +41,7 @@ WALK = Walk(
         "minispark data 1m": makes("data/benchmark_1m.csv", rows=1_000_000),
         "minispark submit --input data/benchmark_1m.csv --parallelism 6": submits,
         "minispark ui": opens_the_page,
-        "minispark verify ID": says(r"gave the same again", r"\bequal\b"),
+        "minispark verify ID": says(r"gave the same result again", r"\bequal\b"),
         "minispark predict ID --workers 8": says(r"on 8 workers", r"predicted"),
         "minispark events": says(r"registered: 2 slots", r"SUCCEEDED after"),
         "minispark logs": says(r"worker"),

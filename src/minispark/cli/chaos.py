@@ -14,16 +14,16 @@ def chaos(
     job: Annotated[Path, typer.Argument(help="A JSON job.")],
     *,
     seed: Annotated[
-        int | None, typer.Option(min=0, help="Decides what happens; else drawn, and printed.")
+        int | None, typer.Option(min=0, help="Seed of the failures. Default: random, and printed.")
     ] = None,
-    workers: Annotated[int, typer.Option(min=2, max=16, help="Workers of the cluster.")] = 3,
-    faults: Annotated[int, typer.Option(min=1, max=50, help="How many things go wrong.")] = 5,
+    workers: Annotated[int, typer.Option(min=2, max=16, help="Number of workers in the cluster.")] = 3,
+    faults: Annotated[int, typer.Option(min=1, max=50, help="Number of failures to inject.")] = 5,
     json: AsJson = False,
 ) -> None:
-    """Run a job on a local cluster once in peace and once under faults; compare the answers.
+    """Run a job twice, without and with injected failures, and compare the results.
 
-    Workers, executors and the master are killed, stopped and cut off, blocks are lost. What the
-    job would write goes to a temporary directory. Leaves with 1 if the answers differ.
+    Failures kill, stop or disconnect workers, executors and the master, and delete blocks. The
+    job's output goes to a temporary directory. Exit code 1 if the results differ.
     """
     import secrets
     import tempfile
@@ -34,7 +34,7 @@ def chaos(
 
     drawn_seed = secrets.randbelow(1 << 31) if seed is None else seed
     content = read_job(job)
-    notes.print(f"seed {drawn_seed}: {faults} faults on {workers} workers")
+    notes.print(f"seed {drawn_seed}: {faults} failures on {workers} workers")
     with tempfile.TemporaryDirectory(prefix="minispark-chaos-") as folder:
         verdict = try_job(
             content,
@@ -59,12 +59,12 @@ def chaos(
     else:
         lost = ", ".join(f"{n} {kind}" for kind, n in sorted(verdict.shaken.failures.items()))
         output.print(
-            f"in peace {verdict.quiet.duration_s:.1f} s, under {len(verdict.shaken.story)} of "
-            f"{faults} faults {verdict.shaken.duration_s:.1f} s (attempts lost: {lost or 'none'})"
+            f"without failures {verdict.quiet.duration_s:.1f} s, with {len(verdict.shaken.story)} of "
+            f"{faults} failures {verdict.shaken.duration_s:.1f} s (attempts lost: {lost or 'none'})"
         )
         for line in wrong:
             output.print(f"WRONG {line}")
         if not wrong:
-            output.print(f"the same answer: {verdict.rows:,} rows (seed {drawn_seed})")
+            output.print(f"the same result: {verdict.rows:,} rows (seed {drawn_seed})")
     if wrong:
         raise typer.Exit(1)

@@ -59,7 +59,7 @@ def print_comparison(comparison: Comparison) -> None:
         for change in pair.changes:
             output.print_line(f"stage {pair.name}: {change}")
     if not comparison.plan:
-        output.print_line("both plans read the same")
+        output.print_line("both plans are the same")
     for line in comparison.plan:
         output.print_line(_SIGNS[line.where] + line.text)
 

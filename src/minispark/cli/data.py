@@ -12,13 +12,13 @@ from minispark.cli.options import AsJson, print_json
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Make data sets: the same bytes everywhere for the same seed.",
+    help="Generate data sets. The same seed always gives the same bytes.",
 )
 
 DEFAULT_SEED = 20_240_601
 
 Lines = Annotated[int, typer.Option(min=1, help="Number of lines.")]
-Seed = Annotated[int, typer.Option(min=0, help="Another seed gives other data.")]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of the random data.")]
 Output = Annotated[Path, typer.Option(help="The file to write.")]
 
 

@@ -14,21 +14,21 @@ def doctor(
     *,
     master: Master = None,
     master_port: Annotated[
-        int, typer.Option(min=1, max=65_535, help="The port that a master would take.")
+        int, typer.Option(min=1, max=65_535, help="Port for a master.")
     ] = 8080,
     worker_port: Annotated[
-        int, typer.Option(min=1, max=64_535, help="The port that a worker would take.")
+        int, typer.Option(min=1, max=64_535, help="Port for a worker.")
     ] = 9000,
     work_dir: Annotated[
         Path | None,
         typer.Option(
-            help="Where a worker would keep blocks; else in the state directory.",
+            help="Directory for a worker's blocks. Default: in the state directory.",
             show_default=False,
         ),
     ] = None,
     json: AsJson = False,
 ) -> None:
-    """Look at this machine: versions, limits, memory, disk, ports, clock, secret, master."""
+    """Check this machine: versions, limits, memory, disk, ports, clock, secret, master."""
     from dataclasses import asdict
 
     from minispark import config
@@ -54,6 +54,6 @@ def doctor(
             output.print_line(f"{result.what:<12}{result.said}")
             if result.mend:
                 print_hint(f"     fix: {result.mend}")
-        output.print("something has to be mended" if failed else "fit to run")
+        output.print("there are problems to fix" if failed else "ready to run")
     if failed:
         raise typer.Exit(1)

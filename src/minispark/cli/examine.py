@@ -130,7 +130,7 @@ def _memory(settings: DoctorInput) -> Iterator[CheckResult]:
     yield _result("memory", text, fix, warns=low)
     group = settings.cgroup / "memory.oom.group"
     if group.exists() and group.read_text().strip() == "1":
-        text = "memory.oom.group is 1: a task that is out of memory ends its whole worker"
+        text = "memory.oom.group is 1: when a task runs out of memory, the whole worker is killed"
         yield CheckResult("memory", CheckStatus.WARN, text, "Start workers with --memory-limit-mb.")
 
 
@@ -161,7 +161,7 @@ def _disk(settings: DoctorInput) -> Iterator[CheckResult]:
             yield _result("disk", text, fix, warns=usage.free < _FREE_BYTES)
     kind = _file_system(_existing(settings.state_dir))
     if kind in _NETWORK:
-        text = f"the state directory lies on {kind}: SQLite's journal is not safe there"
+        text = f"the state directory is on {kind}: SQLite's journal is not safe there"
         fix = "Name a directory on a local disk with --state-dir or MINISPARK_STATE_DIR."
         yield CheckResult("disk", CheckStatus.FAIL, text, fix)
 
@@ -192,7 +192,7 @@ def _secret(settings: DoctorInput) -> Iterator[CheckResult]:
     where = str(config.token_file(state) or "MINISPARK_TOKEN")
     mode = state.stat().st_mode & 0o777 if state.is_dir() else 0o700
     if mode & 0o077:
-        text = f"{state} may be entered by other users (mode {mode:o})"
+        text = f"{state} is accessible to other users (mode {mode:o})"
         yield CheckResult("secret", CheckStatus.FAIL, text, f"chmod 700 {state}")
         return
     yield CheckResult("secret", CheckStatus.OK, f"found in {where}")

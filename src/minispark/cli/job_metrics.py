@@ -15,7 +15,7 @@ from minispark.observe.why import Advice
 if TYPE_CHECKING:
     import polars as pl
 
-FUSED = "Fused nodes run as one query: each is told an equal part of its time."
+FUSED = "Fused operators run as one query, so their time is divided equally."
 
 
 def print_frame(frame: pl.DataFrame) -> None:

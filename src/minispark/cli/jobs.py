@@ -38,7 +38,7 @@ def status(
     master: Master = None,
     json: AsJson = False,
 ) -> None:
-    """Show how a job stands, stage by stage."""
+    """Show the status of a job and its stages."""
     from functools import partial
 
     from minispark.cli.job_metrics import print_job, print_why
@@ -59,7 +59,7 @@ def status(
 
 def jobs(
     *,
-    limit: Annotated[int | None, typer.Option(min=1, help="Show so many at most.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Show at most N.")] = None,
     master: Master = None,
     json: AsJson = False,
 ) -> None:
@@ -95,14 +95,14 @@ def results(
     format: FormatOption = None,  # noqa: A002
     force: Force = False,
     node: Annotated[
-        str | None, typer.Option(help="Which result, where the job has several.")
+        str | None, typer.Option(help="Node whose result to download, if the job has several.")
     ] = None,
     master: Master = None,
     json: Annotated[
         bool, typer.Option("--json", help="Print where the result is, in JSON; download nothing.")
     ] = False,
 ) -> None:
-    """Download the result of a job, from wherever it lies."""
+    """Download a job's result."""
     check_needs(context, "output", "force")
     for name in ("output", "format", "node"):
         check_together(context, "json", name)
@@ -170,14 +170,14 @@ def cancel(job_id: JobId, *, master: Master = None, json: AsJson = False) -> Non
 def top(
     context: typer.Context,
     *,
-    once: Annotated[bool, typer.Option("--once", help="Print it once, and leave.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="Print once and exit.")] = False,
     interval: Annotated[
-        float, typer.Option(min=0.2, max=60.0, help="Seconds from one look to the next.")
+        float, typer.Option(min=0.2, max=60.0, help="Seconds between updates.")
     ] = 1.0,
     master: Master = None,
     json: AsJson = False,
 ) -> None:
-    """Watch jobs, stages and workers live; q leaves. Off a terminal it prints them once."""
+    """Watch jobs, stages and workers live; q quits. Without a terminal it prints them once."""
     check_together(context, "once", "interval")
     check_together(context, "json", "interval")
     from minispark.cli.terminal import output, unlimited
@@ -200,13 +200,13 @@ def ui(
         bool, typer.Option("--print", help="Only print the link; it works once.")
     ] = False,
     next_: Annotated[
-        str, typer.Option("--next", metavar="PATH", help="Where it leads, such as /jobs/ID.")
+        str, typer.Option("--next", metavar="PATH", help="Page to open, such as /jobs/ID.")
     ] = "/",
     master: Master = None,
 ) -> None:
-    """Open the web page of the cluster in a browser, by a link that logs it in once.
+    """Open the web page of the cluster in a browser, with a login link that works once.
 
-    The browser may then do what your token may, for twelve hours.
+    The browser then has the rights of your token for twelve hours.
     """
     import webbrowser
 

@@ -22,9 +22,9 @@ _WORKER_PORT = 9000
 _PORTS_TRIED = 50
 OPTIONS = {
     "host": HOST,
-    "port": Option(8080, "The port; 0 takes a free one.", more={"min": 0, "max": 65_535}),
+    "port": Option(8080, "Port to listen on; 0 chooses a free one.", more={"min": 0, "max": 65_535}),
     "state_dir": Option(None, "Where jobs and the secret are kept.", Path, more=HIDDEN),
-    "token_file": Option(None, "A file that holds the shared secret; else made and found.", Path),
+    "token_file": Option(None, "File with the shared secret. Default: created in the state directory.", Path),
     **WHO,
     "public_url": Option(
         None,
@@ -36,37 +36,37 @@ OPTIONS = {
     **SERVER,
     "max_load_diff": Option(
         _DEFAULTS.max_load_diff,
-        "Tasks that a worker may have more than the least loaded one.",
+        "How many more tasks a worker may have than the least loaded one.",
         more={"min": 0},
     ),
     "heartbeat_timeout": Option(
         _DEFAULTS.heartbeat_timeout_s,
-        "Seconds of silence after which a worker is DOWN.",
+        "Seconds without a heartbeat after which a worker is DOWN.",
         more={"min": 0.1},
     ),
     "worker_grace": Option(
         _DEFAULTS.no_worker_grace_s,
-        "Seconds that a job waits where there is no worker.",
+        "How long (in seconds) a job waits for a worker before it fails.",
         more={"min": 0.0},
     ),
     "policy": Option(
         _DEFAULTS.policy,
-        "Whose task is next: jobs share the workers, or the oldest job's.",
+        "Scheduling: fair (jobs share workers) or fifo (oldest job first).",
         Literal["fair", "fifo"],
     ),
     "speculation": Option(
         _DEFAULTS.speculation,
-        "Start a second attempt of a task that takes much longer than its like.",
+        "Start a second attempt of a task that runs much longer than the others of its stage.",
         flag="--speculation/--no-speculation",
     ),
     "synchronous": Option(
         "normal",
-        "What a power cut may cost: the last reports of tasks, or nothing.",
+        "Durability after a power failure: normal may lose recent task reports (tasks rerun); full loses nothing.",
         Literal["normal", "full"],
     ),
     "otlp": Option(
         None,
-        "A collector that gets a trace of each job (OTLP over HTTP).",
+        "URL of a collector that receives a trace of each job (OTLP over HTTP).",
         str,
         also=("OTEL_EXPORTER_OTLP_ENDPOINT",),
         more={"metavar": "URL"},
@@ -86,7 +86,7 @@ def master(
     log_level: Any,
     **options: Any,
 ) -> None:
-    """Start a master; Ctrl-C or SIGTERM stops it. Started again it goes on with all jobs."""
+    """Start a master; Ctrl-C or SIGTERM stops it. After a restart it continues all jobs."""
     from minispark import config
     from minispark.cli.terminal import print_box
 

@@ -9,7 +9,7 @@ import typer
 from minispark.cli.options import AsJson, Master, check_unused, connect, is_address, print_json
 from minispark.errors import MasterUnreachableError, UsageError
 
-app = typer.Typer(no_args_is_help=True, help="Show the figures of the cluster and its jobs.")
+app = typer.Typer(no_args_is_help=True, help="Show the metrics of the cluster and its jobs.")
 
 
 @app.command("system")
@@ -29,11 +29,11 @@ def system(*, master: Master = None, json: AsJson = False) -> None:
 @app.command("jobs")
 def jobs(
     *,
-    limit: Annotated[int, typer.Option(min=1, max=1_000, help="Show so many at most.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, max=1_000, help="Show at most N.")] = 20,
     master: Master = None,
     json: AsJson = False,
 ) -> None:
-    """Show the figures of jobs, newest first."""
+    """Show the metrics of jobs, newest first."""
     from minispark.cli.cluster_metrics import print_job_figures
     from minispark.observe.cluster import JobsMetrics
 
@@ -47,7 +47,7 @@ def jobs(
 
 @app.command("failures")
 def failures(*, master: Master = None, json: AsJson = False) -> None:
-    """Show what failed: by kind, by worker, by job."""
+    """Show failures by kind, by worker and by job."""
     from minispark.cli.cluster_metrics import print_failures
     from minispark.observe.cluster import FailuresMetrics
 
@@ -66,7 +66,7 @@ def job(
     master: Master = None,
     json: AsJson = False,
 ) -> None:
-    """Show the figures of one job: its nodes, throughput, bytes, skew, failures."""
+    """Show the metrics of one job: operators, throughput, bytes, skew, failures."""
     from minispark.cli.job_metrics import print_job_metrics
 
     with connect(master) as client:
@@ -82,13 +82,13 @@ def worker(
     context: typer.Context,
     place: Annotated[
         str,
-        typer.Argument(metavar="URL", help="Where its figures are, port + 1000; or its id."),
+        typer.Argument(metavar="URL", help="Worker id, or the URL of its metrics (worker port + 1000)."),
     ],
     *,
     master: Master = None,
     json: AsJson = False,
 ) -> None:
-    """Show what a worker says of itself."""
+    """Show the metrics that a worker reports."""
     from minispark.cli.cluster_metrics import print_worker
 
     if is_address(place):
@@ -100,7 +100,7 @@ def worker(
         print_worker(metrics)
 
 
-_HINT = "A worker's figures are at its port plus 1000; minispark workers lists their URLs."
+_HINT = "A worker serves its metrics at its port plus 1000; minispark workers lists the URLs."
 
 
 def _worker_metrics(url_or_id: str, master: str | None) -> dict[str, Any]:
@@ -112,7 +112,7 @@ def _worker_metrics(url_or_id: str, master: str | None) -> dict[str, Any]:
     with connect(master) as client:
         workers = {str(worker["worker_id"]): worker for worker in client.workers()}
     if url_or_id not in workers:
-        msg = f"the master knows no worker {url_or_id!r}"
+        msg = f"the master has no worker {url_or_id!r}"
         hint = did_you_mean(url_or_id, workers, else_list="it knows")
         raise UsageError(msg, code="MS-159", hint=hint or "minispark workers lists them.")
     worker = workers[url_or_id]
@@ -128,5 +128,5 @@ def _metrics_at(url: str) -> dict[str, Any]:
             msg = f"no worker answers at {client.url}"
             raise MasterUnreachableError(msg, hint=_HINT) from error
         except (UsageError, ValueError) as error:
-            msg = f"what answers at {client.url} does not show a worker's figures"
+            msg = f"what answers at {client.url} does not serve a worker's metrics"
             raise UsageError(msg, hint=_HINT) from error

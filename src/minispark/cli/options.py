@@ -22,19 +22,19 @@ AsJson = Annotated[
     typer.Option("--json", help="Print one JSON document, for scripts; a list is an array."),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Replace --output if it exists.")]
-_DATA_ROOT = "What relative paths mean; nothing outside it is read or written."
+_DATA_ROOT = "Base directory for relative paths. Access outside is refused."
 DataRoot = Annotated[Path | None, typer.Option(help=_DATA_ROOT)]
 EngineName = Annotated[
-    str, typer.Option(metavar="local|URL", help="Where to run: here, or on the master at URL.")
+    str, typer.Option(metavar="local|URL", help="Where to run: local (this machine), or the URL of a master.")
 ]
 _MASTER = (
-    "The master; else MINISPARK_MASTER, the master of this user on this machine, or "
+    "URL of the master. Default: MINISPARK_MASTER, your master on this machine, or "
     "http://127.0.0.1:8080."
 )
 Master = Annotated[str | None, typer.Option(metavar="URL", help=_MASTER, show_default=False)]
 Parallelism = Annotated[
     int | None,
-    typer.Option(min=1, max=65_536, help="Number of partitions; else chosen from bytes."),
+    typer.Option(min=1, max=65_536, help="Number of partitions. Default: based on input size."),
 ]
 User = Annotated[
     str | None,
@@ -50,7 +50,7 @@ OutputFile = Annotated[
 FormatOption = Annotated[
     Format | None,
     typer.Option(
-        help="Format of the rows. Default: from the ending of --output (.csv, .jsonl, .ndjson, "
+        help="Format of the rows. Default: from the extension of --output (.csv, .jsonl, .ndjson, "
         ".parquet, .arrow, .ipc, .feather).",
         show_default=False,
     ),
@@ -102,25 +102,25 @@ MASTER = Option(None, _MASTER, str, more=HIDDEN | {"metavar": "URL"})
 HOST = Option("127.0.0.1", "The address to listen on.")
 INSECURE = Option(
     default=False,
-    text="Allow clear text beyond this machine.",
+    text="Allow unencrypted connections from other machines.",
     flag="--insecure",
     also=("MINISPARK_INSECURE",),
 )
 WHO = {
     "auth": Option(
         "default",
-        "Who may read figures without a token: all on loopback only, all, or none.",
+        "Access to metrics without a token: default (only if it listens on loopback), figures-open (always), all (never).",
         Literal["default", "figures-open", "all"],
     ),
-    "allowed_host": Option(None, "A Host name to answer to; may be repeated.", list[str]),
+    "allowed_host": Option(None, "Additional Host header to accept; may be repeated.", list[str]),
 }
 """Options of master and worker: who may send requests."""
 SERVER = {
-    "tls_cert": Option(None, "Certificate chain to show (PEM).", Path, more=HIDDEN),
-    "tls_key": Option(None, "Its private key (PEM).", Path, more=HIDDEN),
+    "tls_cert": Option(None, "Certificate chain of this server (PEM).", Path, more=HIDDEN),
+    "tls_key": Option(None, "Private key of the certificate (PEM).", Path, more=HIDDEN),
     "ca_file": Option(
         None,
-        "Certificates to trust (PEM), in place of the system's.",
+        "Trusted certificates (PEM), instead of the system's.",
         Path,
         more=HIDDEN | {"envvar": "MINISPARK_CA_FILE"},
     ),
@@ -130,12 +130,12 @@ SERVER = {
 LOGS = {
     "log_format": Option(
         "auto",
-        "Lines of the log; auto is text on a terminal, else JSON.",
+        "Log format; auto is text on a terminal, otherwise JSON.",
         Literal["auto", "json", "text"],
     ),
     "log_level": Option(
         "info",
-        "What to log; debug has lines for every task.",
+        "Lowest level to log; debug logs every task.",
         Literal["debug", "info", "warning", "error"],
     ),
 }
@@ -211,7 +211,7 @@ def master_of(engine: str) -> str | None:
         raise UnsupportedError(msg, field="engine")
     if not is_address(engine):
         msg = f"there is no engine {engine!r}"
-        raise UsageError(msg, field="engine", hint="Say local, or the URL of a master.")
+        raise UsageError(msg, field="engine", hint="Use local, or the URL of a master.")
     from minispark.discovery import resolve
 
     return resolve(engine)

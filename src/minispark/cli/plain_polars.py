@@ -75,7 +75,7 @@ class PlainPolars:
         stdin.flush()
         answer = stdout.readline()
         if not answer:
-            msg = "the plain Polars process ended early; what it said stands above"
+            msg = "the plain Polars process ended early; its output is above"
             raise RuntimeError(msg)
         return float(json.loads(answer)["seconds"])
 

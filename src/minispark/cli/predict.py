@@ -14,18 +14,18 @@ from minispark.cli.options import AsJson, Master, print_json
 def predict(
     job_id: Annotated[str, typer.Argument(metavar="ID", help="A job that has succeeded.")],
     *,
-    workers: Annotated[int, typer.Option(min=1, max=10_000, help="How many there would be.")],
+    workers: Annotated[int, typer.Option(min=1, max=10_000, help="Number of workers.")],
     threads: Annotated[
         int | None,
-        typer.Option(min=1, max=1_024, help="Slots of each; else as those that are there have."),
+        typer.Option(min=1, max=1_024, help="Slots of each worker. Default: as on the current workers."),
     ] = None,
     master: Master = None,
     json: AsJson = False,
 ) -> None:
-    """Say how long a job that has run would take on so many workers.
+    """Predict how long a completed job would take on another number of workers.
 
-    The master's scheduler places the measured tasks on simulated workers. Assumes that each slot
-    has a core of its own, and that tasks take as long as they did.
+    The scheduler assigns the measured tasks to simulated workers. Assumes one core per slot and
+    unchanged task durations.
     """
     from minispark.cli.terminal import output, print_table
     from minispark.engines.http import MasterClient

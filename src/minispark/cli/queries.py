@@ -133,7 +133,7 @@ def _query(query: str, tables: Sequence[str]) -> pl.LazyFrame:
         names = ", ".join(frames) or "none; name one with --table NAME=PATH"
         paragraphs = str(error).split("\n\n")
         suggestions = [part for part in paragraphs if part.startswith("Did you mean")]
-        msg = f"the query cannot be understood: {polars_reason(error)}"
+        msg = f"the query is not valid: {polars_reason(error)}"
         hint = " ".join([*suggestions, f"Tables are: {names}."])
         raise UsageError(msg, field="query", hint=hint) from error
     except FileNotFoundError as error:
@@ -158,7 +158,7 @@ def _paths_by_name(tables: Sequence[str]) -> dict[str, list[str]]:
     for table in tables:
         name, path, named = _split_name(table)
         if name in paths and (not named or name in unnamed):
-            msg = f"there are two tables {name!r}"
+            msg = f"two tables are named {name!r}"
             raise UsageError(msg, field="table", hint="Name both of them: --table NAME=PATH.")
         paths.setdefault(name, []).append(path)
         if not named:
@@ -172,7 +172,7 @@ def _split_name(table: str) -> tuple[str, str, bool]:
         return name, path, True
     stem = Path(table).name.partition(".")[0]
     if not stem.isidentifier():
-        msg = f"{table!r} has no name that SQL could use"
+        msg = f"{table!r} has no name that SQL can use"
         raise UsageError(msg, field="table", hint="Name it: --table NAME=PATH.")
     return stem, table, False
 

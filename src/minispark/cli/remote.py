@@ -139,14 +139,14 @@ def _continues(client: MasterClient, job_id: str, *, owner: bool) -> bool:
         _cancel(client, job_id)
     else:
         again = f"minispark status {job_id} --watch --master {client.url}"
-        print_hint(f"{job_id} goes on; see it again: {again}", console=notes)
+        print_hint(f"{job_id} continues; watch it with: {again}", console=notes)
     return False
 
 
 def _ask(job_id: str, *, owner: bool) -> bool | None:
     """Return whether to cancel the job, None to go on waiting."""
     again = "cancels it" if owner else "leaves it alone"
-    question = f"Cancel {job_id}? y: yes, n: wait on, l: leave it running (Ctrl-C again {again}): "
+    question = f"Cancel {job_id}? y: yes, n: keep waiting, l: leave it running (Ctrl-C again {again}): "
     answers = {"y": True, "n": None, "l": False}
     while True:
         interrupts.expect()
@@ -170,7 +170,7 @@ def _cancel(client: MasterClient, job_id: str) -> None:
     try:
         with contextlib.suppress(KeyboardInterrupt):  # A further one: leave without the answer.
             view = client.cancel(job_id)
-            status = view.status if view.status != "RUNNING" else "about to end"
+            status = view.status if view.status != "RUNNING" else "ending"
             notes.print_line(f"{job_id} is {status.lower()}")
     except MinisparkError as error:
         notes.print_line(f"{job_id} could not be cancelled: {error.info.message}")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def replay(
-    job_id: Annotated[str, typer.Argument(metavar="ID", help="A job, running or ended.")],
+    job_id: Annotated[str, typer.Argument(metavar="ID", help="Id of a running or completed job.")],
     *,
     step: Annotated[
         int | None, typer.Option(min=1, metavar="K", help="Show this step only.")
@@ -27,8 +27,8 @@ def replay(
 ) -> None:
     """Step through a job's journal: what happened, what the scheduler decided, and why.
 
-    On a terminal one step at a time: n (or enter) for the next, p for the one before, a number for
-    that one, q to leave. Off a terminal all of them.
+    On a terminal it shows one step at a time: n (or Enter) next, p previous, a number for that
+    step, q to quit. Without a terminal it prints all steps.
     """
     from minispark.cli.terminal import output
     from minispark.engines.http import MasterClient
@@ -41,7 +41,7 @@ def replay(
         record = JobRecord(job_id, job_id, client.plan(job_id), 0.0)
         steps = list(story(client.rows(job_id), record))
     if not steps:
-        msg = f"the journal has nothing of {job_id} (any more)"
+        msg = f"the journal no longer has {job_id}"
         raise UsageError(msg, code="MS-144")
     if step is not None and step > len(steps):
         msg = f"{job_id} has {len(steps)} steps"

@@ -24,7 +24,7 @@ def report(
     *,
     output: Annotated[
         Path | None,
-        typer.Option(help="Where to write; else ID.html or ID.trace.json.", show_default=False),
+        typer.Option(help="File to write. Default: ID.html or ID.trace.json.", show_default=False),
     ] = None,
     force: Force = False,
     trace: Annotated[
@@ -33,7 +33,7 @@ def report(
     ] = False,
     master: Master = None,
 ) -> None:
-    """Write the page of a job as one HTML file that needs no master and no network."""
+    """Save the page of a job as one HTML file that works without a master or network."""
     check_needs(context, "output", "force")
     import json
 

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from minispark.cli.json_jobs import OutputDirectory
 
 app = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help="Run a ready-made job and show its figures."
+    no_args_is_help=True, rich_markup_mode=None, help="Run a built-in job and show its metrics."
 )
 
-PATHS = "a file, a directory, or a pattern in quotes. The format is known from the ending."
+PATHS = "a file, a directory, or a pattern in quotes. The file extension gives the format."
 Output = Annotated[
     Path | None, typer.Option(help="A directory to write the result to, as CSV parts.")
 ]

@@ -23,14 +23,14 @@ _OF_HISTORIES = (
 def simulate(
     context: typer.Context,
     *,
-    histories: Annotated[int, typer.Option(min=1, help="How many, one a seed.")] = 1_000,
-    seed: Annotated[int, typer.Option(min=0, help="The first.")] = 0,
-    jobs: Annotated[int | None, typer.Option(min=1, help="Processes; else one a core.")] = None,
+    histories: Annotated[int, typer.Option(min=1, help="Number of histories, one per seed.")] = 1_000,
+    seed: Annotated[int, typer.Option(min=0, help="The first seed.")] = 0,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Number of processes. Default: one per core.")] = None,
     digest: Annotated[
         bool, typer.Option("--digest", help="Print one hash of all journals.")
     ] = False,
     shrink: Annotated[
-        bool, typer.Option(help="Make a history that goes wrong as small as it stays wrong.")
+        bool, typer.Option(help="Reduce a failing history to the smallest one that still fails.")
     ] = True,
     only_jobs: Annotated[
         str | None, typer.Option(metavar="N,...", help="Keep only these jobs of the seed.")
@@ -39,28 +39,28 @@ def simulate(
         str | None, typer.Option(metavar="N,...", help="Keep only these workers of the seed.")
     ] = None,
     without: Annotated[
-        str | None, typer.Option(metavar="KIND,...", help="Leave out kinds of faults.")
+        str | None, typer.Option(metavar="KIND,...", help="Kinds of failures to leave out.")
     ] = None,
-    until: Annotated[float, typer.Option(min=0, help="When faults end, in seconds.")] = 60.0,
+    until: Annotated[float, typer.Option(min=0, help="When failures end, in seconds.")] = 60.0,
     journal: Annotated[
-        bool, typer.Option("--journal", help="Print all that the master took in and decided.")
+        bool, typer.Option("--journal", help="Print all inputs and decisions of the master.")
     ] = False,
     workers: Annotated[
-        int | None, typer.Option(min=1, max=100_000, help="Measure the scheduler with so many.")
+        int | None, typer.Option(min=1, max=100_000, help="Measure the scheduler with N workers.")
     ] = None,
     tasks: Annotated[
         int, typer.Option(min=10, max=10_000_000, help="Tasks of the job that is measured.")
     ] = 100_000,
     json: AsJson = False,
 ) -> None:
-    """Run the scheduler in simulated clusters in which everything goes wrong.
+    """Test the scheduler in simulated clusters with random failures.
 
-    One seed is one history: workers, network, disks and the master fail, then all heals, and every
-    job has to end rightly. Leaves with 1 if one does not, and prints how to make it again. The
-    options from --only-jobs to --journal are for one history (--histories 1).
+    One seed is one history: workers, network, disks and the master fail and recover, and then
+    every job must end correctly. Exit code 1 if one does not; the command that repeats it is
+    printed. The options from --only-jobs to --journal are for one history (--histories 1).
 
-    With --workers nothing goes wrong: a job of --tasks is run on so many simulated workers, and the
-    scheduler's own time and memory are printed.
+    With --workers there are no failures: a job of --tasks runs on that many simulated workers,
+    and the scheduler's time and memory are printed.
     """
     for name in _OF_HISTORIES if workers is not None else ():
         check_together(context, "workers", name)
@@ -121,7 +121,7 @@ def _measure(workers: int, tasks: int, *, as_json: bool) -> None:
     output.print(
         f"{result.decisions_s:,.0f} task decisions a second ({result.tasks:,} tasks on "
         f"{result.workers:,} workers of {result.slots} slots)\n"
-        f"taking the job in          {result.submit_s:.2f} s\n"
+        f"accepting the job          {result.submit_s:.2f} s\n"
         f"a task that reads all      {result.reader_s:.3f} s\n"
         f"a heartbeat                {result.heartbeat_us:.1f} us\n"
         f"a timer                    {result.timer_us:.1f} us\n"
@@ -153,7 +153,7 @@ def _numbers(text: str | None) -> tuple[int, ...] | None:
     try:
         return tuple(int(word) for word in text.split(","))
     except ValueError:
-        msg = f"these are no numbers with commas between: {text!r}"
+        msg = f"expected numbers separated by commas: {text!r}"
         raise UsageError(msg) from None
 
 
@@ -202,7 +202,7 @@ def _print_failed(history: FailedHistory, *, shrink: bool) -> None:
 
     error = SimulationError(history.options, history.reason, history.story)
     if shrink:
-        notes.print(f"seed {history.options.seed} went wrong; making it smaller")
+        notes.print(f"seed {history.options.seed} went wrong; reducing it")
         error = find_smaller(error)
     notes.print(f"\nWRONG {error.reason}\nthe end of its journal:\n{error.story}")
-    notes.print(f"make it again with: {error.options.command}")
+    notes.print(f"repeat it with: {error.options.command}")

@@ -28,7 +28,7 @@ Wait = Annotated[
     bool | None,
     typer.Option(
         "--wait/--no-wait",
-        help="Show progress and metrics, or print the id and exit. Waits on a terminal.",
+        help="Wait and show progress, or print the id and exit. Default: wait on a terminal.",
         show_default=False,
     ),
 ]
@@ -37,14 +37,14 @@ Wait = Annotated[
 def submit(
     job: Annotated[
         Path | None,
-        typer.Argument(help="A JSON job; without one the words of --input are counted."),
+        typer.Argument(help="A JSON job. Without one, submit counts the words of --input."),
     ] = None,
     *,
     input: Annotated[  # noqa: A002
         list[str] | None,
         typer.Option(
             metavar="PATH",
-            help="What to read, in place of the path in the job: a file, a directory, or a "
+            help="Input that replaces the path in the job: a file, a directory, or a "
             "pattern in quotes; may be repeated.",
         ),
     ] = None,
@@ -79,7 +79,7 @@ def submit(
 
 
 def rerun(
-    job_id: Annotated[str, typer.Argument(metavar="ID", help="A job, running or ended.")],
+    job_id: Annotated[str, typer.Argument(metavar="ID", help="Id of a running or completed job.")],
     *,
     wait: Wait = None,
     user: User = None,
@@ -128,7 +128,7 @@ def explain(
     ] = False,
     json: AsJson = False,
 ) -> None:
-    """Show the logical plan, the stages, what moves between them, and the tasks."""
+    """Show the logical plan, the stages, the data that moves between them, and the tasks."""
     check_together(context, "mermaid", "json")
     from minispark.cli.json_jobs import plan_document, read_job
     from minispark.jobs import plan_job

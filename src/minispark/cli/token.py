@@ -16,8 +16,8 @@ def token(
     level: Annotated[
         Literal["view", "submit", "worker"],
         typer.Argument(
-            help="view: may look at jobs and workers. submit: may also run jobs and read their "
-            "results. worker: may run a worker, and nothing else."
+            help="view: read jobs and workers. submit: also run jobs and read their results. "
+            "worker: only run a worker."
         ),
     ],
     *,
@@ -27,12 +27,12 @@ def token(
         typer.Option(help="Where the master keeps its secret.", show_default=False),
     ] = None,
     token_file: Annotated[
-        Path | None, typer.Option(help="A file that holds the shared secret; else it is found.")
+        Path | None, typer.Option(help="File with the shared secret. Default: the one in the state directory.")
     ] = None,
 ) -> None:
-    """Print a token that may do less than the shared secret; give it on as MINISPARK_TOKEN.
+    """Create a token with limited rights. Pass it as MINISPARK_TOKEN.
 
-    It is always the same for the same secret. To take it back, change the secret.
+    The same secret always gives the same token. To revoke it, change the shared secret.
     """
     check_together(context, "token_file", "state_dir", "master")
     from minispark import config, discovery

@@ -105,7 +105,7 @@ def next_snapshot(client: MasterClient, before: ClusterSnapshot) -> ClusterSnaps
         if worker.status not in ("DOWN", old.get(worker.worker_id))
     ]
     if before.system.master.epoch != now.system.master.epoch:
-        new_events.append((now.system.at, "the master was started again"))
+        new_events.append((now.system.at, "the master restarted"))
     return replace(now, worker_events=(*before.worker_events, *new_events)[-_MAX_EVENTS:])
 
 
@@ -151,7 +151,7 @@ def events(snapshot: ClusterSnapshot) -> list[tuple[float, str]]:
     for worker in snapshot.system.workers:
         if worker.status == "DOWN":
             heard_at = snapshot.system.at - worker.heartbeat_age_s
-            rows.append((heard_at, f"worker {worker.worker_id} was last heard; it is DOWN"))
+            rows.append((heard_at, f"worker {worker.worker_id} stopped sending heartbeats; it is DOWN"))
     return sorted(rows, key=lambda row: row[0], reverse=True)
 
 

@@ -18,9 +18,9 @@ def verify(
     master: Master = None,
     json: AsJson = False,
 ) -> None:
-    """Run a job again, publish nothing, and compare rows and checksums of every stage.
+    """Run a job again without writing its output, and compare rows and checksums of every stage.
 
-    Leaves with 1 if they differ where the plan promises that they do not.
+    Exit code 1 if a stage marked deterministic gives a different result.
     """
     from functools import partial
 
@@ -60,5 +60,5 @@ def _show(result: Verification) -> None:
                 output.print_line(f"{rows.node}: only in the {title} run: {row}")
         if rows.note:
             output.print_line(f"{rows.node}: {rows.note}")
-    verdict = "gave the same again" if result.equal else "did NOT give the same again"
+    verdict = "gave the same result again" if result.equal else "did NOT give the same result"
     output.print_line(f"{result.job_id} {verdict} ({result.again})")

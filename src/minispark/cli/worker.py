@@ -25,25 +25,25 @@ OPTIONS = {
     "host": HOST,
     "port": Option(
         9000,
-        "The port for blocks; 0 takes a free one.",
+        "Port that serves blocks; 0 chooses a free one.",
         also=("WORKER_PORT",),
         more={"min": 0, "max": 65_535},
     ),
     "threads": Option(
         None,
-        "Tasks at a time, one process each; else one per core.",
+        "Number of parallel tasks, one process each. Default: one per core.",
         int,
         also=("WORKER_THREADS",),
         more={"min": 1},
     ),
-    "memory_limit_mb": Option(None, "For all task processes together.", int, more={"min": 1}),
+    "memory_limit_mb": Option(None, "Memory limit for all task processes together.", int, more={"min": 1}),
     "disk_limit_mb": Option(
-        None, "For blocks of jobs: near it, the worker takes no more work.", int, more={"min": 1}
+        None, "Disk limit for intermediate data. Near the limit the worker stops accepting tasks.", int, more={"min": 1}
     ),
-    "task_timeout": Option(None, "Seconds an attempt may run.", float, more={"min": 0.001}),
+    "task_timeout": Option(None, "Time limit of an attempt, in seconds.", float, more={"min": 0.001}),
     "cache_max_mb": Option(
         128,
-        "Memory for cached rows; what does not fit goes to disk. 0 keeps none.",
+        "Memory for cached rows; the rest goes to disk. 0 keeps none in memory.",
         also=("CACHE_MAX_MB",),
         more={"min": 0},
     ),
@@ -51,14 +51,14 @@ OPTIONS = {
         4096, "Disk for cached rows that do not fit into memory.", more={"min": 0}
     ),
     "work_dir": Option(
-        None, "Where blocks are kept; else in the state directory.", Path, more=HIDDEN
+        None, "Directory for blocks. Default: in the state directory.", Path, more=HIDDEN
     ),
     **WHO,
-    "advertise_host": Option(None, "The name under which others reach this worker.", str),
-    "heartbeat": Option(2.0, "Seconds from one sign of life to the next.", more={"min": 0.05}),
+    "advertise_host": Option(None, "Host name under which the master and other workers reach this worker.", str),
+    "heartbeat": Option(2.0, "Seconds between heartbeats.", more={"min": 0.05}),
     "map_blocks": Option(
         default=True,
-        text="Map blocks of this machine, or fetch every block over HTTP.",
+        text="Read blocks of this machine by memory mapping, or fetch every block over HTTP.",
         flag="--map-blocks/--no-map-blocks",
     ),
     "insecure": INSECURE,
