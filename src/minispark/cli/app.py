@@ -130,7 +130,7 @@ def options(
     """Mini-Spark: a small distributed engine for Polars.
 
     Start with `minispark demo`. Errors carry a code and what to do; add --debug for a traceback.
-    Exit codes: 0 success, 1 failed or not found, 2 wrong usage, 3 no master answers, 130 interrupted.
+    Exit codes: 0 success, 1 failed or not found, 2 wrong usage, 3 no master, 130 interrupted.
     """
 
 

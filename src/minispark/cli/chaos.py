@@ -16,7 +16,9 @@ def chaos(
     seed: Annotated[
         int | None, typer.Option(min=0, help="Seed of the failures. Default: random, and printed.")
     ] = None,
-    workers: Annotated[int, typer.Option(min=2, max=16, help="Number of workers in the cluster.")] = 3,
+    workers: Annotated[
+        int, typer.Option(min=2, max=16, help="Number of workers in the cluster.")
+    ] = 3,
     faults: Annotated[int, typer.Option(min=1, max=50, help="Number of failures to inject.")] = 5,
     json: AsJson = False,
 ) -> None:
@@ -59,7 +61,8 @@ def chaos(
     else:
         lost = ", ".join(f"{n} {kind}" for kind, n in sorted(verdict.shaken.failures.items()))
         output.print(
-            f"without failures {verdict.quiet.duration_s:.1f} s, with {len(verdict.shaken.story)} of "
+            f"without failures {verdict.quiet.duration_s:.1f} s, with "
+            f"{len(verdict.shaken.story)} of "
             f"{faults} failures {verdict.shaken.duration_s:.1f} s (attempts lost: {lost or 'none'})"
         )
         for line in wrong:

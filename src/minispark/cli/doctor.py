@@ -13,12 +13,8 @@ from minispark.cli.options import AsJson, Master, print_json
 def doctor(
     *,
     master: Master = None,
-    master_port: Annotated[
-        int, typer.Option(min=1, max=65_535, help="Port for a master.")
-    ] = 8080,
-    worker_port: Annotated[
-        int, typer.Option(min=1, max=64_535, help="Port for a worker.")
-    ] = 9000,
+    master_port: Annotated[int, typer.Option(min=1, max=65_535, help="Port for a master.")] = 8080,
+    worker_port: Annotated[int, typer.Option(min=1, max=64_535, help="Port for a worker.")] = 9000,
     work_dir: Annotated[
         Path | None,
         typer.Option(

@@ -22,9 +22,13 @@ _WORKER_PORT = 9000
 _PORTS_TRIED = 50
 OPTIONS = {
     "host": HOST,
-    "port": Option(8080, "Port to listen on; 0 chooses a free one.", more={"min": 0, "max": 65_535}),
+    "port": Option(
+        8080, "Port to listen on; 0 chooses a free one.", more={"min": 0, "max": 65_535}
+    ),
     "state_dir": Option(None, "Where jobs and the secret are kept.", Path, more=HIDDEN),
-    "token_file": Option(None, "File with the shared secret. Default: created in the state directory.", Path),
+    "token_file": Option(
+        None, "File with the shared secret. Default: created in the state directory.", Path
+    ),
     **WHO,
     "public_url": Option(
         None,
@@ -61,7 +65,8 @@ OPTIONS = {
     ),
     "synchronous": Option(
         "normal",
-        "Durability after a power failure: normal may lose recent task reports (tasks rerun); full loses nothing.",
+        "Durability after a power failure: normal may lose recent task reports (tasks rerun); "
+        "full loses nothing.",
         Literal["normal", "full"],
     ),
     "otlp": Option(

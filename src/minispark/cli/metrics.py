@@ -82,7 +82,9 @@ def worker(
     context: typer.Context,
     place: Annotated[
         str,
-        typer.Argument(metavar="URL", help="Worker id, or the URL of its metrics (worker port + 1000)."),
+        typer.Argument(
+            metavar="URL", help="Worker id, or the URL of its metrics (worker port + 1000)."
+        ),
     ],
     *,
     master: Master = None,

@@ -25,7 +25,10 @@ Force = Annotated[bool, typer.Option("--force", help="Replace --output if it exi
 _DATA_ROOT = "Base directory for relative paths. Access outside is refused."
 DataRoot = Annotated[Path | None, typer.Option(help=_DATA_ROOT)]
 EngineName = Annotated[
-    str, typer.Option(metavar="local|URL", help="Where to run: local (this machine), or the URL of a master.")
+    str,
+    typer.Option(
+        metavar="local|URL", help="Where to run: local (this machine), or the URL of a master."
+    ),
 ]
 _MASTER = (
     "URL of the master. Default: MINISPARK_MASTER, your master on this machine, or "
@@ -109,7 +112,8 @@ INSECURE = Option(
 WHO = {
     "auth": Option(
         "default",
-        "Access to metrics without a token: default (only if it listens on loopback), figures-open (always), all (never).",
+        "Access to metrics without a token: default (only if it listens on loopback), "
+        "figures-open (always), all (never).",
         Literal["default", "figures-open", "all"],
     ),
     "allowed_host": Option(None, "Additional Host header to accept; may be repeated.", list[str]),

@@ -17,7 +17,9 @@ def predict(
     workers: Annotated[int, typer.Option(min=1, max=10_000, help="Number of workers.")],
     threads: Annotated[
         int | None,
-        typer.Option(min=1, max=1_024, help="Slots of each worker. Default: as on the current workers."),
+        typer.Option(
+            min=1, max=1_024, help="Slots of each worker. Default: as on the current workers."
+        ),
     ] = None,
     master: Master = None,
     json: AsJson = False,

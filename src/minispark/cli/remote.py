@@ -146,7 +146,9 @@ def _continues(client: MasterClient, job_id: str, *, owner: bool) -> bool:
 def _ask(job_id: str, *, owner: bool) -> bool | None:
     """Return whether to cancel the job, None to go on waiting."""
     again = "cancels it" if owner else "leaves it alone"
-    question = f"Cancel {job_id}? y: yes, n: keep waiting, l: leave it running (Ctrl-C again {again}): "
+    question = (
+        f"Cancel {job_id}? y: yes, n: keep waiting, l: leave it running (Ctrl-C again {again}): "
+    )
     answers = {"y": True, "n": None, "l": False}
     while True:
         interrupts.expect()

@@ -23,9 +23,13 @@ _OF_HISTORIES = (
 def simulate(
     context: typer.Context,
     *,
-    histories: Annotated[int, typer.Option(min=1, help="Number of histories, one per seed.")] = 1_000,
+    histories: Annotated[
+        int, typer.Option(min=1, help="Number of histories, one per seed.")
+    ] = 1_000,
     seed: Annotated[int, typer.Option(min=0, help="The first seed.")] = 0,
-    jobs: Annotated[int | None, typer.Option(min=1, help="Number of processes. Default: one per core.")] = None,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Number of processes. Default: one per core.")
+    ] = None,
     digest: Annotated[
         bool, typer.Option("--digest", help="Print one hash of all journals.")
     ] = False,

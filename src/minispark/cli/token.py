@@ -27,7 +27,8 @@ def token(
         typer.Option(help="Where the master keeps its secret.", show_default=False),
     ] = None,
     token_file: Annotated[
-        Path | None, typer.Option(help="File with the shared secret. Default: the one in the state directory.")
+        Path | None,
+        typer.Option(help="File with the shared secret. Default: the one in the state directory."),
     ] = None,
 ) -> None:
     """Create a token with limited rights. Pass it as MINISPARK_TOKEN.

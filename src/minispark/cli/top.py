@@ -151,7 +151,9 @@ def events(snapshot: ClusterSnapshot) -> list[tuple[float, str]]:
     for worker in snapshot.system.workers:
         if worker.status == "DOWN":
             heard_at = snapshot.system.at - worker.heartbeat_age_s
-            rows.append((heard_at, f"worker {worker.worker_id} stopped sending heartbeats; it is DOWN"))
+            rows.append(
+                (heard_at, f"worker {worker.worker_id} stopped sending heartbeats; it is DOWN")
+            )
     return sorted(rows, key=lambda row: row[0], reverse=True)
 
 

@@ -36,11 +36,18 @@ OPTIONS = {
         also=("WORKER_THREADS",),
         more={"min": 1},
     ),
-    "memory_limit_mb": Option(None, "Memory limit for all task processes together.", int, more={"min": 1}),
-    "disk_limit_mb": Option(
-        None, "Disk limit for intermediate data. Near the limit the worker stops accepting tasks.", int, more={"min": 1}
+    "memory_limit_mb": Option(
+        None, "Memory limit for all task processes together.", int, more={"min": 1}
     ),
-    "task_timeout": Option(None, "Time limit of an attempt, in seconds.", float, more={"min": 0.001}),
+    "disk_limit_mb": Option(
+        None,
+        "Disk limit for intermediate data. Near the limit the worker stops accepting tasks.",
+        int,
+        more={"min": 1},
+    ),
+    "task_timeout": Option(
+        None, "Time limit of an attempt, in seconds.", float, more={"min": 0.001}
+    ),
     "cache_max_mb": Option(
         128,
         "Memory for cached rows; the rest goes to disk. 0 keeps none in memory.",
@@ -54,7 +61,9 @@ OPTIONS = {
         None, "Directory for blocks. Default: in the state directory.", Path, more=HIDDEN
     ),
     **WHO,
-    "advertise_host": Option(None, "Host name under which the master and other workers reach this worker.", str),
+    "advertise_host": Option(
+        None, "Host name under which the master and other workers reach this worker.", str
+    ),
     "heartbeat": Option(2.0, "Seconds between heartbeats.", more={"min": 0.05}),
     "map_blocks": Option(
         default=True,
