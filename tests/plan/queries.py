@@ -46,6 +46,17 @@ ORDERED: dict[str, Query] = {
     "sort": lambda left, right: left.sort(
         "s", "a", descending=[True, False], nulls_last=True, maintain_order=True
     ),
+    "sort by several columns at once": lambda left, right: left.sort(
+        pl.sum_horizontal(cs.by_name("a", "b")), maintain_order=True
+    ),
+    "sort by fields": lambda left, right: left.select("id", p=pl.struct(x=-col("a"), y="b")).sort(
+        col("p").struct.field("*"), maintain_order=True
+    ),
+    "several columns at once in groups": lambda left, right: (
+        left.group_by("s")
+        .agg((cs.by_name("a", "b") + pl.max_horizontal(cs.by_name("a", "b"))).sum())
+        .sort("s")
+    ),
     "top-k": lambda left, right: left.sort("a", maintain_order=True).head(17),
     "top-k of nulls": lambda left, right: left.sort(
         "b", descending=True, nulls_last=False, maintain_order=True

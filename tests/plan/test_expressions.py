@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import polars as pl
+import polars.selectors as cs
 import pytest
 from polars import col
 from polars.exceptions import InvalidOperationError, PanicException
@@ -93,6 +94,30 @@ def test_selectors_are_written_out_without_the_keys() -> None:
         expression_body(col("a").sum()),
         expression_body(col("b").sum()),
     ]
+
+
+@pytest.mark.parametrize(
+    ("expr", "expanded"),
+    [
+        (pl.sum_horizontal(pl.all()), [pl.sum_horizontal("a", "b")]),
+        (pl.all().fill_null(0), [col("a").fill_null(0), col("b").fill_null(0)]),
+        (pl.struct(pl.all().max()), [pl.struct(col("a").max(), col("b").max())]),
+        (
+            pl.all() / pl.sum_horizontal(pl.all()),
+            [col("a") / pl.sum_horizontal("a", "b"), col("b") / pl.sum_horizontal("a", "b")],
+        ),
+        (pl.coalesce(cs.integer(), cs.float()), [pl.coalesce("a", "b")]),
+        (cs.integer() + cs.float(), None),
+        (pl.sum_horizontal(cs.integer() + cs.float()), None),
+    ],
+    ids=str,
+)
+def test_a_function_takes_all_columns_of_a_selector_or_each(
+    expr: pl.Expr, expanded: list[pl.Expr] | None
+) -> None:
+    schema = {"a": pl.Int64(), "b": pl.Float64()}
+    found = expand(expression_body(expr), schema)
+    assert found == (expanded and [expression_body(one) for one in expanded])
 
 
 SCHEMA = {"a": pl.Int64(), "b": pl.Float64(), "s": pl.String(), "c": pl.Categorical()}

@@ -12,8 +12,10 @@ from polars import col
 from tests.runners.inline import run_inline
 
 from minispark.plan.build import PlanOutput, plan_outputs
+from minispark.plan.exchanges import Hash
 from minispark.plan.labels import label_of
-from minispark.plan.polars_plan import Node, leaf_node, on_top
+from minispark.plan.polars_plan import Node, leaf_node, on_top, parse
+from minispark.plan.relation import Cutter, Part, Relation
 from minispark.plan.stages import Label, StageGraph
 from minispark.settings import PlanSettings
 
@@ -76,8 +78,25 @@ POSITIONAL: dict[str, Step] = {
     "top-k of groups": lambda rows: rows.group_by("k").agg(pl.len()).sort("len").head(5),
     "row index of unique": lambda rows: rows.select("k").unique().with_row_index(),
     "head of a join": lambda rows: rows.join(rows.unique("k"), on="k").head(7),
+    "row index of a join that keeps the order of one side": lambda rows: rows.join(
+        rows.head(9), on="k", how="left", maintain_order="left"
+    ).with_row_index(),
     "one of equals": lambda rows: rows.unique("k"),
 }
+
+
+def test_a_stage_that_cuts_by_places_needs_one_order() -> None:
+    def other_order(rows: pl.LazyFrame) -> pl.LazyFrame:
+        return rows.join_where(rows.select(w="k"), col("k") > col("w"))
+
+    cutter = Cutter(PlanSettings(), None)
+    scan = Relation((Part(parse(pl.LazyFrame(schema=SCHEMA)), 3),), 0)
+    rows = cutter.then(scan, other_order)
+    stamped = cutter.close(rows, "window", exchange=Hash(3, (col("k"),), stamped=True))
+    assert cutter.close(rows, "join", exchange=Hash(3, (col("k"),))).label is Label.UNORDERED
+    assert stamped.label is Label.INDETERMINATE
+    cutter.settle(cutter.read(stamped))
+    assert stamped.label is Label.INDETERMINATE
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
+import polars.selectors as cs
 import pytest
 from polars import col
 from polars.testing import assert_frame_equal
@@ -34,8 +35,14 @@ SPLIT: dict[str, Query] = {
     ),
     "selected": lambda f: f.select("i", V.sum().over("k"), n=pl.len().over("k") / 2),
     "all columns": lambda f: f.with_columns(pl.all().first().over("k").name.suffix("_first")),
+    "several columns at once": lambda f: f.with_columns(
+        pl.sum_horizontal(cs.by_name("v", "j")).sum().over("k")
+    ).filter(pl.any_horizontal(cs.by_name("v", "i").rank().over("k") < 5)),
     "floats as keys": lambda f: f.with_columns(n=V.count().over("x")),
     "an expression as key": lambda f: f.with_columns(V.sum().over(col("j") % 2)),
+    "keys of one name": lambda f: f.with_columns(
+        V.sum().over(col("i") % 2, col("i") % 3, "k", "k")
+    ),
     "filter": lambda f: f.filter(V.rank("dense", descending=True).over("k") <= 2),
     "lists": lambda f: f.with_columns(l=col("i").over("k", mapping_strategy="join")),
     "filled": lambda f: f.with_columns(V.fill_null(strategy="forward").over("k")),
@@ -49,6 +56,7 @@ WHOLE: dict[str, Query] = {
     "no common key": lambda f: f.with_columns(V.sum().over("k"), col("i").sum().over("j")),
     "rows that move": lambda f: f.sort("k", "i").select(V.over("k", mapping_strategy="explode")),
     "a constant key": lambda f: f.with_columns(V.sum().over(pl.lit(1))),
+    "a new column with the name of the stamp": lambda f: f.select(V.sum().over("k").alias(STAMP)),
     "an aggregate beside it": lambda f: f.with_columns(V.sum().over("k") / V.sum()),
     "a list as key": lambda f: f.with_columns(V.sum().over(pl.concat_list("j", "j"))),
 }

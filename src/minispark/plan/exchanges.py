@@ -76,6 +76,11 @@ class Exchange:
             side_input=self.side_input,
         )
 
+    @property
+    def by_place(self) -> bool:
+        """Whether the places of rows decide what is delivered, not only in which order."""
+        return False
+
     def split(
         self, frame: pl.DataFrame, side: pl.DataFrame | None = None, *, task: int = 0
     ) -> list[pl.DataFrame]:
@@ -110,6 +115,11 @@ class Hash(Exchange):
     def output(self, schema: Mapping[str, pl.DataType], take: int | None) -> Output:
         """Return the output of a stage with this exchange."""
         return replace(Exchange.output(self, schema, take), stamped=self.stamped)
+
+    @property
+    def by_place(self) -> bool:
+        """Whether rows are stamped: in another order, other rows would have a stamp."""
+        return self.stamped
 
     def split(
         self, frame: pl.DataFrame, side: pl.DataFrame | None = None, *, task: int = 0
@@ -150,6 +160,11 @@ class RangeExchange(Exchange):
         """Return the output of a stage with this exchange."""
         output = Exchange.output(self, schema, take)
         return replace(output, descending=self.descending, nulls_last=self.nulls_last)
+
+    @property
+    def by_place(self) -> bool:
+        """Return True: equal keys are cut by their numbers; in another order, other rows meet."""
+        return True
 
     def split(
         self, frame: pl.DataFrame, side: pl.DataFrame | None = None, *, task: int = 0

@@ -228,21 +228,78 @@ def expand(
     """Return one expression for each column of a selector or wildcard.
 
     ``without`` are columns that a wildcard leaves out (the keys of a group_by). None if the
-    expression holds different selectors.
+    expression holds different selectors, or a function of which Polars does not say whether it
+    takes all columns of its selector at once.
     """
-    selectors: list[Any] = []
-    for part in walk(body):
-        if isinstance(part, dict) and part.keys() == {"Selector"} and part not in selectors:
-            selectors.append(part)
+    unclear = False
+
+    def function(part: Any) -> Any:
+        nonlocal unclear
+        inner = _function_inputs(part)
+        if not any(map(_selectors, inner)):
+            return part
+        at_once = _takes_all(part, schema, without)
+        listed = expand_all(inner, schema, without=without) if at_once else inner
+        unclear = unclear or at_once is None or listed is None
+        return part if listed is None else _with_function_inputs(part, listed)
+
+    body = replace_parts(body, function)
+    selectors = _selectors(body)
+    if unclear or len(selectors) > 1:
+        return None
     if not selectors:
         return [body]
-    names = names_of(selectors, schema) if len(selectors) == 1 else None
-    if names is None:
+    columns = _selected(selectors[0], schema, without)
+    if columns is None:
         return None
-    selector = selectors[0]
+    return [_with_column(body, selectors[0], name) for name in columns]
+
+
+def _selectors(body: Any) -> list[Any]:
+    """Return the different selectors of an expression."""
+    found: list[Any] = []
+    for part in walk(body):
+        if isinstance(part, dict) and part.keys() == {"Selector"} and part not in found:
+            found.append(part)
+    return found
+
+
+def _selected(
+    selector: Any, schema: Mapping[str, pl.DataType], without: Sequence[str]
+) -> list[str] | None:
+    """Return the columns of a selector, None if Polars refuses it."""
+    names = names_of([selector], schema)
     by_name = isinstance(selector["Selector"], dict) and "ByName" in selector["Selector"]
-    columns = [name for name in names if by_name or name not in without]
-    return [_with_column(body, selector, name) for name in columns]
+    return names and [name for name in names if by_name or name not in without]
+
+
+def _function_inputs(part: Any) -> list[Any]:
+    match part:
+        case {"Function": {"input": list(inner)}} | {"AnonymousFunction": {"input": list(inner)}}:
+            return inner
+    return []
+
+
+def _with_function_inputs(part: Any, inner: Sequence[Any]) -> Any:
+    ((kind, function),) = part.items()
+    return {kind: {**function, "input": inner}}
+
+
+def _takes_all(
+    function: Any, schema: Mapping[str, pl.DataType], without: Sequence[str]
+) -> bool | None:
+    """Whether a function takes all columns of a selector at once, as `sum_horizontal` does.
+
+    Else it is a function for each of the columns. None if that is not clear.
+    """
+    selected = [_selected(selector, schema, without) for selector in _selectors(function)]
+    used = {*columns_of(function), *(name for names in selected for name in names or ())}
+    names = names_of([function], {name: schema[name] for name in schema if name in used})
+    if names is None or None in selected:
+        return None
+    if len(names) == 1:
+        return True
+    return False if len(selected) == 1 else None
 
 
 def _with_column(body: Any, selector: Any, name: str) -> Any:

@@ -17,6 +17,9 @@ from minispark.plan.stages import Label
 
 _PLAIN_FUNCTIONS = frozenset({"Explode", "Rename", "Unnest", "Stats"})
 
+_KEPT_ORDERS = {"None": "LeftRight", "Left": "LeftRight", "Right": "RightLeft"}
+"""The whole order that a join can keep instead of a part of it."""
+
 
 def label_of(root: Node, leaves: Mapping[str, Label], labels: dict[Node, Label]) -> Label:
     """Return the label of the rows of a fragment; ``leaves`` has those of the stages that it reads.
@@ -132,7 +135,8 @@ def settled_node(node: Node) -> Node:
             options["keep_strategy"] = "First"
         return with_body(node, options=options)
     if node.kind == "Join" and _may_keep_order(node):
-        args = {**node.body["options"]["args"], "maintain_order": "LeftRight"}
+        args = node.body["options"]["args"]
+        args = {**args, "maintain_order": _KEPT_ORDERS[args["maintain_order"]]}
         return with_body(node, options={**node.body["options"], "args": args})
     return node
 
@@ -140,4 +144,4 @@ def settled_node(node: Node) -> Node:
 def _may_keep_order(node: Node) -> bool:
     """Whether a join can keep order. Polars' optimizer breaks one that has no equal keys."""
     equal = isinstance(node.body["condition"], dict) and "Equi" in node.body["condition"]
-    return equal and node.body["options"]["args"]["maintain_order"] == "None"
+    return equal and node.body["options"]["args"]["maintain_order"] in _KEPT_ORDERS

@@ -169,6 +169,12 @@ class Cutter:
         }
         return worst_label(label_of(part.node, stages, self._labels) for part in parts)
 
+    def _stage_label(self, draft: Draft) -> Label:
+        label = self.label(draft.parts)
+        if draft.exchange.by_place and label is not Label.DETERMINATE:
+            return Label.INDETERMINATE
+        return label
+
     def then(self, relation: Relation, build: Callable[[pl.LazyFrame], pl.LazyFrame]) -> Relation:
         """Put a query on top of the rows of every part."""
         schema = self.schema(relation)
@@ -189,12 +195,13 @@ class Cutter:
             name=name,
             parts=list(relation.parts),
             schema=self.schema(relation),
-            label=self.label(relation.parts),
+            label=Label.INDETERMINATE,
             bytes=relation.bytes,
             exchange=exchange or Exchange(),
             take=take,
             why=why,
         )
+        draft.label = self._stage_label(draft)
         self.drafts.append(draft)
         return draft
 
@@ -248,7 +255,7 @@ class Cutter:
         self._labels.clear()
         for draft in with_inputs(self.drafts, stages_read(relation.parts)):
             draft.parts = [replace(part, node=settled(part.node)) for part in draft.parts]
-            draft.label = self.label(draft.parts)
+            draft.label = self._stage_label(draft)
         return relation.with_parts(lambda part: replace(part, node=settled(part.node)))
 
     def exchange_width(self, *relations: Relation) -> int:

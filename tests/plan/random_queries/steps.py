@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tests.plan.random_queries import group_steps, join_steps, order_steps, row_steps, sql
+from tests.plan.random_queries import (
+    group_steps,
+    join_steps,
+    order_steps,
+    row_steps,
+    sql,
+    window_steps,
+)
 from tests.plan.random_queries.chance import Chance
 from tests.plan.random_queries.step import Step
 
@@ -54,4 +61,8 @@ STEPS: dict[Maker, int] = {
     row_steps.cache_step: 1,
     sql.sql_step: 10,
     order_steps.order_step: 3,
+    window_steps.sort_by_keys_step: 5,
+    window_steps.windows_step: 8,
+    window_steps.filter_on_windows_step: 3,
+    window_steps.sorted_windows_step: 3,
 }

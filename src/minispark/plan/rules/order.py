@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from minispark.plan.cuts import chosen_cuts, sampled
 from minispark.plan.exchanges import RangeExchange
-from minispark.plan.expressions import expand_all, is_constant, is_elementwise
+from minispark.plan.expressions import expand_all, is_constant, is_elementwise, names_of
 from minispark.plan.polars_plan import Node, sort_keys, with_body
 from minispark.plan.relation import Cutter, Relation, Schema
 from minispark.plan.stages import Label, ReadMode, ScanFormat
@@ -65,6 +65,8 @@ def _expanded(node: Node, schema: Schema) -> Node | None:
         orders[name] = flags * len(bodies) if len(flags) == 1 else flags
     if any(len(flags) != len(bodies) for flags in orders.values()):
         return None
+    if any(len(names_of([body], schema) or ()) != 1 for body in bodies):
+        return None  # A field("*") is several keys.
     return with_body(node, by_column=bodies, sort_options={**options, **orders})
 
 
@@ -89,9 +91,7 @@ def _sort_ranges(cutter: Cutter, node: Node, relation: Relation, ranges: int) ->
     )
     rows = relation.with_parts(lambda part: replace(part, inputs=(*part.inputs, side)))
     draft = cutter.close(rows, "sort", exchange=exchange)
-    # Rows with equal keys are cut by their numbers: in another order, other rows meet.
-    label = draft.label if draft.label is Label.DETERMINATE else Label.INDETERMINATE
-    samples.label = cuts.label = draft.label = label
+    samples.label = cuts.label = draft.label
     sorted_rows = cutter.read(draft, ReadMode.PARTITION, partitions=ranges)
     return sorted_rows.under(_stable(node))
 

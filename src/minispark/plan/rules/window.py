@@ -15,9 +15,9 @@ import polars as pl
 from minispark.plan.columns import exact_column, exact_columns
 from minispark.plan.cuts import SortKey, fixed_cuts
 from minispark.plan.exchanges import STAMP, Hash, RangeExchange, first_stamp
-from minispark.plan.expressions import expand_all, window_keys
+from minispark.plan.expressions import expand_all, names_of, window_keys
 from minispark.plan.polars_plan import Node, expression, leaf_node, parse, with_body
-from minispark.plan.relation import Cutter, Draft, Part, Relation
+from minispark.plan.relation import Cutter, Draft, Part, Relation, Schema
 from minispark.plan.stages import Label, ReadMode, StageInput
 
 
@@ -27,12 +27,14 @@ def windows(cutter: Cutter, node: Node, relation: Relation, field: str) -> Relat
     schema = cutter.schema(relation)
     width = cutter.exchange_width(relation)
     bodies = expand_all(given if isinstance(given, list) else [given], schema)
-    keys = window_keys(bodies) if bodies and STAMP not in schema else None
+    keys = window_keys(bodies) if bodies else None
     if relation.single or width == 1 or bodies is None or keys is None:
         return None
+    names = names_of(bodies, schema)
+    if names is None or STAMP in names or STAMP in schema:
+        return None
     by = [expression(key) for key in keys]
-    dtypes = pl.LazyFrame(schema=schema).select(by).collect_schema().dtypes()
-    if len(dtypes) != len(by) or any(d.is_nested() or d == pl.Object for d in dtypes):
+    if not all(_is_hashed(key, schema) for key in by):
         return None
     tasks = relation.partitions
     rows = _stamped(cutter, cutter.settle(relation), by, width)
@@ -42,11 +44,13 @@ def windows(cutter: Cutter, node: Node, relation: Relation, field: str) -> Relat
     return _in_order(cutter, rows, tasks=tasks, width=width)
 
 
+def _is_hashed(key: pl.Expr, schema: Schema) -> bool:
+    dtypes = pl.LazyFrame(schema=schema).select(key).collect_schema().dtypes()
+    return len(dtypes) == 1 and not (dtypes[0].is_nested() or dtypes[0] == pl.Object)
+
+
 def _stamped(cutter: Cutter, relation: Relation, by: Sequence[pl.Expr], width: int) -> Relation:
     draft = cutter.close(relation, "window", exchange=Hash(width, tuple(by), stamped=True))
-    if draft.label is not Label.DETERMINATE:
-        # In another order, other rows would have a stamp.
-        draft.label = Label.INDETERMINATE
     leaf = leaf_node(f"stage{draft.id}", {**draft.schema, STAMP: pl.UInt64()})
     entry = StageInput(leaf.leaf, draft.id, ReadMode.PARTITION)
     return Relation((Part(leaf, width, inputs=(entry,)),), draft.bytes)
