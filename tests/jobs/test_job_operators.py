@@ -213,3 +213,18 @@ def test_nodes_with_several_readers_are_counted_once(
     assert set(run.results) == {"x", "y", "z"}
     assert run.nodes == {"sales": 6, "some": 5, "x": 2, "y": 1, "z": 6}
     assert run.results["y"].item() == 5
+
+
+def test_nodes_below_a_sort_are_counted_once(root: Path, tmp_path: Path) -> None:
+    rows = pl.DataFrame({"n": range(90)})
+    rows.write_parquet(root / "rows.parquet", row_group_size=9)
+    job = chain(
+        {"id": "rows", "op": "read_parquet", "path": "rows.parquet"},
+        {"id": "some", "op": "filter", "where": "n > 9"},
+        {"id": "sorted", "op": "sort", "by": ["n"]},
+        parallelism=3,
+    )
+    graph = plan_job(job, data_root=root)
+    assert "sample" in [stage.name for stage in graph.stages]
+    run = run_inline(graph, tmp_path, data_root=root)
+    assert run.nodes == {"rows": 90, "some": 80, "sorted": 80}

@@ -8,7 +8,8 @@ from dataclasses import replace
 from minispark.plan.cuts import chosen_cuts, sampled
 from minispark.plan.exchanges import RangeExchange
 from minispark.plan.expressions import expand_all, is_constant, is_elementwise, names_of
-from minispark.plan.polars_plan import Node, sort_keys, with_body
+from minispark.plan.markers import counted_node
+from minispark.plan.polars_plan import Node, rewrite, sort_keys, with_body
 from minispark.plan.relation import Cutter, Relation, Schema
 from minispark.plan.stages import Label, ReadMode, ScanFormat
 
@@ -76,7 +77,8 @@ def _sort_ranges(cutter: Cutter, node: Node, relation: Relation, ranges: int) ->
     if not _cheap_twice(cutter, relation):
         relation = cutter.materialise(relation, "sort input")
     keys = sort_keys(node)
-    samples = cutter.close(cutter.then(relation, lambda r: sampled(r, keys, ranges)), "sample")
+    seen = relation.with_parts(lambda part: replace(part, node=rewrite(part.node, _not_counted)))
+    samples = cutter.close(cutter.then(seen, lambda r: sampled(r, keys, ranges)), "sample")
     samples.sample = True
     cuts = cutter.close(
         cutter.then(cutter.read(samples), lambda r: chosen_cuts(r, keys, ranges)), "cuts"
@@ -94,6 +96,12 @@ def _sort_ranges(cutter: Cutter, node: Node, relation: Relation, ranges: int) ->
     samples.label = cuts.label = draft.label
     sorted_rows = cutter.read(draft, ReadMode.PARTITION, partitions=ranges)
     return sorted_rows.under(_stable(node))
+
+
+def _not_counted(node: Node) -> Node:
+    """Leave out a counter: the sample reads rows that another stage counts."""
+    below: Node = node if counted_node(node) is None else node.body["input"]
+    return below
 
 
 def _stable(node: Node) -> Node:
