@@ -43,7 +43,7 @@ ARABIC = "\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u0890\u0891\u08e2"
 READ_BY_US = {
     *("api", "cluster_id", "default", "epoch", "format", "how", "id", "job", "job_id", "kind"),
     *("label", "node", "output", "plan", "result", "state", "status", "type", "verdict"),
-    *("rule", "mode", "task", "key"),
+    *("rule", "mode", "task", "key", "access", "source", "unit"),
 }
 
 
@@ -203,6 +203,10 @@ CALLS = {
     "report": ("report", "{bad}", "--output", "r.html"),
     "doctor": ("doctor",),
     "top": ("top", "--once"),
+    "events": ("events",),
+    "logs": ("logs",),
+    "compare": ("compare", "{good}", "{bad}"),
+    "rerun": ("rerun", "{good}", "--no-wait"),
     "run": ("run", "wordcount", "evil.csv"),
     "data": ("data", "test", "--output", f"made{EVIL}.csv"),
 }

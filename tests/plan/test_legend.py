@@ -43,7 +43,9 @@ def test_only_words_that_occur_are_explained(path: Path) -> None:
         assert (word in explained) == bool(re.search(rf", {word}$", plan, re.MULTILINE))
     for word in ("pushed", "cached", "whole"):
         assert (word in explained) == (f"  {word}: " in plan)
-    for word in ("shuffle", "all of", "its partition of", "the same partition of"):
+    assert ("shuffle" in explained) == bool(re.search(" shuffle by (?!ranges of)", plan))
+    assert ("shuffle by ranges" in explained) == (" shuffle by ranges of " in plan)
+    for word in ("all of", "its partition of", "the same partition of"):
         assert (word in explained) == (f" {word} " in plan)
 
 

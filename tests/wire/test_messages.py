@@ -197,6 +197,7 @@ EXAMPLES: list[BaseModel] = [
         versions=versions(),
         hashes=(2**64 - 1,),
     ),
+    messages.WorkerFacts(host="h", system="Linux", cores=2, memory_limit_bytes=1 << 30),
     messages.RegisterReply(member=MEMBER, master_epoch=1),
     messages.PollRequest(member=MEMBER, wait_s=1.5),
     messages.PollReply(**POLL),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from typing import TYPE_CHECKING, Annotated, Any, Literal
+from urllib.parse import quote
 
 import typer
 
@@ -96,7 +97,7 @@ class _LogReader:
         return sorted(lines, key=lambda line: str(line["at"]))
 
     def _of(self, worker: str) -> list[Line]:
-        path, after = f"/api/v1/workers/{worker}/logs", self._last.get(worker, 0)
+        path, after = f"/api/v1/workers/{quote(worker, safe='')}/logs", self._last.get(worker, 0)
         lines = self._client.get_json(path, after=after, **self._query)["lines"]
         if lines:
             self._last[worker] = lines[-1]["number"]

@@ -268,6 +268,14 @@ class Cutter:
         wanted = math.ceil(total / self.settings.reduce_bytes)
         return max(1, min(wanted, self.settings.max_partitions))
 
+    def order_width(self, relation: Relation) -> int:
+        """Return the number of partitions after an exchange that keeps an order of the rows.
+
+        It takes several stages more than a gather, which a small input is not worth.
+        """
+        small = relation.bytes <= self.settings.single_task_bytes
+        return 1 if small else self.exchange_width(relation)
+
 
 def merge(node: Node, relations: Mapping[Node, Relation]) -> Relation:
     """Put a node on top of inputs that are all in one partition."""

@@ -242,7 +242,7 @@ class PlannedJob(_Message):
     graph: StageGraph
     versions: Versions
     weight: Annotated[float, bounds.Range(MIN_WEIGHT, MAX_WEIGHT)] = 1.0
-    sql: Annotated[str | None, bounds.Length(bounds.MAX_TEXT_CHARS)] = None
+    sql: Annotated[str, bounds.Length(bounds.MAX_TEXT_CHARS)] | None = None
     """The query, if it was SQL; only shown."""
 
 

@@ -24,7 +24,7 @@ def sort(cutter: Cutter, node: Node, relations: Mapping[Node, Relation]) -> Rela
     if not _by_row(node):
         return _sort_by_position(cutter, node, relations)
     relation = relations[node.body["input"]]
-    width = cutter.exchange_width(relation)
+    width = cutter.order_width(relation)
     expanded = _expanded(node, cutter.schema(relation))
     if relation.single or width == 1 or expanded is None:
         why = "" if expanded else "a sort key is not a column or an expression of columns"

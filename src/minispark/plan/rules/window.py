@@ -25,7 +25,7 @@ def windows(cutter: Cutter, node: Node, relation: Relation, field: str) -> Relat
     """Split the windows in ``field`` of a node; None if they must run whole."""
     given = node.body[field]
     schema = cutter.schema(relation)
-    width = cutter.exchange_width(relation)
+    width = cutter.order_width(relation)
     bodies = expand_all(given if isinstance(given, list) else [given], schema)
     keys = window_keys(bodies) if bodies else None
     if relation.single or width == 1 or bodies is None or keys is None:
