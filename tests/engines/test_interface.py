@@ -180,6 +180,21 @@ def _files(directory: Path) -> dict[str, bytes]:
     return {str(path.relative_to(directory)): path.read_bytes() for path in files}
 
 
+def test_a_callback_is_given_relative_paths_as_they_are_written(
+    engine: ms.Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    seen: list[list[str]] = []
+    for chosen in (engine, "streaming"):
+        seen.append([])
+        ROWS.lazy().sink_parquet(
+            pl.PartitionBy("parts", key="key"),
+            engine=chosen,
+            sinked_paths_callback=lambda args: seen[-1].extend(one.path for one in args.paths),
+        )
+    assert sorted(seen[0]) == sorted(seen[1])
+
+
 def test_a_callback_is_given_the_final_paths(engine: ms.Engine, tmp_path: Path) -> None:
     seen: list[str] = []
 
@@ -219,6 +234,25 @@ def test_a_link_and_a_device_are_written_through(engine: ms.Engine, tmp_path: Pa
     assert_frame_equal(pl.read_csv(real), TOTALS.collect())
     TOTALS.sink_csv("/dev/null", engine=engine)
     assert not Path("/dev/null").is_file()
+
+
+def test_a_private_file_stays_private(engine: ms.Engine, tmp_path: Path) -> None:
+    path = tmp_path / "out.csv"
+    path.touch(mode=0o600)
+    TOTALS.sink_csv(path, engine=engine)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert_frame_equal(pl.read_csv(path), TOTALS.collect())
+
+
+def test_names_of_any_length(engine: ms.Engine, tmp_path: Path) -> None:
+    path = tmp_path / f"{'long' * 62}.csv"
+    TOTALS.sink_csv(path, engine=engine)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_directory_is_no_file(engine: ms.Engine, tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="directory"):
+        TOTALS.sink_csv(f"{tmp_path}/out/", engine=engine)
 
 
 def test_a_missing_directory_is_named_as_polars_names_it(engine: ms.Engine, tmp_path: Path) -> None:

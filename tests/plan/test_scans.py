@@ -9,6 +9,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+from tests.runners.inline import run_inline
 
 from minispark.errors import UsageError
 from minispark.plan.build import PlanOutput, plan_outputs
@@ -272,3 +273,26 @@ def test_urls_of_local_files_are_read_as_polars_reads_them(
     read = [pl.read_csv(file.path, glob=False)["a"].item() for file in source.files]
     assert read == expected
     assert all(Path(file.path).is_absolute() for file in source.files)
+
+
+@pytest.mark.parametrize(
+    "scan",
+    [
+        lambda: pl.scan_ipc("a.arrow"),
+        lambda: pl.scan_ipc("*.arrow"),
+        lambda: pl.scan_csv("a.csv", row_index_name="n"),
+        lambda: pl.scan_parquet("h", hive_partitioning=True),
+    ],
+)
+def test_a_scan_that_is_not_split_is_read_from_any_directory(
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path_factory: pytest.TempPathFactory,
+    scan: Callable[[], pl.LazyFrame],
+) -> None:
+    pl.DataFrame({"a": [1]}).write_ipc("a.arrow")
+    pl.DataFrame({"a": [1]}).lazy().sink_parquet("h/k=3/a.parquet", mkdir=True)
+    expected, graph = scan().collect(), plan_outputs([PlanOutput("out", scan())])
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    monkeypatch.chdir(elsewhere)
+    assert run_inline(graph, elsewhere).results["out"].equals(expected)

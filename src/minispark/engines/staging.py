@@ -20,6 +20,8 @@ from typing import Any
 from polars.io.partition import PartitionBy, SinkedPathsCallbackArgs
 
 _MARK = ".minispark-"
+_KEPT_NAME = 40
+"""Characters of the target's name in the name of its staged file: a name has at most 255 bytes."""
 _LATE_CHECKS = 10
 _LATE_S = 0.02
 
@@ -61,12 +63,17 @@ def _staged_file(
     target: str | os.PathLike[str], *, mkdir: bool
 ) -> Iterator[tuple[Any, Callable[[str], str]]]:
     path = _local(target)
-    if path is None or not _may_replace(path, mkdir=mkdir):
+    names_directory = os.fspath(target).endswith("/")
+    if path is None or names_directory or not _may_replace(path, mkdir=mkdir):
         yield target, _same
         return
     # The name keeps its end: Polars compares the extension with the format and the compression.
-    staging = path.with_name(f"{_MARK}{secrets.token_hex(4)}-{path.name}")
+    staging = path.with_name(f"{_MARK}{secrets.token_hex(4)}-{path.name[-_KEPT_NAME:]}")
     try:
+        if path.exists():
+            # A private file stays private, also while it is written.
+            staging.touch(mode=0o600, exist_ok=False)
+            shutil.copymode(path, staging)
         yield staging, lambda _: os.fspath(target)
         staging.replace(path)
     except BaseException:
@@ -86,7 +93,8 @@ def _staged_directory(target: PartitionBy) -> Iterator[tuple[Any, Callable[[str]
     place = copy.copy(target)
     place._pl_partition_by = replace(options, base_path=os.fspath(staging))
     try:
-        yield place, lambda path: os.fspath(base / Path(path).relative_to(staging))
+        shown = Path(options.base_path).expanduser()
+        yield place, lambda path: os.fspath(shown / Path(path).relative_to(staging))
         for source in sorted(staging.rglob("*")):
             if source.is_file():
                 final = base / source.relative_to(staging)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from glob import has_magic
 from pathlib import Path
 
 import polars as pl
 
 from minispark.errors import UsageError
-from minispark.plan.polars_plan import Node, leaf_node, schema_of
+from minispark.plan.polars_plan import Node, leaf_node, schema_of, with_body
 from minispark.plan.relation import Cutter, Part, Relation
-from minispark.plan.scan_files import listed
+from minispark.plan.scan_files import is_file_url, listed
 from minispark.plan.scan_options import paths_of
 from minispark.plan.scans import ScanSource, scan_source
 from minispark.plan.splits import QUOTES_SCHEMA, cut_source, needs_quotes, quotes_spec
@@ -42,7 +43,7 @@ def scan(cutter: Cutter, node: Node, relations: Mapping[Node, Relation]) -> Rela
     del relations
     source = cutter.sources.get(node)
     if source is None:
-        return Relation((Part(node, 1),), _unsplit_bytes(node))
+        return Relation((Part(_absolute(node), 1),), _unsplit_bytes(node))
     schema = schema_of(node)
     partitions = cutter.hints.get(node) or cutter.settings.parallelism
     if partitions is None and cutter.input_bytes <= cutter.settings.single_task_bytes:
@@ -87,6 +88,25 @@ def _unsplit_bytes(node: Node) -> int:
         return sum(Path(file).stat().st_size for file in files)
     except (UsageError, OSError):
         return 0
+
+
+def _absolute(node: Node) -> Node:
+    """Return a scan that reads the same files in a process with another working directory.
+
+    Where the path itself becomes a value, or this directory would change what it means, the scan
+    stays as it is.
+    """
+    paths, directory = paths_of(node.body), Path.cwd()
+    shown = node.body["unified_scan_args"].get("include_file_paths") is not None
+    if paths is None or shown or "=" in str(directory) or has_magic(str(directory)):
+        return node
+    # A URL and a home directory are absolute; Polars reads both.
+    relative = {path for path in paths if not (path.startswith(("/", "~")) or is_file_url(path))}
+    sources = [
+        {**entry, "inner": str(directory / entry["inner"])} if entry["inner"] in relative else entry
+        for entry in node.body["sources"]["Paths"]
+    ]
+    return with_body(node, sources={"Paths": sources}) if relative else node
 
 
 def _count_quotes(
