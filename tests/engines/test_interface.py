@@ -123,6 +123,32 @@ def test_awaitable_queries(engine: ms.Engine) -> None:
     assert_frame_equal(both[1], expected.head(1))
 
 
+def test_a_query_that_ends_after_its_event_loop_is_left_alone(
+    engine: ms.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    errors: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", errors.append)
+    waiting, go_on = threading.Event(), threading.Event()
+    collect = polars_engine.Engine._collect
+
+    def late(*arguments: Any, **options: Any) -> list[pl.DataFrame]:
+        frames = collect(*arguments, **options)
+        waiting.set()
+        assert go_on.wait(60)
+        return frames
+
+    async def begin() -> None:
+        TOTALS.collect_async(engine=engine)
+
+    monkeypatch.setattr(polars_engine.Engine, "_collect", late)
+    asyncio.run(begin())
+    assert waiting.wait(60)
+    (query,) = [thread for thread in threading.enumerate() if thread.name == "minispark-query"]
+    go_on.set()
+    query.join(60)
+    assert errors == []
+
+
 def test_an_awaited_error_is_raised(engine: ms.Engine) -> None:
     async def collect() -> None:
         await ROWS.lazy().select(pl.col("key").cast(pl.Int64)).collect_async(engine=engine)

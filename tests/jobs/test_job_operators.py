@@ -10,6 +10,7 @@ from tests.jobs.job_kit import SALES, Collect, Job, Node, Write, as_set, chain, 
 from tests.runners.inline import run_inline
 
 from minispark.jobs import compile_job, parse_job, plan_job
+from minispark.settings import PlanSettings
 
 
 def test_word_count_as_in_the_interface(root: Path, tmp_path: Path) -> None:
@@ -224,7 +225,7 @@ def test_nodes_below_a_sort_are_counted_once(root: Path, tmp_path: Path) -> None
         {"id": "sorted", "op": "sort", "by": ["n"]},
         parallelism=3,
     )
-    graph = plan_job(job, data_root=root)
+    graph = plan_job(job, data_root=root, settings=PlanSettings(single_task_bytes=0))
     assert "sample" in [stage.name for stage in graph.stages]
     run = run_inline(graph, tmp_path, data_root=root)
     assert run.nodes == {"rows": 90, "some": 80, "sorted": 80}

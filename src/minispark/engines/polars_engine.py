@@ -12,7 +12,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import cache, partial
 from types import ModuleType
@@ -222,7 +222,7 @@ class Engine(polars.lazyframe.engine.Engine):
         """Run a query in a thread and return an awaitable of its rows."""
         result = _async_result(gevent=gevent)
         run = partial(self._collect, [lf], optimizations, progress=False)
-        in_background(run, lambda frames: result._callback(_first(frames)))
+        in_background(run, lambda frames: _answer(result._callback, _first(frames)))
         return result
 
     def collect_all_async(
@@ -231,7 +231,7 @@ class Engine(polars.lazyframe.engine.Engine):
         """Run several queries as one job in a thread and return an awaitable of their rows."""
         result = _async_result(gevent=gevent)
         run = partial(self._collect, list(lfs), optimizations, progress=False)
-        in_background(run, lambda frames: result._callback_all(_inner(frames)))
+        in_background(run, lambda frames: _answer(result._callback_all, _inner(frames)))
         return result
 
     @public
@@ -371,6 +371,12 @@ def _async_result(*, gevent: bool) -> Any:
     return _GeventDataFrameResult() if gevent else _AioDataFrameResult()
 
 
+def _answer(callback: Callable[[Any], None], result: Any) -> None:
+    """Give a result to the event loop that awaits it, if the loop is not closed meanwhile."""
+    with suppress(RuntimeError):
+        callback(result)
+
+
 def _inner(result: list[pl.DataFrame] | Exception) -> Any:
     """Return frames as the objects of Polars' core, which its results wrap again."""
     return result if isinstance(result, Exception) else [frame._df for frame in result]
@@ -389,11 +395,12 @@ def _embedded(_pid: int) -> LocalRunner:
 @contextmanager
 def _marked_inside() -> Iterator[None]:
     """Run the queries that planning itself collects in Polars, if this engine is the default."""
+    before = getattr(_inside, "engine", False)
     _inside.engine = True
     try:
         yield
     finally:
-        _inside.engine = False
+        _inside.engine = before
 
 
 @contextmanager
