@@ -1,3 +1,4 @@
+import gc
 import os
 import threading
 import time
@@ -343,6 +344,19 @@ def test_memory_is_used_only_where_there_is_plenty(tmp_path: Path) -> None:
     assert has_room(tmp_path, 0)
     assert not has_room(tmp_path, 1 << 60)
     assert not has_room(tmp_path / "missing", 0)
+
+
+def test_the_error_of_a_job_is_printed_only_by_the_caller(
+    tmp_path: Path, words: pl.LazyFrame, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine").touch()
+    with LocalRunner(1) as own:
+        with pytest.raises(UsageError, match="is not empty"):
+            own.run(plan(words, SinkSpec("csv", str(tmp_path / "out"))), name="refused")
+        gc.collect()
+        assert own.run(plan(words.select(pl.len())), name="next").frame().item() == 3_000
+    assert caplog.messages == []
 
 
 @pytest.mark.parametrize("failing", [True, False])
