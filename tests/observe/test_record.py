@@ -288,6 +288,8 @@ def test_why_a_job_failed_says_where_and_what_was_printed() -> None:
     assert (error.message, error.detail) == ("ValueError: no", "Traceback ...")
     assert (error.node, error.stage, error.partition) == ("agg", "stage-1", 0)
     assert record.explain(Cancelled()).stage is None
+    assert record.explain(Cancelled()).message == "the job was cancelled"
+    assert "its task ran elsewhere" in record.explain(Cancelled(), key(1, 0)).message
 
 
 def test_a_stage_sums_what_its_tasks_used() -> None:

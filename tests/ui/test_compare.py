@@ -58,6 +58,15 @@ def test_a_job_is_the_same_as_itself() -> None:
     assert "Stage" not in comparison.summary
 
 
+def test_rows_that_no_node_counted_are_left_out() -> None:
+    page = page_of(finished_record())
+    assert page.metrics.bytes_read > 0
+    for rows, shown in ((0, None), (7, 7)):
+        counted = page.metrics.model_copy(update={"input_records": rows})
+        changed = page.model_copy(update={"metrics": counted})
+        assert totals(compare_jobs(changed, changed))["rows read"] == (shown, shown)
+
+
 def test_the_stage_that_changed_most_is_named() -> None:
     fast = ran(graph_of(), map_s=1, reduce_s=4, rows=10)
     slow = ran(graph_of(), map_s=9, reduce_s=3, rows=30)

@@ -28,6 +28,24 @@ def test_who_waits_stands_in_line() -> None:
     assert found[1].begin == 10.5
 
 
+def test_an_attempt_that_another_worker_took_over_hides_none_that_ran() -> None:
+    ran = [attempt(number, 0.0, 6.0 + number, 5.9) for number in range(2)]
+    taken_over = attempt(2, 0.0, 5.4, None)
+    (worker,) = lanes_of([taken_over, *ran], slots={"w": 2}, now=20.0)
+    found = {place.attempt.key.partition: place.lane for place in worker.positions}
+    assert found == {0: 0, 1: 1, 2: None}
+
+
+def test_an_attempt_that_was_stopped_fills_the_gap_in_which_it_ran() -> None:
+    attempts = [attempt(0, 0.0, 2.0, 2.0), attempt(1, 1.0, 5.0, None), attempt(2, 4.9, 9.0, 4.0)]
+    (worker,) = lanes_of(attempts, slots={"w": 1}, now=20.0)
+    assert [(place.lane, place.begin, place.end) for place in worker.positions] == [
+        (0, 0.0, 2.0),
+        (0, 2.0, 5.0),
+        (0, 5.0, 9.0),
+    ]
+
+
 def test_what_runs_goes_on_to_now() -> None:
     running = [attempt(number, 1.0, None, None) for number in range(3)]
     (worker,) = lanes_of(running, slots={"w": 2}, now=4.0)
@@ -38,10 +56,12 @@ def test_what_runs_goes_on_to_now() -> None:
 times = st.floats(0, 100).map(lambda value: round(value, 3))
 
 
-@given(st.lists(st.tuples(times, times, times), max_size=40), st.integers(1, 4))
-def test_no_lane_holds_two_at_a_time(raw: list[tuple[float, float, float]], slots: int) -> None:
+@given(st.lists(st.tuples(times, times, st.none() | times), max_size=40), st.integers(1, 4))
+def test_no_lane_holds_two_at_a_time(
+    raw: list[tuple[float, float, float | None]], slots: int
+) -> None:
     attempts = [
-        attempt(number, start, start + length, min(took, length))
+        attempt(number, start, start + length, None if took is None else min(took, length))
         for number, (start, length, took) in enumerate(raw)
     ]
     for worker in lanes_of(attempts, slots={"w": slots}, now=300.0):

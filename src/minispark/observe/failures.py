@@ -27,7 +27,9 @@ def error_of(failure: errors.Failure, location: FailureLocation | None = None) -
     if location is None:
         return info
     message = info.message
-    if not isinstance(failure, errors.TaskError):
+    if isinstance(failure, errors.Cancelled):
+        message = "the attempt was cancelled: its task ran elsewhere, or the job ended"
+    elif not isinstance(failure, errors.TaskError):
         message = (
             f"{message} (stage {location.stage}, {location.name}, partition {location.partition})"
         )

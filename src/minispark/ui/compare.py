@@ -10,7 +10,7 @@ from typing import Literal
 from pydantic import BaseModel
 
 from minispark.formatting import duration_words
-from minispark.observe.views import JobView, StageRow
+from minispark.observe.views import JobMetrics, JobView, StageRow
 from minispark.ui.graph import GraphStage
 from minispark.ui.job_page import JobPage
 
@@ -116,9 +116,15 @@ _OF_A_STAGE: tuple[tuple[str, Unit, str], ...] = (
 
 def _totals(a: JobPage, b: JobPage) -> list[Measure]:
     return [
-        Measure(name=name, unit=unit, a=getattr(a.metrics, field), b=getattr(b.metrics, field))
+        Measure(name=name, unit=unit, a=_total(a.metrics, field), b=_total(b.metrics, field))
         for name, unit, field in _TOTALS
     ]
+
+
+def _total(metrics: JobMetrics, field: str) -> float | None:
+    """Return a metric; None for the rows of a job that read files and counted none."""
+    value: float | None = getattr(metrics, field)
+    return None if field == "input_records" and metrics.bytes_read and not value else value
 
 
 def _stages(a: JobPage, b: JobPage) -> Iterator[StagePair]:

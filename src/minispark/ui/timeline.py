@@ -2,15 +2,18 @@
 
 A worker does not report the slot of an attempt; it reports how long the attempt ran. Attempts are
 laid into lanes in the order of their begin, each into the lane that has been free for longest, and
-never into more lanes than the worker has slots. An attempt without a lane was only queued.
+never into more lanes than the worker has slots; then those that reported no time, into the gaps. An
+attempt without a lane was only queued.
 
 Columns and not rows: 10,000 attempts are half a megabyte instead of three.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 from pydantic import BaseModel
@@ -145,23 +148,34 @@ def trace_of(timeline: Timeline) -> dict[str, Any]:
 
 
 def _lanes(name: str, attempts: list[Attempt], slots: int | None, now: float) -> WorkerLanes:
-    free_at: list[float] = []
+    lanes: list[list[tuple[float, float]]] = []
     positions = []
-    for attempt in sorted(attempts, key=lambda each: (_begin(each), each.took_s is None)):
+    # Those that say how long they ran come first: they were in a slot. The others fill the gaps.
+    for attempt in sorted(attempts, key=lambda each: (each.took_s is None, _begin(each))):
         begin, end = _begin(attempt), attempt.finished_at or max(now, attempt.started_at)
-        lane = min(range(len(free_at)), key=free_at.__getitem__, default=None)
+        free_at = [_free_at(lane, end) for lane in lanes]
+        lane = min(range(len(lanes)), key=free_at.__getitem__, default=None)
         if (lane is None or free_at[lane] > begin + _SLACK_S) and (
-            slots is None or len(free_at) < slots
+            slots is None or len(lanes) < slots
         ):
+            lanes.append([])
             free_at.append(begin)
-            lane = len(free_at) - 1
+            lane = len(lanes) - 1
         if lane is not None and (free_at[lane] < end or attempt.took_s is not None):
             begin = min(max(begin, free_at[lane]), end)
-            free_at[lane] = max(end, free_at[lane])
+            if begin < end:
+                insort(lanes[lane], (begin, end))
         else:
             lane = None
         positions.append(LanePosition(attempt, lane, begin, end))
-    return WorkerLanes(name, max(len(free_at), slots or 1), tuple(positions))
+    positions.sort(key=lambda each: (each.begin, each.end))
+    return WorkerLanes(name, max(len(lanes), slots or 1), tuple(positions))
+
+
+def _free_at(lane: list[tuple[float, float]], end: float) -> float:
+    """Return when the last attempt in a lane that began before ``end`` ended."""
+    before = bisect_left(lane, (end, end))
+    return lane[before - 1][1] if before else -inf
 
 
 def _begin(attempt: Attempt) -> float:

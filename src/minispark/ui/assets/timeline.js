@@ -194,7 +194,8 @@ export class TimelineView {
       pen.lineTo(x, 2000);
       pen.stroke();
       pen.fillStyle = colours.soft;
-      pen.fillText(at === 0 ? "0" : durationText(at), x + 3, 14);
+      const label = at === 0 ? "0" : durationText(at), wide = pen.measureText(label).width;
+      pen.fillText(label, x + 3 + wide > this.width ? x - 3 - wide : x + 3, 14);
     }
   }
 
