@@ -49,6 +49,9 @@ ORDERED: dict[str, Query] = {
     "sort by several columns at once": lambda left, right: left.sort(
         pl.sum_horizontal(cs.by_name("a", "b")), maintain_order=True
     ),
+    "sort by a constant too": lambda left, right: left.sort(
+        pl.lit(1), "a", descending=[True, True], maintain_order=True
+    ),
     "sort by fields": lambda left, right: left.select("id", p=pl.struct(x=-col("a"), y="b")).sort(
         col("p").struct.field("*"), maintain_order=True
     ),

@@ -83,6 +83,8 @@ def test_separable_but_not_one_value_a_row(expr: pl.Expr) -> None:
 
 def test_what_may_differ_on_a_second_run() -> None:
     assert is_random(expression_body(col("a").shuffle()))
+    assert is_random(expression_body(col("a").rank("random").over("b")))
+    assert not is_random(expression_body(col("Random").rank("min")))
     assert is_random(expression_body(col("a").map_elements(repr, return_dtype=pl.String)))
     assert not is_random(expression_body(col("a").sum()))
 

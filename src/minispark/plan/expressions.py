@@ -58,7 +58,14 @@ def is_constant(body: Any) -> bool:
 
 def is_random(body: Any) -> bool:
     """Whether a second evaluation may give something else."""
-    return holds(body, "Random", "AnonymousFunction")
+    return holds(body, "Random", "AnonymousFunction") or any(map(_is_random_rank, walk(body)))
+
+
+def _is_random_rank(part: Any) -> bool:
+    match part:
+        case {"Rank": {"options": {"method": "Random"}}}:
+            return True
+    return False
 
 
 def is_order_free(aggregates: Any) -> bool:

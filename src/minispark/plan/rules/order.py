@@ -23,6 +23,7 @@ def sort(cutter: Cutter, node: Node, relations: Mapping[Node, Relation]) -> Rela
     """Sample the keys, exchange rows by ranges of them, sort each range."""
     if not _by_row(node):
         return _sort_by_position(cutter, node, relations)
+    node = _without_constants(node)
     relation = relations[node.body["input"]]
     width = cutter.order_width(relation)
     expanded = _expanded(node, cutter.schema(relation))
@@ -53,6 +54,23 @@ def _sort_by_position(cutter: Cutter, node: Node, relations: Mapping[Node, Relat
 
 def _by_row(node: Node) -> bool:
     return all(is_elementwise(body) for body in node.body["by_column"])
+
+
+def _without_constants(node: Node) -> Node:
+    """Return a sort without the keys that are equal in all rows, as long as others are left.
+
+    Polars (2.1.0) fails at such a key under the flags of a fragment.
+    """
+    keys, options = node.body["by_column"], node.body["sort_options"]
+    kept = [number for number, key in enumerate(keys) if not is_constant(key)]
+    if len(kept) in (0, len(keys)):
+        return node
+    orders = {
+        name: [flags[number] for number in kept] if len(flags) == len(keys) else flags
+        for name in ("descending", "nulls_last")
+        for flags in [options[name]]
+    }
+    return with_body(node, by_column=[keys[n] for n in kept], sort_options={**options, **orders})
 
 
 def _expanded(node: Node, schema: Schema) -> Node | None:
@@ -121,7 +139,7 @@ def slice_rows(cutter: Cutter, node: Node, relations: Mapping[Node, Relation]) -
     child, offset, length = node.body["input"], node.body["offset"], node.body["len"]
     local = -offset if offset < 0 else offset + length
     if child.kind == "Sort" and offset >= 0 and _by_row(child):
-        return _top_k(cutter, node, child, relations[child.body["input"]])
+        return _top_k(cutter, node, _without_constants(child), relations[child.body["input"]])
     relation = cutter.settle(relations[child])
     name = "head" if offset >= 0 else "tail"
     if relation.single or local > _LOCAL_ROWS:
