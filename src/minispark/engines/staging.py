@@ -12,7 +12,7 @@ import secrets
 import shutil
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -109,10 +109,9 @@ def _staged_directory(target: PartitionBy) -> Iterator[tuple[Any, Callable[[str]
 def _remove(staging: Path) -> None:
     """Delete what a failed query wrote. Polars' writers may create files after its error."""
     for _ in range(_LATE_CHECKS):
-        if staging.is_dir():
-            shutil.rmtree(staging, ignore_errors=True)
-        else:
-            staging.unlink(missing_ok=True)
+        shutil.rmtree(staging, ignore_errors=True)
+        with suppress(OSError):
+            staging.unlink()
         threading.Event().wait(_LATE_S)
 
 
