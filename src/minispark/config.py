@@ -81,7 +81,7 @@ def _check_owner(path: Path, above: Path) -> None:
     try:
         owners = {above.stat().st_uid, above.lstat().st_uid}
     except FileNotFoundError:
-        raise _unsafe(above, "is a symbolic link that leads nowhere") from None
+        raise _unsafe(above, "is a broken symbolic link") from None
     if owners - {0, os.getuid()}:
         raise _unsafe(path, "lies in a directory that belongs to another user")
 
@@ -194,7 +194,7 @@ def private_file(path: Path) -> Iterator[TextIO | None]:
         if status.st_uid != os.getuid():
             raise _unsafe(path, "belongs to another user")
         if stat.S_IMODE(status.st_mode) & 0o077:
-            raise _unsafe(path, "may be read by other users")
+            raise _unsafe(path, "is readable by other users")
         yield file
 
 
@@ -203,5 +203,5 @@ def _unsafe(path: Path, problem: str) -> UsageError:
         f"{path} {problem}: Mini-Spark keeps its secret and state where no other user has access",
         code="MS-102",
         file=str(path),
-        hint="Remove it, or name another place with MINISPARK_STATE_DIR.",
+        hint="Remove it, or set MINISPARK_STATE_DIR to another directory.",
     )

@@ -18,7 +18,7 @@ from minispark.errors import UsageError
 
 TRUST_HINT = (
     "Name the file of certificates to trust with MINISPARK_CA_FILE or --ca-file. The certificate "
-    "must be made for the very name or address that the URL has."
+    "must be issued for the host name or address in the URL."
 )
 
 

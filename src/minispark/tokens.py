@@ -50,7 +50,8 @@ def derive(secret: str, level: Level) -> str:
     if level is Level.ROOT:
         return secret
     if level_of(secret) is not Level.ROOT:
-        msg = f"a {level_of(secret)} token is no shared secret: no other token comes of it"
+        msg = f"a {level_of(secret)} token is not a shared secret: no other token can be "
+        "derived from it"
         hint = "Give the master's own token: the text of its token file."
         raise UsageError(msg, code="MS-605", hint=hint)
     return f"{_PREFIX}{level}-{_mac(secret, f'minispark token v1: {level}')}"
@@ -66,7 +67,7 @@ def derive_strong(secret: str, level: Level) -> str:
     """
     if len(secret) < _MIN_SECRET_CHARS:
         msg = f"the shared secret has {len(secret)} characters: it could be guessed from a token"
-        hint = f"Take one of at least {_MIN_SECRET_CHARS}, or let the master make it."
+        hint = f"Use one of at least {_MIN_SECRET_CHARS}, or let the master create it."
         raise UsageError(msg, code="MS-606", hint=hint)
     return derive(secret, level)
 

@@ -58,7 +58,7 @@ def test_a_secret_that_others_may_read(settings: DoctorInput) -> None:
     token.chmod(0o644)
     found = of(examine.examine(settings), "secret")
     assert found.verdict is CheckStatus.FAIL
-    assert "may be read by other users" in found.said
+    assert "is readable by other users" in found.said
     assert found.mend
     token.chmod(0o600)
     assert of(examine.examine(settings), "secret").verdict is CheckStatus.OK

@@ -96,7 +96,7 @@ def test_the_column_that_is_counted_is_chosen_or_given(
     (tmp_path / "two.csv").write_text("title,body,id\nto be,or,1\n")
     ran = minispark("run", "wordcount", "two.csv")
     assert ran.returncode == 2
-    assert "two.csv has several columns of texts: 'title', 'body'" in ran.stderr
+    assert "two.csv has several text columns: 'title', 'body'" in ran.stderr
     assert "--column title" in ran.stderr
     ran = minispark("run", "wordcount", "two.csv", "--column", "body", "--json")
     found = json.loads(ran.stdout)

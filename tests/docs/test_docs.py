@@ -196,21 +196,3 @@ def test_the_page_has_the_layers_of_the_import_check() -> None:
     layers = config["tool"]["importlinter"]["contracts"][0]["layers"]
     page = " ".join((DOCS / "architecture.md").read_text().split())
     assert " > ".join(layers) in page
-
-
-UNCLEAR = re.compile(
-    r"\b(?:anew|mend(?:s|ed|ing)?|hangs? on|somebody|nobody|whoever|whom|wherever|but for"
-    r"|shall|told)\b",
-    re.I,
-)
-"""Words for which there is a plainer one, and pronouns that do not say who or what."""
-
-
-@pytest.mark.parametrize(
-    "page",
-    [*DOCS.rglob("*.md"), ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"],
-    ids=lambda page: str(page.relative_to(ROOT)),
-)
-def test_pages_are_in_plain_words(page: Path) -> None:
-    text = re.sub(r"```.*?```|`[^`]*`", "", page.read_text(), flags=re.S)
-    assert [line for line in text.splitlines() if UNCLEAR.search(line)] == []

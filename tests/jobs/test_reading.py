@@ -30,7 +30,8 @@ PLAIN = Reading("r", "x.csv")
         ("signal SIGABRT", "memory allocation of 9 bytes failed", None, "MS-169",
          "more memory than its limit of 5 MB", "Make the job smaller"),
         ("signal SIGKILL", "", PACKED, "MS-169",
-         "the system killed the planner, as it does when memory runs out, while the compressed",
+         "the operating system killed the planner, probably because memory ran out, while the "
+         "compressed",
          "Unpack the file"),
         ("signal SIGKILL", "", None, "MS-169", "when memory runs out", "Make the job smaller"),
         ("signal SIGSEGV", "", None, "MS-130", "(signal SIGSEGV)", "An expression is probably"),

@@ -101,7 +101,7 @@ def test_a_file_of_no_length_is_no_new_journal(tmp_path: Path, how: str) -> None
     loss = journal.loss
     assert loss is not None
     if how == "only the log":
-        assert "what it held is not known" in str(loss)
+        assert "its contents are unknown" in str(loss)
     else:
         assert loss.jobs == tuple(f"j{number}" for number in range(6))
         assert loss.events == 6

@@ -70,7 +70,7 @@ def test_workers_jobs_attempts_and_the_master_are_told_in_order(bench: Bench) ->
             assert said[4] == "1 attempt was lost: w1 registered again"
             assert said[7].startswith("FAILED after ")
             assert said[7].endswith(": bad row")
-            assert said[12] == "the master started again (life 2)"
+            assert said[12] == "the master restarted (run 2)"
             (line,) = (await client.get("/api/v1/events", about="job", limit=1)).json()["events"]
             assert (line["job_id"], line["job_name"], line["kept"]) == (job, EVIL, True)
             failed = (await client.get("/api/v1/events", about="attempt")).json()["events"][0]

@@ -242,7 +242,7 @@ def test_a_job_says_that_all_workers_are_full(bench: Bench) -> None:
 
             assert [await waiting(job) for job in (busy, idle)] == [None, None]
             await worker.heartbeat_full("disk")
-            full = "the workers take no more work: their disk is full"
+            full = "the workers accept no more tasks: their disk is full"
             assert [await waiting(job) for job in (busy, idle)] == [None, full]
             await worker.heartbeat_full(None)
             assert [await waiting(job) for job in (busy, idle)] == [None, None]

@@ -289,10 +289,10 @@ def test_an_output_that_cannot_be_made_is_refused_with_the_reason(tmp_path: Path
     (tmp_path / "good").mkdir()
     (tmp_path / "link").symlink_to("good")
     for name, says in (
-        ("dangling", "the output .*/dangling is a link that leads nowhere"),
-        ("round", "the output .*/round is a link that leads nowhere"),
-        ("dangling/out", "the output .*/out cannot be made: .*/dangling is a link that leads"),
-        ("file/a/b", "the output .*/b cannot be made: .*/file is a file, not a directory"),
+        ("dangling", "the output .*/dangling is a broken link"),
+        ("round", "the output .*/round is a broken link"),
+        ("dangling/out", "the output .*/out cannot be created: .*/dangling is a link that leads"),
+        ("file/a/b", "the output .*/b cannot be created: .*/file is a file, not a directory"),
     ):
         with pytest.raises(UsageError, match=says) as caught:
             sinks.check_directory(tmp_path / name, overwrite=True)

@@ -173,7 +173,7 @@ def _ports(settings: DoctorInput) -> Iterator[CheckResult]:
         elif any(master.running for master in discovery.masters_at(f"http://127.0.0.1:{port}")):
             yield CheckResult("port", CheckStatus.OK, f"{port} is taken by a master of this user")
         else:
-            fix = "Choose another with --port, or stop what listens there."
+            fix = "Choose another with --port, or stop the process that uses it."
             yield CheckResult("port", CheckStatus.WARN, f"{port} is taken", fix)
 
 

@@ -42,7 +42,7 @@ def wordcount(
     *,
     column: Annotated[
         str | None,
-        typer.Option(help="The column to count. Default: text, or the only column of texts."),
+        typer.Option(help="The column to count. Default: text, or the only text column."),
     ] = None,
     engine: EngineName = "local",
     output: Output = None,

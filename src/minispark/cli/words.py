@@ -26,7 +26,7 @@ class Words:
 
     def __str__(self) -> str:
         if self.column is None:
-            return f"words of the column {shown(_DEFAULT)}, or of the only column of texts"
+            return f"words of the column {shown(_DEFAULT)}, or of the only text column"
         return f"words of the column {shown(self.column)}"
 
 
@@ -54,7 +54,7 @@ def words_of(paths: list[str], column: str | None, *, advice: str) -> Words:
     else:
         chosen = [_DEFAULT] if _DEFAULT in texts else texts
     if len(chosen) != 1:
-        number = "several columns of texts" if texts else "no column of texts"
+        number = "several text columns" if texts else "no text column"
         msg = f"{paths[0]} has {number}: {listed(texts or table.schema)}"
         plain = bool(texts) and texts[0].isprintable() and len(texts[0]) <= _SHOWN_CHARS
         example = shlex.quote(texts[0]) if plain else "NAME"

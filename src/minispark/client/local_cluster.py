@@ -278,7 +278,7 @@ class LocalCluster:
                 raise MinisparkError(msg, detail=ended.log_tail())
             if monotonic_s() > deadline:
                 names = ", ".join(process.name for process in processes) or "workers"
-                msg = f"{names} did not get ready within {self._timeout_s:g} s"
+                msg = f"{names} were not ready within {self._timeout_s:g} s"
                 detail = processes[-1].log_tail() if processes else None
                 raise MinisparkError(msg, detail=detail)
             pause.wait(_POLL_S)

@@ -81,8 +81,8 @@ class BlockDirectories:
                 config.secure_dir(config.state_dir()) / "blocks", "p"
             )
             if directory is None:
-                msg = "blocks can be kept nowhere"
-                raise UsageError(msg, code="MS-102", hint="Name another place with TMPDIR.")
+                msg = "there is no directory to store blocks in"
+                raise UsageError(msg, code="MS-102", hint="Set TMPDIR to another directory.")
             self._stores[base] = BlockStore(directory.blocks)
         return self._stores[base]
 

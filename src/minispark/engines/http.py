@@ -76,7 +76,7 @@ class MasterClient:
         self, url: str | None = None, *, token: str | None = None, user: str | None = None
     ) -> None:
         self.url = discovery.resolve(url) if url else discovery.find_master()
-        self._searched = "the caller gave it"
+        self._searched = "set by the caller"
         hooks: list[Callable[[httpx2.Request], None]] = []
         if token is None:
             if not config.token_is_given():
@@ -172,7 +172,7 @@ class MasterClient:
         found = [job for job in ids if job.startswith(text) or job.endswith(f"-{text}")]
         if len(found) > 1:
             msg = f"{text!r} names {len(found)} jobs: {listed(found[:_NAMED_JOBS])}"
-            raise UsageError(msg, code="MS-140", hint="Give more of the id.")
+            raise UsageError(msg, code="MS-140", hint="Use more characters of the id.")
         # The master says that there is no such job, and names similar ones.
         return found[0] if found else text
 
@@ -378,11 +378,11 @@ class MasterClient:
             msg += f"status {response.status_code}"
             return UsageError(msg, code=info.code, hint="Name the master with --master URL.")
         if response.status_code == httpx2.codes.UNAUTHORIZED:
-            refusal = "does not accept the token" if self.token else "wants a token"
+            refusal = "does not accept the token" if self.token else "requires a token"
             return UsageError(
                 f"the master at {self.url} {refusal}",
                 code=info.code,
-                hint=f"Where it was looked for: {self._searched}.",
+                hint=f"Searched in: {self._searched}.",
             )
         info = info.map_texts(as_typed, names=("hint",))
         if response.status_code >= 500:

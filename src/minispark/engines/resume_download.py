@@ -57,7 +57,7 @@ def save(open_download: OpenDownload, path: Path) -> int:
             part = _find_part(path)
             failures = failures + 1 if _size(part) <= before else 1
             if failures >= _TRIES:
-                hint = f"{_size(part)} bytes have come; the same command goes on there."
+                hint = f"{_size(part)} bytes were downloaded; run the same command to resume."
                 raise MasterUnreachableError(error.info.message, hint=hint) from error
             threading.Event().wait(_PAUSE_S * failures)
         else:
@@ -77,7 +77,7 @@ def _request(open_download: OpenDownload, path: Path, part: Path | None) -> Path
             if response.headers.get("content-range") == f"bytes */{_size(part)}":
                 return part
             _discard(path)
-            msg = "the download that had begun is longer than the result"
+            msg = "the partial download is longer than the result"
             raise MasterUnreachableError(msg)
         with part.open("ab") as file:
             _lock(file, path)

@@ -112,9 +112,11 @@ def _compare_rows(
         second = client.result_frame(again, node=node)
         first = _first_rows(client, node, output, job_id, second.schema)
     except (MinisparkError, OSError, PolarsError, PanicException) as error:
-        return OtherRows(node, note=f"its first rows cannot be had: {sentence_of(error)}")
+        return OtherRows(node, note=f"its first rows cannot be read: {sentence_of(error)}")
     if max(first.height, second.height) > _ROWS_COMPARED:
-        return OtherRows(node, note=f"more than {_ROWS_COMPARED:,} rows are not compared singly")
+        return OtherRows(
+            node, note=f"more than {_ROWS_COMPARED:,} rows are not compared row by row"
+        )
     first_counts, second_counts = _count_rows(first), _count_rows(second)
     return OtherRows(
         node, _examples(first_counts - second_counts), _examples(second_counts - first_counts)

@@ -93,7 +93,7 @@ def _check_sizes(obj: Mapping[Any, Any], limits: Limits) -> None:
     except RecursionError:
         raise UsageError("the job is nested too deeply", code="MS-163") from None
     except (TypeError, ValueError) as error:
-        msg = f"the job is no valid JSON: {error}"
+        msg = f"the job is not valid JSON: {error}"
         raise UsageError(msg, code="MS-160") from None
     dag = obj.get("dag")
     for field, limit in (("nodes", limits.nodes), ("edges", limits.edges)):
@@ -139,7 +139,7 @@ def _parse_node(node: object, position: int) -> operators.Operator:
         raise UsageError(msg, code="MS-160", field="dag.nodes")
     name, op = node.get("id"), node.get("op")
     if not isinstance(name, str) or not name:
-        msg = f'node number {position + 1} needs an "id": a text that is not empty'
+        msg = f'node number {position + 1} needs an "id": a non-empty text'
         raise UsageError(msg, code="MS-160", field="id")
     if not isinstance(op, str):
         msg = f'node {shown(name)} needs an "op": the name of an operator'
@@ -246,11 +246,11 @@ def _check_rules(node: operators.Operator) -> None:
         case operators.Map():
             _check_one_of(node, ("fn", node.fn), ("expr", node.expr))
             if node.expr is not None and node.column is not None:
-                _refuse(node, "column", 'goes with "fn" only')
+                _refuse(node, "column", 'is only allowed with "fn"')
         case operators.Filter():
             _check_one_of(node, ("where", node.where), ("fn", node.fn))
             if node.where is not None and node.column is not None:
-                _refuse(node, "column", 'goes with "fn" only')
+                _refuse(node, "column", 'is only allowed with "fn"')
         case operators.Join():
             _check_join(node)
         case operators.Sort():
@@ -321,7 +321,7 @@ def _check_join(node: operators.Join) -> None:
     keys = [field for field in ("on", "left_on", "right_on") if getattr(node, field) is not None]
     if node.how == "cross":
         if keys:
-            _refuse(node, keys[0], 'has no place in a join with "how": "cross"')
+            _refuse(node, keys[0], 'is not allowed in a join with "how": "cross"')
         return
     if keys == ["on"]:
         return

@@ -102,7 +102,7 @@ def with_format(node: ReadAny, data_root: Path | None) -> Read:
         case "text":
             return ReadText(op="read_text", **fields)
     hint = "write its rows to Parquet first; minispark sql does, with --output rows.parquet"
-    problem = "is an Arrow file, which jobs do not read"
+    problem = "is an Arrow file, which jobs cannot read"
     raise _refused(node, path, problem, hint=hint, code="MS-168")
 
 
@@ -146,7 +146,7 @@ def _absolute(node: Operator, path: str, data_root: Path | None) -> str:
     try:
         leads_out = not fixed.resolve().is_relative_to(resolved_root)
     except (OSError, RuntimeError):
-        raise _refused(node, path, "leads nowhere") from None
+        raise _refused(node, path, "is a broken link") from None
     if leads_out:
         raise _outside(node, path)
     return normal
@@ -194,7 +194,7 @@ def _check_files(node: Read, path: str, files: Sequence[str], data_root: Path | 
         if not _exists(file):
             raise _missing(node, path, data_root)
         if not Path(file).is_file():
-            hint = "write what a pipe or a device delivers to a file first"
+            hint = "write the data of the pipe or device to a file first"
             raise _refused(node, path, "is not a regular file", hint=hint)
         if not os.access(file, os.R_OK):
             raise _refused(node, path, "may not be read: permission denied", code="MS-168")
@@ -242,8 +242,8 @@ def _missing(node: Operator, path: str, data_root: Path | None) -> UsageError:
 
 
 def _outside(node: Operator, path: str) -> UsageError:
-    hint = "give a path under the directory that --data-root names"
-    return _refused(node, path, "lies outside the data root", hint=hint)
+    hint = "use a path below the --data-root directory"
+    return _refused(node, path, "is outside the data root", hint=hint)
 
 
 def _refused(

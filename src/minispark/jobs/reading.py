@@ -36,14 +36,14 @@ def ended(how: str, last_words: str, reading: Reading | None, *, limit_bytes: in
         return no_memory(reading, limit_bytes=limit_bytes)
     if how == "signal SIGKILL":
         return no_memory(reading, limit_bytes=None)
-    message = f"planning the job ended the planner ({how or 'no answer'})"
+    message = f"the planner process ended while planning the job ({how or 'no answer'})"
     if reading is not None:
-        hint = "Is the file what it should be? The log of the master says more."
+        hint = "Check that the file is valid. The log of the master has details."
         return _error("MS-130", f"{message} ", reading, hint)
     hint = (
         "An expression is probably too long or nested too deeply."
         if how.startswith("signal")
-        else "The log of the master says why."
+        else "See the log of the master."
     )
     return ErrorInfo("MS-130", message, hint=hint)
 
@@ -53,7 +53,7 @@ def timed_out(limit_s: float, reading: Reading | None) -> ErrorInfo:
     message = f"planning the job timed out after {limit_s:g} s"
     if reading is None:
         return ErrorInfo("MS-131", message, hint="Use fewer or simpler nodes.")
-    hint = "Is the file what it should be, and can it be read in that time?"
+    hint = "Check that the file is valid and can be read in that time."
     return _error("MS-131", f"{message}, ", reading, hint)
 
 
@@ -63,7 +63,7 @@ def no_memory(reading: Reading | None, *, limit_bytes: int | None) -> ErrorInfo:
     ``limit_bytes`` is None if the system has killed the planner, and -1 if it has no limit.
     """
     if limit_bytes is None:
-        message = "the system killed the planner, as it does when memory runs out"
+        message = "the operating system killed the planner, probably because memory ran out"
     elif limit_bytes < 0:
         message = "planning the job takes more memory than there is"
     else:
@@ -71,10 +71,11 @@ def no_memory(reading: Reading | None, *, limit_bytes: int | None) -> ErrorInfo:
     if reading is None:
         return ErrorInfo("MS-169", message, hint="Make the job smaller: fewer nodes or files.")
     hint = (
-        "Unpack the file and look at it: it holds far more than its size says, or one line of it is"
+        "Unpack the file and check it: it has far more data than its size suggests, or a line "
+        "of it is"
         " far too long."
         if reading.compressed
-        else "Look at the file: one record of it is probably far too long."
+        else "Check the file: one record of it is probably far too long."
     )
     return _error("MS-169", f"{message}, ", reading, hint)
 

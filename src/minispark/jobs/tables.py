@@ -66,9 +66,8 @@ def text_column(node: Operator, column: str | None, table: Table, *, default: st
         if len(texts) != 1:
             candidates = listed(texts) if texts else "none"
             hint = f'name one in "column"; columns are: {listed(table.schema)}'
-            problem = (
-                f"there is no column {shown(default)} and not just one of texts ({candidates})"
-            )
+            problem = f"there is no column {shown(default)} and there is not exactly one text "
+            f"column ({candidates})"
             fail(node, "column", problem, code="MS-164", hint=hint)
         name = texts[0]
     if table.schema[name] not in (pl.String, pl.Null):
@@ -91,7 +90,7 @@ def expression(
             expr = without_patterns(expr)
         roots = expr.meta.root_names()
     except (PolarsError, PanicException) as error:
-        fail(node, field, f"{shown(text)}{of} is no expression: {polars_reason(error)}")
+        fail(node, field, f"{shown(text)}{of} is not an expression: {polars_reason(error)}")
     for root in roots:
         if root not in table.schema:
             _no_column(node, field, root, table.schema, of=f" for {shown(text)}{of}")

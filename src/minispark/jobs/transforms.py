@@ -84,7 +84,7 @@ def _reduction(node: op.ReduceByKey | op.Reduce, table: Table, keys: Sequence[st
     dtype = table.schema[value]
     adds = dtype.is_numeric() or dtype in (pl.Boolean, pl.Duration, pl.Null)
     if node.fn == "sum" and not adds:
-        fail(node, "fn", f"the column {shown(value)} holds {dtype}, of which there is no sum")
+        fail(node, "fn", f"the column {shown(value)} holds {dtype}, which cannot be summed")
     return reducer(node.fn, value)
 
 
@@ -138,7 +138,7 @@ def _aggregate(node: op.Aggregate, table: Table) -> pl.LazyFrame:
             fail(node, "aggs", f"{shown(name)} is a column of 'by' already")
         expr = expression(node, "aggs", text, table, name=name)
         if not _is_aggregate(expr, table):
-            problem = f"{shown(text)} (of {shown(name)}) is no aggregate"
+            problem = f"{shown(text)} (of {shown(name)}) is not an aggregate"
             fail(node, "aggs", problem, hint=f"write sum({text}), max({text}), count(*) ...")
         aggregates.append(expr)
     if not keys:

@@ -62,8 +62,8 @@ class JournalLoss:
             *_count_words(self.ends, "end of a job is", "ends of jobs are"),
             *([f"its last {self.events:,} events are lost"] if self.events > 0 else []),
         ]
-        losses = "; ".join(parts) or "what it held is not known"
-        copies = f"the files as they were found are in {self.directory}"
+        losses = "; ".join(parts) or "its contents are unknown"
+        copies = f"copies of the damaged files are in {self.directory}"
         return f"the journal was damaged: {losses}; {copies}"
 
 

@@ -86,7 +86,8 @@ def commit_failure(error: Exception) -> Failure:
         ErrorInfo(
             "MS-210",
             f"the output could not be published: {error}",
-            hint="Is there room and permission in the output directory? Submit the job again.",
+            hint="Check free space and permissions of the output directory, then submit the job "
+            "again.",
         )
     )
 

@@ -386,7 +386,7 @@ def _find_loss(path: Path, expected: RecordedState | None) -> JournalLoss | None
         raise journal_error(error, path) from error
     except OSError as error:
         msg = f"the journal is damaged, and its files cannot be kept: {error}"
-        hint = "Make room on its disk; or copy the state directory elsewhere, and remove its files."
+        hint = "Free space on its disk, or copy the state directory elsewhere and remove its files."
         raise MinisparkError(msg, code="MS-117", file=str(path), hint=hint) from error
 
 

@@ -130,7 +130,7 @@ def journal_error(error: sqlite3.Error, path: Path) -> MinisparkError:
         f"the journal cannot be opened: {error}",
         code="MS-117",
         file=str(path),
-        hint="Make room on its disk, make the file writable, or stop the process that locks it.",
+        hint="Free space on its disk, make the file writable, or stop the process that locks it.",
     )
 
 

@@ -83,7 +83,7 @@ async def running(
     """Run a master within the block; yield its URL and a task that ends with it."""
     check_config(config)
     state = secure_dir(config.state_dir)
-    hint = "Give another --port, or stop what listens there."
+    hint = "Choose another --port, or stop the process that uses it."
     with (
         _owned(config) as service,
         listening_socket(config.host, config.port, code="MS-109", hint=hint) as sock,

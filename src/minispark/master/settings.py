@@ -83,15 +83,15 @@ def check_config(config: MasterConfig) -> None:
         There is no token, no usable certificate, or clear text on an address that others reach.
     """
     if not config.token:
-        msg = "a master needs a token"
+        msg = "a master requires a token"
         raise UsageError(msg, code="MS-105")
     # Raises for a token that is not the shared secret.
     derive(config.token, Level.VIEW)
     check_certificate(config.tls_cert, config.tls_key)
     if not is_loopback(config.host) and config.tls_cert is None and not config.insecure:
-        msg = f"on {config.host} the token and all data would travel in clear text"
+        msg = f"on {config.host} the token and all data would be sent unencrypted"
         raise UsageError(
             msg,
             code="MS-107",
-            hint="Give --tls-cert and --tls-key, or --insecure if the network is yours alone.",
+            hint="Give --tls-cert and --tls-key, or --insecure if you trust the network.",
         )

@@ -28,7 +28,7 @@ def workers_table(workers: Iterable[Mapping[str, Any]]) -> str:
     """Return a table of workers, given as the master lists them."""
     head = "".join(f"<th>{column}</th>" for column in _COLUMNS)
     rows = "".join(f"<tr>{_cells(worker)}</tr>" for worker in workers)
-    return f"<table><tr>{head}</tr>{rows}</table>" if rows else "<br>no worker is there"
+    return f"<table><tr>{head}</tr>{rows}</table>" if rows else "<br>no worker is running"
 
 
 def _cells(worker: Mapping[str, Any]) -> str:

@@ -69,13 +69,13 @@ def _meaning(failure: errors.Failure) -> errors.ErrorInfo:
             return errors.ErrorInfo(
                 "MS-202",
                 f"the output of stage {failure.stage}, partition {failure.partition}, was lost "
-                f"and could not be made again: {failure.reason}",
-                hint="See the log of the worker that held it; its disk may be full or broken.",
+                f"and could not be computed again: {failure.reason}",
+                hint="See the log of the worker that stored it; its disk may be full or broken.",
             )
         case errors.WorkerLost():
             return errors.ErrorInfo(
                 "MS-203",
-                f"the work could not go on: {failure.reason}",
+                f"the job could not continue: {failure.reason}",
                 hint="Start a worker with: minispark worker",
             )
         case errors.OutOfMemory():
@@ -84,7 +84,7 @@ def _meaning(failure: errors.Failure) -> errors.ErrorInfo:
             return errors.ErrorInfo(
                 "MS-205",
                 f"a task timed out after {failure.limit_s:g} s",
-                hint="Give tasks more time with --task-timeout, or use more partitions.",
+                hint="Increase --task-timeout, or use more partitions.",
             )
         case errors.Cancelled():
             return errors.ErrorInfo("MS-301", "the job was cancelled")
@@ -104,5 +104,5 @@ def _out_of_memory(failure: errors.OutOfMemory) -> errors.ErrorInfo:
     return errors.ErrorInfo(
         "MS-204",
         f"a task went {bound}{used}{inputs}",
-        hint="Give the workers more with --memory-limit-mb, or use more partitions.",
+        hint="Increase the workers' --memory-limit-mb, or use more partitions.",
     )

@@ -56,7 +56,7 @@ def _state(record: JobRecord, view: JobView, metrics: JobMetrics) -> Sentence:
     took = duration_words(view.duration_s)
     match view.status:
         case JobStatus.ACCEPTED:
-            return ["Accepted, nothing of it has begun"]
+            return ["Accepted, not started yet"]
         case JobStatus.RUNNING:
             open_stages = [stage.status not in _PASSED for stage in view.stages]
             if not any(open_stages):

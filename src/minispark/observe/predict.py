@@ -95,8 +95,8 @@ def measured(rows: Iterable[Row], job: str) -> Measured:
             elif isinstance(decision, FinishJob) and decision.job == job:
                 ended_s = row.at if decision.status is JobStatus.SUCCEEDED else 0.0
     if spec is None or not ended_s:
-        msg = f"{job} has not succeeded (yet), or the journal has not all of it"
-        hint = "Only a job that has run to its end can be measured."
+        msg = f"{job} has not succeeded yet, or the journal no longer has all of it"
+        hint = "Only completed jobs can be used for a prediction."
         raise UsageError(msg, code="MS-143", hint=hint)
     return Measured(
         spec,

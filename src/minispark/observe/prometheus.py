@@ -66,12 +66,14 @@ def _master(system: SystemMetrics) -> Iterator[Metric]:
     master, healthy = system.master, system.master.journal_status == "ok"
     yield _gauge(
         "minispark_master_start_time_seconds",
-        "When the master was started, in seconds since the epoch.",
+        "Start time of the master, in seconds since the epoch.",
         system.at - master.uptime_s,
     )
-    yield _gauge("minispark_master_epoch", "How often it was started on its state.", master.epoch)
-    yield _gauge("minispark_master_cpu_cores", "Cores it keeps busy.", master.cpu_percent / 100)
-    yield _gauge("minispark_master_memory_bytes", "Memory that it takes.", master.memory_bytes)
+    yield _gauge(
+        "minispark_master_epoch", "Number of starts with this state directory.", master.epoch
+    )
+    yield _gauge("minispark_master_cpu_cores", "CPU cores in use.", master.cpu_percent / 100)
+    yield _gauge("minispark_master_memory_bytes", "Memory in use.", master.memory_bytes)
     yield _gauge("minispark_journal_healthy", "1 while the journal can be written.", int(healthy))
     yield _counter("minispark_journal_events", "Events in the journal, ever.", master.journal_seq)
     states = {
@@ -79,9 +81,9 @@ def _master(system: SystemMetrics) -> Iterator[Metric]:
         "draining": system.workers_draining,
         "down": system.workers_down,
     }
-    yield _by("minispark_workers", "Workers that the master knows.", "status", states)
-    yield _gauge("minispark_slots", "Tasks that the workers run at a time.", system.slots)
-    yield _gauge("minispark_active_tasks", "Tasks that workers have.", system.active_tasks)
+    yield _by("minispark_workers", "Registered workers.", "status", states)
+    yield _gauge("minispark_slots", "Slots of all workers.", system.slots)
+    yield _gauge("minispark_active_tasks", "Tasks assigned to workers.", system.active_tasks)
     yield _gauge("minispark_jobs_running", "Jobs that have not ended.", system.jobs_running)
     yield _gauge("minispark_jobs_waiting", "Jobs without a worker.", system.jobs_waiting)
 
@@ -96,14 +98,14 @@ def _totals(system: SystemMetrics) -> Iterator[Metric]:
     kinds = {**dict.fromkeys(FAILURE_KINDS, 0), **totals.failures}
     yield _by("minispark_task_failures", "Attempts that failed.", "kind", kinds, total=True)
     for name, text, value in (
-        ("minispark_tasks_completed", "Tasks that ended well.", totals.tasks_done),
-        ("minispark_task_retries", "Tasks that were started again.", totals.retries),
-        ("minispark_task_seconds", "Time that tasks took.", totals.task_time_s),
+        ("minispark_tasks_completed", "Completed tasks.", totals.tasks_done),
+        ("minispark_task_retries", "Tasks that were run again.", totals.retries),
+        ("minispark_task_seconds", "Run time of tasks.", totals.task_time_s),
         ("minispark_input_records", "Records read from files.", totals.input_records),
         ("minispark_operator_records", "Records out of all operators.", totals.all_records),
         ("minispark_read_bytes", "Bytes read from files.", totals.bytes_read),
-        ("minispark_shuffle_bytes", "Bytes from stage to stage.", totals.bytes_shuffled),
-        ("minispark_fetched_bytes", "Bytes of blocks that came over HTTP.", totals.bytes_fetched),
+        ("minispark_shuffle_bytes", "Bytes passed between stages.", totals.bytes_shuffled),
+        ("minispark_fetched_bytes", "Bytes of blocks fetched over HTTP.", totals.bytes_fetched),
         ("minispark_spilled_bytes", "Bytes that did not fit in memory.", totals.bytes_spilled),
         ("minispark_cache_hits", "Partitions found in the cache.", totals.cache_hits),
         ("minispark_cache_misses", "Partitions not found in the cache.", totals.cache_misses),
@@ -113,20 +115,20 @@ def _totals(system: SystemMetrics) -> Iterator[Metric]:
 
 _ENDED = ("succeeded", "failed", "cancelled")
 _GAUGES: tuple[tuple[str, str, Value], ...] = (
-    ("up", "1 for a worker that takes work.", lambda w: float(w.status == "UP")),
-    ("slots", "Tasks that it runs at a time.", lambda w: w.slots),
-    ("active_tasks", "Tasks that it has.", lambda w: w.active_tasks),
-    ("cpu_cores", "Cores that it keeps busy.", lambda w: (w.cpu_percent or 0.0) / 100),
-    ("memory_bytes", "Memory that it takes.", lambda w: w.memory_bytes or 0),
-    ("heartbeat_age_seconds", "Since it was last heard.", lambda w: w.heartbeat_age_s),
-    ("cache_bytes", "Memory that its cache takes.", lambda w: w.cache_bytes),
-    ("cache_disk_bytes", "Disk that its cache takes.", lambda w: w.cache_disk_bytes),
+    ("up", "1 for a worker that accepts tasks.", lambda w: float(w.status == "UP")),
+    ("slots", "Slots of the worker.", lambda w: w.slots),
+    ("active_tasks", "Tasks assigned to the worker.", lambda w: w.active_tasks),
+    ("cpu_cores", "CPU cores in use.", lambda w: (w.cpu_percent or 0.0) / 100),
+    ("memory_bytes", "Memory in use.", lambda w: w.memory_bytes or 0),
+    ("heartbeat_age_seconds", "Seconds since its last heartbeat.", lambda w: w.heartbeat_age_s),
+    ("cache_bytes", "Memory in use by its cache.", lambda w: w.cache_bytes),
+    ("cache_disk_bytes", "Disk space in use by its cache.", lambda w: w.cache_disk_bytes),
 )
 _COUNTERS: tuple[tuple[str, str, Value], ...] = (
-    ("tasks_completed", "Tasks that ended well on it.", lambda w: w.tasks_done),
-    ("tasks_failed", "Attempts that failed on it.", lambda w: w.tasks_failed),
-    ("task_retries", "Attempts on it that were not the first.", lambda w: w.retries),
-    ("task_seconds", "Time that tasks took on it.", lambda w: w.task_time_s),
+    ("tasks_completed", "Tasks completed on the worker.", lambda w: w.tasks_done),
+    ("tasks_failed", "Attempts that failed on the worker.", lambda w: w.tasks_failed),
+    ("task_retries", "Attempts on the worker that were not the first.", lambda w: w.retries),
+    ("task_seconds", "Run time of tasks on the worker.", lambda w: w.task_time_s),
     ("blocks_served", "Answers with a block, over HTTP.", lambda w: w.blocks_served),
     ("served_bytes", "Bytes of blocks, over HTTP.", lambda w: w.bytes_served),
     ("cache_hits", "Partitions found in its cache.", lambda w: w.cache_hits),
@@ -144,12 +146,12 @@ def _workers(workers: list[WorkerFigures]) -> Iterator[Metric]:
         yield _by(f"minispark_worker_{name}", text, "worker", values, total=True)
     latency = GaugeMetricFamily(
         "minispark_worker_task_latency_seconds",
-        "How long tasks took that ended in the last ten minutes.",
+        "Run time of tasks that ended in the last ten minutes.",
         labels=["worker", "quantile"],
     )
     mean = GaugeMetricFamily(
         "minispark_worker_task_latency_mean_seconds",
-        "Mean of the tasks that ended in the last ten minutes.",
+        "Mean run time of tasks that ended in the last ten minutes.",
         labels=["worker"],
     )
     for worker in workers:

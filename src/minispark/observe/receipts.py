@@ -94,5 +94,5 @@ def _difference(number: int, first: Receipt, second: Receipt) -> str:
     if sum(first.rows) != sum(second.rows):
         return f"task {number} gave {sum(first.rows)} rows and then {sum(second.rows)}"
     if first.rows != second.rows:
-        return f"task {number} spread its {sum(first.rows)} rows otherwise over the partitions"
-    return f"task {number} gave {sum(first.rows)} rows each time, but others"
+        return f"task {number} distributed its {sum(first.rows)} rows differently"
+    return f"task {number} gave {sum(first.rows)} rows each time, but different ones"

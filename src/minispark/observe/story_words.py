@@ -78,7 +78,7 @@ def describe_decision(decision: Decision) -> ExplainedDecision:
         case WorkerDown():
             sentence = f"mark {decision.worker} as DOWN"
         case DismissWorker():
-            sentence = f"let {decision.worker} leave"
+            sentence = f"allow {decision.worker} to leave"
         case _:
             return _describe_order(decision)
     return ExplainedDecision(sentence, reason_words(decision.reason))
@@ -200,7 +200,7 @@ def _describe_heartbeat(facts: HeartbeatDiff) -> str:
             f"has blocks of {many(len(facts.forgotten), 'job')} that the master does not know"
         )
     if facts.full:
-        parts.append(f"takes no more work: its {facts.full} is full")
+        parts.append(f"accepts no more tasks: its {facts.full} is full")
     if facts.speaks:
         parts.append("is alive, although a block on it could not be read")
     return f"{facts.worker} said in a heartbeat that it {' and '.join(parts) or 'has room'}"

@@ -84,7 +84,7 @@ def skew(facts: Facts) -> Iterator[Advice]:
             f"{duration_words(middle)} or less.",
             change="Split its input evenly: large files can be cut, compressed ones cannot."
             if scans
-            else "One key has most of the rows. Filter it out if it means nothing (null, an empty "
+            else "One key has most of the rows. Filter it out if it is not needed (null, an empty "
             "text), or add a second column to the key; more partitions do not help.",
         )
 
@@ -107,7 +107,7 @@ def slow_worker(facts: Facts) -> Iterator[Advice]:
                 rule="slow-worker",
                 what=f"Worker {worker} took {median(values):.1f} times as long as the others for "
                 "tasks of the same stage.",
-                change="See what else runs on its machine, or give it fewer --threads.",
+                change="Check what else runs on its machine, or start it with fewer --threads.",
             )
 
 
@@ -150,7 +150,7 @@ def tiny_files(facts: Facts) -> Iterator[Advice]:
                 stage=_id(state),
                 what=f"{_name(state, capital=True)} read {many(len(sizes), 'file')} of "
                 f"{bytes_words(mean)} on average; opening them takes longer than reading.",
-                change="Put them together into fewer, larger files, or give the reading node fewer "
+                change="Combine them into fewer, larger files, or give the reading node fewer "
                 "partitions, so that a task reads several.",
             )
         sinks = [r.sink for r in state.reports.values() if r.sink is not None and r.sink.rows]
@@ -179,7 +179,7 @@ def idle_slots(facts: Facts) -> Iterator[Advice]:
             rule="idle-slots",
             stage=_id(state),
             what=f"{_name(state, capital=True)} had {many(tasks, 'task')} where the cluster can "
-            f"run {facts.slots} at a time: {many(idle, 'slot')} had nothing of it for up to "
+            f"run {facts.slots} at a time: {many(idle, 'slot')} had no task of it for up to "
             f"{duration_words(took)}.",
             change=f"Use more partitions: parallelism {facts.slots} or more"
             + (", or files that can be cut." if state.scans_rows else "."),
@@ -197,9 +197,10 @@ def short_tasks(facts: Facts) -> Iterator[Advice]:
             rule="short-tasks",
             stage=_id(state),
             what=f"{_name(state, capital=True)} was cut into {many(len(times), 'task')}, half of "
-            f"which took {duration_words(median(times))} or less: starting them cost more.",
-            change=f"Use fewer partitions, such as {max(facts.slots, 1) * 4}, or none: then their "
-            "number is chosen from the bytes.",
+            f"which took {duration_words(median(times))} or less: starting them took longer "
+            "than that.",
+            change=f"Use fewer partitions, such as {max(facts.slots, 1) * 4}, or leave "
+            "the number out: the default is based on input size.",
         )
 
 
@@ -242,9 +243,9 @@ def rollbacks(facts: Facts) -> Iterator[Advice]:
                 stage=_id(state),
                 what=f"{_name(state, capital=True)} was run again as a whole "
                 f"{many(state.generation, 'time')}: a block of it was lost, and a second run may "
-                "give other rows.",
-                change="Sort before limit, sample or a row number, so that a block can be made "
-                "again alone.",
+                "give different rows.",
+                change="Sort before limit, sample or a row number, so that a lost block "
+                "can be computed again alone.",
             )
 
 
@@ -262,24 +263,25 @@ RULES: tuple[Rule, ...] = (
 
 _FAILURES: dict[type[Failure], tuple[str, str]] = {
     WorkerLost: (
-        "ended with their worker or its process",
-        "See the log of the worker: it may have been killed for its memory, or lost the network.",
+        "ended because their worker or its process ended",
+        "See the log of the worker: it may have been killed for using too much memory, or lost "
+        "its network connection.",
     ),
     OutOfMemory: (
-        "went over the memory limit",
-        "Give the workers more with --memory-limit-mb, or use more partitions.",
+        "exceeded the memory limit",
+        "Increase the workers' --memory-limit-mb, or use more partitions.",
     ),
     TimedOut: (
-        "ran out of time",
-        "Give tasks more with --task-timeout, or use more partitions.",
+        "timed out",
+        "Increase --task-timeout, or use more partitions.",
     ),
     FetchFailed: (
-        "could not read a block of an earlier stage, which was made again",
-        "If no worker was stopped, see the disks of the workers that held the blocks.",
+        "could not read a block of an earlier stage, which was computed again",
+        "If no worker was stopped, check the disks of the workers that stored the blocks.",
     ),
     TaskError: (
         "raised an error",
-        "See the error; one that came twice in the same words ends the job.",
+        "An error that occurs twice with the same message fails the job.",
     ),
 }
 

@@ -245,7 +245,7 @@ def _relations(
         if node.kind in _RULES:
             relation = _RULES[node.kind](cutter, node, relations)
         else:
-            why = f"{node.kind} is not known to split"
+            why = f"{node.kind} cannot be split"
             relation = run_whole(cutter, node, relations, why=why)
         if readers[node] > 1 and _worth_keeping(cutter, node, relation):
             relation = cutter.materialise(relation, "shared")

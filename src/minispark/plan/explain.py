@@ -124,5 +124,5 @@ def _reads(branch: Branch) -> Iterator[str]:
 
 def _kept(cached: CachedNode) -> str:
     if cached.key is None:
-        return f"{cached.node}, for this job only: its rows may come out otherwise each time"
+        return f"{cached.node}, for this job only: its rows may differ each time"
     return f"{cached.node}, for later jobs too, as {cached.key}"

@@ -187,7 +187,7 @@ def format_of(files: Sequence[str], path: str) -> str:
 
 def _files_in(directory: str) -> InputFiles:
     if (Path(directory) / _DELTA_LOG).is_dir():
-        msg = "is a Delta table, whose files also hold rows that were deleted"
+        msg = "is a Delta table, whose files also contain deleted rows"
         hint = "Export the table to a directory of Parquet files."
         raise UsageError(msg, code="MS-168", file=directory, hint=hint)
     everything = listed([f"{escape(directory)}/**/*"], glob=True)

@@ -45,7 +45,7 @@ _WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "unordered": (r", unordered$", "a second run gives the same rows, perhaps in another order"),
     "indeterminate": (
         r", indeterminate$",
-        "a second run may give other rows; after a loss, what read them runs again too",
+        "a second run may give other rows; after a loss, the stages that read them run again too",
     ),
     "pushed": (
         r"^  pushed: ",

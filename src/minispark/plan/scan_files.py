@@ -169,7 +169,7 @@ def pinned(path: str, *, sniff: bool, user_path: str | None = None) -> FileInfo:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
                 # A pipe or a device has no size, and can be read only once.
-                hint = "Write what a pipe or a device delivers to a file first."
+                hint = "Write the data of the pipe or device to a file first."
                 message = f"{path} is not a regular file"
                 raise UsageError(message, code="MS-110", file=path, hint=hint)
             first = os.read(descriptor, 4) if sniff else b""

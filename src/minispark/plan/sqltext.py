@@ -126,7 +126,7 @@ def files_named(text: str, *, max_chars: int) -> list[str]:
             items = takewhile(lambda token: token.text != "]", tokens[index + 3 :])
             arguments = [token for token in items if token.kind != "comma"]
         if not arguments or any(token.kind != "text" for token in arguments):
-            raise SqlRefusedError(f"what {name!r} reads does not stand there as plain text")
+            raise SqlRefusedError(f"what {name!r} reads is not given as plain text")
         paths += [token.text[1:-1].replace("''", "'") for token in arguments]
     return paths
 

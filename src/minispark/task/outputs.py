@@ -108,5 +108,5 @@ def _fits_either(schema: pl.Schema, planned: Columns, other: Columns) -> bool:
 
 
 def _broken(problem: str) -> JobFailedError:
-    hint = "This is a fault of Mini-Spark. Please report it with the query."
+    hint = "This is a bug in Mini-Spark. Please report it with the query."
     return JobFailedError(f"{problem}; nothing was written", code=BROKEN_PROMISE_CODE, hint=hint)

@@ -168,10 +168,10 @@ def _check_sql(node: Node, root: Path) -> None:
 def _outside(path: str) -> JobFailedError:
     shown = cut(path, _SHOWN_CHARS)
     return JobFailedError(
-        f"{shown!r} lies outside the data root of this worker",
+        f"{shown!r} is outside the data root of this worker",
         code="MS-234",
         file=shown,
-        hint="Give a plain path under the directory that --data-root names.",
+        hint="Use a plain path below the --data-root directory.",
     )
 
 

@@ -59,10 +59,10 @@ def is_inside(path: str | Path, root: Path) -> bool:
 def outside_error(path: Path) -> UsageError:
     """Return the error for a path that leads out of the data root."""
     return UsageError(
-        f"{path} lies outside the data root",
+        f"{path} is outside the data root",
         code="MS-123",
         file=str(path),
-        hint="Give a path under the directory that --data-root names.",
+        hint="Use a path below the --data-root directory.",
     )
 
 

@@ -28,7 +28,7 @@ def input_path(split: Split, data_root: Path | None) -> Path:
     ------
     JobFailedError
         The file is missing, has changed since planning (its records may be at other places), or
-        lies outside the data root.
+        is outside the data root.
     """
     path = Path(split.path) if data_root is None else data_root / split.path
     if data_root is not None and not is_inside(path, data_root):
@@ -119,10 +119,10 @@ def _raise_file_limit() -> bool:
 
 def _outside(split: Split) -> JobFailedError:
     return JobFailedError(
-        f"the input file {split.path} lies outside the data root of this worker",
+        f"the input file {split.path} is outside the data root of this worker",
         code="MS-234",
         file=split.path,
-        hint="Give a path under the directory that --data-root names.",
+        hint="Use a path below the --data-root directory.",
     )
 
 

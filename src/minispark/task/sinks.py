@@ -194,12 +194,12 @@ def _check_above(directory: Path) -> None:
         if path.is_dir():
             return
         if path.is_symlink():
-            problem = "is a link that leads nowhere"
+            problem = "is a broken link"
         elif path.exists():
             problem = "is a file, not a directory"
         else:
             continue
-        name = "the output" if path == directory else f"the output {directory} cannot be made:"
+        name = "the output" if path == directory else f"the output {directory} cannot be created:"
         hint = "Remove it, or name another directory."
         raise UsageError(f"{name} {path} {problem}", code="MS-120", file=str(path), hint=hint)
 

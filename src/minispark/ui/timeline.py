@@ -138,7 +138,7 @@ def trace_of(timeline: Timeline) -> dict[str, Any]:
         events.append(_metadata("process_name", worker.worker, number))
         for lane in range(worker.lanes):
             events.append(_metadata("thread_name", f"slot {lane}", number, lane))
-        events.append(_metadata("thread_name", "in line", number, worker.lanes))
+        events.append(_metadata("thread_name", "queued", number, worker.lanes))
     events += [_event(timeline, position) for position in range(len(timeline.lane))]
     return {
         "displayTimeUnit": "ms",
@@ -200,7 +200,7 @@ def _event(timeline: Timeline, position: int) -> dict[str, Any]:
     event: dict[str, Any] = {
         "ph": "X",
         "name": f"stage {stage} {timeline.stages[stage]}",
-        "cat": "task" if lane >= 0 else "in line",
+        "cat": "task" if lane >= 0 else "queued",
         "pid": worker,
         "tid": lane if lane >= 0 else timeline.workers[worker].lanes,
         "ts": round(begin_s * _US, 1),

@@ -149,7 +149,7 @@ def _check_rest(address: SplitResult, written: str, url: str) -> None:
         msg = "the address of the master contains a user name"
         raise UsageError(msg, code="MS-503", hint=f"Write {url}; the token is in MINISPARK_TOKEN.")
     if address.path not in ("", "/") or address.query or address.fragment:
-        msg = f"the address of the master {written!r} goes on after the port"
+        msg = f"the address of the master {written!r} has text after the port"
         raise UsageError(msg, code="MS-503", hint=f"Write {url}")
 
 

@@ -243,23 +243,23 @@ class RequestGuard:
 
 _HINT = (
     "Set MINISPARK_TOKEN to the text of the token file that the master named when it started; "
-    "on the same machine it is found by itself."
+    "on the same machine it is found automatically."
 )
 _CHALLENGE = ((b"www-authenticate", b"Bearer"),)
 _LATER = ((b"retry-after", b"2"),)
 _NO_TOKEN = _Refusal(
-    401, ErrorInfo("MS-601", "this needs the token of the cluster", hint=_HINT), _CHALLENGE
+    401, ErrorInfo("MS-601", "this requires the token of the cluster", hint=_HINT), _CHALLENGE
 )
 _WRONG_TOKEN = ErrorInfo("MS-601", "the token is wrong", hint=_HINT)
 _NO_SITE = ErrorInfo(
     "MS-603",
-    "this request does not say which site it comes from",
-    hint="A browser does. A program gives its token as Authorization: Bearer TOKEN.",
+    "this request has no Origin header",
+    hint="Browsers send one. Programs send their token as Authorization: Bearer TOKEN.",
 )
 _TOO_OFTEN_WRONG = ErrorInfo(
     "MS-608",
     "too many wrong tokens have come from this address",
-    hint="Mend the token, then wait some seconds.",
+    hint="Correct the token, then wait a few seconds.",
 )
 _TOO_MUCH_OPEN = ErrorInfo(
     "MS-609",
@@ -273,9 +273,9 @@ def _too_weak(level: Level, levels: frozenset[Level]) -> ErrorInfo:
     needed = f"a {' or '.join(enough)} token" if enough else "the shared secret"
     return ErrorInfo(
         "MS-607",
-        f"a {level} token is too weak for this: it needs {needed}",
-        hint="Who runs the cluster makes one with: minispark token"
-        + (f" {enough[-1]}" if enough else " (the shared secret itself is not handed out)"),
+        f"a {level} token does not allow this: it requires {needed}",
+        hint="The cluster's administrator creates one with: minispark token"
+        + (f" {enough[-1]}" if enough else " (do not pass on the shared secret itself)"),
     )
 
 
@@ -372,7 +372,9 @@ def _large(limit: int) -> ErrorInfo:
 
 
 def _too_slow(pause_s: float) -> ErrorInfo:
-    return ErrorInfo("MS-610", f"nothing of the request came for {pause_s:g} s", hint="Try again.")
+    return ErrorInfo(
+        "MS-610", f"no data of the request arrived for {pause_s:g} s", hint="Try again."
+    )
 
 
 def _is_stream(scope: Scope, headers: Mapping[str, list[str]]) -> bool:

@@ -47,10 +47,10 @@ def check_clear_text(url: str, *, allowed: bool) -> None:
     address = urlsplit(url)
     if allowed or address.scheme != "http" or is_loopback((address.hostname or "").rstrip(".")):
         return
-    msg = f"the token and all data would travel to {url} in clear text"
+    msg = f"the token and all data would be sent to {url} unencrypted"
     hint = (
         "Start the master with --tls-cert and --tls-key and call it by https, or set "
-        "MINISPARK_INSECURE=1 (a worker: --insecure) if the network is yours alone."
+        "MINISPARK_INSECURE=1 (a worker: --insecure) if you trust the network."
     )
     raise UsageError(msg, code="MS-107", hint=hint)
 

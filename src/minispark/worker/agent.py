@@ -132,7 +132,7 @@ class Agent:
             try:
                 await self._rpc.leave(self._member)
             except (errors.MinisparkError, RegisterAgain) as error:
-                _log.info("goodbye_not_heard", reason=errors.sentence_of(error))
+                _log.info("goodbye_failed", reason=errors.sentence_of(error))
         for task in self._background:
             task.cancel()
         await asyncio.gather(*self._background, self._migrator.stop(), return_exceptions=True)

@@ -81,7 +81,7 @@ def block_app(
             return _error(400, "MS-154", str(error))
         # Starlette would notice a missing file only after the answer has begun.
         if not path.is_file():
-            return _error(404, "MS-155", "there is no such block here")
+            return _error(404, "MS-155", "no such block on this worker")
         return _BlockResponse(path, on_served)
 
     async def logs(request: Request) -> Response:

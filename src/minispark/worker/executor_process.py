@@ -84,7 +84,7 @@ class ExecutorProcess:
                 await executor._write(ExecutorHello(fetch, tuple(sys.path)))
                 ready = await executor._read()
             if not isinstance(ready, ExecutorReady):
-                msg = "it did not say that it is ready"
+                msg = "it did not report that it is ready"
                 raise ExecutorEnded(msg)
         except ExecutorEnded as error:
             raise ExecutorEnded(await executor.exit_reason()) from error
@@ -148,7 +148,7 @@ class ExecutorProcess:
         else:
             reason = f"executor ended with exit code {code}"
         lines = " | ".join(self._last_lines)
-        return f"{reason}; last words: {lines}" if lines else reason
+        return f"{reason}; last output: {lines}" if lines else reason
 
     def memory_bytes(self) -> int:
         """Return the anonymous memory of the process: RSS would count mapped blocks."""

@@ -109,7 +109,7 @@ def _substitute(outcome: TaskReport | TaskFailure, error: ReportRefusedError) ->
     info = ErrorInfo(
         _NOT_SENT,
         f"the report of a task cannot be sent to the master: {error}",
-        hint="See what the task raises or returns; if it is nothing unusual, report it.",
+        hint="Check what the task raises or returns; if it is nothing unusual, report this.",
     )
     return TaskFailure(outcome.key, TaskError(info), outcome.inputs, outcome.duration_s)
 

@@ -187,7 +187,7 @@ class MasterRpc:
             message = reply.model_validate_json(body)
         except ValidationError as error:
             problem = error.errors(include_url=False, include_input=False)[0]["msg"]
-            msg = f"the server at {self.url} gives no answer of a Mini-Spark master: {problem}"
+            msg = f"the server at {self.url} does not answer as a Mini-Spark master: {problem}"
             if self._met:
                 raise MasterUnreachableError(msg) from error
             raise UsageError(
@@ -201,7 +201,7 @@ class MasterRpc:
             raise RegisterAgain
         if message.master_epoch < self._master_epoch:
             _log.error("older_master_refused", master_epoch=message.master_epoch)
-            msg = "an earlier life of the master answers"
+            msg = "an earlier run of the master answers"
             raise MasterUnreachableError(msg)
         self._master_epoch = message.master_epoch
         return message

@@ -298,8 +298,8 @@ def _check_safety(config: WorkerConfig) -> None:
     check_clear_text(config.master_url, allowed=config.insecure)
     if is_loopback(config.host) or config.insecure or config.tls_cert is not None:
         return
-    msg = f"on {config.host} all data would travel in clear text"
-    hint = "Give --tls-cert and --tls-key, or --insecure if the network is yours alone."
+    msg = f"on {config.host} all data would be sent unencrypted"
+    hint = "Give --tls-cert and --tls-key, or --insecure if you trust the network."
     raise UsageError(msg, code="MS-107", hint=hint)
 
 

@@ -247,5 +247,5 @@ class SchedulerLoop:
 
     def _refusal(self) -> RefusedError:
         message = f"the master cannot write its journal: {self.trouble}"
-        hint = "Nothing is lost; it goes on by itself once its disk takes something again."
+        hint = "Nothing is lost. It continues automatically once its disk accepts writes again."
         return RefusedError(503, ErrorInfo("MS-114", message, hint=hint))

@@ -70,7 +70,7 @@ def finished(service: Service, job: str) -> FinishedJob:
     """
     outcome = service.components.jobs.outcome(job)
     if outcome is None:
-        info = ErrorInfo("MS-143", f"{job} has not finished yet", hint="Wait for it to end.")
+        info = ErrorInfo("MS-143", f"{job} has not ended yet", hint="Wait for it to end.")
         raise RefusedError(409, info)
     if outcome.view.status is not JobStatus.SUCCEEDED:
         message = f"{job} has no results: it ended {outcome.view.status.value}"
@@ -138,7 +138,7 @@ def _add_resubmission(routes: APIRouter, service: Service) -> None:
         """Download the text of a job: the JSON job as it was submitted, or the SQL of a query."""
         text = await service.history.source(job_id)
         if text is None:
-            message = f"{job_id} has no text: a program submitted its plan"
+            message = f"{job_id} has no source text: a program submitted its plan"
             raise RefusedError(404, ErrorInfo("MS-158", message))
         name = f'attachment; filename="{job_id}.{text.kind}"'
         headers = {"Content-Disposition": name, **NO_STORE}
@@ -231,7 +231,7 @@ def _add_metrics(routes: APIRouter, service: Service) -> None:
         """Show that the master lives, and whether it can take jobs."""
         if service.components.loop.trouble is None:
             return answer(models.Health())
-        reason = "the journal cannot be written; nothing new is taken in until it can"
+        reason = "the journal cannot be written; the master accepts nothing new until it can"
         return answer(models.Degraded(reason=reason))
 
 
@@ -311,10 +311,10 @@ def _add_results(routes: APIRouter, service: Service) -> None:
         response_model=models.JobResults,
         responses={
             200: {"content": {media_type: {} for _, media_type in FORMATS.values()}},
-            206: {"description": "The part that `Range: bytes=N-` asked for."},
+            206: {"description": "The part requested by `Range: bytes=N-`."},
             409: {"model": models.ErrorAnswer},
             410: {"model": models.ErrorAnswer},
-            416: {"description": "The output is not that long."},
+            416: {"description": "The requested range is beyond the end of the output."},
             507: {"model": models.ErrorAnswer},
         },
     )

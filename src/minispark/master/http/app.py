@@ -99,7 +99,7 @@ def _add_errors(app: FastAPI, pages: Pages) -> None:
     @app.exception_handler(Exception)
     async def unexpected(request: Request, error: Exception) -> JSONResponse:
         _log.error("request_failed", path=request.url.path, exc_info=error)
-        info = ErrorInfo("MS-500", "the master failed over this request; its log says why")
+        info = ErrorInfo("MS-500", "the master failed while handling this request; see its log")
         return _answer(500, info)
 
 

@@ -124,9 +124,9 @@ def _add_login(routes: APIRouter, service: Service, pages: Pages, cookies: Cooki
         entry = service.logins.open(code)
         if entry is None:
             status = 401 if code else 200
-            hint = "Ask for another one."
-            info = ErrorInfo("MS-620", "This link has been used, or is too old", hint=hint)
-            text = pages.refused(401, info if code else ErrorInfo("MS-601", "this needs a login"))
+            hint = "Get another one with: minispark ui --print"
+            info = ErrorInfo("MS-620", "This link was already used, or has expired", hint=hint)
+            text = pages.refused(401, info if code else ErrorInfo("MS-601", "login required"))
             return HTMLResponse(text, status, headers=_PAGE)
         headers = {"Set-Cookie": cookies.set_cookie(entry.level), **NO_STORE}
         return RedirectResponse(entry.next, 303, headers=headers)

@@ -290,5 +290,5 @@ class JobStore:
 def no_such_job(job: str, ids: Iterable[str] = ()) -> RefusedError:
     """Return the error for an unknown job; ``ids`` are existing ones, the likeliest first."""
     suggestion = did_you_mean(job[:_ID_CHARS], islice(ids, _COMPARED_IDS))
-    hint = suggestion or "Finished jobs are kept for a while only; minispark jobs lists them."
+    hint = suggestion or "Completed jobs are kept for a limited time; minispark jobs lists them."
     return RefusedError(404, ErrorInfo("MS-140", f"there is no job {job[:100]!r}", hint=hint))

@@ -152,7 +152,7 @@ class Planner:
     async def _read(self, answers: asyncio.StreamReader) -> _Reply:
         size = int.from_bytes(await answers.readexactly(_LENGTH_BYTES), "big")
         if size > _MAX_REPLY_BYTES:
-            msg = f"its answer would take {size} bytes"
+            msg = f"its answer would be {size} bytes long"
             raise OSError(msg)
         return _Reply.model_validate_json(await answers.readexactly(size))
 

@@ -94,7 +94,7 @@ class PlannerPool:
 
 
 def _too_many(count: int) -> RefusedError:
-    message = f"{count} jobs with this token, from this address, wait to be planned already"
+    message = f"{count} jobs with this token, from this address, are already waiting to be planned"
     return RefusedError(
-        429, ErrorInfo("MS-149", message, hint="Send the next when one is planned.")
+        429, ErrorInfo("MS-149", message, hint="Submit the next one when one of them is planned.")
     )

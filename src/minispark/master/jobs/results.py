@@ -168,7 +168,7 @@ def _sink_chunks(sink: SinkOutput, root: Path | None, format_: str, spool: Path)
         for path in paths:
             # Refuse symlinks: they could point to files that only the master may read.
             if path.is_symlink():
-                raise _gone(sink.node, f"{path.name} is a link now")
+                raise _gone(sink.node, f"{path.name} has become a link")
         if sink.format == format_ and format_ in ("csv", "jsonl"):
             header = _header(paths[0]) if format_ == "csv" else b""
             yield from _file_chunks(paths, header=header)
@@ -301,7 +301,8 @@ def _refused_by_system(error: Exception, node: str | None, spool: Path) -> Refus
             f"the master cannot prepare this download in {spool}: {reason}",
             node=node,
             file=str(spool),
-            hint="Make room on its disk; csv, jsonl and arrow need none if read from the start.",
+            hint="Free space on its disk. csv, jsonl and arrow need no space if read from the "
+            "start.",
         ),
     )
 
@@ -311,8 +312,9 @@ def _gone(node: str | None, reason: str) -> RefusedError:
         410,
         ErrorInfo(
             "MS-144",
-            f"the result {node or ''!r} is not there any more: {reason}",
+            f"the result {node or ''!r} no longer exists: {reason}",
             node=node,
-            hint="The worker that held it is gone, or it was lost; submit the job again.",
+            hint="The worker that stored it has left, or the result was lost. Submit the job "
+            "again.",
         ),
     )

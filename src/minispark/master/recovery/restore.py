@@ -207,7 +207,7 @@ def _fail(parts: Components, live: RunningJob, why: str) -> FinishedJob:
     record, job, root, now = live.record, live.job_id, parts.config.data_root, wall_s()
     error: ErrorInfo | None = ErrorInfo(
         "MS-218",
-        f"the master was restarted while the job ran and could not go on with it: {why}",
+        f"the master was restarted while the job ran and could not continue it: {why}",
         hint="Submit it again.",
     )
     if live.manifests is not None:

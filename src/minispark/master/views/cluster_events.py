@@ -84,7 +84,7 @@ class EventPublisher:
                 yield _worker(fact.worker, "registered", words)
             case WorkerDraining():
                 self._up -= {fact.worker}
-                words = "is draining: it gets no more work, and its blocks move to other workers"
+                words = "is draining: it gets no more tasks, and its blocks move to other workers"
                 yield _worker(fact.worker, "draining", words)
             case HeartbeatDiff():
                 yield from self._lost(fact.worker, fact.lost, "does not have them")
@@ -101,10 +101,10 @@ class EventPublisher:
         if excluded == self._excluded:
             return
         for worker in sorted(excluded - self._excluded):
-            words = "gets no work for a while: too many tasks failed there in a row"
+            words = "gets no tasks for now: too many tasks in a row failed on it"
             yield _worker(worker, "excluded", words)
         for worker in sorted((self._excluded - excluded) & self._up):
-            yield _worker(worker, "admitted", "gets work again")
+            yield _worker(worker, "admitted", "gets tasks again")
         self._excluded = excluded
 
     def _master_started(self) -> ClusterEvent:
@@ -120,18 +120,16 @@ class EventPublisher:
             return ClusterEvent(
                 "master", "started", f"the master of a new cluster started{goes_on}"
             )
-        return ClusterEvent(
-            "master", "restarted", f"the master started again (life {life}){goes_on}"
-        )
+        return ClusterEvent("master", "restarted", f"the master restarted (run {life}){goes_on}")
 
     def _room(self, fact: HeartbeatDiff) -> Iterator[ClusterEvent]:
         before = self._full.pop(fact.worker, None)
         if fact.full is not None:
             self._full[fact.worker] = fact.full
         if fact.full is not None and fact.full != before:
-            yield _worker(fact.worker, "full", f"takes no more work: its {fact.full} is full")
+            yield _worker(fact.worker, "full", f"accepts no more tasks: its {fact.full} is full")
         if fact.full is None and before is not None:
-            yield _worker(fact.worker, "room", f"takes work again: its {before} has room")
+            yield _worker(fact.worker, "room", f"accepts tasks again: its {before} has room")
 
     def _worker_down(self, command: WorkerDown) -> Iterator[ClusterEvent]:
         yield _worker(command.worker, "down", f"is DOWN: {reason_words(command.reason)}")

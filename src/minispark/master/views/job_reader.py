@@ -132,5 +132,5 @@ def _idle_reason(components: Components) -> str | None:
         return "there is no worker; start one with: minispark worker"
     if all(session.full for session in up):
         full = " and ".join(sorted({session.full for session in up if session.full}))
-        return f"the workers take no more work: their {full} is full"
+        return f"the workers accept no more tasks: their {full} is full"
     return None

@@ -63,7 +63,7 @@ def map_function(cutter: Cutter, node: Node, relations: Mapping[Node, Relation])
     if isinstance(function, dict) and function.keys() <= _ROW_FUNCTIONS:
         return relations[child].under(node)
     name = next(iter(function)) if isinstance(function, dict) else str(function)
-    return run_whole(cutter, node, relations, why=f"{name} is not known to split")
+    return run_whole(cutter, node, relations, why=f"{name} cannot be split")
 
 
 def _repartition(cutter: Cutter, child: Node, relation: Relation, partitions: int) -> Relation:

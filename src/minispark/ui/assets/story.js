@@ -34,7 +34,7 @@ export class StoryPlayer {
 
   // Loads how long the story is now. At the end of the old story it goes to the end of the new one.
   show() {
-    this.shown = this.reload().catch(() => { this.count.textContent = "The story cannot be read now"; });
+    this.shown = this.reload().catch(() => { this.count.textContent = "The story cannot be loaded now"; });
     return this.shown;
   }
 
@@ -80,7 +80,7 @@ export class StoryPlayer {
       try {
         this.keep(await this.load({step: at}));
       } catch {
-        this.count.textContent = `Step ${at} cannot be read now`;
+        this.count.textContent = `Step ${at} cannot be loaded now`;
       }
       if (turn !== this.turn) return;
     }
@@ -107,13 +107,13 @@ export class StoryPlayer {
   }
 
   decided(step) {
-    if (!step.decided.length) return [element("p", {class: "muted"}, "Nothing was decided.")];
+    if (!step.decided.length) return [element("p", {class: "muted"}, "No decision.")];
     const deeds = step.decided.map((deed) => {
       const item = element("li", {}, deed.sentence);
       if (deed.rule) item.append(element("br"), element("span", {class: "rule"}, `because ${deed.rule}`));
       return item;
     });
     if (step.more) deeds.push(element("li", {class: "muted"}, `and ${step.more} more`));
-    return [element("dl", {}, element("dt", {}, "What was decided, and why"), element("dd", {}, element("ul", {}, ...deeds)))];
+    return [element("dl", {}, element("dt", {}, "Decisions and reasons"), element("dd", {}, element("ul", {}, ...deeds)))];
   }
 }

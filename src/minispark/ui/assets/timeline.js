@@ -12,7 +12,7 @@ export class TimelineView {
     this.canvas = document.createElement("canvas");
     this.canvas.tabIndex = 0;
     this.canvas.setAttribute("role", "application");
-    this.canvas.setAttribute("aria-label", "Timeline of the attempts: arrow keys go from one to the next, plus and minus zoom");
+    this.canvas.setAttribute("aria-label", "Timeline of the attempts: arrow keys select an attempt, plus and minus zoom");
     this.spacer = document.createElement("div");
     this.tip = document.createElement("div");
     this.tip.className = "tip";
@@ -86,7 +86,7 @@ export class TimelineView {
     };
     const stages = Object.entries(this.data.stages).slice(0, 8).map(([id, name]) => entry(colours.stage[id % 8], `${id} ${name}`));
     const kinds = [entry(colours.bad, "failed"), entry(colours.off, "cancelled")];
-    if (this.special.size) kinds.push(entry(colours.ink, "second attempt beside the first", "hollow"));
+    if (this.special.size) kinds.push(entry(colours.ink, "second attempt, in parallel", "hollow"));
     if (this.data.lane.some((lane) => lane < 0)) kinds.push(entry(colours.off, "queue time", "hollow"));
     this.legend.replaceChildren(...stages, ...kinds);
   }
@@ -140,7 +140,7 @@ export class TimelineView {
       pen.clip();
       pen.fillText(row.worker, 10, y + 12);
       pen.fillStyle = colours.soft;
-      if (row.waits) pen.fillText("in line", 10, y + row.lanes * LANE + 12 + (row.lanes === 0 ? LANE : 0));
+      if (row.waits) pen.fillText("queued", 10, y + row.lanes * LANE + 12 + (row.lanes === 0 ? LANE : 0));
       pen.restore();
     }
   }
@@ -219,7 +219,7 @@ export class TimelineView {
     ];
     if (lane >= 0 && stood > 0.001) lines.push(`queue time ${durationText(stood)} before`);
     if (data.rows[index]) lines.push(`gave ${countText(data.rows[index])} rows`);
-    if (this.special.has(index)) lines.push("second attempt, beside the first");
+    if (this.special.has(index)) lines.push("second attempt, in parallel");
     return lines;
   }
 
