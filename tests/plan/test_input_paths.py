@@ -89,7 +89,7 @@ def test_partitions_stay_columns_beside_hidden_files(files: Files) -> None:
 
 
 def test_a_delta_table_is_refused(files: Files) -> None:
-    with pytest.raises(UsageError, match="rows that were deleted"):
+    with pytest.raises(UsageError, match="deleted rows"):
         files_of(str(files("a.parquet", "_delta_log/0.json")))
 
 
