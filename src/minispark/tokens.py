@@ -50,8 +50,7 @@ def derive(secret: str, level: Level) -> str:
     if level is Level.ROOT:
         return secret
     if level_of(secret) is not Level.ROOT:
-        msg = f"a {level_of(secret)} token is not a shared secret: no other token can be "
-        "derived from it"
+        msg = f"no token can be derived from a {level_of(secret)} token: it is not a shared secret"
         hint = "Give the master's own token: the text of its token file."
         raise UsageError(msg, code="MS-605", hint=hint)
     return f"{_PREFIX}{level}-{_mac(secret, f'minispark token v1: {level}')}"

@@ -33,7 +33,12 @@ WRONG = [
     (("filter", {"where": "qty > 1" + " " * 10_000}), "where", "10,000", None),
     (("reduce_by_key", {"fn": "sum"}), "key", "no column 'key'", "columns are"),
     (("reduce_by_key", {"fn": "sum", "key": "sku", "value": "sku"}), "value", "a key", None),
-    (("reduce_by_key", {"fn": "sum", "key": "qty", "value": "sku"}), "fn", "cannot be summed", None),
+    (
+        ("reduce_by_key", {"fn": "sum", "key": "qty", "value": "sku"}),
+        "fn",
+        "cannot be summed",
+        None,
+    ),
     (("reduce_by_key", {"fn": "mean", "key": "qty", "value": "sku"}), "fn", "not supported", None),
     (("reduce_by_key", {"fn": "sum", "key": ["sku", "sku"]}), "key", "twice", None),
     (("reduce", {"fn": "sum", "value": "prise"}), "value", "no column 'prise'", "'price'"),

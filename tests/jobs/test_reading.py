@@ -35,7 +35,7 @@ PLAIN = Reading("r", "x.csv")
          "Unpack the file"),
         ("signal SIGKILL", "", None, "MS-169", "memory ran out", "Make the job smaller"),
         ("signal SIGSEGV", "", None, "MS-130", "(signal SIGSEGV)", "An expression is probably"),
-        ("signal SIGSEGV", "", PLAIN, "MS-130", "(signal SIGSEGV) while the file", "Check that the file"),
+        ("signal SIGSEGV", "", PLAIN, "MS-130", "(signal SIGSEGV) while the file", "Check that"),
         ("exit code 3", "", None, "MS-130", "(exit code 3)", "log of the master"),
         ("", "", None, "MS-130", "(no answer)", "log of the master"),
     ],

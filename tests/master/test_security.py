@@ -227,8 +227,8 @@ def test_a_token_is_asked_for_before_the_body_is_read(bench: Bench) -> None:
     ("changes", "says"),
     [
         ({"token": ""}, "token"),
-        ({"host": EVERYWHERE}, "clear text"),
-        ({"host": "spark.lan"}, "clear text"),
+        ({"host": EVERYWHERE}, "unencrypted"),
+        ({"host": "spark.lan"}, "unencrypted"),
         ({"tls_cert": Path("c.pem")}, "--tls-key"),
     ],
 )

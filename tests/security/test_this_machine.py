@@ -264,14 +264,14 @@ def test_no_token_goes_beyond_this_machine_in_clear_text(
 ) -> None:
     monkeypatch.setenv("MINISPARK_STATE_DIR", str(tmp_path / "state"))
     monkeypatch.delenv("MINISPARK_INSECURE", raising=False)
-    with pytest.raises(UsageError, match="clear text") as refused:
+    with pytest.raises(UsageError, match="unencrypted") as refused:
         MasterClient(url, token="t")  # noqa: S106
     assert (refused.value.info.code, "MINISPARK_INSECURE" in str(refused.value.info.hint)) == (
         "MS-107",
         True,
     )
     query = pl.DataFrame({"a": [1]}).lazy()
-    with pytest.raises(UsageError, match="clear text"):
+    with pytest.raises(UsageError, match="unencrypted"):
         query.collect(engine=ms.Engine(url, token="t"))  # noqa: S106
     for harmless in ("http://127.0.0.5:1", "http://[::1]:1", "http://LOCALHOST:1", "https://b"):
         MasterClient(harmless, token="t").close()  # noqa: S106

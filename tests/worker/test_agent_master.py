@@ -113,7 +113,9 @@ def test_a_worker_that_meets_no_master_says_so(tmp_path: Path, name: str) -> Non
     async def scenario() -> None:
         async with serving(FakeMaster(refuse=NO_ANSWERS[name]).app()) as url:
             agent = agent_for(url, tmp_path, FakeExecutors())
-            with pytest.raises(UsageError, match="no answer of a Mini-Spark master") as refused:
+            with pytest.raises(
+                UsageError, match="does not answer as a Mini-Spark master"
+            ) as refused:
                 async with asyncio.timeout(60):
                     await agent.run()
             assert refused.value.info.code == "MS-502"

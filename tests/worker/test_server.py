@@ -176,7 +176,7 @@ def test_a_port_whose_metrics_have_no_port_is_refused(tmp_path: Path) -> None:
 
 
 def test_clear_text_beyond_this_machine_must_be_asked_for(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="clear text"):
+    with pytest.raises(UsageError, match="unencrypted"):
         serve(config(tmp_path, host="192.0.2.1"))
 
 

@@ -66,8 +66,9 @@ def text_column(node: Operator, column: str | None, table: Table, *, default: st
         if len(texts) != 1:
             candidates = listed(texts) if texts else "none"
             hint = f'name one in "column"; columns are: {listed(table.schema)}'
-            problem = f"there is no column {shown(default)} and there is not exactly one text "
-            f"column ({candidates})"
+            problem = (
+                f"there is no column {shown(default)}, nor exactly one text column ({candidates})"
+            )
             fail(node, "column", problem, code="MS-164", hint=hint)
         name = texts[0]
     if table.schema[name] not in (pl.String, pl.Null):

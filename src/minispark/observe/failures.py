@@ -84,7 +84,7 @@ def _meaning(failure: errors.Failure) -> errors.ErrorInfo:
             return errors.ErrorInfo(
                 "MS-205",
                 f"a task timed out after {failure.limit_s:g} s",
-                hint="Increase --task-timeout, or use more partitions.",
+                hint="Give tasks more time with --task-timeout, or use more partitions.",
             )
         case errors.Cancelled():
             return errors.ErrorInfo("MS-301", "the job was cancelled")
@@ -104,5 +104,5 @@ def _out_of_memory(failure: errors.OutOfMemory) -> errors.ErrorInfo:
     return errors.ErrorInfo(
         "MS-204",
         f"a task went {bound}{used}{inputs}",
-        hint="Increase the workers' --memory-limit-mb, or use more partitions.",
+        hint="Give the workers more with --memory-limit-mb, or use more partitions.",
     )

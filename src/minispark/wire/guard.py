@@ -273,7 +273,7 @@ def _too_weak(level: Level, levels: frozenset[Level]) -> ErrorInfo:
     needed = f"a {' or '.join(enough)} token" if enough else "the shared secret"
     return ErrorInfo(
         "MS-607",
-        f"a {level} token does not allow this: it requires {needed}",
+        f"this requires {needed}; a {level} token is not enough",
         hint="The cluster's administrator creates one with: minispark token"
         + (f" {enough[-1]}" if enough else " (do not pass on the shared secret itself)"),
     )
