@@ -152,7 +152,7 @@ def _ready_made(words: Words) -> dict[str, Case]:
 
 
 def wordcount_column(bench: OptionBench) -> None:
-    assert "several columns" in bench.refused(*_words(bench))
+    assert "several text columns" in bench.refused(*_words(bench))
     found = json.loads(bench.run(*_words(bench, "--column", "b", "--json")).stdout)
     assert (found["column"], {row["key"] for row in found["rows"]}) == ("b", {"or", "be"})
 
