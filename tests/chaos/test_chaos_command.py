@@ -39,7 +39,7 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_answer_is_the_same_and_the_faults_are_listed(job: Path) -> None:
     done = CliRunner().invoke(app, ["chaos", str(job), "--seed", "7", "--faults", "3"])
     assert done.exit_code == 0, done.output
-    assert "the same answer: 2,999 rows" in done.output
+    assert "the same result: 2,999 rows" in done.output
     assert "seed 7" in done.output
     assert " %  " in done.stderr
     assert not (job.parent / "mine").exists()

@@ -152,7 +152,7 @@ def test_metrics_as_tables_and_json(ask: Callable[..., Ran], watched: Watched, w
 
 def test_metrics_of_a_job(ask: Callable[..., Ran], watched: Watched) -> None:
     shown = ask("metrics", "job", watched.good)
-    assert "Fused nodes run as one query" in shown.stdout
+    assert "Fused operators run as one query" in shown.stdout
     assert f"{6 * LINES:,}" in shown.stdout
     assert json.loads(ask("metrics", "job", watched.good, "--json").stdout)["retries"] == 0
     gone = ask("metrics", "job", "job-x")
@@ -175,7 +175,7 @@ def test_metrics_of_a_worker(ask: Callable[..., Ran], watched: Watched) -> None:
     lost = ask("metrics", "worker", f"http://127.0.0.1:{1 if port != 1 else 2}")
     assert (lost.returncode, "port plus 1000" in lost.stderr) == (3, True)
     no_worker = ask("metrics", "worker", watched.cluster.url)
-    assert (no_worker.returncode, "does not show a worker's" in no_worker.stderr) == (2, True)
+    assert (no_worker.returncode, "does not serve a worker's" in no_worker.stderr) == (2, True)
 
 
 def test_a_mistyped_job_suggests_the_nearest(ask: Callable[..., Ran], watched: Watched) -> None:

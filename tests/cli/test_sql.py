@@ -168,7 +168,7 @@ def test_the_plan_is_shown_and_nothing_runs(minispark: Minispark, table: Path) -
         (("select kk from t", "--table", "{t}"), "Did you mean"),
         (("select k from u", "--table", "{t}"), "Tables are: t."),
         (("select k from t", "--table", "nowhere.csv"), "nowhere.csv matches no file"),
-        (("select k from t", "--table", "{t}", "--table", "t={t}"), "two tables 't'"),
+        (("select k from t", "--table", "{t}", "--table", "t={t}"), "two tables are named 't'"),
         (("select k from t", "--table", "t=t.bin"), "and holds no UTF-8 text"),
         (("select 1", "--engine", "there"), "there is no engine 'there'"),
         (("delete from t", "--table", "{t}"), "only a query is allowed, not 'delete'"),

@@ -389,7 +389,7 @@ def test_a_killed_worker_goes_down_and_its_task_moves(
         gate.touch()
     expect(page.locator("#headline")).to_contain_text("Done in")
     expect(page.locator("#headline")).to_contain_text("ran again")
-    expect(page.locator("#advice")).to_contain_text("ended with their worker")
+    expect(page.locator("#advice")).to_contain_text("ended because a worker")
     thread.join(60)
     assert found == [4 * ROWS]
 

@@ -282,7 +282,9 @@ def test_two_ticked_jobs_are_compared(eyes: Eyes, page: Page, master: Master) ->
     first, second = (job_id("5f1756d0", 1, number) for number in (119, 118))
     assert page.url.endswith(f"/compare?a={first}&b={second}")
     expect(page.locator(".headline")).to_contain_text("took 1 min 59 s, the second 1 min 58 s")
-    expect(page.locator("section[aria-labelledby=plan-title]")).to_contain_text("read the same")
+    expect(page.locator("section[aria-labelledby=plan-title]")).to_contain_text(
+        "Both plans are the same"
+    )
     for width in WIDTHS:
         page.set_viewport_size({"width": width, "height": 800})
         assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0, width
@@ -290,7 +292,7 @@ def test_two_ticked_jobs_are_compared(eyes: Eyes, page: Page, master: Master) ->
     page.get_by_role("link", name="Swap").click()
     expect(page.get_by_label("First")).to_have_value(second)
     page.goto(f"{master.url}/compare")
-    expect(page.locator("main")).to_contain_text("Tick two jobs")
+    expect(page.locator("main")).to_contain_text("Select two jobs")
 
 
 def test_attempts_are_searched_and_sorted(page: Page, master: Master) -> None:

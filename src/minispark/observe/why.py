@@ -263,7 +263,7 @@ RULES: tuple[Rule, ...] = (
 
 _FAILURES: dict[type[Failure], tuple[str, str]] = {
     WorkerLost: (
-        "ended because their worker or its process ended",
+        "ended because a worker or its process ended",
         "See the log of the worker: it may have been killed for using too much memory, or lost "
         "its network connection.",
     ),
