@@ -153,7 +153,7 @@ def test_receipts_are_compared_as_the_labels_promise() -> None:
     assert status(Label.UNORDERED, (3, 7), (1, None)) == ("equal", "")
     assert status(Label.DETERMINATE, (3, 8), (1, 9))[0] == "differs"
     assert "gave 4 rows and then 5" in status(Label.UNORDERED, (3, 7), (2, 9))[1]
-    assert "spread" in status(Label.UNORDERED, (2, 7), (2, 9))[1]
+    assert "distributed" in status(Label.UNORDERED, (2, 7), (2, 9))[1]
     assert status(Label.INDETERMINATE, (9, 9), (9, 9)) == ("may differ", "")
 
 

@@ -185,7 +185,7 @@ def test_it_gives_up_where_nothing_comes_and_the_next_call_goes_on(tmp_path: Pat
     answers = Answers(b"0123456789", breaks=(4, *[4] * 20))
     with pytest.raises(MasterUnreachableError) as caught:
         save(answers, tmp_path / "x")
-    assert "4 bytes have come" in str(caught.value.info.hint)
+    assert "4 bytes were downloaded" in str(caught.value.info.hint)
     assert not (tmp_path / "x").exists()
     answers.breaks.clear()
     assert save(answers, tmp_path / "x") == 10

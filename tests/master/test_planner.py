@@ -26,9 +26,9 @@ TOKEN = "secret-of-the-tests-0123456789"  # noqa: S105
     [
         ("wrong", "MS-110", "no column x"),
         ("crash", "MS-130", "SIGABRT"),
-        ("garbage", "MS-130", "ended the planner"),
+        ("garbage", "MS-130", "the planner process ended"),
         ("hang", "MS-131", "timed out after 0.5 s"),
-        ("killed", "MS-169", "when memory runs out, while the compressed file 'x.gz' (node 'r')"),
+        ("killed", "MS-169", "because memory ran out, while the compressed file 'x.gz' (node 'r')"),
         ("no memory", "MS-169", "than its limit of 4,096 MB, while the compressed file 'x.gz'"),
         ("slow file", "MS-131", "timed out after 0.5 s, while the compressed file 'x.gz'"),
     ],

@@ -372,7 +372,7 @@ def test_the_machine_of_a_worker_is_listed_and_outlives_the_master(bench: Bench)
             assert second["facts"] is None
             page = (await client.http.get("/workers", headers={"Accept": "text/html"})).text
             assert "&lt;b&gt;here" in page
-            assert "does not say this" in page
+            assert "do not report this" in page
             assert f"Python {versions().python}" in page
         async with bench.master() as client:
             again, _ = (await client.get("/api/v1/workers")).json()["workers"]

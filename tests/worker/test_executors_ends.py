@@ -35,7 +35,7 @@ DEATHS = {
     "import os, signal; os.kill(os.getpid(), signal.SIGKILL)": "signal 9 (SIGKILL)",
     "import ctypes; ctypes.string_at(0)": "signal 11 (SIGSEGV)",
     "import os; os._exit(3)": "exit code 3",
-    "import os; os.write(2, b'last words\\n'); os._exit(4)": "last words: last words",
+    "import os; os.write(2, b'last words\\n'); os._exit(4)": "last output: last words",
 }
 
 
