@@ -103,7 +103,7 @@ def test_a_named_state_directory_has_its_own_master_only(
     with master(tmp_path / "a", ONE, token="of a"):  # noqa: S106
         monkeypatch.setenv("MINISPARK_STATE_DIR", str(tmp_path / "b"))
         assert discovery.find_master() == discovery.DEFAULT_MASTER
-        # A URL is named: its token is known wherever the shell looks for a master.
+        # A URL is named: its token is known in every state directory.
         assert discovery.find_token(ONE, tmp_path / "b") == "of a"
         with master(tmp_path / "b", TWO):
             assert discovery.find_master() == TWO

@@ -170,7 +170,7 @@ def advertised(discovery: Discovery, *, state: Path, registry: Path | None) -> I
                 _remove_useless(masters)
                 digest = hashlib.sha256(os.fsencode(state.resolve())).hexdigest()[:16]
                 files.enter_context(_locked_file(masters / f"{digest}.json", discovery))
-        # Last, since whoever waits for this file expects the master to be complete.
+        # Last, since a reader that waits for this file expects the master to be complete.
         files.enter_context(_locked_file(config.secure_dir(state) / _FILE, discovery))
         yield
 

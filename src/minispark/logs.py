@@ -59,7 +59,7 @@ class LogBuffer:
 
 
 def _within(fields: dict[str, Any], chars: int) -> dict[str, Any]:
-    """Return fields of simple values, cut so that all together have at most so many characters."""
+    """Return fields of simple values, cut so that all together stay below a limit."""
     short: dict[str, Any] = {}
     for name, value in fields.items():
         chars -= len(name)

@@ -1,4 +1,4 @@
-"""How far a job is and how long it still takes: what is told of which stages."""
+"""How far a job is and how long it still takes: the state of its stages."""
 
 from __future__ import annotations
 

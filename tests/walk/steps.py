@@ -37,7 +37,7 @@ def serves(name: str, *patterns: str) -> Step:
 
 
 def makes(file: str, *, rows: int) -> Step:
-    """Run a command that writes a file of so many rows, and a header."""
+    """Run a command that writes a file of ``rows`` rows and a header."""
 
     def step(shell: Shell, line: str) -> None:
         (shell.root / file).unlink(missing_ok=True)

@@ -25,7 +25,7 @@ _LIGHT = 0.05
 _TASK_S = 0.002
 """The shortest time of a task: it has to be sent, started and reported."""
 _MIN_SHARE = 0.05
-"""From a smaller part of the input no time can be told."""
+"""A smaller part of the input gives no estimate."""
 _MAX_SHARE = 0.95
 """Of a task whose input says nothing, at most this is taken for done, however long it runs."""
 _OVERDUE = 1.5
@@ -142,7 +142,7 @@ def estimate(stages: Sequence[StageWork], *, slots: int) -> Estimate:
     stages
         The stages of the job, in the order in which they run.
     slots
-        Tasks that the workers run at a time; 0 if there is no worker: then no time is told.
+        Tasks that the workers run at a time; 0 if there is no worker: then there is no estimate.
     """
     timed = _timed(stages)
     total_s = sum(stage.done_s + stage.left_s for stage in timed)
@@ -192,7 +192,7 @@ def _measured_task_s(work: StageWork) -> float | None:
 
 
 def left_words(left_s: float | None, sure: Sureness | None) -> str | None:
-    """Return ``about 40 s left`` or ``at least 2 min left``, None if no time can be told."""
+    """Return ``about 40 s left`` or ``at least 2 min left``, None if there is no estimate."""
     if left_s is None or sure is None:
         return None
     return f"{sure} {_round_words(left_s)} left"
