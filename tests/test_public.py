@@ -34,6 +34,21 @@ def test_importing_the_package_loads_neither_polars_nor_the_http_libraries() -> 
     assert {"polars", "fastapi", "httpx2", "pydantic"}.isdisjoint(json.loads(out))
 
 
+def test_a_small_query_loads_nothing_that_runs_other_processes() -> None:
+    code = """
+import json, sys
+import polars as pl
+import minispark
+pl.LazyFrame({"n": [1]}).select(pl.col("n") + 1).collect(engine=minispark.Engine())
+print(json.dumps(list(sys.modules)))
+"""
+    out = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout
+    heavy = {"httpx2", "minispark.scheduler.core", "minispark.worker", "pydantic", "structlog"}
+    assert heavy.isdisjoint(json.loads(out))
+
+
 def test_what_speaks_to_a_master_waits_for_polars_only_where_there_are_rows() -> None:
     modules = "minispark.cli.remote, minispark.cli.job_metrics"
     code = f"import sys, {modules}; print('polars' in sys.modules)"

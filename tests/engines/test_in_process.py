@@ -11,7 +11,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from minispark.engines.in_process import WHOLE_BYTES, InProcessRunner, fits_whole
+from minispark.engines.in_process import InProcessRunner
+from minispark.engines.whole import WHOLE_BYTES, fits_whole
 from minispark.errors import JobFailedError
 from minispark.jobs import plan_job
 from minispark.plan.build import PlanOutput, plan_outputs

@@ -14,8 +14,8 @@ from tests.engines.failing import FAILING, check_same_failure
 import minispark as ms
 from minispark.engines import polars_engine, progress
 from minispark.engines.base import JobOutcome, JobSummary
-from minispark.engines.in_process import fits_whole
 from minispark.engines.local import LocalRunner
+from minispark.engines.whole import fits_whole
 from minispark.errors import JobFailedError, MinisparkError
 from minispark.observe.views import JobView, StageProgress
 from minispark.plan.build import PlanOutput, plan_outputs

@@ -75,8 +75,9 @@ def run_and_show(
 
 
 def _run_here(job: Mapping[str, Any]) -> _Run:
-    from minispark.engines.in_process import WHOLE_BYTES, InProcessRunner, fits_whole
+    from minispark.engines.in_process import InProcessRunner
     from minispark.engines.local import LocalRunner
+    from minispark.engines.whole import WHOLE_BYTES, fits_whole
     from minispark.jobs import plan_job
     from minispark.settings import PlanSettings
 

@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import cache, partial
 from types import ModuleType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
 import polars.lazyframe.engine
@@ -25,14 +25,9 @@ from polars._utils.unstable import issue_unstable_warning
 from polars.lazyframe.query_result import QueryResult, SingleNodeQueryResult
 
 from minispark.engines.background import BackgroundQuery, Cancellation, in_background
-from minispark.engines.base import JobOutcome, Runner
-from minispark.engines.cluster import ClusterRunner
-from minispark.engines.in_process import WHOLE_BYTES, collect_whole, fits_whole
-from minispark.engines.local import LocalRunner
-from minispark.engines.progress import ProgressLine, Show
 from minispark.engines.public import public
-from minispark.engines.query_result import StoredResult
 from minispark.engines.staging import staged, with_final_paths
+from minispark.engines.whole import WHOLE_BYTES, collect_whole, fits_whole
 from minispark.errors import MinisparkError, UnsupportedError
 from minispark.observe.cards import workers_table
 from minispark.plan.build import PlanOutput, plan_outputs
@@ -40,6 +35,14 @@ from minispark.plan.explain import Explanation
 from minispark.plan.query_name import MAX_NAME, query_name
 from minispark.plan.stages import StageGraph
 from minispark.settings import LARGE_BYTES, PlanSettings
+
+# What runs a query in other processes is imported when a query needs it: it takes longer to import
+# than most queries run.
+if TYPE_CHECKING:
+    from minispark.engines.base import JobOutcome, Runner
+    from minispark.engines.cluster import ClusterRunner
+    from minispark.engines.local import LocalRunner
+    from minispark.engines.progress import Show
 
 _STREAMING = pl.StreamingEngine()
 """What runs in this process. It is named explicitly: Polars' default engine may be ours."""
@@ -107,7 +110,7 @@ class Engine(polars.lazyframe.engine.Engine):
             parallelism=parallelism, fallback=fallback, large_bytes=large_bytes
         )
         self._whole_bytes = 0 if processes or url is not None else whole_bytes
-        self._cluster = None if url is None else ClusterRunner(url, token)
+        self._cluster = None if url is None else _cluster(url, token)
         self._url = None if self._cluster is None else self._cluster.client.url
         self._origin: Engine | None = None
         """The engine that closes the connection at its end: one that is used must not end."""
@@ -241,6 +244,8 @@ class Engine(polars.lazyframe.engine.Engine):
         if outcome is None:
             rows = collect_whole(lf, optimizations=optimizations)
             return SingleNodeQueryResult(rows)
+        from minispark.engines.query_result import StoredResult
+
         return StoredResult(outcome, _name(0))
 
     @public
@@ -334,6 +339,8 @@ class Engine(polars.lazyframe.engine.Engine):
             graph = self._plan(frames, optimizations)
             if graph is None or fits_whole(graph, limit_bytes=self._whole_bytes):
                 return None
+            from minispark.engines.progress import ProgressLine
+
             runner, name = self._runner(), self._job_name or query_name(graph)
 
             def started(job_id: str) -> None:
@@ -389,7 +396,15 @@ def _first(result: list[pl.DataFrame] | Exception) -> Any:
 @cache
 def _embedded(_pid: int) -> LocalRunner:
     """Return the runner of all engines in this process; a forked child gets a runner of its own."""
+    from minispark.engines.local import LocalRunner
+
     return LocalRunner()
+
+
+def _cluster(url: str, token: str | None) -> ClusterRunner:
+    from minispark.engines.cluster import ClusterRunner
+
+    return ClusterRunner(url, token)
 
 
 @contextmanager
