@@ -12,13 +12,14 @@ import polars as pl
 import pytest
 
 from minispark.engines.in_process import InProcessRunner
-from minispark.engines.whole import WHOLE_BYTES, fits_whole
+from minispark.engines.whole import fits_whole
 from minispark.errors import JobFailedError
 from minispark.jobs import plan_job
 from minispark.plan.build import PlanOutput, plan_outputs
 from minispark.plan.stages import StageGraph
 from minispark.settings import PlanSettings
 
+_LIMIT = 1 << 28
 TEXT = "text\n" + "to be or not to be\n" * 50
 
 
@@ -45,13 +46,13 @@ def word_count(text: Path, *last: dict[str, Any]) -> StageGraph:
     ]
     ids = [node["id"] for node in nodes]
     job = {"dag": {"nodes": nodes, "edges": list(map(list, pairwise(ids)))}}
-    return plan_job(job, settings=PlanSettings(single_task_bytes=WHOLE_BYTES))
+    return plan_job(job, settings=PlanSettings(single_task_bytes=_LIMIT))
 
 
 def test_a_small_json_job_is_one_task_of_this_process(text: Path, runner: InProcessRunner) -> None:
     graph = word_count(text)
     assert [stage.partitions for stage in graph.stages] == [1]
-    assert fits_whole(graph)
+    assert fits_whole(graph, limit_bytes=_LIMIT)
     outcome = runner.run(graph, name="words")
     counts = dict(outcome.frame().rows())
     assert counts == {"to": 100, "be": 100, "or": 50, "not": 50}
@@ -67,7 +68,7 @@ def test_tasks_have_the_process_of_their_caller(runner: InProcessRunner) -> None
 
     frame = pl.LazyFrame({"n": [1, 2]}).map_batches(pids, schema={"n": pl.Int64, "pid": pl.Int32})
     graph = plan_outputs([PlanOutput("out", frame)])
-    assert not fits_whole(graph)
+    assert not fits_whole(graph, limit_bytes=_LIMIT)
     assert runner.run(graph, name="pids").frame()["pid"].unique().to_list() == [os.getpid()]
 
 

@@ -77,14 +77,15 @@ def run_and_show(
 def _run_here(job: Mapping[str, Any]) -> _Run:
     from minispark.engines.in_process import InProcessRunner
     from minispark.engines.local import LocalRunner
-    from minispark.engines.whole import WHOLE_BYTES, fits_whole
+    from minispark.engines.whole import fits_whole, whole_limit
     from minispark.jobs import plan_job
     from minispark.settings import PlanSettings
 
     with phase("running"):
         # Planned with the limit of small queries: a small job gets one task.
-        graph = plan_job(job, settings=PlanSettings(single_task_bytes=WHOLE_BYTES))
-        small = job.get("parallelism") is None and fits_whole(graph)
+        limit = whole_limit()
+        graph = plan_job(job, settings=PlanSettings(single_task_bytes=limit))
+        small = job.get("parallelism") is None and fits_whole(graph, limit_bytes=limit)
         if not small:
             graph = plan_job(job)
         with InProcessRunner() if small else LocalRunner() as runner:

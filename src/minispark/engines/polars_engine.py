@@ -27,7 +27,7 @@ from polars.lazyframe.query_result import QueryResult, SingleNodeQueryResult
 from minispark.engines.background import BackgroundQuery, Cancellation, in_background
 from minispark.engines.public import public
 from minispark.engines.staging import staged, with_final_paths
-from minispark.engines.whole import WHOLE_BYTES, collect_whole, fits_whole
+from minispark.engines.whole import choose, collect_whole, fits_whole, whole_limit
 from minispark.errors import MinisparkError, UnsupportedError
 from minispark.observe.cards import workers_table
 from minispark.plan.build import PlanOutput, plan_outputs
@@ -76,9 +76,10 @@ class Engine(polars.lazyframe.engine.Engine):
     parallelism
         Number of partitions; None chooses it from the size of the input.
     processes
-        Run small queries in processes too.
+        Run small queries in several processes too.
     whole_bytes
-        A query that reads fewer bytes is small.
+        A query whose files have fewer bytes is small; None is an eighth of the free memory, and
+        at least 256 MiB.
     large_bytes
         An input of at least this size is large.
 
@@ -101,7 +102,7 @@ class Engine(polars.lazyframe.engine.Engine):
         progress: Show = "auto",
         parallelism: int | None = None,
         processes: bool = False,
-        whole_bytes: int = WHOLE_BYTES,
+        whole_bytes: int | None = None,
         large_bytes: int = LARGE_BYTES,
     ) -> None:
         self._job_name: str | None = None
@@ -180,7 +181,10 @@ class Engine(polars.lazyframe.engine.Engine):
         with _marked_inside(), _main_hidden():
             outputs = [PlanOutput(_name(0), lf)]
             settings = replace(self._settings, fallback="silent")
-            return Explanation(plan_outputs(outputs, settings=settings, describe=True))
+            graph = plan_outputs(outputs, settings=settings, describe=True)
+            if self._cluster is not None:
+                return Explanation(graph)
+            return Explanation(graph, str(choose([lf], limit_bytes=self._limit_bytes())))
 
     @public
     def collect(
@@ -336,8 +340,13 @@ class Engine(polars.lazyframe.engine.Engine):
         if not frames or getattr(_inside, "engine", False):
             return None
         with _marked_inside():
+            limit = self._limit_bytes()
+            # What would be gathered is seen in the plan only.
+            silent = self._settings.fallback == "silent"
+            if silent and choose(frames, limit_bytes=limit).whole:
+                return None
             graph = self._plan(frames, optimizations)
-            if graph is None or fits_whole(graph, limit_bytes=self._whole_bytes):
+            if graph is None or fits_whole(graph, limit_bytes=limit):
                 return None
             from minispark.engines.progress import ProgressLine
 
@@ -364,6 +373,9 @@ class Engine(polars.lazyframe.engine.Engine):
             if self._cluster is not None:
                 raise
             return None
+
+    def _limit_bytes(self) -> int:
+        return whole_limit() if self._whole_bytes is None else self._whole_bytes
 
     def _runner(self) -> Runner:
         return self._cluster or _embedded(os.getpid())

@@ -1,26 +1,53 @@
-"""The rule for small queries: they run whole in this process and start no other.
+"""The rule for queries that run whole in this process and start no other.
 
-For a small query, starting processes and exchanging rows costs more than it saves. `fits_whole`
-decides for every front end: the query reads little and has no Python function. (In this process
-Python functions run one at a time, in several processes in parallel.)
+One process with all threads is as fast as Polars. Others cost more, and are worth it if the input
+may not fit in memory, or if Python functions run one at a time in this process.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
 import polars as pl
 from polars.exceptions import PanicException
 
+from minispark.blocks.memory import read_memory
+from minispark.errors import UnsupportedError
+from minispark.formatting import bytes_words
+from minispark.plan.polars_plan import PlanUnreadableError, parse_bytes, post_order
+from minispark.plan.rules.scan import scan_bytes
+from minispark.plan.serialization import serialized
 from minispark.plan.stages import StageGraph
 from minispark.settings import MIB
 
-WHOLE_BYTES = 256 * MIB
-"""Below this input size one process is as fast as several that must be started first."""
-
+_LEAST_BYTES = 256 * MIB
+"""Up to this input size the memory of no machine matters."""
+_SHARE = 8
+"""The part of the free memory that files may have: in memory they are several times larger."""
 _PYTHON_MARKS = (b"OpaquePython", b"AnonymousFunction")
 """Names of Python functions in a binary plan. A column of that name only makes a query slower."""
 
 
-def fits_whole(graph: StageGraph, *, limit_bytes: int = WHOLE_BYTES) -> bool:
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Whether a query runs whole in this process, and why."""
+
+    whole: bool
+    why: str
+
+    def __str__(self) -> str:
+        where = "whole in this process" if self.whole else "in several processes of this machine"
+        return f"It runs {where}: {self.why}."
+
+
+def whole_limit() -> int:
+    """Return the size of the files from which on a query runs in several processes, in bytes."""
+    memory = read_memory()
+    return _LEAST_BYTES if memory is None else max(_LEAST_BYTES, memory.free_bytes // _SHARE)
+
+
+def fits_whole(graph: StageGraph, *, limit_bytes: int) -> bool:
     """Whether a plan reads little and has no Python functions of a user.
 
     A plan with a flow comes from a JSON job; its Python functions are ours and count rows.
@@ -29,8 +56,29 @@ def fits_whole(graph: StageGraph, *, limit_bytes: int = WHOLE_BYTES) -> bool:
         return False
     if graph.flow:
         return True
-    fragments = (branch.fragment for stage in graph.stages for branch in stage.branches)
-    return not any(mark in fragment for fragment in fragments for mark in _PYTHON_MARKS)
+    return not _has_python(branch.fragment for stage in graph.stages for branch in stage.branches)
+
+
+def choose(frames: Sequence[pl.LazyFrame], *, limit_bytes: int) -> Choice:
+    """Choose where queries run on the embedded engine; nothing is planned."""
+    if limit_bytes <= 0:
+        return Choice(whole=False, why="processes are asked for")
+    try:
+        plans = [serialized(frame) for frame in frames]
+        nodes = post_order(*map(parse_bytes, plans))
+    except (PlanUnreadableError, UnsupportedError) as error:
+        return Choice(whole=False, why=str(error))
+    if _has_python(plans):
+        return Choice(whole=False, why="it has a Python function")
+    size = sum(scan_bytes(node) for node in nodes if node.kind == "Scan")
+    whole = size < limit_bytes
+    than = "fewer" if whole else "not fewer"
+    why = f"it reads {bytes_words(size)}, {than} than {bytes_words(limit_bytes)}"
+    return Choice(whole, why)
+
+
+def _has_python(plans: Iterable[bytes]) -> bool:
+    return any(mark in plan for plan in plans for mark in _PYTHON_MARKS)
 
 
 def collect_whole(

@@ -22,9 +22,11 @@ class Explanation:
     """
 
     graph: StageGraph
+    where: str = ""
+    """Where the query runs, and why, if the engine chooses it."""
 
     def __str__(self) -> str:
-        return render(self.graph)
+        return "\n\n".join(filter(None, [self.where, render(self.graph)]))
 
     __repr__ = __str__
 
@@ -34,7 +36,7 @@ class Explanation:
         return render_mermaid(self.graph)
 
     def _repr_html_(self) -> str:
-        text = html.escape(render(self.graph))
+        text = html.escape(str(self))
         return (
             f"<div>{draw(self.graph)}</div>"
             f"<details><summary>logical plan, stages and what was pushed down</summary>"

@@ -43,7 +43,7 @@ def scan(cutter: Cutter, node: Node, relations: Mapping[Node, Relation]) -> Rela
     del relations
     source = cutter.sources.get(node)
     if source is None:
-        return Relation((Part(_absolute(node), 1),), _unsplit_bytes(node))
+        return Relation((Part(_absolute(node), 1),), scan_bytes(node))
     schema = schema_of(node)
     partitions = cutter.hints.get(node) or cutter.settings.parallelism
     if partitions is None and cutter.input_bytes <= cutter.settings.single_task_bytes:
@@ -77,8 +77,8 @@ def _reads_some_dates(source: ScanSource, schema: Mapping[str, pl.DataType]) -> 
     return csv and lenient and any(dtype.is_temporal() for dtype in schema.values())
 
 
-def _unsplit_bytes(node: Node) -> int:
-    """Return the size of the files of a scan that runs whole, 0 if only reading them would tell."""
+def scan_bytes(node: Node) -> int:
+    """Return the size of the files of a scan, 0 if only reading them would tell."""
     paths = paths_of(node.body)
     if paths is None:
         return 0
