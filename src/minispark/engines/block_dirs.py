@@ -19,11 +19,13 @@ import psutil
 
 from minispark import config
 from minispark.blocks.cache import TMPFS, BlockCache, memory_budget, memory_home
+from minispark.blocks.memory import read_memory
 from minispark.blocks.store import BlockStore
 from minispark.errors import UsageError
 from minispark.ids import TaskKey
 from minispark.settings import CacheSettings
 from minispark.worker.directory import WorkDirectory
+from minispark.worker.spill import Spilling, spilling
 
 _SHARE = 8
 """Free memory needed per byte of input. A job's blocks may be a multiple of its input; this leaves
@@ -57,6 +59,14 @@ class BlockDirectories:
             self._store(self._disk).directory,
             memory=None if memory is None else memory.blocks,
             settings=replace(settings, memory_bytes=budget),
+        )
+
+    def spilling(self, slots: int, memory_limit_bytes: int | None) -> Spilling:
+        """Return how each of ``slots`` executors moves data to disk."""
+        home = self._store(self._disk).directory.parent
+        memory = read_memory()
+        return spilling(
+            home / "spill", slots=slots, memory_limit_bytes=memory_limit_bytes, memory=memory
         )
 
     def delete(self, keys: Collection[TaskKey]) -> None:

@@ -159,6 +159,7 @@ class LocalRunner:
             task_timeout_s=self._task_timeout_s,
             memory_limit_bytes=self._memory_limit_bytes,
             on_output=_to_stderr,
+            spilling=self._block_dirs.spilling(self.slots, self._memory_limit_bytes),
         )
         await pool.start()
         return pool

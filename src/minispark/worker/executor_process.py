@@ -23,6 +23,7 @@ from minispark.logs import logger
 from minispark.masks import masked
 from minispark.task.spec import TaskFailure, TaskProgress, TaskReport, TaskSpec
 from minispark.worker.pipes import LENGTH, ExecutorHello, ExecutorReady, pack, unpack
+from minispark.worker.spill import Spilling
 
 _START_TIMEOUT_S = 60.0
 """Importing Polars takes 0.2 s; on a cold, busy disk perhaps ten."""
@@ -45,8 +46,14 @@ class ExecutorEnded(Exception):  # noqa: N818 - an event, not a mistake
 class ExecutorProcess:
     """One executor as its parent sees it, from start to end."""
 
-    def __init__(self, process: asyncio.subprocess.Process, on_output: OutputListener) -> None:
+    def __init__(
+        self,
+        process: asyncio.subprocess.Process,
+        on_output: OutputListener,
+        spilling: Spilling | None = None,
+    ) -> None:
         self._process = process
+        self._spilling = spilling
         self._last_lines: deque[str] = deque(maxlen=_LINES_KEPT)
         self._output = asyncio.create_task(self._listen(on_output))
         self._killed = False
@@ -59,16 +66,23 @@ class ExecutorProcess:
 
     @classmethod
     async def start(
-        cls, *, threads: int, fetch: FetchSettings, on_output: OutputListener
+        cls,
+        *,
+        threads: int,
+        fetch: FetchSettings,
+        on_output: OutputListener,
+        spilling: Spilling | None = None,
     ) -> ExecutorProcess:
         """Spawn a process and wait until it is warm."""
         # Tasks must not read the token of the worker.
         public = {name: value for name, value in os.environ.items() if name not in PRIVATE}
-        environment = public | {
+        own = {
             "POLARS_MAX_THREADS": str(threads),
             "PYTHONUNBUFFERED": "1",
             "RUST_BACKTRACE": "0",
         }
+        # What the user sets is kept.
+        environment = {**({} if spilling is None else spilling.environment()), **public, **own}
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
@@ -78,7 +92,7 @@ class ExecutorProcess:
             stderr=asyncio.subprocess.PIPE,
             env=environment,
         )
-        executor = cls(process, on_output)
+        executor = cls(process, on_output, spilling)
         try:
             async with asyncio.timeout(_START_TIMEOUT_S):
                 await executor._write(ExecutorHello(fetch, tuple(sys.path)))
@@ -132,6 +146,8 @@ class ExecutorProcess:
         self._output.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._output
+        if self._spilling is not None:
+            await asyncio.to_thread(self._spilling.remove, self.pid)
 
     async def exit_reason(self) -> str:
         """Wait for the end of a process that closed its pipe; return how it ended."""

@@ -31,6 +31,7 @@ from minispark.task.inputs import input_generations, largest_inputs
 from minispark.task.spec import TaskFailure, TaskProgress, TaskReport, TaskSpec
 from minispark.worker.cleanup import discard_attempt
 from minispark.worker.executor_process import ExecutorEnded, ExecutorProcess, OutputListener
+from minispark.worker.spill import Spilling
 
 _MEMORY_POLL_S = 0.1
 """A task can allocate some GB in this time; a reading costs 30 us a process."""
@@ -90,6 +91,7 @@ class ExecutorPool:
     counts anonymous memory. In any case an executor is killed before the machine or the control
     group has no memory left (``read_memory``). ``on_output`` is called with the process id, the
     attempt that runs there, and each line that it prints (by default lines are logged).
+    ``spilling`` says when and where Polars moves data to disk.
     """
 
     def __init__(
@@ -102,8 +104,10 @@ class ExecutorPool:
         memory_limit_bytes: int | None = None,
         read_memory: Callable[[], Memory | None] = read_memory,
         on_output: OutputListener | None = None,
+        spilling: Spilling | None = None,
     ) -> None:
         self._count = slots
+        self._spilling = spilling
         self._threads = threads_per_slot
         self._fetch = fetch or FetchSettings()
         self._timeout_s = task_timeout_s
@@ -284,7 +288,10 @@ class ExecutorPool:
     def _spawn(self) -> asyncio.Task[ExecutorProcess]:
         return asyncio.create_task(
             ExecutorProcess.start(
-                threads=self._threads, fetch=self._fetch, on_output=self._on_output
+                threads=self._threads,
+                fetch=self._fetch,
+                on_output=self._on_output,
+                spilling=self._spilling,
             )
         )
 

@@ -22,6 +22,7 @@ import uvicorn
 from minispark.blocks.cache import TMPFS, BlockCache, memory_budget, memory_home
 from minispark.blocks.fetch import FetchSettings
 from minispark.blocks.host import host_identity
+from minispark.blocks.memory import read_memory
 from minispark.blocks.store import BlockStore
 from minispark.errors import UsageError, sentence_of
 from minispark.logs import LogBuffer, configure_logs, logger
@@ -44,6 +45,7 @@ from minispark.worker.executors import ExecutorPool
 from minispark.worker.machine_facts import facts_of
 from minispark.worker.rpc import MasterRpc
 from minispark.worker.settings import WorkerConfig
+from minispark.worker.spill import spilling
 
 METRICS_OFFSET = 1000
 """The port of the metrics is the port of the blocks plus this."""
@@ -123,6 +125,12 @@ class _Worker:
             fetch=self._fetch,
             task_timeout_s=config.task_timeout_s,
             memory_limit_bytes=config.memory_limit_bytes,
+            spilling=spilling(
+                work.path / "spill",
+                slots=config.slots,
+                memory_limit_bytes=config.memory_limit_bytes,
+                memory=read_memory(),
+            ),
         )
         agent = self._agent(store, executors, _cache(config.cache, store, memory))
         allowed = {*config.allowed_hosts, config.host, name, *LOOPBACK_NAMES} - _WILDCARD
