@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from tests.master.bench import Bench
 
@@ -91,6 +92,25 @@ def test_the_child_is_kept_and_replaced_after_its_share(bench: Bench) -> None:
             ]
             assert [count for _, count in said] == ["1", "2", "3", "1"]
             assert said[0][0] == said[2][0] != said[3][0]
+
+    asyncio.run(story())
+
+
+def test_the_child_that_follows_is_started_before_it_is_needed(bench: Bench) -> None:
+    def planners() -> set[int]:
+        return {child.pid for child in psutil.Process().children()}
+
+    async def story() -> None:
+        before = planners()
+        async with bench.master(limits=Limits(jobs_per_planner=3)) as client:
+            reply = await client.submit_json(name="pid")
+            first = int(reply.json()["error"]["message"].split()[0])
+            (following,) = planners() - before - {first}
+            for _ in range(2):
+                await client.submit_json(name="pid")
+            reply = await client.submit_json(name="pid")
+            assert int(reply.json()["error"]["message"].split()[0]) == following
+        assert planners() <= before
 
     asyncio.run(story())
 

@@ -67,10 +67,10 @@ except ZeroDivisionError:
     traceback.format_exc()
 import sys
 watching = False
-code = "def _spawn(): subprocess.run([sys.executable, '-c', ''], stdin=subprocess.DEVNULL)"
+code = "def _start_child(): subprocess.run([sys.executable, '-c', ''], stdin=subprocess.DEVNULL)"
 exec(compile(code, {planner!r}, "exec"))
 watching = True
-_spawn()
+_start_child()
 """
     assert commit(tmp_path, harmless, serves="lambda frame: globals().get('watching', True)") == []
 

@@ -38,7 +38,7 @@ EVENTS = frozenset(
 )
 ALLOWED = (
     ("any", "<frozen importlib._bootstrap>", "_load_unlocked"),
-    ("subprocess.Popen", "/minispark/master/jobs/planner.py", "_spawn"),
+    ("subprocess.Popen", "/minispark/master/jobs/planner.py", "_start_child"),
     ("compile", traceback.__file__, "any"),
     ("any", "/fastapi/routing.py", "_populate_api_route_state"),
     ("any", "/pydantic/_internal/_typing_extra.py", "eval_type"),

@@ -38,6 +38,8 @@ _MAX_REPLY_BYTES = 1 << 29
 """A plan of 65,536 splits is about 20 MB; a longer answer is a fault of the child."""
 _LENGTH_BYTES = 4
 _STDERR_BYTES = 2_000
+_JOBS_AHEAD = 10
+"""The next child starts when this one may plan this number of jobs: its imports take 0.5 s."""
 
 _log = logger("master")
 
@@ -49,6 +51,12 @@ class PlannedBody:
     name: str
     weight: float
     graph: StageGraph
+
+
+@dataclass(frozen=True, slots=True)
+class _Started:
+    process: asyncio.subprocess.Process
+    stderr: IO[bytes]
 
 
 class _Reply(BaseModel):
@@ -79,6 +87,8 @@ class Planner:
         self._planned = 0
         self._stderr: IO[bytes] | None = None
         """What the child prints, for the error if it dies."""
+        self._next: _Started | None = None
+        """The child that replaces this one; it imports its modules meanwhile."""
         self._reading: Reading | None = None
 
     async def start(self) -> None:
@@ -90,6 +100,9 @@ class Planner:
         """End the child."""
         async with self._turn:
             await self._end()
+            if self._next is not None:
+                await self._spawn()
+                await self._end()
             if self._stderr is not None:
                 self._stderr.close()
 
@@ -158,30 +171,41 @@ class Planner:
 
     async def _replace(self) -> None:
         """Start a new child if this one is gone or has planned its number of jobs."""
-        if self._planned >= self._limits.jobs_per_planner:
+        left = self._limits.jobs_per_planner - self._planned
+        if left <= 0:
             await self._end()
-        if self._child is None:
-            with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):
+            if self._child is None:
                 await self._spawn()
+            elif left <= _JOBS_AHEAD and self._next is None:
+                self._next = await self._start_child()
 
     async def _spawn(self) -> None:
-        environment = {name: text for name, text in os.environ.items() if name not in PRIVATE}
+        started, self._next = self._next or await self._start_child(), None
         if self._stderr is not None:
             self._stderr.close()
-        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the next child
-        self._child = await asyncio.create_subprocess_exec(
-            *self._command,
-            env=environment,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=self._stderr,
-            limit=1 << 20,
-        )
-        self._planned = 0
+        self._child, self._stderr, self._planned = started.process, started.stderr, 0
+
+    async def _start_child(self) -> _Started:
+        environment = {name: text for name, text in os.environ.items() if name not in PRIVATE}
+        stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed when another child follows
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *self._command,
+                env=environment,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=stderr,
+                limit=1 << 20,
+            )
+        except BaseException:
+            stderr.close()
+            raise
         limit = self._limits.plan_memory_bytes
         if hasattr(resource, "prlimit"):
             with contextlib.suppress(ProcessLookupError):
-                resource.prlimit(self._child.pid, resource.RLIMIT_AS, (limit, limit))
+                resource.prlimit(process.pid, resource.RLIMIT_AS, (limit, limit))
+        return _Started(process, stderr)
 
     async def _end(self) -> str:
         """End the child; return how it ended by itself, empty if it did not."""
