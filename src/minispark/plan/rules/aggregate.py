@@ -20,6 +20,22 @@ from minispark.plan.expressions import (
 )
 from minispark.plan.polars_plan import Node, expression, schema_of, with_body
 from minispark.plan.relation import Cutter, Relation, Schema, run_whole
+from minispark.plan.rules.operators import OperatorText
+
+OPERATORS = (
+    OperatorText(
+        "`group_by(...).agg(...)`",
+        "if every aggregate decomposes: partial groups in each task, exchanged by the keys, then "
+        "final groups; else the rows are exchanged by the keys",
+        "`group_by_dynamic`, `rolling`, `map_groups`; `maintain_order=True` with an aggregate that "
+        "does not decompose",
+    ),
+    OperatorText(
+        "`select` of aggregates",
+        "one row of partial aggregates from each task, then the final row",
+        "aggregates that do not decompose (median, quantile, mode)",
+    ),
+)
 
 
 @dataclass(frozen=True, slots=True)

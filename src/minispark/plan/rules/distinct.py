@@ -12,6 +12,16 @@ from minispark.plan.expressions import expand_all, is_elementwise
 from minispark.plan.labels import settled_node
 from minispark.plan.polars_plan import Node, expression
 from minispark.plan.relation import Cutter, Relation, Schema, run_whole
+from minispark.plan.rules.operators import OperatorText
+
+OPERATORS = (
+    OperatorText(
+        "`unique`",
+        "each task drops its duplicates; the rows are exchanged by the columns that must differ, "
+        "and dropped again",
+        "`maintain_order=True`; columns of lists, arrays or structs",
+    ),
+)
 
 
 def distinct(cutter: Cutter, node: Node, relations: Mapping[Node, Relation]) -> Relation:

@@ -11,6 +11,17 @@ from polars.exceptions import PanicException, PolarsError
 from minispark.plan.expressions import expand_all, is_elementwise
 from minispark.plan.polars_plan import Node, expression, with_body
 from minispark.plan.relation import Cutter, Relation, Schema, merge, run_whole
+from minispark.plan.rules.operators import OperatorText
+
+OPERATORS = (
+    OperatorText(
+        "`join`",
+        "a small side is sent whole to each task of the other side; else both sides are exchanged "
+        "by the keys",
+        "keys of lists, arrays or structs; `maintain_order`, unless the right side is small",
+    ),
+    OperatorText("`join_where`, `join_asof`", "not split yet", "both inputs"),
+)
 
 _RIGHT_MAY_BE_BROADCAST = frozenset({"Inner", "Left", "Semi", "Anti", "Cross"})
 _LEFT_MAY_BE_BROADCAST = frozenset({"Inner", "Right", "Cross"})

@@ -13,7 +13,24 @@ from minispark.plan.markers import CacheHint, PartitionHint, marker_of, uncounte
 from minispark.plan.polars_plan import Node, children, schema_of
 from minispark.plan.relation import Cutter, Part, Relation, Schema, merge, run_whole
 from minispark.plan.rules.aggregate import select_aggregates
+from minispark.plan.rules.operators import OperatorText
 from minispark.plan.rules.window import windows
+
+OPERATORS = (
+    OperatorText(
+        "`filter`, `select`, `with_columns` of expressions by row; `drop`, `rename`, `cast`",
+        "in the task that has the rows; no row moves",
+        "expressions that need all rows, such as `cum_sum` and `col.x - col.x.mean()`",
+    ),
+    OperatorText(
+        "`explode`, `unnest`, `drop_nulls`", "in the task that has the rows; no row moves"
+    ),
+    OperatorText(
+        "`pl.concat` vertical, relaxed, diagonal",
+        "the partitions of the inputs one after another; no row moves",
+    ),
+    OperatorText("`map_batches`", "not split", "its input: the function may need all rows"),
+)
 
 _ROW_FUNCTIONS = frozenset({"Explode", "Rename", "Unnest"})
 _HASHED = (pl.String, pl.Boolean, pl.Binary, pl.Date, pl.Datetime, pl.Duration, pl.Time)

@@ -11,7 +11,22 @@ from minispark.plan.expressions import expand_all, is_constant, is_elementwise, 
 from minispark.plan.markers import counted_node
 from minispark.plan.polars_plan import Node, rewrite, sort_keys, with_body
 from minispark.plan.relation import Cutter, Relation, Schema
+from minispark.plan.rules.operators import OperatorText
 from minispark.plan.stages import Label, ReadMode, ScanFormat
+
+OPERATORS = (
+    OperatorText(
+        "`sort`",
+        "samples of the keys say where to cut; rows are exchanged by ranges of the keys, and each "
+        "range is sorted",
+        "a key that is not an expression by row",
+    ),
+    OperatorText(
+        "`head`, `tail`, `slice`, `sort(...).head(n)`, `top_k`, `bottom_k`",
+        "each task gives the rows that may be needed; one task takes those that are",
+        "slices of more than 1,000,000 rows",
+    ),
+)
 
 _LOCAL_ROWS = 1_000_000
 """A head of more rows is not worth taking in every partition first."""

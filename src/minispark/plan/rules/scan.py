@@ -12,12 +12,23 @@ import polars as pl
 from minispark.errors import UsageError
 from minispark.plan.polars_plan import Node, leaf_node, schema_of, with_body
 from minispark.plan.relation import Cutter, Part, Relation
+from minispark.plan.rules.operators import OperatorText
 from minispark.plan.scan_files import is_file_url, listed
 from minispark.plan.scan_options import paths_of
 from minispark.plan.scans import ScanSource, scan_source
 from minispark.plan.splits import QUOTES_SCHEMA, cut_source, needs_quotes, quotes_spec
 from minispark.plan.stages import ScanFormat, ScanInput, Split, StageInput
 from minispark.settings import MIB
+
+OPERATORS = (
+    OperatorText(
+        "`scan_parquet`, `scan_csv`, `scan_ndjson`, `scan_lines`",
+        "files are cut into splits: Parquet at row groups, text at line breaks (also where values "
+        "in quotes have line breaks)",
+        "options that number or name rows of all files, such as `row_index_name`; URLs",
+    ),
+    OperatorText("`pl.LazyFrame(data)`, `df.lazy()`", "not split", "it is one partition already"),
+)
 
 QUOTES_STAGE = "find quoted line breaks"
 """The name of the stage that counts quote characters: a line break between quotes ends no row."""

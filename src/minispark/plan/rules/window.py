@@ -13,7 +13,18 @@ from minispark.plan.exchanges import STAMP
 from minispark.plan.expressions import expand_all, names_of, window_keys
 from minispark.plan.polars_plan import Node, expression, with_body
 from minispark.plan.relation import Cutter, Relation, Schema
+from minispark.plan.rules.operators import OperatorText
 from minispark.plan.rules.places import in_order, stamped
+
+OPERATORS = (
+    OperatorText(
+        "`.over(...)` in `select`, `with_columns`, `filter`",
+        "rows are exchanged by the keys that all windows of the step share, and return to their "
+        "order",
+        "windows of one step without a common key; an aggregate of all rows beside a window; keys "
+        "of lists, arrays or structs",
+    ),
+)
 
 
 def windows(cutter: Cutter, node: Node, relation: Relation, field: str) -> Relation | None:
