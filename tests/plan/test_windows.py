@@ -48,16 +48,16 @@ SPLIT: dict[str, Query] = {
     "filled": lambda f: f.with_columns(V.fill_null(strategy="forward").over("k")),
     "after a sort": lambda f: f.sort("v", "i").with_columns(c=col("i").cum_sum().over("k")),
     "then a head": lambda f: f.with_columns(s=V.sum().over("k")).filter(V > 3).head(20),
+    "no common key": lambda f: f.with_columns(V.sum().over("k"), col("i").sum().over("j")),
+    "an aggregate beside it": lambda f: f.with_columns(V.sum().over("k") / V.sum()),
+    "a new column with the name of the stamp": lambda f: f.select(V.sum().over("k").alias(STAMP)),
     "after groups": lambda f: (
         f.group_by("k", "j").agg(V.sum()).with_columns(r=V.rank().over("k")).sort("k", "j")
     ),
 }
 WHOLE: dict[str, Query] = {
-    "no common key": lambda f: f.with_columns(V.sum().over("k"), col("i").sum().over("j")),
     "rows that move": lambda f: f.sort("k", "i").select(V.over("k", mapping_strategy="explode")),
     "a constant key": lambda f: f.with_columns(V.sum().over(pl.lit(1))),
-    "a new column with the name of the stamp": lambda f: f.select(V.sum().over("k").alias(STAMP)),
-    "an aggregate beside it": lambda f: f.with_columns(V.sum().over("k") / V.sum()),
     "a list as key": lambda f: f.with_columns(V.sum().over(pl.concat_list("j", "j"))),
 }
 

@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from minispark.plan.aggregates import PREFIX
-from minispark.plan.exchanges import Partitioning
+from minispark.plan.exchanges import OWN, Partitioning
 from minispark.plan.expressions import (
     columns_of,
     is_constant,
@@ -72,8 +72,17 @@ class _Fragment:
         }
 
     def check(self) -> None:
-        for node in post_order(self.part.node):
+        # A rule puts own rows between those of other partitions, and a filter drops these again.
+        nodes = post_order(self.part.node)
+        everywhere = self._is_everywhere(self.part.node)
+        _require(not everywhere, self.draft, "gives the same rows in each task")
+        between = post_order(*(node.body["input"] for node in nodes if _keeps_own_rows(node)))
+        for node in post_order(self.part.node, skip=set(between)):
+            if _keeps_own_rows(node) or self._is_everywhere(node):
+                continue
             match node.kind:
+                case "HConcat":
+                    fits = all(map(self._is_everywhere, node.body["inputs"][1:]))
                 case "GroupBy":
                     fits = self._group(node.body)
                 case "Join":
@@ -129,7 +138,8 @@ class _Fragment:
 
     def _is_everywhere(self, node: Node) -> bool:
         """Whether every partition has all rows of this input."""
-        return all(source.everywhere for source in self._sources(node))
+        sources = self._sources(node)
+        return bool(sources) and all(source.everywhere for source in sources)
 
     def _exchanged(self, node: Node) -> Partitioning:
         """Return the partitioning of the first leaf whose rows an exchange brought together."""
@@ -158,6 +168,10 @@ class _Fragment:
         """Return the columns that decide in which partition a row of this input is."""
         keys = self._exchanged(node).keys
         return None if keys is None else {name for key in keys for name in key.meta.root_names()}
+
+
+def _keeps_own_rows(node: Node) -> bool:
+    return node.kind == "Filter" and node.body["predicate"] == {"Column": OWN}
 
 
 def _first_above(root: Node, leaf: str) -> set[str]:

@@ -25,6 +25,8 @@ READS: Mapping[ReadMode, str] = {
 }
 STAMP = "__minispark_row"
 """The column with the place of a row before an exchange: its task, then its row there."""
+OWN = "__minispark_own"
+"""The column that says whether a row is one of the partition of a task, or of another one."""
 _ROWS_OF_A_TASK = 1 << 40
 
 _SHUFFLES = {OutputKind.HASH: "shuffle by", OutputKind.RANGE: "shuffle by ranges of"}
@@ -103,6 +105,27 @@ class Exchange:
 
 
 @dataclass(frozen=True, slots=True)
+class Stamped(Exchange):
+    """Rows stay in one partition; each gets the column `STAMP`."""
+
+    def output(self, schema: Mapping[str, pl.DataType], take: int | None) -> Output:
+        """Return the output of a stage with this exchange."""
+        return replace(Exchange.output(self, schema, take), stamped=True)
+
+    @property
+    def by_place(self) -> bool:
+        """Return True: in another order, other rows would have a stamp."""
+        return True
+
+    def split(
+        self, frame: pl.DataFrame, side: pl.DataFrame | None = None, *, task: int = 0
+    ) -> list[pl.DataFrame]:
+        """Return all rows, in their order."""
+        del side
+        return [_with_stamps(frame, task)]
+
+
+@dataclass(frozen=True, slots=True)
 class Hash(Exchange):
     """Rows with equal keys meet in one partition.
 
@@ -127,8 +150,7 @@ class Hash(Exchange):
         """Return the rows of each partition, in their order."""
         del side
         if self.stamped:
-            places = pl.int_range(frame.height, dtype=pl.UInt64, eager=True) + first_stamp(task)
-            frame = frame.with_columns(places.alias(STAMP))
+            frame = _with_stamps(frame, task)
         if frame.height == 0:
             return [frame] * self.partitions
         place = (key_hash(frame, self.keys) % self.partitions).cast(pl.UInt32)
@@ -213,12 +235,19 @@ def exchange_of(output: Output) -> Exchange:
         return RangeExchange(output.partitions, keys, output.sink, output.side_input, *order)
     if output.kind is OutputKind.HASH:
         return Hash(output.partitions, keys, stamped=output.stamped)
+    if output.kind is OutputKind.SINGLE and output.stamped:
+        return Stamped()
     return _KINDS[output.kind](output.partitions, keys, output.sink)
 
 
 def first_stamp(task: int) -> int:
     """Return the stamp of the first row of a task."""
     return task * _ROWS_OF_A_TASK
+
+
+def _with_stamps(frame: pl.DataFrame, task: int) -> pl.DataFrame:
+    places = pl.int_range(frame.height, dtype=pl.UInt64, eager=True) + first_stamp(task)
+    return frame.with_columns(places.alias(STAMP))
 
 
 def describe_output(output: Output) -> str:

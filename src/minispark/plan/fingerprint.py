@@ -22,7 +22,7 @@ from typing import Any
 import msgpack
 import polars as pl
 
-from minispark.plan.exchanges import Exchange, Hash, RangeExchange
+from minispark.plan.exchanges import Exchange, Hash, RangeExchange, Stamped
 from minispark.plan.markers import uncounted
 from minispark.plan.polars_plan import LeafNode, Node, pack, post_order, rewrite
 from minispark.plan.relation import Draft, Part, stages_read
@@ -66,7 +66,7 @@ def _digest(draft: Draft, keys: Mapping[int, str]) -> str:
 def _order(exchange: Exchange) -> list[Any]:
     if isinstance(exchange, RangeExchange):
         return [list(key.identity) for key in exchange.sort_keys]
-    stamped = isinstance(exchange, Hash) and exchange.stamped
+    stamped = isinstance(exchange, Stamped) or (isinstance(exchange, Hash) and exchange.stamped)
     return [stamped, *(key.meta.serialize() for key in exchange.keys)]
 
 

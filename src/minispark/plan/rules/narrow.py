@@ -14,13 +14,14 @@ from minispark.plan.polars_plan import Node, children, schema_of
 from minispark.plan.relation import Cutter, Part, Relation, Schema, merge, run_whole
 from minispark.plan.rules.aggregate import select_aggregates
 from minispark.plan.rules.operators import OperatorText
+from minispark.plan.rules.steps import in_steps
 from minispark.plan.rules.window import windows
 
 OPERATORS = (
     OperatorText(
         "`filter`, `select`, `with_columns` of expressions by row; `drop`, `rename`, `cast`",
         "in the task that has the rows; no row moves",
-        "expressions that need all rows, such as `cum_sum` and `col.x - col.x.mean()`",
+        "expressions of unknown kinds that need all rows, such as `rank` and `ewm_mean`",
     ),
     OperatorText(
         "`explode`, `unnest`, `drop_nulls`", "in the task that has the rows; no row moves"
@@ -42,6 +43,7 @@ def filter_rows(cutter: Cutter, node: Node, relations: Mapping[Node, Relation]) 
     if is_separable(node.body["predicate"]):
         return relation.under(node)
     split = windows(cutter, node, relation, "predicate")
+    split = split or in_steps(cutter, node, relation, "predicate")
     return split or run_whole(cutter, node, relations, why="the filter needs all rows")
 
 
@@ -51,6 +53,7 @@ def with_columns(cutter: Cutter, node: Node, relations: Mapping[Node, Relation])
     if all(is_elementwise(body) for body in node.body["exprs"]):
         return relation.under(node)
     split = windows(cutter, node, relation, "exprs")
+    split = split or in_steps(cutter, node, relation, "exprs")
     return split or run_whole(cutter, node, relations, why="a column needs all rows")
 
 
@@ -64,6 +67,7 @@ def select(cutter: Cutter, node: Node, relations: Mapping[Node, Relation]) -> Re
         return relation.under(node)
     split = None if relation.single else select_aggregates(cutter, node, relation)
     split = split or windows(cutter, node, relation, "expr")
+    split = split or in_steps(cutter, node, relation, "expr")
     return split or run_whole(cutter, node, relations, why="a selected expression needs all rows")
 
 

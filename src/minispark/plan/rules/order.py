@@ -8,11 +8,11 @@ from dataclasses import replace
 from minispark.plan.cuts import chosen_cuts, sampled
 from minispark.plan.exchanges import RangeExchange
 from minispark.plan.expressions import expand_all, is_constant, is_elementwise, names_of
-from minispark.plan.markers import counted_node
-from minispark.plan.polars_plan import Node, rewrite, sort_keys, with_body
+from minispark.plan.polars_plan import Node, sort_keys, with_body
 from minispark.plan.relation import Cutter, Relation, Schema
 from minispark.plan.rules.operators import OperatorText
-from minispark.plan.stages import Label, ReadMode, ScanFormat
+from minispark.plan.rules.scalars import read_twice
+from minispark.plan.stages import ReadMode
 
 OPERATORS = (
     OperatorText(
@@ -107,10 +107,8 @@ def _expanded(node: Node, schema: Schema) -> Node | None:
 def _sort_ranges(cutter: Cutter, node: Node, relation: Relation, ranges: int) -> Relation:
     """Sort in several partitions, in the order of the keys; stable, so always the same."""
     relation = cutter.settle(relation)
-    if not _cheap_twice(cutter, relation):
-        relation = cutter.materialise(relation, "sort input")
+    relation, seen = read_twice(cutter, relation, "sort input")
     keys = sort_keys(node)
-    seen = relation.with_parts(lambda part: replace(part, node=rewrite(part.node, _not_counted)))
     samples = cutter.close(cutter.then(seen, lambda r: sampled(r, keys, ranges)), "sample")
     samples.sample = True
     cuts = cutter.close(
@@ -131,22 +129,8 @@ def _sort_ranges(cutter: Cutter, node: Node, relation: Relation, ranges: int) ->
     return sorted_rows.under(_stable(node))
 
 
-def _not_counted(node: Node) -> Node:
-    """Leave out a counter: the sample reads rows that another stage counts."""
-    below: Node = node if counted_node(node) is None else node.body["input"]
-    return below
-
-
 def _stable(node: Node) -> Node:
     return with_body(node, sort_options={**node.body["sort_options"], "maintain_order": True})
-
-
-def _cheap_twice(cutter: Cutter, relation: Relation) -> bool:
-    """Whether sampling may read the input again: of Parquet files it reads the keys only."""
-    scans = [scan for part in relation.parts for scan in part.scans]
-    columnar = all(scan.spec.format is ScanFormat.PARQUET for scan in scans)
-    reads_stages = any(part.inputs for part in relation.parts)
-    return columnar and not reads_stages and cutter.label(relation.parts) is Label.DETERMINATE
 
 
 def slice_rows(cutter: Cutter, node: Node, relations: Mapping[Node, Relation]) -> Relation:

@@ -21,8 +21,7 @@ OPERATORS = (
         "`.over(...)` in `select`, `with_columns`, `filter`",
         "rows are exchanged by the keys that all windows of the step share, and return to their "
         "order",
-        "windows of one step without a common key; an aggregate of all rows beside a window; keys "
-        "of lists, arrays or structs",
+        "keys of lists, arrays or structs",
     ),
 )
 

@@ -1,0 +1,107 @@
+"""Aggregates beside rows: computed once for all rows, and sent to every task as one row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import polars as pl
+
+from minispark.plan.aggregates import split_aggregates
+from minispark.plan.expressions import is_order_free
+from minispark.plan.markers import counted_node
+from minispark.plan.polars_plan import LeafNode, Node, expression, parse, rewrite, with_body
+from minispark.plan.relation import Cutter, Part, Relation, Schema
+from minispark.plan.rules.operators import OperatorText
+from minispark.plan.stages import Label, ScanFormat
+
+OPERATORS = (
+    OperatorText(
+        "aggregates beside rows: `filter(col.x > col.x.mean())`, `col.x - col.x.mean()`",
+        "the aggregate is computed as in `select`; its value goes to all tasks, and no row moves",
+        "the columns of aggregates that do not decompose",
+    ),
+)
+
+_WHOLE = "an aggregate needs all rows of its columns at once"
+
+
+def with_scalars(cutter: Cutter, relation: Relation, scalars: Mapping[str, Any]) -> Relation:
+    """Add a column for each aggregate, which has its value in each row. No row moves.
+
+    Aggregates in two steps bring one row of each partition together, others their columns.
+    """
+    if not is_order_free(list(scalars.values())):
+        relation = cutter.settle(relation)
+    relation, seen = read_twice(cutter, relation, "scalar input")
+    schema = cutter.schema(seen)
+    split = {name: body for name, body in scalars.items() if _splits(body, schema)}
+    whole = {name: body for name, body in scalars.items() if name not in split}
+    sides = []
+    if split:
+        sides.append(_in_two_steps(cutter, seen, schema, split))
+    if whole:
+        rows = cutter.gather(seen, "gather", why=_WHOLE)
+        values = [expression(body).alias(name) for name, body in whole.items()]
+        one = cutter.then(rows, lambda r: r.select(values))
+        sides.append(cutter.broadcast(one, "scalars"))
+    return relation.with_parts(lambda part: _beside(cutter, part, sides))
+
+
+def _splits(body: Any, schema: Schema) -> bool:
+    return split_aggregates([body], schema, keys=()) is not None
+
+
+def _in_two_steps(
+    cutter: Cutter, rows: Relation, schema: Schema, scalars: Mapping[str, Any]
+) -> Part:
+    """Aggregate each partition to a row; every reader reads these rows and aggregates them."""
+    split = split_aggregates(list(scalars.values()), schema, keys=())
+    assert split is not None  # noqa: S101 - each splits on its own
+    values = [expression(body).alias(name) for name, body in scalars.items()]
+    result = pl.LazyFrame(schema=schema).select(values).collect_schema()
+    partials = cutter.then(rows, lambda r: r.select(split.partial))
+    side = cutter.read(cutter.close(partials, "partial aggregate"))
+    outputs = [
+        output.cast(dtype).alias(name)
+        for output, (name, dtype) in zip(split.outputs, result.items(), strict=True)
+    ]
+    return cutter.then(side, lambda r: r.select(split.final).select(outputs)).only
+
+
+def _beside(cutter: Cutter, part: Part, sides: Sequence[Part]) -> Part:
+    """Put the columns of frames of one row beside every row."""
+    parts = [part, *sides]
+    frames = [pl.LazyFrame(schema=cutter.schema(Relation((each,), 0))) for each in parts]
+    node = parse(pl.concat(frames, how="horizontal"))
+    options = {**node.body["options"], "strict": False, "broadcast_unit_length": True}
+    top = with_body(node, inputs=[each.node for each in parts], options=options)
+    return part.under(top, *sides)
+
+
+def read_twice(cutter: Cutter, relation: Relation, name: str) -> tuple[Relation, Relation]:
+    """Return rows for a stage and the same rows for a stage before it; computed once if dear.
+
+    The second relation counts no rows of DAG nodes.
+    """
+    if not _cheap_twice(cutter, relation):
+        relation = cutter.materialise(relation, name)
+    seen = relation.with_parts(lambda part: replace(part, node=rewrite(part.node, _not_counted)))
+    return relation, seen
+
+
+def _not_counted(node: Node) -> Node:
+    """Leave out a counter: the first stage reads rows that another stage counts."""
+    below: Node = node if counted_node(node) is None else node.body["input"]
+    return below
+
+
+def _cheap_twice(cutter: Cutter, relation: Relation) -> bool:
+    """Whether rows may be read twice: blocks as they are, Parquet files of which few are read."""
+    if all(isinstance(part.node, LeafNode) and not part.scans for part in relation.parts):
+        return True
+    scans = [scan for part in relation.parts for scan in part.scans]
+    columnar = all(scan.spec.format is ScanFormat.PARQUET for scan in scans)
+    reads_stages = any(part.inputs for part in relation.parts)
+    return columnar and not reads_stages and cutter.label(relation.parts) is Label.DETERMINATE
