@@ -7,7 +7,7 @@ SHELL := /bin/sh
 .PHONY: help demo test walk chaos simulate lint docs wheel format setup setup-browser bench lock clean \
 	build build-debug run-master run-worker run-client-submit run-client-join run-client-status \
 	tour-picture create-test-data create-large-data create-1m-data create-join-data \
-	test-metrics test-fault-tolerance test-cache test-load-balancing test-parallel-tasks test-round-robin \
+	polars-tests test-metrics test-fault-tolerance test-cache test-load-balancing test-parallel-tasks test-round-robin \
 	metrics-system metrics-jobs metrics-failures metrics-job \
 	docker-build docker-up docker-demo docker-test docker-down docker-logs
 
@@ -22,6 +22,11 @@ LINES ?= 1000000
 TEST_JOBS ?= 3
 JOBS ?= 100
 HISTORIES ?= 100000
+
+# Polars' own tests need more libraries than Mini-Spark: another environment over .venv has them.
+POLARS_VENV := target/polars-tests
+MODE ?= default
+SHARD ?= 0/1
 
 RELEASE := target/release
 DEBUG := target/debug
@@ -103,6 +108,11 @@ test: $(VENV)/.development ## Run the test suite (TEST_JOBS=N processes)
 
 walk: $(VENV)/.development ## Run the commands of README and docs on a fresh copy (minutes)
 	@$(BIN)/python -m pytest -m walk -v tests/walk
+
+polars-tests: $(POLARS_VENV)/.made ## Run Polars' tests on the engine (POLARS_TESTS=.../py-polars/tests MODE=small SHARD=0/4)
+	@[ -n '$(POLARS_TESTS)' ] || { echo "Which copy? make $@ POLARS_TESTS=/path/to/py-polars/tests" >&2; exit 2; }
+	@PYTHONPATH='$(CURDIR)/tests' $(POLARS_VENV)/bin/python -m polars_suite '$(POLARS_TESTS)' \
+		--mode '$(MODE)' --shard '$(SHARD)' $(SUITE_OPTIONS)
 
 test-metrics: $(CLIENT) ## Read all metrics without a token, with curl
 	@./scripts/test_metrics.sh
@@ -208,6 +218,15 @@ $(VENV)/.runtime: requirements.lock pyproject.toml | $(BIN)/python
 	@echo "installing Mini-Spark into $(VENV)"
 	@$(PIP) install --require-hashes --requirement requirements.lock
 	@$(INSTALL_SELF)
+	@touch $@
+
+$(POLARS_VENV)/.made: tests/polars_suite/requirements.txt $(VENV)/.development
+	@echo "installing the libraries of Polars' tests into $(POLARS_VENV)"
+	@$(BIN)/python -m venv $(POLARS_VENV)
+	@$(POLARS_VENV)/bin/python -c 'import pathlib, site, sys; \
+		pathlib.Path(site.getsitepackages()[0], "below.pth").write_text("\n".join(sys.argv[1:]))' \
+		"$$($(BIN)/python -c 'import site; print(site.getsitepackages()[0])')" '$(CURDIR)/src'
+	@$(POLARS_VENV)/bin/python -m pip --disable-pip-version-check --quiet install --requirement $<
 	@touch $@
 
 $(VENV)/.development: requirements-dev.lock pyproject.toml | $(BIN)/python
