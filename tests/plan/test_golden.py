@@ -41,8 +41,12 @@ PLANS: dict[str, Query] = {
     "filter_above_a_join": lambda sales, goods: sales.join(goods, on="sku", how="full").filter(
         col("qty") > 2
     ),
-    "sql_runs_whole": lambda sales, goods: pl.SQLContext(sales=sales).execute(
-        "select sku, sum(qty) from sales where qty > 1 group by sku"
+    "sql_is_split": lambda sales, goods: pl.SQLContext(sales=sales, goods=goods).execute(
+        "select kind, sum(qty) from sales join goods using (sku) where qty > 1 group by kind"
+    ),
+    "sql_that_runs_whole": lambda sales, goods: pl.SQLContext(sales=sales).execute(
+        "with recursive n as (select max(qty) as q from sales"
+        " union all select q - 1 from n where q > 0) select * from n"
     ),
     "head_of_groups_is_made_determinate": lambda sales, goods: sales.group_by("sku").len().head(3),
     "sort_by_ranges": lambda sales, goods: sales.sort("sku", "qty", descending=[True, False]),

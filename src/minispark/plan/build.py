@@ -49,6 +49,7 @@ from minispark.plan.rules.join import join
 from minispark.plan.rules.narrow import filter_rows, map_function, select, union, with_columns
 from minispark.plan.rules.order import slice_rows, sort
 from minispark.plan.rules.scan import read_frame, scan, survey
+from minispark.plan.rules.sql import lower_sql, sql
 from minispark.plan.serialization import changed_flags, check_columns, check_plan_bytes, serialized
 from minispark.plan.stages import (
     Branch,
@@ -200,6 +201,7 @@ _RULES: dict[str, Rule] = {
     "Sort": sort,
     "Slice": slice_rows,
     "Union": union,
+    "SQL": sql,
     "Sink": _refuse_sink,
     "SinkMultiple": _refuse_sink,
 }
@@ -213,6 +215,7 @@ def _roots(outputs: Sequence[PlanOutput]) -> list[Node]:
         selections = [output.frame.select(pl.all()) for output in outputs]
         combined = parse(pl.concat(selections, how="diagonal"))
         roots = [selection.body["input"] for selection in combined.body["inputs"]]
+    roots = [lower_sql(root) for root in roots]
     same = merge_equal(post_order(*roots), _is_pure)
     return [same[root] for root in roots]
 

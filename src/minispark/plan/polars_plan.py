@@ -318,6 +318,11 @@ def leaf_node(name: str, schema: Mapping[str, pl.DataType]) -> LeafNode:
     return LeafNode(node.kind, node.body, name, schema)
 
 
+def reads_leaf(node: Node, leaf: Node) -> bool:
+    """Whether a node reads the same rows as ``leaf``; Polars may have added columns to its body."""
+    return node.kind == "Resolver" and node.body["resolver"] == leaf.body["resolver"]
+
+
 def executable(root: Node) -> Node:
     """Return a fragment as it runs: with a `Leaf` for every `PlanningLeaf`."""
     return rewrite(root, _runnable)
