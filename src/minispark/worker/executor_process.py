@@ -147,7 +147,10 @@ class ExecutorProcess:
         with contextlib.suppress(asyncio.CancelledError):
             await self._output
         if self._spilling is not None:
-            await asyncio.to_thread(self._spilling.remove, self.pid)
+            try:
+                await asyncio.to_thread(self._spilling.remove, self.pid)
+            except RuntimeError:  # this interpreter ends, and starts no thread any more
+                self._spilling.remove(self.pid)
 
     async def exit_reason(self) -> str:
         """Wait for the end of a process that closed its pipe; return how it ended."""
