@@ -14,8 +14,6 @@ from polars.testing import assert_frame_equal
 
 import minispark as ms
 from minispark.engines import polars_engine
-from minispark.engines.base import JobOutcome
-from minispark.engines.local import LocalRunner
 from minispark.errors import JobCancelledError, UnsupportedError, UsageError
 from minispark.plan.stages import StageGraph
 
@@ -29,21 +27,6 @@ READERS: dict[str, Callable[[Any], pl.DataFrame]] = {
     "csv": pl.read_csv,
     "ndjson": pl.read_ndjson,
 }
-
-
-@pytest.fixture
-def jobs(runner: LocalRunner, monkeypatch: pytest.MonkeyPatch) -> list[StageGraph]:
-    """Engines of these tests run on the processes that are there already."""
-    monkeypatch.setattr(polars_engine, "_embedded", lambda _pid: runner)
-    ran: list[StageGraph] = []
-    run = runner.run
-
-    def noted(graph: StageGraph, **options: Any) -> JobOutcome:
-        ran.append(graph)
-        return run(graph, **options)
-
-    monkeypatch.setattr(runner, "run", noted)
-    return ran
 
 
 @pytest.fixture(params=[True, False], ids=["processes", "whole"])

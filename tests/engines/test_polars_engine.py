@@ -2,7 +2,6 @@ import re
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import polars
 import polars as pl
@@ -12,7 +11,7 @@ from polars.testing import assert_frame_equal
 from tests.engines.failing import FAILING, check_same_failure
 
 import minispark as ms
-from minispark.engines import polars_engine, progress
+from minispark.engines import progress
 from minispark.engines.base import JobOutcome, JobSummary
 from minispark.engines.local import LocalRunner
 from minispark.engines.whole import fits_whole
@@ -23,21 +22,6 @@ from minispark.plan.stages import StageGraph
 from minispark.scheduler.commands import JobStatus
 
 TOKEN = "t" * 24
-
-
-@pytest.fixture
-def shared(runner: LocalRunner, monkeypatch: pytest.MonkeyPatch) -> list[StageGraph]:
-    """Engines of these tests run on the processes that are there already."""
-    monkeypatch.setattr(polars_engine, "_embedded", lambda _pid: runner)
-    jobs: list[StageGraph] = []
-    run = runner.run
-
-    def noted(graph: StageGraph, **options: Any) -> JobOutcome:
-        jobs.append(graph)
-        return run(graph, **options)
-
-    monkeypatch.setattr(runner, "run", noted)
-    return jobs
 
 
 @pytest.fixture
@@ -66,7 +50,7 @@ QUERIES: dict[str, Callable[[pl.LazyFrame], pl.LazyFrame]] = {
 @pytest.mark.parametrize("query", QUERIES)
 @pytest.mark.parametrize("processes", [True, False])
 def test_it_gives_what_polars_gives(
-    shared: list[StageGraph], sales: pl.LazyFrame, query: str, processes: bool
+    jobs: list[StageGraph], sales: pl.LazyFrame, query: str, processes: bool
 ) -> None:
     frame = QUERIES[query](sales)
     engine = ms.Engine(processes=processes, parallelism=3, progress=False)
@@ -74,11 +58,11 @@ def test_it_gives_what_polars_gives(
     expected = frame.collect(engine="in-memory")
     assert_frame_equal(result, expected, check_row_order=query != "window")
     assert result.schema == expected.schema
-    assert len(shared) == int(processes)
+    assert len(jobs) == int(processes)
 
 
 def test_optimizations_do_not_change_the_answer(
-    shared: list[StageGraph], sales: pl.LazyFrame
+    jobs: list[StageGraph], sales: pl.LazyFrame
 ) -> None:
     frame = QUERIES["aggregate"](sales)
     expected = frame.collect(engine="in-memory")
@@ -87,10 +71,10 @@ def test_optimizations_do_not_change_the_answer(
             assert_frame_equal(frame.collect(engine=engine, optimizations=flags), expected)
 
 
-def test_python_functions_run_in_processes(shared: list[StageGraph], sales: pl.LazyFrame) -> None:
+def test_python_functions_run_in_processes(jobs: list[StageGraph], sales: pl.LazyFrame) -> None:
     frame = sales.select(pl.col("qty").map_batches(lambda s: s * 2, return_dtype=pl.Int64).sum())
     assert frame.collect(engine=ms.Engine(progress=False)).item() == 3 * 499 * 500
-    assert len(shared) == 1
+    assert len(jobs) == 1
 
 
 def test_only_a_small_plan_runs_in_this_process(sales: pl.LazyFrame) -> None:
@@ -100,7 +84,7 @@ def test_only_a_small_plan_runs_in_this_process(sales: pl.LazyFrame) -> None:
     assert not fits_whole(graph, limit_bytes=graph.input_bytes)
 
 
-def test_it_can_be_the_engine_of_everything(shared: list[StageGraph], sales: pl.LazyFrame) -> None:
+def test_it_can_be_the_engine_of_everything(jobs: list[StageGraph], sales: pl.LazyFrame) -> None:
     engine = ms.Engine(processes=True, parallelism=2, progress=False)
     with pl.Config():
         pl.Config.set_engine_affinity(engine)
@@ -110,10 +94,10 @@ def test_it_can_be_the_engine_of_everything(shared: list[StageGraph], sales: pl.
     assert_frame_equal(found, QUERIES["aggregate"](sales).collect(engine="in-memory"))
     assert total.item() == 3 * 499 * 500 // 2
     assert eager.height == 4
-    assert len(shared) >= 2
+    assert len(jobs) >= 2
 
 
-def test_a_failing_query_says_why(shared: list[StageGraph]) -> None:
+def test_a_failing_query_says_why(jobs: list[StageGraph]) -> None:
     frame = pl.LazyFrame({"a": ["x"]}).select(pl.col("a").cast(pl.Int64))
     with pytest.raises(JobFailedError, match="conversion"):
         frame.collect(engine=ms.Engine(processes=True, progress=False))
@@ -125,18 +109,18 @@ def test_every_part_of_the_interface_is_answered() -> None:
     assert public <= vars(ms.Engine).keys()
 
 
-def test_a_repr_runs_nothing(shared: list[StageGraph]) -> None:
+def test_a_repr_runs_nothing(jobs: list[StageGraph]) -> None:
     assert repr(ms.Engine()) == "minispark.Engine()"
     assert "embedded" in ms.Engine()._repr_html_()
     assert repr(ms.Engine("http://h:1")) == "minispark.Engine('http://h:1')"
     assert repr(ms.Engine("127.0.0.1:1")) == "minispark.Engine('http://127.0.0.1:1')"
     assert "http://127.0.0.1:1" in ms.Engine("http://127.0.0.1:1", token=TOKEN)._repr_html_()
-    assert shared == []
+    assert jobs == []
 
 
 @pytest.mark.parametrize("runner", [LocalRunner], indirect=True)
 def test_the_summary_reads_well(
-    shared: list[StageGraph], sales: pl.LazyFrame, capsys: pytest.CaptureFixture[str]
+    jobs: list[StageGraph], sales: pl.LazyFrame, capsys: pytest.CaptureFixture[str]
 ) -> None:
     engine = ms.Engine(processes=True, parallelism=3, progress=True)
     QUERIES["aggregate"](sales).collect(engine=engine)
@@ -145,7 +129,7 @@ def test_the_summary_reads_well(
 
 
 def test_the_line_follows_the_job_on_a_terminal(
-    shared: list[StageGraph],
+    jobs: list[StageGraph],
     sales: pl.LazyFrame,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
@@ -179,7 +163,7 @@ def test_the_line_says_how_far_a_job_is() -> None:
 
 
 def test_it_is_silent_off_a_terminal(
-    shared: list[StageGraph], sales: pl.LazyFrame, capsys: pytest.CaptureFixture[str]
+    jobs: list[StageGraph], sales: pl.LazyFrame, capsys: pytest.CaptureFixture[str]
 ) -> None:
     QUERIES["aggregate"](sales).collect(engine=ms.Engine(processes=True))
     captured = capsys.readouterr()
@@ -208,6 +192,7 @@ def test_the_summary_names_retries(runner: LocalRunner) -> None:
         read=outcome.read,
         scan=outcome.scan,
         summary=lambda: JobSummary(metrics, (), 2),
+        report=outcome.report,
     )
     assert progress.summary_line(retried) == "12.0 M rows, 2 stages, 0.8 s, 2 workers, 1 retry"
 

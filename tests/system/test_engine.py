@@ -84,6 +84,21 @@ def test_results_stay_on_the_cluster_until_they_are_read(
     )
 
 
+def test_a_profile_has_the_rows_of_each_node(
+    cluster: LocalCluster, files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    left, _ = (pl.scan_csv(file) for file in files)
+    query = left.filter(pl.col("a") > 3).group_by("a").agg(pl.col("b").sum())
+    engine = ms.Engine(cluster.url, token=cluster.token, progress=False, parallelism=3)
+    rows, table = (profile := engine.profile(query))
+    assert_frame_equal(rows, query.collect(), check_row_order=False)
+    filtered, groups = left.filter(pl.col("a") > 3).collect().height, query.collect().height
+    nodes = table.filter(pl.col("kind") == "node")["rows_out"].to_list()
+    assert nodes == [left.collect().height, filtered, groups]
+    assert min(table.filter(pl.col("kind") == "stage")["attempts"]) >= 1
+    assert profile.outcome.job_id in profile.save(tmp_path / "report.html").read_text()
+
+
 def test_several_queries_and_a_cancelled_one(
     cluster: LocalCluster, files: tuple[Path, Path]
 ) -> None:

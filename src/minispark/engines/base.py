@@ -44,7 +44,8 @@ class JobOutcome:
 
     ``nodes`` are the results that `frame` can return, ``sinks`` the directories of results that
     were written as files instead. ``scan`` returns a result as a LazyFrame that reads the rows from
-    where they are, as often as it is collected. ``summary`` asks a cluster again.
+    where they are, as often as it is collected. ``summary`` and ``report`` (the page of the job as
+    one HTML file) ask a cluster again.
     """
 
     job_id: str
@@ -54,6 +55,7 @@ class JobOutcome:
     read: Callable[[str], pl.DataFrame] = field(repr=False)
     scan: Callable[[str], pl.LazyFrame] = field(repr=False)
     summary: Callable[[], JobSummary] = field(repr=False)
+    report: Callable[[], str] = field(repr=False)
 
     def frame(self, node: str | None = None) -> pl.DataFrame:
         """Return the rows of a result, in partition order.

@@ -24,6 +24,7 @@ from minispark.engines.base import (
     sinks_of,
 )
 from minispark.engines.http import MasterClient
+from minispark.engines.report import report_of_job
 from minispark.errors import MinisparkError, UnsupportedError
 from minispark.observe.views import ENDED, JobView
 from minispark.plan.columns import with_columns_in_order
@@ -83,6 +84,7 @@ class ClusterRunner:
             read=lambda node: concatenated(list(parts(node))),
             scan=lambda node: _scan(partial(parts, node)),
             summary=cache(lambda: self._summary(job_id)),
+            report=lambda: report_of_job(self.client, job_id),
         )
 
     def _parts(self, job_id: str, node: str) -> Iterator[pl.DataFrame]:

@@ -16,7 +16,7 @@ import asyncio
 import contextlib
 import itertools
 import secrets
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from math import inf
@@ -30,6 +30,7 @@ from minispark.blocks.store import BlockStore
 from minispark.clock import monotonic_s, wall_s
 from minispark.engines.base import OnChange
 from minispark.engines.block_dirs import BlockDirectories
+from minispark.engines.report import MAX_STEPS
 from minispark.errors import Failure, FetchFailed
 from minispark.ids import TaskKey, job_id
 from minispark.journal.commits import commit_failure, discard, manifests_of, publish, sink_stages
@@ -66,11 +67,16 @@ _EPOCH = 1
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """The record of a job that has ended, and its result blocks, which stay until its release."""
+    """The record of a job that has ended, and its result blocks, which stay until its release.
+
+    ``rows`` are the first `MAX_STEPS` rows about it, for its story; until its release there may be
+    more.
+    """
 
     record: JobRecord
     end: c.FinishJob
     blocks: dict[int, list[BlockSource]]
+    rows: Sequence[Row]
 
 
 @dataclass(slots=True)
@@ -84,6 +90,7 @@ class _Job:
     reports: dict[TaskKey, TaskReport] = field(default_factory=dict)
     hits: dict[TaskKey, CacheHit] = field(default_factory=dict)
     progress: LiveProgress = field(default_factory=LiveProgress)
+    rows: list[Row] = field(default_factory=list)
 
 
 class EmbeddedMaster:
@@ -195,6 +202,8 @@ class EmbeddedMaster:
     def _show(self, name: str, row: Row) -> None:
         job = self._jobs.get(name)
         if job is not None:
+            if len(job.rows) < MAX_STEPS:
+                job.rows.append(row)
             apply(job.record, row)
             job.changed(self._view(job))
 
@@ -297,7 +306,7 @@ class EmbeddedMaster:
         for ref in command.results:
             blocks.setdefault(ref.key.stage, []).append(self._source(job, ref))
         if not job.ended.done():
-            job.ended.set_result(RunResult(job.record, command, blocks))
+            job.ended.set_result(RunResult(job.record, command, blocks, job.rows))
 
     async def _commit(self, job: str, keys: tuple[TaskKey, ...]) -> None:
         entry = self._jobs[job]

@@ -31,6 +31,7 @@ from minispark.engines.base import (
 )
 from minispark.engines.block_dirs import BlockDirectories
 from minispark.engines.embedded import EmbeddedMaster, RunResult
+from minispark.engines.report import report_of_record
 from minispark.ids import TaskKey
 from minispark.observe.projection import finish
 from minispark.observe.views import JobView
@@ -194,6 +195,7 @@ class LocalRunner:
                 sources = result.blocks.get(output.stage, [])
                 parts = [read_block(source, settings=self._fetch) for source in sources]
                 frames[output.node] = with_columns_in_order(concatenated(parts), output.columns)
+        rows = tuple(result.rows)
         summary = JobSummary(result.record.metrics(), tuple(result.record.stage_rows()), self.slots)
         return JobOutcome(
             job_id=job_id,
@@ -203,6 +205,7 @@ class LocalRunner:
             read=frames.__getitem__,
             scan=lambda node: frames[node].lazy(),
             summary=lambda: summary,
+            report=lambda: report_of_record(result.record, rows, summary),
         )
 
 

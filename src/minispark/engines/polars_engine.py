@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from minispark.engines.base import JobOutcome, Runner
     from minispark.engines.cluster import ClusterRunner
     from minispark.engines.local import LocalRunner
+    from minispark.engines.profile import Profile
     from minispark.engines.progress import Show
 
 _STREAMING = pl.StreamingEngine()
@@ -185,6 +186,38 @@ class Engine(polars.lazyframe.engine.Engine):
             if self._cluster is not None:
                 return Explanation(graph)
             return Explanation(graph, str(choose([lf], limit_bytes=self._limit_bytes())))
+
+    @public
+    def profile(self, lf: pl.LazyFrame, *, count: bool = True) -> Profile:
+        """Run a query, also a small one, as a job and return its rows and where they took time.
+
+        The table of the result has the rows of each node of the query, and rows, bytes, times,
+        memory, spilled bytes and skew of each stage.
+
+        Parameters
+        ----------
+        lf
+            The query.
+        count
+            Count the rows of every node. Filters and limits do not pass the counters, so the plan
+            may read more than it does without them; ``count=False`` runs the plan as it is, and the
+            table has stages only.
+
+        Examples
+        --------
+        >>> import minispark as ms
+        >>> import polars as pl
+        >>> query = pl.LazyFrame({"n": [1, 2, 3]}).filter(pl.col.n > 1)
+        >>> profile = ms.Engine().profile(query)
+        >>> profile.table.filter(kind="node").select("name", "rows_out").rows()
+        [('1 DataFrame n', 3), ('2 filter n > 1', 2)]
+        """
+        with _marked_inside(), _main_hidden():
+            outputs = [PlanOutput(_name(0), lf)]
+            graph = plan_outputs(outputs, settings=self._settings, count=count)
+        from minispark.engines.profile import Profile
+
+        return Profile(self._run(graph))
 
     @public
     def collect(
@@ -348,18 +381,28 @@ class Engine(polars.lazyframe.engine.Engine):
             graph = self._plan(frames, optimizations)
             if graph is None or fits_whole(graph, limit_bytes=limit):
                 return None
-            from minispark.engines.progress import ProgressLine
+            return self._run(graph, progress=progress, cancellation=cancellation)
 
-            runner, name = self._runner(), self._job_name or query_name(graph)
+    def _run(
+        self,
+        graph: StageGraph,
+        *,
+        progress: Show | None = None,
+        cancellation: Cancellation | None = None,
+    ) -> JobOutcome:
+        """Run a plan as one job."""
+        from minispark.engines.progress import ProgressLine
 
-            def started(job_id: str) -> None:
-                if cancellation is not None:
-                    cancellation.started(partial(runner.cancel, job_id))
+        runner, name = self._runner(), self._job_name or query_name(graph)
 
-            with ProgressLine(self._progress if progress is None else progress) as line:
-                outcome = runner.run(graph, name=name, progress=line.listener, started=started)
-                line.summarise(outcome)
-            return outcome
+        def started(job_id: str) -> None:
+            if cancellation is not None:
+                cancellation.started(partial(runner.cancel, job_id))
+
+        with ProgressLine(self._progress if progress is None else progress) as line:
+            outcome = runner.run(graph, name=name, progress=line.listener, started=started)
+            line.summarise(outcome)
+        return outcome
 
     def _plan(
         self, frames: Sequence[pl.LazyFrame], optimizations: pl.QueryOptFlags

@@ -61,6 +61,8 @@ class StageState:
         """Live attempts of each task that has one."""
         self.generation = 0
         """How often it was rolled back."""
+        self.attempts = 0
+        """Launches of all tasks together."""
         self._launched: set[int] = set()
         self._relaunched: set[int] = set()
         self._failed = False
@@ -112,6 +114,7 @@ class StageState:
         partition = key.partition
         self.running[partition] = self.running.get(partition, 0) + 1
         self.generation = max(self.generation, key.generation)
+        self.attempts += 1
         self.cached_blocks.pop(partition, None)
         self.unneeded.discard(partition)
         if self.first_launch is None:

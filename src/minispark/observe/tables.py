@@ -78,6 +78,7 @@ def physical_rows(record: Record) -> Iterable[StageRow]:
             duration_s=None if state.duration_s is None else round(state.duration_s, 6),
             task_time_s=round(state.totals.task_time_s, 6),
             **_usage(state),
+            attempts=state.attempts,
             tasks=state.stage.partitions,
             tasks_done=state.tasks_done(record.status),
             records_in=_stage_records_in(record, state),

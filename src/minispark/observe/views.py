@@ -105,7 +105,7 @@ class StageRow(BaseModel):
     task_time_s: float = 0.0
     """Time of all its tasks together; of a node, its share of that."""
     queued_s: float | None = None
-    """Time that its tasks waited on workers, together. This and the next six: stages only."""
+    """Time that its tasks waited on workers, together. This and the next seven: stages only."""
     cpu_s: float | None = None
     """CPU time of its tasks, None where it is not measured."""
     peak_memory_bytes: int | None = None
@@ -118,6 +118,8 @@ class StageRow(BaseModel):
     """Bytes of its blocks or output files."""
     bytes_spilled: int | None = None
     """Bytes that Polars moved to disk for lack of memory."""
+    attempts: int | None = None
+    """Launches of all its tasks, those that failed or were cancelled too."""
     fused: bool = False
     """Whether ``duration_s`` is a share of a time of several nodes."""
     fused_with: list[str] = []

@@ -29,6 +29,7 @@ from minispark.plan.markers import (
     marker_of,
     uncounted,
 )
+from minispark.plan.node_counts import Flow, count_nodes
 from minispark.plan.polars_plan import (
     LeafNode,
     Node,
@@ -93,11 +94,13 @@ def plan_outputs(
     data_root: Path | None = None,
     optimizations: pl.QueryOptFlags | None = None,
     describe: bool = False,
+    count: bool = False,
 ) -> StageGraph:
     """Cut the plans of ``outputs`` into stages.
 
     Equal subplans are computed once. ``optimizations`` apply to every stage. ``describe`` adds the
     optimized logical plan as text; for that, Polars reads the metadata of the files once more.
+    ``count`` counts the rows of every node; filters do not pass the counters.
 
     Raises
     ------
@@ -113,7 +116,7 @@ def plan_outputs(
     settings = settings or PlanSettings()
     flags = () if optimizations is None else changed_flags(optimizations)
     try:
-        graph = _cut(outputs, Cutter(settings, data_root, flags))
+        graph = _cut(outputs, Cutter(settings, data_root, flags), count=count)
     except (PlanUnreadableError, PlanBrokenError, RecursionError, PanicException) as error:
         panic = f"{_PANIC}: " if isinstance(error, PanicException) else ""
         why = f"it could not be cut: {panic}{error}"
@@ -132,8 +135,11 @@ def _described(frame: pl.LazyFrame) -> str:
         return f"{_PANIC}: {error}"
 
 
-def _cut(outputs: Sequence[PlanOutput], cutter: Cutter) -> StageGraph:
+def _cut(outputs: Sequence[PlanOutput], cutter: Cutter, *, count: bool) -> StageGraph:
     roots = _roots(outputs)
+    flow: Flow = {}
+    if count:
+        roots, flow = count_nodes(roots)
     nodes = post_order(*roots)
     cutter.sources, cutter.hints = survey(nodes), _hinted_partitions(nodes)
     relations = _relations(cutter, nodes, roots)
@@ -163,6 +169,7 @@ def _cut(outputs: Sequence[PlanOutput], cutter: Cutter) -> StageGraph:
             ResultSpec(output.name, draft.id, tuple(draft.schema))
             for output, draft in zip(outputs, results, strict=True)
         ),
+        flow=flow,
         input_bytes=cutter.input_bytes,
         polars=plan_header().hex(),
     )
