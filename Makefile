@@ -4,7 +4,7 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test walk chaos simulate lint docs wheel format setup setup-browser bench lock clean \
+.PHONY: help demo test tpc walk chaos simulate lint docs wheel format setup setup-browser bench tpch lock clean \
 	build build-debug run-master run-worker run-client-submit run-client-join run-client-status \
 	tour-picture create-test-data create-large-data create-1m-data create-join-data \
 	polars-tests test-metrics test-fault-tolerance test-cache test-load-balancing test-parallel-tasks test-round-robin \
@@ -22,6 +22,8 @@ LINES ?= 1000000
 TEST_JOBS ?= 3
 JOBS ?= 100
 HISTORIES ?= 100000
+SCALE ?= 1
+RUNS ?= 3
 
 # Polars' own tests need more libraries than Mini-Spark: another environment over .venv has them.
 POLARS_VENV := target/polars-tests
@@ -104,7 +106,10 @@ data/sales.csv: | $(CLIENT)
 ##@ Tests
 
 test: $(VENV)/.development ## Run the test suite (TEST_JOBS=N processes)
-	@$(BIN)/python -m pytest -n $(TEST_JOBS) --dist worksteal -m "not walk"
+	@$(BIN)/python -m pytest -n $(TEST_JOBS) --dist worksteal -m "not walk and not tpc"
+
+tpc: $(VENV)/.development ## Compare the queries of TPC-H with plain Polars, at scale 0.01
+	@$(BIN)/python -m pytest -m tpc tests/tpc
 
 walk: $(VENV)/.development ## Run the commands of README and docs on a fresh copy (minutes)
 	@$(BIN)/python -m pytest -m walk -v tests/walk
@@ -203,6 +208,9 @@ setup: $(VENV)/.development ## Make .venv with everything for development
 
 bench: $(VENV)/.runtime ## Warm cluster against one warm Polars process
 	@$(BIN)/python bench/warm.py
+
+tpch: $(VENV)/.development ## TPC-H on plain Polars, embedded and a cluster, side by side (SCALE=1 RUNS=3)
+	@$(BIN)/python -m bench.tpc.run tpch --scale $(SCALE) --runs $(RUNS)
 
 lock: ## Resolve the lock files again (needs uv)
 	./scripts/lock.sh
