@@ -1,4 +1,4 @@
-"""Each query of TPC-H and TPC-DS, cut in many ways, gives the rows of plain Polars; none gathers."""
+"""Each query of TPC-H, cut in several ways, gives the rows of plain Polars; none gathers."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from tests.runners.inline import run_inline
-
 from bench.tpc.equal import check_equal
 from bench.tpc.suites import SUITES
+from tests.runners.inline import run_inline
+
 from minispark.plan.build import PlanOutput, plan_outputs
 from minispark.settings import PlanSettings
 
