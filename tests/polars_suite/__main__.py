@@ -26,6 +26,8 @@ def command(arguments: argparse.Namespace, rest: list[str]) -> tuple[list[str], 
         raise SystemExit(f"{arguments.path} is not in a copy of py-polars/tests")
     words = [sys.executable, "-m", "pytest", str(path), "-p", "polars_suite.plugin", "-q"]
     words += ["-p", "no:cacheprovider", "-p", "no:schemathesis", "--import-mode=importlib"]
+    # A file of tests may need a library that is not here.
+    words.append("--continue-on-collection-errors")
     # Newer versions of pytest deprecate what older tests do.
     words += ["-W", "ignore::pytest.PytestRemovedIn10Warning", "-m", _MARKS]
     words += ["--timeout", str(arguments.timeout), "-o", "timeout_func_only=true"]
