@@ -280,9 +280,23 @@ def test_a_lazy_sink_runs_in_this_process_or_not_at_all(
         sink.collect(engine=ms.Engine("http://127.0.0.1:1", token="t" * 24))
 
 
-def test_a_callback_after_optimization_is_refused() -> None:
+def test_a_callback_after_optimization_sees_and_changes_the_whole_plan() -> None:
+    def answer(plan: Any) -> None:
+        plan.set_udf(lambda *_: pl.DataFrame({"n": [7]}))
+
+    found = (
+        ROWS.lazy()
+        .select("n")
+        .collect(  # type: ignore[call-overload]
+            engine=ms.Engine(processes=True), post_opt_callback=answer
+        )
+    )
+    assert found["n"].to_list() == [7]
+
+
+def test_a_callback_after_optimization_is_refused_on_a_cluster() -> None:
     with pytest.raises(UnsupportedError, match="callback"):
-        ms.Engine().collect(
+        ms.Engine("http://127.0.0.1:1", token="t" * 24).collect(
             TOTALS, optimizations=pl.QueryOptFlags(), post_opt_callback=lambda *_: None
         )
 

@@ -92,7 +92,7 @@ def _rows(node: Node) -> int:
     """Return the number of rows of a frame in the plan; a guess for others."""
     if node.kind != "DataFrameScan":
         return _UNKNOWN_ROWS
-    (data,) = node.body["df"].value
-    if len(data) > _MAX_COUNTED_BYTES:
+    chunks = node.body["df"].value
+    if sum(map(len, chunks)) > _MAX_COUNTED_BYTES:
         return _UNKNOWN_ROWS
-    return pl.read_ipc_stream(bytes(data)).height
+    return pl.read_ipc_stream(b"".join(map(bytes, chunks))).height

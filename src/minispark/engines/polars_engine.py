@@ -235,19 +235,29 @@ class Engine(polars.lazyframe.engine.Engine):
         Raises
         ------
         UnsupportedError
-            ``post_opt_callback`` is given.
+            ``post_opt_callback`` is given, and the query would run on a cluster: no process there
+            has the whole plan that the callback is to see.
         JobFailedError, JobCancelledError
             The query did not succeed. A JobFailedError is also of the class that Polars raises.
         """
-        if post_opt_callback is not None:
-            msg = "a callback after optimization does not run on the Mini-Spark engine"
-            raise UnsupportedError(msg, hint='What works: collect(engine="streaming").')
         if not background:
+            if post_opt_callback is not None:
+                return self._collect_with(post_opt_callback, lf, optimizations)
             return self._collect([lf], optimizations)[0]
         issue_unstable_warning("background mode is considered unstable.")
         cancellation = Cancellation()
         run = partial(self._collect, [lf], optimizations, progress=False, cancellation=cancellation)
         return BackgroundQuery(lambda: run()[0], cancellation)
+
+    def _collect_with(
+        self, callback: Any, lf: pl.LazyFrame, optimizations: pl.QueryOptFlags
+    ) -> pl.DataFrame:
+        """Run a query whole in this process, where a callback sees and changes its plan."""
+        if self._cluster is not None:
+            msg = "a callback after optimization does not run on a cluster"
+            raise UnsupportedError(msg, hint='What works: collect(engine="in-memory").')
+        engine = pl.InMemoryEngine()
+        return engine.collect(lf, optimizations=optimizations, post_opt_callback=callback)
 
     @public
     def collect_all(
