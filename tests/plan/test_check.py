@@ -12,9 +12,9 @@ from polars import col
 from polars.exceptions import PanicException
 
 from minispark.plan import build
-from minispark.plan.aggregates import PREFIX
 from minispark.plan.build import PlanOutput, plan_outputs
 from minispark.plan.check import PlanBrokenError, check
+from minispark.plan.decompositions import PREFIX
 from minispark.plan.exchanges import Hash
 from minispark.plan.polars_plan import leaf_node, on_top, parse, post_order, rewrite
 from minispark.plan.relation import Draft, Part

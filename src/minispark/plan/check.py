@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from minispark.plan.aggregates import PREFIX
+from minispark.plan.decompositions import PREFIX
 from minispark.plan.exchanges import OWN, Partitioning
 from minispark.plan.expressions import (
     columns_of,

@@ -72,14 +72,27 @@ def is_order_free(aggregates: Any) -> bool:
     """Whether aggregates give the same in any order of a group's rows."""
     if holds(aggregates, "Over", "Sort", "SortBy", "Gather", "Slice", "AnonymousFunction"):
         return False
-    nodes = [part["Agg"] for part in walk(aggregates) if _is_aggregate(part)]
+    nodes = [part["Agg"] for part in walk(aggregates) if isinstance(part, dict) and "Agg" in part]
     above = replace_parts(aggregates, lambda part: "aggregate" if _is_aggregate(part) else part)
     # Only aggregates may read columns.
     return is_constant(above) and all(node.keys() <= _ORDER_FREE_AGGREGATES for node in nodes)
 
 
 def _is_aggregate(part: Any) -> bool:
-    return isinstance(part, dict) and "Agg" in part
+    return isinstance(part, dict) and ("Agg" in part or _is_order_free_function(part))
+
+
+def _is_order_free_function(part: Any) -> bool:
+    match part:
+        case {"Function": {"function": {"Boolean": {"Any": _} | {"All": _} | {"IsEmpty": _}}}}:
+            return True
+        case {"Function": {"function": {"Bitwise": "And" | "Or" | "Xor"}}}:
+            return True
+        case {"Function": {"function": {"Correlation": _} | {"Quantile": _}}}:
+            return True
+        case {"Function": {"function": "NullCount" | "Product" | {"Boolean": "HasNulls"}}}:
+            return True
+    return False
 
 
 def columns_of(body: Any) -> list[str]:
@@ -302,6 +315,8 @@ def _takes_all(
     selected = [_selected(selector, schema, without) for selector in _selectors(function)]
     used = {*columns_of(function), *(name for names in selected for name in names or ())}
     names = names_of([function], {name: schema[name] for name in schema if name in used})
+    # A selector may name a column that it leaves out.
+    names = names or names_of([function], schema)
     if names is None or None in selected:
         return None
     if len(names) == 1:

@@ -100,7 +100,8 @@ def _group_label(node: Node, below: Label, positional: Label) -> Label:
     body = node.body
     if body["apply"] is not None:
         return Label.INDETERMINATE
-    rows = below if is_order_free(body["aggs"]) else positional
+    aggregates = [*body["aggs"], *body["predicates"]]
+    rows = below if is_order_free(aggregates) else positional
     if rows is Label.INDETERMINATE or any(body["options"].values()):
         return positional
     return rows if body["maintain_order"] else Label.UNORDERED

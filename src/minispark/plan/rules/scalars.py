@@ -50,14 +50,14 @@ def with_scalars(cutter: Cutter, relation: Relation, scalars: Mapping[str, Any])
 
 
 def _splits(body: Any, schema: Schema) -> bool:
-    return split_aggregates([body], schema, keys=()) is not None
+    return split_aggregates([body], schema, grouped=False) is not None
 
 
 def _in_two_steps(
     cutter: Cutter, rows: Relation, schema: Schema, scalars: Mapping[str, Any]
 ) -> Part:
     """Aggregate each partition to a row; every reader reads these rows and aggregates them."""
-    split = split_aggregates(list(scalars.values()), schema, keys=())
+    split = split_aggregates(list(scalars.values()), schema, grouped=False)
     assert split is not None  # noqa: S101 - each splits on its own
     values = [expression(body).alias(name) for name, body in scalars.items()]
     result = pl.LazyFrame(schema=schema).select(values).collect_schema()
