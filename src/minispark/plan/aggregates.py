@@ -9,7 +9,7 @@ runs whole.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +30,11 @@ class SplitAggregates:
     outputs: list[pl.Expr]
     ordered: bool
     """Whether the order of rows decides."""
+
+    def named(self, columns: Iterable[tuple[str, pl.DataType]]) -> list[pl.Expr]:
+        """Return the first outputs with the names and dtypes that Polars gives in one step."""
+        pairs = zip(self.outputs, columns, strict=False)
+        return [output.cast(dtype).alias(name) for output, (name, dtype) in pairs]
 
 
 def split_aggregates(

@@ -1,4 +1,4 @@
-"""group_by and selected aggregates: partial, exchange, final."""
+"""group_by: partial, exchange, final; or rows by key."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
-from polars.exceptions import PanicException, PolarsError
 
 from minispark.plan.aggregates import SplitAggregates, split_aggregates
 from minispark.plan.columns import exact_column, exact_columns
@@ -32,11 +31,6 @@ OPERATORS = (
         "final groups; else the rows are exchanged by the keys",
         "`group_by_dynamic`, `rolling`, `map_groups` in order; an aggregate without keys that does "
         "not decompose",
-    ),
-    OperatorText(
-        "`select` of aggregates",
-        "one row of partial aggregates from each task, then the final row",
-        "aggregates that do not decompose (median, quantile, mode)",
     ),
 )
 
@@ -157,7 +151,7 @@ def _two_steps(
         groups = rows.group_by(columns, maintain_order=ordered).agg(*split.final, *first)
         for predicate in split.outputs[len(grouping.aggregates) :]:
             groups = groups.filter(predicate)
-        named = _named(split, grouping.result, skip=len(columns))
+        named = split.named(list(grouping.result.items())[len(columns) :])
         return groups.select([*columns, *named, *places])
 
     partials = cutter.then(relation, partial)
@@ -167,33 +161,3 @@ def _two_steps(
         return cutter.then(moved, final)
     moved = stamped(cutter, partials, columns, width=width, name=name)
     return in_order(cutter, cutter.then(moved, final), tasks=relation.partitions, width=width)
-
-
-def _named(split: SplitAggregates, result: Schema, *, skip: int) -> list[pl.Expr]:
-    """Name the outputs and give them the dtypes that Polars gives them in one step."""
-    columns = list(result.items())[skip:]
-    return [
-        output.cast(dtype).alias(name)
-        for output, (name, dtype) in zip(split.outputs, columns, strict=False)
-    ]
-
-
-def select_aggregates(cutter: Cutter, node: Node, relation: Relation) -> Relation | None:
-    """Aggregate each partition to one row, gather these rows, and aggregate them to one."""
-    schema = cutter.schema(relation)
-    bodies = expand_all(node.body["expr"], schema)
-    if bodies is None:
-        return None
-    split = split_aggregates(bodies, schema, grouped=False)
-    try:
-        result = schema_of(node, {node.body["input"]: schema})
-    except (PolarsError, PanicException):
-        return None
-    if split is None or len(result) != len(bodies):
-        return None
-    if split.ordered:
-        relation = cutter.settle(relation)
-    partials = cutter.then(relation, lambda rows: rows.select(split.partial))
-    moved = cutter.gather(partials, "partial aggregate")
-    outputs = _named(split, result, skip=0)
-    return cutter.then(moved, lambda rows: rows.select(split.final).select(outputs))

@@ -12,8 +12,8 @@ from minispark.plan.expressions import is_constant, is_elementwise, is_separable
 from minispark.plan.markers import CacheHint, PartitionHint, marker_of, uncounted
 from minispark.plan.polars_plan import Node, children, schema_of
 from minispark.plan.relation import Cutter, Part, Relation, Schema, merge, run_whole
-from minispark.plan.rules.aggregate import select_aggregates
 from minispark.plan.rules.operators import OperatorText
+from minispark.plan.rules.scalars import select_aggregates
 from minispark.plan.rules.steps import in_steps
 from minispark.plan.rules.window import windows
 

@@ -1,4 +1,4 @@
-"""Aggregates beside rows: computed once for all rows, and sent to every task as one row."""
+"""Aggregates of all rows: as one row, or beside rows, where each task gets their values."""
 
 from __future__ import annotations
 
@@ -7,16 +7,30 @@ from dataclasses import replace
 from typing import Any
 
 import polars as pl
+from polars.exceptions import PanicException, PolarsError
 
 from minispark.plan.aggregates import split_aggregates
-from minispark.plan.expressions import is_order_free
+from minispark.plan.expressions import expand_all, is_order_free
 from minispark.plan.markers import counted_node
-from minispark.plan.polars_plan import LeafNode, Node, expression, parse, rewrite, with_body
+from minispark.plan.polars_plan import (
+    LeafNode,
+    Node,
+    expression,
+    parse,
+    rewrite,
+    schema_of,
+    with_body,
+)
 from minispark.plan.relation import Cutter, Part, Relation, Schema
 from minispark.plan.rules.operators import OperatorText
 from minispark.plan.stages import Label, ScanFormat
 
 OPERATORS = (
+    OperatorText(
+        "`select` of aggregates",
+        "one row of partial aggregates from each task, then the final row",
+        "aggregates that do not decompose (median, quantile, mode)",
+    ),
     OperatorText(
         "aggregates beside rows: `filter(col.x > col.x.mean())`, `col.x - col.x.mean()`",
         "the aggregate is computed as in `select`; its value goes to all tasks, and no row moves",
@@ -25,6 +39,27 @@ OPERATORS = (
 )
 
 _WHOLE = "an aggregate needs all rows of its columns at once"
+
+
+def select_aggregates(cutter: Cutter, node: Node, relation: Relation) -> Relation | None:
+    """Aggregate each partition to one row, gather these rows, and aggregate them to one."""
+    schema = cutter.schema(relation)
+    bodies = expand_all(node.body["expr"], schema)
+    if bodies is None:
+        return None
+    split = split_aggregates(bodies, schema, grouped=False)
+    try:
+        result = schema_of(node, {node.body["input"]: schema})
+    except (PolarsError, PanicException):
+        return None
+    if split is None or len(result) != len(bodies):
+        return None
+    if split.ordered:
+        relation = cutter.settle(relation)
+    partials = cutter.then(relation, lambda rows: rows.select(split.partial))
+    moved = cutter.gather(partials, "partial aggregate")
+    outputs = split.named(result.items())
+    return cutter.then(moved, lambda rows: rows.select(split.final).select(outputs))
 
 
 def with_scalars(cutter: Cutter, relation: Relation, scalars: Mapping[str, Any]) -> Relation:
@@ -63,10 +98,7 @@ def _in_two_steps(
     result = pl.LazyFrame(schema=schema).select(values).collect_schema()
     partials = cutter.then(rows, lambda r: r.select(split.partial))
     side = cutter.read(cutter.close(partials, "partial aggregate"))
-    outputs = [
-        output.cast(dtype).alias(name)
-        for output, (name, dtype) in zip(split.outputs, result.items(), strict=True)
-    ]
+    outputs = split.named(result.items())
     return cutter.then(side, lambda r: r.select(split.final).select(outputs)).only
 
 
