@@ -1,33 +1,46 @@
-"""Joins: broadcast a small side if its unmatched rows are never emitted, else hash both sides."""
+"""Joins of equal keys: broadcast a small side if its unmatched rows are never emitted, else hash.
+
+What is moved is the least: a side whose rows must keep their order stays in its place if the other
+one is small.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
-import polars as pl
-from polars.exceptions import PanicException, PolarsError
-
-from minispark.plan.expressions import expand_all, is_elementwise
-from minispark.plan.polars_plan import Node, expression, with_body
-from minispark.plan.relation import Cutter, Relation, Schema, merge, run_whole
+from minispark.plan.polars_plan import Node, with_body
+from minispark.plan.relation import Cutter, Relation, merge, run_whole
+from minispark.plan.rules.join_keys import JoinKeys, join_keys
+from minispark.plan.rules.join_order import join_in_order, order_of
 from minispark.plan.rules.operators import OperatorText
 
 OPERATORS = (
     OperatorText(
         "`join`",
         "a small side is sent whole to each task of the other side; else both sides are exchanged "
-        "by the keys",
-        "keys of lists, arrays or structs; `maintain_order`, unless the right side is small",
+        "by the keys; with `maintain_order` the rows then return to their order",
+        "keys that are not expressions by row",
     ),
     OperatorText("`join_where`, `join_asof`", "not split yet", "both inputs"),
 )
 
-_RIGHT_MAY_BE_BROADCAST = frozenset({"Inner", "Left", "Semi", "Anti", "Cross"})
-_LEFT_MAY_BE_BROADCAST = frozenset({"Inner", "Right", "Cross"})
-_HASHED = _RIGHT_MAY_BE_BROADCAST | {"Right", "Full"}
-
-_KeyPairs = list[tuple[pl.Expr, pl.Expr]]
+_MAY_BE_BROADCAST = {
+    "right": frozenset({"Inner", "Left", "Semi", "Anti", "Cross"}),
+    "left": frozenset({"Inner", "Right", "Cross"}),
+}
+"""Joins that emit no unmatched row of the side."""
+_VALIDATED = {
+    "right": frozenset({"ManyToMany", "ManyToOne"}),
+    "left": frozenset({"ManyToMany", "OneToMany"}),
+}
+"""Validations that need no more rows of the other side than those of one task."""
+_KEPT_BY = {
+    "right": frozenset({"None", "Left", "LeftRight"}),
+    "left": frozenset({"None", "Right", "RightLeft"}),
+}
+"""Orders that a join keeps if the side is broadcast."""
+_HASHED = frozenset({"Inner", "Left", "Right", "Full", "Semi", "Anti"})
+_OTHER = {"left": "right", "right": "left"}
 
 
 def join(cutter: Cutter, node: Node, relations: Mapping[Node, Relation]) -> Relation:
@@ -39,28 +52,51 @@ def join(cutter: Cutter, node: Node, relations: Mapping[Node, Relation]) -> Rela
     args = body["options"]["args"]
     how = args["how"] if isinstance(args["how"], str) else ""
     equal = body["condition"].get("Equi") if isinstance(body["condition"], dict) else None
-    if equal is None or how not in _HASHED or args["slice"] is not None:
+    if equal is None or how not in (*_HASHED, "Cross") or args["slice"] is not None:
         return run_whole(cutter, node, relations, why="a join without equal keys")
-    if args["maintain_order"] not in ("None", "Left", "LeftRight"):
-        return run_whole(cutter, node, relations, why="a join that keeps the right side's order")
-    side = _small_side(cutter, left, right, how) if args["validation"] == "ManyToMany" else None
-    if args["maintain_order"] != "None" and side != "right":
-        return run_whole(cutter, node, relations, why="a join that keeps order")
+    if args["maintain_order"] != "None":
+        node = _with_args(node, maintain_order=order_of(how, args["maintain_order"]))
+    side = _small_side(cutter, node, left, right)
     if side is not None:
         return _broadcast(cutter, node, left, right, side=side)
-    keys = _common_keys(cutter, left, right, equal) if how != "Cross" else None
+    keys = None
+    if how in _HASHED:
+        keys = join_keys(node, cutter.schema(left), cutter.schema(right))
     if keys is None:
         return run_whole(cutter, node, relations, why="join keys that cannot be hashed")
-    return _hash_both(cutter, node, left, right, keys=keys)
+    if args["maintain_order"] == "None":
+        return _hash_both(cutter, node, left, right, keys=keys)
+    rows = _in_order(cutter, node, left, right, keys)
+    return rows or run_whole(cutter, node, relations, why="a join that keeps order")
 
 
-def _small_side(cutter: Cutter, left: Relation, right: Relation, how: str) -> str | None:
+def _in_order(
+    cutter: Cutter, node: Node, left: Relation, right: Relation, keys: JoinKeys
+) -> Relation | None:
+    width = cutter.exchange_width(left, right)
+    if width == 1 or left.bytes + right.bytes <= cutter.settings.single_task_bytes:
+        return None
+    return join_in_order(cutter, node, left, right, keys=keys, width=width)
+
+
+def _with_args(node: Node, **changes: str) -> Node:
+    options = node.body["options"]
+    return with_body(node, options={**options, "args": {**options["args"], **changes}})
+
+
+def _small_side(cutter: Cutter, node: Node, left: Relation, right: Relation) -> str | None:
     """Return the name of the side to send whole to every task of the other, or None."""
-    candidates = []
-    if how in _RIGHT_MAY_BE_BROADCAST and not left.single:
-        candidates.append((right.bytes, "right"))
-    if how in _LEFT_MAY_BE_BROADCAST and not right.single:
-        candidates.append((left.bytes, "left"))
+    args = node.body["options"]["args"]
+    how, order = args["how"], args["maintain_order"]
+    sides = {"left": left, "right": right}
+    candidates = [
+        (sides[side].bytes, side)
+        for side in ("right", "left")
+        if how in _MAY_BE_BROADCAST[side]
+        and args["validation"] in _VALIDATED[side]
+        and (order in _KEPT_BY[side] or (how in ("Semi", "Anti") and side == "right"))
+        and not sides[_OTHER[side]].single
+    ]
     if not candidates:
         return None
     size, side = min(candidates)
@@ -72,65 +108,18 @@ def _broadcast(
 ) -> Relation:
     """Send ``side`` whole to every task of the other."""
     small = cutter.broadcast(left if side == "left" else right, "broadcast")
-    other = "right" if side == "left" else "left"
     parts = []
     for part in (right if side == "left" else left).parts:
-        sides = {f"input_{side}": small.node, f"input_{other}": part.node}
+        sides = {f"input_{side}": small.node, f"input_{_OTHER[side]}": part.node}
         parts.append(part.under(with_body(node, **sides), small))
     return Relation(tuple(parts), left.bytes + right.bytes)
 
 
 def _hash_both(
-    cutter: Cutter, node: Node, left: Relation, right: Relation, *, keys: _KeyPairs
+    cutter: Cutter, node: Node, left: Relation, right: Relation, *, keys: JoinKeys
 ) -> Relation:
     width = cutter.exchange_width(left, right)
-    left_keys, right_keys = zip(*keys, strict=True)
-    left_part = cutter.exchange(left, left_keys, partitions=width, name="join").only
-    right_part = cutter.exchange(right, right_keys, partitions=width, name="join").only
+    left_part = cutter.exchange(left, keys.left, partitions=width, name="join").only
+    right_part = cutter.exchange(right, keys.right, partitions=width, name="join").only
     top = with_body(node, input_left=left_part.node, input_right=right_part.node)
     return Relation((left_part.under(top, right_part),), left.bytes + right.bytes)
-
-
-def _common_keys(cutter: Cutter, left: Relation, right: Relation, equal: Any) -> _KeyPairs | None:
-    """Return the keys of both sides, each pair cast to its common type, or None."""
-    left_schema, right_schema = cutter.schema(left), cutter.schema(right)
-    left_on = expand_all(equal["left_on"], left_schema)
-    right_on = expand_all(equal["right_on"], right_schema)
-    if not left_on or not right_on or len(left_on) != len(right_on):
-        return None
-    if not all(is_elementwise(body) for body in (*left_on, *right_on)):
-        return None
-    keys: _KeyPairs = []
-    for left_body, right_body in zip(left_on, right_on, strict=True):
-        left_key, right_key = expression(left_body), expression(right_body)
-        common = _common_type(_dtypes(left_key, left_schema), _dtypes(right_key, right_schema))
-        if common is None:
-            return None
-        keys.append((left_key.cast(common), right_key.cast(common)))
-    return keys
-
-
-def _dtypes(key: pl.Expr, schema: Schema) -> list[pl.DataType]:
-    return pl.LazyFrame(schema=schema).select(key).collect_schema().dtypes()
-
-
-def _common_type(
-    left_dtypes: list[pl.DataType], right_dtypes: list[pl.DataType]
-) -> pl.DataType | None:
-    """Return the type in which values of two keys are compared; None if they are not hashed."""
-    if len(left_dtypes) != 1 or len(right_dtypes) != 1:
-        # Such a key gives several columns, for example fields of a struct.
-        return None
-    left, right = left_dtypes[0], right_dtypes[0]
-    texts = (pl.Categorical, pl.Enum, pl.String)
-    if left in texts and right in texts:
-        return pl.String()
-    if left.is_nested() or right.is_nested() or pl.Object in (left, right):
-        return None
-    if left == right:
-        return left
-    frames = [pl.LazyFrame(schema={"key": dtype}) for dtype in (left, right)]
-    try:
-        return pl.concat(frames, how="vertical_relaxed").collect_schema()["key"]
-    except (PolarsError, PanicException):
-        return None

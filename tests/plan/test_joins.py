@@ -1,0 +1,189 @@
+"""Joins are split and give the rows of plain Polars; in order where the join keeps one."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from polars import col
+from polars.exceptions import ComputeError
+from polars.testing import assert_frame_equal
+from tests.plan.repeats import in_any_order
+from tests.runners.inline import run_inline
+
+from minispark.plan.build import PlanOutput, plan_outputs
+from minispark.plan.exchanges import STAMP
+from minispark.plan.stages import StageGraph
+from minispark.settings import PlanSettings
+
+Query = Callable[[pl.LazyFrame, pl.LazyFrame], pl.LazyFrame]
+
+HOWS = ("inner", "left", "right", "full", "semi", "anti")
+ORDERS = ("left", "right", "left_right", "right_left")
+WAYS = {
+    "broadcast": PlanSettings(single_task_bytes=0, parallelism=3),
+    "hash": PlanSettings(single_task_bytes=0, parallelism=3, broadcast_bytes=0),
+}
+KEYS: dict[str, tuple[list[Any], Any]] = {
+    "integer": ([1, 2, 3, -1, None], pl.Int8),
+    "float": ([0.0, -0.0, math.nan, 1.5, None], pl.Float32),
+    "decimal": ([Decimal("1.50"), Decimal("2.25"), Decimal(0), None], pl.Decimal(10, 2)),
+    "large": ([2**100, -(2**100), 1, None], pl.Int128),
+    "text": (["a", "", "ñ", None], pl.String),
+    "binary": ([b"a", b"", b"\xff", None], pl.Binary),
+    "categorical": (["a", "", "ñ", None], pl.Categorical),
+    "enum": (["y", "x", None], pl.Enum(["y", "x", "z"])),
+    "boolean": ([True, False, None], pl.Boolean),
+    "nothing": ([None], pl.Null),
+    "day": ([dt.date(2024, 2, day) for day in (1, 2, 29)], pl.Date),
+    "moment": (
+        [dt.datetime(2024, 3, 31, hour, 30) for hour in (0, 1, 4)],
+        pl.Datetime("ms", "Europe/Berlin"),
+    ),
+    "span": ([dt.timedelta(hours=1), dt.timedelta(0), None], pl.Duration("ns")),
+    "time": ([dt.time(1), dt.time(2), None], pl.Time),
+    "list": ([[1], [], [None], None, [1, 2]], pl.List(pl.Int64)),
+    "list of floats": ([[0.0], [-0.0], [math.nan], None], pl.List(pl.Float64)),
+    "list of categories": ([["a"], ["b", "a"], [None]], pl.List(pl.Categorical)),
+    "array": ([[1, 2], [2, 1], [None, 1], None], pl.Array(pl.Int16, 2)),
+    "struct": (
+        [{"x": 1, "y": "a"}, {"x": None, "y": None}, {"x": 1, "y": None}, None],
+        pl.Struct({"x": pl.Int64, "y": pl.String}),
+    ),
+    "list of structs": ([[{"x": 1}], [{"x": None}], None], pl.List(pl.Struct({"x": pl.Int64}))),
+}
+
+
+@pytest.fixture(scope="module")
+def sides(tmp_path_factory: pytest.TempPathFactory) -> tuple[pl.LazyFrame, pl.LazyFrame]:
+    folder = tmp_path_factory.mktemp("joins")
+    for name, step, rows in (("left", 7, 60), ("right", 5, 45)):
+        for part in range(3):
+            numbers = range(part * rows // 3, (part + 1) * rows // 3)
+            columns = {
+                key: pl.Series(
+                    [values[n * step % (n % 5 + 3) % len(values)] for n in numbers], dtype=dtype
+                )
+                for key, (values, dtype) in KEYS.items()
+            }
+            keys = [None if n % 13 == 0 else n * step % 31 for n in numbers]
+            pl.DataFrame({"k": keys, "i": numbers, "u": numbers, **columns}).write_parquet(
+                folder / f"{name}{part}.parquet", row_group_size=8
+            )
+    left = pl.scan_parquet(folder / "left*.parquet")
+    right = pl.scan_parquet(folder / "right*.parquet").with_columns(col("u").cast(pl.Int32) + 20)
+    return left, right
+
+
+def graph_of(query: pl.LazyFrame, settings: PlanSettings) -> StageGraph:
+    return plan_outputs([PlanOutput("out", query)], settings=settings)
+
+
+def compare(query: pl.LazyFrame, way: str, folder: Path, *, ordered: bool = False) -> StageGraph:
+    """Run a query in stages and compare it with plain Polars; nothing may be gathered."""
+    graph = graph_of(query, WAYS[way])
+    assert [stage.why for stage in graph.stages if stage.why] == []
+    found, expected = run_inline(graph, folder).results["out"], query.collect(engine="in-memory")
+    if not ordered:
+        found, expected = in_any_order(found), in_any_order(expected)
+    assert_frame_equal(found, expected)
+    return graph
+
+
+Sides = tuple[pl.LazyFrame, pl.LazyFrame]
+
+
+@pytest.mark.parametrize("how", ["full", "semi"])
+@pytest.mark.parametrize("key", KEYS)
+def test_keys_of_every_dtype(how: Any, key: str, sides: Sides, tmp_path: Path) -> None:
+    left, right = (side.select(key, "i") for side in sides)
+    query = left.join(right, on=key, how=how, nulls_equal=key in ("text", "list", "struct"))
+    compare(query, "hash", tmp_path)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("how", HOWS)
+def test_order_is_kept(how: Any, order: Any, sides: Sides, tmp_path: Path) -> None:
+    left, right = (side.select("k", "i", "u") for side in sides)
+    # Polars promises the whole order only if both sides are named.
+    whole = {"left": "left_right", "right": "right_left"}.get(order, order)
+    joined = left.join(right, on="k", how=how, maintain_order=whole, suffix="_s")
+    named = left.join(right, on="k", how=how, maintain_order=order, suffix="_s")
+    compare(joined, "hash", tmp_path, ordered=True)
+    compare(named, "hash", tmp_path)
+    # Where one side can be sent whole to the tasks of the other, no row of the other moves.
+    graph = compare(joined, "broadcast", tmp_path, ordered=True)
+    first = "right" if order.startswith("right") else "left"
+    sent = how == "inner" or how == first or how in ("semi", "anti")
+    assert (len(graph.stages) == 2) == sent
+
+
+OPTIONS: dict[str, Query] = {
+    "several keys": lambda a, b: a.join(b, on=["k", "text"], how="left"),
+    "expressions": lambda a, b: a.join(b, left_on=col("k") % 7, right_on=col("i") % 5, how="full"),
+    "integers of several widths": lambda a, b: a.join(b, left_on="u", right_on="u", how="full"),
+    "signed and unsigned": lambda a, b: a.join(
+        b, left_on=col("u").cast(pl.UInt64), right_on=col("u") - 40, how="full"
+    ),
+    "selectors": lambda a, b: a.join(b, on=pl.selectors.by_name("k", "text"), how="anti"),
+    "all columns as keys": lambda a, b: a.select("k", "u").join(
+        b.select("k", "u"), on=pl.all(), maintain_order="left_right"
+    ),
+    "coalesced": lambda a, b: a.join(b, on="k", how="full", coalesce=True, suffix="_*"),
+    "not coalesced": lambda a, b: a.join(b, on="k", how="left", coalesce=False),
+    "not coalesced, other names": lambda a, b: a.join(
+        b, left_on="k", right_on="u", how="right", coalesce=False
+    ),
+    "equal nulls": lambda a, b: a.join(b, on=["k", "struct"], how="full", nulls_equal=True),
+    "a constant": lambda a, b: a.join(b.head(3), left_on=pl.lit(1), right_on=pl.lit(1)),
+    "one side in one partition": lambda a, b: a.head(9).join(b, on="k", how="full"),
+    "an empty side": lambda a, b: a.filter(col("i") < 0).join(b, on="k", how="full"),
+    "two empty sides": lambda a, b: a.clear().join(b.clear(), on="k", how="full"),
+    "a forced build side": lambda a, b: a.join(b, on="k", build_side="force_right"),
+    "serial": lambda a, b: a.join(b, on="k", allow_parallel=False, force_parallel=True),
+    "validated": lambda a, b: a.join(b, on="i", how="left", validate="m:1"),
+    "unique keys": lambda a, b: a.join(b, on="i", how="full", validate="1:1"),
+    "cross": lambda a, b: a.join(b.select("k"), how="cross"),
+    "a name that is a pattern": lambda a, b: a.rename({"k": "*"}).join(
+        b.rename({"k": "^a.*$"}), left_on=col("^\\*$"), right_on=col("^\\^.*$"), how="left"
+    ),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("name", OPTIONS)
+def test_options(name: str, way: str, sides: Sides, tmp_path: Path) -> None:
+    left, right = (side.select("k", "i", "u", "text", "struct") for side in sides)
+    compare(OPTIONS[name](left, right), way, tmp_path)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_order_of_a_cross_join(order: Any, sides: Sides, tmp_path: Path) -> None:
+    left, right = (side.select("k") for side in sides)
+    whole = {"left": "left_right", "right": "right_left"}.get(order, order)
+    query = left.join(right, how="cross", maintain_order=whole)
+    compare(query, "broadcast", tmp_path, ordered=True)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("validate", ["m:1", "1:m", "1:1"])
+def test_keys_that_are_not_unique(validate: Any, way: str, sides: Sides, tmp_path: Path) -> None:
+    # No key has a match: a check of matching rows alone would find nothing.
+    left = sides[0].select(col("k") + 100, "i")
+    query = left.join(sides[1].select("k", "u"), on="k", how="left", validate=validate)
+    graph = graph_of(query, WAYS[way])
+    with pytest.raises(ComputeError, match=f"did not fulfill {validate} validation"):
+        run_inline(graph, tmp_path)
+
+
+def test_a_column_with_the_name_of_the_stamp_is_kept(sides: Sides, tmp_path: Path) -> None:
+    left = sides[0].select("k", col("i").alias(STAMP))
+    query = left.join(sides[1].select("k", "u"), on="k", maintain_order="left_right")
+    found = run_inline(graph_of(query, WAYS["hash"]), tmp_path).results["out"]
+    assert_frame_equal(found, query.collect(engine="in-memory"))
