@@ -32,6 +32,7 @@ AGGREGATES: dict[str, Query] = {
     "an aggregate of an aggregate": lambda f: f.with_columns(a=(V - V.mean()).pow(2).mean()),
     "filtered by an aggregate": lambda f: f.with_columns(a=V.filter(V.gt(V.mean())).sum()),
     "as an argument": lambda f: f.with_columns(V.clip(V.min() + 3, V.max() - 3)),
+    "of distinct values": lambda f: f.filter(V.gt(V.n_unique() - 20)),
     "names": lambda f: f.select(N, V.mean().name.suffix("_m"), s=pl.struct(V.max(), K)),
     "filled": lambda f: f.with_columns(
         a=V.fill_null(strategy="mean"),

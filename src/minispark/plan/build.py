@@ -45,10 +45,19 @@ from minispark.plan.polars_plan import (
 from minispark.plan.pushdown import push_down
 from minispark.plan.relation import Cutter, Draft, Part, Relation, run_whole, with_inputs
 from minispark.plan.rules.aggregate import group_by
+from minispark.plan.rules.beside import beside
 from minispark.plan.rules.distinct import distinct
 from minispark.plan.rules.join import join
-from minispark.plan.rules.narrow import filter_rows, map_function, select, union, with_columns
+from minispark.plan.rules.narrow import (
+    filter_rows,
+    map_function,
+    match_to_schema,
+    select,
+    union,
+    with_columns,
+)
 from minispark.plan.rules.order import slice_rows, sort
+from minispark.plan.rules.pivot import pivot
 from minispark.plan.rules.scan import read_frame, scan, survey
 from minispark.plan.rules.sql import lower_sql, sql
 from minispark.plan.serialization import changed_flags, check_columns, check_plan_bytes, serialized
@@ -209,6 +218,9 @@ _RULES: dict[str, Rule] = {
     "Slice": slice_rows,
     "Union": union,
     "SQL": sql,
+    "HConcat": beside,
+    "MatchToSchema": match_to_schema,
+    "Pivot": pivot,
     "Sink": _refuse_sink,
     "SinkMultiple": _refuse_sink,
 }

@@ -7,15 +7,17 @@ keys, or if it is the first of two steps and the second step comes after an exch
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from minispark.plan.decompositions import PREFIX
 from minispark.plan.exchanges import OWN, Partitioning
 from minispark.plan.expressions import (
     columns_of,
+    fills_by_row,
     is_constant,
     is_elementwise,
+    is_row_function,
     is_separable,
     window_keys,
 )
@@ -23,7 +25,6 @@ from minispark.plan.markers import counted_node
 from minispark.plan.polars_plan import LeafNode, Node, children, post_order, sort_keys
 from minispark.plan.relation import Draft, Part
 
-_ROW_FUNCTIONS = frozenset({"Explode", "Rename", "Unnest"})
 _ORDERED = frozenset({"Sort", "Slice"})
 _NEVER_EMITTED = {
     "input_right": frozenset({"Inner", "Left", "Semi", "Anti", "Cross"}),
@@ -82,7 +83,7 @@ class _Fragment:
                 continue
             match node.kind:
                 case "HConcat":
-                    fits = all(map(self._is_everywhere, node.body["inputs"][1:]))
+                    fits = self._beside(node.body["inputs"])
                 case "GroupBy":
                     fits = self._group(node.body)
                 case "Join":
@@ -90,6 +91,8 @@ class _Fragment:
                 case "Distinct":
                     again = self._runs_again({"Distinct"})
                     fits = again or self._hashed(children(node)[0]) is not None
+                case "Pivot":
+                    fits = self._pivot(node.body)
                 case "Sort":
                     fits = self._runs_again(_ORDERED) or self._is_ordered(node)
                 case "Slice":
@@ -109,6 +112,10 @@ class _Fragment:
             name for key in body["keys"] for name in columns_of(key)
         }
 
+    def _pivot(self, body: Any) -> bool:
+        keys = self._hashed(body["input"])
+        return keys is not None and keys <= set(body["index"]["ByName"]["names"])
+
     def _join(self, body: Any) -> bool:
         how = body["options"]["args"]["how"]
         for side, allowed in _NEVER_EMITTED.items():
@@ -118,6 +125,14 @@ class _Fragment:
         if left.keys is None or right.keys is None:
             return False
         return len(left.keys) == len(right.keys) and left.ranges == right.ranges
+
+    def _beside(self, frames: Sequence[Node]) -> bool:
+        """Whether all frames but one are everywhere, or have rows that were cut as those of one."""
+        others = [frame for frame in frames if not self._is_everywhere(frame)]
+        ordered = [
+            any(source.ordered is not None for source in self._sources(frame)) for frame in others
+        ]
+        return len(others) - sum(ordered) <= 1
 
     def _runs_again(self, kinds: Collection[str]) -> bool:
         """Whether every reader of this stage first runs a node of these kinds over its rows.
@@ -199,8 +214,9 @@ def _is_rowwise(node: Node) -> bool:
             return _is_rowwise_selection(node.body["expr"])
         case "MapFunction":
             function = node.body["function"]
-            plain = isinstance(function, Mapping) and function.keys() <= _ROW_FUNCTIONS
-            return plain or counted_node(node) is not None
+            return is_row_function(function) or counted_node(node) is not None
+        case "MatchToSchema":
+            return fills_by_row(node.body["per_column"])
         case kind:
             return kind in ("Resolver", "Cache")
 

@@ -18,6 +18,8 @@ from minispark.plan.polars_plan import expression, expression_body
 
 _REMEMBERED = 4096
 """Several rules, and job after job, ask about the same expression."""
+_ROW_FUNCTIONS = frozenset({"Explode", "Hint", "Rename", "Unnest", "Unpivot"})
+"""Functions of frames that look at one row at a time."""
 _KEEPS_PLACES = ("GroupsToRows", "Join")
 """Mappings of windows that give each row its value in the row's own place."""
 _ORDER_FREE_AGGREGATES = frozenset(
@@ -49,6 +51,23 @@ def replace_parts(body: Any, change: Callable[[Any], Any]) -> Any:
 def holds(body: Any, *kinds: str) -> bool:
     """Whether there is a node of one of these kinds anywhere in an expression."""
     return any(isinstance(part, dict) and not part.keys().isdisjoint(kinds) for part in walk(body))
+
+
+def is_row_function(function: Any) -> bool:
+    """Whether a function of a frame gives the rows of each row of its input, from that row only."""
+    match function:
+        case {"FillNan": value, **rest} if not rest:
+            return is_elementwise(value)
+        case dict():
+            return function.keys() <= _ROW_FUNCTIONS
+    return False
+
+
+def fills_by_row(per_column: Sequence[Any]) -> bool:
+    """Whether the columns that `match_to_schema` adds have a value from each row alone."""
+    missing = [column["missing_columns"] for column in per_column]
+    added = [new["InsertWith"] for new in missing if isinstance(new, dict)]
+    return all(map(is_elementwise, added))
 
 
 def is_constant(body: Any) -> bool:

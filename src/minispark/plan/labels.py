@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from minispark.plan.expressions import is_order_free, is_random, is_separable
+from minispark.plan.expressions import fills_by_row, is_order_free, is_random, is_separable
 from minispark.plan.markers import counted_node
 from minispark.plan.polars_plan import LeafNode, Node, children, post_order, rewrite, with_body
 from minispark.plan.stages import Label
 
-_PLAIN_FUNCTIONS = frozenset({"Explode", "Rename", "Unnest", "Stats"})
+_PLAIN_FUNCTIONS = frozenset({"Explode", "FillNan", "Hint", "Rename", "Unnest", "Stats"})
 
 _KEPT_ORDERS = {"None": "LeftRight", "Left": "LeftRight", "Right": "RightLeft"}
 """The whole order that a join can keep instead of a part of it."""
@@ -60,6 +60,12 @@ def _label(node: Node, below: Label, leaves: Mapping[str, Label]) -> Label:  # n
             return positional
         case "GroupBy":
             return _group_label(node, below, positional)
+        case "MatchToSchema":
+            return below if fills_by_row(node.body["per_column"]) else positional
+        case "Pivot":
+            rows = below if is_order_free(node.body["agg"]) else positional
+            ordered = node.body["maintain_order"] or rows is Label.INDETERMINATE
+            return rows if ordered else Label.UNORDERED
         case "Distinct":
             return _distinct_label(node, below, positional)
         case "Join":
@@ -125,6 +131,8 @@ def settled(root: Node) -> Node:
 
 def settled_node(node: Node) -> Node:
     """Return a node that delivers its rows in one order, and keeps the first of equal rows."""
+    if node.kind == "Pivot" and not node.body["maintain_order"]:
+        return with_body(node, maintain_order=True)
     if node.kind == "GroupBy" and not node.body["maintain_order"]:
         return with_body(node, maintain_order=True)
     if node.kind == "Sort" and not node.body["sort_options"]["maintain_order"]:

@@ -21,10 +21,14 @@ import polars as pl
 from minispark.plan.polars_plan import expression, expression_body
 
 _CUMULATIVE = frozenset({"CumSum", "CumProd", "CumMin", "CumMax"})
+_NOT_INTERPOLATED = (pl.String, pl.Boolean, pl.Binary, pl.List)
+"""Polars leaves values of these dtypes as they are."""
 _ROLLING = frozenset({"Min", "Max", "Mean", "Sum", "Quantile", "Var", "Std", "Skew", "Kurtosis"})
 
 ONES = expression_body(pl.lit(1, pl.Int64).alias("__hidden_one"))
-"""A one in each row: its sum up to a row is the number of that row."""
+"""A one in each row."""
+ROWS_SO_FAR = expression_body(expression(ONES).cum_sum())
+"""The number of rows up to each row, and with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +97,7 @@ def input_of(body: Any) -> Any:
 
 def row_number() -> pl.Expr:
     """Return the number of each row, from 0."""
-    return expression(ONES).cum_sum() - 1
+    return expression(ROWS_SO_FAR) - 1
 
 
 def rewritten(body: Any, schema: Mapping[str, pl.DataType]) -> Any | None:
@@ -123,6 +127,10 @@ def _rewritten_function(rows: pl.Expr, dtype: pl.DataType, function: Any) -> pl.
             return rows.fill_null(value.cast(dtype))
         case {"Boolean": str(name)} if not (dtype.is_nested() or dtype == pl.Object):
             return _by_value(rows, name)
+        case {"Interpolate": "Linear"} if dtype.is_integer() or dtype.is_float():
+            return _interpolated(rows, dtype)
+        case {"Interpolate": "Linear"} if dtype in _NOT_INTERPOLATED:
+            return rows
         case "RLEID" if not dtype.is_nested():
             return (rows.ne_missing(rows.shift(1)) & (row_number() > 0)).cum_sum()
     return None
@@ -141,3 +149,16 @@ def _by_value(rows: pl.Expr, name: str) -> pl.Expr | None:
         case "IsDuplicated":
             return pl.len().over(rows) > 1
     return None
+
+
+def _interpolated(rows: pl.Expr, dtype: pl.DataType) -> pl.Expr:
+    """Return values on the line between the values before and behind, rounded as Polars does."""
+    float_type = dtype if dtype.is_float() else pl.Float64()
+    values, number = rows.cast(float_type), row_number()
+    place = pl.when(rows.is_not_null()).then(number)
+    low, high = values.forward_fill(), values.backward_fill()
+    first, last = place.forward_fill(), place.backward_fill()
+    slope = (high - low) / (last - first).cast(float_type)
+    line = low + (number - first).cast(float_type) * slope
+    known = pl.when(rows.is_not_null()).then(values)
+    return known.when(low.is_not_null() & high.is_not_null()).then(line)

@@ -8,13 +8,22 @@ import polars as pl
 
 from minispark.plan.columns import exact_column, exact_columns
 from minispark.plan.counters import NodeCounter
-from minispark.plan.expressions import is_constant, is_elementwise, is_separable
+from minispark.plan.expressions import (
+    fills_by_row,
+    is_constant,
+    is_elementwise,
+    is_row_function,
+    is_separable,
+)
 from minispark.plan.markers import CacheHint, PartitionHint, marker_of, uncounted
 from minispark.plan.polars_plan import Node, children, schema_of
 from minispark.plan.relation import Cutter, Part, Relation, Schema, merge, run_whole
+from minispark.plan.rules.frame_aggregates import as_selection
+from minispark.plan.rules.numbers import row_index, select_by_number
 from minispark.plan.rules.operators import OperatorText
 from minispark.plan.rules.scalars import select_aggregates
 from minispark.plan.rules.steps import in_steps
+from minispark.plan.rules.top import select_top
 from minispark.plan.rules.window import windows
 
 OPERATORS = (
@@ -33,7 +42,6 @@ OPERATORS = (
     OperatorText("`map_batches`", "not split", "its input: the function may need all rows"),
 )
 
-_ROW_FUNCTIONS = frozenset({"Explode", "Rename", "Unnest"})
 _HASHED = (pl.String, pl.Boolean, pl.Binary, pl.Date, pl.Datetime, pl.Duration, pl.Time)
 
 
@@ -67,6 +75,7 @@ def select(cutter: Cutter, node: Node, relations: Mapping[Node, Relation]) -> Re
         return relation.under(node)
     split = None if relation.single else select_aggregates(cutter, node, relation)
     split = split or windows(cutter, node, relation, "expr")
+    split = split or select_by_number(cutter, node, relation) or select_top(cutter, node, relation)
     split = split or in_steps(cutter, node, relation, "expr")
     return split or run_whole(cutter, node, relations, why="a selected expression needs all rows")
 
@@ -81,10 +90,23 @@ def map_function(cutter: Cutter, node: Node, relations: Mapping[Node, Relation])
             return cutter.keep(relations[child], name)
         case NodeCounter():
             return relations[child].under(node)
-    if isinstance(function, dict) and function.keys() <= _ROW_FUNCTIONS:
+    if is_row_function(function):
         return relations[child].under(node)
+    if isinstance(function, dict) and "RowIndex" in function:
+        return row_index(cutter, node, relations)
+    if isinstance(function, dict) and "Stats" in function:
+        selection = as_selection(cutter, node, relations[child])
+        if selection is not None:
+            return selection[1](select(cutter, selection[0], relations))
     name = next(iter(function)) if isinstance(function, dict) else str(function)
     return run_whole(cutter, node, relations, why=f"{name} cannot be split")
+
+
+def match_to_schema(cutter: Cutter, node: Node, relations: Mapping[Node, Relation]) -> Relation:
+    """Match columns: in the stage, unless a missing column is computed from all rows."""
+    if fills_by_row(node.body["per_column"]):
+        return relations[node.body["input"]].under(node)
+    return run_whole(cutter, node, relations, why="a missing column may need all rows")
 
 
 def _repartition(cutter: Cutter, child: Node, relation: Relation, partitions: int) -> Relation:

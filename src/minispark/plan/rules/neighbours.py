@@ -73,7 +73,7 @@ def with_placed(cutter: Cutter, relation: Relation, placed: Mapping[str, Any]) -
     after = max((function.reach.after for function in near), default=0)
     if (before + after) * relation.partitions > _NEIGHBOURS:
         return None
-    own = _stamped(cutter, cutter.settle(relation))
+    own = stay_stamped(cutter, cutter.settle(relation))
     part = own.only
     if states := [function for function in known if function.reach.state]:
         totals = _read_edges(cutter, own, states, partial(_last_states, functions=states), "states")
@@ -104,8 +104,8 @@ def _function(name: str, body: Any, schema: Schema) -> _Function | None:
     return _Function(name, column, rows.alias(column), value, reach)
 
 
-def _stamped(cutter: Cutter, relation: Relation) -> Relation:
-    """Give each row its place. No row moves."""
+def stay_stamped(cutter: Cutter, relation: Relation) -> Relation:
+    """Give each row the column `STAMP` with its place. No row moves."""
     draft = cutter.close(relation, "places", exchange=Stamped())
     leaf = leaf_node(f"stage{draft.id}", {**draft.schema, STAMP: pl.UInt64()})
     entry = StageInput(leaf.leaf, draft.id, ReadMode.FORWARD)

@@ -10,6 +10,7 @@ from minispark.plan.exchanges import RangeExchange
 from minispark.plan.expressions import expand_all, is_constant, is_elementwise, names_of
 from minispark.plan.polars_plan import Node, sort_keys, with_body
 from minispark.plan.relation import Cutter, Relation, Schema
+from minispark.plan.rules.numbers import sliced
 from minispark.plan.rules.operators import OperatorText
 from minispark.plan.rules.scalars import read_twice
 from minispark.plan.stages import ReadMode
@@ -24,14 +25,13 @@ OPERATORS = (
     OperatorText(
         "`head`, `tail`, `slice`, `sort(...).head(n)`, `top_k`, `bottom_k`",
         "each task gives the rows that may be needed; one task takes those that are",
-        "slices of more than 1,000,000 rows",
     ),
 )
 
 _LOCAL_ROWS = 1_000_000
 """A head of more rows is not worth taking in every partition first."""
 _ONE_INPUT = ("Filter", "HStack", "Select", "Sort")
-_LONG = "a slice of more than 1,000,000 rows is not split"
+_LONG = "a slice of more than 1,000,000 rows of a small input, or beside hidden columns"
 
 
 def sort(cutter: Cutter, node: Node, relations: Mapping[Node, Relation]) -> Relation:
@@ -137,12 +137,15 @@ def slice_rows(cutter: Cutter, node: Node, relations: Mapping[Node, Relation]) -
     """Take the head or tail in each partition, gather, take it again; top-k likewise."""
     child, offset, length = node.body["input"], node.body["offset"], node.body["len"]
     local = -offset if offset < 0 else offset + length
-    if child.kind == "Sort" and offset >= 0 and _by_row(child):
+    if child.kind == "Sort" and 0 <= offset <= local <= _LOCAL_ROWS and _by_row(child):
         return _top_k(cutter, node, _without_constants(child), relations[child.body["input"]])
     relation = cutter.settle(relations[child])
     name = "head" if offset >= 0 else "tail"
-    if relation.single or local > _LOCAL_ROWS:
-        return cutter.gather(relation, name, why=_LONG).under(node)
+    if local > _LOCAL_ROWS and not relation.single:
+        long = sliced(cutter, relation, offset, length)
+        return long or cutter.gather(relation, name, why=_LONG).under(node)
+    if relation.single:
+        return relation.under(node)
     ends = relation.under(with_body(node, offset=min(offset, 0), len=local))
     return cutter.gather(ends, name, take=local if offset >= 0 else -local).under(node)
 
@@ -153,10 +156,7 @@ def _top_k(cutter: Cutter, node: Node, sort_node: Node, relation: Relation) -> R
     top = with_body(node, input=stable)
     local = node.body["offset"] + node.body["len"]
     relation = cutter.settle(relation)
-    if not relation.single and local <= _LOCAL_ROWS:
+    if not relation.single:
         relation = relation.under(stable).under(with_body(top, offset=0, len=local))
-    if local <= _LOCAL_ROWS:
-        relation = cutter.gather(relation, "top-k")
-    else:
-        relation = cutter.gather(relation, "sort", why=_LONG)
+    relation = cutter.gather(relation, "top-k")
     return relation.under(stable).under(top)

@@ -29,30 +29,37 @@ def stamped(
     return Relation((Part(leaf, width, inputs=(entry,)),), draft.bytes)
 
 
-def in_order(cutter: Cutter, rows: Relation, *, tasks: int, width: int) -> Relation:
+def in_order(
+    cutter: Cutter, rows: Relation, *, tasks: int, width: int, descending: bool = False
+) -> Relation:
     """Put stamped rows in the order of their stamps, and drop the stamps.
 
     ``tasks`` is the number of tasks that stamped the rows, ``width`` the number of partitions that
     the ordered rows have. Rows with equal stamps stay in the order of their partition.
     """
-    (side,) = cutter.read(_cuts(cutter, tasks, width)).only.inputs
-    key = SortKey(exact_column(STAMP))
+    (side,) = cutter.read(_cuts(cutter, tasks, width, descending)).only.inputs
+    key = SortKey(exact_column(STAMP), descending)
     exchange = RangeExchange(
-        width, (key.key,), side_input=side.leaf, descending=(False,), nulls_last=(False,)
+        width, (key.key,), side_input=side.leaf, descending=(descending,), nulls_last=(False,)
     )
     sided = rows.with_parts(lambda part: replace(part, inputs=(*part.inputs, side)))
     draft = cutter.close(sided, "order", exchange=exchange)
     columns = exact_columns([name for name in draft.schema if name != STAMP])
     back = cutter.read(draft, ReadMode.PARTITION, partitions=width)
     return cutter.then(
-        back, lambda r: r.sort(exact_column(STAMP), maintain_order=True).select(columns)
+        back,
+        lambda r: r.sort(key.key, descending=descending, maintain_order=True).select(columns),
     )
 
 
-def _cuts(cutter: Cutter, tasks: int, width: int) -> Draft:
+def _cuts(cutter: Cutter, tasks: int, width: int, descending: bool) -> Draft:  # noqa: FBT001
     """Add the stage that gives the first stamp of each range, which has the rows of some tasks."""
     firsts = sorted({number * tasks // width for number in range(1, width)} - {0})
-    frame = fixed_cuts(pl.Series([first_stamp(task) for task in firsts], dtype=pl.UInt64))
+    stamps = [first_stamp(task) for task in firsts]
+    if descending:
+        # A range begins with the last row of a task.
+        stamps = [stamp - 1 for stamp in reversed(stamps)]
+    frame = fixed_cuts(pl.Series(stamps, dtype=pl.UInt64))
     draft = cutter.close(Relation((Part(parse(frame.lazy()), 1),), 0), "cuts")
     draft.label = Label.DETERMINATE
     return draft

@@ -91,15 +91,20 @@ def _splits(body: Any, schema: Schema) -> bool:
 def _in_two_steps(
     cutter: Cutter, rows: Relation, schema: Schema, scalars: Mapping[str, Any]
 ) -> Part:
-    """Aggregate each partition to a row; every reader reads these rows and aggregates them."""
+    """Aggregate each partition to a row; every reader reads these rows and aggregates them.
+
+    If the rows hold lists (of distinct values), one task aggregates them before others read them.
+    """
     split = split_aggregates(list(scalars.values()), schema, grouped=False)
     assert split is not None  # noqa: S101 - each splits on its own
     values = [expression(body).alias(name) for name, body in scalars.items()]
     result = pl.LazyFrame(schema=schema).select(values).collect_schema()
     partials = cutter.then(rows, lambda r: r.select(split.partial))
+    lists = any(dtype.is_nested() for dtype in cutter.schema(partials).values())
     side = cutter.read(cutter.close(partials, "partial aggregate"))
     outputs = split.named(result.items())
-    return cutter.then(side, lambda r: r.select(split.final).select(outputs)).only
+    final = cutter.then(side, lambda r: r.select(split.final).select(outputs))
+    return cutter.broadcast(final, "scalars") if lists else final.only
 
 
 def _beside(cutter: Cutter, part: Part, sides: Sequence[Part]) -> Part:
