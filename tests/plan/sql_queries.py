@@ -315,6 +315,47 @@ QUERIES: dict[str, tuple[str, bool]] = {
         False,
     ),
     "selected scalar subquery": ("SELECT id, (SELECT MAX(qty) FROM items) AS m FROM orders", False),
+    "two scalar subqueries": (
+        "SELECT id FROM orders WHERE id > (SELECT AVG(order_id) FROM items) AND shop < (SELECT MAX(shop) FROM shops)",
+        True,
+    ),
+    "only a scalar subquery": ("SELECT (SELECT MAX(qty) FROM items) AS m FROM orders", True),
+    "scalar subquery without rows": (
+        "SELECT id, (SELECT MAX(qty) FROM items WHERE qty > 99) AS m FROM orders WHERE id > (SELECT COUNT(*) FROM items WHERE qty > 99)",
+        True,
+    ),
+    "scalar subquery beside no rows": (
+        "SELECT id, (SELECT MAX(qty) FROM items) AS m FROM orders WHERE id > 999",
+        True,
+    ),
+    "scalar subquery in a case": (
+        "SELECT id, CASE WHEN id > (SELECT AVG(order_id) FROM items) THEN 'high' ELSE 'low' END AS c FROM orders",
+        True,
+    ),
+    "scalar subquery as a key": (
+        "SELECT id > (SELECT AVG(order_id) FROM items) AS high, COUNT(*) AS n FROM orders GROUP BY 1",
+        False,
+    ),
+    "scalar subquery in having": (
+        "SELECT shop, SUM(id) AS s FROM orders GROUP BY shop HAVING SUM(id) > (SELECT AVG(order_id) * 9 FROM items)",
+        False,
+    ),
+    "scalar subquery beside groups": (
+        "SELECT who, SUM(id) > (SELECT MAX(order_id) FROM items) AS x, (SELECT MIN(city) FROM shops) AS y FROM orders GROUP BY who",
+        False,
+    ),
+    "scalar subquery beside aggregates": (
+        "SELECT MAX(id) > (SELECT AVG(order_id) FROM items) AS x, (SELECT 1) AS y FROM orders",
+        True,
+    ),
+    "scalar subquery in a subquery": (
+        "SELECT id FROM orders WHERE id > (SELECT AVG(order_id) FROM items WHERE qty > (SELECT MIN(shop) FROM shops))",
+        True,
+    ),
+    "exists with an inequality": (
+        "SELECT id FROM orders o WHERE EXISTS (SELECT 1 FROM items i WHERE i.order_id = o.id AND i.qty <> o.shop)",
+        False,
+    ),
     "correlated subquery": (
         "SELECT id, (SELECT SUM(qty) FROM items i WHERE i.order_id = o.id) AS q FROM orders o",
         False,
@@ -413,10 +454,8 @@ QUERIES: dict[str, tuple[str, bool]] = {
 
 GATHERED = frozenset(
     {
-        *("numbers", "sum of nulls", "count distinct", "spread", "median"),
-        *("aggregate and constant", "distinct", "distinct on", "offset", "join on an inequality"),
-        *("not in a subquery", "scalar subquery", "selected scalar subquery"),
-        "rank of all",
+        *("sum of nulls", "median", "aggregate and constant", "rank of all"),
+        *("distinct", "distinct on", "join on an inequality", "exists with an inequality"),
     }
 )
 """Queries with an operator that is not split."""

@@ -13,7 +13,7 @@ from tests.plan.sql_queries import GATHERED, QUERIES, tables
 from tests.runners.inline import run_inline
 
 from minispark.plan.build import PlanOutput, plan_outputs
-from minispark.plan.polars_plan import Node, merge_equal, parse, post_order
+from minispark.plan.polars_plan import Node, merge_equal, pack, parse, post_order
 from minispark.plan.rules.sql import lower_sql
 from minispark.settings import PlanSettings
 
@@ -69,7 +69,7 @@ def test_queries_of_queries_become_one_plan_over_the_same_tables() -> None:
     query = pl.SQLContext(a=inner, b=inner, c=ROWS).execute(
         "SELECT a.v FROM a JOIN b ON a.k = b.k JOIN c ON a.k = c.k"
     )
-    root = lower_sql(parse(query))
+    (root,) = lower_sql([parse(query)])
     assert "SQL" not in kinds(root)
     one = merge_equal(post_order(root), lambda node: True)[root]
     assert kinds(one).count("DataFrameScan") == kinds(one).count("Select") - 1 == 1
@@ -78,7 +78,32 @@ def test_queries_of_queries_become_one_plan_over_the_same_tables() -> None:
 def test_a_table_may_have_the_name_of_the_table_that_is_made() -> None:
     context = pl.SQLContext({"__minispark_query": ROWS, "__minispark_query_": ROWS})
     text = "SELECT a.k FROM __minispark_query a JOIN __minispark_query_ b ON a.k = b.k"
-    assert "SQL" not in kinds(lower_sql(parse(context.execute(text))))
+    assert "SQL" not in kinds(*lower_sql([parse(context.execute(text))]))
+
+
+@pytest.mark.parametrize("name", ["exists with an inequality", "scalar subquery in having"])
+def test_a_query_has_the_same_plan_each_time(name: str, frames: dict[str, pl.LazyFrame]) -> None:
+    """Although Polars numbers its own columns in each process, and caches at random."""
+    text, _ = QUERIES[name]
+    first, again = (pl.SQLContext(frames).execute(text) for _ in range(2))
+    assert len({pack(*lower_sql([parse(query)])) for query in (first, again)}) == 1
+
+
+def test_columns_may_have_names_like_those_of_polars(
+    frames: dict[str, pl.LazyFrame], tmp_path: Path
+) -> None:
+    rows = frames["orders"].select("id", _POLARS_TMP_SQL_0="shop", _POLARS_TMP_SQL_1="who")
+    query = pl.SQLContext(t=rows).execute(
+        "SELECT *, (SELECT MAX(id) FROM t) AS m FROM t WHERE id > (SELECT AVG(id) FROM t)"
+    )
+    graph = plan_outputs([PlanOutput("out", query)], settings=SPLIT)
+    assert_frame_equal(run_inline(graph, tmp_path).results["out"], query.collect())
+
+
+def test_a_head_of_a_sort_below_a_selection_is_a_top_k(frames: dict[str, pl.LazyFrame]) -> None:
+    query = pl.SQLContext(frames).execute("SELECT who FROM orders ORDER BY id DESC LIMIT 3")
+    graph = plan_outputs([PlanOutput("out", query)], settings=SPLIT)
+    assert [stage.name for stage in graph.stages] == ["top-k", "result"]
 
 
 REFUSED = {

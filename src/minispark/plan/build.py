@@ -234,7 +234,7 @@ def _roots(outputs: Sequence[PlanOutput]) -> list[Node]:
         selections = [output.frame.select(pl.all()) for output in outputs]
         combined = parse(pl.concat(selections, how="diagonal"))
         roots = [selection.body["input"] for selection in combined.body["inputs"]]
-    roots = [lower_sql(root) for root in roots]
+    roots = lower_sql(roots)
     same = merge_equal(post_order(*roots), _is_pure)
     return [same[root] for root in roots]
 

@@ -137,9 +137,12 @@ def _schemaless_part(part: Any) -> Any:
         case {"Function": {"input": inputs, "function": {"StructExpr": {"SelectFields": _}}}}:
             field = {"StructExpr": {"FieldByName": "any"}}
             return {"Function": {"input": inputs, "function": field}}
-        case {"Function": {"input": inputs, "function": {"Sql": dict(operator)}}} if (
-            operator.keys() & {"Binary", "IsIn", "Round"}
-        ):
+        case {
+            "Function": {
+                "input": inputs,
+                "function": {"Sql": "ToFloat" | {"Binary": _} | {"IsIn": _} | {"Round": _}},
+            }
+        }:
             values = [value for value in inputs if not _is_listed(value)]
             return {"Function": {"input": values, "function": "Coalesce"}}
     return part

@@ -56,6 +56,9 @@ def _label(node: Node, below: Label, leaves: Mapping[str, Label]) -> Label:  # n
             return below if is_separable(node.body["predicate"]) else positional
         case "MapFunction":
             return _function_label(node, below, positional)
+        case "HConcat" if node.body["options"]["broadcast_unit_length"]:
+            # All frames but one have one row, or a rule has brought their rows into one order.
+            return below
         case "Slice" | "HConcat":
             return positional
         case "GroupBy":

@@ -14,6 +14,7 @@ from minispark.plan.polars_plan import Node, with_body
 from minispark.plan.relation import Cutter, Part, Relation, run_whole
 from minispark.plan.rules.numbers import NUMBER, numbered
 from minispark.plan.rules.operators import OperatorText
+from minispark.plan.rules.scalars import beside_rows
 from minispark.plan.stages import ReadMode
 
 OPERATORS = (
@@ -26,12 +27,17 @@ OPERATORS = (
 
 def beside(cutter: Cutter, node: Node, relations: Mapping[Node, Relation]) -> Relation:
     """Put the rows of several inputs beside each other, by their numbers."""
+    rows = beside_rows(cutter, node, relations)
+    if rows is not None:
+        return rows
     inputs = [cutter.settle(relations[child]) for child in node.body["inputs"]]
     base = max(range(len(inputs)), key=lambda number: inputs[number].partitions)
     total = sum(relation.bytes for relation in inputs)
     small = total <= cutter.settings.single_task_bytes
     if small or inputs[base].single or node.body["options"]["broadcast_unit_length"]:
-        return run_whole(cutter, node, relations, why="frames beside each other, some of one row")
+        return run_whole(
+            cutter, node, relations, why="frames beside each other, some perhaps of one row"
+        )
     rows = cutter.materialise(inputs[base], "rows")
     cuts = _cuts(cutter, rows)
     parts: list[Part] = []

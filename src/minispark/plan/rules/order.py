@@ -31,6 +31,7 @@ OPERATORS = (
 _LOCAL_ROWS = 1_000_000
 """A head of more rows is not worth taking in every partition first."""
 _ONE_INPUT = ("Filter", "HStack", "Select", "Sort")
+_BY_ROW = {"HStack": "exprs", "Select": "expr"}
 _LONG = "a slice of more than 1,000,000 rows of a small input, or beside hidden columns"
 
 
@@ -135,6 +136,8 @@ def _stable(node: Node) -> Node:
 
 def slice_rows(cutter: Cutter, node: Node, relations: Mapping[Node, Relation]) -> Relation:
     """Take the head or tail in each partition, gather, take it again; top-k likewise."""
+    if _is_above_sort(node):
+        return slice_rows(cutter, _below(node), relations).under(node.body["input"])
     child, offset, length = node.body["input"], node.body["offset"], node.body["len"]
     local = -offset if offset < 0 else offset + length
     if child.kind == "Sort" and 0 <= offset <= local <= _LOCAL_ROWS and _by_row(child):
@@ -148,6 +151,22 @@ def slice_rows(cutter: Cutter, node: Node, relations: Mapping[Node, Relation]) -
         return relation.under(node)
     ends = relation.under(with_body(node, offset=min(offset, 0), len=local))
     return cutter.gather(ends, name, take=local if offset >= 0 else -local).under(node)
+
+
+def _is_above_sort(node: Node) -> bool:
+    """Whether only expressions of each row stand between a slice and the sort below it."""
+    child = node.body["input"]
+    while child.kind in _BY_ROW and all(map(is_elementwise, child.body[_BY_ROW[child.kind]])):
+        if all(map(is_constant, child.body[_BY_ROW[child.kind]])):
+            return False
+        child = child.body["input"]
+        if child.kind == "Sort":
+            return True
+    return False
+
+
+def _below(node: Node) -> Node:
+    return with_body(node, input=node.body["input"].body["input"])
 
 
 def _top_k(cutter: Cutter, node: Node, sort_node: Node, relation: Relation) -> Relation:

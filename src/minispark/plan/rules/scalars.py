@@ -36,6 +36,10 @@ OPERATORS = (
         "the aggregate is computed as in `select`; its value goes to all tasks, and no row moves",
         "the columns of aggregates that do not decompose",
     ),
+    OperatorText(
+        "scalar subqueries of SQL: `WHERE x > (SELECT AVG(x) FROM t)`",
+        "the value of the subquery goes to all tasks, and no row moves",
+    ),
 )
 
 _WHOLE = "an aggregate needs all rows of its columns at once"
@@ -82,6 +86,31 @@ def with_scalars(cutter: Cutter, relation: Relation, scalars: Mapping[str, Any])
         one = cutter.then(rows, lambda r: r.select(values))
         sides.append(cutter.broadcast(one, "scalars"))
     return relation.with_parts(lambda part: _beside(cutter, part, sides))
+
+
+def beside_rows(cutter: Cutter, node: Node, relations: Mapping[Node, Relation]) -> Relation | None:
+    """Put frames of one row beside every row of the first frame; None if another has more rows."""
+    first, *others = node.body["inputs"]
+    relation = relations[first]
+    one_row = (_is_one_row(cutter, child, relations) for child in others)
+    if not node.body["options"]["broadcast_unit_length"] or relation.single or not all(one_row):
+        return None
+    sides = [cutter.broadcast(relations[child], "scalars") for child in others]
+    total = relation.bytes + sum(relations[child].bytes for child in others)
+    beside = relation.with_parts(
+        lambda part: part.under(
+            with_body(node, inputs=[part.node, *(side.node for side in sides)]), *sides
+        )
+    )
+    return replace(beside, bytes=total)
+
+
+def _is_one_row(cutter: Cutter, node: Node, relations: Mapping[Node, Relation]) -> bool:
+    """Whether a node has exactly one row: it selects nothing but single values."""
+    if node.kind != "Select":
+        return False
+    bodies = expand_all(node.body["expr"], cutter.schema(relations[node.body["input"]]))
+    return bool(bodies) and all(expression(body).meta.is_scalar() for body in bodies or ())
 
 
 def _splits(body: Any, schema: Schema) -> bool:

@@ -11,7 +11,7 @@ Covers: one node of a plan, from its text to nodes. Does not cover: what may be 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import polars as pl
 from polars.exceptions import PanicException, PolarsError
@@ -33,6 +33,7 @@ from minispark.plan.polars_plan import (
 )
 from minispark.plan.relation import Cutter, Relation, run_whole
 from minispark.plan.rules.operators import OperatorText
+from minispark.plan.sql_nodes import has_own_name, renumbered, with_plain_values
 
 OPERATORS = (
     OperatorText(
@@ -46,13 +47,17 @@ _TABLE = "__minispark_query"
 _REFUSED = (OSError, PanicException, PlanUnreadableError, PolarsError, UnsupportedError)
 
 
-def lower_sql(root: Node) -> Node:
-    """Return a plan with the nodes of each of its SQL queries in the place of its text.
+def lower_sql(roots: Sequence[Node]) -> list[Node]:
+    """Return plans with the nodes of each of their SQL queries in the place of its text.
 
     A query that Polars refuses, or whose nodes cannot be read, keeps its text.
     """
     known: dict[Node, LeafNode] = {}
-    return rewrite(root, lambda node: _lowered(node, known))
+    new: dict[Node, Node] = {}
+    for node in post_order(*roots):
+        same = replace_children(node, new)
+        new[node] = _lowered(same, known) if same.kind == "SQL" else same
+    return [new[root] for root in roots]
 
 
 def sql(cutter: Cutter, node: Node, relations: Mapping[Node, Relation]) -> Relation:
@@ -62,8 +67,8 @@ def sql(cutter: Cutter, node: Node, relations: Mapping[Node, Relation]) -> Relat
 
 
 def _lowered(node: Node, known: dict[Node, LeafNode]) -> Node:
-    """Lower one node; ``known`` has leaves with the columns of nodes, and gets those of others."""
-    if node.kind != "SQL" or node.body["catalog_tables"]:
+    """Lower one query; ``known`` has leaves with the columns of nodes, and gets those of others."""
+    if node.body["catalog_tables"]:
         return node
     tables: dict[str, Node] = dict(node.body["relations"])
     try:
@@ -73,7 +78,7 @@ def _lowered(node: Node, known: dict[Node, LeafNode]) -> Node:
         leaves = {name: known[table] for name, table in tables.items()}
         query = with_body(node, relations=[[name, leaf] for name, leaf in leaves.items()])
         columns = schema_of(query)
-        plan = _statement_plan(node.body["query"], leaves)
+        plan = _plan(node.body["query"], leaves)
         if list(schema_of(plan).items()) != list(columns.items()):
             return node
     except _REFUSED:
@@ -81,6 +86,14 @@ def _lowered(node: Node, known: dict[Node, LeafNode]) -> Node:
     lowered = rewrite(plan, lambda part: _table(part, leaves, tables))
     known.setdefault(lowered, leaf_node(f"node{len(known)}", columns))
     return lowered
+
+
+def _plan(text: str, tables: Mapping[str, LeafNode]) -> Node:
+    plan = _made_table(text, tables)
+    schemas = (str(leaf.schema) for leaf in tables.values())
+    if not has_own_name([text, *schemas]):
+        plan = renumbered(plan)
+    return with_plain_values(plan)
 
 
 def _short(root: Node, known: Mapping[Node, Node]) -> Node:
@@ -91,7 +104,7 @@ def _short(root: Node, known: Mapping[Node, Node]) -> Node:
     return new[root]
 
 
-def _statement_plan(text: str, tables: Mapping[str, Node]) -> Node:
+def _made_table(text: str, tables: Mapping[str, Node]) -> Node:
     name = _TABLE
     while name in tables:
         name += "_"
