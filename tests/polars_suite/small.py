@@ -11,13 +11,11 @@ from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 
-import polars as pl
-
 import minispark as ms
 from minispark.engines import in_process, polars_engine
 from minispark.engines.in_process import InProcessRunner
 from minispark.plan import build
-from minispark.plan.polars_plan import Node
+from minispark.plan.polars_plan import Node, frame_of
 from minispark.plan.relation import Cutter, Part, Relation
 from minispark.settings import PlanSettings
 
@@ -70,7 +68,8 @@ def _cut_rows(
     rule: build.Rule, cutter: Cutter, node: Node, relations: Mapping[Node, Relation]
 ) -> Relation:
     """Return the rows of a source in several parts, if its rule gives them in one partition."""
-    relation = rule(cutter, node, relations)
+    frame = node.kind == "DataFrameScan"
+    relation = Relation((Part(node, 1),), 0) if frame else rule(cutter, node, relations)
     if not relation.single:
         return relation
     part, schema = relation.only, cutter.schema(relation)
@@ -92,7 +91,6 @@ def _rows(node: Node) -> int:
     """Return the number of rows of a frame in the plan; a guess for others."""
     if node.kind != "DataFrameScan":
         return _UNKNOWN_ROWS
-    chunks = node.body["df"].value
-    if sum(map(len, chunks)) > _MAX_COUNTED_BYTES:
+    if len(node.body["df"].value) > _MAX_COUNTED_BYTES:
         return _UNKNOWN_ROWS
-    return pl.read_ipc_stream(b"".join(map(bytes, chunks))).height
+    return frame_of(node).collect(engine="in-memory").height

@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 
 from minispark.plan.polars_plan import parse
+from minispark.plan.scan_options import WholeScanError
 from minispark.plan.scans import ScanSource, scan_source
 from minispark.plan.splits import cut_source, needs_quotes, quotes_spec
 from minispark.plan.stages import Split
@@ -20,7 +21,10 @@ Tasks = tuple[tuple[Split, ...], ...]
 
 
 def source_of(frame: pl.LazyFrame) -> ScanSource | None:
-    return scan_source(parse(frame).body)
+    try:
+        return scan_source(parse(frame).body)
+    except WholeScanError:
+        return None
 
 
 def cut(frame: pl.LazyFrame, partitions: int | None, **kwargs: Any) -> tuple[ScanSource, Tasks]:

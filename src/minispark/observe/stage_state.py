@@ -12,7 +12,7 @@ from minispark.errors import Failure
 from minispark.ids import TaskKey
 from minispark.observe.stage_totals import StageTotals
 from minispark.observe.views import ENDED, RowStatus
-from minispark.plan.stages import ScanFormat, ScanInput, Stage
+from minispark.plan.stages import ScanInput, Stage
 from minispark.scheduler.commands import JobStatus
 from minispark.task.spec import TaskReport, TaskUsage
 
@@ -82,7 +82,7 @@ class StageState:
         """Bytes of input files that its tasks read. A split of a Parquet file is in rows."""
         return sum(
             (split.size if split.start == 0 else 0)
-            if scan.spec.format is ScanFormat.PARQUET
+            if scan.spec.format.in_rows
             else split.end - split.start
             for scan in self._scans()
             for splits in scan.tasks

@@ -58,7 +58,8 @@ from minispark.plan.rules.narrow import (
 )
 from minispark.plan.rules.order import slice_rows, sort
 from minispark.plan.rules.pivot import pivot
-from minispark.plan.rules.scan import read_frame, scan, survey
+from minispark.plan.rules.scan import python_scan, read_frame, scan, survey
+from minispark.plan.rules.scan_steps import lower_scans
 from minispark.plan.rules.sql import lower_sql, sql
 from minispark.plan.serialization import changed_flags, check_columns, check_plan_bytes, serialized
 from minispark.plan.stages import (
@@ -206,6 +207,7 @@ def _refuse_sink(_cutter: Cutter, _node: Node, _relations: Mapping[Node, Relatio
 _RULES: dict[str, Rule] = {
     "Scan": scan,
     "DataFrameScan": read_frame,
+    "PythonScan": python_scan,
     "Cache": lambda _cutter, node, relations: relations[node.body["input"]],
     "Filter": filter_rows,
     "Select": select,
@@ -234,7 +236,7 @@ def _roots(outputs: Sequence[PlanOutput]) -> list[Node]:
         selections = [output.frame.select(pl.all()) for output in outputs]
         combined = parse(pl.concat(selections, how="diagonal"))
         roots = [selection.body["input"] for selection in combined.body["inputs"]]
-    roots = lower_sql(roots)
+    roots = lower_scans(lower_sql(roots))
     same = merge_equal(post_order(*roots), _is_pure)
     return [same[root] for root in roots]
 

@@ -99,7 +99,10 @@ def _scan(scan: ScanInput, leaves: Mapping[str, int]) -> list[Any]:
     options = json.dumps(dict(scan.spec.options), sort_keys=True, default=repr)
     quotes = None if scan.quotes is None else leaves[scan.quotes]
     splits = [
-        [[split.path, split.start, split.end, split.size, split.mtime_ns] for split in task]
+        [
+            [split.path, split.start, split.end, split.size, split.mtime_ns, dict(split.columns)]
+            for split in task
+        ]
         for task in scan.tasks
     ]
     return [scan.spec.format.value, options, quotes, splits]

@@ -34,7 +34,7 @@ KINDS = {
     **dict.fromkeys(_ONE_INPUT, NodeKind(inputs=("input",))),
     **dict.fromkeys(("Join", "MergeSorted"), NodeKind(inputs=("input_left", "input_right"))),
     **dict.fromkeys(("HConcat", "SinkMultiple", "Union"), NodeKind(inline=("inputs",))),
-    **dict.fromkeys(("Resolver", "Scan"), NodeKind(opaque=True)),
+    **dict.fromkeys(("PythonScan", "Resolver", "Scan"), NodeKind(opaque=True)),
     "DataFrameScan": NodeKind(frames=("df",)),
     "Gather": NodeKind(inputs=("input", "idxs")),
     "Pivot": NodeKind(inputs=("input",), frames=("on_columns",)),

@@ -19,6 +19,7 @@ from typing import Any
 import msgpack
 import polars as pl
 
+from minispark.plan.arena import pack_arena, unpack_arena
 from minispark.plan.cuts import SortKey
 from minispark.plan.leaves import Leaf, PlanningLeaf
 from minispark.plan.node_kinds import KINDS, holds_reference, is_reference
@@ -64,12 +65,12 @@ class LeafNode(Node):
         self.schema = schema
 
 
-class _Data:
-    """A DataFrame held by the plan, as opaque bytes."""
+class HeldFrame:
+    """A DataFrame held by the plan, as the bytes that stand for it there."""
 
     __slots__ = ("value",)
 
-    def __init__(self, value: Any) -> None:
+    def __init__(self, value: bytes) -> None:
         self.value = value
 
 
@@ -111,7 +112,7 @@ def every_node(frame: pl.LazyFrame) -> list[Node]:
 def _read(data: bytes) -> tuple[Node, list[Node]]:
     """Return the root of a plan, and all nodes, inputs first."""
     try:
-        reader = _Reader(msgpack.unpackb(data[_HEADER_BYTES:], strict_map_key=False))
+        reader = _Reader(unpack_arena(data[_HEADER_BYTES:]))
         return reader.root, post_order(*reader.nodes.values())
     except _UNREADABLE as e:
         msg = f"the binary plan could not be read: {e!r}"
@@ -121,7 +122,7 @@ def _read(data: bytes) -> tuple[Node, list[Node]]:
 class _Reader:
     def __init__(self, arena: dict[str, Any]) -> None:
         self.frames = arena["dataframes"]
-        self.data: dict[int, _Data] = {}
+        self.data: dict[int, HeldFrame] = {}
         values = [slot["value"] for slot in arena["dsl_plans"]]
         self.nodes = {i: Node("", None) for i, value in enumerate(values) if value is not None}
         for index, node in self.nodes.items():
@@ -158,9 +159,9 @@ class _Reader:
             return self.nodes[value["idx"]]
         return [self._resolve(inner) for inner in value] if isinstance(value, list) else value
 
-    def _frame(self, index: int) -> _Data:
+    def _frame(self, index: int) -> HeldFrame:
         if index not in self.data:
-            self.data[index] = _Data(self.frames[index]["value"])
+            self.data[index] = HeldFrame(self.frames[index]["value"])
         return self.data[index]
 
 
@@ -274,7 +275,7 @@ def _digest(node: Node) -> bytes:
 def pack(root: Node) -> bytes:
     """Return the plan of ``root`` as `LazyFrame.serialize` would write it."""
     references = {node: _reference(number) for number, node in enumerate(post_order(root), start=1)}
-    frames: dict[_Data, dict[str, int]] = {}
+    frames: dict[HeldFrame, dict[str, int]] = {}
 
     def value(node: Node) -> dict[str, Any]:
         kind = KINDS[node.kind]
@@ -288,11 +289,9 @@ def pack(root: Node) -> bytes:
     # Slot 0 is empty, as in the plans that Polars writes.
     plans: list[dict[str, Any]] = [{"value": None, "version": 0}]
     plans += ({"value": value(node), "version": 1} for node in references)
-    dataframes: list[dict[str, Any]] = [{"value": None, "version": 0}]
-    dataframes += ({"value": data.value, "version": 1} for data in frames)
-    arena = {"root": references[root], "dataframes": dataframes, "dsl_plans": plans}
-    packed: bytes = msgpack.packb(arena)
-    return plan_header() + packed
+    values = [frame.value for frame in frames]
+    arena = {"root": references[root], "dataframes": values, "dsl_plans": plans}
+    return plan_header() + pack_arena(arena)
 
 
 def _reference(number: int) -> dict[str, int]:

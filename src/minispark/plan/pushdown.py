@@ -14,6 +14,7 @@ import polars as pl
 
 from minispark.plan.columns import exact_columns
 from minispark.plan.expressions import is_random, is_separable
+from minispark.plan.file_filters import has_file_columns, without_files
 from minispark.plan.leaves import LeafRequest, collect_requests
 from minispark.plan.polars_plan import LeafNode, Node, expression_body, frame_of, inputs, post_order
 from minispark.plan.relation import Draft, Part
@@ -30,10 +31,12 @@ def push_down(drafts: Sequence[Draft], fixed: set[int], optimizations: Optimizer
     for draft in reversed(drafts):
         if draft.id not in fixed and uses[draft.id]:
             _narrow(draft, uses[draft.id])
-        for part in draft.parts:
+        for number, part in enumerate(draft.parts):
             by_leaf = _uses(part, optimizations)
             for entry in part.inputs:
                 uses[entry.stage] += by_leaf.get(entry.leaf) or [None]
+            filters = {leaf: _filters(requests) for leaf, requests in by_leaf.items()}
+            draft.parts[number] = without_files(part, filters)
 
 
 def _uses(part: Part, flags: OptimizerFlags) -> dict[str, _Uses]:
@@ -43,7 +46,7 @@ def _uses(part: Part, flags: OptimizerFlags) -> dict[str, _Uses]:
     may not notice such a filter, so the filters of a leaf that has several uses are not simplified.
     """
     side = side_inputs(part.scans)
-    if all(entry.leaf in side for entry in part.inputs):
+    if all(entry.leaf in side for entry in part.inputs) and not has_file_columns(part):
         return {}
     uses = _optimize(part.node, flags)
     if _reads_twice(part.node):

@@ -43,14 +43,19 @@ class Part:
     partitions: int
     scans: tuple[ScanInput, ...] = ()
     inputs: tuple[StageInput, ...] = ()
+    why: str = ""
+    """Why a source that it reads is not split, if one is not."""
 
     def under(self, node: Node, *others: Part) -> Part:
         """Return this part with ``node``, which also reads ``others``, as its new top."""
         scans, inputs = list(self.scans), list(self.inputs)
+        why = dict.fromkeys(part.why for part in (self, *others) if part.why)
         for other in others:
             scans += [scan for scan in other.scans if scan not in scans]
             inputs += [entry for entry in other.inputs if entry not in inputs]
-        return replace(self, node=node, scans=tuple(scans), inputs=tuple(inputs))
+        return replace(
+            self, node=node, scans=tuple(scans), inputs=tuple(inputs), why="; ".join(why)
+        )
 
     def then(self, schema: Schema, build: Callable[[pl.LazyFrame], pl.LazyFrame]) -> Part:
         """Return this part, which has the columns ``schema``, with a query on top of its rows."""
@@ -127,14 +132,14 @@ def with_inputs(drafts: Sequence[Draft], stages: set[int]) -> list[Draft]:
 class Cutter:
     """Holds the drafts of one plan; the rules call it to move rows.
 
-    ``sources`` has the scans that can be cut, ``hints`` the numbers of partitions that a user asks
-    of scans.
+    ``sources`` has the scans, and for those that cannot be cut why; ``hints`` has the numbers of
+    partitions that a user asks of scans.
     """
 
     settings: PlanSettings
     data_root: Path | None
     optimizations: OptimizerFlags = ()
-    sources: Mapping[Node, ScanSource] = field(default_factory=dict)
+    sources: Mapping[Node, ScanSource | str] = field(default_factory=dict)
     hints: Mapping[Node, int] = field(default_factory=dict)
     drafts: list[Draft] = field(default_factory=list)
     _started_s: float = field(default_factory=monotonic_s)
@@ -143,7 +148,8 @@ class Cutter:
     @property
     def input_bytes(self) -> int:
         """Size of the files of all scans that can be cut."""
-        return sum(source.bytes for source in self.sources.values())
+        sources = self.sources.values()
+        return sum(source.bytes for source in sources if isinstance(source, ScanSource))
 
     def check_time(self) -> None:
         """Raise if planning takes longer than it may.
@@ -199,7 +205,7 @@ class Cutter:
             bytes=relation.bytes,
             exchange=exchange or Exchange(),
             take=take,
-            why=why,
+            why=why or "; ".join(dict.fromkeys(part.why for part in relation.parts if part.why)),
         )
         draft.label = self._stage_label(draft)
         self.drafts.append(draft)

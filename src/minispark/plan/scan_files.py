@@ -47,7 +47,10 @@ class FileInfo:
 
 @dataclass(frozen=True, slots=True)
 class RowGroups:
-    """The ends of the row groups of a Parquet file: in rows, and in bytes before encoding."""
+    """The ends of the row groups of a Parquet file: in rows, and in bytes before encoding.
+
+    Those of an IPC file are its record batches, whose bytes are taken as equal for each row.
+    """
 
     rows: tuple[int, ...]
     bytes: tuple[int, ...]
@@ -79,6 +82,20 @@ def listed(
 ) -> tuple[str, ...]:
     """Return the files as `expand` does, none if a pattern or directory holds none.
 
+    Raises
+    ------
+    UsageError
+        Polars refuses the paths.
+    """
+    names = file_names(paths, glob=glob, hidden_file_prefix=hidden_file_prefix)
+    return tuple(map(absolute, names))
+
+
+def file_names(
+    paths: Sequence[str], *, glob: bool, hidden_file_prefix: Sequence[str] | None = None
+) -> tuple[str, ...]:
+    """Return the files that Polars would read for ``paths`` under the names that it gives them.
+
     Polars itself lists them: a scan with a given schema opens no file.
 
     Raises
@@ -86,22 +103,36 @@ def listed(
     UsageError
         Polars refuses the paths.
     """
-    scan = pl.scan_parquet(
+    scan = unopened(paths, glob=glob, hidden_file_prefix=hidden_file_prefix)
+    try:
+        node = scan._ldf.visit().view_current_node()
+    except (PolarsError, PanicException, OSError) as error:
+        raise refused(error, paths[0]) from error
+    return tuple(getattr(node, "paths", []))
+
+
+def unopened(
+    paths: Sequence[str], *, glob: bool, hidden_file_prefix: Sequence[str] | None = None
+) -> pl.LazyFrame:
+    """Return a scan of which Polars lists the files and opens none, since it has a schema."""
+    return pl.scan_parquet(
         list(paths),
         schema={"nothing": pl.Null},
         glob=glob,
         hidden_file_prefix=hidden_file_prefix,
         hive_partitioning=False,
     )
-    try:
-        node = scan._ldf.visit().view_current_node()
-    except (PolarsError, PanicException, OSError) as error:
-        info = ErrorInfo("MS-110", str(error), file=paths[0])
-        raise UsageError.from_info(caused_by(error, info)) from error
-    files: list[str] = getattr(node, "paths", [])
-    directory = Path.cwd()
+
+
+def absolute(name: str) -> str:
+    """Return the absolute path of a file that Polars has named."""
     # Polars has decoded a URL: after the prefix comes the path itself.
-    return tuple(str(directory / path.removeprefix("file://")) for path in files)
+    return str(Path.cwd() / name.removeprefix("file://"))
+
+
+def refused(error: BaseException, path: str) -> UsageError:
+    """Return the error for a path that Polars refuses."""
+    return UsageError.from_info(caused_by(error, ErrorInfo("MS-110", str(error), file=path)))
 
 
 def is_file_url(path: str) -> bool:
@@ -219,6 +250,37 @@ def _footer(path: Path) -> FileMetaData:
     return pq.read_metadata(
         pa.BufferReader(_MAGIC + footer.replace(_ARROW_SCHEMA, other_key) + tail)
     )
+
+
+def ipc_batches(path: str) -> RowGroups:
+    """Return the ends of the record batches of an IPC file, one if only Polars can read it.
+
+    Raises
+    ------
+    UsageError
+        The file is not IPC.
+    """
+    import pyarrow as pa
+
+    try:
+        with pa.memory_map(path) as file:
+            # The first column says how many rows a batch has; the others stay unread.
+            first = pa.ipc.IpcReadOptions(included_fields=[0])
+            reader = pa.ipc.open_file(file, options=first)
+            heights = [reader.get_batch(n).num_rows for n in range(reader.num_record_batches)]
+    except (pa.ArrowException, OSError):
+        return _one_batch(path)
+    ends = tuple(accumulate(heights))
+    return RowGroups(ends, ends)
+
+
+def _one_batch(path: str) -> RowGroups:
+    try:
+        rows = pl.scan_ipc(path, glob=False).select(pl.len()).collect(engine="streaming").item()
+    except (PolarsError, PanicException, OSError) as error:
+        msg = f"{path} is not an IPC file: {error}"
+        raise UsageError(msg, code="MS-116", file=path) from error
+    return RowGroups((rows,), (rows,))
 
 
 def _one_group(path: str) -> RowGroups:

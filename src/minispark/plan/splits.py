@@ -23,7 +23,7 @@ from pathlib import Path
 
 import polars as pl
 
-from minispark.plan.scan_files import FileInfo, RowGroups, row_groups
+from minispark.plan.scan_files import FileInfo, RowGroups, ipc_batches, row_groups
 from minispark.plan.scans import ScanSource
 from minispark.plan.stages import ScanFormat, ScanSpec, Split
 from minispark.settings import PlanSettings
@@ -86,14 +86,18 @@ class _Cutter:
 
     def __init__(self, source: ScanSource, count: int, *, whole_files: bool) -> None:
         self.files = source.files
-        self.parquet = source.spec.format is ScanFormat.PARQUET
+        self.columns = source.columns
+        self.in_rows = source.spec.format.in_rows
         self.count = count
         self.edges = [0, *accumulate(file.size for file in source.files)]
         self.snap = self.edges[-1] // count // _SNAP
         # The quotes of a file are counted by its path, so a file that is listed twice stays whole.
         listed = Counter(file.path for file in source.files)
-        self.whole = {path for path, times in listed.items() if times > 1 or whole_files}
-        self.groups: Callable[[str], RowGroups] = cache(row_groups)
+        uncut = whole_files or bool(source.why)
+        self.whole = {path for path, times in listed.items() if times > 1 or uncut}
+        reader = ipc_batches if source.spec.format is ScanFormat.IPC else row_groups
+        self.groups: Callable[[str], RowGroups] = cache(reader)
+        self.rows_before = self._count_rows(numbered="row_index_name" in source.spec.options)
 
     def cuts(self) -> list[_Cut]:
         """Return the cuts between the tasks, ascending."""
@@ -109,7 +113,7 @@ class _Cutter:
         if before == 0 or after == 0 or min(before, after) <= self.snap or self._uncut(file):
             edge = self.edges[index] if before <= after else self.edges[index + 1]
             return bisect_left(self.edges, edge), 0
-        if self.parquet:
+        if self.in_rows:
             return self._between_groups(index, before)
         return index, before
 
@@ -136,11 +140,21 @@ class _Cutter:
             stop = self._length(file) if index < end[0] else end[1]
             if start < stop or (start == 0 and index < end[0]):
                 path = _relative(file.path, data_root)
-                splits.append(Split(path, start, stop, file.size, file.mtime_ns))
+                columns = self.columns[index] if self.columns else {}
+                before = self.rows_before[index] if self.rows_before else None
+                pinned = (file.size, file.mtime_ns, columns, before)
+                splits.append(Split(path, start, stop, *pinned))
         return tuple(splits)
 
+    def _count_rows(self, *, numbered: bool) -> list[int]:
+        """Return the number of rows before each file, if the scan numbers its rows."""
+        if not numbered:
+            return []
+        rows = (self.groups(file.path).total_rows for file in self.files)
+        return [0, *accumulate(rows)]
+
     def _length(self, file: FileInfo) -> int:
-        return self.groups(file.path).total_rows if self.parquet else file.size
+        return self.groups(file.path).total_rows if self.in_rows else file.size
 
 
 def _relative(path: str, data_root: Path | None) -> str:

@@ -68,6 +68,7 @@ class ScanFormat(StrEnum):
     JSONL = "jsonl"
     TEXT = "text"
     PARQUET = "parquet"
+    IPC = "ipc"
     QUOTES = "quotes"
     """Not rows: the number of quote characters in each split, for the stage that reads the CSV."""
 
@@ -75,6 +76,11 @@ class ScanFormat(StrEnum):
     def auxiliary(self) -> bool:
         """Whether its rows are side input of other stages, not rows of the query."""
         return self is ScanFormat.QUOTES
+
+    @property
+    def in_rows(self) -> bool:
+        """Whether its splits are in rows, which the footer of a file counts."""
+        return self in (ScanFormat.PARQUET, ScanFormat.IPC)
 
     @property
     def what(self) -> str:
@@ -87,7 +93,7 @@ class Split:
     """A part of one input file, pinned to the file as it was at planning.
 
     ``start`` and ``end`` are bytes (CSV, JSONL, text; a record belongs to the split in which it
-    begins) or rows (Parquet). ``path`` is absolute, or relative to the data root. A compressed
+    begins) or rows (Parquet, IPC). ``path`` is absolute, or relative to the data root. A compressed
     file is one split with ``end`` = its size on disk.
     """
 
@@ -96,6 +102,10 @@ class Split:
     end: Count
     size: Count
     mtime_ns: Signed
+    columns: Annotated[Mapping[Text, Text | None], Entries] = field(default_factory=dict)
+    """Columns whose value is that of the path, as `minispark.plan.file_columns` writes them."""
+    rows_before: Count | None = None
+    """Rows of all files before the first row of this file, if the scan numbers its rows."""
 
 
 @dataclass(frozen=True, slots=True)

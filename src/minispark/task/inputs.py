@@ -18,11 +18,10 @@ from minispark.plan.columns import with_columns_in_order
 from minispark.plan.leaves import Binding
 from minispark.plan.scan_files import begins_compressed
 from minispark.plan.splits import QUOTES_SCHEMA
-from minispark.plan.stages import ScanFormat
 from minispark.settings import MIB
 from minispark.task.progress import note_block, scan_bytes
 from minispark.task.scan_errors import locate_error
-from minispark.task.scans import open_scan
+from minispark.task.scans import file_schema, open_scan
 from minispark.task.spec import InputGeneration, ScanTask, TaskSpec
 
 _LARGEST = 3
@@ -88,9 +87,9 @@ def largest_inputs(spec: TaskSpec) -> tuple[str, ...]:
     """Return the largest inputs of a task with their sizes, to explain its memory."""
     sizes: dict[str, int] = {}
     for scan in spec.scans:
-        parquet = scan.spec.format is ScanFormat.PARQUET  # Its splits are in rows.
+        in_rows = scan.spec.format.in_rows
         for split in scan.splits:
-            size = split.size if parquet else split.end - split.start
+            size = split.size if in_rows else split.end - split.start
             sizes[split.path] = max(size, sizes.get(split.path, 0))
     for task_input in spec.inputs:
         name = f"{len(task_input.blocks)} blocks of stage {task_input.stage}"
@@ -134,7 +133,7 @@ class Bindings:
         return None
 
     def _open(self, scan: ScanTask, schema: pl.Schema) -> pl.LazyFrame:
-        self._opened.append((scan, schema))
+        self._opened.append((scan, file_schema(scan, schema)))
         return open_scan(scan, schema, quotes=self._quotes(scan), data_root=self._data_root())
 
     def _quotes(self, scan: ScanTask) -> pl.DataFrame | None:

@@ -17,7 +17,6 @@ from pathlib import Path
 
 from minispark.plan.counters import counts_so_far, reset_counts
 from minispark.plan.scan_files import begins_compressed
-from minispark.plan.stages import ScanFormat
 from minispark.task.spec import ScanTask, TaskProgress, TaskSpec
 
 _SAMPLE_BYTES = 64 << 10
@@ -32,7 +31,7 @@ def scan_bytes(scan: ScanTask) -> int:
     A task that counts quotes adds nothing: the task that reads the rows reads the bytes again. A
     Parquet split is in rows; the split with the first row gets the bytes of the file.
     """
-    if scan.spec.format is ScanFormat.PARQUET:
+    if scan.spec.format.in_rows:
         return sum(split.size for split in scan.splits if split.start == 0)
     return 0 if scan.spec.format.auxiliary else sum(s.end - s.start for s in scan.splits)
 
@@ -93,7 +92,7 @@ def _read_while_working(spec: TaskSpec) -> bool:
     """Whether the bytes that Polars has read say how far the query is."""
     root = Path(spec.data_root or "")
     return not any(
-        scan.spec.format is ScanFormat.PARQUET
+        scan.spec.format.in_rows
         or any(begins_compressed(root / split.path) for split in scan.splits)
         for scan in spec.scans
     )

@@ -32,6 +32,7 @@ from polars.exceptions import PanicException, PolarsError
 from minispark.errors import ErrorInfo, JobFailedError
 from minispark.plan.columns import exact_columns
 from minispark.plan.scan_files import is_compressed
+from minispark.plan.scan_options import WHOLE_FILES
 from minispark.plan.splits import QUOTES_SCHEMA
 from minispark.plan.stages import Split
 from minispark.task.progress import note_part
@@ -60,6 +61,11 @@ class CsvOptions:
         """Whether Polars accepts malformed quotes."""
         tolerated = ("ignore_errors", "truncate_ragged_lines")
         return self.quote is not None and any(self.reader.get(name) for name in tolerated)
+
+    @property
+    def whole(self) -> bool:
+        """Whether only Polars finds the header and the first record of a file."""
+        return any(name in self.reader for name in WHOLE_FILES)
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> CsvOptions:
@@ -114,10 +120,11 @@ class CsvReader:
         return [self._scan(paths, has_header=options.has_header, names=options.new_columns)]
 
     def _read_headerless(self, path: Path, split: Split) -> pl.LazyFrame:
-        with map_file(path) as data:
-            compressed = is_compressed(data[:4])
-        if not compressed:
-            return self.read_split(split, path)
+        if not self.options.whole:
+            with map_file(path) as data:
+                compressed = is_compressed(data[:4])
+            if not compressed:
+                return self.read_split(split, path)
         frame = self._scan(
             path,
             has_header=False,
@@ -189,6 +196,9 @@ class CsvReader:
         return int(self.quotes.filter(before)["quotes"].sum())
 
     def _check_header_of(self, path: Path) -> None:
+        if self.options.whole:
+            self._check_names_of(path)
+            return
         with map_file(path) as data:
             if not is_compressed(data[:4]):
                 body = body_start(data, has_header=True, quote=self.options.quote)
@@ -214,6 +224,21 @@ class CsvReader:
             ).columns
         except (PolarsError, PanicException):
             return
+        self._check_names(own, path)
+
+    def _check_names_of(self, path: Path) -> None:
+        """Check a header that only Polars finds; under some options it may have any columns."""
+        if {"missing_columns", "extra_columns"} & self.options.reader.keys():
+            return
+        try:
+            scan = pl.scan_csv(path, glob=False, infer_schema=False, **self.options.reader)
+            own = scan.collect_schema().names()
+        except (PolarsError, PanicException):
+            return
+        self._check_names(own, path)
+
+    def _check_names(self, own: list[str], path: Path) -> None:
+        names = self.schema.names()
         if self.options.new_columns is not None:
             agree = len(own) == len(names)
         else:

@@ -1,12 +1,14 @@
 """Opens the splits of a task as one frame, with the rows that Polars would give for them.
 
-Covers: CSV (`scan_csv`), JSON lines, text lines, Parquet, the count of quote characters.
+Covers: CSV (`scan_csv`), JSON lines, text lines, Parquet and IPC (`scan_row_groups`), columns from
+the paths of files, the count of quote characters.
 Does not cover: how files are cut (`minispark.plan.splits`). Splits hold the sizes and times that
 the files had at planning; a file that changed since is an error.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from glob import has_magic
 from itertools import groupby
 from pathlib import Path
@@ -14,12 +16,14 @@ from typing import Any
 
 import polars as pl
 
-from minispark.plan.scan_files import row_groups
+from minispark.plan.columns import exact_columns
+from minispark.plan.file_columns import literals
 from minispark.plan.stages import ScanFormat, Split
 from minispark.task.progress import note_part
 from minispark.task.scan_csv import count_quotes, open_csv
 from minispark.task.scan_inputs import group_whole_files, input_path
 from minispark.task.scan_records import map_file, record_start
+from minispark.task.scan_row_groups import open_row_groups
 from minispark.task.spec import ScanTask
 
 
@@ -45,18 +49,39 @@ def open_scan(
     JobFailedError
         A file is missing or has changed since planning, or its header differs from the others'.
     """
-    match scan.spec.format:
-        case ScanFormat.QUOTES:
-            return count_quotes(scan, data_root=data_root).lazy()
-        case ScanFormat.CSV:
-            frames = open_csv(scan, schema, quotes=quotes, data_root=data_root)
-        case ScanFormat.PARQUET:
-            frames = _open_parquet(scan, schema, data_root)
-        case ScanFormat.JSONL | ScanFormat.TEXT:
-            frames = _open_lines(scan, schema, data_root)
+    if scan.spec.format is ScanFormat.QUOTES:
+        return count_quotes(scan, data_root=data_root).lazy()
+    frames: list[pl.LazyFrame] = []
+    own = file_schema(scan, schema)
+    for columns, group in groupby(scan.splits, lambda split: split.columns):
+        task = replace(scan, splits=tuple(group))
+        rows = _open_files(task, own, quotes=quotes, data_root=data_root)
+        if columns:
+            beside, ordered = literals(columns, schema), exact_columns(schema.names())
+            rows = [frame.with_columns(beside).select(ordered) for frame in rows]
+        frames += rows
     if not frames:
         return pl.LazyFrame(schema=schema)
     return frames[0] if len(frames) == 1 else pl.concat(frames, how="vertical")
+
+
+def file_schema(scan: ScanTask, schema: pl.Schema) -> pl.Schema:
+    """Return the columns of ``schema`` that the files themselves have."""
+    added = {scan.spec.options.get("row_index_name")}.union(*(s.columns for s in scan.splits[:1]))
+    return pl.Schema({name: dtype for name, dtype in schema.items() if name not in added})
+
+
+def _open_files(
+    scan: ScanTask, schema: pl.Schema, *, quotes: pl.DataFrame | None, data_root: Path | None
+) -> list[pl.LazyFrame]:
+    """Return the rows of splits with the columns that the files themselves have."""
+    match scan.spec.format:
+        case ScanFormat.CSV:
+            return open_csv(scan, schema, quotes=quotes, data_root=data_root)
+        case ScanFormat.JSONL | ScanFormat.TEXT:
+            return _open_lines(scan, schema, data_root)
+        case _:
+            return open_row_groups(scan, schema, data_root)
 
 
 def _open_lines(scan: ScanTask, schema: pl.Schema, data_root: Path | None) -> list[pl.LazyFrame]:
@@ -83,26 +108,3 @@ def _lines(path: Path, split: Split) -> bytes:
         lines = data[record_start(data, split.start) : record_start(data, split.end)]
     note_part(lines)
     return lines
-
-
-def _open_parquet(scan: ScanTask, schema: pl.Schema, data_root: Path | None) -> list[pl.LazyFrame]:
-    def read(source: Any) -> pl.LazyFrame:
-        return pl.scan_parquet(
-            source, schema=schema, glob=False, hive_partitioning=False, **scan.spec.options
-        )
-
-    opened = [(split, input_path(split, data_root)) for split in scan.splits]
-    frames: list[pl.LazyFrame] = []
-    for whole, group in groupby(opened, lambda pair: _is_whole_parquet(*pair)):
-        if whole:
-            frames.append(read([path for _, path in group]))
-        else:
-            # A filter does not pass a slice, so only whole files skip row groups by statistics.
-            frames += [
-                read(path).slice(split.start, split.end - split.start) for split, path in group
-            ]
-    return frames
-
-
-def _is_whole_parquet(split: Split, path: Path) -> bool:
-    return split.start == 0 and split.end == row_groups(str(path)).total_rows

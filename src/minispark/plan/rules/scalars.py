@@ -23,7 +23,7 @@ from minispark.plan.polars_plan import (
 )
 from minispark.plan.relation import Cutter, Part, Relation, Schema
 from minispark.plan.rules.operators import OperatorText
-from minispark.plan.stages import Label, ScanFormat
+from minispark.plan.stages import Label
 
 OPERATORS = (
     OperatorText(
@@ -168,6 +168,6 @@ def _cheap_twice(cutter: Cutter, relation: Relation) -> bool:
     if all(isinstance(part.node, LeafNode) and not part.scans for part in relation.parts):
         return True
     scans = [scan for part in relation.parts for scan in part.scans]
-    columnar = all(scan.spec.format is ScanFormat.PARQUET for scan in scans)
+    columnar = all(scan.spec.format.in_rows for scan in scans)
     reads_stages = any(part.inputs for part in relation.parts)
     return columnar and not reads_stages and cutter.label(relation.parts) is Label.DETERMINATE

@@ -5,16 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from glob import has_magic
+from itertools import pairwise
 from pathlib import Path
 
 import polars as pl
 
 from minispark.errors import UsageError
-from minispark.plan.polars_plan import Node, leaf_node, schema_of, with_body
+from minispark.plan.polars_plan import Node, frame_of, leaf_node, parse, schema_of, with_body
 from minispark.plan.relation import Cutter, Part, Relation
 from minispark.plan.rules.operators import OperatorText
 from minispark.plan.scan_files import is_file_url, listed
-from minispark.plan.scan_options import paths_of
+from minispark.plan.scan_options import WholeScanError, paths_of
 from minispark.plan.scans import ScanSource, scan_source
 from minispark.plan.splits import QUOTES_SCHEMA, cut_source, needs_quotes, quotes_spec
 from minispark.plan.stages import ScanFormat, ScanInput, Split, StageInput
@@ -27,34 +28,72 @@ OPERATORS = (
         "in quotes have line breaks)",
         "options that number or name rows of all files, such as `row_index_name`; URLs",
     ),
-    OperatorText("`pl.LazyFrame(data)`, `df.lazy()`", "not split", "it is one partition already"),
+    OperatorText(
+        "`pl.LazyFrame(data)`, `df.lazy()`",
+        "the plan holds the rows; each task gets a slice of them",
+    ),
+    OperatorText(
+        "`register_io_source` and other Python sources",
+        "not split",
+        "the source itself: it gives its rows one after another, in one task",
+    ),
 )
 
 QUOTES_STAGE = "find quoted line breaks"
 """The name of the stage that counts quote characters: a line break between quotes ends no row."""
+_MAX_SLICES = 64
+"""The rules treat each slice of a frame as a branch of its own."""
+_ONE_TASK = "a scan is one task"
 _QUOTES_TASK_BYTES = 64 * MIB
 """Counting quotes runs at the speed of memory: few tasks are enough."""
 
 
-def survey(nodes: Sequence[Node]) -> dict[Node, ScanSource]:
-    """Return the scans of a plan that can be cut; no file is read."""
-    sources = {node: scan_source(node.body) for node in nodes if node.kind == "Scan"}
-    return {node: source for node, source in sources.items() if source}
+def survey(nodes: Sequence[Node]) -> dict[Node, ScanSource | str]:
+    """Return the scans of a plan; for a scan that cannot be cut, why it cannot."""
+    return {node: _source_or_why(node) for node in nodes if node.kind == "Scan"}
+
+
+def _source_or_why(node: Node) -> ScanSource | str:
+    try:
+        return scan_source(node.body)
+    except WholeScanError as error:
+        return str(error)
 
 
 def read_frame(cutter: Cutter, node: Node, relations: Mapping[Node, Relation]) -> Relation:
-    """Return the rows that the plan itself holds, in one partition."""
+    """Return the rows that the plan itself holds, in slices: each is a fragment of its own."""
+    del relations
+    size = len(node.body["df"].value)
+    count = cutter.settings.parallelism or math.ceil(size / cutter.settings.split_bytes)
+    if cutter.settings.parallelism is None and size <= cutter.settings.single_task_bytes:
+        count = 1
+    slices = [node] if count <= 1 else _slices(node, min(count, _MAX_SLICES))
+    return Relation(tuple(Part(rows, 1) for rows in slices), size)
+
+
+def _slices(node: Node, count: int) -> list[Node]:
+    rows = frame_of(node).collect(engine="in-memory")
+    count = max(1, min(count, rows.height))
+    if count == 1:
+        return [node]
+    edges = [rows.height * number // count for number in range(count + 1)]
+    return [parse(rows[begin:end].lazy()) for begin, end in pairwise(edges)]
+
+
+def python_scan(cutter: Cutter, node: Node, relations: Mapping[Node, Relation]) -> Relation:
+    """Return the rows of a Python function that reads a source."""
     del cutter, relations
-    value = node.body["df"].value
-    return Relation((Part(node, 1),), len(value) if isinstance(value, (bytes, list)) else 0)
+    why = "a Python source gives its rows one after another, in one task"
+    return Relation((Part(node, 1, why=why),), 0)
 
 
 def scan(cutter: Cutter, node: Node, relations: Mapping[Node, Relation]) -> Relation:
     """Cut the files of a scan into tasks."""
     del relations
-    source = cutter.sources.get(node)
-    if source is None:
-        return Relation((Part(_absolute(node), 1),), scan_bytes(node))
+    source = cutter.sources[node]
+    if isinstance(source, str):
+        why = f"{_ONE_TASK}: {source}"
+        return Relation((Part(_absolute(node), 1, why=why),), scan_bytes(node))
     schema = schema_of(node)
     partitions = cutter.hints.get(node) or cutter.settings.parallelism
     if partitions is None and cutter.input_bytes <= cutter.settings.single_task_bytes:
@@ -73,8 +112,13 @@ def scan(cutter: Cutter, node: Node, relations: Mapping[Node, Relation]) -> Rela
         partitions=len(tasks),
         scans=(ScanInput(leaf, source.spec, tasks, quotes=quotes.leaf if quotes else None),),
         inputs=(quotes,) if quotes else (),
+        why=f"{_ONE_TASK}: {source.why}" if source.why and _is_one_task(tasks) else "",
     )
     return Relation((part,), source.bytes)
+
+
+def _is_one_task(tasks: Sequence[Sequence[Split]]) -> bool:
+    return len(tasks) > 1 and sum(map(bool, tasks)) == 1
 
 
 def _reads_some_dates(source: ScanSource, schema: Mapping[str, pl.DataType]) -> bool:
