@@ -84,6 +84,8 @@ SPLIT: dict[str, Scan] = {
     "ipc hive schema": lambda: pl.scan_ipc("hi", hive_schema={"m": pl.String}),
     "csv": lambda: pl.scan_csv("c?.csv"),
     "csv n_rows": lambda: pl.scan_csv("c?.csv", n_rows=130),
+    "csv row_index": lambda: pl.scan_csv("c?.csv", row_index_name="i", row_index_offset=5),
+    "csv row_index n_rows": lambda: pl.scan_csv("c?.csv", row_index_name="i", n_rows=130),
     "csv paths": lambda: pl.scan_csv("c?.csv", include_file_paths="f"),
     "csv paths of parts of files": lambda: pl.scan_csv("c0.csv", include_file_paths="f"),
     "csv skip_rows": lambda: pl.scan_csv(["s0.csv", "s1.csv"], skip_rows=3),
@@ -111,18 +113,14 @@ SPLIT: dict[str, Scan] = {
         "j?.jsonl", infer_schema_length=None, batch_size=10, low_memory=True
     ),
     "ndjson n_rows": lambda: pl.scan_ndjson("j?.jsonl", n_rows=130),
+    "ndjson row_index": lambda: pl.scan_ndjson("j?.jsonl", row_index_name="i", row_index_offset=3),
     "ndjson paths": lambda: pl.scan_ndjson("j?.jsonl", include_file_paths="f"),
     "lines": lambda: pl.scan_lines("c?.csv", name="line"),
     "lines n_rows": lambda: pl.scan_lines("c?.csv", n_rows=130),
+    "lines row_index": lambda: pl.scan_lines("c?.csv", row_index_name="i"),
     "lines paths": lambda: pl.scan_lines("c?.csv", include_file_paths="f"),
     "a frame": lambda: _ROWS.lazy(),
     "a frame in chunks": lambda: pl.concat([_ROWS, _ROWS], rechunk=False).lazy(),
-}
-NUMBERED: dict[str, Scan] = {
-    "csv": lambda: pl.scan_csv("c?.csv", row_index_name="i", row_index_offset=5),
-    "csv n_rows": lambda: pl.scan_csv("c?.csv", row_index_name="i", n_rows=130),
-    "ndjson": lambda: pl.scan_ndjson("j?.jsonl", row_index_name="i", row_index_offset=3),
-    "lines": lambda: pl.scan_lines("c?.csv", row_index_name="i"),
 }
 WHOLE: dict[str, tuple[Scan, str]] = {
     "bytes": (lambda: pl.scan_parquet(Path("p0.parquet").read_bytes()), "bytes in memory"),
@@ -206,17 +204,6 @@ def test_a_source_below_a_data_root(
     query = SPLIT[name]()
     graph = plan_outputs([PlanOutput("out", query)], settings=FORCED, data_root=folder)
     assert_frame_equal(rows_of(graph, tmp_path, data_root=folder), query.collect())
-
-
-@pytest.mark.parametrize("name", NUMBERED)
-def test_numbers_of_rows_of_text(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
-) -> None:
-    monkeypatch.chdir(folder)
-    query = NUMBERED[name]()
-    graph = plan(query, PlanSettings(parallelism=3))
-    assert graph.stages[0].partitions == 3
-    assert_frame_equal(rows_of(graph, tmp_path), query.collect())
 
 
 @pytest.mark.parametrize("name", WHOLE)

@@ -194,4 +194,6 @@ def _complete_csv_options(options: dict[str, Any], *, files: int) -> None:
     # In a file that Polars did not look at, a row that is too long is an error or is cut: only
     # Polars itself decides.
     if options.get("truncate_ragged_lines") and files > inferred_files:
-        raise WholeScanError("truncate_ragged_lines over so many files is left to Polars")
+        raise WholeScanError(
+            f"truncate_ragged_lines over more than {inferred_files} files is left to Polars"
+        )

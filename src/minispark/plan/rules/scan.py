@@ -23,10 +23,13 @@ from minispark.settings import MIB
 
 OPERATORS = (
     OperatorText(
-        "`scan_parquet`, `scan_csv`, `scan_ndjson`, `scan_lines`",
-        "files are cut into splits: Parquet at row groups, text at line breaks (also where values "
-        "in quotes have line breaks)",
-        "options that number or name rows of all files, such as `row_index_name`; URLs",
+        "`scan_parquet`, `scan_ipc`, `scan_csv`, `scan_ndjson`, `scan_lines`",
+        "files are cut into splits: Parquet at row groups, IPC at record batches, text at line "
+        "breaks (also where values in quotes have line breaks); a filter on hive columns or paths "
+        "leaves out files",
+        "URLs and bytes in memory. A CSV file is not cut under `skip_rows`, `skip_lines`, "
+        "`skip_rows_after_header`, `comment_prefix`, `eol_char`, `missing_columns`, "
+        "`extra_columns`: a task reads whole files",
     ),
     OperatorText(
         "`pl.LazyFrame(data)`, `df.lazy()`",
