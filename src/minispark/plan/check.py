@@ -105,7 +105,9 @@ class _Fragment:
 
     def _group(self, body: Any) -> bool:
         partial = all(_is_partial(aggregate) for aggregate in body["aggs"])
-        if partial and self._runs_again({"GroupBy"}):
+        # The partial windows of `group_by_dynamic` are filtered, for an error, before the groups.
+        again = {"GroupBy", "Filter"} if body["options"]["dynamic"] else {"GroupBy"}
+        if partial and self._runs_again(again):
             return True
         keys = self._hashed(body["input"])
         return keys is not None and keys <= {

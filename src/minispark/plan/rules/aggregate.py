@@ -23,14 +23,14 @@ from minispark.plan.polars_plan import Node, expression, expression_body, schema
 from minispark.plan.relation import Cutter, Relation, Schema, run_whole
 from minispark.plan.rules.operators import OperatorText
 from minispark.plan.rules.places import in_order, stamped
+from minispark.plan.rules.time_windows import time_windows
 
 OPERATORS = (
     OperatorText(
         "`group_by(...).agg(...)`",
         "if every aggregate decomposes: partial groups in each task, exchanged by the keys, then "
         "final groups; else the rows are exchanged by the keys",
-        "`group_by_dynamic`, `rolling`, `map_groups` in order; an aggregate without keys that does "
-        "not decompose",
+        "`map_groups` in order; an aggregate without keys that does not decompose",
     ),
 )
 
@@ -62,8 +62,9 @@ def group_by(cutter: Cutter, node: Node, relations: Mapping[Node, Relation]) -> 
     aggregates = [*body["aggs"], *body["predicates"]]
     if relation.single and body["apply"] is None and is_order_free(aggregates):
         return relation.under(node)
-    splits = not relation.single and not any(body["options"].values())
-    grouping = _grouping(node, cutter.schema(relation)) if splits else None
+    if any(body["options"].values()):
+        return time_windows(cutter, node, relations)
+    grouping = None if relation.single else _grouping(node, cutter.schema(relation))
     if grouping is None:
         return run_whole(cutter, node, relations, why="group_by of a kind not known to split")
     split = None if body["apply"] else _split(grouping, body["predicates"])
