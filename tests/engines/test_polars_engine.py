@@ -97,6 +97,13 @@ def test_it_can_be_the_engine_of_everything(jobs: list[StageGraph], sales: pl.La
     assert len(jobs) >= 2
 
 
+def test_explain_shows_the_stages_of_sql(sales: pl.LazyFrame) -> None:
+    engine = ms.Engine(processes=True, parallelism=2, progress=False)
+    text = str(engine.explain(QUERIES["sql"](sales)))
+    assert "(partial group_by): 2 tasks" in text
+    assert "whole:" not in text
+
+
 def test_a_failing_query_says_why(jobs: list[StageGraph]) -> None:
     frame = pl.LazyFrame({"a": ["x"]}).select(pl.col("a").cast(pl.Int64))
     with pytest.raises(JobFailedError, match="conversion"):

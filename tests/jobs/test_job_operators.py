@@ -153,6 +153,19 @@ def test_sql_over_two_inputs(sales: Node, names: Node, collect: Collect) -> None
     assert found.rows() == [("Apple", 12), ("Bean", 2)]
 
 
+def test_sql_is_split_as_other_operators_are(root: Path, sales: Node, names: Node) -> None:
+    query = (
+        "SELECT name, SUM(qty) AS qty FROM sales JOIN names ON sales.sku = names.sku GROUP BY name"
+    )
+    job = fan_in(step("sql", query=query), sales, names)
+    graph = plan_job({**job, "parallelism": 3}, data_root=root)
+    assert [(stage.name, stage.partitions, stage.why) for stage in graph.stages] == [
+        ("broadcast", 3, ""),
+        ("partial group_by", 3, ""),
+        ("result", 3, ""),
+    ]
+
+
 def test_distinct(sales: Node, collect: Collect) -> None:
     union: Job = {"dag": {"nodes": [sales, step("union"), {"id": "d", "op": "distinct"}]}}
     union["dag"]["edges"] = [["sales", "out"], ["sales", "out"], ["out", "d"]]

@@ -163,6 +163,28 @@ def _window(c: Chance) -> tuple[str, bool]:
     )
 
 
+def _subquery(c: Chance) -> tuple[str, bool]:
+    columns = ", ".join(_q(name) for name in c.columns("any", 1, 3))
+    number, group = _q(c.column("number")), _q(c.column("flat"))
+    value = c.pick(["SELECT AVG(z) FROM d", "SELECT MAX(v) FROM r WHERE rid < 0", "SELECT 7"])
+    no = c.pick(["", "NOT "])
+    texts = {
+        f"SELECT {columns} FROM q WHERE {number} > ({value})": c.ordered,
+        f"SELECT {columns}, ({value}) AS {c.name()} FROM q": c.ordered,
+        f"SELECT {group}, COUNT(*) AS {c.name()} FROM q GROUP BY {group} "
+        f"HAVING COUNT(*) > ({value})": False,
+        f"SELECT {columns} FROM q WHERE {number} {no}IN (SELECT z FROM d)": False,
+    }
+    if "k" in c.schema and not {"v", "rid"} & c.schema.keys():
+        exists = f"SELECT {columns} FROM q WHERE {no}EXISTS (SELECT 1 FROM r WHERE r.k = q.k"
+        texts |= {
+            f"{exists})": False,
+            f"{exists} AND r.v > q.{number})": False,
+            f"SELECT {columns}, (SELECT MAX(v) FROM r WHERE r.k = q.k) AS {c.name()} FROM q": False,
+        }
+    return c.dice.choice(list(texts.items()))
+
+
 def _sets(c: Chance) -> tuple[str, bool]:
     names = c.columns("flat", 1, 3)
     columns = ", ".join(map(_q, names))
@@ -220,6 +242,7 @@ _KINDS: tuple[Kind, ...] = (
     _join,
     _join,
     _common_table,
+    _subquery,
     _window,
     _window,
     _sets,

@@ -11,7 +11,7 @@ from polars.exceptions import PanicException, PolarsError
 
 from minispark.plan.aggregates import split_aggregates
 from minispark.plan.expressions import expand_all, is_order_free
-from minispark.plan.markers import counted_node
+from minispark.plan.markers import counted_node, uncounted
 from minispark.plan.polars_plan import (
     LeafNode,
     Node,
@@ -107,9 +107,11 @@ def beside_rows(cutter: Cutter, node: Node, relations: Mapping[Node, Relation]) 
 
 def _is_one_row(cutter: Cutter, node: Node, relations: Mapping[Node, Relation]) -> bool:
     """Whether a node has exactly one row: it selects nothing but single values."""
-    if node.kind != "Select":
+    selection = uncounted(node)
+    if selection.kind != "Select":
         return False
-    bodies = expand_all(node.body["expr"], cutter.schema(relations[node.body["input"]]))
+    schema = cutter.schema(relations[selection.body["input"]])
+    bodies = expand_all(selection.body["expr"], schema)
     return bool(bodies) and all(expression(body).meta.is_scalar() for body in bodies or ())
 
 
