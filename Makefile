@@ -4,7 +4,7 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test tpc walk chaos simulate lint docs wheel format setup setup-browser bench tpch lock clean \
+.PHONY: help demo test tpc walk chaos simulate lint docs wheel format setup setup-browser bench tpch tpcds lock clean \
 	build build-debug run-master run-worker run-client-submit run-client-join run-client-status \
 	tour-picture create-test-data create-large-data create-1m-data create-join-data \
 	polars-tests test-metrics test-fault-tolerance test-cache test-load-balancing test-parallel-tasks test-round-robin \
@@ -108,7 +108,7 @@ data/sales.csv: | $(CLIENT)
 test: $(VENV)/.development ## Run the test suite (TEST_JOBS=N processes)
 	@$(BIN)/python -m pytest -n $(TEST_JOBS) --dist worksteal -m "not walk and not tpc"
 
-tpc: $(VENV)/.development ## Compare the queries of TPC-H with plain Polars, at scale 0.01
+tpc: $(VENV)/.development ## Compare the queries of TPC-H and TPC-DS with plain Polars, at scale 0.01
 	@$(BIN)/python -m pytest -m tpc tests/tpc
 
 walk: $(VENV)/.development ## Run the commands of README and docs on a fresh copy (minutes)
@@ -211,6 +211,9 @@ bench: $(VENV)/.runtime ## Warm cluster against one warm Polars process
 
 tpch: $(VENV)/.development ## TPC-H on plain Polars, embedded and a cluster, side by side (SCALE=1 RUNS=3)
 	@$(BIN)/python -m bench.tpc.run tpch --scale $(SCALE) --runs $(RUNS)
+
+tpcds: $(VENV)/.development ## Queries of TPC-DS, likewise
+	@$(BIN)/python -m bench.tpc.run tpcds --scale $(SCALE) --runs $(RUNS)
 
 lock: ## Resolve the lock files again (needs uv)
 	./scripts/lock.sh

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
-from bench.tpc import tpch
+from bench.tpc import tpcds, tpch
 
 GENERATOR = "tpcgen-cli"
 _STATEMENT = re.compile(r"^-- (q\d+)\n(.*?);\n", re.DOTALL | re.MULTILINE)
@@ -83,6 +83,11 @@ SUITES: Mapping[str, Suite] = {
             "tpch",
             {name: _over_files(query) for name, query in tpch.QUERIES.items()},
             _statements("tpch.sql"),
+        ),
+        Suite(
+            "tpcds",
+            {name: _over_files(query) for name, query in tpcds.QUERIES.items()},
+            _statements("tpcds.sql"),
         ),
     )
 }

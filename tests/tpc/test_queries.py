@@ -1,4 +1,4 @@
-"""Each query of TPC-H, cut in several ways, gives the rows of plain Polars; none gathers."""
+"""Queries of TPC-H and TPC-DS, cut in two ways, give the rows of plain Polars; none gathers."""
 
 from __future__ import annotations
 
