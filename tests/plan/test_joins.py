@@ -5,21 +5,23 @@ from __future__ import annotations
 import datetime as dt
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import polars as pl
+import polars.selectors as cs
 import pytest
 from polars import col
-from polars.exceptions import ComputeError
+from polars.exceptions import ComputeError, InvalidOperationError
 from polars.testing import assert_frame_equal
 from tests.plan.repeats import in_any_order
 from tests.runners.inline import run_inline
 
 from minispark.plan.build import PlanOutput, plan_outputs
 from minispark.plan.exchanges import STAMP
-from minispark.plan.stages import StageGraph
+from minispark.plan.stages import OutputKind, StageGraph
 from minispark.settings import PlanSettings
 
 Query = Callable[[pl.LazyFrame, pl.LazyFrame], pl.LazyFrame]
@@ -163,6 +165,79 @@ def test_options(name: str, way: str, sides: Sides, tmp_path: Path) -> None:
     compare(OPTIONS[name](left, right), way, tmp_path)
 
 
+WHERE: dict[str, Query] = {
+    "less": lambda a, b: a.join_where(b, col("k") < col("k_right")),
+    "between": lambda a, b: a.join_where(b, col("i") >= col("u_right"), col("i") < col("k_right")),
+    "equal and less": lambda a, b: a.join_where(
+        b, col("k") == col("k_right"), col("i") < col("u_right")
+    ),
+    "equal in one expression": lambda a, b: a.join_where(
+        b, (col("text_b") == col("text")) & (col("u_b") > col("u") + 9), suffix="_b"
+    ),
+    "equal or null": lambda a, b: a.join_where(
+        b, col("k").eq_missing(col("k_right")), col("i") < 9
+    ),
+    "texts and categories": lambda a, b: a.join_where(
+        b.select(c=col("text").cast(pl.Categorical)), col("text") == col("c"), col("i") < 7
+    ),
+    "a constant": lambda a, b: a.join_where(b.select("k"), pl.lit(value=True)),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("name", WHERE)
+def test_conditions(name: str, way: str, sides: Sides, tmp_path: Path) -> None:
+    left, right = (side.select("k", "i", "u", "text") for side in sides)
+    compare(WHERE[name](left, right), way, tmp_path)
+
+
+@pytest.mark.parametrize("left_rows", [60, 7])
+@pytest.mark.parametrize("how", ["left", "right", "full"])
+@pytest.mark.parametrize("equal", [False, True])
+def test_conditions_and_unmatched_rows(
+    how: Any, equal: bool, left_rows: int, sides: Sides, tmp_path: Path
+) -> None:
+    left, right = (side.select("k", "i") for side in sides)
+    conditions = [col("k") < col("i_r"), *([col("i") == col("k_r")] if equal else [])]
+    query = left.head(left_rows).join_where(right, *conditions, how=how, suffix="_r")
+    compare(query, "hash", tmp_path)
+    compare(query, "broadcast", tmp_path)
+
+
+@pytest.mark.parametrize("how", HOWS)
+def test_a_small_side_whose_rows_are_kept(how: Any, sides: Sides, tmp_path: Path) -> None:
+    small, large = sides[0].select("k", "i").head(5), sides[1].select("k", "i", "text")
+    # The small side has a few rows of a file that is as large as the other side.
+    settings = replace(WAYS["hash"], broadcast_bytes=500)
+    for query in (
+        small.join(large, on="k", how=how, nulls_equal=True),
+        large.join(small, on="k", how=how, coalesce=how == "full"),
+        small.join(large, on=cs.integer(), how=how),
+    ):
+        graph = graph_of(query, settings)
+        # No row of the large side moves.
+        assert OutputKind.HASH not in {stage.output.kind for stage in graph.stages}
+        assert not any(stage.why for stage in graph.stages)
+        found = run_inline(graph, tmp_path).results["out"]
+        assert_frame_equal(in_any_order(found), in_any_order(query.collect(engine="in-memory")))
+
+
+WHOLE: dict[str, Query] = {
+    "a condition over all rows": lambda a, b: a.join_where(b, col("k") < col("u").max()),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("name", WHOLE)
+def test_joins_that_run_whole(name: str, way: str, sides: Sides, tmp_path: Path) -> None:
+    left, right = sides[0].select("k", "i"), sides[1].select(col("u").cast(pl.UInt32))
+    query = WHOLE[name](left, right)
+    graph = graph_of(query, WAYS[way])
+    assert any(stage.why for stage in graph.stages)
+    found = run_inline(graph, tmp_path).results["out"]
+    assert_frame_equal(in_any_order(found), in_any_order(query.collect(engine="in-memory")))
+
+
 @pytest.mark.parametrize("order", ORDERS)
 def test_order_of_a_cross_join(order: Any, sides: Sides, tmp_path: Path) -> None:
     left, right = (side.select("k") for side in sides)
@@ -187,3 +262,84 @@ def test_a_column_with_the_name_of_the_stamp_is_kept(sides: Sides, tmp_path: Pat
     query = left.join(sides[1].select("k", "u"), on="k", maintain_order="left_right")
     found = run_inline(graph_of(query, WAYS["hash"]), tmp_path).results["out"]
     assert_frame_equal(found, query.collect(engine="in-memory"))
+
+
+def asof(**options: Any) -> Query:
+    return lambda a, b: a.sort("u").join_asof(b.sort("u"), on="u", **options)
+
+
+ASOF: dict[str, Query] = {
+    "backward": asof(),
+    "forward": asof(strategy="forward"),
+    "nearest": asof(strategy="nearest"),
+    "strictly before": asof(allow_exact_matches=False),
+    "strictly behind": asof(strategy="forward", allow_exact_matches=False),
+    "nearest but not equal": asof(strategy="nearest", allow_exact_matches=False),
+    "a tolerance": asof(strategy="nearest", tolerance=2, coalesce=False, suffix="_r"),
+    "not checked": asof(check_sortedness=False),
+    "few keys": lambda a, b: (
+        a.with_columns(u=col("u") // 20)
+        .sort("u", maintain_order=True)
+        .join_asof(
+            b.with_columns(u=(col("u") // 9).cast(pl.Int64)).sort("u", maintain_order=True),
+            on="u",
+            strategy="nearest",
+            allow_exact_matches=False,
+        )
+    ),
+    "null keys": lambda a, b: a.sort("k", maintain_order=True).join_asof(
+        b.sort("k", maintain_order=True), on="k", strategy="forward"
+    ),
+    "expressions": lambda a, b: a.join_asof(
+        b, left_on=col("i") * 2, right_on=col("u") + 1, strategy="nearest"
+    ),
+    "texts": lambda a, b: a.sort("text", maintain_order=True).join_asof(
+        b.sort("text", maintain_order=True), on="text", coalesce=False
+    ),
+    "moments": lambda a, b: a.sort("moment", maintain_order=True).join_asof(
+        b.sort("moment", maintain_order=True), on="moment", tolerance="1h"
+    ),
+    "by a column": asof(by="text", strategy="nearest", check_sortedness=False),
+    "by several columns": lambda a, b: a.join_asof(
+        b, on="i", by_left=["k", "text"], by_right=["k", "text"], check_sortedness=False
+    ),
+    "no rows on the left": lambda a, b: a.filter(col("i") < 0).join_asof(b, on="i"),
+    "no rows on the right": lambda a, b: a.join_asof(b.filter(col("i") < 0), on="i"),
+    "a hole": lambda a, b: a.join_asof(
+        b.filter(~col("i").is_between(4, 40)), on="i", strategy="forward"
+    ),
+    "far left": lambda a, b: a.join_asof(b.with_columns(col("i") + 900), on="i"),
+    "far right": lambda a, b: a.join_asof(
+        b.with_columns(col("i") - 900), on="i", strategy="nearest"
+    ),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("name", ASOF)
+def test_nearest_keys(name: str, way: str, sides: Sides, tmp_path: Path) -> None:
+    left, right = (side.select("k", "i", "u", "text", "moment") for side in sides)
+    compare(ASOF[name](left, right), way, tmp_path, ordered=True)
+
+
+UNSORTED: dict[str, Query] = {
+    "the left side": lambda a, b: a.with_columns(col("i") % 40).join_asof(b, on="i"),
+    "the right side": lambda a, b: a.join_asof(b.with_columns(-col("i")), on="i"),
+    "two partitions": lambda a, b: a.with_columns(col("i") % 20).join_asof(b, on="i"),
+    "nulls at the end": lambda a, b: a.join_asof(
+        b.with_columns(pl.when(col("i") < 44).then("i")), on="i"
+    ),
+    "nulls in between": lambda a, b: a.with_columns(pl.when(col("i") != 20).then("i")).join_asof(
+        b, on="i"
+    ),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("name", UNSORTED)
+def test_keys_that_are_not_sorted(name: str, way: str, sides: Sides, tmp_path: Path) -> None:
+    query = UNSORTED[name](*(side.select("k", "i") for side in sides))
+    with pytest.raises(InvalidOperationError, match="is not sorted"):
+        query.collect(engine="in-memory")
+    with pytest.raises(InvalidOperationError, match="is not sorted"):
+        run_inline(graph_of(query, WAYS[way]), tmp_path)

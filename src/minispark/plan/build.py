@@ -18,6 +18,7 @@ from polars.exceptions import PanicException, PerformanceWarning
 
 from minispark.errors import UnsupportedError, UsageError
 from minispark.plan.check import PlanBrokenError, check
+from minispark.plan.estimates import bytes_of_rows, most_rows
 from minispark.plan.exchanges import Exchange, Sink
 from minispark.plan.expressions import is_random
 from minispark.plan.fingerprint import name_cached
@@ -271,10 +272,20 @@ def _relations(
         else:
             why = f"{node.kind} cannot be split"
             relation = run_whole(cutter, node, relations, why=why)
+        relation = _bounded(cutter, node, relation)
         if readers[node] > 1 and _worth_keeping(cutter, node, relation):
             relation = cutter.materialise(relation, "shared")
         relations[node] = relation
     return relations
+
+
+def _bounded(cutter: Cutter, node: Node, relation: Relation) -> Relation:
+    """Return a relation without more bytes than the rows have that its node gives at most."""
+    rows = most_rows(node)
+    if rows is None:
+        return relation
+    most = bytes_of_rows(rows, cutter.schema(relation))
+    return relation if relation.bytes <= most else replace(relation, bytes=most)
 
 
 def _worth_keeping(cutter: Cutter, node: Node, relation: Relation) -> bool:

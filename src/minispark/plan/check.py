@@ -77,7 +77,10 @@ class _Fragment:
         nodes = post_order(self.part.node)
         everywhere = self._is_everywhere(self.part.node)
         _require(not everywhere, self.draft, "gives the same rows in each task")
-        between = post_order(*(node.body["input"] for node in nodes if _keeps_own_rows(node)))
+        between = post_order(
+            *(node.body["input"] for node in nodes if _keeps_own_rows(node)),
+            *(node.body["input_right"] for node in nodes if self._joins_ranges(node)),
+        )
         for node in post_order(self.part.node, skip=set(between)):
             if _keeps_own_rows(node) or self._is_everywhere(node):
                 continue
@@ -87,7 +90,7 @@ class _Fragment:
                 case "GroupBy":
                     fits = self._group(node.body)
                 case "Join":
-                    fits = self._join(node.body)
+                    fits = self._join(node.body) or self._joins_ranges(node)
                 case "Distinct":
                     again = self._runs_again({"Distinct"})
                     fits = again or self._hashed(children(node)[0]) is not None
@@ -121,8 +124,10 @@ class _Fragment:
     def _join(self, body: Any) -> bool:
         how = body["options"]["args"]["how"]
         for side, allowed in _NEVER_EMITTED.items():
-            if how in allowed and self._is_everywhere(body[side]):
+            if isinstance(how, str) and how in allowed and self._is_everywhere(body[side]):
                 return True
+        if not isinstance(how, str) and self._is_everywhere(body["input_right"]):
+            return True
         left, right = (self._exchanged(body[side]) for side in ("input_left", "input_right"))
         if left.keys is None or right.keys is None:
             return False
@@ -135,6 +140,17 @@ class _Fragment:
             any(source.ordered is not None for source in self._sources(frame)) for frame in others
         ]
         return len(others) - sum(ordered) <= 1
+
+    def _joins_ranges(self, node: Node) -> bool:
+        """Whether an as-of join has a range of both sides, and the ends of all other ranges."""
+        if node.kind != "Join" or isinstance(node.body["options"]["args"]["how"], str):
+            return False
+        left, right = (
+            {(source.cuts, source.ranges) for source in self._sources(node.body[side])}
+            for side in ("input_left", "input_right")
+        )
+        cuts = {cut for cut in left if cut[0] is not None}
+        return len(cuts) == 1 and right == {*cuts, (None, ())}
 
     def _runs_again(self, kinds: Collection[str]) -> bool:
         """Whether every reader of this stage first runs a node of these kinds over its rows.

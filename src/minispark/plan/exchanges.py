@@ -49,6 +49,8 @@ class Partitioning:
     """A task has all rows with equal values of these expressions, or none of them."""
     ordered: tuple[SortKey, ...] | None = None
     """The rows of a task come before those of the next one, in the order of these keys."""
+    cuts: str | None = None
+    """The leaf that says where the ranges of ``ordered`` begin."""
     ranges: tuple[tuple[int, int], ...] = ()
     """The first and last partition that each task has, if it is not the one of its number."""
 
@@ -204,7 +206,7 @@ class RangeExchange(Exchange):
 
     def delivers(self, entry: StageInput) -> Partitioning:
         """Return that the rows of a task come before those of the next one."""
-        return Partitioning(ordered=self.sort_keys, ranges=entry.ranges)
+        return Partitioning(ordered=self.sort_keys, cuts=self.side_input, ranges=entry.ranges)
 
     @property
     def sort_keys(self) -> tuple[SortKey, ...]:

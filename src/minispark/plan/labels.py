@@ -72,7 +72,11 @@ def _label(node: Node, below: Label, leaves: Mapping[str, Label]) -> Label:  # n
         case "Distinct":
             return _distinct_label(node, below, positional)
         case "Join":
-            order = node.body["options"]["args"]["maintain_order"]
+            args = node.body["options"]["args"]
+            if not isinstance(args["how"], str):
+                # An as-of join keeps the order of its left side, and chooses one of equal rows.
+                return positional
+            order = args["maintain_order"]
             return below if order in ("LeftRight", "RightLeft") else Label.UNORDERED
         case "Sort":
             return below if node.body["sort_options"]["maintain_order"] else Label.UNORDERED
@@ -156,4 +160,5 @@ def settled_node(node: Node) -> Node:
 def _may_keep_order(node: Node) -> bool:
     """Whether a join can keep order. Polars' optimizer breaks one that has no equal keys."""
     equal = isinstance(node.body["condition"], dict) and "Equi" in node.body["condition"]
-    return equal and node.body["options"]["args"]["maintain_order"] in _KEPT_ORDERS
+    args = node.body["options"]["args"]
+    return equal and isinstance(args["how"], str) and args["maintain_order"] in _KEPT_ORDERS

@@ -64,7 +64,10 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """Rows during planning. ``bytes`` is the size of the files and frames below, unfiltered."""
+    """Rows during planning.
+
+    ``bytes`` is the size of the files and frames below, unfiltered, unless fewer rows are known.
+    """
 
     parts: tuple[Part, ...]
     bytes: int

@@ -7,11 +7,15 @@ one is small.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import inf
 
 from minispark.plan.polars_plan import Node, with_body
 from minispark.plan.relation import Cutter, Relation, merge, run_whole
-from minispark.plan.rules.join_keys import JoinKeys, join_keys
+from minispark.plan.rules.join_asof import join_asof
+from minispark.plan.rules.join_broadcast import join_broadcast, small_side
+from minispark.plan.rules.join_keys import JoinKeys, join_keys, keys_by_row
 from minispark.plan.rules.join_order import join_in_order, order_of
+from minispark.plan.rules.join_where import join_where
 from minispark.plan.rules.operators import OperatorText
 
 OPERATORS = (
@@ -21,26 +25,9 @@ OPERATORS = (
         "by the keys; with `maintain_order` the rows then return to their order",
         "keys that are not expressions by row",
     ),
-    OperatorText("`join_where`, `join_asof`", "not split yet", "both inputs"),
 )
 
-_MAY_BE_BROADCAST = {
-    "right": frozenset({"Inner", "Left", "Semi", "Anti", "Cross"}),
-    "left": frozenset({"Inner", "Right", "Cross"}),
-}
-"""Joins that emit no unmatched row of the side."""
-_VALIDATED = {
-    "right": frozenset({"ManyToMany", "ManyToOne"}),
-    "left": frozenset({"ManyToMany", "OneToMany"}),
-}
-"""Validations that need no more rows of the other side than those of one task."""
-_KEPT_BY = {
-    "right": frozenset({"None", "Left", "LeftRight"}),
-    "left": frozenset({"None", "Right", "RightLeft"}),
-}
-"""Orders that a join keeps if the side is broadcast."""
 _HASHED = frozenset({"Inner", "Left", "Right", "Full", "Semi", "Anti"})
-_OTHER = {"left": "right", "right": "left"}
 
 
 def join(cutter: Cutter, node: Node, relations: Mapping[Node, Relation]) -> Relation:
@@ -50,15 +37,24 @@ def join(cutter: Cutter, node: Node, relations: Mapping[Node, Relation]) -> Rela
     if left.single and right.single:
         return merge(node, relations)
     args = body["options"]["args"]
+    if isinstance(args["how"], dict) and "AsOf" in args["how"] and args["slice"] is None:
+        return join_asof(cutter, node, left, right)
     how = args["how"] if isinstance(args["how"], str) else ""
-    equal = body["condition"].get("Equi") if isinstance(body["condition"], dict) else None
-    if equal is None or how not in (*_HASHED, "Cross") or args["slice"] is not None:
+    condition = body["condition"] if isinstance(body["condition"], dict) else {}
+    if "NonEqui" in condition and args["slice"] is None:
+        return join_where(cutter, node, left, right)
+    if "Equi" not in condition or how not in (*_HASHED, "Cross") or args["slice"] is not None:
         return run_whole(cutter, node, relations, why="a join without equal keys")
+    known = keys_by_row(node, cutter.schema(left), cutter.schema(right))
+    if known is None:
+        return run_whole(cutter, node, relations, why="join keys that are not expressions by row")
+    node = known
     if args["maintain_order"] != "None":
         node = _with_args(node, maintain_order=order_of(how, args["maintain_order"]))
-    side = _small_side(cutter, node, left, right)
+    limit = inf if how == "Cross" else cutter.settings.broadcast_bytes
+    side = small_side(cutter, node, left, right, limit=limit)
     if side is not None:
-        return _broadcast(cutter, node, left, right, side=side)
+        return join_broadcast(cutter, node, left, right, side=side)
     keys = None
     if how in _HASHED:
         keys = join_keys(node, cutter.schema(left), cutter.schema(right))
@@ -82,37 +78,6 @@ def _in_order(
 def _with_args(node: Node, **changes: str) -> Node:
     options = node.body["options"]
     return with_body(node, options={**options, "args": {**options["args"], **changes}})
-
-
-def _small_side(cutter: Cutter, node: Node, left: Relation, right: Relation) -> str | None:
-    """Return the name of the side to send whole to every task of the other, or None."""
-    args = node.body["options"]["args"]
-    how, order = args["how"], args["maintain_order"]
-    sides = {"left": left, "right": right}
-    candidates = [
-        (sides[side].bytes, side)
-        for side in ("right", "left")
-        if how in _MAY_BE_BROADCAST[side]
-        and args["validation"] in _VALIDATED[side]
-        and (order in _KEPT_BY[side] or (how in ("Semi", "Anti") and side == "right"))
-        and not sides[_OTHER[side]].single
-    ]
-    if not candidates:
-        return None
-    size, side = min(candidates)
-    return side if size <= cutter.settings.broadcast_bytes or how == "Cross" else None
-
-
-def _broadcast(
-    cutter: Cutter, node: Node, left: Relation, right: Relation, *, side: str
-) -> Relation:
-    """Send ``side`` whole to every task of the other."""
-    small = cutter.broadcast(left if side == "left" else right, "broadcast")
-    parts = []
-    for part in (right if side == "left" else left).parts:
-        sides = {f"input_{side}": small.node, f"input_{_OTHER[side]}": part.node}
-        parts.append(part.under(with_body(node, **sides), small))
-    return Relation(tuple(parts), left.bytes + right.bytes)
 
 
 def _hash_both(

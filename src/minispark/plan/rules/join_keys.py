@@ -22,30 +22,34 @@ class JoinKeys:
 
     left: tuple[pl.Expr, ...]
     right: tuple[pl.Expr, ...]
-    left_on: tuple[Any, ...]
-    """The keys as they stand in the plan, without selectors."""
-    right_on: tuple[Any, ...]
 
-    def expanded(self, node: Node) -> Node:
-        """Return a join whose keys are these, so that it does not take hidden columns as keys."""
-        equal = {"left_on": list(self.left_on), "right_on": list(self.right_on)}
-        return with_body(node, condition={"Equi": equal})
+
+def keys_by_row(node: Node, left: Schema, right: Schema) -> Node | None:
+    """Return a join of equal keys without selectors, which would also take hidden columns.
+
+    None if a key is not an expression by row.
+    """
+    equal = node.body["condition"]["Equi"]
+    left_on, right_on = expand_all(equal["left_on"], left), expand_all(equal["right_on"], right)
+    if left_on is None or right_on is None or len(left_on) != len(right_on):
+        return None
+    if not all(map(is_elementwise, (*left_on, *right_on))):
+        return None
+    return with_body(node, condition={"Equi": {"left_on": left_on, "right_on": right_on}})
 
 
 def join_keys(node: Node, left: Schema, right: Schema) -> JoinKeys | None:
-    """Return the keys of a join of equal keys; None if they cannot be hashed."""
+    """Return the keys of a join of `keys_by_row`; None if they cannot be hashed."""
     equal = node.body["condition"]["Equi"]
-    left_on, right_on = expand_all(equal["left_on"], left), expand_all(equal["right_on"], right)
-    if not left_on or not right_on or len(left_on) != len(right_on):
-        return None
+    left_on, right_on = equal["left_on"], equal["right_on"]
     pairs = [
         hashed_pair(body, left, other, right) for body, other in zip(left_on, right_on, strict=True)
     ]
     known = [pair for pair in pairs if pair is not None]
-    if len(known) != len(pairs):
+    if not known or len(known) != len(pairs):
         return None
     left_keys, right_keys = zip(*known, strict=True)
-    return JoinKeys(left_keys, right_keys, tuple(left_on), tuple(right_on))
+    return JoinKeys(left_keys, right_keys)
 
 
 def hashed_pair(

@@ -32,7 +32,6 @@ def join_in_order(
     cutter: Cutter, node: Node, left: Relation, right: Relation, *, keys: JoinKeys, width: int
 ) -> Relation | None:
     """Hash both sides and put the rows in the order that the join keeps; None if names collide."""
-    node = keys.expanded(node)
     args = node.body["options"]["args"]
     how, first = args["how"], "left" if args["maintain_order"] == "LeftRight" else "right"
     left_schema, right_schema = cutter.schema(left), cutter.schema(right)
