@@ -69,6 +69,20 @@ def test_neither_chunks_nor_place_nor_neighbours_matter(
     assert key_hash(frame.slice(row, 1), keys).to_list() == [expected[row]]
 
 
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    frame=dataframes(
+        cols=1, lazy=False, min_size=2, max_size=12, allow_null=True, excluded_dtypes=[pl.Object]
+    )
+)
+def test_the_rows_of_a_group_have_one_hash(frame: pl.DataFrame) -> None:
+    frame.columns = ["k"]
+    hidden = pl.when(pl.int_range(pl.len()) % 2 == 0).then("k")  # Values may be left below nulls.
+    frame = pl.concat([frame, frame.reverse(), frame.select(hidden)], rechunk=False)
+    hashed = frame.with_columns(key_hash(frame, [pl.col("k")]).alias("hash"))
+    assert hashed.group_by("k").agg(pl.col("hash").n_unique())["hash"].max() == 1
+
+
 def test_several_keys_combine_in_order() -> None:
     frame = pl.DataFrame({"a": [1, 2, 1], "b": [2, 1, 2]})
     hashed = key_hash(frame, [pl.col("a"), pl.col("b")]).to_list()

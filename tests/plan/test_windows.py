@@ -43,6 +43,7 @@ SPLIT: dict[str, Query] = {
     "keys of one name": lambda f: f.with_columns(
         V.sum().over(col("i") % 2, col("i") % 3, "k", "k")
     ),
+    "a list as key": lambda f: f.with_columns(V.sum().over(pl.concat_list("j", "j"))),
     "filter": lambda f: f.filter(V.rank("dense", descending=True).over("k") <= 2),
     "lists": lambda f: f.with_columns(l=col("i").over("k", mapping_strategy="join")),
     "filled": lambda f: f.with_columns(V.fill_null(strategy="forward").over("k")),
@@ -58,7 +59,6 @@ SPLIT: dict[str, Query] = {
 WHOLE: dict[str, Query] = {
     "rows that move": lambda f: f.sort("k", "i").select(V.over("k", mapping_strategy="explode")),
     "a constant key": lambda f: f.with_columns(V.sum().over(pl.lit(1))),
-    "a list as key": lambda f: f.with_columns(V.sum().over(pl.concat_list("j", "j"))),
 }
 
 

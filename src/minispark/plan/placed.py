@@ -125,7 +125,7 @@ def _rewritten_function(rows: pl.Expr, dtype: pl.DataType, function: Any) -> pl.
         case {"FillNullWithStrategy": "Min" | "Max" | "Mean" as kind} if dtype.is_numeric():
             value: pl.Expr = getattr(rows, kind.lower())()
             return rows.fill_null(value.cast(dtype))
-        case {"Boolean": str(name)} if not (dtype.is_nested() or dtype == pl.Object):
+        case {"Boolean": str(name)} if dtype != pl.Object:
             return _by_value(rows, name)
         case {"Interpolate": "Linear"} if dtype.is_integer() or dtype.is_float():
             return _interpolated(rows, dtype)

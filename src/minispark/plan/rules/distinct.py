@@ -1,4 +1,7 @@
-"""Distinct rows: drop local duplicates, exchange by the columns that must differ, drop again."""
+"""Distinct rows: drop local duplicates, exchange by the columns that must differ, drop again.
+
+Where the order is kept, the rows that are left are stamped with their places and return to them.
+"""
 
 from __future__ import annotations
 
@@ -8,18 +11,19 @@ from typing import Any
 import polars as pl
 
 from minispark.plan.columns import exact_columns
+from minispark.plan.exchanges import STAMP
 from minispark.plan.expressions import expand_all, is_elementwise
 from minispark.plan.labels import settled_node
-from minispark.plan.polars_plan import Node, expression
+from minispark.plan.polars_plan import Node, expression, expression_body, with_body
 from minispark.plan.relation import Cutter, Relation, Schema, run_whole
 from minispark.plan.rules.operators import OperatorText
+from minispark.plan.rules.places import in_order, stamped
 
 OPERATORS = (
     OperatorText(
         "`unique`",
         "each task drops its duplicates; the rows are exchanged by the columns that must differ, "
-        "and dropped again",
-        "`maintain_order=True`; columns of lists, arrays or structs",
+        "and dropped again; with `maintain_order`, they return to their order",
     ),
 )
 
@@ -27,28 +31,31 @@ OPERATORS = (
 def distinct(cutter: Cutter, node: Node, relations: Mapping[Node, Relation]) -> Relation:
     """Keep one row of each group of equal rows, or only the rows that are alone."""
     relation, options = relations[node.body["input"]], node.body["options"]
-    if options["subset"] is not None or options["keep_strategy"] in ("First", "Last"):
+    ordered, keep = options["maintain_order"], options["keep_strategy"]
+    if ordered or options["subset"] is not None or keep in ("First", "Last"):
         relation, node = cutter.settle(relation), settled_node(node)
     if relation.single:
         return relation.under(node)
-    keys = _keys(options["subset"], cutter.schema(relation))
-    if keys is None or options["maintain_order"]:
-        return run_whole(cutter, node, relations, why="unique that keeps order or has no hash")
-    if options["keep_strategy"] != "None":
-        relation = relation.under(node)
-    width = cutter.exchange_width(relation)
-    return cutter.exchange(relation, keys, partitions=width, name="distinct").under(node)
+    schema = cutter.schema(relation)
+    keys = _keys(options["subset"], schema)
+    if keys is None or (ordered and STAMP in schema):
+        why = "unique by expressions of unknown kinds"
+        return run_whole(cutter, node, relations, why=why)
+    local = relation if keep == "None" else relation.under(node)
+    width = cutter.order_width(relation) if ordered else cutter.exchange_width(relation)
+    if not ordered or width == 1:
+        return cutter.exchange(local, keys, partitions=width, name="distinct").under(node)
+    # The stamp must not make rows differ.
+    subset = [expression_body(key) for key in keys]
+    node = with_body(node, options={**node.body["options"], "subset": subset})
+    rows = stamped(cutter, local, keys, width=width, name="distinct").under(node)
+    return in_order(cutter, rows, tasks=relation.partitions, width=width)
 
 
 def _keys(subset: Sequence[Any] | None, schema: Schema) -> list[pl.Expr] | None:
     if subset is None:
-        keys = exact_columns(schema)
-    else:
-        bodies = expand_all(subset, schema)
-        if bodies is None or not all(is_elementwise(body) for body in bodies):
-            return None
-        keys = [expression(body) for body in bodies]
-    dtypes = pl.LazyFrame(schema=schema).select(keys).collect_schema().dtypes() if keys else []
-    if not dtypes or any(dtype.is_nested() or dtype == pl.Object for dtype in dtypes):
+        return exact_columns(schema) or None
+    bodies = expand_all(subset, schema)
+    if not bodies or not all(is_elementwise(body) for body in bodies):
         return None
-    return keys
+    return [expression(body) for body in bodies]

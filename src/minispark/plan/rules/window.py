@@ -7,12 +7,10 @@ order, so every function, `order_by` and mapping that keeps rows in their places
 
 from __future__ import annotations
 
-import polars as pl
-
 from minispark.plan.exchanges import STAMP
 from minispark.plan.expressions import expand_all, names_of, window_keys
 from minispark.plan.polars_plan import Node, expression, with_body
-from minispark.plan.relation import Cutter, Relation, Schema
+from minispark.plan.relation import Cutter, Relation
 from minispark.plan.rules.operators import OperatorText
 from minispark.plan.rules.places import in_order, stamped
 
@@ -21,7 +19,6 @@ OPERATORS = (
         "`.over(...)` in `select`, `with_columns`, `filter`",
         "rows are exchanged by the keys that all windows of the step share, and return to their "
         "order",
-        "keys of lists, arrays or structs",
     ),
 )
 
@@ -39,16 +36,9 @@ def windows(cutter: Cutter, node: Node, relation: Relation, field: str) -> Relat
     if names is None or STAMP in names or STAMP in schema:
         return None
     by = [expression(key) for key in keys]
-    if not all(_is_hashed(key, schema) for key in by):
-        return None
     tasks = relation.partitions
     rows = stamped(cutter, cutter.settle(relation), by, width=width, name="window")
     if node.kind == "Select":
         bodies = [*bodies, {"Column": STAMP}]
     rows = rows.under(with_body(node, **{field: bodies if isinstance(given, list) else bodies[0]}))
     return in_order(cutter, rows, tasks=tasks, width=width)
-
-
-def _is_hashed(key: pl.Expr, schema: Schema) -> bool:
-    dtypes = pl.LazyFrame(schema=schema).select(key).collect_schema().dtypes()
-    return len(dtypes) == 1 and not (dtypes[0].is_nested() or dtypes[0] == pl.Object)
