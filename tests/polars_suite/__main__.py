@@ -36,6 +36,8 @@ def command(arguments: argparse.Namespace, rest: list[str]) -> tuple[list[str], 
         words += ["--suite-report", str(arguments.report.resolve())]
     if arguments.only is not None:
         words += ["--suite-only", str(arguments.only.resolve())]
+    if arguments.eager:
+        words.append("--suite-eager")
     if arguments.table is not None:
         words += ["--suite-table", str(arguments.table.resolve())]
     if arguments.ignore_table:
@@ -51,6 +53,7 @@ def main(words: list[str]) -> int:
     parser.add_argument("--shard", default="0/1", help="I/N runs part I (from 0) of N")
     parser.add_argument("--timeout", type=float, default=60.0, help="seconds for a test")
     parser.add_argument("--ignore-table", action="store_true", help="expect no failure")
+    parser.add_argument("--eager", action="store_true", help="methods of DataFrames too")
     parser.add_argument("--table", type=Path, help="another table of expected failures")
     parser.add_argument("--only", type=Path, help="a file with the ids of the tests to run")
     parser.add_argument("--report", type=Path, help="a JSON file for what happened")

@@ -53,6 +53,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--suite-shard", default="0/1", help="I/N runs part I (from 0) of N")
     group.addoption("--suite-table", default=str(TABLE), help="the table of expected failures")
     group.addoption("--suite-ignore-table", action="store_true")
+    group.addoption("--suite-eager", action="store_true")
     group.addoption("--suite-only", help="a file of test ids: run no others")
     group.addoption("--suite-report", help="write what happened to this file, as JSON")
 
@@ -66,13 +67,14 @@ class Suite:
 
     def __init__(self, config: pytest.Config) -> None:
         self._mode: Mode = config.getoption("--suite-mode")
+        eager = config.getoption("--suite-eager")
         self._small = SmallPartitions() if self._mode == "small" else None
         if self._small is not None:
             self._small.install()
-            self._routing = Routing(self._small.engine, busy=self._small.busy)
+            self._routing = Routing(self._small.engine, busy=self._small.busy, eager=eager)
         else:
             engine = ms.Engine(progress=False)
-            self._routing = Routing(lambda: engine, busy=never_busy)
+            self._routing = Routing(lambda: engine, busy=never_busy, eager=eager)
         self._routing.install()
         table = read_table(Path(config.getoption("--suite-table")))
         ignored = config.getoption("--suite-ignore-table")
