@@ -68,8 +68,15 @@ def test_tasks_have_the_process_of_their_caller(runner: InProcessRunner) -> None
 
     frame = pl.LazyFrame({"n": [1, 2]}).map_batches(pids, schema={"n": pl.Int64, "pid": pl.Int32})
     graph = plan_outputs([PlanOutput("out", frame)])
-    assert not fits_whole(graph, limit_bytes=_LIMIT)
     assert runner.run(graph, name="pids").frame()["pid"].unique().to_list() == [os.getpid()]
+
+
+def test_python_functions_of_several_tasks_are_worth_processes(text: Path) -> None:
+    query = pl.scan_csv(text).map_batches(lambda rows: rows)
+    for partitions in (1, 2):
+        settings = PlanSettings(parallelism=partitions, single_task_bytes=0)
+        graph = plan_outputs([PlanOutput("out", query)], settings=settings)
+        assert fits_whole(graph, limit_bytes=_LIMIT) == (partitions == 1)
 
 
 def test_stages_of_a_job_take_turns(text: Path, runner: InProcessRunner) -> None:

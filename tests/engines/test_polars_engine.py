@@ -73,7 +73,7 @@ def test_optimizations_do_not_change_the_answer(
 
 def test_python_functions_run_in_processes(jobs: list[StageGraph], sales: pl.LazyFrame) -> None:
     frame = sales.select(pl.col("qty").map_batches(lambda s: s * 2, return_dtype=pl.Int64).sum())
-    assert frame.collect(engine=ms.Engine(progress=False)).item() == 3 * 499 * 500
+    assert frame.collect(engine=ms.Engine(processes=True, progress=False)).item() == 3 * 499 * 500
     assert len(jobs) == 1
 
 

@@ -31,6 +31,24 @@ def test_a_query_with_a_python_function_runs_in_processes(rows: pl.LazyFrame) ->
     assert str(choice).endswith("several processes of this machine: it has a Python function.")
 
 
+def test_a_query_with_a_python_function_that_is_one_task_runs_whole(rows: pl.LazyFrame) -> None:
+    seen: list[int] = []
+
+    def note(frame: pl.DataFrame) -> pl.DataFrame:
+        seen.append(frame.height)
+        return frame
+
+    noted = rows.map_batches(note)
+    choice = choose([noted], limit_bytes=1 << 30, python_bytes=1 << 20)
+    assert str(choice).startswith("It runs whole in this process: it reads 100 B")
+    assert not choose([noted], limit_bytes=1 << 30, python_bytes=100).whole
+    for engine in (ms.Engine(), ms.Engine(fallback="raise")):
+        seen.clear()
+        assert noted.collect(engine=engine).height == 49
+        assert sum(seen) == 49
+    assert not ms.Engine(parallelism=2)._choose([noted]).whole
+
+
 def test_the_limit_is_a_share_of_the_free_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     memory = Memory(1 << 40, 1 << 36)
     monkeypatch.setattr("minispark.engines.whole.read_memory", lambda: memory)

@@ -27,7 +27,7 @@ from polars.lazyframe.query_result import QueryResult, SingleNodeQueryResult
 from minispark.engines.background import BackgroundQuery, Cancellation, in_background
 from minispark.engines.public import public
 from minispark.engines.staging import staged, with_final_paths
-from minispark.engines.whole import choose, collect_whole, fits_whole, whole_limit
+from minispark.engines.whole import Choice, choose, collect_whole, fits_whole, whole_limit
 from minispark.errors import MinisparkError, UnsupportedError
 from minispark.observe.cards import workers_table
 from minispark.plan.build import PlanOutput, plan_outputs
@@ -59,8 +59,8 @@ class Engine(polars.lazyframe.engine.Engine):
     rows, in the same order if Polars promises one. ``pl.Config.set_engine_affinity(engine)``
     sends every query there, SQL included.
 
-    On the embedded engine, a query that reads less than ``whole_bytes`` and has no Python
-    functions runs in this process, unless ``processes=True``.
+    On the embedded engine, a query that reads less than ``whole_bytes`` runs in this process,
+    unless ``processes=True``. With Python functions it must read so little that it is one task.
 
     Parameters
     ----------
@@ -185,7 +185,7 @@ class Engine(polars.lazyframe.engine.Engine):
             graph = plan_outputs(outputs, settings=settings, describe=True)
             if self._cluster is not None:
                 return Explanation(graph)
-            return Explanation(graph, str(choose([lf], limit_bytes=self._limit_bytes())))
+            return Explanation(graph, str(self._choose([lf])))
 
     @public
     def profile(self, lf: pl.LazyFrame, *, count: bool = True) -> Profile:
@@ -383,13 +383,13 @@ class Engine(polars.lazyframe.engine.Engine):
         if not frames or getattr(_inside, "engine", False):
             return None
         with _marked_inside():
-            limit = self._limit_bytes()
             # What would be gathered is seen in the plan only.
-            silent = self._settings.fallback == "silent"
-            if silent and choose(frames, limit_bytes=limit).whole:
+            silent, cancellable = self._settings.fallback == "silent", cancellation is not None
+            if silent and self._choose(frames, cancellable=cancellable).whole:
                 return None
             graph = self._plan(frames, optimizations)
-            if graph is None or fits_whole(graph, limit_bytes=limit):
+            limit = self._limit_bytes()
+            if graph is None or fits_whole(graph, limit_bytes=limit, cancellable=cancellable):
                 return None
             return self._run(graph, progress=progress, cancellation=cancellation)
 
@@ -426,6 +426,13 @@ class Engine(polars.lazyframe.engine.Engine):
             if self._cluster is not None:
                 raise
             return None
+
+    def _choose(self, frames: Sequence[pl.LazyFrame], *, cancellable: bool = False) -> Choice:
+        """Choose where queries run; nothing ends a Python function in this process."""
+        settings = self._settings
+        alone = settings.parallelism is None and not cancellable
+        python_bytes = settings.single_task_bytes if alone else 0
+        return choose(frames, limit_bytes=self._limit_bytes(), python_bytes=python_bytes)
 
     def _limit_bytes(self) -> int:
         return whole_limit() if self._whole_bytes is None else self._whole_bytes

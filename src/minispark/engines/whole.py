@@ -47,20 +47,26 @@ def whole_limit() -> int:
     return _LEAST_BYTES if memory is None else max(_LEAST_BYTES, memory.free_bytes // _SHARE)
 
 
-def fits_whole(graph: StageGraph, *, limit_bytes: int) -> bool:
-    """Whether a plan reads little and has no Python functions of a user.
+def fits_whole(graph: StageGraph, *, limit_bytes: int, cancellable: bool = False) -> bool:
+    """Whether a plan reads little and no Python function of a user would run in several tasks.
 
-    A plan with a flow comes from a JSON job; its Python functions are ours and count rows.
+    A plan with a flow comes from a JSON job; its Python functions are ours and count rows. If the
+    query must be ``cancellable``, it may have none: only the end of its process ends a function.
     """
     if graph.input_bytes >= limit_bytes:
         return False
-    if graph.flow:
+    single = all(stage.partitions == 1 for stage in graph.stages)
+    if graph.flow or (single and not cancellable):
         return True
     return not _has_python(branch.fragment for stage in graph.stages for branch in stage.branches)
 
 
-def choose(frames: Sequence[pl.LazyFrame], *, limit_bytes: int) -> Choice:
-    """Choose where queries run on the embedded engine; nothing is planned."""
+def choose(frames: Sequence[pl.LazyFrame], *, limit_bytes: int, python_bytes: int = 0) -> Choice:
+    """Choose where queries run on the embedded engine; nothing is planned.
+
+    With Python functions a query runs here if it reads less than ``python_bytes``: then it would
+    be one task, which has nothing to gain from another process.
+    """
     if limit_bytes <= 0:
         return Choice(whole=False, why="processes are asked for")
     try:
@@ -68,9 +74,9 @@ def choose(frames: Sequence[pl.LazyFrame], *, limit_bytes: int) -> Choice:
         nodes = post_order(*map(parse_bytes, plans))
     except (PlanUnreadableError, UnsupportedError) as error:
         return Choice(whole=False, why=str(error))
-    if _has_python(plans):
-        return Choice(whole=False, why="it has a Python function")
     size = sum(scan_bytes(node) for node in nodes if node.kind == "Scan")
+    if _has_python(plans) and size + sum(map(len, plans)) >= min(python_bytes, limit_bytes):
+        return Choice(whole=False, why="it has a Python function")
     whole = size < limit_bytes
     than = "fewer" if whole else "not fewer"
     why = f"it reads {bytes_words(size)}, {than} than {bytes_words(limit_bytes)}"
