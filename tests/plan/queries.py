@@ -251,6 +251,9 @@ UNORDERED: dict[str, Query] = {
     "group_by a selector of nothing": lambda left, right: left.group_by(pl.selectors.date()).agg(
         col("b").median()
     ),
+    "aggregates beside a literal": lambda left, right: left.group_by("a").agg(
+        pl.len(), pl.lit("x").alias("x"), (pl.lit(1) + 1).alias("two"), pl.lit(None).alias("n")
+    ),
     "group_by a literal": lambda left, right: left.group_by(pl.lit(1)).agg(
         col("b").median(), pl.len()
     ),

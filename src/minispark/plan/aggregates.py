@@ -85,7 +85,7 @@ class _Splitter:
             body = body["Alias"][0]
         above = replace_parts(body, self._final)
         if (
-            is_constant(above)
+            (is_constant(above) and not expression(above).meta.is_scalar())
             or holds(above, "Over", "Selector", "Filter", "AnonymousFunction")
             or not all(name.startswith(PREFIX) for name in columns_of(above))
             or not is_separable(above)

@@ -203,8 +203,18 @@ def _cast_options(value: Any) -> Mapping[str, Any]:
     return {"cast_options": words}
 
 
+def _no_cloud(value: Any) -> Mapping[str, Any]:
+    """Return no argument: a file that SQL names has no options of a cloud at all."""
+    if value is not None:
+        raise ValueError(value)
+    return {}
+
+
 _COMMON = _fields(
-    "unified_scan_args", same=["glob", "include_file_paths"], ignored=["rechunk", "cache"]
+    "unified_scan_args",
+    same=["glob", "include_file_paths"],
+    ignored=["rechunk", "cache"],
+    cloud_options=_no_cloud,
 )
 _POLICIES = _fields(
     "unified_scan_args",

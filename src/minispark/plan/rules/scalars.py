@@ -56,7 +56,7 @@ def select_aggregates(cutter: Cutter, node: Node, relation: Relation) -> Relatio
         result = schema_of(node, {node.body["input"]: schema})
     except (PolarsError, PanicException):
         return None
-    if split is None or len(result) != len(bodies):
+    if split is None or not split.partial or len(result) != len(bodies):
         return None
     if split.ordered:
         relation = cutter.settle(relation)
