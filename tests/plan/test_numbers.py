@@ -13,7 +13,7 @@ from polars.testing import assert_frame_equal
 from tests.runners.inline import run_inline
 
 from minispark.plan.build import PlanOutput, plan_outputs
-from minispark.plan.rules import order
+from minispark.plan.rules import slices
 from minispark.settings import PlanSettings
 
 Query = Callable[[pl.LazyFrame], pl.LazyFrame]
@@ -88,7 +88,7 @@ def test_split(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(order, "_LOCAL_ROWS", 40)
+    monkeypatch.setattr(slices, "_LOCAL_ROWS", 40)
     chosen = rows.filter(N.is_between(30, 41) | N.is_between(100, 101)) if few else rows
     query = SPLIT[name](chosen)
     settings = PlanSettings(

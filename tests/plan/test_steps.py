@@ -85,6 +85,10 @@ PLACED: dict[str, Query] = {
     "first and last": lambda f: f.with_columns(
         a=V.is_first_distinct(), b=X.is_last_distinct(), c=X.is_unique(), d=K.is_duplicated()
     ),
+    "ranks": lambda f: f.with_columns(
+        a=V.rank("dense", descending=True), b=X.rank(), c=K.rank("ordinal")
+    ),
+    "ranks of others": lambda f: f.filter(V.shift(1).rank("max") - V.min() < 50),
     "all columns": lambda f: f.shift(2).fill_null(strategy="forward"),
     "a filter": lambda f: f.filter(V.gt(V.shift(1))),
     "a constant beside it": lambda f: f.select(V.cum_sum(), z=pl.lit(3)),
@@ -137,7 +141,9 @@ def test_split_in_steps(name: str, rows: pl.LazyFrame, tmp_path: Path) -> None:
     assert_frame_equal(found, query.collect(engine="in-memory"))
 
 
-@pytest.mark.parametrize("name", PLACED)
+@pytest.mark.parametrize(
+    "name", ["cumulative", "shifted", "filled", "rolling", "runs", "all columns", "ranks of others"]
+)
 def test_most_partitions_are_empty(name: str, rows: pl.LazyFrame, tmp_path: Path) -> None:
     few = rows.filter(N.is_between(50, 57) | N.is_between(199, 200))
     query = PLACED[name](few)

@@ -57,10 +57,11 @@ from minispark.plan.rules.narrow import (
     union,
     with_columns,
 )
-from minispark.plan.rules.order import slice_rows, sort
+from minispark.plan.rules.order import sort
 from minispark.plan.rules.pivot import pivot
 from minispark.plan.rules.scan import python_scan, read_frame, scan, survey
 from minispark.plan.rules.scan_steps import lower_scans
+from minispark.plan.rules.slices import slice_rows
 from minispark.plan.rules.sql import lower_sql, sql
 from minispark.plan.serialization import changed_flags, check_columns, check_plan_bytes, serialized
 from minispark.plan.stages import (

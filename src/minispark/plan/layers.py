@@ -48,16 +48,15 @@ class Layer:
     """Parts that are computed next, each under the name of a hidden column."""
 
     schema: Mapping[str, pl.DataType]
-    first: int = 0
-    """How many hidden columns there are before."""
     scalars: dict[str, Any] = field(default_factory=dict)
     placed: dict[str, Any] = field(default_factory=dict)
     windows: dict[str, Any] = field(default_factory=dict)
+    ranks: dict[str, Any] = field(default_factory=dict)
 
     @property
     def names(self) -> list[str]:
         """The names of all hidden columns of this layer."""
-        return [*self.scalars, *self.placed, *self.windows]
+        return [*self.scalars, *self.placed, *self.windows, *self.ranks]
 
     def lift(self, bodies: Sequence[Any]) -> list[Any]:
         """Return expressions with a hidden column in the place of each innermost part.
@@ -95,6 +94,9 @@ class Layer:
             return self._lift_scalar(body)
         if placed:
             return self._lift_placed(body)
+        if _is_rank(body):
+            by_row = is_rows(input_of(body)) and is_elementwise(input_of(body))
+            return self._hidden(self.ranks, body) if by_row else self._lift_placed(body)
         new = rewritten(body, self.schema)
         if new is not None:
             return {"Alias": [self._lift(new), _name(body)]}
@@ -104,14 +106,15 @@ class Layer:
         rows = _aggregated(body)
         if rows is None or is_rows(rows):
             return self._hidden(self.scalars, body)
-        before = dict(self.scalars), dict(self.placed), dict(self.windows)
+        kinds = self.scalars, self.placed, self.windows, self.ranks
+        before = [dict(kind) for kind in kinds]
         try:
             return self._lift_aggregated(body)
         except NotInStepsError:
             if _is_stepped(body):
                 raise
         # The aggregate may look at all rows at once, whatever is below it.
-        self.scalars, self.placed, self.windows = before
+        self.scalars, self.placed, self.windows, self.ranks = before
         return self._hidden(self.scalars, body)
 
     def _lift_below(self, body: Any) -> Any:
@@ -130,9 +133,9 @@ class Layer:
 
     def _lift_placed(self, body: Any) -> Any:
         rows = input_of(body)
-        if is_rows(rows):
+        if is_rows(rows) and reach_of(body) is not None:
             return self._hidden(self.placed, body)
-        if _is_scalar(rows):
+        if is_separable(rows) or _is_scalar(rows):
             raise NotInStepsError
         return with_input(body, self._lift(rows))
 
@@ -151,9 +154,16 @@ class Layer:
     def _hidden(self, steps: dict[str, Any], body: Any) -> Any:
         name = next((name for name, other in steps.items() if other == body), None)
         if name is None:
-            name = f"{HIDDEN}{self.first + len(self.names)}"
+            name = f"{HIDDEN}{len(self.schema)}_{len(self.names)}"
             steps[name] = body
         return {"Alias": [{"Column": name}, _name(body)]}
+
+
+def _is_rank(body: Any) -> bool:
+    match body:
+        case {"Function": {"input": [_], "function": {"Rank": _}}}:
+            return True
+    return False
 
 
 def is_rows(body: Any) -> bool:

@@ -8,6 +8,7 @@ from tests.plan.random_queries import (
     group_steps,
     join_steps,
     order_steps,
+    place_steps,
     row_steps,
     sql,
     window_steps,
@@ -67,4 +68,7 @@ STEPS: dict[Maker, int] = {
     window_steps.windows_step: 8,
     window_steps.filter_on_windows_step: 3,
     window_steps.sorted_windows_step: 3,
+    place_steps.places_step: 8,
+    place_steps.filter_on_places_step: 3,
+    place_steps.reduced_places_step: 3,
 }

@@ -30,7 +30,7 @@ OPERATORS = (
     OperatorText(
         "`filter`, `select`, `with_columns` of expressions by row; `drop`, `rename`, `cast`",
         "in the task that has the rows; no row moves",
-        "expressions of unknown kinds that need all rows, such as `rank` and `ewm_mean`",
+        "other expressions that need all rows, such as `ewm_mean` and `sort` of a column",
     ),
     OperatorText(
         "`explode`, `unnest`, `drop_nulls`", "in the task that has the rows; no row moves"

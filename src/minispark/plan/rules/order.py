@@ -1,4 +1,4 @@
-"""Sort by ranges of the keys; head, tail and top-k end in one task."""
+"""Sort by ranges of the keys."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from minispark.plan.exchanges import RangeExchange
 from minispark.plan.expressions import expand_all, is_constant, is_elementwise, names_of
 from minispark.plan.polars_plan import Node, sort_keys, with_body
 from minispark.plan.relation import Cutter, Relation, Schema
-from minispark.plan.rules.numbers import sliced
 from minispark.plan.rules.operators import OperatorText
 from minispark.plan.rules.scalars import read_twice
 from minispark.plan.stages import ReadMode
@@ -22,24 +21,16 @@ OPERATORS = (
         "range is sorted",
         "a key that is not an expression by row",
     ),
-    OperatorText(
-        "`head`, `tail`, `slice`, `sort(...).head(n)`, `top_k`, `bottom_k`",
-        "each task gives the rows that may be needed; one task takes those that are",
-    ),
 )
 
-_LOCAL_ROWS = 1_000_000
-"""A head of more rows is not worth taking in every partition first."""
 _ONE_INPUT = ("Filter", "HStack", "Select", "Sort")
-_BY_ROW = {"HStack": "exprs", "Select": "expr"}
-_LONG = "a slice of more than 1,000,000 rows of a small input, or beside hidden columns"
 
 
 def sort(cutter: Cutter, node: Node, relations: Mapping[Node, Relation]) -> Relation:
     """Sample the keys, exchange rows by ranges of them, sort each range."""
-    if not _by_row(node):
+    if not sorts_by_row(node):
         return _sort_by_position(cutter, node, relations)
-    node = _without_constants(node)
+    node = without_constants(node)
     relation = relations[node.body["input"]]
     width = cutter.order_width(relation)
     expanded = _expanded(node, cutter.schema(relation))
@@ -68,11 +59,12 @@ def _sort_by_position(cutter: Cutter, node: Node, relations: Mapping[Node, Relat
     return relation
 
 
-def _by_row(node: Node) -> bool:
+def sorts_by_row(node: Node) -> bool:
+    """Whether each key of a sort is computed from its row alone."""
     return all(is_elementwise(body) for body in node.body["by_column"])
 
 
-def _without_constants(node: Node) -> Node:
+def without_constants(node: Node) -> Node:
     """Return a sort without the keys that are equal in all rows, as long as others are left.
 
     Polars (2.1.0) fails at such a key under the flags of a fragment.
@@ -127,55 +119,9 @@ def _sort_ranges(cutter: Cutter, node: Node, relation: Relation, ranges: int) ->
     draft = cutter.close(rows, "sort", exchange=exchange)
     samples.label = cuts.label = draft.label
     sorted_rows = cutter.read(draft, ReadMode.PARTITION, partitions=ranges)
-    return sorted_rows.under(_stable(node))
+    return sorted_rows.under(stable_sort(node))
 
 
-def _stable(node: Node) -> Node:
+def stable_sort(node: Node) -> Node:
+    """Return a sort that keeps rows with equal keys in their order."""
     return with_body(node, sort_options={**node.body["sort_options"], "maintain_order": True})
-
-
-def slice_rows(cutter: Cutter, node: Node, relations: Mapping[Node, Relation]) -> Relation:
-    """Take the head or tail in each partition, gather, take it again; top-k likewise."""
-    if _is_above_sort(node):
-        return slice_rows(cutter, _below(node), relations).under(node.body["input"])
-    child, offset, length = node.body["input"], node.body["offset"], node.body["len"]
-    local = -offset if offset < 0 else offset + length
-    if child.kind == "Sort" and 0 <= offset <= local <= _LOCAL_ROWS and _by_row(child):
-        return _top_k(cutter, node, _without_constants(child), relations[child.body["input"]])
-    relation = cutter.settle(relations[child])
-    name = "head" if offset >= 0 else "tail"
-    if local > _LOCAL_ROWS and not relation.single:
-        long = sliced(cutter, relation, offset, length)
-        return long or cutter.gather(relation, name, why=_LONG).under(node)
-    if relation.single:
-        return relation.under(node)
-    ends = relation.under(with_body(node, offset=min(offset, 0), len=local))
-    return cutter.gather(ends, name, take=local if offset >= 0 else -local).under(node)
-
-
-def _is_above_sort(node: Node) -> bool:
-    """Whether only expressions of each row stand between a slice and the sort below it."""
-    child = node.body["input"]
-    while child.kind in _BY_ROW and all(map(is_elementwise, child.body[_BY_ROW[child.kind]])):
-        if all(map(is_constant, child.body[_BY_ROW[child.kind]])):
-            return False
-        child = child.body["input"]
-        if child.kind == "Sort":
-            return True
-    return False
-
-
-def _below(node: Node) -> Node:
-    return with_body(node, input=node.body["input"].body["input"])
-
-
-def _top_k(cutter: Cutter, node: Node, sort_node: Node, relation: Relation) -> Relation:
-    """Sort and cut in each partition, gather, sort and cut again; stable, so always the same."""
-    stable = _stable(sort_node)
-    top = with_body(node, input=stable)
-    local = node.body["offset"] + node.body["len"]
-    relation = cutter.settle(relation)
-    if not relation.single:
-        relation = relation.under(stable).under(with_body(top, offset=0, len=local))
-    relation = cutter.gather(relation, "top-k")
-    return relation.under(stable).under(top)

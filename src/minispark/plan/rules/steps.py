@@ -15,9 +15,17 @@ from polars.exceptions import PanicException, PolarsError
 from minispark.plan.columns import exact_columns
 from minispark.plan.expressions import expand_all, is_elementwise, names_of
 from minispark.plan.layers import HIDDEN, Layer, NotInStepsError, is_rows
-from minispark.plan.polars_plan import Node, expression, parse, schema_of, with_body
+from minispark.plan.polars_plan import (
+    Node,
+    expression,
+    expression_body,
+    parse,
+    schema_of,
+    with_body,
+)
 from minispark.plan.relation import Cutter, Relation, Schema
 from minispark.plan.rules.neighbours import with_placed
+from minispark.plan.rules.ranks import back_in_place, in_rank_order
 from minispark.plan.rules.scalars import with_scalars
 from minispark.plan.rules.window import windows
 
@@ -66,16 +74,15 @@ def _lifted(
     cutter: Cutter, relation: Relation, bodies: Sequence[Any]
 ) -> tuple[Relation, list[Any]] | None:
     """Compute all parts that need other rows; return the rows and what is left to compute."""
-    rest, hidden = list(bodies), 0
+    rest = list(bodies)
     for _ in range(_LAYERS):
         if all(map(is_elementwise, rest)) or (len(rest) == 1 and is_rows(rest[0])):
             return relation, rest
-        layer = Layer(cutter.schema(relation), hidden)
+        layer = Layer(cutter.schema(relation))
         try:
             rest = layer.lift(rest)
         except NotInStepsError:
             return None
-        hidden += len(layer.names)
         added = _with_layer(cutter, relation, layer)
         if added is None or not layer.names:
             return None
@@ -87,7 +94,22 @@ def _with_layer(cutter: Cutter, relation: Relation, layer: Layer) -> Relation | 
     if layer.scalars:
         relation = with_scalars(cutter, relation, layer.scalars)
     rows = with_placed(cutter, relation, layer.placed) if layer.placed else relation
+    for name, body in layer.ranks.items():
+        rows = None if rows is None else _with_rank(cutter, rows, name, body)
     return rows if rows is None or not layer.windows else _with_windows(cutter, rows, layer)
+
+
+def _with_rank(cutter: Cutter, relation: Relation, name: str, body: Any) -> Relation | None:
+    sorted_rows = in_rank_order(cutter, relation, name, body)
+    if sorted_rows is None:
+        return None
+    rows, rank = sorted_rows
+    lifted = _lifted(cutter, rows, [expression_body(rank)])
+    if lifted is None:
+        return None
+    ranked = cutter.then(lifted[0], lambda r: r.with_columns(expression(lifted[1][0]).alias(name)))
+    columns = list(cutter.schema(relation))
+    return back_in_place(cutter, ranked, name, columns, like=relation)
 
 
 def _with_windows(cutter: Cutter, relation: Relation, layer: Layer) -> Relation | None:
