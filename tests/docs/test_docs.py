@@ -22,7 +22,7 @@ from minispark.cli.app import app
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = sorted([*DOCS.rglob("*.md"), *ROOT.glob("*.md")])
-GUIDES = ["index.md", "concepts.md", "conceptos.es.md"]
+GUIDES = ["index.md", "concepts.md", "conceptos.es.md", "polars.md"]
 """Their blocks of Python and sh run; what starts services stands in blocks of `console`."""
 MADE = {"cli.md", "rest.md", "limits.md"}
 """Pages of the site that are made from the code."""
