@@ -24,7 +24,7 @@ def folder(tables: Path) -> Path:
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("name", list(CASES)[7::53])
+@pytest.mark.parametrize("name", list(CASES)[7::97])
 def test_it_gives_what_polars_gives(cluster: LocalCluster, folder: Path, name: str) -> None:
     query = query_of(name, folder, "main")
     engine = ms.Engine(cluster.url, token=cluster.token, progress=False, parallelism=3)
