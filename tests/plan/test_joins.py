@@ -118,7 +118,8 @@ def test_order_is_kept(how: Any, order: Any, sides: Sides, tmp_path: Path) -> No
     joined = left.join(right, on="k", how=how, maintain_order=whole, suffix="_s")
     named = left.join(right, on="k", how=how, maintain_order=order, suffix="_s")
     compare(joined, "hash", tmp_path, ordered=True)
-    compare(named, "hash", tmp_path)
+    if order != whole:
+        compare(named, "hash", tmp_path)
     # Where one side can be sent whole to the tasks of the other, no row of the other moves.
     graph = compare(joined, "broadcast", tmp_path, ordered=True)
     first = "right" if order.startswith("right") else "left"
@@ -320,6 +321,51 @@ ASOF: dict[str, Query] = {
 def test_nearest_keys(name: str, way: str, sides: Sides, tmp_path: Path) -> None:
     left, right = (side.select("k", "i", "u", "text", "moment") for side in sides)
     compare(ASOF[name](left, right), way, tmp_path, ordered=True)
+
+
+def merged(*keys: str, nulls_last: bool = False) -> Query:
+    """Merge both sides, sorted by ``keys``."""
+
+    def query(a: pl.LazyFrame, b: pl.LazyFrame) -> pl.LazyFrame:
+        b = b.with_columns(col("u").cast(pl.Int64))
+        left, right = (
+            side.sort(keys, nulls_last=nulls_last, maintain_order=True) for side in (a, b)
+        )
+        return left.merge_sorted(right, key=keys, maintain_order=True)
+
+    return query
+
+
+MERGED: dict[str, Query] = {
+    "numbers": merged("u"),
+    "few numbers": merged("k"),
+    "texts": merged("text"),
+    "several keys": merged("k", "u"),
+    "no order of equal keys": lambda a, b: (
+        a.select("k").sort("k").merge_sorted(b.select("k").sort("k"), key="k")
+    ),
+    "no rows": lambda a, b: a.clear().merge_sorted(
+        b.clear().with_columns(col("u").cast(pl.Int64)), key="i"
+    ),
+    "rows on one side": lambda a, b: a.filter(col("i") < 0).merge_sorted(
+        b.with_columns(col("u").cast(pl.Int64)), key="i"
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MERGED)
+def test_merged_rows(name: str, sides: Sides, tmp_path: Path) -> None:
+    left, right = (side.select("k", "i", "u", "text") for side in sides)
+    compare(MERGED[name](left, right), "hash", tmp_path, ordered=True)
+
+
+@pytest.mark.parametrize("key", ["k", "text"])
+def test_nulls_stay_at_the_end(key: str, sides: Sides, tmp_path: Path) -> None:
+    left, right = (side.select("k", "i", "u", "text") for side in sides)
+    query = merged(key, nulls_last=True)(left, right)
+    found = run_inline(graph_of(query, WAYS["hash"]), tmp_path).results["out"]
+    # Polars' in-memory engine gives such nulls another place than its documentation.
+    assert_frame_equal(found, query.collect(engine="streaming"))
 
 
 UNSORTED: dict[str, Query] = {

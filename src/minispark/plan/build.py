@@ -49,6 +49,7 @@ from minispark.plan.rules.aggregate import group_by
 from minispark.plan.rules.beside import beside
 from minispark.plan.rules.distinct import distinct
 from minispark.plan.rules.join import join
+from minispark.plan.rules.merge_sorted import merge_sorted
 from minispark.plan.rules.narrow import (
     filter_rows,
     map_function,
@@ -217,6 +218,7 @@ _RULES: dict[str, Rule] = {
     "MapFunction": map_function,
     "GroupBy": group_by,
     "Join": join,
+    "MergeSorted": merge_sorted,
     "Distinct": distinct,
     "Sort": sort,
     "Slice": slice_rows,

@@ -91,6 +91,9 @@ class _Fragment:
                     fits = self._group(node.body)
                 case "Join":
                     fits = self._join(node.body) or self._joins_ranges(node)
+                case "MergeSorted":
+                    left, right = self._cuts(node)
+                    fits = left == right and len(left) == 1 and (None, ()) not in left
                 case "Distinct":
                     again = self._runs_again({"Distinct"})
                     fits = again or self._hashed(children(node)[0]) is not None
@@ -145,12 +148,16 @@ class _Fragment:
         """Whether an as-of join has a range of both sides, and the ends of all other ranges."""
         if node.kind != "Join" or isinstance(node.body["options"]["args"]["how"], str):
             return False
-        left, right = (
-            {(source.cuts, source.ranges) for source in self._sources(node.body[side])}
-            for side in ("input_left", "input_right")
-        )
+        left, right = self._cuts(node)
         cuts = {cut for cut in left if cut[0] is not None}
         return len(cuts) == 1 and right == {*cuts, (None, ())}
+
+    def _cuts(self, node: Node) -> list[set[tuple[str | None, tuple[tuple[int, int], ...]]]]:
+        """Return where the ranges of the left and of the right input are cut."""
+        return [
+            {(source.cuts, source.ranges) for source in self._sources(node.body[side])}
+            for side in ("input_left", "input_right")
+        ]
 
     def _runs_again(self, kinds: Collection[str]) -> bool:
         """Whether every reader of this stage first runs a node of these kinds over its rows.

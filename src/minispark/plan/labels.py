@@ -78,6 +78,8 @@ def _label(node: Node, below: Label, leaves: Mapping[str, Label]) -> Label:  # n
                 return positional
             order = args["maintain_order"]
             return below if order in ("LeftRight", "RightLeft") else Label.UNORDERED
+        case "MergeSorted":
+            return below if node.body["maintain_order"] else Label.UNORDERED
         case "Sort":
             return below if node.body["sort_options"]["maintain_order"] else Label.UNORDERED
         case _:
@@ -140,7 +142,7 @@ def settled_node(node: Node) -> Node:
     """Return a node that delivers its rows in one order, and keeps the first of equal rows."""
     if node.kind == "Pivot" and not node.body["maintain_order"]:
         return with_body(node, maintain_order=True)
-    if node.kind == "GroupBy" and not node.body["maintain_order"]:
+    if node.kind in ("GroupBy", "MergeSorted") and not node.body["maintain_order"]:
         return with_body(node, maintain_order=True)
     if node.kind == "Sort" and not node.body["sort_options"]["maintain_order"]:
         options = {**node.body["sort_options"], "maintain_order": True}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.plan.random_queries.chance import Chance
+from tests.plan.random_queries.chance import Chance, NothingToTakeError
 from tests.plan.random_queries.columns import elementwise, positional, predicate, whole
 from tests.plan.random_queries.step import Step, put_in_order, require_exact, require_order
 
@@ -132,11 +132,15 @@ def beside_step(c: Chance) -> Step:
 
 
 def merge_step(c: Chance) -> Step:
-    name = c.column("integer")
-    return Step(
-        f"q = q.sort({name!r}).merge_sorted(q.filter({predicate(c)}).sort({name!r}), {name!r})",
-        ordered=False,
+    names = c.columns("ordered", 1, 2)
+    if {str(c.schema[name]) for name in names} & {"Null"}:
+        raise NothingToTakeError
+    ordered = c.ordered
+    options = ", maintain_order=True" if ordered else ""
+    left, right = (
+        f"{side}.sort({names!r}{options})" for side in ("q", f"q.filter({predicate(c)})")
     )
+    return Step(f"q = {left}.merge_sorted({right}, {names!r}{options})", ordered)
 
 
 def order_step(c: Chance) -> Step:

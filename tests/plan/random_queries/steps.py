@@ -49,7 +49,7 @@ STEPS: dict[Maker, int] = {
     group_steps.pivot_step: 3,
     row_steps.union_step: 4,
     order_steps.beside_step: 2,
-    order_steps.merge_step: 1,
+    order_steps.merge_step: 2,
     row_steps.nulls_step: 5,
     row_steps.strict_step: 1,
     join_steps.join_step: 12,

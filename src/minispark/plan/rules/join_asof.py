@@ -7,22 +7,23 @@ key, where every task also reads the first and last rows of the other ranges.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import polars as pl
 
 from minispark.plan.columns import exact_column, exact_columns
-from minispark.plan.cuts import SortKey, chosen_cuts, sampled
-from minispark.plan.exchanges import STAMP, RangeExchange
+from minispark.plan.cuts import SortKey
+from minispark.plan.exchanges import STAMP
 from minispark.plan.expressions import expand_all
-from minispark.plan.polars_plan import Node, parse, schema_of, with_body
+from minispark.plan.polars_plan import Node, schema_of, with_body
 from minispark.plan.relation import Cutter, Draft, Part, Relation, run_whole
 from minispark.plan.rules.join_keys import hashed_pair
+from minispark.plan.rules.key_ranges import cuts_of, in_ranges, one_after_another
 from minispark.plan.rules.operators import OperatorText
 from minispark.plan.rules.places import in_order, stamped
 from minispark.plan.rules.scalars import read_twice
-from minispark.plan.stages import ReadMode, StageInput
+from minispark.plan.stages import StageInput
 
 OPERATORS = (
     OperatorText(
@@ -98,7 +99,7 @@ def _broadcast(cutter: Cutter, node: Node, sides: _Sides, *, checked: bool) -> R
     small = cutter.broadcast(sides.right, "broadcast")
     if checked:
         nothing = cutter.read(_order_check(cutter, sides, cutter.schema(sides.right))).only
-        small = _one_after_another(cutter, [small, nothing])
+        small = one_after_another(cutter, [small, nothing])
 
     def under(part: Part) -> Part:
         top = with_body(node, input_left=part.node, input_right=small.node)
@@ -135,32 +136,27 @@ def _by_ranges(cutter: Cutter, node: Node, sides: _Sides, width: int, *, checked
     left, left_seen = read_twice(cutter, sides.left, "as-of input")
     right, right_seen = read_twice(cutter, sides.right, "as-of input")
     side = _cuts(cutter, replace(sides, left=left_seen, right=right_seen), width, checked=checked)
-    rows = _in_ranges(cutter, left, sides.left_key, side, width)
-    others = _in_ranges(cutter, right, sides.right_key, side, width)
+    rows, others = (
+        in_ranges(cutter, each, [SortKey(key)], cuts=side, width=width, name="as-of join")
+        for each, key in ((left, sides.left_key), (right, sides.right_key))
+    )
     edges = cutter.close(cutter.then(others, lambda r: _ends(r, sides.right_key)), "edges")
     edges.sample = True
-    near = _one_after_another(cutter, [others.only, cutter.read(edges).only])
+    near = one_after_another(cutter, [others.only, cutter.read(edges).only])
     near = near.then(cutter.schema(others), lambda r: r.sort(sides.right_key, maintain_order=True))
     top = with_body(node, input_left=rows.only.node, input_right=near.node)
     return Relation((rows.only.under(top, near),), left.bytes + right.bytes)
 
 
 def _cuts(cutter: Cutter, sides: _Sides, width: int, *, checked: bool) -> StageInput:
-    """Add the stages that choose the ranges; rows with equal keys are in one range."""
+    """Add the stages that choose the ranges, and look whether the keys are sorted."""
     keys = [SortKey(exact_column(_KEY))]
-    left, right = _with_keys(cutter, sides, lambda r: sampled(r, keys, width))
-    samples = cutter.close(Relation((*left.parts, *right.parts), 0), "sample")
-    samples.sample = True
-    before_all = [pl.lit(-1, pl.Int64).alias(name) for name in ("task", "row")]
-    chosen = cutter.then(
-        cutter.read(samples),
-        lambda r: chosen_cuts(r, keys, width).with_columns(before_all),
-    )
+    chosen = cuts_of(cutter, _with_keys(cutter, sides, lambda r: r), keys, width)
     if checked:
         nothing = cutter.read(_order_check(cutter, sides, cutter.schema(chosen)))
-        chosen = Relation((_one_after_another(cutter, [chosen.only, nothing.only]),), 0)
+        chosen = Relation((one_after_another(cutter, [chosen.only, nothing.only]),), 0)
     cuts = cutter.close(chosen, "cuts")
-    samples.label = cuts.label = cutter.label([*sides.left.parts, *sides.right.parts])
+    cuts.label = cutter.label([*sides.left.parts, *sides.right.parts])
     (side,) = cutter.read(cuts).only.inputs
     return side
 
@@ -172,17 +168,6 @@ def _with_keys(cutter: Cutter, sides: _Sides, build: _Query) -> tuple[Relation, 
         return cutter.then(relation, lambda r: build(r.select(key.alias(_KEY))))
 
     return keyed(sides.left, sides.left_key), keyed(sides.right, sides.right_key)
-
-
-def _in_ranges(
-    cutter: Cutter, relation: Relation, key: pl.Expr, side: StageInput, width: int
-) -> Relation:
-    exchange = RangeExchange(
-        width, (key,), side_input=side.leaf, descending=(False,), nulls_last=(False,)
-    )
-    sided = relation.with_parts(lambda part: replace(part, inputs=(*part.inputs, side)))
-    draft = cutter.close(sided, "as-of join", exchange=exchange)
-    return cutter.read(draft, ReadMode.PARTITION, partitions=width)
 
 
 def _ends(rows: pl.LazyFrame, key: pl.Expr) -> pl.LazyFrame:
@@ -206,7 +191,7 @@ def _order_check(cutter: Cutter, sides: _Sides, schema: dict[str, pl.DataType]) 
         draft = cutter.close(ends, "order")
         draft.sample = True
         tops.append(cutter.then(cutter.read(draft), _unsorted).only)
-    both = _one_after_another(cutter, tops)
+    both = one_after_another(cutter, tops)
     checked = cutter.then(Relation((both,), 0), lambda r: _nothing_if_sorted(r, schema))
     draft = cutter.close(checked, "check order")
     draft.label = cutter.label([*sides.left.parts, *sides.right.parts])
@@ -242,10 +227,3 @@ def _nothing_if_sorted(unsorted: pl.LazyFrame, schema: dict[str, pl.DataType]) -
     count = rows.join_asof(rows, on="key").select(pl.len().alias("count"))
     columns = [pl.lit(None, dtype).alias(name) for name, dtype in schema.items()]
     return count.filter(pl.col("count") < 0).with_columns(columns).select(exact_columns(schema))
-
-
-def _one_after_another(cutter: Cutter, parts: Sequence[Part]) -> Part:
-    frames = [pl.LazyFrame(schema=cutter.schema(Relation((part,), 0))) for part in parts]
-    node = parse(pl.concat(frames))
-    first, *others = parts
-    return first.under(with_body(node, inputs=[part.node for part in parts]), *others)

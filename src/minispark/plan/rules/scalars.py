@@ -85,7 +85,7 @@ def with_scalars(cutter: Cutter, relation: Relation, scalars: Mapping[str, Any])
         values = [expression(body).alias(name) for name, body in whole.items()]
         one = cutter.then(rows, lambda r: r.select(values))
         sides.append(cutter.broadcast(one, "scalars"))
-    return relation.with_parts(lambda part: _beside(cutter, part, sides))
+    return relation.with_parts(lambda part: beside_each_row(cutter, part, sides))
 
 
 def beside_rows(cutter: Cutter, node: Node, relations: Mapping[Node, Relation]) -> Relation | None:
@@ -138,7 +138,7 @@ def _in_two_steps(
     return cutter.broadcast(final, "scalars") if lists else final.only
 
 
-def _beside(cutter: Cutter, part: Part, sides: Sequence[Part]) -> Part:
+def beside_each_row(cutter: Cutter, part: Part, sides: Sequence[Part]) -> Part:
     """Put the columns of frames of one row beside every row."""
     parts = [part, *sides]
     frames = [pl.LazyFrame(schema=cutter.schema(Relation((each,), 0))) for each in parts]
