@@ -14,6 +14,7 @@ from polars.testing import assert_frame_equal
 
 import minispark as ms
 from minispark.engines import polars_engine
+from minispark.engines.local import LocalRunner
 from minispark.errors import JobCancelledError, UnsupportedError, UsageError
 from minispark.plan.stages import StageGraph
 
@@ -150,6 +151,38 @@ def test_a_result_is_read_as_often_as_one_likes(engine: ms.Engine, jobs: list[St
         assert result.lazy().filter(pl.col("n") < 3).collect()["n"].to_list() == [2, 1, 0]
     assert "59" in repr(result)
     assert len(jobs) == ran
+
+
+def test_a_result_is_the_input_of_a_query(jobs: list[StageGraph]) -> None:
+    engine = ms.Engine(processes=True, parallelism=3, progress=False)
+    scan = pl.concat([ROWS.lazy(), ROWS.lazy()]).with_columns(n=pl.col("n") * 2)
+    rows = scan.execute(engine=engine).lazy()
+    totals = rows.group_by("key").agg(pl.col("n").sum()).sort("key")
+    expected = scan.group_by("key").agg(pl.col("n").sum()).sort("key").collect()
+    assert_frame_equal(totals.collect(engine=engine), expected)
+    assert_frame_equal(totals.collect(), expected)
+    assert jobs[1].stages[0].partitions == 3
+    # Its bytes are those of the blocks: no plan holds the rows.
+    assert all(len(branch.fragment) < 4_000 for branch in jobs[1].stages[0].branches)
+    both = rows.join(rows, on="n").select(pl.len())
+    assert both.collect(engine=engine).item() == 4 * ROWS.height
+
+
+def test_the_blocks_of_a_result_stay_until_it_is_dropped(
+    runner: LocalRunner, jobs: list[StageGraph]
+) -> None:
+    engine = ms.Engine(processes=True, parallelism=3, progress=False)
+    before = _block_files(runner)
+    rows = ROWS.lazy().execute(engine=engine).lazy()
+    assert jobs
+    assert _block_files(runner) - before
+    del rows
+    _wait_until(lambda: not _block_files(runner) - before)
+
+
+def _block_files(runner: LocalRunner) -> set[Path]:
+    stores = runner._block_dirs._stores.values()
+    return {file for store in stores for file in store.directory.iterdir()}
 
 
 def test_batches(engine: ms.Engine) -> None:

@@ -93,9 +93,10 @@ class TwiceRunner(LocalRunner):
         name: str,
         progress: OnChange | None = None,
         started: OnStart | None = None,
+        keep: bool = False,
     ) -> JobOutcome:
         """Run a job as `LocalRunner` does, and check its comparisons against the labels."""
-        outcome = super().run(graph, name=name, progress=progress, started=started)
+        outcome = super().run(graph, name=name, progress=progress, started=started, keep=keep)
         for comparison in self._findings.open.pop(outcome.job_id, ()):
             self._check(graph, comparison)
         return outcome

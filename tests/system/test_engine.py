@@ -56,6 +56,8 @@ def test_blocks_travel_over_http_between_workers_that_may_not_map(
         found = query.collect(engine=engine)
         (job,) = apart.client.jobs()
         figures = apart.client.metrics(job.job_id)
+        rows = left.execute(engine=engine).lazy()
+        assert_frame_equal(rows.collect(engine=engine), left.collect(engine="in-memory"))
     assert_frame_equal(found, query.collect(engine="in-memory"), check_row_order=False)
     assert figures.bytes_fetched > 0
 
@@ -74,8 +76,12 @@ def test_results_stay_on_the_cluster_until_they_are_read(
         expected.filter(pl.col("a").is_not_null()).select("a", "b").head(3),
     )
     assert result.n_rows_total == expected.height
+    again = result.lazy().group_by("a").agg(pl.len(), pl.col("b").sum())
+    assert_frame_equal(again.collect(engine=engine), again.collect(), check_row_order=False)
+    assert engine.explain(again).graph.stages[0].partitions > 1
+    assert_frame_equal(result.lazy().collect(engine=engine), expected)
     with pytest.raises(ms.UnsupportedError, match="rows of a result"):
-        result.lazy().collect(engine=engine)
+        result.lazy().collect(engine=ms.Engine("http://127.0.0.1:1", progress=False))
     left.sink_parquet(tmp_path / "rows.parquet", engine=engine)
     assert_frame_equal(pl.read_parquet(tmp_path / "rows.parquet"), expected)
     empty = left.filter(pl.lit(value=False))

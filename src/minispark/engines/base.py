@@ -87,8 +87,12 @@ class Runner(Protocol):
         name: str,
         progress: OnChange | None = None,
         started: OnStart | None = None,
+        keep: bool = False,
     ) -> JobOutcome:
         """Run a job; ``progress`` is called in this thread each time the job's view has changed.
+
+        With ``keep``, other jobs may read the results where they are, as long as the outcome, or a
+        LazyFrame of `JobOutcome.scan`, exists. A cluster keeps results anyway, as it is set up to.
 
         A KeyboardInterrupt cancels the job before it is raised again.
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from copy import copy
 from dataclasses import replace
 from functools import cache, partial
-from typing import NoReturn
 
 import polars as pl
 from polars.io.plugins import register_io_source
@@ -25,10 +24,12 @@ from minispark.engines.base import (
 )
 from minispark.engines.http import MasterClient
 from minispark.engines.report import report_of_job
-from minispark.errors import MinisparkError, UnsupportedError
+from minispark.errors import MinisparkError
 from minispark.observe.views import ENDED, JobView
 from minispark.plan.columns import with_columns_in_order
 from minispark.plan.stages import StageGraph
+from minispark.plan.stored import ResultRows, StoredBlock, StoredRows
+from minispark.task.stored import stored_block
 from minispark.tracebacks import interrupt
 
 _CONNECT_S = 2.0
@@ -57,8 +58,10 @@ class ClusterRunner:
         name: str,
         progress: OnChange | None = None,
         started: OnStart | None = None,
+        keep: bool = False,
     ) -> JobOutcome:
         """Submit a job and wait for its end; its results stay on the cluster until read."""
+        del keep
         try:
             job_id = self.client.submit_planned(graph, name=name, sql=self._sql)
         except KeyboardInterrupt:
@@ -76,16 +79,28 @@ class ClusterRunner:
                 with_columns_in_order(part, columns[node]) for part in self._parts(job_id, node)
             )
 
+        def scan(node: str) -> pl.LazyFrame:
+            rows = _Rows(partial(parts, node))
+            schema = rows.schema()
+            read = partial(register_io_source, rows, schema=schema, is_pure=True)
+            kept = ResultRows(self.client.url, partial(self._stored, job_id, node), read)
+            return StoredRows((), kept).lazy(schema)
+
         return JobOutcome(
             job_id=job_id,
             view=view,
             nodes=tuple(node for node in columns if node not in sinks),
             sinks=sinks,
             read=lambda node: concatenated(list(parts(node))),
-            scan=lambda node: _scan(partial(parts, node)),
+            scan=scan,
             summary=cache(lambda: self._summary(job_id)),
             report=lambda: report_of_job(self.client, job_id),
         )
+
+    def _stored(self, job_id: str, node: str) -> list[StoredBlock]:
+        """Return the blocks of a result for the tasks of another job."""
+        sources, _ = self.client.result_blocks(job_id, node)
+        return [stored_block(source) for source in sources]
 
     def _parts(self, job_id: str, node: str) -> Iterator[pl.DataFrame]:
         """Give the partitions of a result from their workers, or all rows through the master.
@@ -159,11 +174,6 @@ class _Rows:
     def __init__(self, parts: Callable[[], Iterator[pl.DataFrame]]) -> None:
         self._parts = parts
 
-    def __reduce__(self) -> NoReturn:
-        # It holds the token of the cluster, and no worker may have that.
-        msg = "the rows of a result cannot be the input of a query on a cluster"
-        raise UnsupportedError(msg, hint="Collect them first: result.lazy().collect().lazy().")
-
     def schema(self) -> pl.Schema:
         return next(self._parts()).schema
 
@@ -182,8 +192,3 @@ class _Rows:
             yield part if with_columns is None else with_columns_in_order(part, with_columns)
             if n_rows == 0:
                 return
-
-
-def _scan(parts: Callable[[], Iterator[pl.DataFrame]]) -> pl.LazyFrame:
-    rows = _Rows(parts)
-    return register_io_source(rows, schema=rows.schema, is_pure=True)

@@ -15,8 +15,9 @@ import threading
 import weakref
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future, wait
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from minispark.blocks.fetch import FetchSettings, read_block
 from minispark.clock import wall_s
@@ -37,9 +38,14 @@ from minispark.observe.projection import finish
 from minispark.observe.views import JobView
 from minispark.plan.columns import with_columns_in_order
 from minispark.plan.stages import StageGraph
+from minispark.plan.stored import EMBEDDED, ResultRows, StoredBlock, StoredRows
 from minispark.settings import CacheSettings, SchedulerSettings
+from minispark.task.stored import stored_block
 from minispark.tracebacks import interrupt
 from minispark.worker.executors import ExecutorPool, Executors
+
+if TYPE_CHECKING:
+    import polars as pl
 
 _CLOSE_S = 10.0
 """Executors end within a second; after this time the exit does not wait for one that hangs."""
@@ -116,6 +122,7 @@ class LocalRunner:
         name: str,
         progress: OnChange | None = None,
         started: OnStart | None = None,
+        keep: bool = False,
     ) -> JobOutcome:
         """Run a job; results are mapped, not copied, and stay as long as they are used."""
         thread = self._started_thread()
@@ -134,10 +141,15 @@ class LocalRunner:
             if isinstance(error, KeyboardInterrupt):
                 raise interrupt(f"the query {name!r} was cancelled") from None
             raise
+        lease = _Lease()
+        release = weakref.finalize(lease, thread.release, job_id)
+        release.atexit = False
         try:
-            return self._outcome(job_id, graph, result)
+            return self._outcome(job_id, graph, result, lease if keep else None)
         finally:
-            _wait(thread.submit(thread.master.release(job_id))).result()
+            if not keep:
+                release.detach()
+                _wait(thread.submit(thread.master.release(job_id))).result()
 
     def cancel(self, job_id: str) -> None:
         """Cancel a job that another thread runs; if the job has ended, do nothing."""
@@ -183,7 +195,9 @@ class LocalRunner:
                 weakref.finalize(self, self._thread.close)
             return self._thread
 
-    def _outcome(self, job_id: str, graph: StageGraph, result: RunResult) -> JobOutcome:
+    def _outcome(
+        self, job_id: str, graph: StageGraph, result: RunResult, lease: _Lease | None
+    ) -> JobOutcome:
         # The record has it already, unless the row of the end could not be applied.
         finish(result.record, result.end, wall_s())
         view = result.record.view()
@@ -195,6 +209,15 @@ class LocalRunner:
                 sources = result.blocks.get(output.stage, [])
                 parts = [read_block(source, settings=self._fetch) for source in sources]
                 frames[output.node] = with_columns_in_order(concatenated(parts), output.columns)
+        stages = {output.node: output.stage for output in graph.results}
+
+        def scan(node: str) -> pl.LazyFrame:
+            if lease is None:
+                return frames[node].lazy()
+            blocks = [stored_block(source) for source in result.blocks.get(stages[node], [])]
+            kept = ResultRows(EMBEDDED, partial(lease.of, blocks), frames[node].lazy)
+            return StoredRows((), kept).lazy(frames[node].schema)
+
         rows = tuple(result.rows)
         summary = JobSummary(result.record.metrics(), tuple(result.record.stage_rows()), self.slots)
         return JobOutcome(
@@ -203,10 +226,18 @@ class LocalRunner:
             nodes=tuple(frames),
             sinks=sinks,
             read=frames.__getitem__,
-            scan=lambda node: frames[node].lazy(),
+            scan=scan,
             summary=lambda: summary,
             report=lambda: report_of_record(result.record, rows, summary),
         )
+
+
+class _Lease:
+    """Keeps the blocks of a job: they are deleted when it is collected."""
+
+    def of(self, blocks: list[StoredBlock]) -> list[StoredBlock]:
+        """Return blocks that stay as long as the lease; the bound method holds it."""
+        return blocks
 
 
 def _to_stderr(_pid: int, _key: TaskKey | None, line: str) -> None:
@@ -252,6 +283,11 @@ class _MasterThread:
 
     def submit(self, work: Coroutine[Any, Any, _T]) -> Future[_T]:
         return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    def release(self, job_id: str) -> None:
+        """Delete the result blocks of a job, some time; any thread may call this."""
+        if not self._loop.is_closed() and os.getpid() == self._owner:
+            self.submit(self.master.release(job_id))
 
     def close(self) -> None:
         # A forked child does not have the thread, and must not end its parent's processes.

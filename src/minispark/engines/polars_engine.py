@@ -34,6 +34,7 @@ from minispark.plan.build import PlanOutput, plan_outputs
 from minispark.plan.explain import Explanation
 from minispark.plan.query_name import MAX_NAME, query_name
 from minispark.plan.stages import StageGraph
+from minispark.plan.stored import EMBEDDED, sent_by
 from minispark.settings import LARGE_BYTES, PlanSettings
 
 # What runs a query in other processes is imported when a query needs it: it takes longer to import
@@ -179,7 +180,7 @@ class Engine(polars.lazyframe.engine.Engine):
         >>> print(ms.Engine().explain(pl.LazyFrame({"n": [1]})).mermaid.splitlines()[0])
         flowchart TD
         """
-        with _marked_inside(), _main_hidden():
+        with _marked_inside(), sent_by(self._home), _main_hidden():
             outputs = [PlanOutput(_name(0), lf)]
             settings = replace(self._settings, fallback="silent")
             graph = plan_outputs(outputs, settings=settings, describe=True)
@@ -212,7 +213,7 @@ class Engine(polars.lazyframe.engine.Engine):
         >>> profile.table.filter(kind="node").select("name", "rows_out").rows()
         [('1 DataFrame n', 3), ('2 filter n > 1', 2)]
         """
-        with _marked_inside(), _main_hidden():
+        with _marked_inside(), sent_by(self._home), _main_hidden():
             outputs = [PlanOutput(_name(0), lf)]
             graph = plan_outputs(outputs, settings=self._settings, count=count)
         from minispark.engines.profile import Profile
@@ -287,7 +288,7 @@ class Engine(polars.lazyframe.engine.Engine):
     @public
     def execute(self, lf: pl.LazyFrame, *, optimizations: pl.QueryOptFlags) -> QueryResult:
         """Run a query and return its result, which stays where it is until it is read."""
-        outcome = self._outcome([lf], optimizations)
+        outcome = self._outcome([lf], optimizations, keep=True)
         if outcome is None:
             rows = collect_whole(lf, optimizations=optimizations)
             return SingleNodeQueryResult(rows)
@@ -378,11 +379,12 @@ class Engine(polars.lazyframe.engine.Engine):
         *,
         progress: Show | None = None,
         cancellation: Cancellation | None = None,
+        keep: bool = False,
     ) -> JobOutcome | None:
         """Run queries as one job; return None if they must run whole in this process."""
         if not frames or getattr(_inside, "engine", False):
             return None
-        with _marked_inside():
+        with _marked_inside(), sent_by(self._home):
             # What would be gathered is seen in the plan only.
             silent, cancellable = self._settings.fallback == "silent", cancellation is not None
             if silent and self._choose(frames, cancellable=cancellable).whole:
@@ -391,7 +393,7 @@ class Engine(polars.lazyframe.engine.Engine):
             limit = self._limit_bytes()
             if graph is None or fits_whole(graph, limit_bytes=limit, cancellable=cancellable):
                 return None
-            return self._run(graph, progress=progress, cancellation=cancellation)
+            return self._run(graph, progress=progress, cancellation=cancellation, keep=keep)
 
     def _run(
         self,
@@ -399,8 +401,9 @@ class Engine(polars.lazyframe.engine.Engine):
         *,
         progress: Show | None = None,
         cancellation: Cancellation | None = None,
+        keep: bool = False,
     ) -> JobOutcome:
-        """Run a plan as one job."""
+        """Run a plan as one job; with ``keep``, other jobs may read its results."""
         from minispark.engines.progress import ProgressLine
 
         runner, name = self._runner(), self._job_name or query_name(graph)
@@ -410,7 +413,9 @@ class Engine(polars.lazyframe.engine.Engine):
                 cancellation.started(partial(runner.cancel, job_id))
 
         with ProgressLine(self._progress if progress is None else progress) as line:
-            outcome = runner.run(graph, name=name, progress=line.listener, started=started)
+            outcome = runner.run(
+                graph, name=name, progress=line.listener, started=started, keep=keep
+            )
             line.summarise(outcome)
         return outcome
 
@@ -436,6 +441,11 @@ class Engine(polars.lazyframe.engine.Engine):
 
     def _limit_bytes(self) -> int:
         return whole_limit() if self._whole_bytes is None else self._whole_bytes
+
+    @property
+    def _home(self) -> str:
+        """The name of the engine that has the results of queries."""
+        return self._url or EMBEDDED
 
     def _runner(self) -> Runner:
         return self._cluster or _embedded(os.getpid())

@@ -15,7 +15,8 @@ from polars.exceptions import PanicException
 from minispark.blocks.memory import read_memory
 from minispark.errors import UnsupportedError
 from minispark.formatting import bytes_words
-from minispark.plan.polars_plan import PlanUnreadableError, parse_bytes, post_order
+from minispark.plan.markers import stored_rows
+from minispark.plan.polars_plan import Node, PlanUnreadableError, parse_bytes, post_order
 from minispark.plan.rules.scan import scan_bytes
 from minispark.plan.serialization import serialized
 from minispark.plan.stages import StageGraph
@@ -74,13 +75,20 @@ def choose(frames: Sequence[pl.LazyFrame], *, limit_bytes: int, python_bytes: in
         nodes = post_order(*map(parse_bytes, plans))
     except (PlanUnreadableError, UnsupportedError) as error:
         return Choice(whole=False, why=str(error))
-    size = sum(scan_bytes(node) for node in nodes if node.kind == "Scan")
+    size = sum(map(_read_bytes, nodes))
     if _has_python(plans) and size + sum(map(len, plans)) >= min(python_bytes, limit_bytes):
         return Choice(whole=False, why="it has a Python function")
     whole = size < limit_bytes
     than = "fewer" if whole else "not fewer"
     why = f"it reads {bytes_words(size)}, {than} than {bytes_words(limit_bytes)}"
     return Choice(whole, why)
+
+
+def _read_bytes(node: Node) -> int:
+    stored = stored_rows(node)
+    if stored is not None:
+        return stored.bytes
+    return scan_bytes(node) if node.kind == "Scan" else 0
 
 
 def _has_python(plans: Iterable[bytes]) -> bool:

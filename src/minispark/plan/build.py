@@ -28,6 +28,7 @@ from minispark.plan.markers import (
     counted_node,
     is_python,
     marker_of,
+    stored_rows,
     uncounted,
 )
 from minispark.plan.node_counts import Flow, count_nodes
@@ -64,6 +65,7 @@ from minispark.plan.rules.scan import python_scan, read_frame, scan, survey
 from minispark.plan.rules.scan_steps import lower_scans
 from minispark.plan.rules.slices import slice_rows
 from minispark.plan.rules.sql import lower_sql, sql
+from minispark.plan.rules.stored import piped
 from minispark.plan.serialization import changed_flags, check_columns, check_plan_bytes, serialized
 from minispark.plan.stages import (
     Branch,
@@ -155,6 +157,7 @@ def _cut(outputs: Sequence[PlanOutput], cutter: Cutter, *, count: bool) -> Stage
         roots, flow = count_nodes(roots)
     nodes = post_order(*roots)
     cutter.sources, cutter.hints = survey(nodes), _hinted_partitions(nodes)
+    cutter.stored_bytes = sum(rows.bytes for rows in map(stored_rows, nodes) if rows is not None)
     relations = _relations(cutter, nodes, roots)
     results = [
         cutter.close(relations[root], output.stage_name, exchange=output.exchange)
@@ -211,6 +214,7 @@ _RULES: dict[str, Rule] = {
     "Scan": scan,
     "DataFrameScan": read_frame,
     "PythonScan": python_scan,
+    "PipeWithSchema": piped,
     "Cache": lambda _cutter, node, relations: relations[node.body["input"]],
     "Filter": filter_rows,
     "Select": select,
@@ -299,6 +303,8 @@ def _worth_keeping(cutter: Cutter, node: Node, relation: Relation) -> bool:
     could differ or would be counted.
     """
     if node.kind in ("Scan", "DataFrameScan") or isinstance(marker_of(node), CacheHint):
+        return False
+    if stored_rows(node) is not None:
         return False
     if not relation.single:
         return True

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from minispark.plan.expressions import fills_by_row, is_order_free, is_random, is_separable
-from minispark.plan.markers import counted_node
+from minispark.plan.markers import counted_node, stored_rows
 from minispark.plan.polars_plan import LeafNode, Node, children, post_order, rewrite, with_body
 from minispark.plan.stages import Label
 
@@ -43,6 +43,8 @@ def _label(node: Node, below: Label, leaves: Mapping[str, Label]) -> Label:  # n
     positional = Label.DETERMINATE if below is Label.DETERMINATE else Label.INDETERMINATE
     match node.kind:
         case "DataFrameScan" | "Scan":
+            return Label.DETERMINATE
+        case "PipeWithSchema" if stored_rows(node) is not None:
             return Label.DETERMINATE
         case "Resolver" if isinstance(node, LeafNode):
             return leaves.get(node.leaf, Label.DETERMINATE)

@@ -18,6 +18,7 @@ import polars as pl
 from minispark.plan.counters import NodeCounter
 from minispark.plan.leaves import LeafCallback
 from minispark.plan.polars_plan import Node
+from minispark.plan.stored import StoredRows
 
 
 class PartitionHint:
@@ -46,7 +47,7 @@ Marker = NodeCounter | PartitionHint | CacheHint
 
 _OURS: dict[tuple[str, str], type] = {
     (kind.__module__, kind.__qualname__): kind
-    for kind in (NodeCounter, PartitionHint, CacheHint, LeafCallback)
+    for kind in (NodeCounter, PartitionHint, CacheHint, LeafCallback, StoredRows)
 }
 
 
@@ -86,12 +87,22 @@ def is_python(node: Node) -> bool:
 
 
 def is_leaf(node: Node) -> bool:
-    """Whether a plan node is a `Leaf`, which only reads the rows that its task binds to it."""
+    """Whether a plan node is a leaf of ours, which reads rows that its task gives it."""
+    return isinstance(_callback(node), LeafCallback | StoredRows)
+
+
+def stored_rows(node: Node) -> StoredRows | None:
+    """Return the rows of a result that a plan node reads, None for any other node."""
+    callback = _callback(node)
+    return callback if isinstance(callback, StoredRows) else None
+
+
+def _callback(node: Node) -> object:
     match node:
         case Node(kind="PipeWithSchema", body={"callback": data}):
-            return isinstance(_load(data), LeafCallback)
+            return _load(data)
         case _:
-            return False
+            return None
 
 
 class _OnlyOurs(pickle.Unpickler):

@@ -136,7 +136,7 @@ class Cutter:
     """Holds the drafts of one plan; the rules call it to move rows.
 
     ``sources`` has the scans, and for those that cannot be cut why; ``hints`` has the numbers of
-    partitions that a user asks of scans.
+    partitions that a user asks of scans, ``stored_bytes`` is the size of results that are read.
     """
 
     settings: PlanSettings
@@ -144,15 +144,17 @@ class Cutter:
     optimizations: OptimizerFlags = ()
     sources: Mapping[Node, ScanSource | str] = field(default_factory=dict)
     hints: Mapping[Node, int] = field(default_factory=dict)
+    stored_bytes: int = 0
     drafts: list[Draft] = field(default_factory=list)
     _started_s: float = field(default_factory=monotonic_s)
     _labels: dict[Node, Label] = field(default_factory=dict)
 
     @property
     def input_bytes(self) -> int:
-        """Size of the files of all scans that can be cut."""
+        """Size of the files of all scans that can be cut, and of the results that are read."""
         sources = self.sources.values()
-        return sum(source.bytes for source in sources if isinstance(source, ScanSource))
+        files = sum(source.bytes for source in sources if isinstance(source, ScanSource))
+        return files + self.stored_bytes
 
     def check_time(self) -> None:
         """Raise if planning takes longer than it may.

@@ -6,12 +6,14 @@ Every engine runs tasks by calling `attempt`; nothing here depends on the engine
 from __future__ import annotations
 
 from contextlib import nullcontext
+from functools import partial
 
 from polars.exceptions import PanicException
 
 from minispark.blocks.format import EMPTY_BLOCK
 from minispark.blocks.port import BlockPort
 from minispark.clock import monotonic_s
+from minispark.plan.stored import reading_stored
 from minispark.task.collect import collect
 from minispark.task.failures import failure_of
 from minispark.task.inputs import bytes_read, input_generations, read_inputs
@@ -19,6 +21,7 @@ from minispark.task.outputs import write_output
 from minispark.task.progress import begin
 from minispark.task.scan_inputs import pinned_inputs
 from minispark.task.spec import TaskFailure, TaskReport, TaskSpec
+from minispark.task.stored import read_stored
 from minispark.task.usage import UsageMeter
 
 NO_FRAGMENT = b"no-op"
@@ -42,7 +45,7 @@ def run_task(spec: TaskSpec, *, port: BlockPort, meter: UsageMeter | None = None
         return TaskReport(key=spec.key, block=EMPTY_BLOCK)
     begin()
     inputs = read_inputs(spec, port=port)
-    with pinned_inputs():
+    with pinned_inputs(), reading_stored(partial(read_stored, port=port)):
         with nullcontext() if meter is None else meter.collecting():
             rows = collect(spec, inputs)
         output = write_output(spec, rows, port=port, inputs=inputs)
