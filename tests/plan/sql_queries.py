@@ -456,5 +456,5 @@ QUERIES: dict[str, tuple[str, bool]] = {
     ),
 }
 
-GATHERED = frozenset({"sum of nulls", "median", "rank of all", "distinct", "distinct on"})
+GATHERED = frozenset({"sum of nulls", "median", "rank of all"})
 """Queries with an operator that is not split."""
