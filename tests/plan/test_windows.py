@@ -56,9 +56,22 @@ SPLIT: dict[str, Query] = {
         f.group_by("k", "j").agg(V.sum()).with_columns(r=V.rank().over("k")).sort("k", "j")
     ),
 }
+FLAG = col("v") > 20
+FEW: dict[str, Query] = {
+    "aggregate": lambda f: f.with_columns(V.sum().over(FLAG)),
+    "several keys": lambda f: f.with_columns(
+        V.mean().over(FLAG) - V, a=V.max().over("n", FLAG), b=col("k").first().over("n")
+    ),
+    "selected": lambda f: f.select("i", V.var().over("e"), s=V.sum().over("e")),
+    "filter": lambda f: f.filter(V.max().over(FLAG) == V),
+    "all columns": lambda f: f.with_columns(pl.all().last().over("e").name.suffix("_last")),
+    "a constant": lambda f: f.with_columns(V.n_unique().over(pl.lit(1)), pl.len().over(1)),
+    "no rows": lambda f: f.filter(V > 99).with_columns(V.sum().over(pl.lit(1))),
+    "then a slice": lambda f: f.with_columns(V.sum().over("e")).slice(100, 50),
+}
 WHOLE: dict[str, Query] = {
     "rows that move": lambda f: f.sort("k", "i").select(V.over("k", mapping_strategy="explode")),
-    "a constant key": lambda f: f.with_columns(V.sum().over(pl.lit(1))),
+    "a constant key": lambda f: f.with_columns(V.median().over(pl.lit(1))),
 }
 
 
@@ -75,6 +88,8 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> pl.LazyFrame:
                 "x": [floats[n * 3 % 5] for n in numbers],
                 "v": [None if n % 17 == 0 else n * 31 % 50 for n in numbers],
                 "i": numbers,
+                "n": [None] * len(numbers),
+                "e": pl.Series(["yx"[n % 2] for n in numbers], dtype=pl.Enum(["x", "y"])),
             }
         ).write_parquet(folder / f"{part}.parquet", row_group_size=50)
     return pl.scan_parquet(folder / "*.parquet")
@@ -91,6 +106,15 @@ def test_split_windows(name: str, parallelism: int, rows: pl.LazyFrame, tmp_path
     query = SPLIT[name](rows)
     graph = plan_of(query, parallelism)
     assert [stage.why for stage in graph.stages if stage.why] == []
+    found = run_inline(graph, tmp_path).results["out"]
+    assert_frame_equal(found, query.collect(engine="in-memory"))
+
+
+@pytest.mark.parametrize("name", FEW)
+def test_rows_of_few_groups_do_not_move(name: str, rows: pl.LazyFrame, tmp_path: Path) -> None:
+    query = FEW[name](rows)
+    graph = plan_of(query, 3)
+    assert {stage.name for stage in graph.stages} <= {"partial window", "head", "result"}
     found = run_inline(graph, tmp_path).results["out"]
     assert_frame_equal(found, query.collect(engine="in-memory"))
 

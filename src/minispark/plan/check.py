@@ -115,6 +115,8 @@ class _Fragment:
         again = {"GroupBy", "Filter"} if body["options"]["dynamic"] else {"GroupBy"}
         if partial and self._runs_again(again):
             return True
+        if self._is_everywhere(body["input"]):
+            return True
         keys = self._hashed(body["input"])
         return keys is not None and keys <= {
             name for key in body["keys"] for name in columns_of(key)

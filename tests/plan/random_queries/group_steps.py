@@ -76,7 +76,7 @@ def unique_step(c: Chance) -> Step:
         keep = c.pick(["any", "none"])
         order = c.ordered and c.chance(0.3)
         return Step(f"q = q.unique(keep={keep!r}, maintain_order={order})", order)
-    subset = c.columns("flat", 1, 3)
+    subset = c.columns("any" if c.chance(0.2) else "flat", 1, 3)
     keep = c.pick(["first", "last", "none"])
     if keep != "none":
         require_order(c)

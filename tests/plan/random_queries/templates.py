@@ -158,6 +158,10 @@ NUMBER_AGGREGATES = (
     "{a}.top_k(2).sum()",
     "{a}.unique().sort().head(3)",
     "{a}.rank().max()",
+    "{a}.product()",
+    "{a}.cast(pl.Boolean, strict=False).any(ignore_nulls=False)",
+    "pl.corr({a}, {b}).fill_nan(None)",
+    "pl.cov({a}, {b})",
 )
 
 ANY_AGGREGATES = (
@@ -176,6 +180,8 @@ ANY_AGGREGATES = (
     "pl.len().cast(pl.Int64) * 2",
     "{a}.unique().len()",
     "{a}.has_nulls()",
+    "{a}.filter({p}).is_empty()",
+    "{a}.filter({p}).n_unique()",
     "pl.when(pl.len() > 30).then({a}.count()).otherwise(0)",
 )
 
@@ -193,6 +199,9 @@ ROW_AGGREGATES = (
     "{a}.slice(1, 2)",
     "{a}.filter({p})",
     "{a}.filter({p}).first()",
+    "{a}.first(ignore_nulls=True)",
+    "{a}.last(ignore_nulls=True)",
+    "{a}.filter({p}).last()",
     "{a}.unique(maintain_order=True)",
     "{a}.shift(1)",
     "{a}.gather_every(3)",
@@ -221,6 +230,9 @@ BOOLEAN_AGGREGATES = (
 
 INEXACT = (
     ".mean()",
+    ".product()",
+    "pl.corr(",
+    "pl.cov(",
     ".std()",
     ".var(",
     ".skew()",

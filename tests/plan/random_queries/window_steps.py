@@ -85,6 +85,8 @@ def _sort_key(c: Chance) -> str:
 def windows_step(c: Chance) -> Step:
     """Add or select windows, mostly with a key that they share."""
     shared = key(c, "any" if c.chance(0.2) else "flat")
+    if c.chance(0.15):
+        shared = c.pick(["pl.lit(1)", f"pl.col({c.column('any')!r}).is_null()"])
     parts = [_window(c, shared) for _ in range(c.dice.randint(1, 3))]
     if c.chance(0.3):
         parts.append(f"pl.lit(7).alias({c.name()!r})")

@@ -13,12 +13,14 @@ from minispark.plan.polars_plan import Node, expression, with_body
 from minispark.plan.relation import Cutter, Relation
 from minispark.plan.rules.operators import OperatorText
 from minispark.plan.rules.places import in_order, stamped
+from minispark.plan.rules.window_groups import windows_of_few_groups
 
 OPERATORS = (
     OperatorText(
         "`.over(...)` in `select`, `with_columns`, `filter`",
         "rows are exchanged by the keys that all windows of the step share, and return to their "
         "order",
+        '`mapping_strategy="explode"`; a constant key, unless the aggregate decomposes',
     ),
 )
 
@@ -29,9 +31,12 @@ def windows(cutter: Cutter, node: Node, relation: Relation, field: str) -> Relat
     schema = cutter.schema(relation)
     width = cutter.order_width(relation)
     bodies = expand_all(given if isinstance(given, list) else [given], schema)
-    keys = window_keys(bodies) if bodies else None
-    if relation.single or width == 1 or bodies is None or keys is None:
+    if relation.single or width == 1 or not bodies:
         return None
+    few = windows_of_few_groups(cutter, node, relation, field, bodies)
+    keys = window_keys(bodies)
+    if few is not None or keys is None:
+        return few
     names = names_of(bodies, schema)
     if names is None or STAMP in names or STAMP in schema:
         return None
