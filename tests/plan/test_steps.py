@@ -183,6 +183,14 @@ def test_an_error_in_a_step_is_the_error_of_polars(rows: pl.LazyFrame, tmp_path:
         run(query, 3, tmp_path, "silent")
 
 
+def test_a_function_that_polars_refuses_is_refused(rows: pl.LazyFrame, tmp_path: Path) -> None:
+    query = rows.with_columns(V.cast(pl.Decimal(12, 2)).cum_prod())
+    with pytest.raises(PolarsError) as expected:
+        query.collect(engine="in-memory")
+    with pytest.raises(type(expected.value)):
+        run(query, 3, tmp_path, "silent")
+
+
 SCHEMA: Mapping[str, pl.DataType] = {"x": pl.Int64(), "y": pl.Int64()}
 A, B = col("x"), col("y")
 

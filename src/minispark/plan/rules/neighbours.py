@@ -94,14 +94,28 @@ def _function(name: str, body: Any, schema: Schema) -> _Function | None:
     frame = pl.LazyFrame(schema=schema)
     if reach.state:
         # The states are values of the function, so it must give what it takes.
-        (dtype,) = frame.select(expression(body)).collect_schema().dtypes()
-        rows = rows.cast(dtype)
+        given_rows, result = (
+            frame.select(expr).collect_schema().dtypes()[0] for expr in (rows, expression(body))
+        )
+        if not _is_widened(given_rows, result):
+            return None
+        rows = rows.cast(result)
     (read,) = frame.select(rows).collect_schema().dtypes()
     value = expression(with_input(body, {"Column": column}))
     (given,) = pl.LazyFrame(schema={column: read}).select(value).collect_schema().dtypes()
     if read == pl.Null or (reach.state and given != read):
         return None
     return _Function(name, column, rows.alias(column), value, reach)
+
+
+def _is_widened(dtype: pl.DataType, result: pl.DataType) -> bool:
+    """Whether a function gives the same over rows that have the dtype of its result.
+
+    Polars plans a dtype also for functions that it then refuses, as the product of decimals.
+    """
+    whole = dtype.is_integer() or dtype == pl.Boolean
+    decimals = dtype.is_decimal() and result.is_decimal()
+    return dtype == result or decimals or (whole and result.is_integer())
 
 
 def stay_stamped(cutter: Cutter, relation: Relation) -> Relation:
