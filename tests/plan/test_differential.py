@@ -39,8 +39,8 @@ LIST = Path(__file__).parents[1] / "golden" / "gathers.json"
 GATHERING: dict[str, str] = json.loads(LIST.read_text())
 WIDTHS = dict(zip(CASES, cycle((2, 3, 2, 1, 3, 2, 7, 2)), strict=False))
 """Number of partitions of each query over the main table."""
-ODD = dict(zip(list(CASES)[::6], cycle(SHAPES[1:]), strict=False))
-"""Queries that also run over a table of an odd shape."""
+ODD = dict(zip(list(CASES)[::8], cycle(SHAPES), strict=False))
+"""Queries that also run over a table of another shape or from another source."""
 WIDE = {64: list(CASES)[5::163], 300: list(CASES)[11::389]}
 """So many partitions take a second a query."""
 ORDERED = pl.QueryOptFlags(check_order_observe=False)

@@ -101,7 +101,7 @@ def _by(key: str | pl.Expr, **more: pl.Expr) -> Case:
 CASES: dict[str, Case] = {
     **each(AGGREGATES, lambda e: bag(lambda t, _: t.group_by("g").agg(x=e)), "group_by"),
     **each(
-        AGGREGATES,
+        dict(list(AGGREGATES.items())[::2]),
         lambda e: exact(lambda t, _: t.group_by("s", maintain_order=True).agg(x=e)),
         "group_by in order",
     ),
@@ -192,7 +192,7 @@ CASES: dict[str, Case] = {
     "null_count of all": exact(lambda t, _: t.null_count()),
     "count of all": exact(lambda t, _: t.count()),
     "scalars of two kinds": exact(lambda t, _: t.select(a=col("u").sum(), b=col("u").median())),
-    "approx_n_unique": exact(lambda t, _: t.select(col("en").approx_n_unique())),
+    "approx_n_unique": exact(lambda t, _: t.select(col("u").approx_n_unique())),
     "describe by hand": exact(
         lambda t, _: t.select(
             cs.integer().exclude("big").min().name.suffix("_min"),

@@ -41,8 +41,8 @@ MAIN_SCHEMA: dict[str, Any] = {
     "st": pl.Struct({"x": pl.Int64, "y": pl.String}),
     "ar": pl.Array(pl.Int32, 2),
 }
-SHAPES = ("main", "empty", "one", "skew")
-"""The shapes of the main table; the right table is always the same."""
+SHAPES = ("empty", "one", "skew", "ipc", "frame", "parts")
+"""Other shapes and sources of the main table; the right table is always the same."""
 
 
 def write_tables(folder: Path) -> None:
@@ -62,13 +62,21 @@ def write_tables(folder: Path) -> None:
     for name, frame in frames.items():
         path = folder / f"{name}.parquet"
         frame.select(list(MAIN_SCHEMA)).write_parquet(path, row_group_size=_GROUP)
+    main.write_ipc(folder / "ipc.arrow", record_batch_size=_GROUP)
+    for part in range(4):
+        rows = main.slice(part * ROWS // 4, ROWS // 4)
+        rows.write_parquet(folder / f"part-{part}.parquet", row_group_size=_GROUP)
     right = _right(dice)
     right.write_parquet(folder / "right.parquet", row_group_size=_GROUP)
 
 
 def open_table(folder: Path, name: str) -> pl.LazyFrame:
     """Return a table."""
-    return pl.scan_parquet(folder / f"{name}.parquet")
+    if name == "ipc":
+        return pl.scan_ipc(folder / "ipc.arrow")
+    if name == "frame":
+        return pl.read_parquet(folder / "main.parquet").lazy()
+    return pl.scan_parquet(folder / ("part-*.parquet" if name == "parts" else f"{name}.parquet"))
 
 
 def _holes(dice: random.Random, values: list[Any]) -> list[Any]:
