@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import copyreg
+import pickle
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import polars as pl
 import pytest
 from polars import col
+from polars._plr import PyLazyFrame
+from polars.io.cloud._utils import NoPickleOption
+from polars.io.delta._dataset import DeltaDataset
 
 from minispark.errors import UnsupportedError
 from minispark.plan.build import PlanOutput, plan_outputs
-from minispark.plan.serialization import fits_stream
+from minispark.plan.polars_plan import parse_bytes
+from minispark.plan.serialization import fits_stream, serialized
 from minispark.plan.stages import SinkSpec
 
 EMPTY = pl.Array(pl.Int8, 0)
@@ -90,3 +97,40 @@ def test_a_file_takes_what_a_block_cannot(tmp_path: Path) -> None:
 )
 def test_dtypes(dtype: pl.DataType, fits: bool) -> None:
     assert fits_stream(dtype) is fits
+
+
+class Table:
+    """As much of a `deltalake.DeltaTable` as Polars asks when it pickles one and checks it."""
+
+    table_uri = "/tables/t"
+
+    def version(self) -> int:
+        return 3
+
+    def protocol(self) -> SimpleNamespace:
+        return SimpleNamespace(min_reader_version=1, reader_features=None)
+
+
+def delta_dataset(version: int | None) -> DeltaDataset:
+    return DeltaDataset(
+        table_=NoPickleOption(Table()),
+        table_uri_=None,
+        version=version,
+        storage_options=None,
+        credential_provider_builder=None,
+        delta_table_options=None,
+        use_pyarrow=False,
+        pyarrow_options=None,
+    )
+
+
+@pytest.mark.parametrize(("version", "sent"), [(None, 3), (1, 1)])
+def test_a_delta_table_is_sent_with_its_version(version: int | None, sent: int) -> None:
+    dataset = delta_dataset(version)
+    query = pl.LazyFrame._from_pyldf(PyLazyFrame.new_from_dataset_object(dataset))
+    scan = parse_bytes(serialized(query)).body["scan_type"]["PythonDataset"]
+    written = bytes(next(iter(scan.values()))["dataset_object"])
+    unpickled = pickle.loads(written[written.index(pickle.PROTO) :])  # noqa: S301
+    assert (unpickled.version, unpickled.table_uri()) == (sent, "/tables/t")
+    assert dataset.version == version
+    assert DeltaDataset not in copyreg.dispatch_table

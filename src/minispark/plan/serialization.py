@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import copyreg
 import inspect
 import io
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 from polars.exceptions import PolarsError
@@ -22,8 +27,12 @@ _HINT = "An engine without a cluster runs such a query in its own process: minis
 _FLAGS = tuple(inspect.signature(pl.QueryOptFlags).parameters)
 
 
+_DELTA = "polars.io.delta._dataset"
+_pickling = threading.RLock()
+
+
 def serialized(frame: pl.LazyFrame) -> bytes:
-    """Return the binary plan of a query.
+    """Return the binary plan of a query; each Delta table in it has a version.
 
     Raises
     ------
@@ -31,9 +40,36 @@ def serialized(frame: pl.LazyFrame) -> bytes:
         Polars cannot write it: it holds Python objects, say, or functions that hold a lock.
     """
     try:
-        return frame.serialize()
+        with _versioned_tables():
+            return frame.serialize()
     except PolarsError as error:
         raise _cannot_be_sent(error) from error
+
+
+@contextmanager
+def _versioned_tables() -> Iterator[None]:
+    """Pickle Delta tables with their versions within the block.
+
+    Polars writes the path of a table and the version that the user named, not the version that this
+    process has read: every task would read the table as it is by then.
+    """
+    module = sys.modules.get(_DELTA)
+    if module is None:
+        yield
+        return
+    with _pickling:
+        copyreg.pickle(module.DeltaDataset, _with_version)
+        try:
+            yield
+        finally:
+            copyreg.dispatch_table.pop(module.DeltaDataset, None)
+
+
+def _with_version(table: Any) -> Any:
+    if table.version is None:
+        opened = table.table_.get() or table.table()
+        table = replace(table, version=opened.version())
+    return table.__reduce_ex__(2)
 
 
 def deserialized(plan: bytes) -> pl.LazyFrame:
