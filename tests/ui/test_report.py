@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import html
 import json
 import re
 from pathlib import Path
@@ -13,6 +16,7 @@ from tests.ui.records import EVIL, finished_record, key_of
 
 from minispark.errors import ErrorInfo, TaskError
 from minispark.observe.record import JobRecord
+from minispark.printable import printable_lines
 from minispark.scheduler.commands import JobStatus
 from minispark.task.spec import TaskFailure
 from minispark.ui import (
@@ -41,6 +45,22 @@ def documents(record: JobRecord) -> tuple[JobPage, Timeline, StoryDocument]:
         timeline_of(record, slots={"a": 1}, now=9.0),
         pager.page(1, total=1),
     )
+
+
+def test_the_hashes_of_a_report_are_those_of_its_scripts() -> None:
+    record = finished_record()
+    record.name = "\x9b31m\x7f\u202e\x1b[2J"
+    page = report_html(*documents(record))
+    assert printable_lines(page) == page
+    policy = re.search(r"script-src ([^;]*);", html.unescape(page))
+    assert policy is not None
+    scripts = re.findall(r"<script(?: type=\"module\")?>(.*?)</script>", page, re.S)
+    assert len(scripts) == 2
+    for script in scripts:
+        digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+        assert f"'sha256-{digest}'" in policy[1]
+    (data,) = re.findall(r"<script[^>]*json[^>]*>(.*?)</script>", page, re.S)
+    assert json.loads(data)["sheet"]["job"]["name"] == record.name
 
 
 def test_a_report_opens_from_a_file(eyes: Eyes, tmp_path: Path) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from minispark.printable import printable_lines
-
 if TYPE_CHECKING:
     from minispark.engines.base import JobSummary
     from minispark.engines.http import MasterClient
@@ -25,8 +23,7 @@ def report_of_job(client: MasterClient, job_id: str) -> str:
     path = f"/api/v1/jobs/{job_id}"
     timeline = Timeline.model_validate(client.get_json(f"{path}/timeline"))
     page = JobPage.model_validate(client.get_json(f"{path}/sheet"))
-    # Printable, since `cat` would send control characters to a terminal.
-    return printable_lines(report_html(page, timeline, _story(client, path)))
+    return report_html(page, timeline, _story(client, path))
 
 
 def _story(client: MasterClient, path: str) -> StoryDocument:
@@ -57,4 +54,4 @@ def report_of_record(record: JobRecord, rows: Sequence[Row], summary: JobSummary
     before = JobRecord(record.job_id, record.name, record.graph, record.submitted_at)
     steps = list(story(rows, before))
     document = StoryDocument(job_id=record.job_id, first=1, total=len(steps), steps=steps)
-    return printable_lines(report_html(job_page_of(record, inputs, now=now), timeline, document))
+    return report_html(job_page_of(record, inputs, now=now), timeline, document)

@@ -13,6 +13,7 @@ import re
 from markupsafe import Markup
 from pydantic import BaseModel
 
+from minispark.printable import printable_lines
 from minispark.ui.job_page import JobPage
 from minispark.ui.pages import ASSETS, Pages, PageViewer
 from minispark.ui.step_pager import StoryDocument
@@ -32,15 +33,18 @@ class _Documents(BaseModel):
 
 
 def report_html(page: JobPage, timeline: Timeline, story: StoryDocument) -> str:
-    """Return the HTML of the report."""
-    style, library = ASSETS["ui.css"].text, ASSETS[_LIBRARY].text
+    """Return the HTML of the report, without characters that a terminal would obey.
+
+    They are escaped before a script's hash is taken: in a string of a script an escape is the same.
+    """
+    style, library = (printable_lines(ASSETS[name].text) for name in ("ui.css", _LIBRARY))
     modules = "\n".join(_EXPORT.sub("", _IMPORT.sub("", ASSETS[m].text)) for m in _MODULES)
     documents = _Documents(sheet=page, timeline=timeline, story=story)
     policy = (
         f"default-src 'none'; style-src {_hashed(style)}; "
         f"script-src {_hashed(library)} {_hashed(modules)}; base-uri 'none'; form-action 'none'"
     )
-    return Pages("", bundled=True).render(
+    page_text = Pages("", bundled=True).render(
         "report.html",
         PageViewer(),
         page=page,
@@ -49,8 +53,9 @@ def report_html(page: JobPage, timeline: Timeline, story: StoryDocument) -> str:
         style=Markup(style),  # noqa: S704
         library=Markup(library),  # noqa: S704
         modules=Markup(modules),  # noqa: S704
-        documents=Markup(_quoted(documents.model_dump_json())),  # noqa: S704
+        documents=Markup(_quoted(documents.model_dump_json(ensure_ascii=True))),  # noqa: S704
     )
+    return printable_lines(page_text)
 
 
 def _hashed(text: str) -> str:
@@ -59,7 +64,7 @@ def _hashed(text: str) -> str:
 
 
 def _quoted(text: str) -> str:
-    """Escape JSON so that nothing in it begins or ends a tag."""
-    for character in "<>&\u2028\u2029":
+    """Escape JSON of ASCII so that nothing in it begins or ends a tag, and all of it is visible."""
+    for character in "<>&\x7f":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return text
