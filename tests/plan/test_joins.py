@@ -368,6 +368,18 @@ def test_nulls_stay_at_the_end(key: str, sides: Sides, tmp_path: Path) -> None:
     assert_frame_equal(found, query.collect(engine="streaming"))
 
 
+@pytest.mark.parametrize("nulls_last", [False, True])
+def test_null_keys_of_the_left_side_come_first(nulls_last: bool, tmp_path: Path) -> None:
+    rows = pl.DataFrame({"x": [*[None] * 30, *[0, 1] * 8], "i": range(46)})
+    left = rows.sort("x", nulls_last=nulls_last, maintain_order=True)
+    right = left.filter(col("i") % 3 > 0).with_columns(col("i") + 100)
+    query = left.lazy().merge_sorted(right.lazy(), key="x", maintain_order=True)
+    found = run_inline(graph_of(query, WAYS["hash"]), tmp_path).results["out"]
+    # Polars' in-memory engine mixes such nulls of both sides.
+    both = pl.concat([left, right])
+    assert_frame_equal(found, both.sort("x", nulls_last=nulls_last, maintain_order=True))
+
+
 UNSORTED: dict[str, Query] = {
     "the left side": lambda a, b: a.with_columns(col("i") % 40).join_asof(b, on="i"),
     "the right side": lambda a, b: a.join_asof(b.with_columns(-col("i")), on="i"),

@@ -63,15 +63,19 @@ def _merge_ranges(cutter: Cutter, node: Node, inputs: Sequence[Relation], width:
     cuts.label = cutter.label([part for each in inputs for part in each.parts])
     (side,) = cutter.read(cuts).only.inputs
     columns = exact_columns(cutter.schema(inputs[0]))
+    placed = [*columns, pl.col(_NULL)]
     left, right = (
         cutter.then(
             in_ranges(cutter, each, keys, cuts=side, width=width, name="merge"),
-            lambda r: r.select(columns),
+            lambda r: r.select(placed),
         ).only
         for each in rows
     )
-    top = with_body(node, input_left=left.node, input_right=right.node)
-    return Relation((left.under(top, right),), sum(each.bytes for each in inputs))
+    # Polars 2.1.0 mixes the nulls of both sides if it merges by one key.
+    by = [_NULL, *node.body["key"]]
+    top = with_body(node, input_left=left.node, input_right=right.node, key=by)
+    merged = Relation((left.under(top, right),), sum(each.bytes for each in inputs))
+    return cutter.then(merged, lambda r: r.select(columns))
 
 
 def _with_place(cutter: Cutter, relation: Relation, place: Part, key: pl.Expr) -> Relation:
