@@ -7,7 +7,8 @@ SHELL := /bin/sh
 .PHONY: help demo test tpc walk chaos simulate lint docs wheel format setup setup-browser bench tpch tpcds lock clean \
 	build build-debug run-master run-worker run-client-submit run-client-join run-client-status \
 	tour-picture create-test-data create-large-data create-1m-data create-join-data \
-	polars-tests test-metrics test-fault-tolerance test-cache test-load-balancing test-parallel-tasks test-round-robin \
+	polars-tests test-polars-next test-metrics test-fault-tolerance test-cache test-load-balancing \
+	test-parallel-tasks test-round-robin \
 	metrics-system metrics-jobs metrics-failures metrics-job \
 	docker-build docker-up docker-demo docker-test docker-down docker-logs
 
@@ -27,6 +28,15 @@ RUNS ?= 3
 
 # Polars' own tests need more libraries than Mini-Spark: another environment over .venv has them.
 POLARS_VENV := target/polars-tests
+# The newest Polars lies over the one of .venv.
+POLARS_NEXT := target/polars-next
+POLARS ?= polars
+# Lets an environment see the packages of .venv below its own.
+define below
+@$(1)/bin/python -c 'import pathlib, site, sys; \
+	pathlib.Path(site.getsitepackages()[0], "below.pth").write_text("\n".join(sys.argv[1:]))' \
+	"$$($(BIN)/python -c 'import site; print(site.getsitepackages()[0])')" '$(CURDIR)/src'
+endef
 MODE ?= default
 SHARD ?= 0/1
 
@@ -118,6 +128,15 @@ polars-tests: $(POLARS_VENV)/.made ## Run Polars' tests on the engine (POLARS_TE
 	@[ -n '$(POLARS_TESTS)' ] || { echo "Which copy? make $@ POLARS_TESTS=/path/to/py-polars/tests" >&2; exit 2; }
 	@PYTHONPATH='$(CURDIR)/tests' $(POLARS_VENV)/bin/python -m polars_suite '$(POLARS_TESTS)' \
 		--mode '$(MODE)' --shard '$(SHARD)' $(SUITE_OPTIONS)
+
+# Made again each time: there may be a newer release. What .venv has is not seen by pip, which would
+# keep the Polars that is there.
+test-polars-next: $(VENV)/.development ## Run the contract tests with the newest Polars, and see what changed (POLARS=polars==2.2.0rc1)
+	@$(BIN)/python -m venv --clear $(POLARS_NEXT)
+	@$(POLARS_NEXT)/bin/python -m pip --disable-pip-version-check --quiet install '$(POLARS)'
+	$(call below,$(POLARS_NEXT))
+	@$(POLARS_NEXT)/bin/python -c 'import polars; print("Polars", polars.__version__)'
+	@$(POLARS_NEXT)/bin/python -m pytest -m polars_contract tests/engines tests/plan
 
 test-metrics: $(CLIENT) ## Read all metrics without a token, with curl
 	@./scripts/test_metrics.sh
@@ -234,9 +253,7 @@ $(VENV)/.runtime: requirements.lock pyproject.toml | $(BIN)/python
 $(POLARS_VENV)/.made: tests/polars_suite/requirements.txt $(VENV)/.development
 	@echo "installing the libraries of Polars' tests into $(POLARS_VENV)"
 	@$(BIN)/python -m venv $(POLARS_VENV)
-	@$(POLARS_VENV)/bin/python -c 'import pathlib, site, sys; \
-		pathlib.Path(site.getsitepackages()[0], "below.pth").write_text("\n".join(sys.argv[1:]))' \
-		"$$($(BIN)/python -c 'import site; print(site.getsitepackages()[0])')" '$(CURDIR)/src'
+	$(call below,$(POLARS_VENV))
 	@$(POLARS_VENV)/bin/python -m pip --disable-pip-version-check --quiet install --requirement $<
 	@touch $@
 

@@ -18,7 +18,10 @@ from minispark.engines.local import LocalRunner
 from minispark.errors import JobCancelledError, UnsupportedError, UsageError
 from minispark.plan.stages import StageGraph
 
-pytestmark = pytest.mark.filterwarnings("ignore::polars.exceptions.UnstableWarning")
+pytestmark = [
+    pytest.mark.polars_contract,
+    pytest.mark.filterwarnings("ignore::polars.exceptions.UnstableWarning"),
+]
 
 ROWS = pl.DataFrame({"key": [f"k{n % 3}" for n in range(60)], "n": range(60)})
 TOTALS = ROWS.lazy().group_by("key").agg(pl.col("n").sum()).sort("key")

@@ -21,6 +21,8 @@ from minispark.plan.build import PlanOutput, plan_outputs
 from minispark.plan.stages import StageGraph
 from minispark.scheduler.commands import JobStatus
 
+pytestmark = pytest.mark.polars_contract
+
 TOKEN = "t" * 24
 
 

@@ -25,6 +25,8 @@ from minispark.plan.polars_plan import (
     post_order,
 )
 
+pytestmark = pytest.mark.polars_contract
+
 ROWS = pl.LazyFrame({"a": [1, 2, 3], "b": ["x", "y", None]})
 
 

@@ -22,6 +22,8 @@ from minispark.plan.polars_plan import parse_bytes
 from minispark.plan.serialization import fits_stream, serialized
 from minispark.plan.stages import SinkSpec
 
+pytestmark = pytest.mark.polars_contract
+
 EMPTY = pl.Array(pl.Int8, 0)
 
 

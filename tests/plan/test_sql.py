@@ -54,6 +54,7 @@ def kinds(root: Node) -> list[str]:
     return [node.kind for node in post_order(root)]
 
 
+@pytest.mark.polars_contract
 def test_a_table_made_of_a_query_holds_the_plan_of_the_query() -> None:
     """What `lower_sql` needs of Polars, which does not promise it."""
     context = pl.SQLContext(rows=ROWS)
