@@ -316,6 +316,36 @@ def test_a_lazy_sink_runs_in_this_process_or_not_at_all(
         sink.collect(engine=ms.Engine("http://127.0.0.1:1", token="t" * 24))
 
 
+def test_a_sink_that_a_function_adds_writes_to_the_buffer_of_the_user(
+    jobs: list[StageGraph],
+) -> None:
+    buffer = io.BytesIO()
+    sink = TOTALS.pipe_with_schema(lambda rows, _: rows.sink_parquet(buffer, lazy=True))
+    sink.collect(engine=ms.Engine(processes=True, progress=False))
+    assert jobs == []
+    buffer.seek(0)
+    assert_frame_equal(pl.read_parquet(buffer), TOTALS.collect())
+    with pytest.raises(UnsupportedError, match="lazy sink"):
+        sink.collect(engine=ms.Engine("http://127.0.0.1:1", token="t" * 24))
+
+
+def test_a_function_that_gives_no_columns_adds_no_sink(jobs: list[StageGraph]) -> None:
+    none = ROWS.lazy().pipe_with_schema(lambda rows, _: rows.select())
+    assert none.collect(engine=ms.Engine(processes=True, progress=False)).columns == []
+    assert len(jobs) == 1
+
+
+def test_a_query_whose_columns_polars_cannot_name_runs_in_this_process_or_not_at_all(
+    jobs: list[StageGraph],
+) -> None:
+    rows = ROWS.lazy().select(pl.col("n")._row_encode())
+    found = rows.collect(engine=ms.Engine(processes=True, progress=False))
+    assert jobs == []
+    assert str(found) == str(rows.collect())
+    with pytest.raises(UnsupportedError, match="not known: Polars stopped"):
+        rows.collect(engine=ms.Engine("http://127.0.0.1:1", token="t" * 24))
+
+
 def test_a_callback_after_optimization_sees_and_changes_the_whole_plan() -> None:
     def answer(plan: Any) -> None:
         plan.set_udf(lambda *_: pl.DataFrame({"n": [7]}))

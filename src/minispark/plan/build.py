@@ -65,7 +65,7 @@ from minispark.plan.rules.scan import python_scan, read_frame, scan, survey
 from minispark.plan.rules.scan_steps import lower_scans
 from minispark.plan.rules.slices import slice_rows
 from minispark.plan.rules.sql import lower_sql, sql
-from minispark.plan.rules.stored import piped
+from minispark.plan.rules.stored import piped, sink_refused
 from minispark.plan.serialization import changed_flags, check_columns, check_plan_bytes, serialized
 from minispark.plan.stages import (
     Branch,
@@ -206,8 +206,7 @@ def _report_gathers(gathers: Sequence[str], settings: PlanSettings) -> None:
 
 
 def _refuse_sink(_cutter: Cutter, _node: Node, _relations: Mapping[Node, Relation]) -> Relation:
-    msg = "a query that ends in a lazy sink cannot run in other processes"
-    raise UnsupportedError(msg, hint="Write the rows with sink_...(engine=engine), without lazy.")
+    raise sink_refused()
 
 
 _RULES: dict[str, Rule] = {
@@ -372,5 +371,13 @@ def _whole_graph(
             optimizations=optimizations,
         )
         stages.append(stage)
-        results.append(ResultSpec(output.name, number, tuple(output.frame.collect_schema())))
+        results.append(ResultSpec(output.name, number, _column_names(output.frame)))
     return StageGraph(tuple(stages), tuple(results), polars=plan_header().hex())
+
+
+def _column_names(frame: pl.LazyFrame) -> tuple[str, ...]:
+    try:
+        return tuple(frame.collect_schema())
+    except PanicException as error:
+        msg = f"the columns of the query are not known: {_PANIC}: {error}"
+        raise UnsupportedError(msg, hint='What works: collect(engine="streaming").') from error

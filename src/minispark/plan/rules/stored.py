@@ -1,12 +1,15 @@
-"""Results of earlier queries: each task reads some of their blocks."""
+"""Functions that make a plan of a schema: results of earlier queries, whose blocks tasks read."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
 
+from polars.exceptions import InvalidOperationError
+
+from minispark.errors import UnsupportedError
 from minispark.plan.markers import stored_rows
-from minispark.plan.polars_plan import Node, parse, schema_of
+from minispark.plan.polars_plan import Node, frame_of, parse, schema_of
 from minispark.plan.relation import Cutter, Part, Relation, run_whole
 from minispark.plan.rules.operators import OperatorText
 
@@ -26,6 +29,8 @@ def piped(cutter: Cutter, node: Node, relations: Mapping[Node, Relation]) -> Rel
     """Split the blocks of a result; run any other function of a plan whole."""
     stored = stored_rows(node)
     if stored is None:
+        if _is_sink(node):
+            raise sink_refused()
         return run_whole(cutter, node, relations, why="PipeWithSchema cannot be split")
     settings = cutter.settings
     count = settings.parallelism or math.ceil(stored.bytes / settings.split_bytes)
@@ -35,3 +40,24 @@ def piped(cutter: Cutter, node: Node, relations: Mapping[Node, Relation]) -> Rel
     schema = schema_of(node)
     parts = [Part(parse(piece.lazy(schema)), 1) for piece in pieces]
     return Relation(tuple(parts), stored.bytes)
+
+
+def _is_sink(node: Node) -> bool:
+    """Whether a function of the user puts a sink on its rows; only Polars can call it."""
+    if schema_of(node):
+        return False
+    try:
+        frame_of(node).cache().collect_schema()
+    except InvalidOperationError:
+        # Polars lets nothing read a sink.
+        return True
+    return False
+
+
+def sink_refused() -> UnsupportedError:
+    """Return the error for a query that ends in a sink.
+
+    A task would write to a copy of a buffer, or to a file of another machine.
+    """
+    msg = "a query that ends in a lazy sink cannot run in other processes"
+    return UnsupportedError(msg, hint="Write the rows with sink_...(engine=engine), without lazy.")
