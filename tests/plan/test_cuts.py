@@ -99,3 +99,13 @@ def test_tasks_of_other_sizes_count_by_their_rows() -> None:
     cut = [frame[start:end] for start, end in pairwise(ends)]
     sizes = [part.height for part in parts_of(cut, [SortKey(pl.col("k"))], 4)]
     assert max(sizes) <= 1.3 * len(numbers) / 4
+
+
+def test_rounding_of_weights_adds_no_range() -> None:
+    # The streaming engine rounds 253 / 130 in two ways, so the first row had a place below 0.
+    rows = list(range(130))
+    lists = [rows, [], []]
+    samples = pl.LazyFrame({"key0": lists, "row": lists, "rows": [253, 0, 0]})
+    keys = [SortKey(pl.col("key0"))]
+    cuts = chosen_cuts(samples, keys, 3).collect(engine="streaming")
+    assert cuts["row"].to_list() == [44, 87]

@@ -341,6 +341,9 @@ MERGED: dict[str, Query] = {
     "few numbers": merged("k"),
     "texts": merged("text"),
     "several keys": merged("k", "u"),
+    "nulls in several batches": lambda a, b: a.select(
+        "i", k=pl.when(col("i") > 50).then("i")
+    ).merge_sorted(b.select("i", k=pl.when(col("i") > 40).then("i")), key="k", maintain_order=True),
     "no order of equal keys": lambda a, b: (
         a.select("k").sort("k").merge_sorted(b.select("k").sort("k"), key="k")
     ),

@@ -56,7 +56,8 @@ def chosen_cuts(samples: pl.LazyFrame, keys: Sequence[SortKey], ranges: int) -> 
     rows = samples.with_row_index("task").explode(lists).drop_nulls("row")
     weight = pl.col("rows") / pl.len().over("task")
     before = weight.cum_sum() - weight
-    number = (before * ranges / weight.sum()).floor()
+    # Rounding may put the first row before the first range.
+    number = (before * ranges / weight.sum()).floor().clip(0, ranges - 1)
     return (
         _sorted(rows, keys, ["task", "row"])
         .with_columns(number.alias("range"))
