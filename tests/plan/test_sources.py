@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 import pytest
 from polars import col
+from polars.exceptions import PolarsError
 from polars.io.plugins import register_io_source
 from polars.testing import assert_frame_equal
 from tests.runners.inline import run_inline
@@ -259,3 +260,33 @@ def test_an_ipc_file_of_other_columns_is_refused(tmp_path: Path) -> None:
         query.collect()
     with pytest.raises(pl.exceptions.SchemaError, match=r"b\.arrow"):
         rows_of(plan(query), tmp_path)
+
+
+NO_FILES: dict[str, Scan] = {
+    "ipc": lambda: pl.scan_ipc("none/*.arrow"),
+    "parquet": lambda: pl.scan_parquet("none/*.parquet"),
+    "csv": lambda: pl.scan_csv("none/*.csv"),
+    "ndjson": lambda: pl.scan_ndjson("none/*.ndjson"),
+}
+
+
+@pytest.mark.parametrize("name", NO_FILES)
+def test_a_pattern_without_files_is_named_as_the_user_names_it(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(PolarsError) as expected:
+        NO_FILES[name]().collect(engine="streaming")
+    with pytest.raises(type(expected.value)) as caught:
+        plan_outputs([PlanOutput("out", NO_FILES[name]())])
+    assert f"none/*.{'arrow' if name == 'ipc' else name}" in str(caught.value)
+    assert str(tmp_path) not in str(caught.value)
+
+
+@pytest.mark.parametrize("scan", [pl.scan_ipc, pl.scan_parquet, pl.scan_csv, pl.scan_ndjson])
+def test_the_error_of_a_missing_file_begins_as_that_of_polars(
+    scan: Callable[[str], pl.LazyFrame], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"^No such file .*\(os error 2\): none\n"):
+        plan_outputs([PlanOutput("out", scan("none"))])

@@ -95,8 +95,11 @@ def scan(cutter: Cutter, node: Node, relations: Mapping[Node, Relation]) -> Rela
     del relations
     source = cutter.sources[node]
     if isinstance(source, str):
-        why = f"{_ONE_TASK}: {source}"
-        return Relation((Part(_absolute(node), 1, why=why),), scan_bytes(node))
+        why, size, absolute = f"{_ONE_TASK}: {source}", scan_bytes(node), _absolute(node)
+        if size == 0 and absolute is not node:
+            # Where there is no file, the error of Polars names the path as the user does.
+            schema_of(node)
+        return Relation((Part(absolute, 1, why=why),), size)
     schema = schema_of(node)
     partitions = cutter.hints.get(node) or cutter.settings.parallelism
     if partitions is None and cutter.input_bytes <= cutter.settings.single_task_bytes:
