@@ -18,11 +18,12 @@ Table = Callable[[str], pl.LazyFrame]
 def q1(table: Table) -> pl.LazyFrame:
     """Customers who return more than others of their store."""
     days = table("date_dim").filter(col("d_year") == 2000)
+    amount = col("sr_return_amt").cast(pl.Float64)
     returns = (
         table("store_returns")
         .join(days, left_on="sr_returned_date_sk", right_on="d_date_sk")
         .group_by("sr_customer_sk", "sr_store_sk")
-        .agg(col("sr_return_amt").sum().cast(pl.Float64).alias("total"))
+        .agg(pl.when(amount.count() > 0).then(amount.sum()).alias("total"))
     )
     usual = returns.group_by("sr_store_sk").agg((1.2 * col("total").mean()).alias("usual"))
     return (

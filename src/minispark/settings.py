@@ -27,8 +27,10 @@ class PlanSettings:
     """Input bytes of the job for each reduce partition, if no number was given."""
     single_task_bytes: int = 1 * MIB
     """A job that reads less is one task: an exchange would cost more than it saves."""
-    broadcast_bytes: int = 32 * MIB
-    """A join side with smaller input files is sent completely to every task."""
+    broadcast_bytes: int = 64 * MIB
+    """A join side with smaller input files may be sent completely to every task of the other."""
+    copied_bytes: int = 1 * MIB
+    """A smaller side is sent to any number of tasks: an exchange of the other side costs more."""
     max_partitions: int = 65_536
     """A larger number is probably mistyped."""
     fallback: Literal["silent", "warn", "raise"] = "silent"

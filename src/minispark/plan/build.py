@@ -31,6 +31,7 @@ from minispark.plan.markers import (
     stored_rows,
     uncounted,
 )
+from minispark.plan.needed import with_estimates
 from minispark.plan.node_counts import Flow, count_nodes
 from minispark.plan.polars_plan import (
     LeafNode,
@@ -158,6 +159,8 @@ def _cut(outputs: Sequence[PlanOutput], cutter: Cutter, *, count: bool) -> Stage
     nodes = post_order(*roots)
     cutter.sources, cutter.hints = survey(nodes), _hinted_partitions(nodes)
     cutter.stored_bytes = sum(rows.bytes for rows in map(stored_rows, nodes) if rows is not None)
+    if cutter.input_bytes > cutter.settings.single_task_bytes:
+        cutter.sources = with_estimates(roots, cutter.sources, cutter.optimizations)
     relations = _relations(cutter, nodes, roots)
     results = [
         cutter.close(relations[root], output.stage_name, exchange=output.exchange)

@@ -48,19 +48,20 @@ def _uses(part: Part, flags: OptimizerFlags) -> dict[str, _Uses]:
     side = side_inputs(part.scans)
     if all(entry.leaf in side for entry in part.inputs) and not has_file_columns(part):
         return {}
-    uses = _optimize(part.node, flags)
+    uses = requests_of(part.node, flags)
     if _reads_twice(part.node):
         not_simplified = (*flags, ("simplify_expression", False))
-        for leaf, requests in _optimize(part.node, not_simplified).items():
+        for leaf, requests in requests_of(part.node, not_simplified).items():
             if len(requests) > len(uses[leaf]):
                 uses[leaf] = requests
-    return uses
+    return {leaf: [*requests] for leaf, requests in uses.items()}
 
 
-def _optimize(node: Node, flags: OptimizerFlags) -> defaultdict[str, _Uses]:
+def requests_of(node: Node, flags: OptimizerFlags) -> defaultdict[str, list[LeafRequest]]:
+    """Return what the optimizer asks of the leaves of a plan, for each use of a leaf."""
     with collect_requests() as requests:
         frame_of(node).explain(engine="streaming", optimizations=query_flags(flags))
-    by_leaf: defaultdict[str, _Uses] = defaultdict(list)
+    by_leaf: defaultdict[str, list[LeafRequest]] = defaultdict(list)
     for request in requests:
         by_leaf[request.leaf].append(request)
     return by_leaf

@@ -66,11 +66,19 @@ class Part:
 class Relation:
     """Rows during planning.
 
-    ``bytes`` is the size of the files and frames below, unfiltered, unless fewer rows are known.
+    ``bytes`` is the size of the files and frames below, unfiltered, unless fewer rows are known; of
+    Parquet files the size in memory of the columns that the query needs. ``kept`` is a guess: the
+    part of the rows that pass the filters.
     """
 
     parts: tuple[Part, ...]
     bytes: int
+    kept: float = 1.0
+
+    @property
+    def kept_bytes(self) -> float:
+        """The size of the rows that pass filters, as a guess."""
+        return self.bytes * self.kept
 
     @property
     def partitions(self) -> int:
@@ -107,6 +115,7 @@ class Draft:
     schema: Schema
     label: Label
     bytes: int = 0
+    kept: float = 1.0
     exchange: Exchange = field(default_factory=Exchange)
     take: int | None = None
     pushed: list[str] = field(default_factory=list)
@@ -208,6 +217,7 @@ class Cutter:
             schema=self.schema(relation),
             label=Label.INDETERMINATE,
             bytes=relation.bytes,
+            kept=relation.kept,
             exchange=exchange or Exchange(),
             take=take,
             why=why or "; ".join(dict.fromkeys(part.why for part in relation.parts if part.why)),
@@ -221,7 +231,7 @@ class Cutter:
         leaf = f"stage{draft.id}"
         entry = StageInput(leaf, draft.id, mode, draft.take)
         part = Part(leaf_node(leaf, draft.schema), partitions, inputs=(entry,))
-        return Relation((part,), draft.bytes)
+        return Relation((part,), draft.bytes, draft.kept)
 
     def gather(
         self, relation: Relation, name: str, *, take: int | None = None, why: str = ""

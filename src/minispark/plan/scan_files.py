@@ -10,7 +10,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import accumulate
@@ -33,6 +34,10 @@ _TAIL_BYTES = 8
 """A Parquet file ends with the length of its footer and `_MAGIC`."""
 _ARROW_SCHEMA = b"ARROW:schema"
 """The key in a footer under which a writer keeps the dtypes of its columns."""
+
+
+_SAMPLED_GROUPS = 4
+"""Row groups of a file mostly have the same proportions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +64,15 @@ class RowGroups:
     def total_rows(self) -> int:
         """Number of rows of the file."""
         return self.rows[-1] if self.rows else 0
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnSizes:
+    """The sizes of the columns of some rows of a Parquet file, as stored and decompressed."""
+
+    rows: int
+    stored: Mapping[str, int]
+    decompressed: Mapping[str, int]
 
 
 def expand(
@@ -232,6 +246,31 @@ def row_groups(path: str) -> RowGroups:
     groups = [footer.row_group(index) for index in range(footer.num_row_groups)]
     rows = accumulate(group.num_rows for group in groups)
     return RowGroups(tuple(rows), tuple(accumulate(group.total_byte_size for group in groups)))
+
+
+def column_sizes(path: str) -> ColumnSizes:
+    """Return the sizes of the columns of a Parquet file in some of its row groups.
+
+    Nested columns have a path of names with dots. A file that only Polars can read has no columns.
+    """
+    from pyarrow import ArrowException
+
+    try:
+        footer = _footer(Path(path))
+    except (ArrowException, OSError):
+        return ColumnSizes(0, {}, {})
+    stored: Counter[str] = Counter()
+    decompressed: Counter[str] = Counter()
+    rows = 0
+    step = -(-footer.num_row_groups // _SAMPLED_GROUPS) or 1
+    for index in range(0, footer.num_row_groups, step):
+        group = footer.row_group(index)
+        rows += group.num_rows
+        for number in range(group.num_columns):
+            column = group.column(number)
+            stored[column.path_in_schema] += column.total_compressed_size
+            decompressed[column.path_in_schema] += column.total_uncompressed_size
+    return ColumnSizes(rows, stored, decompressed)
 
 
 def _footer(path: Path) -> FileMetaData:

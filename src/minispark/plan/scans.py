@@ -48,6 +48,12 @@ class ScanSource:
     files: tuple[FileInfo, ...]
     columns: tuple[FileColumns, ...] = ()
     why: str = ""
+    needed_bytes: int | None = None
+    """Size on disk of the columns that the query reads; None is all."""
+    memory_bytes: int | None = None
+    """Size of these columns in memory; None is about that of the files."""
+    kept: float = 1.0
+    """The part of the rows that pass the filters of the query, as a guess."""
 
     @property
     def bytes(self) -> int:

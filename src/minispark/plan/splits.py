@@ -55,14 +55,16 @@ def cut_source(
     Parameters
     ----------
     partitions
-        The number of tasks, some perhaps empty; None for about ``settings.split_bytes`` each.
+        The number of tasks, some perhaps empty; None for about ``settings.split_bytes`` that are
+        needed each.
     data_root
         Paths under this directory become relative to it.
     whole_files
         No file is cut.
     """
     if partitions is None:
-        wanted = math.ceil(source.bytes / settings.split_bytes)
+        read = source.bytes if source.needed_bytes is None else source.needed_bytes
+        wanted = math.ceil(read / settings.split_bytes)
         partitions = max(1, min(wanted, settings.max_partitions))
     cutter = _Cutter(source, partitions, whole_files=whole_files)
     cuts = [(0, 0), *cutter.cuts(), (len(source.files), 0)]

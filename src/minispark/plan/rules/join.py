@@ -7,6 +7,7 @@ one is small.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from math import inf
 
 from minispark.plan.polars_plan import Node, with_body
@@ -15,6 +16,7 @@ from minispark.plan.rules.join_asof import join_asof
 from minispark.plan.rules.join_broadcast import join_broadcast, small_side
 from minispark.plan.rules.join_keys import JoinKeys, join_keys, keys_by_row
 from minispark.plan.rules.join_order import join_in_order, order_of
+from minispark.plan.rules.join_sizes import copies_cost_more, kept_by_join
 from minispark.plan.rules.join_where import join_where
 from minispark.plan.rules.operators import OperatorText
 
@@ -32,6 +34,11 @@ _HASHED = frozenset({"Inner", "Left", "Right", "Full", "Semi", "Anti"})
 
 def join(cutter: Cutter, node: Node, relations: Mapping[Node, Relation]) -> Relation:
     """Choose how to bring matching rows together."""
+    left, right = relations[node.body["input_left"]], relations[node.body["input_right"]]
+    return replace(_split(cutter, node, relations), kept=kept_by_join(node, left, right))
+
+
+def _split(cutter: Cutter, node: Node, relations: Mapping[Node, Relation]) -> Relation:
     body = node.body
     left, right = relations[body["input_left"]], relations[body["input_right"]]
     if left.single and right.single:
@@ -51,16 +58,17 @@ def join(cutter: Cutter, node: Node, relations: Mapping[Node, Relation]) -> Rela
     node = known
     if args["maintain_order"] != "None":
         node = _with_args(node, maintain_order=order_of(how, args["maintain_order"]))
-    limit = inf if how == "Cross" else cutter.settings.broadcast_bytes
-    side = small_side(cutter, node, left, right, limit=limit)
-    if side is not None:
-        return join_broadcast(cutter, node, left, right, side=side)
     keys = None
     if how in _HASHED:
         keys = join_keys(node, cutter.schema(left), cutter.schema(right))
+    limit = inf if how == "Cross" else cutter.settings.broadcast_bytes
+    side = small_side(cutter, node, left, right, limit=limit)
+    ordered = args["maintain_order"] != "None"
+    if side and (keys is None or ordered or not copies_cost_more(cutter, left, right, side)):
+        return join_broadcast(cutter, node, left, right, side=side)
     if keys is None:
         return run_whole(cutter, node, relations, why="join keys that cannot be hashed")
-    if args["maintain_order"] == "None":
+    if not ordered:
         return _hash_both(cutter, node, left, right, keys=keys)
     rows = _in_order(cutter, node, left, right, keys)
     return rows or run_whole(cutter, node, relations, why="a join that keeps order")

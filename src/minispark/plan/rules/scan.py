@@ -120,7 +120,8 @@ def scan(cutter: Cutter, node: Node, relations: Mapping[Node, Relation]) -> Rela
         inputs=(quotes,) if quotes else (),
         why=f"{_ONE_TASK}: {source.why}" if source.why and _is_one_task(tasks) else "",
     )
-    return Relation((part,), source.bytes)
+    size = source.bytes if source.memory_bytes is None else source.memory_bytes
+    return Relation((part,), size, source.kept)
 
 
 def _is_one_task(tasks: Sequence[Sequence[Split]]) -> bool:
