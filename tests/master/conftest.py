@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-from tests.master.bench import Bench
+from tests.master.masters import Bench
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import httpx2
-from tests.master.bench import Client, FakeWorker
+from tests.master.masters import Client, FakeWorker
 
 from minispark.ids import TaskKey
 from minispark.journal.journal import Journal

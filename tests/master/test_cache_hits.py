@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.master.bench import Bench, Client, FakeWorker
+from tests.master.masters import Bench, Client, FakeWorker
 
 from minispark.blocks.cache import CacheChanges, CachedBlock, cache_key
 from minispark.errors import FetchFailed

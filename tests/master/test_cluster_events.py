@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.master.bench import Bench, Client
+from tests.master.masters import Bench, Client
 
 from minispark.errors import ErrorInfo, TaskError, TimedOut
 from minispark.journal import cluster_event as news

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.master.bench import Bench
 from tests.master.lives import Lives, files
+from tests.master.masters import Bench
 
 from minispark.plan.stages import SinkSpec, StageGraph
 from minispark.settings import JournalSettings

@@ -8,8 +8,8 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from tests.master.bench import Bench, Client, FakeWorker
 from tests.master.lives import Lives
+from tests.master.masters import Bench, Client, FakeWorker
 
 from minispark.settings import SchedulerSettings
 from minispark.task.spec import TaskSpec

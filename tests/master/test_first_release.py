@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.master.bench import Bench
+from tests.master.masters import Bench
 
 from minispark.task.spec import TaskSpec
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from tests.master.bench import Bench, Client, FakeWorker
+from tests.master.masters import Bench, Client, FakeWorker
 
 from minispark.errors import ErrorInfo, Failure, OutOfMemory, TaskError, TimedOut
 from minispark.master.views import explanations as stories

@@ -6,7 +6,7 @@ import asyncio
 import json
 
 import pytest
-from tests.master.bench import Bench, Client
+from tests.master.masters import Bench, Client
 
 from minispark.engines.http import MasterClient
 from minispark.errors import UsageError

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from tests.master.bench import Bench
+from tests.master.masters import Bench
 
 from minispark.errors import ErrorInfo, FetchFailed, TaskError
 from minispark.plan.stages import SinkSpec

@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from tests.master.bench import TOKEN, Bench, Client
+from tests.master.masters import TOKEN, Bench, Client
 
 from minispark.clock import wall_s
 from minispark.engines.http import MasterClient

@@ -14,8 +14,8 @@ from itertools import product
 
 import httpx2
 import pytest
-from tests.master.bench import Bench
 from tests.master.lives import Lives
+from tests.master.masters import Bench
 
 from minispark.plan.stages import StageGraph
 from minispark.settings import SchedulerSettings

@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 import httpx2
-from tests.master.bench import Bench, Client
+from tests.master.masters import Bench, Client
 
 from minispark.errors import ErrorInfo, OutOfMemory, TaskError, TimedOut
 from minispark.settings import Limits

@@ -12,7 +12,7 @@ from typing import Any
 
 import psutil
 import pytest
-from tests.master.bench import Bench
+from tests.master.masters import Bench
 
 from minispark.master import MasterConfig
 from minispark.settings import Limits

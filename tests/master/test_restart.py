@@ -18,7 +18,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from tests.master.bench import Bench, Client, FakeWorker
+from tests.master.masters import Bench, Client, FakeWorker
 
 from minispark.blocks.host import disk_identity
 from minispark.discovery import find_discovery

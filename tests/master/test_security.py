@@ -11,7 +11,7 @@ import httpx2
 import pytest
 from fastapi.routing import APIRoute
 from starlette.routing import Route
-from tests.master.bench import Bench
+from tests.master.masters import Bench
 
 from minispark.errors import UsageError
 from minispark.journal.journal import Journal

@@ -11,7 +11,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from tests.master.bench import TOKEN, Bench, Client
+from tests.master.masters import TOKEN, Bench, Client
 from tests.worker.fake_master import serving
 
 from minispark.blocks.store import BlockStore

@@ -8,7 +8,7 @@ import shutil
 from typing import Any
 
 import pytest
-from tests.master.bench import Bench
+from tests.master.masters import Bench
 
 from minispark.ids import TaskKey
 from minispark.plan.hashing import hash_vector

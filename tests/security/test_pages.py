@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import httpx2
-from tests.master.bench import Bench, Client, FakeWorker, two_stages
+from tests.master.masters import Bench, Client, FakeWorker, two_stages
 
 from minispark.errors import ErrorInfo, TaskError
 from minispark.plan.stages import ResultSpec, StageGraph

@@ -11,13 +11,17 @@ from collections.abc import Mapping, Sequence
 
 import polars as pl
 
+from minispark.plan.columns import exact_column
+
 FileColumns = Mapping[str, str | None]
 
 
 def written(columns: pl.DataFrame) -> list[FileColumns] | None:
     """Return the values of each file (row) as text, None if text cannot hold them."""
     texts = columns.select(
-        (pl.col(name).to_physical() if dtype.is_temporal() else pl.col(name)).cast(pl.String)
+        (exact_column(name).to_physical() if dtype.is_temporal() else exact_column(name)).cast(
+            pl.String
+        )
         for name, dtype in columns.schema.items()
     )
     rows: list[FileColumns] = list(texts.iter_rows(named=True))
@@ -28,13 +32,17 @@ def values(rows: Sequence[FileColumns], schema: Mapping[str, pl.DataType]) -> pl
     """Return the values of files, a row for each, in the columns of ``schema``."""
     return pl.DataFrame(
         [pl.Series(name, [row[name] for row in rows], dtype=pl.String) for name in schema]
-    ).select(_read(pl.col(name), dtype) for name, dtype in schema.items())
+    ).select(_read(exact_column(name), dtype) for name, dtype in schema.items())
 
 
 def literals(columns: FileColumns, schema: Mapping[str, pl.DataType]) -> list[pl.Expr]:
     """Return the values of a file as columns beside its rows; ``schema`` has their dtypes."""
     texts = {name: pl.lit(text, pl.String).alias(name) for name, text in columns.items()}
     return [_read(text, schema[name]) for name, text in texts.items()]
+
+
+def _physical(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
+    return column.to_physical() if dtype.is_temporal() else column
 
 
 def _read(text: pl.Expr, dtype: pl.DataType) -> pl.Expr:

@@ -192,7 +192,6 @@ CASES: dict[str, Case] = {
     "null_count of all": exact(lambda t, _: t.null_count()),
     "count of all": exact(lambda t, _: t.count()),
     "scalars of two kinds": exact(lambda t, _: t.select(a=col("u").sum(), b=col("u").median())),
-    "approx_n_unique": exact(lambda t, _: t.select(col("u").approx_n_unique())),
     "describe by hand": exact(
         lambda t, _: t.select(
             cs.integer().exclude("big").min().name.suffix("_min"),

@@ -199,7 +199,7 @@ def _order_check(cutter: Cutter, sides: _Sides, schema: dict[str, pl.DataType]) 
 
 
 def _first_and_last(keys: pl.LazyFrame) -> pl.LazyFrame:
-    key = pl.col(_KEY)
+    key = exact_column(_KEY)
     return keys.select(
         key.first().alias("first"),
         key.last().alias("last"),

@@ -116,7 +116,7 @@ def _and_unmatched(
     def own(relation: Relation) -> Relation:
         marked = cutter.then(relation, lambda r: r.with_columns(pl.lit(value=True).alias(OWN)))
         joined = marked.with_parts(lambda part: _joined(node, side, rows.only, part))
-        return cutter.then(joined, lambda r: r.filter(pl.col(OWN)))
+        return cutter.then(joined, lambda r: r.filter(exact_column(OWN)))
 
     schemas = {"left": small_schema, "right": large_schema}
     if side == "right":

@@ -58,12 +58,12 @@ def _merge_ranges(cutter: Cutter, node: Node, inputs: Sequence[Relation], width:
         cutter.then(_with_place(cutter, seen, place, key), lambda r: r.select(_NULL, key))
         for _, seen in twice
     ]
-    keys = [SortKey(pl.col(_NULL)), SortKey(key)]
+    keys = [SortKey(exact_column(_NULL)), SortKey(key)]
     cuts = cutter.close(cuts_of(cutter, keyed, keys, width), "cuts")
     cuts.label = cutter.label([part for each in inputs for part in each.parts])
     (side,) = cutter.read(cuts).only.inputs
     columns = exact_columns(cutter.schema(inputs[0]))
-    placed = [*columns, pl.col(_NULL)]
+    placed = [*columns, exact_column(_NULL)]
     left, right = (
         cutter.then(
             in_ranges(cutter, each, keys, cuts=side, width=width, name="merge"),
@@ -81,7 +81,7 @@ def _merge_ranges(cutter: Cutter, node: Node, inputs: Sequence[Relation], width:
 def _with_place(cutter: Cutter, relation: Relation, place: Part, key: pl.Expr) -> Relation:
     """Add a column that is smaller in rows without a key if these come first, larger if last."""
     beside = relation.with_parts(lambda part: beside_each_row(cutter, part, [place]))
-    number = pl.when(key.is_not_null()).then(0).when(pl.col(_FIRST)).then(-1).otherwise(1)
+    number = pl.when(key.is_not_null()).then(0).when(exact_column(_FIRST)).then(-1).otherwise(1)
     return cutter.then(beside, lambda r: r.with_columns(number.cast(pl.Int8).alias(_NULL)))
 
 
@@ -96,7 +96,7 @@ def _place_of_nulls(cutter: Cutter, inputs: Sequence[Relation], key: pl.Expr) ->
         draft.sample = True
         sides.append(cutter.then(cutter.read(draft), _begins_with_nulls).only)
     both = Relation((one_after_another(cutter, sides),), 0)
-    draft = cutter.close(cutter.then(both, lambda r: r.select(pl.col(_FIRST).any())), "nulls")
+    draft = cutter.close(cutter.then(both, lambda r: r.select(exact_column(_FIRST).any())), "nulls")
     draft.label = cutter.label([part for relation in inputs for part in relation.parts])
     return cutter.read(draft).only
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import polars as pl
 
-from minispark.plan.columns import exact_columns
+from minispark.plan.columns import exact_column, exact_columns
 from minispark.plan.exchanges import OWN, STAMP, Stamped
 from minispark.plan.placed import Reach, input_of, reach_of, with_input
 from minispark.plan.polars_plan import expression, leaf_node, parse, with_body
@@ -138,8 +138,8 @@ def _read_edges(
 
 
 def _last_states(rows: pl.LazyFrame, functions: Sequence[_Function]) -> pl.LazyFrame:
-    states = rows.select(pl.col(STAMP).first(), *(function.state for function in functions))
-    return states.filter(pl.col(STAMP).is_not_null())
+    states = rows.select(exact_column(STAMP).first(), *(function.state for function in functions))
+    return states.filter(exact_column(STAMP).is_not_null())
 
 
 def _ends(rows: pl.LazyFrame, *, first: int, last: int) -> pl.LazyFrame:
@@ -171,7 +171,7 @@ def _computed(
     joined = _one_after_another(cutter, own, parts)
 
     def build(rows: pl.LazyFrame) -> pl.LazyFrame:
-        side, stamp = pl.col(_SIDE), pl.col(STAMP)
+        side, stamp = exact_column(_SIDE), exact_column(STAMP)
         mine = stamp.filter(side == 0)
         rows = rows.filter(
             (side == 0)
@@ -183,7 +183,7 @@ def _computed(
             of_mine = number.filter(side == 0)
             rows = rows.filter(number.is_between(of_mine.min() - trim[0], of_mine.max() + trim[1]))
         values = [function.value.alias(function.name) for function in functions]
-        rows = rows.with_columns(*values, (side == 0).alias(OWN)).filter(pl.col(OWN))
+        rows = rows.with_columns(*values, (side == 0).alias(OWN)).filter(exact_column(OWN))
         return rows.drop(_SIDE, OWN, *columns)
 
     return joined.then(cutter.schema(Relation((joined,), 0)), build)
@@ -203,7 +203,7 @@ def _on_side(cutter: Cutter, edges: Part, functions: Sequence[_Function], side: 
         for function in functions
         if not function.reach.state or function.reach.reverse == (side == 1)
     ]
-    columns = [pl.col(STAMP), *exact_columns(wanted), pl.lit(side, pl.Int8).alias(_SIDE)]
+    columns = [exact_column(STAMP), *exact_columns(wanted), pl.lit(side, pl.Int8).alias(_SIDE)]
     return edges.then(cutter.schema(Relation((edges,), 0)), lambda r: r.select(columns))
 
 

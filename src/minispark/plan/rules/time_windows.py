@@ -138,7 +138,7 @@ def _in_two_steps(cutter: Cutter, relation: Relation, windows: _Windows) -> Rela
 def _final(rows: pl.LazyFrame, windows: _Windows, split: SplitAggregates) -> pl.LazyFrame:
     labels = list(windows.result)[: len(windows.result) - len(windows.aggregates)]
     # Polars checks the order of the rows of each partition; between partitions nothing does.
-    before = pl.col(_HIGH).shift(1) > pl.col(_LOW)
+    before = exact_column(_HIGH).shift(1) > exact_column(_LOW)
     error = pl.when(before).then(pl.lit(_UNSORTED)).otherwise(None).cast(pl.Int64)
     groups = (
         rows.filter(error.is_null())
