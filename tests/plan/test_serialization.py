@@ -136,3 +136,12 @@ def test_a_delta_table_is_sent_with_its_version(version: int | None, sent: int) 
     assert (unpickled.version, unpickled.table_uri()) == (sent, "/tables/t")
     assert dataset.version == version
     assert DeltaDataset not in copyreg.dispatch_table
+
+
+def test_a_sink_that_a_function_adds_to_a_plan_too_deep_to_read_is_refused(tmp_path: Path) -> None:
+    deep = sum([col("a")] * 1500, col("a"))
+    rows = ROWS.select(deep)
+    assert plan_outputs([PlanOutput("out", rows)]).stages[0].why.startswith("it could not be cut")
+    sink = rows.pipe_with_schema(lambda made, _: made.sink_csv(tmp_path / "out", lazy=True))
+    with pytest.raises(UnsupportedError, match="lazy sink"):
+        plan_outputs([PlanOutput("out", sink)])

@@ -66,7 +66,7 @@ from minispark.plan.rules.scan import python_scan, read_frame, scan, survey
 from minispark.plan.rules.scan_steps import lower_scans
 from minispark.plan.rules.slices import slice_rows
 from minispark.plan.rules.sql import lower_sql, sql
-from minispark.plan.rules.stored import piped, sink_refused
+from minispark.plan.rules.stored import is_sink, piped, sink_refused
 from minispark.plan.serialization import changed_flags, check_columns, check_plan_bytes, serialized
 from minispark.plan.stages import (
     Branch,
@@ -380,6 +380,8 @@ def _whole_graph(
 
 def _column_names(frame: pl.LazyFrame) -> tuple[str, ...]:
     try:
+        if is_sink(frame):
+            raise sink_refused()
         return tuple(frame.collect_schema())
     except PanicException as error:
         msg = f"the columns of the query are not known: {_PANIC}: {error}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+import polars as pl
 from polars.exceptions import InvalidOperationError
 
 from minispark.errors import UnsupportedError
@@ -29,7 +30,7 @@ def piped(cutter: Cutter, node: Node, relations: Mapping[Node, Relation]) -> Rel
     """Split the blocks of a result; run any other function of a plan whole."""
     stored = stored_rows(node)
     if stored is None:
-        if _is_sink(node):
+        if is_sink(frame_of(node)):
             raise sink_refused()
         return run_whole(cutter, node, relations, why="PipeWithSchema cannot be split")
     settings = cutter.settings
@@ -42,12 +43,12 @@ def piped(cutter: Cutter, node: Node, relations: Mapping[Node, Relation]) -> Rel
     return Relation(tuple(parts), stored.bytes)
 
 
-def _is_sink(node: Node) -> bool:
-    """Whether a function of the user puts a sink on its rows; only Polars can call it."""
-    if schema_of(node):
+def is_sink(frame: pl.LazyFrame) -> bool:
+    """Whether a query ends in a sink, which a function of the user may have added."""
+    if frame.collect_schema():
         return False
     try:
-        frame_of(node).cache().collect_schema()
+        frame.cache().collect_schema()
     except InvalidOperationError:
         # Polars lets nothing read a sink.
         return True
