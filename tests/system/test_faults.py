@@ -73,8 +73,10 @@ def attempts(client: MasterClient, job_id: str) -> list[dict[str, Any]]:
     return found
 
 
-def plan(query: pl.LazyFrame, sink: SinkSpec | None = None) -> StageGraph:
-    settings = PlanSettings(parallelism=PARTS, single_task_bytes=0, broadcast_bytes=0)
+def plan(
+    query: pl.LazyFrame, sink: SinkSpec | None = None, *, partitions: int = PARTS
+) -> StageGraph:
+    settings = PlanSettings(parallelism=partitions, single_task_bytes=0, broadcast_bytes=0)
     return plan_outputs([PlanOutput("out", query, sink)], settings=settings)
 
 
@@ -113,7 +115,9 @@ def test_a_zombies_result_is_never_taken_and_its_sink_never_lands(tmp_path: Path
     query = pl.LazyFrame({"a": range(10)}).map_batches(first_is_held(tmp_path))
     with cluster_of(2, tmp_path) as cluster:
         client = cluster.client
-        job_id = client.submit_planned(plan(query, SinkSpec("csv", str(out))), name="zombie")
+        job_id = client.submit_planned(
+            plan(query, SinkSpec("csv", str(out)), partitions=1), name="zombie"
+        )
         zombie = holder(cluster, tmp_path)
         name = name_of(zombie)
         old = {worker["worker_id"]: worker["epoch"] for worker in client.workers()}
@@ -149,7 +153,7 @@ def test_executors_that_crash_cost_an_attempt_or_their_own_job(tmp_path: Path) -
     query = pl.LazyFrame({"a": range(10)}).map_batches(first_is_held(tmp_path))
     with cluster_of(2, tmp_path) as cluster:
         client = cluster.client
-        job_id = client.submit_planned(plan(query), name="segfault")
+        job_id = client.submit_planned(plan(query, partitions=1), name="segfault")
         worker = holder(cluster, tmp_path)
         os.kill(int((tmp_path / "held").read_text().split()[0]), signal.SIGSEGV)
         assert client.wait(job_id).status == "SUCCEEDED"
