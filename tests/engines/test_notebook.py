@@ -79,7 +79,7 @@ def test_a_query_shows_one_line_and_leaves_a_summary(kernel: Kernel) -> None:
     assert len(ids) == 1
     last = shown[-1]["content"]["data"]["text/html"]
     assert "rows" in last
-    assert "1 stage" in last
+    assert "3 stages" in last
     assert run(kernel, "result.rows()")[-1]["content"]["data"]["text/plain"] == (
         "[('a', 2000), ('b', 1000)]"
     )
@@ -102,7 +102,7 @@ def test_a_query_that_fails_says_so_and_shows_the_calls_of_the_user(kernel: Kern
     assert text.count("Cell In[") == 2
     assert "site-packages" not in text
     assert "src/minispark" not in text
-    assert text.splitlines()[-1].startswith("MS-212, stage-0, job job-")
+    assert text.splitlines()[-1].startswith("MS-212, stage-1, job job-")
 
 
 @pytest.mark.process
