@@ -41,7 +41,7 @@ WIDTHS = dict(zip(CASES, cycle((2, 3, 2, 1, 3, 2, 7, 2)), strict=False))
 """Number of partitions of each query over the main table."""
 ODD = dict(zip(list(CASES)[::8], cycle(SHAPES), strict=False))
 """Queries that also run over a table of another shape or from another source."""
-WIDE = {64: list(CASES)[5::163], 300: list(CASES)[11::389]}
+WIDE = {64: list(CASES)[5::163], 300: list(CASES)[11:400:261]}
 """So many partitions take a second a query."""
 ORDERED = pl.QueryOptFlags(check_order_observe=False)
 """Polars 2.1.0 gives ``select(when(a > 1).then(2).otherwise(3))`` in another order without it."""

@@ -20,7 +20,7 @@ from tests.runners.inline import InlineRun, run_inline
 
 SEED = 11
 BATCH = 50
-COUNT = 300
+COUNT = 200
 
 
 @pytest.fixture(scope="module")
